@@ -1,0 +1,422 @@
+"""The only room that starts and ends processes.
+
+A command is an argv, never a shell string, and gets exactly the environment it is given. Every
+child leads a session of its own and carries a mark in its environment, so that all of its family
+is found again: its group, its session, its descendants, and what left all three. Processes are
+known by pid *and* start time; signals go through a pidfd, so that a recycled pid is never hit.
+"""
+
+import errno
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+MARK = "OROBOROS_JOB"
+TICK_SECONDS = 0.1
+KILL_SECONDS = 5.0
+LOG_BYTES = 10 * 1024 * 1024
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+# util-linux; it sets what Python could set only in `preexec_fn`, which is not safe with threads.
+SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom a process runs as, by number; it gets no supplementary groups."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: `exit_code` is None if we ended it, negative if a signal did."""
+
+    exit_code: int | None
+    seconds: float
+    timed_out: bool
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What a short command answered; `exit_code` is None if its time was over."""
+
+    exit_code: int | None
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One process and no other: its pid, its start in seconds since boot, its family's mark."""
+
+    pid: int
+    started: float
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A line of the process table; zombies are left out of it."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    started: float
+
+
+_spawned: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    log: Path,
+    timeout: float,
+    env: Mapping[str, str],
+    user: User | None = None,
+    stop: Callable[[], bool] | None = None,
+    stdin: bytes | None = None,
+) -> Outcome:
+    """Run `argv` and wait for it; stdout and stderr are appended to `log`.
+
+    `env` is the complete environment. After `timeout` seconds, or when `stop` (asked every 0.1 s)
+    says so, all its processes are killed and `exit_code` is None. Whatever the end, nothing of its
+    family is left, nor any other process with the same OROBOROS_JOB: a job's name belongs to one
+    run at a time. If we are killed, so is the child. A non-zero exit is an answer: nothing is
+    raised. Raises OSError if the program cannot be started.
+    """
+    mark = env.get(MARK) or os.urandom(8).hex()
+    with open_log(log) as output, _source(stdin) as source:
+        child = _start(argv, cwd, {**env, MARK: mark}, user, (source, output, output), tied=True)
+        return _attend(child, mark, timeout, stop, thorough=True)
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    user: User | None = None,
+    stdin: bytes | None = None,
+) -> Captured:
+    """Run a short command and return what it wrote. Raises OSError if it cannot be started.
+
+    Without `env` it gets PATH and a UTF-8 locale, nothing of ours; without `cwd` it runs in `/`.
+    """
+    mark = os.urandom(8).hex()
+    if env is None:
+        env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
+    # Files and not pipes: a grandchild that holds them cannot keep us waiting.
+    with (
+        _source(stdin) as source,
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() as stderr,
+    ):
+        streams = (source, stdout, stderr)
+        child = _start(argv, cwd or Path("/"), {**env, MARK: mark}, user, streams, tied=True)
+        outcome = _attend(child, mark, timeout, None, thorough=False)
+        stdout.seek(0)
+        stderr.seek(0)
+        return Captured(outcome.exit_code, stdout.read(), stderr.read())
+
+
+def spawn(
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], user: User | None, log: Path
+) -> Identity:
+    """Start a daemon that outlives us and return who it is; its output is appended to `log`.
+
+    It gets a mark of its own, whatever job we run for. Raises OSError if it cannot be started.
+    """
+    mark = os.urandom(8).hex()
+    with open_log(log) as output, _source(None) as source:
+        child = _start(argv, cwd, {**env, MARK: mark}, user, (source, output, output), tied=False)
+    _spawned[child.pid] = child
+    return Identity(child.pid, _started(child.pid), mark)
+
+
+def alive(identity: Identity) -> bool:
+    """Say whether exactly that process runs; a zombie does not."""
+    return _is_alive(identity.pid, identity.started)
+
+
+def exit_code(identity: Identity) -> int | None:
+    """Return how a daemon ended that we spawned ourselves; None if it runs or nobody knows."""
+    child = _spawned.get(identity.pid)
+    return child.poll() if child is not None and not alive(identity) else None
+
+
+def family(identity: Identity) -> set[int]:
+    """Return the pids that belong to the process: group, session, descendants, mark."""
+    table = _table()
+    return {entry.pid for entry in _family(identity, table, trusted=_leads(identity, table))}
+
+
+def stop(identity: Identity, *, grace: float) -> bool:
+    """Stop the process and all of its family: SIGTERM, after `grace` seconds SIGKILL.
+
+    Returns whether all are gone. A process that is not the one meant is never signalled.
+    """
+    table = _table()
+    trusted = _leads(identity, table)
+    for entry in _family(identity, table, trusted=trusted):
+        _signal(entry, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while alive(identity) and time.monotonic() < deadline:
+        _reap()
+        time.sleep(0.02)
+    gone = _kill(lambda: _family(identity, _table(), trusted=trusted))
+    _reap()
+    return gone
+
+
+def kill_marked(job: str) -> bool:
+    """Kill every process of that job that we may see; returns whether all are gone."""
+    return _kill(lambda: [entry for entry in _table() if _mark(entry.pid) == job])
+
+
+def kill_user(uid: int) -> bool:
+    """Kill every process of a reserved uid (as root only); returns whether all are gone."""
+    if uid in (0, os.getuid(), os.geteuid()):
+        raise ValueError(f"uid {uid} is not a reserved one")
+    return _kill(lambda: [entry for entry in _table() if uid in _uids(entry.pid)])
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a log for appending, ourselves: who writes to it through us cannot replace it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o640), "ab", buffering=0)
+
+
+def rotate_log(path: Path) -> None:
+    """Rename a log above 10 MiB to `<name>.1`, replacing the one before it."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_size > LOG_BYTES:
+            path.rename(path.with_name(path.name + ".1"))
+
+
+def _source(stdin: bytes | None) -> IO[bytes]:
+    """Return the child's stdin as a file: a child that does not read cannot block us."""
+    if not stdin:
+        return Path(os.devnull).open("rb")
+    source = tempfile.TemporaryFile()  # noqa: SIM115 — the caller closes it
+    source.write(stdin)
+    source.seek(0)
+    return source
+
+
+def _start(
+    argv: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    user: User | None,
+    streams: tuple[IO[bytes], IO[bytes], IO[bytes]],
+    *,
+    tied: bool,
+) -> subprocess.Popen[bytes]:
+    """Start the child. Tied: it dies with the thread that starts it, which waits for it."""
+    _require(argv[0], cwd, env)
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
+        [*_launcher(user, tied=tied), *argv],
+        cwd=cwd,
+        env=env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+
+
+def _launcher(user: User | None, *, tied: bool) -> list[str]:
+    """Return the words before argv that change the user, then tie the child to our life.
+
+    In this order: the kernel forgets the tie when the user changes.
+    """
+    options = []
+    if user is not None:
+        options += ["--reuid", str(user.uid), "--regid", str(user.gid), "--clear-groups"]
+        options += ["--no-new-privs"]
+    if tied:
+        options += ["--pdeathsig", "KILL"]
+    return [SETPRIV, *options, "--"] if options else []
+
+
+def _require(program: str, cwd: Path, env: Mapping[str, str]) -> None:
+    """Raise FileNotFoundError for a program that is not there: the launcher would only exit 127."""
+    place = str(Path(cwd, program)) if "/" in program else program
+    if shutil.which(place, path=env.get("PATH", os.defpath)) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+
+
+def _attend(
+    child: subprocess.Popen[bytes],
+    mark: str,
+    timeout: float,
+    stop: Callable[[], bool] | None,
+    *,
+    thorough: bool,
+) -> Outcome:
+    """Wait for the child. It is reaped only after its group is dead: until then its pid is ours."""
+    begun = time.monotonic()
+    timed_out = stopped = False
+    clean = False
+    try:
+        while not _ended(
+            child.pid, min(TICK_SECONDS, max(0.0, begun + timeout - time.monotonic()))
+        ):
+            timed_out = time.monotonic() - begun >= timeout
+            stopped = not timed_out and stop is not None and stop()
+            if timed_out or stopped:
+                break
+        clean = not (timed_out or stopped)
+    finally:
+        _end(child, mark, thorough=thorough or not clean)
+    exit_code = child.returncode if clean else None
+    return Outcome(exit_code, time.monotonic() - begun, timed_out, stopped)
+
+
+def _ended(pid: int, seconds: float) -> bool:
+    """Wait so long for our child to end, without reaping it."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def _end(child: subprocess.Popen[bytes], mark: str, *, thorough: bool) -> None:
+    """Kill what is left of the child's family, then reap the child."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    if thorough:
+        identity = Identity(child.pid, _started(child.pid), mark)
+        _kill(lambda: _family(identity, _table(), trusted=True))
+    with suppress(subprocess.TimeoutExpired):  # a process that hangs in the kernel
+        child.wait(KILL_SECONDS)
+
+
+def _kill(find: Callable[[], list[_Entry]]) -> bool:
+    """SIGKILL what `find` returns until it returns nothing: who forks meanwhile is found again."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while found := find():
+        if time.monotonic() > deadline:
+            return False
+        for entry in found:
+            _signal(entry, signal.SIGKILL)
+        time.sleep(0.005)
+    return True
+
+
+def _signal(entry: _Entry, number: signal.Signals) -> None:
+    """Signal that very process; one that took over its pid is left alone."""
+    with suppress(ProcessLookupError, PermissionError):
+        descriptor = os.pidfd_open(entry.pid)
+        try:
+            if _is_alive(entry.pid, entry.started):
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
+
+def _family(identity: Identity, table: list[_Entry], *, trusted: bool) -> list[_Entry]:
+    """Return the living family. Trusted: `identity.pid` is surely ours, so its session is too."""
+    ours = {identity.pid} if trusted else set()
+    size = -1
+    while size != len(ours):  # until no more descendants are found
+        size = len(ours)
+        ours |= {entry.pid for entry in table if entry.parent in ours}
+    return [
+        entry
+        for entry in table
+        if entry.pid != os.getpid()
+        and (
+            entry.pid in ours
+            or (trusted and identity.pid in (entry.group, entry.session))
+            or (identity.mark and _mark(entry.pid) == identity.mark)
+        )
+    ]
+
+
+def _leads(identity: Identity, table: list[_Entry]) -> bool:
+    return any((entry.pid, entry.started) == (identity.pid, identity.started) for entry in table)
+
+
+def _reap() -> None:
+    """Collect the daemons of ours that ended, so that none stays a zombie."""
+    for child in list(_spawned.values()):
+        child.poll()
+
+
+def _is_alive(pid: int, started: float) -> bool:
+    entry = _entry(pid)
+    return entry is not None and entry.started == started
+
+
+def _table() -> list[_Entry]:
+    return list(_entries())
+
+
+def _entries() -> Iterator[_Entry]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (entry := _entry(int(folder.name))) is not None:
+            yield entry
+
+
+def _entry(pid: int) -> _Entry | None:
+    """Read a living process from /proc (proc_pid_stat(5)); None for a zombie or nobody."""
+    fields = _stat(pid)
+    if not fields or fields[0] in "ZX":
+        return None
+    parent, group, session = map(int, fields[1:4])
+    return _Entry(pid, parent, group, session, int(fields[19]) / TICKS_PER_SECOND)
+
+
+def _started(pid: int) -> float:
+    """Return when our child started, in seconds since boot; it is there until we reap it."""
+    return int(_stat(pid)[19]) / TICKS_PER_SECOND
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields after the program's name, which may hold blanks and brackets."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _mark(pid: int) -> str | None:
+    """Return the job a process was started for; None if it has none or is not ours to read."""
+    try:
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    start = f"{MARK}=".encode()
+    found = [line for line in raw.split(b"\0") if line.startswith(start)]
+    return found[0][len(start) :].decode(errors="replace") if found else None
+
+
+def _uids(pid: int) -> set[int]:
+    """Return the real, effective, saved and file system uid of a process."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    line = next(line for line in status.splitlines() if line.startswith("Uid:"))
+    return {int(uid) for uid in line.split()[1:]}
