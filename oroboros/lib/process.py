@@ -14,17 +14,18 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from oroboros.lib import proctable
+
 MARK = "OROBOROS_JOB"
 TICK_SECONDS = 0.1
 KILL_SECONDS = 5.0
 LOG_BYTES = 10 * 1024 * 1024
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 # util-linux; it sets what Python could set only in `preexec_fn`, which is not safe with threads.
 SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
 
@@ -63,17 +64,6 @@ class Identity:
     pid: int
     started: float
     mark: str = ""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A line of the process table; zombies are left out of it."""
-
-    pid: int
-    parent: int
-    group: int
-    session: int
-    started: float
 
 
 _spawned: dict[int, subprocess.Popen[bytes]] = {}
@@ -145,12 +135,12 @@ def spawn(
     with open_log(log) as output, _source(None) as source:
         child = _start(argv, cwd, {**env, MARK: mark}, user, (source, output, output), tied=False)
     _spawned[child.pid] = child
-    return Identity(child.pid, _started(child.pid), mark)
+    return Identity(child.pid, proctable.started(child.pid), mark)
 
 
 def alive(identity: Identity) -> bool:
     """Say whether exactly that process runs; a zombie does not."""
-    return _is_alive(identity.pid, identity.started)
+    return proctable.is_alive(identity.pid, identity.started)
 
 
 def exit_code(identity: Identity) -> int | None:
@@ -161,7 +151,7 @@ def exit_code(identity: Identity) -> int | None:
 
 def family(identity: Identity) -> set[int]:
     """Return the pids that belong to the process: group, session, descendants, mark."""
-    table = _table()
+    table = proctable.entries()
     return {entry.pid for entry in _family(identity, table, trusted=_leads(identity, table))}
 
 
@@ -170,7 +160,7 @@ def stop(identity: Identity, *, grace: float) -> bool:
 
     Returns whether all are gone. A process that is not the one meant is never signalled.
     """
-    table = _table()
+    table = proctable.entries()
     trusted = _leads(identity, table)
     for entry in _family(identity, table, trusted=trusted):
         _signal(entry, signal.SIGTERM)
@@ -178,21 +168,27 @@ def stop(identity: Identity, *, grace: float) -> bool:
     while alive(identity) and time.monotonic() < deadline:
         _reap()
         time.sleep(0.02)
-    gone = _kill(lambda: _family(identity, _table(), trusted=trusted))
+    gone = _kill(lambda: _family(identity, proctable.entries(), trusted=trusted))
     _reap()
     return gone
 
 
 def kill_marked(job: str) -> bool:
     """Kill every process of that job that we may see; returns whether all are gone."""
-    return _kill(lambda: [entry for entry in _table() if _mark(entry.pid) == job])
+    return _kill(
+        lambda: [
+            entry for entry in proctable.entries() if proctable.variable(entry.pid, MARK) == job
+        ]
+    )
 
 
 def kill_user(uid: int) -> bool:
     """Kill every process of a reserved uid (as root only); returns whether all are gone."""
     if uid in (0, os.getuid(), os.geteuid()):
         raise ValueError(f"uid {uid} is not a reserved one")
-    return _kill(lambda: [entry for entry in _table() if uid in _uids(entry.pid)])
+    return _kill(
+        lambda: [entry for entry in proctable.entries() if uid in proctable.uids(entry.pid)]
+    )
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -306,13 +302,13 @@ def _end(child: subprocess.Popen[bytes], mark: str, *, thorough: bool) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     if thorough:
-        identity = Identity(child.pid, _started(child.pid), mark)
-        _kill(lambda: _family(identity, _table(), trusted=True))
+        identity = Identity(child.pid, proctable.started(child.pid), mark)
+        _kill(lambda: _family(identity, proctable.entries(), trusted=True))
     with suppress(subprocess.TimeoutExpired):  # a process that hangs in the kernel
         child.wait(KILL_SECONDS)
 
 
-def _kill(find: Callable[[], list[_Entry]]) -> bool:
+def _kill(find: Callable[[], list[proctable.Entry]]) -> bool:
     """SIGKILL what `find` returns until it returns nothing: who forks meanwhile is found again."""
     deadline = time.monotonic() + KILL_SECONDS
     while found := find():
@@ -324,18 +320,20 @@ def _kill(find: Callable[[], list[_Entry]]) -> bool:
     return True
 
 
-def _signal(entry: _Entry, number: signal.Signals) -> None:
+def _signal(entry: proctable.Entry, number: signal.Signals) -> None:
     """Signal that very process; one that took over its pid is left alone."""
     with suppress(ProcessLookupError, PermissionError):
         descriptor = os.pidfd_open(entry.pid)
         try:
-            if _is_alive(entry.pid, entry.started):
+            if proctable.is_alive(entry.pid, entry.started):
                 signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)
 
 
-def _family(identity: Identity, table: list[_Entry], *, trusted: bool) -> list[_Entry]:
+def _family(
+    identity: Identity, table: list[proctable.Entry], *, trusted: bool
+) -> list[proctable.Entry]:
     """Return the living family. Trusted: `identity.pid` is surely ours, so its session is too."""
     ours = {identity.pid} if trusted else set()
     size = -1
@@ -349,12 +347,12 @@ def _family(identity: Identity, table: list[_Entry], *, trusted: bool) -> list[_
         and (
             entry.pid in ours
             or (trusted and identity.pid in (entry.group, entry.session))
-            or (identity.mark and _mark(entry.pid) == identity.mark)
+            or (identity.mark and proctable.variable(entry.pid, MARK) == identity.mark)
         )
     ]
 
 
-def _leads(identity: Identity, table: list[_Entry]) -> bool:
+def _leads(identity: Identity, table: list[proctable.Entry]) -> bool:
     return any((entry.pid, entry.started) == (identity.pid, identity.started) for entry in table)
 
 
@@ -362,61 +360,3 @@ def _reap() -> None:
     """Collect the daemons of ours that ended, so that none stays a zombie."""
     for child in list(_spawned.values()):
         child.poll()
-
-
-def _is_alive(pid: int, started: float) -> bool:
-    entry = _entry(pid)
-    return entry is not None and entry.started == started
-
-
-def _table() -> list[_Entry]:
-    return list(_entries())
-
-
-def _entries() -> Iterator[_Entry]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and (entry := _entry(int(folder.name))) is not None:
-            yield entry
-
-
-def _entry(pid: int) -> _Entry | None:
-    """Read a living process from /proc (proc_pid_stat(5)); None for a zombie or nobody."""
-    fields = _stat(pid)
-    if not fields or fields[0] in "ZX":
-        return None
-    parent, group, session = map(int, fields[1:4])
-    return _Entry(pid, parent, group, session, int(fields[19]) / TICKS_PER_SECOND)
-
-
-def _started(pid: int) -> float:
-    """Return when our child started, in seconds since boot; it is there until we reap it."""
-    return int(_stat(pid)[19]) / TICKS_PER_SECOND
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields after the program's name, which may hold blanks and brackets."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def _mark(pid: int) -> str | None:
-    """Return the job a process was started for; None if it has none or is not ours to read."""
-    try:
-        raw = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return None
-    start = f"{MARK}=".encode()
-    found = [line for line in raw.split(b"\0") if line.startswith(start)]
-    return found[0][len(start) :].decode(errors="replace") if found else None
-
-
-def _uids(pid: int) -> set[int]:
-    """Return the real, effective, saved and file system uid of a process."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return set()
-    line = next(line for line in status.splitlines() if line.startswith("Uid:"))
-    return {int(uid) for uid in line.split()[1:]}

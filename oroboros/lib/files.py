@@ -1,0 +1,105 @@
+"""Files that are whole or absent, links that switch at once, paths that stay where they should."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+from oroboros.errors import Refused
+from oroboros.lib.process import User
+
+TAIL_BYTES = 64 * 1024
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644, owner: User | None = None) -> None:
+    """Put `data` at `path` in one step that survives a crash; `owner` needs root."""
+    fresh = _beside(path)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if owner is not None:
+                os.fchown(file.fileno(), owner.uid, owner.gid)
+            os.fchmod(file.fileno(), mode)  # after the owner: a chown clears bits of the mode
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def replace_link(target: Path | str, link: Path) -> None:
+    """Point the symlink `link` at `target` by one rename: a reader sees the old or the new."""
+    fresh = _beside(link)
+    fresh.symlink_to(target)
+    try:
+        fresh.rename(link)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    _sync_folder(link.parent)
+
+
+def open_beneath(root: Path, relative: str) -> IO[bytes]:
+    """Open a regular file below `root` for reading, following no symlink on the way.
+
+    Raises Refused `path_invalid` (400) for a path that leaves `root`, meets a symlink or names
+    no regular file, and FileNotFoundError.
+    """
+    parts = relative.split("/")
+    if "\0" in relative or any(part in ("", ".", "..") for part in parts):
+        raise _path_invalid()
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts[:-1]:
+            inner = _open_at(folder, part, os.O_DIRECTORY)
+            os.close(folder)
+            folder = inner
+        # O_NONBLOCK: to open a FIFO would wait for its writer
+        file = os.fdopen(_open_at(folder, parts[-1], os.O_NONBLOCK), "rb")
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise _path_invalid()
+    return file
+
+
+def read_tail(path: Path, lines: int = 200) -> str:
+    """Return the last lines of a log (of its last 64 KiB); an absent log is empty."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            text = file.read(TAIL_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _open_at(folder: int, name: str, flags: int) -> int:
+    try:
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR):
+            raise _path_invalid() from None
+        raise
+
+
+def _path_invalid() -> Refused:
+    return Refused("path_invalid", "Not the path of a file in that folder.", status=400)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself last: it is an entry of the folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""The table of processes, read from /proc (proc_pid_stat(5)): who runs, of which family.
+
+Start times are in seconds since boot: unlike psutil's they do not move with the clock.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One living process."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    started: float
+
+
+def entries() -> list[Entry]:
+    """Return every living process; a zombie is none."""
+    return list(_entries())
+
+
+def entry(pid: int) -> Entry | None:
+    """Return that process if it lives; None for a zombie or nobody."""
+    fields = _stat(pid)
+    if not fields or fields[0] in "ZX":
+        return None
+    parent, group, session = map(int, fields[1:4])
+    return Entry(pid, parent, group, session, int(fields[19]) / TICKS_PER_SECOND)
+
+
+def is_alive(pid: int, started: float) -> bool:
+    """Say whether the process of that pid runs and is the one that started then."""
+    found = entry(pid)
+    return found is not None and found.started == started
+
+
+def started(pid: int) -> float:
+    """Return when our own child started; until we reap it, it can be asked, even as a zombie."""
+    return int(_stat(pid)[19]) / TICKS_PER_SECOND
+
+
+def variable(pid: int, name: str) -> str | None:
+    """Return a variable a process was started with; None if unset or not ours to read."""
+    try:
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    start = f"{name}=".encode()
+    found = [line for line in raw.split(b"\0") if line.startswith(start)]
+    return found[0][len(start) :].decode(errors="replace") if found else None
+
+
+def uids(pid: int) -> set[int]:
+    """Return the real, effective, saved and file system uid of a process; empty if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    line = next(line for line in status.splitlines() if line.startswith("Uid:"))
+    return {int(uid) for uid in line.split()[1:]}
+
+
+def boot() -> str:
+    """Return the id of this boot: pids and start times of another one say nothing."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _entries() -> Iterator[Entry]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (found := entry(int(folder.name))) is not None:
+            yield found
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields after the program's name, which may hold blanks and brackets."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
