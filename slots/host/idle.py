@@ -1,0 +1,92 @@
+"""The occupant of a free slot: says that it is idle. Standard library only, started with `-S -E`.
+
+    python -S -E slots/host/idle.py <slot_id> <port>
+
+`/health` and `/api/health` answer 200 with JSON, all else 503 with a page. It is run as a file and
+imports nothing of ours, so that it starts in milliseconds and needs no environment.
+"""
+
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+from string import Template
+
+PAGES = Path(__file__).with_name("pages")
+HEALTH = (b"/health", b"/healthz", b"/readyz", b"/api/health")
+REQUEST_BYTES = 16 * 1024
+CLIENT_SECONDS = 2.0
+
+
+def page(slot_id: str) -> bytes:
+    """Return the page that says the slot is free."""
+    text = Template((PAGES / "free.html").read_text())
+    return text.substitute(slot_id=slot_id, style=(PAGES / "style.css").read_text()).encode()
+
+
+def answers(slot_id: str) -> tuple[bytes, bytes]:
+    """Return the two whole answers there are: health, and everything else."""
+    health = json.dumps({"status": "idle", "slot_id": slot_id}).encode()
+    free = _answer("503 Service Unavailable", "text/html; charset=utf-8", page(slot_id))
+    return _answer("200 OK", "application/json", health), free
+
+
+def _answer(status: str, content_type: str, body: bytes) -> bytes:
+    head = [
+        f"HTTP/1.1 {status}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Robots-Tag: noindex",
+        "Connection: close",
+    ]
+    if status.startswith("503"):
+        head.append("Retry-After: 5")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def is_health(request: bytes) -> bool:
+    """Say whether the request asks for the health of whoever occupies the slot."""
+    words = request.split(b" ", 2)
+    return len(words) == 3 and words[1].partition(b"?")[0] in HEALTH
+
+
+def serve(listener: socket.socket, slot_id: str) -> None:
+    """Answer for ever, one client at a time: none may hold the line for long."""
+    health, free = answers(slot_id)
+    while True:
+        client, _ = listener.accept()
+        with client:
+            client.settimeout(CLIENT_SECONDS)
+            try:
+                request = _head(client)
+                whole = health if is_health(request) else free
+                is_head = request.startswith(b"HEAD ")
+                client.sendall(whole.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if is_head else whole)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(REQUEST_BYTES):  # a body: closing on it would reset the answer
+                    pass
+            except OSError:  # the client is gone, or too slow
+                continue
+
+
+def _head(client: socket.socket) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < REQUEST_BYTES:
+        received = client.recv(REQUEST_BYTES)
+        if not received:
+            break
+        head += received
+    return head
+
+
+def main(slot_id: str, port: int) -> None:
+    """Listen on the slot's port of 127.0.0.1 until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with socket.create_server(("127.0.0.1", port), backlog=64) as listener:
+        serve(listener, slot_id)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
