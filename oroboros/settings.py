@@ -1,0 +1,193 @@
+"""Django's settings, all from the environment; the default is the safe value."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
+
+from oroboros.lib import config
+
+BASE_DIR = Path(__file__).resolve().parents[1]
+config.load_env_files()
+OROBOROS = config.load()
+env = environ.Env()
+
+SECRET_KEY = env("SECRET_KEY")
+if len(SECRET_KEY) < 32 or SECRET_KEY.lower().startswith(("changeme", "django-insecure", "secret")):
+    raise ImproperlyConfigured("env_secret_weak: SECRET_KEY looks like a placeholder")
+DEBUG = env.bool("DEBUG", default=False)
+DOMAIN = OROBOROS.domain
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", f"api.{DOMAIN}"])
+# Behind https the cookies take the __Host- prefix; on plain loopback browsers would refuse it.
+HTTPS = env.bool("OROBOROS_HTTPS", default=False)
+
+INSTALLED_APPS = [
+    "oroboros",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "corsheaders",
+    "django_q",
+    "slots",
+    "releases",
+    "runs",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "oroboros.urls"
+WSGI_APPLICATION = "oroboros.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": env.db("DATABASE_URL")}
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database")
+DATABASES["default"].update(
+    CONN_MAX_AGE=None,
+    CONN_HEALTH_CHECKS=True,
+    OPTIONS={"connect_timeout": 5, "application_name": "oroboros"},
+)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env("TIME_ZONE", default="UTC")
+USE_TZ = True
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = OROBOROS.var / "static"
+LOGIN_URL = reverse_lazy("admin:login")
+
+# Cookies ignore ports: their names are ours alone, and surfaces strip them (see slots.host.surface).
+_PREFIX = "__Host-" if HTTPS else ""
+SESSION_COOKIE_NAME = f"{_PREFIX}oroboros_session"
+CSRF_COOKIE_NAME = f"{_PREFIX}oroboros_csrftoken"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_TRUSTED_ORIGINS = [f"https://api.{DOMAIN}"] if HTTPS else []
+SECURE_SSL_REDIRECT = False  # the proxy in front redirects; the runbook's curl on the host is plain
+SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SILENCED_SYSTEM_CHECKS = ["security.W008"]  # SECURE_SSL_REDIRECT, as said above
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+CORS_ALLOW_CREDENTIALS = False
+CORS_URLS_REGEX = r"^/(api/|health)"
+CORS_ALLOWED_ORIGINS = [
+    *(f"https://preview{slot.number}.{DOMAIN}" for slot in OROBOROS.slots),
+    f"https://app.{DOMAIN}",
+    *(
+        f"http://{host}:{slot.web_port}"
+        for slot in OROBOROS.slots
+        for host in ("127.0.0.1", "localhost", f"preview{slot.number}.localhost")
+    ),
+    *env.list("CORS_APP_ORIGINS", default=[]),
+]
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "oroboros.identity.HostAuthentication",
+        "oroboros.identity.TokenAuthentication",
+        "oroboros.identity.BrowserAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["oroboros.identity.HasAbility"],
+    "DEFAULT_PARSER_CLASSES": ["oroboros.api.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "oroboros.api.Pages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "oroboros.api.exception_handler",
+    "PAGE_SIZE": 50,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Oroboros",
+    "DESCRIPTION": "Preview, approve, ship and roll back every branch on one host.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+# A task carries only a run's id; what it means is in the journal. See docs/decisions/0002.
+STEP_SECONDS = env.int("STEP_TIMEOUT_SECONDS", default=1800)
+Q_CLUSTER = {
+    "name": f"oroboros-{env('OROBOROS_HOST', default='local')}",
+    "orm": "default",
+    "workers": len(OROBOROS.slots) + 2,
+    "queue_limit": 1,
+    "bulk": 1,
+    "timeout": 4 * STEP_SECONDS,
+    "retry": 8 * STEP_SECONDS,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    "save_limit": 500,
+    "poll": 0.2,
+    "label": "Queue",
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}
+
+PREVIEW_TTL_SECONDS = env.int("PREVIEW_TTL_SECONDS", default=14400)
+PREVIEW_KEEP_SECONDS = 72 * 3600
+QUEUE_LIMIT = env.int("OROBOROS_QUEUE_LIMIT", default=10000)
+ADMISSION_FREE_MEMORY_MB = env.int("ADMISSION_FREE_MEMORY_MB", default=256)
+ADMISSION_FREE_DISK_MB = env.int("ADMISSION_FREE_DISK_MB", default=1024)
+HOST_NAME = env("OROBOROS_HOST", default="local")
+
+UNFOLD = {
+    "SITE_TITLE": "Oroboros",
+    "SITE_HEADER": "Oroboros",
+    "SITE_URL": None,
+    "SHOW_HISTORY": False,
+}

@@ -1,0 +1,63 @@
+"""What people decided: approvals and freezes."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class Approval(models.Model):
+    """Somebody's yes or no to one commit of a run. A new commit voids a yes."""
+
+    APPROVED, REJECTED = "approved", "rejected"
+
+    run = models.ForeignKey("runs.Run", models.CASCADE, related_name="approvals")
+    commit_sha = models.CharField(max_length=40)
+    verdict = models.CharField(
+        max_length=16, choices=[(APPROVED, "approved"), (REJECTED, "rejected")]
+    )
+    actor = models.CharField(max_length=150)
+    reason = models.TextField(blank=True)
+    at = models.DateTimeField()
+    voided_at = models.DateTimeField(null=True, blank=True)
+    void_reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run"],
+                condition=Q(verdict="approved", voided_at=None),
+                name="runs_one_standing_approval",
+            ),
+            models.CheckConstraint(
+                condition=Q(verdict__in=("approved", "rejected")), name="runs_verdict_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verdict} by {self.actor}"
+
+
+class Freeze(models.Model):
+    """Shipping stands still: by a person until a time, or by a run whose health gate failed."""
+
+    run = models.ForeignKey(
+        "runs.Run", models.CASCADE, null=True, blank=True, related_name="freezes"
+    )
+    actor = models.CharField(max_length=150)
+    reason = models.TextField()
+    since = models.DateTimeField()
+    until = models.DateTimeField(null=True, blank=True)
+    lifted_at = models.DateTimeField(null=True, blank=True)
+    lifted_by = models.CharField(max_length=150, blank=True)
+    lift_reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run"], condition=Q(lifted_at=None), name="runs_one_freeze_per_run"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.reason

@@ -1,0 +1,49 @@
+"""The tests' surroundings, loaded before Django's settings: a PostgreSQL of this session's own."""
+
+import atexit
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from oroboros.lib import config
+from oroboros.runtime.postgres import Cluster
+
+PASSWORD = "only-for-the-tests-on-loopback"
+FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _start() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="oroboros-tests-"))
+    folder.chmod(0o755)  # other uids must reach what is theirs below it
+    for name in list(os.environ):  # what configures a host must not reach the tests
+        if name.startswith(("OROBOROS_", "MERGE_GATE_", "DEPLOY_", "PREVIEW_", "WORKER_")):
+            del os.environ[name]
+    port = free_port()
+    cluster = Cluster(folder / "postgres", port, config.load({}).postgres_user)
+    cluster.start(FAST)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(cluster.stop)
+    cluster.ensure_role("oroboros", PASSWORD, "CREATEDB")
+    cluster.ensure_role("oroboros_admin", PASSWORD, "CREATEDB", "CREATEROLE")
+    cluster.ensure_database("oroboros", "oroboros")
+    server = f"127.0.0.1:{port}"
+    os.environ.update(
+        OROBOROS_ENV_DIR=str(folder / "env"),
+        OROBOROS_VAR=str(folder / "var"),
+        SECRET_KEY="a-long-value-that-only-the-tests-use-4f1c9a7be2",
+        DATABASE_URL=f"postgresql://oroboros:{PASSWORD}@{server}/oroboros",
+        PREVIEW_ADMIN_DATABASE_URL=f"postgresql://oroboros_admin:{PASSWORD}@{server}/postgres",
+        PREVIEW_BACKEND_DATABASE_URL_TEMPLATE=f"postgresql://{server}/{{db_name}}",
+    )
+
+
+_start()
