@@ -1,6 +1,27 @@
-"""Where each address goes."""
+"""Where each address goes. Only the health addresses ask nobody who they are."""
+
+from importlib.util import find_spec
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from oroboros import health
+
+urlpatterns = [
+    *(path(name, health.health) for name in ("health", "healthz", "readyz")),
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    *(
+        path("api/", include(module))
+        for module in ("runs.api.urls", "releases.api")
+        if find_spec(module)
+    ),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "oroboros.api.bad_request"
+handler403 = "oroboros.api.forbidden"
+handler404 = "oroboros.api.not_found"
+handler500 = "oroboros.api.server_error"

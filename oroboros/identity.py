@@ -1,0 +1,213 @@
+"""Who asks, and what they may do: the host's shell by its socket, tokens, browser sessions.
+
+Abilities, each on its own:
+  view     read slots, runs, releases, logs
+  hold     ask for runs and slots: create, cancel, retry, keep; acquire, heartbeat, release
+  approve  say yes or no to a commit
+  operate  whatever touches others: force a release, reap, drain, freeze, roll back
+The groups viewer, approver and operator have more of them each (`GROUPS`); a token names its own.
+A view says per method what it needs, `abilities = {"GET": "view", "POST": "hold"}`; a method that
+it does not name needs `view` to read and `operate` to write.
+"""
+
+import hashlib
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, User
+from django.db.models import Q
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+from oroboros.clock import ClockTimestamp
+from oroboros.lib import netowner
+from oroboros.models import ABILITIES, ApiToken
+
+if TYPE_CHECKING:  # DRF's views import their settings, and those import this module
+    from rest_framework.views import APIView
+
+VIEW, HOLD, APPROVE, OPERATE = ABILITIES
+GROUPS: dict[str, frozenset[str]] = {
+    "viewer": frozenset({VIEW}),
+    "approver": frozenset({VIEW, HOLD, APPROVE}),
+    "operator": frozenset(ABILITIES),
+}
+PREFIX = "oro_"
+# What only a proxy or a page of another origin sends: neither is the shell on this host.
+FOREIGN_HEADERS = ("HTTP_ORIGIN", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
+LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Somebody who is no row of Django's user table: the host's shell, or a token."""
+
+    name: str
+    abilities: frozenset[str]
+
+    is_authenticated = True
+    is_anonymous = False
+    is_active = True
+    is_staff = False
+    is_superuser = False
+    pk = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_username(self) -> str:
+        return self.name
+
+
+def abilities_of(user: Any) -> frozenset[str]:
+    """Return what `user` may do; a user of the browser may what the groups say."""
+    if isinstance(user, Principal):
+        return user.abilities
+    if not isinstance(user, AbstractBaseUser) or not user.is_active:
+        return frozenset()
+    if isinstance(user, User) and user.is_superuser:
+        return frozenset(ABILITIES)
+    return _of_groups(user)
+
+
+def _of_groups(user: Any) -> frozenset[str]:
+    if not hasattr(user, "_oroboros_abilities"):  # asked many times a page, looked up once
+        names = user.groups.values_list("name", flat=True)
+        user._oroboros_abilities = frozenset().union(*(GROUPS.get(name, ()) for name in names))
+    return user._oroboros_abilities
+
+
+def actor(request: HttpRequest | Request) -> str:
+    """Return the name that the audit trail keeps for who asks."""
+    return request.user.get_username()  # type: ignore[union-attr]  # views here have no anonymous
+
+
+class HasAbility(BasePermission):
+    """The caller has the ability that the view names for this method."""
+
+    message = "You may not do this: it takes another group, or a token with the ability."
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        return needed(request.method or "", getattr(view, "abilities", {})) in abilities_of(
+            request.user
+        )
+
+
+def needed(method: str, abilities: Mapping[str, str]) -> str:
+    """Return the ability that `method` needs where a view names `abilities`."""
+    if method == "HEAD":
+        method = "GET"
+    return abilities.get(method) or (VIEW if method in SAFE_METHODS else OPERATE)
+
+
+class HostAuthentication(BaseAuthentication):
+    """The shell on this host is the operator "host", known by the owner of its socket.
+
+    Only over loopback, and only if the kernel's entry for the connection says that it is root's
+    or this service's own. Whoever shows a token or a session is asked for that instead.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Principal, None] | None:
+        meta = request.META
+        if "HTTP_AUTHORIZATION" in meta or settings.SESSION_COOKIE_NAME in request.COOKIES:
+            return None
+        connection = meta.get("gunicorn.socket")
+        if connection is None or _is_foreign(meta):
+            return None
+        ends = loopback_ends(connection)
+        if ends is None or not _names_us(meta.get("HTTP_HOST", ""), ends[3]):
+            return None
+        uid = netowner.owner(*ends)
+        if uid is None:  # closed already, or not seen by the kernel: nobody
+            return None
+        if uid not in (0, os.geteuid()):
+            raise PermissionDenied("This user of the host may not use the API without a token.")
+        return Principal("host", frozenset(ABILITIES)), None
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="oroboros"'
+
+
+def _is_foreign(meta: Mapping[str, Any]) -> bool:
+    return (
+        any(name in meta for name in FOREIGN_HEADERS)
+        or any(name.startswith("HTTP_X_FORWARDED") for name in meta)
+        or meta.get("HTTP_SEC_FETCH_SITE", "none") != "none"
+    )
+
+
+def _names_us(host: str, port: int) -> bool:
+    return host.lower() in {f"{name}:{port}" for name in LOOPBACK_NAMES}
+
+
+def loopback_ends(connection: socket.socket) -> tuple[str, int, str, int] | None:
+    """Return the client's and the server's address and port; None if either is not loopback."""
+    try:
+        client, server = connection.getpeername(), connection.getsockname()
+    except OSError:  # the client has gone
+        return None
+    for end in (client, server):
+        if not isinstance(end, tuple) or not ipaddress.ip_address(end[0]).is_loopback:
+            return None
+    return client[0], client[1], server[0], server[1]
+
+
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer oro_…`: a token with the abilities it was made for."""
+
+    def authenticate(self, request: Request) -> tuple[Principal, ApiToken] | None:
+        scheme, _, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        token = ApiToken.objects.filter(digest=digest(secret.strip()), revoked_at=None).first()
+        if token is None:
+            raise AuthenticationFailed("This token is unknown or revoked.")
+        _note_use(token)
+        return Principal(f"token {token.name}", frozenset(token.abilities)), token
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="oroboros"'
+
+
+def _note_use(token: ApiToken) -> None:
+    at = ClockTimestamp()
+    stale = Q(last_used_at=None) | Q(last_used_at__lt=at - timedelta(minutes=1))
+    ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=at)
+
+
+def digest(secret: str) -> str:
+    """Return what is stored of a token: 256 random bits need no salt and no slow hash."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def create_token(name: str, abilities: list[str], *, created_by: str) -> str:
+    """Make a token and return its secret, which is kept nowhere.
+
+    Raises IntegrityError if the name is taken or an ability is none of ABILITIES.
+    """
+    secret = PREFIX + secrets.token_urlsafe(32)
+    ApiToken.objects.create(
+        name=name,
+        digest=digest(secret),
+        abilities=abilities,
+        created_by=created_by,
+        created_at=ClockTimestamp(),
+    )
+    return secret
+
+
+class BrowserAuthentication(SessionAuthentication):
+    """Django's session of the admin, with its protection against forged requests."""
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="oroboros"'
