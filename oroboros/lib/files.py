@@ -68,11 +68,14 @@ def open_beneath(root: Path, relative: str) -> IO[bytes]:
     return file
 
 
-def read_tail(path: Path, lines: int = 200) -> str:
-    """Return the last lines of a log (of its last 64 KiB); an absent log is empty."""
+def read_tail(path: Path, lines: int = 200, since: int = 0) -> str:
+    """Return the last lines of a log (of its last 64 KiB), none from before the byte `since`.
+
+    An absent log is empty.
+    """
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            file.seek(max(since, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             text = file.read(TAIL_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return ""

@@ -125,13 +125,20 @@ def capture(
 
 
 def spawn(
-    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], user: User | None, log: Path
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    user: User | None,
+    log: Path,
+    mark: str | None = None,
 ) -> Identity:
     """Start a daemon that outlives us and return who it is; its output is appended to `log`.
 
-    It gets a mark of its own, whatever job we run for. Raises OSError if it cannot be started.
+    It gets a mark of its own, whatever job we run for; one who must find it even if we die right
+    now gives `mark` and notes it before. Raises OSError if it cannot be started.
     """
-    mark = os.urandom(8).hex()
+    mark = mark or os.urandom(8).hex()
     with open_log(log) as output, _source(None) as source:
         child = _start(argv, cwd, {**env, MARK: mark}, user, (source, output, output), tied=False)
     _spawned[child.pid] = child

@@ -68,6 +68,14 @@ def uids(pid: int) -> set[int]:
     return {int(uid) for uid in line.split()[1:]}
 
 
+def describe(pid: int) -> str:
+    """Name a process for people; its arguments may hold secrets and are left out."""
+    try:
+        return f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
+    except (FileNotFoundError, ProcessLookupError):
+        return f"process {pid}, which has ended"
+
+
 def boot() -> str:
     """Return the id of this boot: pids and start times of another one say nothing."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
