@@ -286,16 +286,17 @@ class Repository:
     ) -> process.Captured:
         """Run git, again after a pause where another git's lock was in the way."""
         env = env or self._environment()
-        lock = None
+        lock = ""
         for pause in (0.0, *LOCK_PAUSES):
             time.sleep(pause)
             answer = process.capture(argv, cwd=self.path, timeout=timeout, env=env, stdin=stdin)
-            lock = LOCKED.search(_text(answer.stderr)) if answer.exit_code else None
-            if lock is None:
+            match = LOCKED.search(_text(answer.stderr)) if answer.exit_code else None
+            if match is None:
                 return answer
+            lock = match[1]
         raise Refused(
             "git_locked",
-            f"Git's lock {lock and lock[1]} stays: if no git is running, remove that file and retry.",
+            f"Git's lock {lock} stays: if no git is running there, remove that file and retry.",
         )
 
 
