@@ -1,6 +1,6 @@
-"""The occupant of a free slot: says that it is idle. Standard library only, started with `-S -E`.
+"""The occupant of a free slot: says that it is idle. Standard library only, started with `-I -S`.
 
-    python -S -E slots/host/idle.py <slot_id> <port>
+    python -I -S slots/host/idle.py <slot_id> <port>
 
 `/health` and `/api/health` answer 200 with JSON, all else 503 with a page. It is run as a file and
 imports nothing of ours, so that it starts in milliseconds and needs no environment.
@@ -10,13 +10,16 @@ import json
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from string import Template
+from threading import Thread
 
 PAGES = Path(__file__).with_name("pages")
 HEALTH = (b"/health", b"/healthz", b"/readyz", b"/api/health")
 REQUEST_BYTES = 16 * 1024
 CLIENT_SECONDS = 2.0
+DRAINED_READS = 1000
 
 
 def page(slot_id: str) -> bytes:
@@ -53,22 +56,26 @@ def is_health(request: bytes) -> bool:
 
 
 def serve(listener: socket.socket, slot_id: str) -> None:
-    """Answer for ever, one client at a time: none may hold the line for long."""
+    """Answer for ever, each client in a thread of its own: a slow one keeps nobody waiting."""
     health, free = answers(slot_id)
     while True:
         client, _ = listener.accept()
-        with client:
-            client.settimeout(CLIENT_SECONDS)
-            try:
-                request = _head(client)
-                whole = health if is_health(request) else free
-                is_head = request.startswith(b"HEAD ")
-                client.sendall(whole.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if is_head else whole)
-                client.shutdown(socket.SHUT_WR)
-                while client.recv(REQUEST_BYTES):  # a body: closing on it would reset the answer
-                    pass
-            except OSError:  # the client is gone, or too slow
-                continue
+        Thread(target=_attend, args=(client, health, free), daemon=True).start()
+
+
+def _attend(client: socket.socket, health: bytes, free: bytes) -> None:
+    with client, suppress(OSError):  # the client is gone, or too slow
+        client.settimeout(CLIENT_SECONDS)
+        request = _head(client)
+        answer = health if is_health(request) else free
+        if request.startswith(b"HEAD "):
+            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        client.sendall(answer)
+        client.shutdown(socket.SHUT_WR)
+        # Closing on a body that was not read would reset the connection under the answer.
+        for _ in range(DRAINED_READS):
+            if not client.recv(REQUEST_BYTES):
+                break
 
 
 def _head(client: socket.socket) -> bytes:

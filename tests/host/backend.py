@@ -1,0 +1,81 @@
+"""A backend to stand behind a surface: says what it received, streams, upgrades."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Echo(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    name = "backend"
+
+    def do_GET(self):
+        if self.headers.get("Upgrade") == "websocket":
+            return self.upgrade()
+        if self.path.startswith("/api/stream"):
+            return self.stream()
+        length = int(self.headers.get("Content-Length") or 0)
+        said = {
+            "name": self.name,
+            "path": self.path,
+            "method": self.command,
+            "headers": [[key.lower(), value] for key, value in self.headers.items()],
+            "body": self.rfile.read(length).decode(),
+        }
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        for value in self.set_cookies:
+            self.send_header("Set-Cookie", value)
+        for key, value in self.more_headers:
+            self.send_header(key, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        return None
+
+    do_POST = do_OPTIONS = do_GET  # noqa: N815
+
+    set_cookies = ()
+    more_headers = ()
+
+    def stream(self):
+        """Send one line, and the next one only when the test has seen the first."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for line in (b"first\n", b"second\n"):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            self.wfile.flush()
+            self.server.go_on.wait(5)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def upgrade(self):
+        self.wfile.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        )
+        self.wfile.flush()
+        self.wfile.write(b"echo " + self.connection.recv(100))
+        self.close_connection = True
+
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def echo(port, **attributes):
+    """Serve `Echo` on the port; attributes are `name`, `set_cookies`, `more_headers`."""
+    ThreadingHTTPServer.allow_reuse_address = True
+    server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (Echo,), attributes))
+    server.daemon_threads = True
+    server.go_on = threading.Event()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.go_on.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
