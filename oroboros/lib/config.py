@@ -79,6 +79,23 @@ class Config:
                 return slot
         raise Refused("slot_unknown", f"No such slot; the slots here are {known}.", status=404)
 
+    @property
+    def is_https(self) -> bool:
+        """Whether the proxy in front speaks https under the domain's names."""
+        return self.get("OROBOROS_HTTPS").lower() in ("true", "on", "ok", "y", "yes", "1")
+
+    def frontend_url(self, slot: SlotConfig) -> str:
+        """Return where people open the slot: never the admin's host name, cookies ignore ports."""
+        if self.is_https:
+            return f"https://preview{slot.number}.{self.domain}"
+        return f"http://preview{slot.number}.localhost:{slot.web_port}"
+
+    def backend_url(self, slot: SlotConfig) -> str:
+        """Return where people reach the slot's backend: its own port, or /api of its surface."""
+        if self.is_https:
+            return f"https://preview{slot.number}.{self.domain}/api"
+        return f"http://preview{slot.number}.localhost:{slot.backend_port}"
+
     def _user(self, offset: int) -> User | None:
         return User(self.uid_base + offset, self.uid_base + offset) if self.is_root else None
 
