@@ -6,6 +6,7 @@ is found again: its group, its session, its descendants, and what left all three
 known by pid *and* start time; signals go through a pidfd, so that a recycled pid is never hit.
 """
 
+import ctypes
 import errno
 import os
 import select
@@ -20,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from oroboros.lib import proctable
+from oroboros.lib import logs, proctable
 
 MARK = "OROBOROS_JOB"
 TICK_SECONDS = 0.1
 KILL_SECONDS = 5.0
-LOG_BYTES = 10 * 1024 * 1024
+PR_SET_PDEATHSIG = 1
 # util-linux; it sets what Python could set only in `preexec_fn`, which is not safe with threads.
 SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
 
@@ -89,7 +90,7 @@ def run(
     raised. Raises OSError if the program cannot be started.
     """
     mark = env.get(MARK) or os.urandom(8).hex()
-    with open_log(log) as output, _source(stdin) as source:
+    with logs.open_append(log) as output, _source(stdin) as source:
         child = _start(argv, cwd, {**env, MARK: mark}, user, (source, output, output), tied=True)
         return _attend(child, mark, timeout, stop, thorough=True)
 
@@ -132,17 +133,30 @@ def spawn(
     user: User | None,
     log: Path,
     mark: str | None = None,
+    tied: bool = False,
 ) -> Identity:
     """Start a daemon that outlives us and return who it is; its output is appended to `log`.
+
+    Tied, it does not: it is killed when the thread that started it ends.
 
     It gets a mark of its own, whatever job we run for; one who must find it even if we die right
     now gives `mark` and notes it before. Raises OSError if it cannot be started.
     """
     mark = mark or os.urandom(8).hex()
-    with open_log(log) as output, _source(None) as source:
-        child = _start(argv, cwd, {**env, MARK: mark}, user, (source, output, output), tied=False)
+    with logs.open_append(log) as output, _source(None) as source:
+        child = _start(argv, cwd, {**env, MARK: mark}, user, (source, output, output), tied=tied)
     _spawned[child.pid] = child
     return Identity(child.pid, proctable.started(child.pid), mark)
+
+
+def tie_forks() -> None:
+    """From now on each child that Python forks dies with the thread that forked it.
+
+    For multiprocessing's children, which no launcher can tie; programs that are executed are not
+    concerned. Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.register_at_fork(after_in_child=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 
 
 def alive(identity: Identity) -> bool:
@@ -169,20 +183,22 @@ def stop(identity: Identity, *, grace: float) -> bool:
     """
     table = proctable.entries()
     trusted = _leads(identity, table)
-    for entry in _family(identity, table, trusted=trusted):
+    known = set(_family(identity, table, trusted=trusted))
+    for entry in known:
         _signal(entry, signal.SIGTERM)
     deadline = time.monotonic() + grace
     while alive(identity) and time.monotonic() < deadline:
-        _reap()
         time.sleep(0.02)
-    gone = _kill(lambda: _family(identity, proctable.entries(), trusted=trusted))
+        known |= set(_family(identity, proctable.entries(), trusted=trusted))
+        _reap()
+    gone = _kill(identity, known, trusted=trusted)
     _reap()
     return gone
 
 
 def kill_marked(job: str) -> bool:
     """Kill every process of that job that we may see; returns whether all are gone."""
-    return _kill(
+    return _kill_all(
         lambda: [
             entry for entry in proctable.entries() if proctable.variable(entry.pid, MARK) == job
         ]
@@ -193,23 +209,9 @@ def kill_user(uid: int) -> bool:
     """Kill every process of a reserved uid (as root only); returns whether all are gone."""
     if uid in (0, os.getuid(), os.geteuid()):
         raise ValueError(f"uid {uid} is not a reserved one")
-    return _kill(
+    return _kill_all(
         lambda: [entry for entry in proctable.entries() if uid in proctable.uids(entry.pid)]
     )
-
-
-def open_log(path: Path) -> IO[bytes]:
-    """Open a log for appending, ourselves: who writes to it through us cannot replace it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o640), "ab", buffering=0)
-
-
-def rotate_log(path: Path) -> None:
-    """Rename a log above 10 MiB to `<name>.1`, replacing the one before it."""
-    with suppress(FileNotFoundError):
-        if path.stat().st_size > LOG_BYTES:
-            path.rename(path.with_name(path.name + ".1"))
 
 
 def _source(stdin: bytes | None) -> IO[bytes]:
@@ -306,16 +308,29 @@ def _ended(pid: int, seconds: float) -> bool:
 
 def _end(child: subprocess.Popen[bytes], mark: str, *, thorough: bool) -> None:
     """Kill what is left of the child's family, then reap the child."""
+    identity = Identity(child.pid, proctable.started(child.pid), mark)
+    # Looked at while the child lives: its children are nobody's as soon as it is dead.
+    known = set(_family(identity, proctable.entries(), trusted=True)) if thorough else set()
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     if thorough:
-        identity = Identity(child.pid, proctable.started(child.pid), mark)
-        _kill(lambda: _family(identity, proctable.entries(), trusted=True))
+        _kill(identity, known, trusted=True)
     with suppress(subprocess.TimeoutExpired):  # a process that hangs in the kernel
         child.wait(KILL_SECONDS)
 
 
-def _kill(find: Callable[[], list[proctable.Entry]]) -> bool:
+def _kill(identity: Identity, known: set[proctable.Entry], *, trusted: bool) -> bool:
+    """SIGKILL the family, with those that were known to be of it, until all are gone."""
+
+    def found() -> list[proctable.Entry]:
+        table = proctable.entries()
+        known.update(_family(identity, table, trusted=trusted))
+        return [entry for entry in known if entry.is_alive()]
+
+    return _kill_all(found)
+
+
+def _kill_all(find: Callable[[], list[proctable.Entry]]) -> bool:
     """SIGKILL what `find` returns until it returns nothing: who forks meanwhile is found again."""
     deadline = time.monotonic() + KILL_SECONDS
     while found := find():
@@ -332,7 +347,7 @@ def _signal(entry: proctable.Entry, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         descriptor = os.pidfd_open(entry.pid)
         try:
-            if proctable.is_alive(entry.pid, entry.started):
+            if entry.is_alive():
                 signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)
@@ -341,12 +356,19 @@ def _signal(entry: proctable.Entry, number: signal.Signals) -> None:
 def _family(
     identity: Identity, table: list[proctable.Entry], *, trusted: bool
 ) -> list[proctable.Entry]:
-    """Return the living family. Trusted: `identity.pid` is surely ours, so its session is too."""
+    """Return the living family. Trusted: `identity.pid` is surely ours, so its session is too.
+
+    A daemon that a member spawned is a family of its own: its parent may be stopped without it.
+    """
     ours = {identity.pid} if trusted else set()
     size = -1
     while size != len(ours):  # until no more descendants are found
         size = len(ours)
-        ours |= {entry.pid for entry in table if entry.parent in ours}
+        ours |= {
+            entry.pid
+            for entry in table
+            if entry.parent in ours and not _is_other_daemon(entry, identity)
+        }
     return [
         entry
         for entry in table
@@ -357,6 +379,11 @@ def _family(
             or (identity.mark and proctable.variable(entry.pid, MARK) == identity.mark)
         )
     ]
+
+
+def _is_other_daemon(entry: proctable.Entry, identity: Identity) -> bool:
+    mark = proctable.variable(entry.pid, MARK) if entry.session == entry.pid else ""
+    return bool(mark) and mark != identity.mark
 
 
 def _leads(identity: Identity, table: list[proctable.Entry]) -> bool:

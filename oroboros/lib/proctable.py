@@ -21,6 +21,10 @@ class Entry:
     session: int
     started: float
 
+    def is_alive(self) -> bool:
+        """Say whether that very process still runs."""
+        return is_alive(self.pid, self.started)
+
 
 def entries() -> list[Entry]:
     """Return every living process; a zombie is none."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from oroboros.errors import Refused
-from oroboros.lib import files, netowner, process, proctable, web
+from oroboros.lib import files, logs, netowner, process, proctable, web
 from oroboros.lib.config import Config
 from oroboros.lib.process import Identity, User
 
@@ -151,7 +151,7 @@ class LocalManager:
             raise Refused("port_taken", f"Port {unit.port} of {unit.name} is held by {holder}.")
 
     def _spawn(self, unit: Unit) -> _State:
-        process.rotate_log(unit.log)
+        logs.rotate(unit.log)
         log_start = unit.log.stat().st_size if unit.log.exists() else 0
         nobody = Identity(0, 0.0, os.urandom(8).hex())
         state = _State(nobody, proctable.boot(), unit.port, unit.digest, str(unit.log), log_start)
