@@ -1,6 +1,6 @@
 """The engine: carries a claimed run through its steps, and writes down what it does.
 
-Every step is probe → act → probe: before acting it is asked whether its effect is there, and after a
+Every step is probe → act → probe: before acting it is asked whether its effect is there; after a
 crash the same question decides. Every write names the claim's fence, so a process that lost its
 claim writes nothing. See `design.md`'s Truth 1 and 2 in docs/decisions/0002.
 """
@@ -73,6 +73,8 @@ class Action:
     log_name: str = ""
     begins: Status | None = None
     ends: Status | None = None
+    # From here on the run goes through: a request to stop is no longer honoured.
+    is_past_stopping: bool = False
 
     @property
     def log(self) -> str:
@@ -97,9 +99,14 @@ class Context:
         """The mark in the environment of every process that is started for this claim."""
         return f"{self.run.pk}:{self.claim.fence}"
 
+    def is_stopping(self) -> bool:
+        """Whether the claim is lost, or the run was asked to stop and still can."""
+        asked = self.claim.stop_asked.is_set() and not self.action.is_past_stopping
+        return asked or self.claim.lost.is_set()
+
     def check(self) -> None:
         """Stop here if the run was asked to stop or the claim is lost. Raises Stopped."""
-        if self.claim.stopping.is_set():
+        if self.is_stopping():
             raise Stopped
 
     def say(self, text: str) -> None:
@@ -130,12 +137,18 @@ class Context:
             timeout=limit,
             env={**env, "OROBOROS_JOB": self.job},
             user=user,
-            stop=self.claim.stopping.is_set,
+            stop=self.is_stopping,
         )
         self.check()
         if outcome.timed_out:
             raise StepFailed("STEP_TIMEOUT", f"{argv[0]} took longer than {limit:.0f} s.")
         return outcome
+
+    def set(self, **fields: Any) -> None:
+        """Write fields of the run, while the claim is good. Raises ClaimLost."""
+        if Run.objects.held_by(self.claim).update(**fields) != 1:
+            raise ClaimLost
+        self.run.refresh_from_db()
 
     def event(self, kind: str, text: str, **data: Any) -> None:
         """Add a line to the run's timeline."""
@@ -179,12 +192,16 @@ def owner_name() -> str:
 
 @contextmanager
 def kept(claim: Claim) -> Iterator[None]:
-    """Renew the claim from a thread while the body works; give it up at the end."""
+    """Renew the claim from a thread while the body works; give it up at the end.
+
+    What ends in an orderly way was no attempt that killed its worker.
+    """
     done = threading.Event()
     thread = threading.Thread(target=_renew, args=(claim, done), name="claim", daemon=True)
     thread.start()
     try:
         yield
+        Run.objects.filter(pk=claim.run_id, claim_fence=claim.fence).update(attempts=0)
     finally:
         done.set()
         thread.join()
@@ -198,15 +215,15 @@ def _renew(claim: Claim, done: threading.Event) -> None:
         while not done.wait(RENEW_SECONDS):
             try:
                 if not Run.objects.renew(claim):
-                    claim.stopping.set()
+                    claim.lost.set()
                     return
                 renewed = time.monotonic()
                 if Run.objects.filter(pk=claim.run_id).exclude(stop_status="").exists():
-                    claim.stopping.set()
+                    claim.stop_asked.set()
             except DatabaseError:
                 connection.close()
                 if time.monotonic() - renewed > SILENT_SECONDS:
-                    claim.stopping.set()
+                    claim.lost.set()
                     return
     finally:
         connection.close()
@@ -278,7 +295,7 @@ def _begin(
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch(mode=0o600)
     with transaction.atomic():
-        at = _claimed(run, claim)
+        at = claimed(run, claim)
         step, made = Step.objects.get_or_create(
             run=run,
             generation=run.generation,
@@ -289,6 +306,8 @@ def _begin(
             step.status, step.attempt = StepStatus.RUNNING, step.attempt + 1
             step.started_at, step.ended_at, step.detail = at, None, ""
             step.save()
+        if action.is_past_stopping and Run.objects.filter(pk=run.pk).exclude(stop_status=""):
+            raise Stopped
         _register(config, run, step, action.log, log)
         if action.begins is not None and run.status != action.begins:
             run.move(action.begins, claim=claim)
@@ -303,7 +322,7 @@ def _end(
     to: Status | None = None,
 ) -> None:
     with transaction.atomic():
-        at = _claimed(context.run, context.claim)
+        at = claimed(context.run, context.claim)
         Step.objects.filter(pk=context.step.pk).update(
             status=status, ended_at=at, detail=detail, result=result
         )
@@ -313,10 +332,10 @@ def _end(
             context.run.move(to, claim=context.claim)
 
 
-def _claimed(run: Run, claim: Claim) -> datetime:
+def claimed(run: Run, claim: Claim) -> datetime:
     """Lock the run's row for this claim and return the database's time. Raises ClaimLost."""
     if not Run.objects.held_by(claim).select_for_update().exists():
-        claim.stopping.set()
+        claim.lost.set()
         raise ClaimLost
     return database_time()
 
@@ -333,7 +352,7 @@ def _reopen(run: Run, claim: Claim, actions: Sequence[Action], again: Again) -> 
     names = [action.name for action in actions]
     names = names[names.index(again.step) :]
     with transaction.atomic():
-        _claimed(run, claim)
+        claimed(run, claim)
         Step.objects.filter(run=run, generation=run.generation, name__in=names).update(
             status=StepStatus.STOPPED
         )

@@ -151,3 +151,25 @@ FAILURES: dict[str, Failure] = {
         "The slot was released by hand.", "Retry the run to have the preview again."
     ),
 }
+
+
+class PushMode(TextChoices):
+    """What the push step does with the remote."""
+
+    MANUAL = "manual"
+    AUTO = "auto"
+    DRY_RUN = "dry-run"
+
+
+def base_of(
+    ours: str | None, theirs: str | None, *, ours_in_theirs: bool, theirs_in_ours: bool
+) -> str | None:
+    """Return the commit a candidate is based on; None if the two branches diverged.
+
+    The remote's where it is equal or ahead; ours where we are ahead, or it has none.
+    """
+    if theirs is not None and (ours is None or ours_in_theirs):
+        return theirs
+    if theirs is None or theirs_in_ours:
+        return ours
+    return None

@@ -1,7 +1,7 @@
 """Runs, their journal, and what people decided about them."""
 
-from runs.models.journal import Artifact, Event, Step
+from runs.models.journal import Artifact, Beat, Event, Step
 from runs.models.people import Approval, Freeze
 from runs.models.run import Claim, Run
 
-__all__ = ["Approval", "Artifact", "Claim", "Event", "Freeze", "Run", "Step"]
+__all__ = ["Approval", "Artifact", "Beat", "Claim", "Event", "Freeze", "Run", "Step"]

@@ -81,3 +81,13 @@ class Artifact(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Beat(models.Model):
+    """When something that should happen again and again last did, such as the queue's canary."""
+
+    name = models.CharField(max_length=32, primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name

@@ -34,8 +34,10 @@ class Claim:
     run_id: uuid.UUID
     owner: str
     fence: int
-    # Set when the claim is lost or the run is asked to stop; commands under way look at it.
-    stopping: Flag = field(default_factory=Flag)
+    # Nobody may write for the run under this claim any more.
+    lost: Flag = field(default_factory=Flag)
+    # Somebody wants the run to end; honoured until the merge begins.
+    stop_asked: Flag = field(default_factory=Flag)
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -77,9 +79,9 @@ class RunQuerySet(models.QuerySet["Run"]):
         until = ClockTimestamp() + timedelta(seconds=CLAIM_SECONDS)
         return self.held_by(claim).update(claim_expires_at=until) == 1
 
-    def give_up(self, claim: Claim) -> None:
+    def give_up(self, claim: Claim, **fields: Any) -> None:
         """Let the run go, so that the next bell can take it at once."""
-        self.held_by(claim).update(claim_expires_at=None, claim_owner="")
+        self.held_by(claim).update(claim_expires_at=None, claim_owner="", **fields)
 
 
 class Run(models.Model):
