@@ -59,13 +59,13 @@ def open_beneath(root: Path, relative: str) -> IO[bytes]:
             os.close(folder)
             folder = inner
         # O_NONBLOCK: to open a FIFO would wait for its writer
-        file = os.fdopen(_open_at(folder, parts[-1], os.O_NONBLOCK), "rb")
+        file = _open_at(folder, parts[-1], os.O_NONBLOCK)
     finally:
         os.close(folder)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
         raise _path_invalid()
-    return file
+    return os.fdopen(file, "rb")
 
 
 def read_tail(path: Path, lines: int = 200, since: int = 0) -> str:
