@@ -16,7 +16,7 @@ urlpatterns = [
     *(
         path("api/", include(module))
         for module in ("runs.api.urls", "releases.api")
-        if find_spec(module)
+        if find_spec(module) and find_spec("runs.line") and find_spec("runs.preview")
     ),
     path("admin/", admin.site.urls),
 ]

@@ -1,0 +1,123 @@
+"""Files that steps left, and logs while they grow; no browser runs what is in them."""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import IO, BinaryIO
+
+from django.conf import settings
+from django.http import HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from oroboros.errors import Refused
+from oroboros.identity import VIEW
+from oroboros.lib import files
+from runs.api.runs import find_run
+from runs.api.shapes import ArtifactShape
+from runs.journal import artifacts_folder
+from runs.models import Artifact, Run
+
+RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
+DIGITS = re.compile(r"\d{1,9}", re.ASCII)
+CHUNK = 64 * 1024
+
+
+class ArtifactList(ListAPIView):
+    """The run's files and logs."""
+
+    abilities = {"GET": VIEW}
+    serializer_class = ArtifactShape
+
+    def get_queryset(self):
+        if getattr(self, "swagger_fake_view", False):
+            return Artifact.objects.none()
+        return Artifact.objects.filter(run=find_run(self.kwargs["run_id"])).select_related("step")
+
+
+class ArtifactContent(APIView):
+    abilities = {"GET": VIEW}
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("generation", int, description="default: the newest that has it"),
+            OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="one byte range"),
+        ],
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, run_id: str, name: str) -> HttpResponseBase:
+        """The file as a download; a `Range` follows a log that grows (416: nothing new)."""
+        artifact = _find(find_run(run_id), name, request.query_params.get("generation", ""))
+        return served(_open(artifact), artifact.name, request.META.get("HTTP_RANGE", ""))
+
+
+def _unknown() -> Refused:
+    return Refused("artifact_not_found", "The run has no such artifact.", status=404)
+
+
+def _find(run: Run, name: str, generation: str) -> Artifact:
+    found = Artifact.objects.filter(run=run, name=name.replace("\0", ""))
+    if generation:
+        if not DIGITS.fullmatch(generation):
+            raise Refused("generation_invalid", "A generation is a number.", status=400)
+        found = found.filter(generation=int(generation))
+    artifact = found.order_by("-generation").first()
+    if artifact is None:
+        raise _unknown()
+    return artifact
+
+
+def _open(artifact: Artifact) -> IO[bytes]:
+    """Open the file, which is a regular one of a single name below the artifacts' folder."""
+    try:
+        file = files.open_beneath(artifacts_folder(settings.OROBOROS), artifact.path)
+    except (Refused, OSError):
+        raise _unknown() from None
+    if os.fstat(file.fileno()).st_nlink != 1:  # a hard link to what lies elsewhere
+        file.close()
+        raise _unknown()
+    return file
+
+
+def served(file: IO[bytes], name: str, asked: str) -> StreamingHttpResponse:
+    """Answer with the file, or the range of it that was asked for; it may grow meanwhile."""
+    size = os.fstat(file.fileno()).st_size
+    span = _range(asked, size)
+    start, end = span or (0, size)
+    if span and start >= end:
+        file.close()
+        answer = StreamingHttpResponse((), status=416)
+        start = end = 0
+    else:
+        file.seek(start)
+        answer = StreamingHttpResponse(_chunks(file, end - start), status=206 if span else 200)
+    answer["Content-Type"] = "text/plain; charset=utf-8"
+    answer["Content-Length"] = str(end - start)
+    answer["Accept-Ranges"] = "bytes"
+    if span:
+        answer["Content-Range"] = f"bytes {f'{start}-{end - 1}' if end else '*'}/{size}"
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    answer["X-Content-Type-Options"] = "nosniff"
+    answer["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+def _range(asked: str, size: int) -> tuple[int, int] | None:
+    """Return the first byte and the one after the last; None where no single range is asked for."""
+    match = RANGE.fullmatch(asked)
+    if match is None or match[0] == "bytes=-":
+        return None
+    if not match[1]:  # the last so many bytes
+        return max(0, size - int(match[2])), size
+    return int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
+
+
+def _chunks(file: IO[bytes] | BinaryIO, left: int) -> Iterator[bytes]:
+    with file:
+        while left > 0 and (chunk := file.read(min(CHUNK, left))):
+            left -= len(chunk)
+            yield chunk

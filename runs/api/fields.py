@@ -1,0 +1,25 @@
+"""Run ids from outside: one id, one spelling."""
+
+import re
+import uuid
+from typing import Any
+
+from oroboros.api import Text
+from oroboros.errors import Refused
+
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def parse_run_id(text: str) -> uuid.UUID:
+    """Return the id. Raises Refused `run_id_invalid` (400) for any other spelling of a UUID."""
+    if not RUN_ID.fullmatch(text):
+        detail = "A run id is a UUID in lower case with hyphens."
+        raise Refused("run_id_invalid", detail, status=400, fields={"run_id": detail})
+    return uuid.UUID(text)
+
+
+class RunId(Text):
+    """A run's id in a body."""
+
+    def to_internal_value(self, data: Any) -> uuid.UUID:
+        return parse_run_id(super().to_internal_value(data))

@@ -1,0 +1,192 @@
+"""Runs over HTTP: make, look at, decide. Every rule is in `runs.tasks`."""
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from oroboros.api import Flag, Input, Integer, Text
+from oroboros.errors import Refused
+from oroboros.identity import APPROVE, HOLD, VIEW, actor
+from runs import shown, tasks
+from runs.api.fields import parse_run_id
+from runs.api.shapes import DifferenceShape, EventShape, RunDetailShape, RunShape
+from runs.models import Event, Run
+from runs.models.run import RunQuerySet
+from runs.repository import repository
+from runs.rules import Status
+
+
+def find_run(run_id: str) -> Run:
+    """Return the run. Raises Refused `run_id_invalid` (400), `run_unknown` (404)."""
+    run = shown.runs().filter(pk=parse_run_id(run_id)).first()
+    if run is None:
+        raise Refused("run_unknown", "There is no such run.", status=404)
+    return run
+
+
+def answer(run: Run, code: int = status.HTTP_200_OK) -> Response:
+    """Answer with a run that `find_run` read."""
+    shape = RunDetailShape(run, context={"positions": shown.positions([run])})
+    return Response(shape.data, code)
+
+
+class NewRun(Input):
+    """One of branch and commit; neither is needed only to hold a slot."""
+
+    title = Text(max_length=200)
+    branch = Text(required=False, trim_whitespace=False)
+    commit = Text(required=False, trim_whitespace=False)
+    prepare = Flag(required=False, default=True)
+
+    def validate(self, attrs):
+        if "branch" in attrs and "commit" in attrs:
+            raise Refused("source_ambiguous", "Name a branch or a commit, not both.", status=400)
+        return attrs
+
+
+class RunList(ListAPIView):
+    """All runs, newest first; `?status=` and `?branch=` narrow them."""
+
+    abilities = {"GET": VIEW, "POST": HOLD}
+    serializer_class = RunShape
+
+    def get_queryset(self) -> RunQuerySet:
+        found = shown.runs()
+        asked = self.request.query_params
+        if "status" in asked:
+            if asked["status"] not in Status.values:
+                known = ", ".join(Status.values)
+                raise Refused("status_unknown", f"A status is one of {known}.", status=400)
+            found = found.filter(status=asked["status"])
+        if "branch" in asked:
+            found = found.filter(branch=asked["branch"].replace("\0", ""))
+        return found
+
+    def list(self, request: Request, *args: object, **kwargs: object) -> Response:
+        page = self.paginate_queryset(self.get_queryset()) or []
+        shape = RunShape(page, many=True, context={"positions": shown.positions(page)})
+        return self.get_paginated_response(shape.data)
+
+    @extend_schema(request=NewRun, responses={201: RunDetailShape})
+    def post(self, request: Request) -> Response:
+        """Make a run; it is prepared as soon as a slot is free."""
+        run = tasks.create_run(**NewRun.given(request), actor=actor(request))
+        made = answer(find_run(str(run.pk)), 201)
+        made["Location"] = f"/api/runs/{made.data['id']}"
+        return made
+
+
+class RunDetail(APIView):
+    abilities = {"GET": VIEW}
+
+    @extend_schema(responses=RunDetailShape)
+    def get(self, request: Request, run_id: str) -> Response:
+        """A run with its steps, approvals, links, and what to do next."""
+        return answer(find_run(run_id))
+
+
+class RunEvents(ListAPIView):
+    """The run's timeline, newest first."""
+
+    abilities = {"GET": VIEW}
+    serializer_class = EventShape
+
+    def get_queryset(self):
+        if getattr(self, "swagger_fake_view", False):
+            return Event.objects.none()
+        return Event.objects.filter(run=find_run(self.kwargs["run_id"]))
+
+
+class RunDiff(APIView):
+    abilities = {"GET": VIEW}
+
+    @extend_schema(responses=DifferenceShape)
+    def get(self, request: Request, run_id: str) -> Response:
+        """What the run changes against the target branch, its migrations called out."""
+        repo = repository(settings.OROBOROS)
+        return Response(DifferenceShape(shown.difference(find_run(run_id), repo)).data)
+
+
+class Approving(Input):
+    commit_sha = Text(required=False, trim_whitespace=False)
+    reason = Text(required=False, allow_blank=True, multiline=True, max_length=2000)
+
+
+class Approve(APIView):
+    abilities = {"POST": APPROVE}
+
+    @extend_schema(request=Approving, responses=RunDetailShape)
+    def post(self, request: Request, run_id: str) -> Response:
+        """Approve the commit that was looked at; answers at once, shipping follows."""
+        run, given = find_run(run_id), Approving.given(request)
+        tasks.approve(run, **given, actor=actor(request))
+        return answer(find_run(run_id))
+
+
+class Rejecting(Input):
+    reason = Text(multiline=True, max_length=2000)
+
+
+class Reject(APIView):
+    abilities = {"POST": APPROVE}
+
+    @extend_schema(request=Rejecting, responses=RunDetailShape)
+    def post(self, request: Request, run_id: str) -> Response:
+        """Say no, with a reason for the author."""
+        run = find_run(run_id)
+        tasks.reject(run, **Rejecting.given(request), actor=actor(request))
+        return answer(find_run(run_id))
+
+
+class Canceling(Input):
+    reason = Text(required=False, allow_blank=True, multiline=True, max_length=2000)
+
+
+class Cancel(APIView):
+    abilities = {"POST": HOLD}
+
+    @extend_schema(request=Canceling, responses=RunDetailShape)
+    def post(self, request: Request, run_id: str) -> Response:
+        """End the run; its processes die first."""
+        run = find_run(run_id)
+        tasks.cancel(run, **Canceling.given(request), actor=actor(request))
+        return answer(find_run(run_id))
+
+
+class Nothing(Input):
+    """A body that says nothing."""
+
+
+class Retry(APIView):
+    abilities = {"POST": HOLD}
+
+    @extend_schema(request=Nothing, responses={201: RunDetailShape})
+    def post(self, request: Request, run_id: str) -> Response:
+        """Make a new run of an ended one; the answer is the new one."""
+        run = find_run(run_id)
+        Nothing.given(request)
+        return answer(find_run(str(tasks.retry(run, actor=actor(request)).pk)), 201)
+
+
+class Keeping(Input):
+    seconds = Integer(
+        required=False,
+        default=settings.PREVIEW_KEEP_SECONDS,
+        min_value=60,
+        max_value=settings.PREVIEW_KEEP_SECONDS,
+    )
+
+
+class Keep(APIView):
+    abilities = {"POST": HOLD}
+
+    @extend_schema(request=Keeping, responses=RunDetailShape)
+    def post(self, request: Request, run_id: str) -> Response:
+        """Keep the preview for so long from now, 72 h at most."""
+        run = find_run(run_id)
+        tasks.keep(run, **Keeping.given(request), actor=actor(request))
+        return answer(find_run(run_id))

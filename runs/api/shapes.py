@@ -1,0 +1,156 @@
+"""How runs and what belongs to them look in answers."""
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from runs import shown
+from runs.models import Approval, Artifact, Event, Run, Step
+
+
+class RunShape(serializers.ModelSerializer):
+    """A run that came from `shown.runs()`; `positions` in the context is `shown.positions()`."""
+
+    slot_id = serializers.SerializerMethodField()
+    lease_state = serializers.SerializerMethodField()
+    frontend_url = serializers.SerializerMethodField()
+    backend_url = serializers.SerializerMethodField()
+    position = serializers.SerializerMethodField()
+    expires_at = serializers.SerializerMethodField()
+    seconds_left = serializers.SerializerMethodField()
+    next_action = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Run
+        fields = [
+            "id",
+            "title",
+            "branch",
+            "commit_sha",
+            "status",
+            "prepare",
+            "failure_code",
+            "failure_detail",
+            "next_action",
+            "slot_id",
+            "lease_state",
+            "frontend_url",
+            "backend_url",
+            "position",
+            "expires_at",
+            "seconds_left",
+            "created_by",
+            "created_at",
+            "approved_at",
+            "ended_at",
+            "parent_id",
+            "base_sha",
+            "candidate_sha",
+            "release_id",
+            "pushed",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field({"type": "string", "nullable": True})
+    def get_slot_id(self, run):
+        slot = shown.slot(run)
+        return slot.slot_id if slot else None
+
+    @extend_schema_field({"type": "string", "nullable": True})
+    def get_lease_state(self, run):
+        lease = shown.lease(run)
+        return lease.state if lease else None
+
+    @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
+    def get_frontend_url(self, run):
+        return shown.frontend_url(run)
+
+    @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
+    def get_backend_url(self, run):
+        return shown.backend_url(run)
+
+    @extend_schema_field({"type": "integer", "nullable": True, "minimum": 1})
+    def get_position(self, run):
+        return self.context["positions"].get(run.pk)
+
+    @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
+    def get_expires_at(self, run):
+        return shown.expires_at(run)
+
+    @extend_schema_field({"type": "integer", "nullable": True, "minimum": 0})
+    def get_seconds_left(self, run):
+        return shown.seconds_left(run)
+
+    @extend_schema_field({"type": "string"})
+    def get_next_action(self, run):
+        return shown.next_action(run, self.context["positions"].get(run.pk))
+
+
+class StepShape(serializers.ModelSerializer):
+    seconds = serializers.FloatField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = Step
+        fields = ["name", "status", "attempt", "started_at", "ended_at", "seconds", "detail"]
+        read_only_fields = fields
+
+
+class ApprovalShape(serializers.ModelSerializer):
+    class Meta:
+        model = Approval
+        fields = ["commit_sha", "verdict", "actor", "reason", "at", "voided_at", "void_reason"]
+        read_only_fields = fields
+
+
+class RunDetailShape(RunShape):
+    """A run with its journal of today's generation and what people decided."""
+
+    steps = serializers.SerializerMethodField()
+    approvals = ApprovalShape(many=True, read_only=True)
+
+    class Meta(RunShape.Meta):
+        fields = [*RunShape.Meta.fields, "steps", "approvals"]
+        read_only_fields = fields
+
+    @extend_schema_field(StepShape(many=True))
+    def get_steps(self, run):
+        steps = run.steps.filter(generation=run.generation)
+        return StepShape(steps, many=True).data
+
+
+class EventShape(serializers.ModelSerializer):
+    class Meta:
+        model = Event
+        fields = ["id", "at", "actor", "kind", "text", "slot_id", "data"]
+        read_only_fields = fields
+
+
+class ArtifactShape(serializers.ModelSerializer):
+    step = serializers.CharField(source="step.name", default=None, read_only=True)
+    url = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Artifact
+        fields = ["name", "step", "generation", "created_at", "url"]
+        read_only_fields = fields
+
+    @extend_schema_field({"type": "string"})
+    def get_url(self, artifact):
+        query = f"?generation={artifact.generation}"
+        return f"/api/runs/{artifact.run_id}/artifacts/{artifact.name}{query}"
+
+
+class CommitShape(serializers.Serializer):
+    sha = serializers.CharField()
+    author = serializers.CharField()
+    at = serializers.CharField()
+    subject = serializers.CharField()
+
+
+class DifferenceShape(serializers.Serializer):
+    base_sha = serializers.CharField()
+    commit_sha = serializers.CharField()
+    commits = CommitShape(many=True)
+    files = serializers.ListField(child=serializers.CharField())
+    migrations = serializers.ListField(child=serializers.CharField())
+    patch = serializers.CharField()
+    is_cut = serializers.BooleanField()

@@ -1,0 +1,25 @@
+"""Where runs and slots are under /api/."""
+
+from django.urls import path
+
+from runs.api import artifacts, runs
+
+RUN = "runs/<str:run_id>"
+
+urlpatterns = [
+    path("runs", runs.RunList.as_view(), name="api-runs"),
+    path(RUN, runs.RunDetail.as_view(), name="api-run"),
+    path(f"{RUN}/events", runs.RunEvents.as_view(), name="api-run-events"),
+    path(f"{RUN}/artifacts", artifacts.ArtifactList.as_view(), name="api-run-artifacts"),
+    path(
+        f"{RUN}/artifacts/<path:name>",
+        artifacts.ArtifactContent.as_view(),
+        name="api-run-artifact",
+    ),
+    path(f"{RUN}/diff", runs.RunDiff.as_view(), name="api-run-diff"),
+    path(f"{RUN}/approve", runs.Approve.as_view(), name="api-run-approve"),
+    path(f"{RUN}/reject", runs.Reject.as_view(), name="api-run-reject"),
+    path(f"{RUN}/cancel", runs.Cancel.as_view(), name="api-run-cancel"),
+    path(f"{RUN}/retry", runs.Retry.as_view(), name="api-run-retry"),
+    path(f"{RUN}/keep", runs.Keep.as_view(), name="api-run-keep"),
+]

@@ -1,0 +1,143 @@
+"""What people are shown of a run, the same in the API and in the admin."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.conf import settings
+from django.db.models import Prefetch
+
+from oroboros.clock import ClockTimestamp
+from oroboros.errors import Refused
+from oroboros.lib.config import SlotConfig
+from oroboros.lib.git import LogEntry, Repository
+from releases.rules import migrations_among
+from runs.models import Run
+from runs.models.run import RunQuerySet
+from runs.rules import Status
+from slots.models import Lease
+from slots.rules import ON_SLOT, OPEN, LeaseState
+
+PATCH_CHARACTERS = 400_000
+
+
+def runs() -> RunQuerySet:
+    """Return runs with what is shown of them: their open lease, and when they were read."""
+    leases = Lease.objects.filter(state__in=OPEN).select_related("slot")
+    return (
+        Run.objects.select_related("release")
+        .annotate(read_at=ClockTimestamp())
+        .prefetch_related(Prefetch("leases", leases, to_attr="open_leases"))
+    )
+
+
+def lease(run: Run) -> Lease | None:
+    """Return the open lease of a run that came from `runs()`."""
+    return run.open_leases[0] if run.open_leases else None  # type: ignore[attr-defined]
+
+
+def slot(run: Run) -> SlotConfig | None:
+    """Return the slot that a lease of the run is on."""
+    found = lease(run)
+    if found is None or found.slot is None or found.state not in ON_SLOT:
+        return None
+    return settings.OROBOROS.slot(found.slot.slot_id)
+
+
+def frontend_url(run: Run) -> str | None:
+    """Return the address of the run's preview, while it has a slot."""
+    found = slot(run)
+    return settings.OROBOROS.frontend_url(found) if found else None
+
+
+def backend_url(run: Run) -> str | None:
+    """Return the address of the run's backend, while it has a slot."""
+    found = slot(run)
+    return settings.OROBOROS.backend_url(found) if found else None
+
+
+def expires_at(run: Run) -> datetime | None:
+    """Return when the lease runs out; None if there is none or it is held open."""
+    found = lease(run)
+    return None if found is None or found.is_pinned else found.expires_at
+
+
+def seconds_left(run: Run) -> int | None:
+    """Return how long the lease still is by the database's clock, never below 0."""
+    end = expires_at(run)
+    if end is None:
+        return None
+    return max(0, int((end - run.read_at).total_seconds()))  # type: ignore[attr-defined]
+
+
+def positions(shown: Iterable[Run]) -> dict[uuid.UUID, int]:
+    """Return the place in the waiting line, 1 is next, of those that wait; one query at most."""
+    waiting = {run.pk for run in shown if (own := lease(run)) and own.state == LeaseState.WAITING}
+    if not waiting:
+        return {}
+    line = Lease.objects.filter(state=LeaseState.WAITING).values_list("run_id", flat=True)
+    return {run_id: place for place, run_id in enumerate(line, start=1) if run_id in waiting}
+
+
+def next_action(run: Run, position: int | None) -> str:
+    """Return what somebody should do next, or what the run waits for."""
+    if run.next_action:
+        return run.next_action
+    waits = f"Waiting for a slot, number {position} in the line." if position else ""
+    sentences: dict[str, str] = {
+        Status.QUEUED: waits or "Waiting to be acquired by whoever made it.",
+        Status.HOLDING: "Whoever made it holds the slot until they release it.",
+        Status.PREPARING: "The preview is being prepared.",
+        Status.PREVIEW_READY: f"Look at the preview, then approve or reject {run.commit_sha[:12]}.",
+        Status.APPROVED: "Approved; it ships when its turn comes.",
+        Status.MERGING: "The merge is being made and checked.",
+        Status.DEPLOYING: "The release is being deployed.",
+    }
+    return sentences.get(run.status, "")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a run changes: from `base_sha` to `commit_sha`."""
+
+    base_sha: str
+    commit_sha: str
+    commits: list[LogEntry] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    migrations: list[str] = field(default_factory=list)
+    patch: str = ""
+    is_cut: bool = False
+
+
+def difference(run: Run, repo: Repository) -> Difference:
+    """Return what the run's commit changes against the target branch, or did when it shipped.
+
+    Raises Refused `no_commit` for a run that only holds a slot, `sha_unknown` (404) if git has
+    lost the commit, `target_unknown` where nothing has shipped or been fetched yet.
+    """
+    if not run.commit_sha:
+        raise Refused("no_commit", "The run only holds a slot; it has no commit.")
+    commit = repo.known(run.candidate_sha or run.commit_sha)
+    base = run.base_sha if run.candidate_sha else _base(commit, repo)
+    files = repo.changed_files(base, commit)
+    patch = repo.diff(base, commit, limit=PATCH_CHARACTERS + 1)
+    return Difference(
+        base_sha=base,
+        commit_sha=commit,
+        commits=repo.log(base, commit),
+        files=files,
+        migrations=migrations_among(files),
+        patch=patch[:PATCH_CHARACTERS],
+        is_cut=len(patch) > PATCH_CHARACTERS,
+    )
+
+
+def _base(commit: str, repo: Repository) -> str:
+    """Return where the commit's history left the target branch."""
+    name = settings.OROBOROS.target_branch
+    target = repo.head(f"refs/heads/{name}") or repo.branch_sha(name)
+    base = repo.merge_base(target, commit) if target else None
+    if base is None:
+        raise Refused("target_unknown", f"Nothing of {name} is here to compare with.")
+    return base

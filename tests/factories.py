@@ -1,0 +1,170 @@
+"""The smallest valid rows."""
+
+from datetime import timedelta
+
+import factory
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+from factory.django import DjangoModelFactory
+
+from releases.models import Activation, Release
+from releases.rules import ActivationKind, ActivationOutcome, ReleaseStatus
+from runs.models import Approval, Artifact, Event, Freeze, Run, Step
+from runs.rules import FINAL, Status, StepStatus
+from slots.models import Lease, Slot
+from slots.rules import LeaseState
+
+
+def sha(number):
+    """Return a commit id that is a number's own."""
+    return f"{number:040x}"
+
+
+class SlotFactory(DjangoModelFactory):
+    class Meta:
+        model = Slot
+        django_get_or_create = ("slot_id",)
+
+    number = factory.Sequence(lambda n: n % 3 + 1)
+    slot_id = factory.LazyAttribute(lambda slot: f"preview-{slot.number}")
+    host = "local"
+
+
+class RunFactory(DjangoModelFactory):
+    class Meta:
+        model = Run
+
+    title = factory.Sequence(lambda n: f"Run {n}")
+    status = Status.QUEUED
+    branch = "feature/reactions"
+    commit_sha = factory.Sequence(sha)
+    created_by = "alice"
+    created_at = factory.LazyFunction(timezone.now)
+    ended_at = factory.LazyAttribute(lambda run: timezone.now() if run.status in FINAL else None)
+    failure_code = factory.LazyAttribute(
+        lambda run: "CHECKS_FAILED" if run.status == Status.FAILED else ""
+    )
+
+
+class LeaseFactory(DjangoModelFactory):
+    """A lease that waits; `held` is one that has a slot."""
+
+    class Meta:
+        model = Lease
+
+    class Params:
+        held = factory.Trait(
+            state=LeaseState.HELD,
+            slot=factory.SubFactory(SlotFactory),
+            fence=factory.Sequence(lambda n: n + 1),
+            granted_at=factory.LazyAttribute(lambda lease: lease.asked_at),
+            heartbeat_at=factory.LazyAttribute(lambda lease: lease.asked_at),
+            expires_at=factory.LazyAttribute(
+                lambda lease: lease.asked_at + timedelta(seconds=lease.ttl_seconds)
+            ),
+        )
+
+    run = factory.SubFactory(RunFactory)
+    ttl_seconds = 14400
+    asked_at = factory.LazyFunction(timezone.now)
+
+
+class StepFactory(DjangoModelFactory):
+    class Meta:
+        model = Step
+
+    run = factory.SubFactory(RunFactory)
+    name = factory.Sequence(lambda n: f"step{n}")
+    status = StepStatus.SUCCEEDED
+    started_at = factory.LazyFunction(timezone.now)
+    ended_at = factory.LazyAttribute(
+        lambda step: None if step.status == StepStatus.RUNNING else timezone.now()
+    )
+
+
+class EventFactory(DjangoModelFactory):
+    class Meta:
+        model = Event
+
+    run = factory.SubFactory(RunFactory)
+    at = factory.LazyFunction(timezone.now)
+    actor = "alice"
+    kind = "created"
+    text = "created"
+
+
+class ArtifactFactory(DjangoModelFactory):
+    class Meta:
+        model = Artifact
+
+    run = factory.SubFactory(RunFactory)
+    name = factory.Sequence(lambda n: f"step{n}_log")
+    path = factory.LazyAttribute(lambda artifact: f"{artifact.run.pk}/1-{artifact.name}")
+    created_at = factory.LazyFunction(timezone.now)
+
+
+class ApprovalFactory(DjangoModelFactory):
+    class Meta:
+        model = Approval
+
+    run = factory.SubFactory(RunFactory)
+    commit_sha = factory.LazyAttribute(lambda approval: approval.run.commit_sha)
+    verdict = Approval.APPROVED
+    actor = "bob"
+    at = factory.LazyFunction(timezone.now)
+
+
+class FreezeFactory(DjangoModelFactory):
+    class Meta:
+        model = Freeze
+
+    actor = "bob"
+    reason = "The release party"
+    since = factory.LazyFunction(timezone.now)
+
+
+class ReleaseFactory(DjangoModelFactory):
+    """A release that was live once; `live` is the one that is."""
+
+    class Meta:
+        model = Release
+
+    class Params:
+        live = factory.Trait(status=ReleaseStatus.LIVE)
+
+    commit_sha = factory.Sequence(sha)
+    release_id = factory.Sequence(lambda n: f"r-{20261124000000 + n}-{n:012x}")
+    status = ReleaseStatus.RETIRED
+    created_at = factory.LazyFunction(timezone.now)
+    built_at = factory.LazyAttribute(lambda release: release.created_at)
+    activated_at = factory.LazyAttribute(lambda release: release.created_at)
+    healthy_at = factory.LazyAttribute(lambda release: release.created_at)
+
+
+class ActivationFactory(DjangoModelFactory):
+    class Meta:
+        model = Activation
+
+    release = factory.SubFactory(ReleaseFactory)
+    kind = ActivationKind.DEPLOY
+    outcome = ActivationOutcome.SUCCEEDED
+    colour = "blue"
+    actor = "bob"
+    started_at = factory.LazyFunction(timezone.now)
+    ended_at = factory.LazyAttribute(lambda activation: activation.started_at)
+
+
+class UserFactory(DjangoModelFactory):
+    """Somebody who may log in to the admin, in the groups named."""
+
+    class Meta:
+        model = User
+        skip_postgeneration_save = True
+
+    username = factory.Sequence(lambda n: f"user{n}")
+    is_staff = True
+
+    @factory.post_generation
+    def groups(self, create, names, **kwargs):
+        for name in names or ():
+            self.groups.add(Group.objects.get_or_create(name=name)[0])

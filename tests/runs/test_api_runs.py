@@ -1,0 +1,429 @@
+"""Runs over HTTP: who may, what it looks like, what is refused."""
+
+import os
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+
+from oroboros.errors import Refused
+from oroboros.identity import create_token
+from runs import tasks
+from runs.api import runs as api
+from runs.journal import artifacts_folder
+from runs.rules import Status
+from slots.rules import LeaseState
+from tests.factories import (
+    ApprovalFactory,
+    ArtifactFactory,
+    EventFactory,
+    LeaseFactory,
+    ReleaseFactory,
+    RunFactory,
+    SlotFactory,
+    StepFactory,
+)
+
+pytestmark = pytest.mark.django_db
+ALL = ["view", "hold", "approve", "operate"]
+ME = "token test-view-hold-approve-operate"
+
+
+def client_with(*abilities):
+    secret = create_token("test-" + "-".join(abilities), list(abilities), created_by="tests")
+    return Client(headers={"authorization": f"Bearer {secret}"})
+
+
+@pytest.fixture
+def client():
+    return client_with(*ALL)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What `runs.tasks` was asked for, in its place."""
+    calls = []
+
+    def verb(name):
+        def called(run=None, **given):
+            calls.append((name, run, given))
+            return run or RunFactory(title=given.get("title", ""))
+
+        return called
+
+    for name in ("create_run", "approve", "reject", "cancel", "retry", "keep"):
+        monkeypatch.setattr(tasks, name, verb(name))
+    return calls
+
+
+def post(client, path, body=None):
+    return client.post(path, body if body is not None else {}, content_type="application/json")
+
+
+def test_a_run_is_made_for_whoever_asked(client, told):
+    answer = post(client, "/api/runs", {"title": "Reactions", "branch": "feature/reactions"})
+    assert answer.status_code == 201
+    assert answer["Location"] == f"/api/runs/{answer.json()['id']}"
+    [(_, _, given)] = told
+    assert given == {
+        "title": "Reactions",
+        "branch": "feature/reactions",
+        "prepare": True,
+        "actor": ME,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"title": "x", "branch": "a", "commit": "b"}, "source_ambiguous"),
+        ({"branch": "a"}, "invalid_input"),
+        ({"title": ""}, "invalid_input"),
+        ({"title": 5}, "invalid_input"),
+        ({"title": "x" * 201}, "invalid_input"),
+        ({"title": "x", "brunch": "a"}, "unknown_field"),
+        ({"title": "x", "prepare": "yes"}, "invalid_input"),
+        ({"title": "x"}, "source_required"),
+    ],
+)
+def test_a_malformed_wish_for_a_run_is_400_and_makes_none(client, body, code):
+    answer = post(client, "/api/runs", body)
+    assert (answer.status_code, answer.json()["error"]) == (400, code)
+    assert api.Run.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("ref", "code"),
+    [
+        ("-uorigin", "ref_invalid"),
+        ("--output=/etc/cron.d/x", "ref_invalid"),
+        ("main --force", "ref_invalid"),
+        ("a..b", "ref_invalid"),
+        ("@", "ref_invalid"),
+        ("HEAD", "ref_invalid"),
+        ("FETCH_HEAD", "ref_invalid"),
+        ("feature:main", "ref_invalid"),
+        (":/fix bug", "ref_invalid"),
+        ("feature.lock", "ref_invalid"),
+        ("x" * 201, "ref_too_long"),
+        (" main", "ref_invalid"),
+        ("feature\n", "invalid_input"),
+        ("", "invalid_input"),
+    ],
+)
+def test_what_is_no_branch_is_refused(client, ref, code):
+    answer = post(client, "/api/runs", {"title": "x", "branch": ref})
+    assert (answer.status_code, answer.json()["error"]) == (400, code)
+    assert api.Run.objects.count() == 0
+
+
+def test_the_target_branch_has_no_preview(client):
+    answer = post(client, "/api/runs", {"title": "x", "branch": settings.OROBOROS.target_branch})
+    assert (answer.status_code, answer.json()["error"]) == (409, "branch_is_target")
+
+
+@pytest.mark.parametrize("commit", ["deadbee", "DEADBEEF" * 5, "HEAD~1", "0" * 39 + "g"])
+def test_what_is_no_full_commit_id_is_refused(client, commit):
+    answer = post(client, "/api/runs", {"title": "x", "commit": commit})
+    assert (answer.status_code, answer.json()["error"]) == (400, "sha_invalid")
+
+
+@pytest.mark.parametrize("verb", ["", "/events", "/artifacts", "/artifacts/x", "/diff"])
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "{7f1e0c8e-2c0e-4b0a-9d55-0a3c1d2e3f40}",
+        "7F1E0C8E2C0E4B0A9D550A3C1D2E3F40",
+        "7f1e0c8e-2c0e-4b0a-9d55-0a3c1d2e3f40' OR '1'='1",
+        "7f1e0c8e2c0e4b0a9d550a3c1d2e3f40",
+        "1",
+    ],
+)
+def test_any_other_spelling_of_a_run_id_is_400(client, run_id, verb):
+    answer = client.get(f"/api/runs/{run_id}{verb}")
+    assert (answer.status_code, answer.json()["error"]) == (400, "run_id_invalid")
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject", "cancel", "retry", "keep"])
+def test_an_unknown_run_is_404(client, verb):
+    answer = post(client, f"/api/runs/{uuid.uuid4()}/{verb}")
+    assert (answer.status_code, answer.json()["error"]) == (404, "run_unknown")
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "given"),
+    [
+        ("approve", {}, {}),
+        ("approve", {"commit_sha": "a" * 40, "reason": "fine"}, None),
+        ("reject", {"reason": "no"}, None),
+        ("cancel", {}, {}),
+        ("cancel", {"reason": "late"}, None),
+        ("retry", {}, {}),
+        ("keep", {}, {"seconds": 72 * 3600}),
+        ("keep", {"seconds": 60}, None),
+    ],
+)
+def test_a_verb_reaches_the_run_with_its_actor(client, told, verb, body, given):
+    run = RunFactory(status=Status.PREVIEW_READY)
+    answer = post(client, f"/api/runs/{run.pk}/{verb}", body)
+    assert answer.status_code in (200, 201), answer.content
+    expected = {
+        **(body if given is None else given),
+        "actor": ME,
+    }
+    assert told == [(verb, run, expected)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("reject", {}),
+        ("reject", {"reason": "  "}),
+        ("keep", {"seconds": 72 * 3600 + 1}),
+        ("keep", {"seconds": "60"}),
+        ("retry", {"reason": "x"}),
+    ],
+)
+def test_a_malformed_verb_is_400_and_reaches_nothing(client, told, verb, body):
+    run = RunFactory()
+    assert post(client, f"/api/runs/{run.pk}/{verb}", body).status_code == 400
+    assert told == []
+
+
+def test_a_rules_no_is_answered_as_it_was_said(client, monkeypatch):
+    def no(run, **given):
+        raise Refused("not_ready", "The run is queued.")
+
+    monkeypatch.setattr(tasks, "approve", no)
+    answer = post(client, f"/api/runs/{RunFactory().pk}/approve")
+    assert answer.status_code == 409
+    assert answer.json() == {"error": "not_ready", "detail": "The run is queued."}
+
+
+def test_a_commit_that_was_not_looked_at_is_not_approved(client):
+    run = RunFactory(status=Status.PREVIEW_READY)
+    answer = post(client, f"/api/runs/{run.pk}/approve", {"commit_sha": "b" * 40})
+    assert (answer.status_code, answer.json()["error"]) == (409, "commit_moved")
+    run.refresh_from_db()
+    assert run.status == Status.PREVIEW_READY
+
+
+def test_a_run_on_a_slot_has_its_links_and_its_time(client):
+    lease = LeaseFactory(held=True, slot__number=2, run__status=Status.PREVIEW_READY)
+    config = settings.OROBOROS
+    shape = client.get(f"/api/runs/{lease.run.pk}").json()
+    assert shape["slot_id"] == "preview-2"
+    assert shape["frontend_url"] == f"http://preview2.localhost:{config.slot('preview-2').web_port}"
+    assert (
+        shape["backend_url"] == f"http://preview2.localhost:{config.slot('preview-2').backend_port}"
+    )
+    assert 14390 < shape["seconds_left"] <= 14400
+    assert shape["position"] is None
+    assert "approve or reject" in shape["next_action"]
+
+
+def test_a_pinned_lease_does_not_run_out(client):
+    lease = LeaseFactory(held=True, is_pinned=True, run__status=Status.MERGING)
+    shape = client.get(f"/api/runs/{lease.run.pk}").json()
+    assert (shape["slot_id"], shape["expires_at"], shape["seconds_left"]) == (
+        lease.slot.slot_id,
+        None,
+        None,
+    )
+
+
+def test_waiting_runs_know_their_place(client):
+    first, second = LeaseFactory(), LeaseFactory()
+    urgent = LeaseFactory(priority=1, asked_at=timezone.now() + timedelta(seconds=5))
+    places = {row["id"]: row["position"] for row in client.get("/api/runs").json()["results"]}
+    assert places == {str(urgent.run.pk): 1, str(first.run.pk): 2, str(second.run.pk): 3}
+
+
+def test_the_list_is_in_pages_newest_first(client):
+    rows = [RunFactory(created_at=timezone.now() + timedelta(seconds=n)) for n in range(5)]
+    page = client.get("/api/runs?limit=2").json()
+    assert set(page) == {"results", "next", "previous"}
+    assert [row["id"] for row in page["results"]] == [str(rows[4].pk), str(rows[3].pk)]
+    page = client.get(page["next"]).json()
+    assert [row["id"] for row in page["results"]] == [str(rows[2].pk), str(rows[1].pk)]
+
+
+def test_the_list_is_narrowed_by_status_and_branch(client):
+    RunFactory()
+    wanted = RunFactory(status=Status.PREVIEW_READY, branch="feature/b")
+    page = client.get("/api/runs?status=preview_ready&branch=feature/b").json()
+    assert [row["id"] for row in page["results"]] == [str(wanted.pk)]
+    assert client.get("/api/runs?status=nope").json()["error"] == "status_unknown"
+
+
+def test_the_list_costs_the_same_for_many(client, django_assert_max_num_queries):
+    slots = [SlotFactory(number=number) for number in (1, 2, 3)]
+    for slot in slots:
+        LeaseFactory(held=True, slot=slot, run__status=Status.PREVIEW_READY)
+    for _ in range(30):
+        LeaseFactory()
+    with django_assert_max_num_queries(5):
+        assert len(client.get("/api/runs").json()["results"]) == 33
+
+
+def test_the_detail_costs_the_same_for_many_steps(client, django_assert_max_num_queries):
+    lease = LeaseFactory(run__release=ReleaseFactory(live=True))
+    for _ in range(20):
+        StepFactory(run=lease.run)
+    ApprovalFactory(run=lease.run)
+    with django_assert_max_num_queries(8):
+        shape = client.get(f"/api/runs/{lease.run.pk}").json()
+    assert (len(shape["steps"]), len(shape["approvals"]), shape["position"]) == (20, 1, 1)
+    assert shape["release_id"] == lease.run.release_id
+
+
+def test_events_come_newest_first(client):
+    run = RunFactory()
+    for text in ("one", "two"):
+        EventFactory(run=run, text=text)
+    EventFactory(text="of another run")
+    page = client.get(f"/api/runs/{run.pk}/events").json()
+    assert [row["text"] for row in page["results"]] == ["two", "one"]
+
+
+# --- who
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needs"),
+    [
+        ("get", "/api/runs", "view"),
+        ("get", "/api/runs/{id}", "view"),
+        ("get", "/api/runs/{id}/events", "view"),
+        ("get", "/api/runs/{id}/artifacts", "view"),
+        ("get", "/api/runs/{id}/artifacts/x", "view"),
+        ("get", "/api/runs/{id}/diff", "view"),
+        ("post", "/api/runs", "hold"),
+        ("post", "/api/runs/{id}/approve", "approve"),
+        ("post", "/api/runs/{id}/reject", "approve"),
+        ("post", "/api/runs/{id}/cancel", "hold"),
+        ("post", "/api/runs/{id}/retry", "hold"),
+        ("post", "/api/runs/{id}/keep", "hold"),
+    ],
+)
+def test_each_address_asks_who_it_is_and_for_its_ability(told, method, path, needs):
+    path = path.format(id=RunFactory().pk)
+    others = [ability for ability in ALL if ability != needs]
+    anonymous = getattr(Client(), method)(path)
+    wrong = getattr(client_with(*others), method)(path)
+    assert (anonymous.status_code, anonymous.json()["error"]) == (401, "not_authenticated")
+    assert (wrong.status_code, wrong.json()["error"]) == (403, "forbidden")
+    assert told == []
+    assert getattr(client_with(needs), method)(path).status_code not in (401, 403)
+
+
+# --- artifacts
+
+
+@pytest.fixture
+def artifact():
+    row = ArtifactFactory(name="build_log")
+    path = artifacts_folder(settings.OROBOROS) / row.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"0123456789")
+    row.file = path
+    return row
+
+
+def content(client, artifact, **headers):
+    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}"
+    return client.get(path, headers=headers)
+
+
+def test_an_artifact_is_a_download_that_no_browser_runs(client, artifact):
+    artifact.file.write_bytes(b"<script>alert(1)</script>")
+    answer = content(client, artifact)
+    assert (answer.status_code, answer.getvalue()) == (200, b"<script>alert(1)</script>")
+    assert answer["Content-Disposition"] == 'attachment; filename="build_log"'
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Content-Security-Policy"].startswith("sandbox")
+    assert answer["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body"),
+    [
+        ("bytes=4-", 206, b"456789"),
+        ("bytes=2-3", 206, b"23"),
+        ("bytes=8-99", 206, b"89"),
+        ("bytes=-3", 206, b"789"),
+        ("bytes=-99", 206, b"0123456789"),
+        ("bytes=10-", 416, b""),
+        ("bytes=5-2", 416, b""),
+        ("bytes=-0", 416, b""),
+        ("bytes=x", 200, b"0123456789"),
+        ("bytes=0-1,4-5", 200, b"0123456789"),
+        ("bytes=-", 200, b"0123456789"),
+    ],
+)
+def test_a_log_is_followed_by_ranges(client, artifact, asked, status, body):
+    answer = content(client, artifact, range=asked)
+    assert (answer.status_code, answer.getvalue()) == (status, body)
+    assert int(answer["Content-Length"]) == len(body)
+
+
+def test_an_empty_log_is_an_empty_answer(client, artifact):
+    artifact.file.write_bytes(b"")
+    assert content(client, artifact).status_code == 200
+    assert content(client, artifact, range="bytes=0-").status_code == 416
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..%2f..%2fetc/passwd", "%252e%252e/secret", "/etc/passwd", "%2fetc%2fpasswd", "x%00", "nope"],
+)
+def test_a_path_for_a_name_is_404(client, artifact, name):
+    answer = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{name}")
+    assert (answer.status_code, answer.json()["error"]) == (404, "artifact_not_found")
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret", "/etc/passwd", "", "a/../../secret", "%2e%2e/secret", "a\x00b"[:1]]
+)
+def test_a_row_that_points_elsewhere_opens_nothing(client, artifact, path):
+    (artifacts_folder(settings.OROBOROS).parent / "secret").write_text("secret")
+    artifact.path = path
+    artifact.save()
+    assert content(client, artifact).json()["error"] == "artifact_not_found"
+
+
+def test_a_link_a_second_name_a_pipe_and_a_folder_are_no_artifacts(client, artifact):
+    secret = artifacts_folder(settings.OROBOROS).parent / "secret"
+    secret.write_text("secret")
+    for make in (
+        lambda path: path.symlink_to(secret),
+        lambda path: path.hardlink_to(secret),
+        os.mkfifo,
+        lambda path: path.mkdir(),
+    ):
+        artifact.file.unlink()
+        make(artifact.file)
+        answer = content(client, artifact)
+        assert (answer.status_code, answer.json()["error"]) == (404, "artifact_not_found")
+        if artifact.file.is_dir():
+            artifact.file.rmdir()
+
+
+def test_the_newest_generation_is_served_unless_another_is_named(client, artifact):
+    newer = ArtifactFactory(run=artifact.run, name=artifact.name, generation=2, path="newer")
+    (artifacts_folder(settings.OROBOROS) / "newer").write_text("new")
+    assert content(client, artifact).getvalue() == b"new"
+    listed = client.get(f"/api/runs/{artifact.run.pk}/artifacts").json()["results"]
+    assert [client.get(row["url"]).getvalue() for row in listed] == [b"0123456789", b"new"]
+    assert newer.generation == listed[1]["generation"]
+    wrong = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?generation=1x")
+    assert wrong.status_code == 400
+
+
+def test_an_ended_lease_shows_no_slot(client):
+    lease = LeaseFactory(held=True, state=LeaseState.ENDED)
+    shape = client.get(f"/api/runs/{lease.run.pk}").json()
+    assert (shape["slot_id"], shape["lease_state"], shape["frontend_url"]) == (None, None, None)
