@@ -21,7 +21,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _start() -> None:
+def _start() -> Cluster:
     folder = Path(tempfile.mkdtemp(prefix="oroboros-tests-"))
     folder.chmod(0o755)  # other uids must reach what is theirs below it
     for name in list(os.environ):  # what configures a host must not reach the tests
@@ -44,6 +44,7 @@ def _start() -> None:
         PREVIEW_ADMIN_DATABASE_URL=f"postgresql://oroboros_admin:{PASSWORD}@{server}/postgres",
         PREVIEW_BACKEND_DATABASE_URL_TEMPLATE=f"postgresql://{server}/{{db_name}}",
     )
+    return cluster
 
 
-_start()
+CLUSTER = _start()

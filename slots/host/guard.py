@@ -8,7 +8,7 @@ decodes percents in every part, and lets the query override all of them (each se
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from oroboros.errors import Refused
 from oroboros.lib.config import Config, SlotConfig
@@ -121,6 +121,19 @@ def protected(config: Config) -> frozenset[str]:
     return MAINTENANCE | {control, config.production_database} - {""}
 
 
+def application_url(target: Target, role: str, password: str) -> str:
+    """Return the URL an application is given: the template's server, its own role."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    secret = quote(password, safe="")
+    return f"{target.scheme}://{role}:{secret}@{host}:{target.port}/{target.database}"
+
+
+def server_url(target: Target, role: str, password: str) -> str:
+    """Return the same without the driver, as libpq takes it."""
+    url = application_url(target, role, password)
+    return f"postgresql://{url.partition('://')[2]}"
+
+
 def template_name(commit: str) -> str:
     """Return the name of the template database of that commit of main."""
     return f"app_template_{commit[:12]}"
@@ -137,11 +150,16 @@ def check_name(config: Config, name: str) -> str:
     Those are app_preview_N, app_template_<12 hex> and app_gate_<run>; for production's see
     `check_production_name`.
     """
-    slots = {slot.database for slot in config.slots}
-    ours = name in slots or TEMPLATE_NAME.fullmatch(name) or GATE_NAME.fullmatch(name)
-    if not ours or name in protected(config):
+    if not is_pipelines(config, name):
         raise _protected("database", f"{name!r} is no database of the pipeline.")
     return name
+
+
+def is_pipelines(config: Config, name: str) -> bool:
+    """Say whether the database of that name is the pipeline's to create and drop."""
+    slots = {slot.database for slot in config.slots}
+    ours = name in slots or TEMPLATE_NAME.fullmatch(name) or GATE_NAME.fullmatch(name)
+    return bool(ours) and name not in protected(config)
 
 
 def check_production_name(config: Config, name: str) -> str:

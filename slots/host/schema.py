@@ -1,0 +1,280 @@
+"""What migrations did to a schema, read from pg_dump before and after. Pure.
+
+What drops or narrows something cannot be taken back by going back to the old release: rows or
+values are gone, or the old code's writes are refused.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+TABLE = re.compile(r"CREATE (?:UNLOGGED |FOREIGN )?TABLE (\S+) \(\n(.*?)\n\)", re.DOTALL)
+ADDED = re.compile(
+    r"ALTER (?:FOREIGN )?TABLE (?:ONLY )?(\S+)\s+ADD CONSTRAINT (\S+) (.+)", re.DOTALL
+)
+DEFAULT = re.compile(
+    r"ALTER (?:FOREIGN )?TABLE (?:ONLY )?(\S+) ALTER COLUMN (\S+) SET DEFAULT (.+)", re.DOTALL
+)
+IDENTITY = re.compile(r"ALTER TABLE (\S+) ALTER COLUMN (\S+) ADD GENERATED", re.DOTALL)
+INDEX = re.compile(r"CREATE (UNIQUE )?INDEX (\S+) ON (?:ONLY )?(\S+) (.+)", re.DOTALL)
+ENUM = re.compile(r"CREATE TYPE (\S+) AS ENUM \(\n(.*)\n\)", re.DOTALL)
+TRIGGER = re.compile(r"CREATE (?:CONSTRAINT )?(TRIGGER|POLICY|RULE) (\S+) .*?\bON (\S+)", re.DOTALL)
+THING = re.compile(
+    r"CREATE (?:OR REPLACE )?(?:UNLOGGED )?"
+    r"(MATERIALIZED VIEW|VIEW|SEQUENCE|FUNCTION|PROCEDURE|AGGREGATE|TYPE|DOMAIN|SCHEMA|EXTENSION"
+    r"|FOREIGN TABLE|SERVER|COLLATION|OPERATOR|CAST) (?:IF NOT EXISTS )?([^\s(;]+)"
+)
+DOLLARS = re.compile(r"\$[A-Za-z_0-9]*\$")
+LENGTH = re.compile(r"(character varying|character|bit varying|bit)(?:\((\d+)\))?(\[\])?")
+NUMERIC = re.compile(r"numeric(?:\((\d+),(-?\d+)\))?(\[\])?")
+COLUMN_END = re.compile(r" (?:DEFAULT|NOT NULL|CONSTRAINT|GENERATED|COLLATE|CHECK)\b")
+# What holds every value of the type on the left.
+WIDER = {
+    "smallint": {"integer", "bigint", "numeric"},
+    "integer": {"bigint", "numeric"},
+    "bigint": {"numeric"},
+    "real": {"double precision"},
+    "date": {"timestamp without time zone", "timestamp with time zone"},
+    "json": {"jsonb", "text"},
+    "uuid": {"text"},
+    "inet": {"text"},
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: `kind` is drops, narrows, changes or adds; `text` says what, in a line."""
+
+    kind: str
+    text: str
+
+    @property
+    def is_irreversible(self) -> bool:
+        return self.kind in ("drops", "narrows")
+
+
+@dataclass
+class _Column:
+    type: str
+    is_required: bool
+    has_default: bool
+
+
+@dataclass
+class _Schema:
+    columns: dict[str, dict[str, _Column]] = field(default_factory=dict)
+    constraints: dict[tuple[str, str], str] = field(default_factory=dict)
+    indexes: dict[str, tuple[str, bool, str]] = field(default_factory=dict)
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    things: dict[str, str] = field(default_factory=dict)
+
+
+def schema_changes(before: str, after: str) -> list[Change]:
+    """Compare two outputs of `pgdump.schema`; what cannot be taken back comes first."""
+    old, new = _read(before), _read(after)
+    found = [
+        *_tables(old, new),
+        *_constraints(old, new),
+        *_indexes(old, new),
+        *_labels(old, new),
+        *_things(old, new),
+    ]
+    order = ("drops", "narrows", "changes", "adds")
+    return sorted(found, key=lambda change: (order.index(change.kind), change.text))
+
+
+def statements(text: str) -> Iterator[str]:
+    """Split a dump at the semicolons that end lines, not at those in function bodies or strings."""
+    pending: list[str] = []
+    dollar: str | None = None
+    quotes = 0
+    for line in text.splitlines():
+        if not pending and not line.strip():
+            continue
+        pending.append(line)
+        for tag in DOLLARS.findall(line):
+            if dollar is None and quotes % 2 == 0:
+                dollar = tag
+            elif tag == dollar:
+                dollar = None
+        if dollar is None:
+            quotes += line.count("'")
+        if dollar is None and quotes % 2 == 0 and line.endswith(";"):
+            yield "\n".join(pending)[:-1]
+            pending, quotes = [], 0
+
+
+def _read(text: str) -> _Schema:
+    schema = _Schema()
+    for statement in statements(text):
+        _note(schema, statement)
+    return schema
+
+
+def _note(schema: _Schema, statement: str) -> None:
+    if match := TABLE.match(statement):
+        _note_table(schema, match[1], match[2])
+        if rest := statement[match.end() :].strip():
+            schema.things[f"table {match[1]} storage"] = rest
+    elif match := ADDED.match(statement):
+        schema.constraints[match[1], match[2]] = match[3]
+    elif match := DEFAULT.match(statement) or IDENTITY.match(statement):
+        column = schema.columns.get(match[1], {}).get(match[2])
+        if column is not None:
+            column.has_default = True
+    elif match := INDEX.match(statement):
+        schema.indexes[match[2]] = (match[3], bool(match[1]), match[4])
+    elif match := ENUM.match(statement):
+        schema.labels[match[1]] = [label.strip(" ,") for label in match[2].split("\n")]
+    elif match := TRIGGER.match(statement):
+        schema.things[f"{match[1].lower()} {match[2]} on {match[3]}"] = statement
+    elif match := THING.match(statement):
+        schema.things[f"{match[1].lower()} {_signature(statement, match)}"] = statement
+
+
+def _signature(statement: str, match: re.Match[str]) -> str:
+    """Return a thing's name; a function's with its arguments, since names may repeat."""
+    if match[1] not in ("FUNCTION", "PROCEDURE", "AGGREGATE"):
+        return match[2]
+    return statement[match.start(2) :].partition("\n")[0].partition(") RETURNS")[0].rstrip(" ;")
+
+
+def _note_table(schema: _Schema, table: str, body: str) -> None:
+    columns = schema.columns.setdefault(table, {})
+    for raw in body.split("\n"):
+        line = raw.strip().removesuffix(",")
+        if line.startswith("CONSTRAINT "):
+            _, name, text = line.split(" ", 2)
+            schema.constraints[table, name] = text
+            continue
+        name, _, text = _named(line)
+        kind = COLUMN_END.split(text, maxsplit=1)[0].strip()
+        has_default = " DEFAULT " in f" {text} " or " GENERATED " in f" {text} "
+        columns[name] = _Column(kind, "NOT NULL" in text, has_default)
+
+
+def _named(line: str) -> tuple[str, str, str]:
+    if line.startswith('"'):
+        end = line.index('"', 1) + 1
+        return line[:end], " ", line[end + 1 :]
+    return line.partition(" ")
+
+
+def _tables(old: _Schema, new: _Schema) -> Iterator[Change]:
+    for table in sorted(old.columns.keys() | new.columns.keys()):
+        if table not in new.columns:
+            yield Change("drops", f"drops table {table}")
+        elif table not in old.columns:
+            yield Change("adds", f"adds table {table}")
+        else:
+            yield from _columns(table, old.columns[table], new.columns[table])
+
+
+def _columns(table: str, old: dict[str, _Column], new: dict[str, _Column]) -> Iterator[Change]:
+    for name in sorted(old.keys() - new.keys()):
+        yield Change("drops", f"drops column {table}.{name}")
+    for name in sorted(new.keys() - old.keys()):
+        if new[name].is_required and not new[name].has_default:
+            yield Change("narrows", f"adds column {table}.{name}, required and without a default")
+        else:
+            yield Change("adds", f"adds column {table}.{name} ({new[name].type})")
+    for name in sorted(old.keys() & new.keys()):
+        yield from _column(f"{table}.{name}", old[name], new[name])
+
+
+def _column(name: str, old: _Column, new: _Column) -> Iterator[Change]:
+    if old.type != new.type:
+        kind = "changes" if holds(new.type, old.type) else "narrows"
+        yield Change(kind, f"changes {name} from {old.type} to {new.type}")
+    if new.is_required and not old.is_required:
+        yield Change("narrows", f"makes {name} required")
+    elif old.is_required and not new.is_required:
+        yield Change("changes", f"makes {name} optional")
+    if old.has_default and not new.has_default:
+        kind = "narrows" if new.is_required else "changes"
+        yield Change(kind, f"takes away the default of {name}")
+
+
+def holds(wide: str, narrow: str) -> bool:
+    """Say whether every value of the type `narrow` fits in `wide` and reads the same."""
+    if wide == narrow:
+        return True
+    if "[]" in wide and "[]" in narrow:
+        return holds(wide.replace("[]", ""), narrow.replace("[]", ""))
+    length, wider = LENGTH.fullmatch(narrow), LENGTH.fullmatch(wide)
+    if length and wide == "text":
+        return "character" in narrow
+    if narrow == "text":
+        return wide == "character varying"
+    if length and wider:
+        return length[1] == wider[1] and _at_least(wider[2], length[2])
+    number, larger = NUMERIC.fullmatch(narrow), NUMERIC.fullmatch(wide)
+    if number and larger:
+        return larger[1] is None or (number[1] is not None and _digits_fit(larger, number))
+    return wide in WIDER.get(narrow, ())
+
+
+def _at_least(wide: str | None, narrow: str | None) -> bool:
+    return wide is None or (narrow is not None and int(wide) >= int(narrow))
+
+
+def _digits_fit(wide: re.Match[str], narrow: re.Match[str]) -> bool:
+    before, behind = int(narrow[1]) - int(narrow[2]), int(narrow[2])
+    return int(wide[2]) >= behind and int(wide[1]) - int(wide[2]) >= before
+
+
+def _constraints(old: _Schema, new: _Schema) -> Iterator[Change]:
+    for key in sorted(old.constraints.keys() | new.constraints.keys()):
+        table, name = key
+        if table not in old.columns or table not in new.columns:
+            continue  # it came or went with its table
+        before, after = old.constraints.get(key), new.constraints.get(key)
+        if after is None:
+            yield Change("changes", f"drops constraint {name} of {table}")
+        elif before is None:
+            yield Change("narrows", f"adds constraint {name} to {table}: {_line(after)}")
+        elif before != after:
+            yield Change("narrows", f"changes constraint {name} of {table}: {_line(after)}")
+
+
+def _indexes(old: _Schema, new: _Schema) -> Iterator[Change]:
+    for name in sorted(old.indexes.keys() | new.indexes.keys()):
+        before, after = old.indexes.get(name), new.indexes.get(name)
+        if before == after:
+            continue
+        if after is None:
+            yield Change("changes", f"drops index {name}")
+        elif after[1] and after[0] in old.columns:
+            yield Change("narrows", f"adds unique index {name} on {after[0]} {_line(after[2])}")
+        else:
+            yield Change("adds" if before is None else "changes", f"makes index {name}")
+
+
+def _labels(old: _Schema, new: _Schema) -> Iterator[Change]:
+    for name in sorted(old.labels.keys() | new.labels.keys()):
+        if name not in new.labels:
+            yield Change("drops", f"drops type {name}")
+            continue
+        if name not in old.labels:
+            yield Change("adds", f"adds type {name}")
+            continue
+        for label in old.labels[name]:
+            if label not in new.labels[name]:
+                yield Change("drops", f"drops value {label} of {name}")
+        for label in new.labels[name]:
+            if label not in old.labels[name]:
+                yield Change("changes", f"adds value {label} to {name}")
+
+
+def _things(old: _Schema, new: _Schema) -> Iterator[Change]:
+    for name in sorted(old.things.keys() | new.things.keys()):
+        if name not in new.things:
+            yield Change("drops", f"drops {name}")
+        elif name not in old.things:
+            yield Change("adds", f"adds {name}")
+        elif old.things[name] != new.things[name]:
+            yield Change("changes", f"changes {name}")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,281 @@
+"""Databases and roles on the session's own PostgreSQL."""
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from oroboros.errors import Refused
+from slots.host import database, guard
+from slots.host.guard import Target
+from tests import environment
+
+TEMPLATE = "app_template_0123456789ab"
+GATE = "app_gate_1"
+
+
+@pytest.fixture
+def admin(config):
+    admin = database.Admin(config)
+    yield admin
+    for name in ("app_preview_1", "app_preview_2", GATE, TEMPLATE):
+        admin.drop(name)
+
+
+@pytest.fixture
+def target(config, slot):
+    return guard.target(config, slot)
+
+
+def connect(url):
+    return psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+
+def url_of(admin, name, role, password):
+    server = urlsplit(admin.config.preview_admin_database_url)
+    return guard.application_url(
+        Target("postgresql", server.hostname, server.port, name), role, password
+    )
+
+
+def granted(admin, name):
+    """Create the database of a slot and return its URL."""
+    password = admin.ensure_role(name)
+    admin.create(name, name)
+    return url_of(admin, name, name, password)
+
+
+def test_a_slots_role_owns_what_it_makes_and_cannot_drop_or_open_its_database(admin):
+    with connect(granted(admin, "app_preview_1")) as session:
+        session.execute("CREATE TABLE entry (id bigint PRIMARY KEY)")
+        session.execute("CREATE SCHEMA extra")
+        session.execute("GRANT CONNECT ON DATABASE app_preview_1 TO PUBLIC")  # only a warning
+        public = "SELECT has_database_privilege('public', 'app_preview_1', 'CONNECT')"
+        assert session.execute(public).fetchone() == (False,)
+        for statement in (
+            "ALTER DATABASE app_preview_1 SET search_path = evil",
+            "ALTER ROLE app_preview_1 CREATEDB",
+            "CREATE ROLE evil",
+            "SET ROLE oroboros_admin",
+            "COPY entry FROM PROGRAM 'true'",
+            "SELECT pg_read_file('/etc/passwd')",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute(statement)
+    assert admin.ready("app_preview_1", "app_preview_1")
+
+
+def test_a_slots_role_reaches_no_other_database(admin, config):
+    superuser = environment.CLUSTER.url("postgres")
+    server = {"postgres": ["oroboros_admin"], "template1": [], "oroboros": ["oroboros"]}
+    database.close_to_public(superuser, server)
+    database.close_to_public(superuser, server)
+    password = admin.ensure_role("app_preview_1")
+    admin.create("app_preview_1", "app_preview_1")
+    granted(admin, "app_preview_2")
+    for name in ("postgres", "template1", "oroboros", "app_preview_2"):
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            connect(url_of(admin, name, "app_preview_1", password))
+    connect(url_of(admin, "app_preview_1", "app_preview_1", password)).close()
+
+
+def test_a_grant_makes_yesterdays_password_useless_and_forgets_settings(admin):
+    old = granted(admin, "app_preview_1")
+    with connect(old) as session:
+        session.execute("ALTER ROLE app_preview_1 SET default_transaction_read_only = on")
+    new = granted(admin, "app_preview_1")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        connect(old)
+    with connect(new) as session:
+        session.execute("CREATE TABLE entry (id bigint)")
+
+
+def template(admin):
+    password = admin.ensure_role(guard.TEMPLATE_ROLE)
+    admin.create(TEMPLATE, guard.TEMPLATE_ROLE)
+    with connect(url_of(admin, TEMPLATE, guard.TEMPLATE_ROLE, password)) as session:
+        session.execute("CREATE TABLE entry (id bigint GENERATED ALWAYS AS IDENTITY, text text)")
+        session.execute("INSERT INTO entry (text) VALUES ('from main')")
+        session.execute("CREATE TYPE mood AS ENUM ('good')")
+        session.execute("CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    assert not admin.template_exists(TEMPLATE)
+    admin.seal_template(TEMPLATE)
+    admin.seal_template(TEMPLATE)
+    assert admin.template_exists(TEMPLATE)
+    return url_of(admin, TEMPLATE, guard.TEMPLATE_ROLE, password)
+
+
+def test_a_clone_belongs_to_its_role_and_the_template_stays_as_it_was(admin):
+    sealed = template(admin)
+    with pytest.raises(psycopg.OperationalError):
+        connect(sealed)
+    for name in ("app_preview_1", "app_preview_2"):
+        password = admin.ensure_role(name)
+        admin.clone(TEMPLATE, name, name)
+        with connect(url_of(admin, name, name, password)) as session:
+            assert session.execute("SELECT text FROM entry").fetchall() == [("from main",)]
+            session.execute("ALTER TABLE entry ADD COLUMN reaction text")
+            session.execute("ALTER TYPE mood ADD VALUE 'better'")
+            session.execute("DROP FUNCTION one()")
+            owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+            assert session.execute(owners).fetchall() == [(name,)]
+
+
+def test_a_clone_again_replaces_the_database_and_ends_its_sessions(admin):
+    template(admin)
+    password = admin.ensure_role("app_preview_1")
+    admin.clone(TEMPLATE, "app_preview_1", "app_preview_1")
+    url = url_of(admin, "app_preview_1", "app_preview_1", password)
+    with connect(url) as session:
+        session.execute("DELETE FROM entry")
+        admin.clone(TEMPLATE, "app_preview_1", "app_preview_1")
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    with connect(url) as session:
+        assert session.execute("SELECT count(*) FROM entry").fetchone() == (1,)
+
+
+def test_a_clone_that_died_before_its_end_is_not_ready(admin):
+    template(admin)
+    admin.ensure_role("app_preview_1")
+    admin._create("app_preview_1", TEMPLATE)
+    assert admin.exists("app_preview_1")
+    assert not admin.ready("app_preview_1", "app_preview_1")
+
+
+def test_a_half_built_template_is_not_cloned(admin):
+    admin.ensure_role(guard.TEMPLATE_ROLE)
+    admin.create(TEMPLATE, guard.TEMPLATE_ROLE)
+    with pytest.raises(Refused) as refusal:
+        admin.clone(TEMPLATE, GATE, guard.GATE_ROLE)
+    assert refusal.value.code == "template_missing"
+
+
+def test_end_sessions_ends_them_and_drop_may_be_repeated(admin):
+    with connect(granted(admin, "app_preview_1")) as session:
+        assert admin.end_sessions("app_preview_1")
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    admin.drop("app_preview_1")
+    admin.drop("app_preview_1")
+    assert not admin.exists("app_preview_1")
+    assert "app_preview_1" not in admin.names()
+
+
+@pytest.mark.parametrize("name", ["oroboros", "postgres", "template1", "app_production", "x"])
+def test_nothing_but_the_pipelines_databases_is_ever_touched(admin, name):
+    template(admin)
+    for act in (
+        lambda: admin.create(name, "app_preview_1"),
+        lambda: admin.clone(TEMPLATE, name, "app_preview_1"),
+        lambda: admin.drop(name),
+        lambda: admin.end_sessions(name),
+        lambda: admin.seal_template(name),
+        lambda: database.Admin(admin.config, production=True).drop(name),
+    ):
+        with pytest.raises(Refused) as refusal:
+            act()
+        assert refusal.value.code == "unsafe_database_target"
+    with pytest.raises(Refused):
+        admin.ensure_role(name if name != "app_production" else "oroboros")
+    with pytest.raises(Refused):
+        admin.create("app_preview_1", "oroboros")
+
+
+def test_productions_database_is_kept_when_it_is_made_again(config):
+    production = database.Admin(config, production=True)
+    name = config.production_database
+    password = production.ensure_role(name, "the-same-one")
+    production.create(name, name)
+    url = url_of(production, name, name, password)
+    with connect(url) as session:
+        session.execute("CREATE TABLE IF NOT EXISTS customer (id bigint)")
+    assert production.ensure_role(name, password) == password
+    production.create(name, name)
+    with connect(url) as session:
+        assert session.execute("SELECT count(*) FROM customer").fetchone() == (0,)
+
+
+def test_the_server_itself_is_asked_where_a_target_leads(admin, config, target):
+    url = granted(admin, "app_preview_1")
+    password = urlsplit(url).password
+    admin.check_target(target, "app_preview_1", password)
+    found = database.identity(url)
+    assert (found.name, found.role) == ("app_preview_1", "app_preview_1")
+
+
+def test_a_target_that_turns_out_to_be_the_control_plane_is_refused(admin, config, target):
+    url = granted(admin, "app_preview_1")
+    control = database.Admin(replace(config, database_url=url))
+    with pytest.raises(Refused) as refusal:
+        control.check_target(target, "app_preview_1", urlsplit(url).password)
+    assert refusal.value.fields == {guard.SETTING: "db_target_is_control_plane"}
+    elsewhere = replace(target, database="app_preview_2")
+    granted(admin, "app_preview_2")
+    with pytest.raises(Refused):
+        admin.check_target(elsewhere, "app_preview_1", urlsplit(url).password)
+
+
+def test_only_one_at_a_time_builds_a_template(admin, config):
+    with admin.exclusively(TEMPLATE), connect(config.preview_admin_database_url) as rival:
+        taken = rival.execute(
+            "SELECT pg_try_advisory_lock(hashtext(%s))", [f"oroboros:{TEMPLATE}"]
+        ).fetchone()
+        assert taken == (False,)
+
+
+def test_a_server_that_is_not_there_is_said(config):
+    away = replace(config, preview_admin_database_url="postgresql://admin:hunter2@127.0.0.1:1/x")
+    with pytest.raises(Refused) as refusal:
+        database.Admin(away).exists("app_preview_1")
+    assert refusal.value.code == "database_unreachable"
+    assert "hunter2" not in refusal.value.detail
+
+
+def test_the_schema_of_a_real_migration_says_what_it_drops_and_narrows(admin):
+    url = granted(admin, "app_preview_1")
+    with connect(url) as session:
+        session.execute(
+            "CREATE TYPE mood AS ENUM ('good', 'bad');"
+            "CREATE TABLE entry (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
+            ' name varchar(50), "the text" text NOT NULL, mood mood, score int, at date);'
+            "CREATE TABLE gone (id int);"
+            "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'a;'\n|| ';'; $$;"
+            "CREATE VIEW latest AS SELECT id FROM entry"
+        )
+        before = database.schema(url)
+        assert database.schema(url) == before
+        assert database.schema_changes(before, before) == []
+        session.execute(
+            "DROP TABLE gone; ALTER TABLE entry DROP COLUMN at;"
+            "ALTER TABLE entry ALTER name TYPE varchar(20);"
+            "ALTER TABLE entry ALTER score TYPE bigint;"
+            "ALTER TABLE entry ALTER score SET NOT NULL;"
+            "ALTER TABLE entry ADD reaction text; ALTER TABLE entry ADD must int NOT NULL;"
+            "ALTER TABLE entry ADD may int NOT NULL DEFAULT 3;"
+            "ALTER TABLE entry ADD CONSTRAINT positive CHECK (score > 0);"
+            "CREATE UNIQUE INDEX one_name ON entry (name); CREATE INDEX plain ON entry (score);"
+            "DROP VIEW latest; ALTER TYPE mood ADD VALUE 'new'"
+        )
+        found = database.schema_changes(before, database.schema(url))
+    said = [(change.kind, change.text) for change in found]
+    assert said == [
+        ("drops", "drops column public.entry.at"),
+        ("drops", "drops table public.gone"),
+        ("drops", "drops view public.latest"),
+        ("narrows", "adds column public.entry.must, required and without a default"),
+        ("narrows", "adds constraint positive to public.entry: CHECK ((score > 0))"),
+        ("narrows", "adds unique index one_name on public.entry USING btree (name)"),
+        (
+            "narrows",
+            "changes public.entry.name from character varying(50) to character varying(20)",
+        ),
+        ("narrows", "makes public.entry.score required"),
+        ("changes", "adds value 'new' to public.mood"),
+        ("changes", "changes public.entry.score from integer to bigint"),
+        ("adds", "adds column public.entry.may (integer)"),
+        ("adds", "adds column public.entry.reaction (text)"),
+        ("adds", "makes index plain"),
+    ]
+    assert [change.is_irreversible for change in found].count(True) == 8
