@@ -12,6 +12,7 @@ import pytest
 
 from oroboros.lib import process, proctable
 from oroboros.lib.process import Identity, User
+from tests.lib.processes import lives, noted, until
 
 ROOT = Path("/")
 ENV = {"PATH": os.environ.get("PATH", os.defpath)}
@@ -42,23 +43,6 @@ def spawned(log):
 def run(script, log, **options):
     options = {"cwd": ROOT, "env": ENV, "timeout": 20, **options}
     return process.run(["sh", "-c", script], log=log, **options)
-
-
-def until(condition, seconds=5):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not become so in time"
-        time.sleep(0.01)
-    return found
-
-
-def lives(pid):
-    return proctable.entry(pid) is not None
-
-
-def noted(path):
-    """Return the pid that a script wrote to the file, once it is there."""
-    return int(until(lambda: path.exists() and path.read_text().strip()))
 
 
 def test_a_command_leaves_its_output_and_its_exit_code(log):
