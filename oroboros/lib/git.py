@@ -303,7 +303,8 @@ class Repository:
 def _identity(author: Author, at: datetime) -> dict[str, str]:
     date = at.isoformat(timespec="seconds")
     return {
-        "GIT_AUTHOR_NAME": author.name,
+        # Git refuses a name that is nothing but signs.
+        "GIT_AUTHOR_NAME": author.name if re.search(r"\w", author.name) else "unknown",
         "GIT_AUTHOR_EMAIL": author.email,
         "GIT_AUTHOR_DATE": date,
         "GIT_COMMITTER_NAME": COMMITTER[0],

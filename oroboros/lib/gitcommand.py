@@ -18,6 +18,16 @@ ZERO = "0" * 40
 SHA = re.compile(r"[0-9a-f]{40}")
 REF_LENGTH = 200
 REF_PUNCTUATION = frozenset("._/+@#=,%-")
+# How this host reaches the outside: passed on only when an https remote is asked.
+NETWORK = (
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+)
 PSEUDO_REF = re.compile(r"(.*_)?HEAD")
 
 
@@ -212,6 +222,8 @@ def environment(config: Config, global_config: Path, remote: str = "") -> dict[s
         "GIT_SSH_COMMAND": ssh_command(config),
         "GIT_CONFIG_COUNT": str(len(settings)),
     }
+    if env["GIT_ALLOW_PROTOCOL"] == "https":
+        env |= {name: config.get(name) for name in NETWORK if config.get(name)}
     for number, (key, value) in enumerate(settings.items()):
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value

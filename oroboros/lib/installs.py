@@ -1,0 +1,216 @@
+"""Carries out the installs of a plan: shared ones once, under a lock, then ours and read-only."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from oroboros.errors import Refused
+from oroboros.lib import environment, files, ownership, process
+from oroboros.lib.application import INSTALL_SECONDS, Install, Plan, Tools
+from oroboros.lib.config import Config
+from oroboros.lib.process import Outcome, User
+from oroboros.lib.tree import Tree
+
+ASK_SECONDS = 10.0
+LOCK_TICK_SECONDS = 0.1
+SEARCH = "/usr/local/bin:/usr/bin:/bin"
+DONE = Outcome(0, 0.0, timed_out=False, stopped=False)
+
+
+def tools(config: Config) -> Tools:
+    """Return the host's installers. OROBOROS_APP_PYTHON names another interpreter than ours.
+
+    Raises Refused `tool_missing` where there is no uv.
+    """
+    return _tools(config.get("OROBOROS_APP_PYTHON"))
+
+
+@cache
+def _tools(python: str) -> Tools:
+    scripts = sysconfig.get_path("scripts")
+    uv = shutil.which("uv", path=os.pathsep.join([scripts, os.defpath]))
+    if uv is None:
+        raise Refused("tool_missing", "There is no uv beside our Python: install the requirements.")
+    python = python or os.path.realpath(sys.executable)
+    version = _answer([python, "-VV"])
+    npm, node = shutil.which("npm", path=SEARCH), shutil.which("node", path=SEARCH)
+    node_version = _answer([node, "--version"]) if node else ""
+    return Tools(uv, python, f"{python} {version}", npm or "npm", node_version)
+
+
+def _answer(argv: list[str]) -> str:
+    answer = process.capture(argv, timeout=ASK_SECONDS)
+    return (answer.stdout or answer.stderr).decode(errors="replace").strip()
+
+
+@contextmanager
+def private_folder(config: Config, user: User | None) -> Iterator[Path]:
+    """Make a folder that only `user` may enter, for HOME and temporary files, and remove it."""
+    parent = config.var / "tmp"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="home-", dir=parent))
+    ownership.give(folder, user)
+    try:
+        yield folder
+    finally:
+        ownership.delete(folder)
+
+
+def is_done(config: Config, install: Install, root: Path) -> bool:
+    """Tell whether the install is there, whole."""
+    made = install.place(config, root) / install.makes  # gone if the tree was laid out anew
+    is_whole = _mark(config, install, root).exists() and made.is_dir()
+    return is_whole and _linked(config, install, root)
+
+
+def make(
+    config: Config,
+    install: Install,
+    root: Path,
+    *,
+    user: User | None,
+    log: Path,
+    stop: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Make the install for the tree at `root`, unless it is there; output goes to `log`.
+
+    A shared one is made by the jobs' user, once: who comes meanwhile waits. One of the tree's own
+    is made by `user`. Returns the first command's outcome that is no success.
+    """
+    store = config.var / "cache" / "installs"
+    store.mkdir(parents=True, exist_ok=True)
+    if not install.shared:
+        return _run(config, install, root, user, log, stop)
+    with _locked(store / f"{install.key}.lock", stop) as is_ours:
+        if not is_ours:
+            return Outcome(None, 0.0, timed_out=False, stopped=True)
+        if not _mark(config, install, root).exists():
+            outcome = _make_shared(config, install, root, log, stop)
+            if outcome.exit_code != 0:
+                return outcome
+    _link(config, install, root)
+    return DONE
+
+
+def make_all(
+    config: Config,
+    plan: Plan,
+    root: Path,
+    *,
+    user: User | None,
+    log: Path,
+    stop: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Make all installs of the plan; returns the first outcome that is no success."""
+    for install in plan.installs:
+        if not is_done(config, install, root):
+            outcome = make(config, install, root, user=user, log=log, stop=stop)
+            if outcome.exit_code != 0:
+                return outcome
+    return DONE
+
+
+def _make_shared(
+    config: Config, install: Install, root: Path, log: Path, stop: Callable[[], bool] | None
+) -> Outcome:
+    place = install.place(config, root)
+    ownership.delete(place)  # what an interrupted install left
+    place.mkdir()
+    for name in install.files:
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(Tree(root).read(f"{install.directory}/{name}") or b"")
+    ownership.give(place, config.job_user)
+    outcome = _run(config, install, root, config.job_user, log, stop)
+    if outcome.exit_code == 0:
+        ownership.take(place)
+        files.write_atomic(_mark(config, install, root), b"")
+    return outcome
+
+
+def _run(
+    config: Config,
+    install: Install,
+    root: Path,
+    user: User | None,
+    log: Path,
+    stop: Callable[[], bool] | None,
+) -> Outcome:
+    downloads = config.var / "cache" / f"downloads-{user.uid if user else os.geteuid()}"
+    downloads.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if user is not None:
+        os.chown(downloads, user.uid, user.gid)
+    place = install.place(config, root)
+    venv = place / install.makes
+    with private_folder(config, user) as home:
+        env = environment.for_install(config, home=home, cache=downloads)
+        if install.kind == "python":
+            env |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{env['PATH']}"}
+        deadline = time.monotonic() + INSTALL_SECONDS
+        for argv in install.commands:
+            outcome = process.run(
+                argv,
+                cwd=place,
+                log=log,
+                timeout=deadline - time.monotonic(),
+                env=env,
+                user=user,
+                stop=stop,
+            )
+            if outcome.exit_code != 0:
+                return outcome
+    if not install.shared:
+        _mark(config, install, root).touch()
+    return DONE
+
+
+def _mark(config: Config, install: Install, root: Path) -> Path:
+    """Return the file that says an install is whole: it lies where no job can write."""
+    store = config.var / "cache" / "installs"
+    if install.shared:
+        return store / f"{install.key}.done"
+    return store / f"{install.key}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.done"
+
+
+def _linked(config: Config, install: Install, root: Path) -> bool:
+    if not (install.shared and install.kind == "node"):
+        return True
+    link = root / install.directory / install.makes
+    return link.is_symlink() and link.readlink() == install.place(config, root) / install.makes
+
+
+def _link(config: Config, install: Install, root: Path) -> None:
+    """Point the tree's node_modules at the shared one: node looks for it beside the code."""
+    if _linked(config, install, root):
+        return
+    link = root / install.directory / install.makes
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)  # one that was committed
+    files.replace_link(install.place(config, root) / install.makes, link)
+
+
+@contextmanager
+def _locked(path: Path, stop: Callable[[], bool] | None) -> Iterator[bool]:
+    """Hold the file's lock; False if `stop` said so, or the time was over, while waiting."""
+    deadline = time.monotonic() + INSTALL_SECONDS
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline or (stop is not None and stop()):
+                    yield False
+                    return
+                time.sleep(LOCK_TICK_SECONDS)
+            else:
+                yield True
+                return
