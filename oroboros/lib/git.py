@@ -220,6 +220,17 @@ class Repository:
         answer = self._capture(argv)
         return answer.stdout if answer.exit_code == 0 else None
 
+    def tree(self, commit: str) -> str:
+        """Return the id of the commit's tree: the same files, the same id."""
+        argv = command(self.path, "rev-parse", f"{validate_sha(commit)}^{{tree}}")
+        return self._git(argv).strip()
+
+    def files(self, commit: str) -> list[str]:
+        """Return the paths of all files in that commit."""
+        options = ["-r", "--name-only", "-z", validate_sha(commit)]
+        names = self._git(command(self.path, "ls-tree", *options))
+        return [name for name in names.split("\0") if name]
+
     def lay_out(self, commit: str, destination: Path) -> list[str]:
         """Write the commit's files to `destination`, which must not exist; all of them or none.
 

@@ -23,13 +23,10 @@ def schema(url: str) -> str:
 
     Raises Refused `schema_unreadable` with what pg_dump said, `pg_dump_missing`.
     """
-    environment = {"LC_ALL": "C.UTF-8", "PATH": os.environ.get("PATH", os.defpath)}
-    for field, value in guard.parse(url).items():
-        environment[{"dbname": "PGDATABASE"}.get(field, f"PG{field.upper()}")] = value
     tried = "none is installed"
-    for program in _programs():
+    for program in programs():
         argv = [str(program), "--schema-only", "--no-owner", "--no-privileges", "--no-password"]
-        done = process.capture(argv, timeout=DUMP_SECONDS, env=environment)
+        done = process.capture(argv, timeout=DUMP_SECONDS, env=environment(url))
         if done.exit_code == 0:
             return re.sub(r"\n{2,}", "\n\n", NOISE.sub("", done.stdout.decode())).strip() + "\n"
         tried = done.stderr.decode(errors="replace").strip() or "it took too long"
@@ -38,8 +35,16 @@ def schema(url: str) -> str:
     raise Refused("pg_dump_missing", f"No pg_dump as new as the server: {tried[-500:]}")
 
 
+def environment(url: str) -> dict[str, str]:
+    """Return what makes PostgreSQL's programs connect there, with no password on a command line."""
+    found = {"LC_ALL": "C.UTF-8", "PATH": os.environ.get("PATH", os.defpath)}
+    for field, value in guard.parse(url).items():
+        found[{"dbname": "PGDATABASE"}.get(field, f"PG{field.upper()}")] = value
+    return found
+
+
 @cache
-def _programs() -> tuple[Path, ...]:
+def programs() -> tuple[Path, ...]:
     """Return the pg_dumps of this host, the newest first."""
     found = {path: _major(path) for path in _candidates() if path.exists()}
     return tuple(sorted(found, key=lambda path: -found[path]))
