@@ -98,7 +98,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = OROBOROS.var / "static"
 LOGIN_URL = reverse_lazy("admin:login")
 
-# Cookies ignore ports: their names are ours alone, and surfaces strip them (see slots.host.surface).
+# Cookies ignore ports: their names are ours alone, and surfaces strip them.
 _PREFIX = "__Host-" if HTTPS else ""
 SESSION_COOKIE_NAME = f"{_PREFIX}oroboros_session"
 CSRF_COOKIE_NAME = f"{_PREFIX}oroboros_csrftoken"
@@ -150,6 +150,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Preview, approve, ship and roll back every branch on one host.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["oroboros.identity.HasAbility"],
 }
 
 # A task carries only a run's id; what it means is in the journal. See docs/decisions/0002.

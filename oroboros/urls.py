@@ -8,10 +8,12 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from oroboros import health
+from oroboros.docs import Docs
 
 urlpatterns = [
     *(path(name, health.health) for name in ("health", "healthz", "readyz")),
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("api/docs/", Docs.as_view(), name="api-docs"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     *(
         path("api/", include(module))

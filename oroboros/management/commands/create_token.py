@@ -1,0 +1,27 @@
+"""A token for a program."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from oroboros.identity import create_token
+from oroboros.models import ABILITIES, ApiToken
+
+
+class Command(BaseCommand):
+    help = "Make an API token with the abilities named and print its secret, which is kept nowhere."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", help="what the audit trail calls it")
+        parser.add_argument("abilities", nargs="+", choices=ABILITIES)
+
+    @transaction.atomic
+    def handle(self, *, name: str, abilities: list[str], **options: Any) -> None:
+        if not name.strip() or len(name) > 100:
+            raise CommandError("A token's name has 1 to 100 characters.")
+        if ApiToken.objects.filter(name=name).exists():
+            raise CommandError(f"There is a token {name} already: choose another name.")
+        secret = create_token(name, sorted(set(abilities)), created_by="shell")
+        self.stdout.write(secret)

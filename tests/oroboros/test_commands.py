@@ -1,0 +1,50 @@
+"""The commands that make people and programs known."""
+
+from io import StringIO
+
+import pytest
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import Group, User
+from django.core.management import CommandError, call_command
+
+from oroboros import identity
+from oroboros.models import ApiToken
+
+pytestmark = pytest.mark.django_db
+
+
+def said(*command):
+    out = StringIO()
+    call_command(*command, stdout=out)
+    return out.getvalue().strip()
+
+
+def test_the_first_person_gets_a_password_once():
+    line = said("setup_people")
+    password = line.removeprefix("user admin, password ")
+    assert authenticate(username="admin", password=password).is_superuser
+    assert set(Group.objects.values_list("name", flat=True)) == set(identity.GROUPS)
+    assert "password " + password not in said("setup_people")
+    assert authenticate(username="admin", password=password)
+
+
+def test_a_reset_ends_the_old_password():
+    old = said("setup_people").rsplit(" ", 1)[1]
+    new = said("setup_people", "--reset").rsplit(" ", 1)[1]
+    assert authenticate(username="admin", password=old) is None
+    assert authenticate(username="admin", password=new)
+    assert User.objects.count() == 1
+
+
+def test_a_token_is_printed_and_only_its_hash_is_kept():
+    secret = said("create_token", "ci", "view", "hold")
+    token = ApiToken.objects.get(digest=identity.digest(secret))
+    assert (token.name, token.abilities, token.created_by) == ("ci", ["hold", "view"], "shell")
+
+
+def test_a_token_needs_a_new_name_and_known_abilities():
+    said("create_token", "ci", "view")
+    for command in (("ci", "view"), ("other", "root"), ("", "view")):
+        with pytest.raises(CommandError):
+            said("create_token", *command)
+    assert ApiToken.objects.count() == 1

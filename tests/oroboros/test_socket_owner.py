@@ -1,0 +1,104 @@
+"""Another user of the host, for real: sockets, uids and a gunicorn of the test's own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from runs.models import Run
+from tests.environment import free_port
+
+pytestmark = [pytest.mark.root, pytest.mark.django_db(transaction=True)]
+HOME = Path(__file__).parents[2]
+STRANGER = 65534
+BODY = b'{"title": "From a stranger", "prepare": false}'
+
+
+@pytest.fixture
+def port():
+    """The API on a port of its own, on the tests' database."""
+    port = free_port()
+    database = connection.settings_dict
+    url = (
+        f"postgresql://{database['USER']}:{database['PASSWORD']}"
+        f"@127.0.0.1:{database['PORT']}/{database['NAME']}"
+    )
+    gunicorn = [sys.executable, "-m", "gunicorn", "oroboros.wsgi", "--bind", f"127.0.0.1:{port}"]
+    server = subprocess.Popen(
+        [*gunicorn, "--worker-class=gthread", "--threads=4", "--log-level=warning"],
+        cwd=HOME,
+        env={**os.environ, "DATABASE_URL": url},
+    )
+    try:
+        wait_for(lambda: b"200 OK" in ask(port, b"GET /health HTTP/1.1"))
+        yield port
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(10)
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if condition():
+                return
+        except ConnectionError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("not in time")
+
+
+def request(port, line, body=b""):
+    host = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\n".encode()
+    head = line + b"\r\n" + host + b"Content-Type: application/json\r\n"
+    return head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def ask(port, line, body=b""):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(request(port, line, body))
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def as_stranger(work):
+    """Do `work` in a process of another uid; its return value must be true."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(STRANGER)
+            os.setuid(STRANGER)
+            os._exit(0 if work() else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_root_is_the_operator_and_another_uid_gets_403(port):
+    as_stranger(lambda: b" 403 Forbidden" in ask(port, b"POST /api/runs HTTP/1.1", BODY))
+    assert Run.objects.count() == 0
+    assert b" 201 Created" in ask(port, b"POST /api/runs HTTP/1.1", BODY)
+    assert Run.objects.get().created_by == "host"
+
+
+def test_a_request_that_is_posted_and_closed_at_once_does_nothing_a_thousand_times(port):
+    whole = request(port, b"POST /api/runs HTTP/1.1", BODY)
+
+    def post_and_close():
+        for number in range(1000):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(whole)
+                if number % 2:  # reset instead of an orderly end
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        return True
+
+    as_stranger(post_and_close)
+    assert b" 200 OK" in ask(port, b"GET /api/runs HTTP/1.1")  # the last of them are over
+    assert Run.objects.count() == 0
