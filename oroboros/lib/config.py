@@ -143,11 +143,11 @@ def parse_env(text: str, source: str) -> dict[str, str]:
     `env_line_invalid`, `env_key_duplicate`.
     """
     if len(text.encode("utf-8", "surrogateescape")) > ENV_FILE_BYTES:
-        raise Refused("env_file_too_large", f"{source} is larger than 64 KiB.", status=400)
+        raise _too_large(source)
     if "\0" in text:
         raise Refused("env_file_invalid", f"{source} contains a NUL byte.", status=400)
     values: dict[str, str] = {}
-    for number, raw in enumerate(text.splitlines(), start=1):
+    for number, raw in enumerate(text.split("\n"), start=1):  # only a line feed ends a line
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
@@ -158,6 +158,10 @@ def parse_env(text: str, source: str) -> dict[str, str]:
             raise Refused("env_key_duplicate", f"{source} line {number}: {key} again.", status=400)
         values[key] = _unquoted(value)
     return values
+
+
+def _too_large(source: str) -> Refused:
+    return Refused("env_file_too_large", f"{source} is larger than 64 KiB.", status=400)
 
 
 def _unquoted(value: str) -> str:
@@ -173,6 +177,8 @@ def read_env_file(path: Path) -> dict[str, str]:
             raw = file.read(ENV_FILE_BYTES + 1)
     except FileNotFoundError:
         return {}
+    if len(raw) > ENV_FILE_BYTES:
+        raise _too_large(str(path))
     try:
         return parse_env(raw.decode(), str(path))
     except UnicodeDecodeError:
@@ -218,7 +224,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     var = Path(values.get("OROBOROS_VAR") or home / "var").absolute()
     offset = _integer(values, "OROBOROS_PORT_OFFSET", 0, 0, 50000)
     count = _integer(values, "OROBOROS_SLOTS", 3, 1, 9)
-    postgres_port = 54329 + offset
+    postgres_port = _in_range(54329 + offset)
     server = f"127.0.0.1:{postgres_port}"
     return Config(
         home=home,
@@ -257,6 +263,11 @@ def _slot(number: int, var: Path, offset: int) -> SlotConfig:
         database=f"app_preview_{number}",
         folder=var / "slots" / f"preview-{number}",
     )
+
+
+def _in_range(port: int) -> int:
+    """Bring a port that an offset pushed beyond the last one back above the privileged ones."""
+    return port if port < 65536 else port - 65536 + 1024
 
 
 def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
