@@ -64,7 +64,7 @@ def variables(text: str) -> set[str]:
 def _shell_signs(line: str) -> list[str]:
     """Return what a shell would act on: outside quotes, and in double ones `$(` and backticks."""
     found, quote, escaped = [], "", False
-    for sign, following in zip(line, line[1:] + " ", strict=True):
+    for sign, following in zip(line, line[1:] + " ", strict=False):
         if escaped:
             escaped = False
         elif sign == "\\" and quote != "'":

@@ -139,7 +139,7 @@ def for_slot(
     local = [f"http://{host}:{slot.web_port}" for host in ("127.0.0.1", "localhost")]
     return {
         "PORT": str(slot.backend_port),
-        **_database(database_url),
+        **for_database(database_url),
         **_addresses(frontend, config.backend_url(slot), local),
         "OROBOROS_SLOT": slot.slot_id,
         "OROBOROS_RUN": run_id,
@@ -155,10 +155,23 @@ def for_production(
     url = f"https://app.{config.domain}" if config.is_https else local[0]
     return {
         "PORT": str(port),
-        **_database(database_url),
+        **for_database(database_url),
         **_addresses(url, url, local),
         "OROBOROS_RELEASE": release_id,
         "OROBOROS_COMMIT": commit,
+    }
+
+
+def for_database(url: str) -> dict[str, str]:
+    """Return a database URL and its parts by the names libpq reads."""
+    parts = urlsplit(url)
+    return {
+        "DATABASE_URL": url,
+        "PGHOST": parts.hostname or "",
+        "PGPORT": str(parts.port or 5432),
+        "PGUSER": unquote(parts.username or ""),
+        "PGPASSWORD": unquote(parts.password or ""),
+        "PGDATABASE": unquote(parts.path.lstrip("/")),
     }
 
 
@@ -239,18 +252,6 @@ def _addresses(frontend: str, backend: str, local: list[str]) -> dict[str, str]:
         "BACKEND_URL": backend,
         "CORS_ALLOWED_ORIGINS": ",".join(origins),
         "OROBOROS_HOSTS": ",".join(dict.fromkeys(hosts)),
-    }
-
-
-def _database(url: str) -> dict[str, str]:
-    parts = urlsplit(url)
-    return {
-        "DATABASE_URL": url,
-        "PGHOST": parts.hostname or "",
-        "PGPORT": str(parts.port or 5432),
-        "PGUSER": unquote(parts.username or ""),
-        "PGPASSWORD": unquote(parts.password or ""),
-        "PGDATABASE": unquote(parts.path.lstrip("/")),
     }
 
 

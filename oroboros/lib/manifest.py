@@ -121,7 +121,7 @@ def _toml_keys(text: str) -> list[tuple[int, tuple[str, ...]]]:
         if match := re.match(r"\s*\[+([^\]]+)\]", line):
             table = _dotted(match[1])
             found.append((number, table))
-        elif match := re.match(r"""\s*([\w."'-]+)\s*=""", line):
+        elif match := re.match(r"""\s*((?:[\w.-]|"[^"]*"|'[^']*')+)\s*=""", line):
             found.append((number, table + _dotted(match[1])))
     return found
 
