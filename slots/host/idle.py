@@ -28,11 +28,15 @@ def page(slot_id: str) -> bytes:
     return text.substitute(slot_id=slot_id, style=(PAGES / "style.css").read_text()).encode()
 
 
+def health(slot_id: str) -> bytes:
+    """Return what the health paths answer, and nobody else does."""
+    return json.dumps({"status": "idle", "slot_id": slot_id}).encode()
+
+
 def answers(slot_id: str) -> tuple[bytes, bytes]:
     """Return the two whole answers there are: health, and everything else."""
-    health = json.dumps({"status": "idle", "slot_id": slot_id}).encode()
     free = _answer("503 Service Unavailable", "text/html; charset=utf-8", page(slot_id))
-    return _answer("200 OK", "application/json", health), free
+    return _answer("200 OK", "application/json", health(slot_id)), free
 
 
 def _answer(status: str, content_type: str, body: bytes) -> bytes:
@@ -57,17 +61,17 @@ def is_health(request: bytes) -> bool:
 
 def serve(listener: socket.socket, slot_id: str) -> None:
     """Answer for ever, each client in a thread of its own: a slow one keeps nobody waiting."""
-    health, free = answers(slot_id)
+    healthy, free = answers(slot_id)
     while True:
         client, _ = listener.accept()
-        Thread(target=_attend, args=(client, health, free), daemon=True).start()
+        Thread(target=_attend, args=(client, healthy, free), daemon=True).start()
 
 
-def _attend(client: socket.socket, health: bytes, free: bytes) -> None:
+def _attend(client: socket.socket, healthy: bytes, free: bytes) -> None:
     with client, suppress(OSError):  # the client is gone, or too slow
         client.settimeout(CLIENT_SECONDS)
         request = _head(client)
-        answer = health if is_health(request) else free
+        answer = healthy if is_health(request) else free
         if request.startswith(b"HEAD "):
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         client.sendall(answer)

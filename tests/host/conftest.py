@@ -17,6 +17,8 @@ def config(tmp_path):
         parent.chmod(0o755)
     environ = {**os.environ, "OROBOROS_VAR": str(tmp_path / "var")}
     environ["OROBOROS_RUNTIME_LOG_DIR"] = str(tmp_path / "runtime-logs")
+    # Whoever tests here at the same time must not share our uids: a clean slot kills all of its.
+    environ["OROBOROS_UID_BASE"] = str(100000 + 100 * (os.getpid() % 5000))
     loaded = configuration.load(environ)
     slots = tuple(
         replace(slot, web_port=free_port(), backend_port=free_port()) for slot in loaded.slots

@@ -1,0 +1,51 @@
+"""Everything a run leaves on a slot, taken away in order; what cannot be is said. Idempotent."""
+
+from collections.abc import Callable
+
+from oroboros.errors import Refused
+from oroboros.lib.config import Config, SlotConfig
+from slots.host import occupant, spec, surface, worktree
+
+
+def clean(config: Config, slot: SlotConfig) -> list[str]:
+    """Free the slot: processes, database sessions, idle responder in, database, files, surface.
+
+    Returns what is not clean, a sentence each: a step that fails does not keep the next ones
+    from their work. An empty list means that nothing of the run is left.
+    """
+    from slots.host import database  # psycopg takes 0.2 s to import
+
+    admin = database.Admin(config)
+    steps: list[Callable[[], object]] = [
+        lambda: occupant.end(config, slot),
+        lambda: admin.end_sessions(slot.database),
+        lambda: occupant.make_idle(config, slot),
+        lambda: admin.drop(slot.database),
+        lambda: worktree.remove(config, slot),
+        lambda: surface.show_free(config, slot),
+    ]
+    not_clean = []
+    for step in steps:
+        try:
+            step()
+        except Refused as refusal:
+            not_clean.append(refusal.detail)
+        except OSError as error:
+            not_clean.append(f"{slot.slot_id}: {error}.")
+    return list(dict.fromkeys(not_clean))
+
+
+def leftovers(config: Config, slot: SlotConfig) -> list[str]:
+    """Look for what a run left on a slot that should be free, and change nothing."""
+    from slots.host import database
+
+    found = occupant.status(config, slot)
+    shown = surface.shown(slot)
+    left = {
+        "a spec of a run": not spec.read(slot).is_idle,
+        "no idle responder": not found.is_as_wanted,
+        "a worktree": worktree.path(slot).exists(),
+        "a database": database.Admin(config).exists(slot.database),
+        "a surface that shows a run": shown is None or shown.mode != "free",
+    }
+    return [f"{slot.slot_id} has {what}." for what, is_there in left.items() if is_there]

@@ -1,0 +1,56 @@
+"""After clean nothing of the run is left, however often and whatever state it met."""
+
+import psycopg
+
+from slots.host import clean, database, guard, occupant, surface, worktree
+from tests.host.backend import echo
+from tests.host.test_occupant import COMMIT, RUN, SERVE, slot, write
+
+__all__ = ["slot"]
+
+
+def leased(config, slot):
+    """Give the slot all that a run has; returns an open session to its database."""
+    admin = database.Admin(config)
+    password = admin.ensure_role(slot.database)
+    admin.create(slot.database, slot.database)
+    write(config, slot, SERVE + RUN)
+    (worktree.path(slot) / "folder").mkdir(mode=0o500)
+    occupant.start(config, slot)
+    surface.show_live(config, slot, 17, COMMIT, None)
+    target = guard.target(config, slot)
+    url = guard.application_url(target, slot.database, password)
+    return psycopg.connect(url, connect_timeout=5)
+
+
+def test_clean_leaves_nothing_of_the_run_and_may_be_repeated(config, slot):
+    with leased(config, slot) as session:
+        assert len(clean.leftovers(config, slot)) == 5
+        assert clean.clean(config, slot) == []
+        assert session.pgconn.transaction_status is not None
+        try:
+            session.execute("SELECT 1")
+        except psycopg.OperationalError:
+            ended = True
+        assert ended
+    assert clean.leftovers(config, slot) == []
+    assert occupant.status(config, slot).kind == "idle"
+    assert surface.shown(slot).mode == "free"
+    assert not worktree.path(slot).exists()
+    assert clean.clean(config, slot) == []
+
+
+def test_a_slot_that_never_was_used_becomes_clean(config, slot):
+    assert clean.clean(config, slot) == []
+    assert clean.leftovers(config, slot) == []
+
+
+def test_a_port_that_is_taken_is_said_and_the_rest_is_cleaned(config, slot):
+    leased(config, slot).close()
+    occupant.end(config, slot)
+    with echo(slot.backend_port):
+        left = clean.clean(config, slot)
+        assert len(left) == 1
+        assert str(slot.backend_port) in left[0]
+    assert clean.leftovers(config, slot) == ["preview-1 has no idle responder."]
+    assert clean.clean(config, slot) == []
