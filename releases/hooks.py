@@ -1,0 +1,40 @@
+"""What the operator configured to be run around a switch: the runbook's reload and health hooks."""
+
+from dataclasses import dataclass
+
+from oroboros.errors import Refused
+from oroboros.lib import commandline
+from oroboros.lib.commandline import Argv, NotArgv
+from oroboros.lib.config import Config
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Commands as argv (None: not configured) and how long things may take, in seconds."""
+
+    reload: Argv | None
+    reload_seconds: float
+    healthcheck: Argv | None
+    health_seconds: float
+    start_seconds: float
+    drain_seconds: float
+
+    @classmethod
+    def read(cls, config: Config) -> "Hooks":
+        """Read them. Raises Refused `setting_invalid` for a command that needs a shell."""
+        return cls(
+            reload=_argv(config, "DEPLOY_BACKEND_RELOAD_CMD"),
+            reload_seconds=config.seconds("DEPLOY_BACKEND_RELOAD_TIMEOUT", 60),
+            healthcheck=_argv(config, "DEPLOY_BACKEND_HEALTHCHECK_CMD"),
+            health_seconds=config.seconds("DEPLOY_HEALTH_SECONDS", 3),
+            start_seconds=config.seconds("DEPLOY_START_SECONDS", 60),
+            drain_seconds=config.seconds("DEPLOY_DRAIN_SECONDS", 2),
+        )
+
+
+def _argv(config: Config, name: str) -> Argv | None:
+    line = config.get(name)
+    try:
+        return commandline.parse(line) if line else None
+    except NotArgv as error:
+        raise Refused("setting_invalid", f"{name}: {error}.") from None

@@ -1,0 +1,58 @@
+"""`manage.py rollback`: an earlier release serves again."""
+
+from releases import tasks, wayback
+from releases.commands import Answer, JsonCommand, shell_actor
+from releases.rules import rollback_command
+
+
+class Command(JsonCommand):
+    help = (
+        "Make an earlier release live again; without an id the last healthy one is offered. "
+        "Run twice, the second is refused: it is live already."
+    )
+
+    def add_arguments(self, parser):
+        parser.add_argument("release_id", nargs="?")
+        parser.add_argument("--reason", default="", help="asked for on a terminal")
+        parser.add_argument("--dry-run", action="store_true", help="only say what it takes back")
+        parser.add_argument(
+            "--accept-schema",
+            action="store_true",
+            help="go back across migrations that dropped or narrowed something",
+        )
+
+    def answer(self, *, release_id, reason, dry_run, accept_schema, **options) -> Answer:
+        actor = shell_actor()
+        offered = None if release_id is not None else wayback.offered()
+        if release_id is None and offered is None:
+            return Answer.refused("release_unknown", "No other release was healthy yet.")
+        release = offered or tasks.known(release_id)
+        way = wayback.preview(self.config, release)
+        self.show(way)
+        if dry_run:
+            wayback.check(self.config, release, accept_schema=accept_schema)
+            return Answer({"dry_run": True, **way.as_dict()})
+        if offered is not None and not self.confirms(f"Roll back to {release}?"):
+            detail = f"The last healthy release is {release}: {rollback_command(release.pk)}"
+            return Answer.refused("release_id_missing", detail, **way.as_dict())
+        reason = reason or self.asks("Why? ") or f"shell by {actor}"
+        activation = tasks.rollback(
+            self.config,
+            release.pk,
+            actor=actor,
+            reason=reason,
+            accept_schema=accept_schema,
+            progress=self.say,
+        )
+        self.say(f"{release} is live again after {activation.seconds:.1f} s")
+        return Answer({**way.as_dict(), "seconds": round(activation.seconds or 0.0, 3)})
+
+    def show(self, way) -> None:
+        """Say on stderr what the rollback takes back."""
+        self.say(f"{way.live or 'nothing'} -> {way.release} ({way.release.commit_sha[:12]})")
+        for entry in way.commits:
+            self.say(f"  takes back {entry['sha'][:12]} {entry['subject']}")
+        for name in way.migrations:
+            self.say(f"  crosses {name}")
+        for text in way.irreversible:
+            self.say(f"  irreversible: {text}")

@@ -1,0 +1,224 @@
+"""The production app on this machine: its build's folder, and the two colours that serve it.
+
+A colour is a unit on a port of its own. The new one is started and probed beside the old one; the
+old one is stopped only when its requests had time to end.
+"""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oroboros.errors import Refused
+from oroboros.lib import application, environment, manifest, ownership, units
+from oroboros.lib.application import Command, Plan
+from oroboros.lib.config import Config
+from oroboros.lib.manifest import Manifest
+from oroboros.lib.units import Unit
+from releases import database, pointer, seal
+from releases.models import Activation, Release
+from releases.rules import COLOURS
+
+if TYPE_CHECKING:  # it carries what is started here
+    from releases.activation import Carrier
+
+# An app may finish its requests after SIGTERM; then it is killed.
+GRACE_SECONDS = 20.0
+LOCK_SECONDS = 60.0
+
+
+class Unhealthy(Exception):
+    """A start or a probe was not good; the text says which and why."""
+
+
+def port(config: Config, colour: str) -> int:
+    """Return the port of a colour."""
+    return config.colour_ports[COLOURS.index(colour)]
+
+
+def unit_name(colour: str) -> str:
+    """Return the name of a colour's unit."""
+    return f"app-{colour}"
+
+
+def log(config: Config, colour: str) -> Path:
+    """Return where a colour's output goes."""
+    return config.var / "log" / f"{unit_name(colour)}.log"
+
+
+def folder(config: Config, release_id: str) -> Path:
+    """Return where a release's build lies, or lay."""
+    return config.var / "releases" / release_id
+
+
+def tree(config: Config, release_id: str) -> Path:
+    """Return the application's files within the build."""
+    return folder(config, release_id) / "app"
+
+
+def public(config: Config, release: Release) -> Path | None:
+    """Return the frontend's built files; None where the backend serves everything."""
+    path = folder(config, release.release_id) / "public"
+    return path if path.is_dir() else None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a build is started, as decided when it was made: the host may have moved on since."""
+
+    web: Command | None
+    release: Command | None
+    health_path: str
+    bins: list[Path]
+
+    @classmethod
+    def of(cls, plan: Plan, says: Manifest, bins: list[Path]) -> "Recipe":
+        """Return the recipe of an application's plan."""
+        return cls(plan.web, plan.release, says.health_path, bins)
+
+    def facts(self) -> dict[str, Any]:
+        """For the build's manifest."""
+        return {
+            "web": self.web and asdict(self.web),
+            "release": self.release and asdict(self.release),
+            "health_path": self.health_path,
+            "bins": [str(path) for path in self.bins],
+        }
+
+
+def recipe(config: Config, release: Release) -> Recipe:
+    """Read how that build is started. Raises Refused `release_corrupt` if it cannot be read."""
+    facts = seal.facts(folder(config, release.pk))
+    if facts is None:
+        raise Refused("release_corrupt", f"The build of {release} is gone; deploy it again.")
+    web, before = facts["web"], facts["release"]
+    return Recipe(
+        Command(**web) if web else None,
+        Command(**before) if before else None,
+        facts["health_path"],
+        [Path(path) for path in facts["bins"]],
+    )
+
+
+def environ(config: Config, release: Release, colour: str, bins: list[Path]) -> dict[str, str]:
+    """Return the whole environment of the release's processes as that colour."""
+    given = environment.for_production(
+        config,
+        port=port(config, colour),
+        database_url=database.url(config),
+        release_id=release.pk,
+        commit=release.commit_sha,
+    )
+    resolved = environment.build(
+        config,
+        given,
+        manifest.load(tree(config, release.pk)),
+        home=_home(config),
+        bins=bins,
+        file=environment.PRODUCTION_FILE,
+        purpose="production",
+    )
+    return resolved.env
+
+
+def unit(config: Config, release: Release, colour: str) -> Unit | None:
+    """Return what serves `release` as that colour; None where it has no backend."""
+    made = recipe(config, release)
+    if made.web is None:
+        return None
+    root = tree(config, release.pk)
+    env = environ(config, release, colour, made.bins)
+    return Unit(
+        name=unit_name(colour),
+        argv=tuple(application.ready(made.web, config, root=root, bins=made.bins, env=env)),
+        cwd=root / made.web.cwd,
+        env=env,
+        user=config.app_user,
+        log=log(config, colour),
+        port=port(config, colour),
+        health_path=made.health_path,
+    )
+
+
+def _home(config: Config) -> Path:
+    """Return the app's own folder, the one place on the disk where it may write."""
+    path = config.var / "app"
+    if not path.exists():
+        path.mkdir(mode=0o700, parents=True)
+        ownership.give(path, config.app_user)
+    return path
+
+
+def start_colour(carrier: "Carrier", activation: Activation) -> None:
+    """Have the activation's colour run its release, and healthy. Raises Unhealthy, Refused."""
+    config, colour = carrier.config, activation.colour
+    wanted = unit(config, activation.release, colour)
+    manager = units.manager(config)
+    if wanted is None:
+        manager.stop(unit_name(colour), grace=GRACE_SECONDS)
+        return
+    try:
+        manager.start(wanted)
+    except Refused as refusal:
+        if refusal.code != "unit_differs":
+            raise
+        # Another release drains there: its time is over.
+        manager.stop(wanted.name, grace=GRACE_SECONDS)
+        manager.start(wanted)
+    health = units.wait_healthy(manager, wanted, carrier.hooks.start_seconds, carrier.stopping)
+    carrier.check()
+    if not health.ok:
+        raise Unhealthy(f"The backend of {activation.release} is not healthy: {health.reason}")
+
+
+@contextmanager
+def colours_locked(config: Config) -> Iterator[None]:
+    """Hold the right to start and stop colours; the lock dies with its process."""
+    path = config.var / "run" / "colours.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_SECONDS
+    with path.open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Refused("unit_busy", "The colours are being changed; wait.") from None
+                time.sleep(0.02)
+            else:
+                break
+        yield
+
+
+def live_colour(config: Config) -> str | None:
+    """Return the colour that the link names; None where nothing is live."""
+    live = pointer.read(config)
+    if live is None:
+        return None
+    return next((c for c in COLOURS if live.address.endswith(f":{port(config, c)}")), None)
+
+
+def stop_others(config: Config) -> list[str]:
+    """Stop the colours that do not serve, unless an activation needs them now; returns which."""
+    manager = units.manager(config)
+    with colours_locked(config):
+        if Activation.objects.running().exists():
+            return []
+        serving = live_colour(config)
+        idle = [c for c in COLOURS if c != serving and unit_name(c) in manager.names()]
+        for colour in idle:
+            manager.stop(unit_name(colour), grace=GRACE_SECONDS)
+        return idle
+
+
+def drain(config: Config, seconds: float) -> None:
+    """Give the requests under way their time, then stop the colours that do not serve."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if Activation.objects.running().exists():
+            return  # the next one decides about both colours
+        time.sleep(0.1)
+    stop_others(config)

@@ -1,0 +1,157 @@
+"""Compares what the registry says of production with the machine, mends it, and keeps room."""
+
+from datetime import timedelta
+
+from django.db.models import Q
+
+from oroboros.clock import ClockTimestamp
+from oroboros.errors import Refused
+from oroboros.lib import ownership, units
+from oroboros.lib.config import Config
+from releases import pointer, production
+from releases.activation import ActivationFailed, serving
+from releases.models import Activation, Release, ReleaseQuerySet
+from releases.rules import COLOURS, ReleaseStatus, kept
+from releases.tasks import confirm
+
+KEEP = 5
+# Whoever works on an activation may be between two of its steps.
+IDLE_SECONDS = 30
+ABANDONED_SECONDS = 24 * 3600
+
+
+def reconcile(config: Config, dry_run: bool = False) -> list[str]:
+    """Mend what differs; returns what was done (or would be) as sentences. May be repeated.
+
+    Interrupted activations are finished or undone, the link follows the registry, the colour that
+    serves runs and the other does not, retention keeps the live release and the last healthy ones.
+    """
+    if Activation.objects.running().exists():
+        return _interrupted(config, dry_run)
+    return [*_link(config, dry_run), *_colours(config, dry_run), *_retention(config, dry_run)]
+
+
+def _interrupted(config: Config, dry_run: bool) -> list[str]:
+    before = ClockTimestamp() - timedelta(seconds=IDLE_SECONDS)
+    idle = Q(claim_expires_at=None, started_at__lt=before) | Q(claim_expires_at__lt=before)
+    found = Activation.objects.running().filter(idle).select_related("release", "previous")
+    told = []
+    for activation in found:
+        told.append(f"{activation} of {activation.release} was interrupted: carried on")
+        if dry_run:
+            continue
+        try:
+            confirm(config, activation)
+        except ActivationFailed as failed:
+            told.append(f"{activation} failed: {failed.detail}")
+    return told
+
+
+def _link(config: Config, dry_run: bool) -> list[str]:
+    """The registry is the truth: the link leads to the activation that made its release live."""
+    wanted = serving(Release.objects.live())
+    now = pointer.read(config)
+    if wanted is None:
+        if now is None:
+            return []
+        if not dry_run:
+            pointer.clear(config)
+        return [f"current named activation {now.number}, but no release is live: cleared"]
+    if now is not None and now.number == wanted.number:
+        return []
+    if not dry_run:
+        _point(config, wanted)
+    had = f"activation {now.number}" if now else "nothing"
+    return [f"current named {had}; it names {wanted} of {wanted.release} now"]
+
+
+def _point(config: Config, wanted: Activation) -> None:
+    release = wanted.release
+    address = f"127.0.0.1:{production.port(config, wanted.colour)}"
+    previous = wanted.previous
+    pointer.write(
+        config,
+        pointer.Pointer(wanted.number, address, release.commit_sha),
+        production.public(config, release),
+        production.public(config, previous) if previous is not None else None,
+    )
+    _start(config, wanted)
+    pointer.switch(config, wanted.number)
+
+
+def _colours(config: Config, dry_run: bool) -> list[str]:
+    told = []
+    wanted = serving(Release.objects.live())
+    manager = units.manager(config)
+    if wanted is not None:
+        unit = production.unit(config, wanted.release, wanted.colour)
+        if unit is not None and not manager.status(unit.name, unit.port).active:
+            told.append(f"{unit.name} of {wanted.release} did not run: started")
+            if not dry_run:
+                told += _start(config, wanted)
+    serves = wanted.colour if wanted is not None else None
+    idle = [c for c in COLOURS if c != serves]
+    extra = [c for c in idle if manager.status(production.unit_name(c)).active]
+    told += [f"{production.unit_name(c)} ran without serving: stopped" for c in extra]
+    if extra and not dry_run:
+        production.stop_others(config)
+    return told
+
+
+def _start(config: Config, wanted: Activation) -> list[str]:
+    """Start what serves; one that does not come up is told, and tried again next time."""
+    unit = production.unit(config, wanted.release, wanted.colour)
+    if unit is None:
+        return []
+    try:
+        with production.colours_locked(config):
+            units.manager(config).start(unit)
+    except Refused as refusal:
+        return [f"{unit.name} of {wanted.release} did not come up: {refusal.detail}"]
+    return []
+
+
+def _retention(config: Config, dry_run: bool) -> list[str]:
+    """Remove builds that nobody may go back to, activations' folders and dumps with them."""
+    keep = int(config.seconds("RELEASES_KEEP", KEEP))
+    live = Release.objects.live()
+    healthy = list(Release.objects.healthy().values_list("pk", flat=True))
+    stays = kept(healthy, live.pk if live else None, keep)
+    told = []
+    for release in _removable().exclude(pk__in=stays):
+        told.append(f"build of {release} removed ({release.status})")
+        if not dry_run:
+            _remove(config, release)
+    if not dry_run:
+        _remove_folders(config)
+    return told
+
+
+def _removable() -> "ReleaseQuerySet":
+    """Return the releases with a build that retention may look at: not those still to be used."""
+    old = ClockTimestamp() - timedelta(seconds=ABANDONED_SECONDS)
+    waiting = Q(status__in=[ReleaseStatus.BUILDING, ReleaseStatus.BUILT, ReleaseStatus.FAILED])
+    return Release.objects.filter(removed_at=None).exclude(waiting & Q(created_at__gt=old))
+
+
+def _remove(config: Config, release: Release) -> None:
+    folder = production.folder(config, release.pk)
+    if release.status == ReleaseStatus.BUILDING:
+        release.move(ReleaseStatus.FAILED, detail="The build was abandoned.")
+    if release.restore_point:
+        (config.var / release.restore_point).unlink(missing_ok=True)
+    ownership.delete(folder)
+    Release.objects.filter(pk=release.pk).update(
+        removed_at=ClockTimestamp(), restore_point="", restore_command=""
+    )
+
+
+def _remove_folders(config: Config) -> None:
+    """Keep the activations of releases that have a build: a request may still read the last."""
+    numbers = Activation.objects.filter(release__removed_at=None).values_list("pk", flat=True)
+    pointer.keep_only(config, numbers)
+    root = config.var / "releases"
+    known = set(Release.objects.filter(removed_at=None).values_list("pk", flat=True))
+    for entry in root.iterdir() if root.exists() else ():
+        if entry.is_dir() and entry.name not in known:
+            ownership.delete(entry)

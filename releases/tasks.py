@@ -1,0 +1,186 @@
+"""Making releases live: by a deploy, by a rollback, and by whoever finishes what was interrupted.
+
+One code path for the pipeline, the commands, the API and the admin.
+"""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from django.db import transaction
+from django_q.tasks import async_task
+
+from oroboros.errors import Refused
+from oroboros.lib import config as configuration
+from oroboros.lib.config import Config
+from releases import production, wayback
+from releases.activation import (
+    ActivationFailed,
+    advance_to_end,
+    advance_to_switch,
+    carried,
+    serving,
+)
+from releases.hooks import Hooks
+from releases.models import Activation, Release
+from releases.rules import (
+    ActivationKind,
+    ActivationOutcome,
+    ReleaseStatus,
+    other_colour,
+    validate_release_id,
+)
+
+__all__ = [
+    "ActivationFailed",
+    "carry_out",
+    "confirm",
+    "request_rollback",
+    "rollback",
+    "switch_to",
+]
+
+Progress = Callable[[str], None]
+
+
+def switch_to(
+    config: Config,
+    release_id: str,
+    *,
+    actor: str,
+    reason: str,
+    kind: str = ActivationKind.DEPLOY,
+    run_id: uuid.UUID | None = None,
+    key: str = "",
+    is_gated: bool = True,
+    log: Path | None = None,
+    stop: Callable[[], bool] | None = None,
+    progress: Progress | None = None,
+) -> Activation:
+    """Make a built release live, as far as the switch; `confirm` goes on from there.
+
+    The same `key` (one attempt of one run) finds the same activation again, wherever it was
+    interrupted. Raises ActivationFailed with everything undone and the commands to follow, Refused
+    `activation_in_progress`, ActivationLost if `stop` said so or another process took over.
+    """
+    activation = Activation.objects.filter(key=key).first() if key else None
+    if activation is None:
+        activation = begin(
+            release_id,
+            kind=kind,
+            actor=actor,
+            reason=reason,
+            run_id=run_id,
+            key=key,
+            is_gated=is_gated,
+        )
+    with carried(config, activation, log=log, stop=stop, progress=progress) as carrier:
+        if carrier is not None:
+            advance_to_switch(carrier)
+    return _checked(activation)
+
+
+def confirm(
+    config: Config,
+    activation: Activation,
+    *,
+    log: Path | None = None,
+    stop: Callable[[], bool] | None = None,
+    progress: Progress | None = None,
+) -> Activation:
+    """Reload hook, health gate, and the old colour drained and stopped. Raises as `switch_to`."""
+    with carried(config, activation, log=log, stop=stop, progress=progress) as carrier:
+        if carrier is not None:
+            advance_to_switch(carrier)
+            advance_to_end(carrier)
+    _checked(activation)
+    production.drain(config, Hooks.read(config).drain_seconds)
+    return activation
+
+
+def _checked(activation: Activation) -> Activation:
+    """Raises ActivationFailed if it ended badly, whoever ended it."""
+    activation.refresh_from_db()
+    if activation.is_over and activation.outcome != ActivationOutcome.SUCCEEDED:
+        raise ActivationFailed(activation)
+    return activation
+
+
+def begin(release_id: str, *, kind: str, **fields: object) -> Activation:
+    """Write down that a release is to be made live. Raises Refused.
+
+    What it takes over from is read after the row is there: from then on nobody else switches.
+    """
+    release = known(release_id)
+    with transaction.atomic():
+        activation = Activation.objects.begin(release, kind=kind, colour="blue", **fields)
+        live = Release.objects.live()
+        if live == release:
+            raise Refused("release_already_current", f"{release} is live already.")
+        if release.status == ReleaseStatus.BUILDING or release.built_at is None:
+            raise Refused("release_not_built", f"{release} has no build.")
+        before = serving(live)
+        activation.previous = live
+        activation.colour = other_colour(before.colour if before else "green")
+        activation.save(update_fields=["previous", "colour"])
+    return activation
+
+
+def known(release_id: str) -> Release:
+    """Return that release. Raises Refused `release_id_invalid` (400), `release_unknown` (404)."""
+    release = Release.objects.filter(pk=validate_release_id(release_id)).first()
+    if release is None:
+        raise Refused(
+            "release_unknown",
+            "No such release; ./scripts/release-registry.sh list shows those that are here.",
+            status=404,
+        )
+    return release
+
+
+def request_rollback(
+    config: Config, release_id: str, *, actor: str, reason: str, accept_schema: bool = False
+) -> Activation:
+    """Check a rollback, write it down and ring for a worker; returns at once. Raises Refused."""
+    with transaction.atomic():
+        activation = _begin_rollback(config, release_id, actor, reason, accept_schema)
+        async_task("releases.tasks.carry_out", activation.number)
+    return activation
+
+
+def rollback(
+    config: Config,
+    release_id: str,
+    *,
+    actor: str,
+    reason: str,
+    accept_schema: bool = False,
+    progress: Progress | None = None,
+) -> Activation:
+    """Make an earlier release live again and return when its health gate has passed.
+
+    Raises Refused (`release_id_invalid`, `release_unknown`, `release_already_current`,
+    `release_not_rollbackable`, `rollback_blocked_by_migration`, `release_corrupt`,
+    `activation_in_progress`) with nothing changed, ActivationFailed.
+    """
+    activation = _begin_rollback(config, release_id, actor, reason, accept_schema)
+    return confirm(config, activation, progress=progress)
+
+
+def _begin_rollback(
+    config: Config, release_id: str, actor: str, reason: str, accept_schema: bool
+) -> Activation:
+    wayback.check(config, known(release_id), accept_schema=accept_schema)
+    return begin(release_id, kind=ActivationKind.ROLLBACK, actor=actor, reason=reason)
+
+
+def carry_out(number: int) -> None:
+    """Carry an activation to its end. A second bell finds nothing to do."""
+    config = configuration.load()
+    activation = Activation.objects.select_related("release", "previous").get(pk=number)
+    if activation.is_over:
+        return
+    try:
+        confirm(config, activation)
+    except ActivationFailed:
+        return  # the row says how, and the admin shows it

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Build a commit or branch and make it live: scripts/deploy.sh <commit>
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec .venv/bin/python manage.py deploy "$@"

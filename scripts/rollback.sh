@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Make an earlier release live again: scripts/rollback.sh <release_id>
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec .venv/bin/python manage.py rollback "$@"
