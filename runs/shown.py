@@ -13,6 +13,7 @@ from oroboros.errors import Refused
 from oroboros.lib.config import SlotConfig
 from oroboros.lib.git import LogEntry, Repository
 from releases.rules import migrations_among
+from runs import standing
 from runs.models import Run
 from runs.models.run import RunQuerySet
 from runs.rules import Status
@@ -73,11 +74,8 @@ def seconds_left(run: Run) -> int | None:
 
 def positions(shown: Iterable[Run]) -> dict[uuid.UUID, int]:
     """Return the place in the waiting line, 1 is next, of those that wait; one query at most."""
-    waiting = {run.pk for run in shown if (own := lease(run)) and own.state == LeaseState.WAITING}
-    if not waiting:
-        return {}
-    line = Lease.objects.filter(state=LeaseState.WAITING).values_list("run_id", flat=True)
-    return {run_id: place for place, run_id in enumerate(line, start=1) if run_id in waiting}
+    waiting = (run.pk for run in shown if (own := lease(run)) and own.state == LeaseState.WAITING)
+    return standing.positions(list(waiting))
 
 
 def next_action(run: Run, position: int | None) -> str:
