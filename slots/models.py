@@ -1,7 +1,9 @@
 """Slots and the leases on them. The database keeps the promises (see the constraints)."""
 
+from datetime import datetime
+
 from django.db import models
-from django.db.models import Q
+from django.db.models import Expression, Q
 
 from slots.rules import ON_SLOT, LeaseState
 
@@ -30,6 +32,14 @@ class Slot(models.Model):
         return self.slot_id
 
 
+class LeaseQuerySet(models.QuerySet["Lease"]):
+    """Leases by what they are."""
+
+    def good(self, at: datetime | Expression) -> "LeaseQuerySet":
+        """Held, and not run out at the database's time `at`."""
+        return self.filter(Q(is_pinned=True) | Q(expires_at__gt=at), state=LeaseState.HELD)
+
+
 class Lease(models.Model):
     """The right of one run to one slot for a while, or its place in the waiting line."""
 
@@ -44,14 +54,19 @@ class Lease(models.Model):
     # Something of the run may be on the machine, so that ending it means cleaning first.
     is_occupied = models.BooleanField(default=False)
     asked_at = models.DateTimeField()
-    # When a reservation last asked: a waiting one that is silent leaves the line.
-    seen_at = models.DateTimeField()
+    # A waiting reservation that has not asked again by then leaves the line; null: it may wait.
+    waits_until = models.DateTimeField(null=True, blank=True)
     granted_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     ending_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    # The code or the move that ended it.
     end_reason = models.TextField(blank=True)
+    # Times that cleaning was tried; what cannot be cleaned is quarantined.
+    cleanings = models.PositiveSmallIntegerField(default=0)
+
+    objects = LeaseQuerySet.as_manager()
 
     class Meta:
         ordering = ["-priority", "asked_at", "id"]
@@ -60,7 +75,12 @@ class Lease(models.Model):
                 fields=["-priority", "asked_at", "id"],
                 condition=Q(state=LeaseState.WAITING),
                 name="slots_waiting_line",
-            )
+            ),
+            models.Index(
+                fields=["waits_until"],
+                condition=Q(state=LeaseState.WAITING, waits_until__isnull=False),
+                name="slots_silent_waiters",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -1,5 +1,9 @@
 """What leases and slots may do: values in, values out."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
 from django.db.models import TextChoices
 
 
@@ -25,3 +29,49 @@ class SlotState(TextChoices):
     CLEANING = "cleaning"
     QUARANTINED = "quarantined"
     DRAINED = "drained"
+
+
+def slot_state(lease_state: str | None, *, is_quarantined: bool, is_drained: bool) -> SlotState:
+    """Return what a slot is; a drained slot is leased until its lease is over."""
+    if is_quarantined:
+        return SlotState.QUARANTINED
+    if lease_state == LeaseState.ENDING:
+        return SlotState.CLEANING
+    if lease_state == LeaseState.HELD:
+        return SlotState.LEASED
+    return SlotState.DRAINED if is_drained else SlotState.FREE
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the host has free, in MiB."""
+
+    memory_mb: int
+    disk_mb: int
+
+
+def admission(free: Room, floor: Room) -> str:
+    """Return why no slot is granted now, as a sentence for those who wait; "" if one may be."""
+    short = [
+        f"{have} MiB of {what} are free and {least} MiB must stay free"
+        for what, have, least in (
+            ("memory", free.memory_mb, floor.memory_mb),
+            ("disk", free.disk_mb, floor.disk_mb),
+        )
+        if have < least
+    ]
+    return f"No slot is granted: {'; '.join(short)}." if short else ""
+
+
+def estimate(position: int, held_seconds: Sequence[float], past: Sequence[float]) -> float | None:
+    """Return in how many seconds the waiter at `position` (1 is next) may get a slot.
+
+    `held_seconds`: how long each usable slot has been held (0 for a free one); `past`: how long
+    earlier leases lasted. None where nothing is known or no slot is usable.
+    """
+    if not past or not held_seconds:
+        return None
+    usual = median(past)
+    rest = sorted(max(0.0, usual - age) for age in held_seconds)
+    rounds, place = divmod(position - 1, len(rest))
+    return rest[place] + rounds * usual

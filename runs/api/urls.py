@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from runs.api import artifacts, runs
+from runs.api import artifacts, runs, slots
 
 RUN = "runs/<str:run_id>"
+SLOT = "slots/<str:slot_id>"
 
 urlpatterns = [
     path("runs", runs.RunList.as_view(), name="api-runs"),
@@ -22,4 +23,9 @@ urlpatterns = [
     path(f"{RUN}/cancel", runs.Cancel.as_view(), name="api-run-cancel"),
     path(f"{RUN}/retry", runs.Retry.as_view(), name="api-run-retry"),
     path(f"{RUN}/keep", runs.Keep.as_view(), name="api-run-keep"),
+    path("slots", slots.SlotList.as_view(), name="api-slots"),
+    path("slots/acquire", slots.Acquire.as_view(), name="api-slots-acquire"),
+    path("slots/reap-expired", slots.ReapExpired.as_view(), name="api-slots-reap-expired"),
+    path(f"{SLOT}/heartbeat", slots.Heartbeat.as_view(), name="api-slot-heartbeat"),
+    path(f"{SLOT}/release", slots.Release.as_view(), name="api-slot-release"),
 ]

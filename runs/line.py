@@ -1,0 +1,180 @@
+"""Where leases meet runs: asking for a slot, holding it, ending it.
+
+Ending is fence first: from `begin_ending` on nobody writes for the lease. Then the slot is cleaned,
+and only `finish_ending` hands it on. What ends or grants enters the pool (see `runs.pool`); in a
+transaction of its own or in the caller's, which then enters it before it locks a run.
+"""
+
+import uuid
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Greatest
+
+from oroboros.clock import ClockTimestamp, database_time
+from oroboros.errors import Refused
+from runs.cleaning import clean_and_finish, finish_ending
+from runs.journal import record
+from runs.leaserules import fenced
+from runs.models import Run
+from runs.pool import Pool, entered
+from runs.rules import FAILURES, Status
+from runs.standing import positions
+from slots.models import Lease
+from slots.rules import LeaseState
+
+__all__ = [
+    "ask",
+    "begin_ending",
+    "clean_and_finish",
+    "enqueue",
+    "entered",
+    "finish_ending",
+    "keep",
+    "pin",
+    "position",
+    "renew",
+    "unpin",
+]
+
+# A waiting reservation that does not ask again for so long leaves the line.
+RESERVATION_SECONDS = 60
+
+ENQUEUE = """
+INSERT INTO slots_lease (run_id, state, priority, ttl_seconds, is_pinned, is_occupied, asked_at,
+                         waits_until, end_reason, cleanings)
+SELECT run.id, 'waiting', run.priority, %(ttl)s, false, false, moment.at,
+       CASE WHEN run.prepare THEN NULL
+            ELSE moment.at + make_interval(secs => %(patience)s) END, '', 0
+FROM runs_run AS run, (SELECT clock_timestamp() AS at OFFSET 0) AS moment
+WHERE run.id = %(run)s AND run.status = 'queued'
+RETURNING id
+"""
+PLACE = """
+SELECT count(*) FILTER (WHERE (-line.priority, line.asked_at, line.id)
+                           <= (-mine.priority, mine.asked_at, mine.id)), count(*)
+FROM slots_lease AS line, (SELECT * FROM slots_lease WHERE id = %(lease)s) AS mine
+WHERE line.state = 'waiting'
+"""
+
+
+def enqueue(pool: Pool, run_id: uuid.UUID, ttl_seconds: int) -> int:
+    """Put a queued run at the end of its priority's line; returns the lease's key."""
+    row = pool.row(ENQUEUE, run=run_id, ttl=ttl_seconds, patience=RESERVATION_SECONDS)
+    if row is None:
+        raise Refused("not_queued", "Only a queued run waits for a slot.")
+    return row[0]
+
+
+def place(pool: Pool, lease_id: int, *, is_new: bool) -> int:
+    """Return the place in the line, 1 is next. Raises Refused `queue_full` (429) for a new one."""
+    ahead, waiting = pool.row(PLACE, lease=lease_id)
+    if is_new and waiting > settings.QUEUE_LIMIT:
+        detail = f"{settings.QUEUE_LIMIT} runs wait for a slot already; ask again later."
+        raise Refused("queue_full", detail, status=429)
+    return ahead
+
+
+def ask(run: Run, *, actor: str, ttl_seconds: int | None = None) -> Lease:
+    """Put the run in the line, or grant it a slot at once; one that asked has the lease it had.
+
+    Raises Refused `not_queued`, `queue_full` (429).
+    """
+    ttl = settings.PREVIEW_TTL_SECONDS if ttl_seconds is None else ttl_seconds
+    with entered() as pool:
+        lease = Lease.objects.filter(run=run).exclude(state=LeaseState.ENDED).first()
+        if lease is not None:
+            return lease
+        lease_id = enqueue(pool, run.pk, ttl)
+        if not any(grant.lease_id == lease_id for grant in pool.grant()):
+            number = place(pool, lease_id, is_new=True)
+            record("waiting", f"waits for a slot, number {number}", actor=actor, run=run)
+        run.refresh_from_db()
+        return Lease.objects.select_related("slot").get(pk=lease_id)
+
+
+def begin_ending(
+    run: Run, *, reason: str, actor: str, to: Status | None = None, code: str = ""
+) -> Lease | None:
+    """Fence the run's lease, and make the run's move with it if `to` is given.
+
+    Returns the lease where the slot is to be cleaned (`clean_and_finish`). Where nothing of the
+    run can be on the machine the lease ends here and the next waiter is granted: None.
+    """
+    with entered() as pool:
+        if to is not None:
+            remedy = FAILURES[code].remedy if code else run.next_action
+            run.move(to, failure_code=code, failure_detail=reason, next_action=remedy)
+        lease = (
+            Lease.objects.select_for_update(of=("self",))
+            .select_related("slot")
+            .filter(run=run)
+            .exclude(state=LeaseState.ENDED)
+            .first()
+        )
+        if lease is None or lease.state == LeaseState.ENDING:
+            return lease
+        return _fence(pool, run, lease, code or reason, actor)
+
+
+def _fence(pool: Pool, run: Run, lease: Lease, reason: str, actor: str) -> Lease | None:
+    at = database_time()
+    lease.ending_at, lease.end_reason, lease.is_pinned = at, reason, False
+    was_held = lease.state == LeaseState.HELD
+    lease.state = LeaseState.ENDING if was_held and lease.is_occupied else LeaseState.ENDED
+    if lease.state == LeaseState.ENDED:
+        lease.ended_at = at
+    lease.save()
+    if lease.slot is not None:
+        text = f"the lease on {lease.slot.slot_id} is over: {reason}"
+        data = {"fence": lease.fence, "reason": reason}
+        record("lease_over", text, actor=actor, run=run, slot_id=lease.slot.slot_id, **data)
+    if lease.state == LeaseState.ENDING:
+        return lease
+    if was_held:
+        pool.grant()
+    return None
+
+
+def renew(run: Run) -> None:
+    """Give the run's lease its whole time again, from now. Raises Refused `lease_fenced`."""
+    _extend(run, F("ttl_seconds"))
+
+
+def keep(run: Run, *, actor: str, seconds: int) -> None:
+    """Keep the run's slot for `seconds` from now at least, 72 h at most.
+
+    Raises Refused `keep_too_long` (400), `lease_fenced` where it holds none.
+    """
+    if not 0 < seconds <= settings.PREVIEW_KEEP_SECONDS:
+        limit = settings.PREVIEW_KEEP_SECONDS // 3600
+        raise Refused("keep_too_long", f"A preview is kept for 1 s to {limit} h.", status=400)
+    with transaction.atomic():
+        _extend(run, seconds)
+        record("kept", f"keeps its slot for {seconds} s", actor=actor, run=run, seconds=seconds)
+
+
+def _extend(run: Run, seconds: int | F) -> None:
+    until = ClockTimestamp() + timedelta(seconds=1) * seconds
+    held = Lease.objects.good(ClockTimestamp()).filter(run=run)
+    if held.update(expires_at=Greatest("expires_at", until)) != 1:
+        raise fenced()
+
+
+def pin(run: Run) -> None:
+    """Hold the run's lease open until it is ended or unpinned. Raises Refused `lease_fenced`."""
+    held = Lease.objects.good(ClockTimestamp()).filter(run=run)
+    if held.update(is_pinned=True) != 1:
+        raise fenced()
+
+
+def unpin(run: Run) -> None:
+    """Let the run's lease run out again, at the time it has."""
+    Lease.objects.filter(run=run, state=LeaseState.HELD).update(is_pinned=False)
+
+
+def position(run: Run) -> int | None:
+    """Return the run's place in the line, 1 is next; None if it does not wait."""
+    return positions([run.pk]).get(run.pk)

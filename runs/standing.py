@@ -1,0 +1,106 @@
+"""The line as people read it: who waits where, who holds what since when and why, how long still.
+
+Reads never lock, and cost the same number of queries however many wait.
+"""
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.db.models import F
+
+from oroboros.clock import database_time
+from runs.pool import refusal
+from slots import rules
+from slots.models import Lease, Slot
+from slots.rules import ON_SLOT, LeaseState, SlotState
+
+# So many earlier leases say how long one usually lasts.
+REMEMBERED = 50
+PLACES = """
+SELECT mine.run_id, (
+    SELECT count(*) FROM slots_lease AS line
+    WHERE line.state = 'waiting'
+      AND (-line.priority, line.asked_at, line.id) <= (-mine.priority, mine.asked_at, mine.id))
+FROM slots_lease AS mine WHERE mine.state = 'waiting' AND mine.run_id = ANY(%s)
+"""
+PLACES_OF_MANY = """
+SELECT run_id, place FROM (
+    SELECT run_id, row_number() OVER (ORDER BY priority DESC, asked_at, id) AS place
+    FROM slots_lease WHERE state = 'waiting') AS line
+WHERE run_id = ANY(%s)
+"""
+
+
+@dataclass(frozen=True)
+class SlotView:
+    """A slot and who has it."""
+
+    slot: Slot
+    state: SlotState
+    lease: Lease | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """The pool at one moment; `refusal` says why nothing is granted now, if so."""
+
+    at: datetime
+    slots: list[SlotView]
+    waiting: int
+    refusal: str
+    past_seconds: list[float]
+
+    def estimate(self, position: int) -> float | None:
+        """Return in how many seconds the waiter at `position` may get a slot; None: not known."""
+        held = [
+            (self.at - view.lease.granted_at).total_seconds() if view.lease is not None else 0.0
+            for view in self.slots
+            if view.slot.drained_at is None and view.slot.quarantined_at is None
+            if view.lease is None or view.lease.granted_at is not None
+        ]
+        return rules.estimate(position, held, self.past_seconds)
+
+
+def slots() -> list[SlotView]:
+    """Return every slot with the lease on it and that lease's run: two queries."""
+    on_slot = Lease.objects.filter(state__in=ON_SLOT).select_related("run")
+    leases = {lease.slot_id: lease for lease in on_slot}
+    return [_view(slot, leases.get(slot.pk)) for slot in Slot.objects.all()]
+
+
+def _view(slot: Slot, lease: Lease | None) -> SlotView:
+    state = rules.slot_state(
+        lease.state if lease else None,
+        is_quarantined=slot.quarantined_at is not None,
+        is_drained=slot.drained_at is not None,
+    )
+    return SlotView(slot, state, lease)
+
+
+def line() -> Line:
+    """Return the pool as it is now: five queries."""
+    past = (
+        Lease.objects.filter(state=LeaseState.ENDED, granted_at__isnull=False)
+        .annotate(held_for=F("ended_at") - F("granted_at"))
+        .order_by("-id")
+        .values_list("held_for", flat=True)[:REMEMBERED]
+    )
+    return Line(
+        at=database_time(),
+        slots=slots(),
+        waiting=Lease.objects.filter(state=LeaseState.WAITING).count(),
+        refusal=refusal(),
+        past_seconds=[duration / timedelta(seconds=1) for duration in past],
+    )
+
+
+def positions(run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Return the place in the line, 1 is next, of those of the runs that wait: one query."""
+    if not run_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(PLACES if len(run_ids) == 1 else PLACES_OF_MANY, [list(run_ids)])
+        return dict(cursor.fetchall())

@@ -1,0 +1,85 @@
+"""A pool of three slots, and hosts that have room."""
+
+import pytest
+from django.test import Client
+
+from oroboros.identity import create_token
+from runs import cleaning
+from slots.models import Slot
+from slots.rules import Room
+
+
+@pytest.fixture(autouse=True)
+def a_host_with_room(monkeypatch):
+    monkeypatch.setattr("runs.pool.room", lambda: Room(10**6, 10**6))
+
+
+@pytest.fixture
+def slots(db, settings):
+    """The configured slots' rows, in order."""
+    return [
+        Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host=settings.HOST_NAME)
+        for slot in settings.OROBOROS.slots
+    ]
+
+
+@pytest.fixture
+def slot(slots):
+    """The only slot that is granted: the others are drained."""
+    first, *others = slots
+    for other in others:
+        other.drained_at = "2026-01-01T00:00Z"
+        other.save()
+    return first
+
+
+@pytest.fixture
+def cleaner(monkeypatch):
+    """What cleaning leaves, call after call; the cleaned slots are in `cleaner.seen`."""
+    found = Cleaner()
+    monkeypatch.setattr(cleaning, "clean", found)
+    monkeypatch.setattr(cleaning, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(cleaning, "CLEAN_SECONDS", 0.0)
+    return found
+
+
+class Cleaner:
+    def __init__(self):
+        self.seen = []
+        self.left = []
+
+    def __call__(self, config, slot):
+        self.seen.append(slot.slot_id)
+        return list(self.left)
+
+
+class Caller:
+    """A client of the API with a token."""
+
+    def __init__(self, name, *abilities):
+        self.name = f"token {name}"
+        self.client = Client(headers={"authorization": f"Bearer {token(name, abilities)}"})
+
+    def get(self, path):
+        return self.client.get(path)
+
+    def post(self, path, **body):
+        return self.client.post(path, body, content_type="application/json")
+
+    def raw(self, path, body, content_type="application/json"):
+        return self.client.post(path, data=body, content_type=content_type)
+
+
+def token(name, abilities):
+    return create_token(name, list(abilities), created_by="alice")
+
+
+@pytest.fixture
+def ci(db):
+    """A program that makes runs, holds and releases slots."""
+    return Caller("ci", "view", "hold")
+
+
+@pytest.fixture
+def operator(db):
+    return Caller("operator", "view", "hold", "approve", "operate")
