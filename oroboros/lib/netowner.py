@@ -3,26 +3,31 @@
 Asked by sock_diag(7) for one exact 4-tuple; where netlink is closed to us, /proc/net/tcp is read.
 """
 
-import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 ESTABLISHED, LISTEN = 1, 10
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
+ANY = IPv4Address(0)
 TIMEOUT_SECONDS = 2.0
+BUFFER_BYTES = 64 * 1024
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
-NLMSG_ERROR = 2
-NLM_F_REQUEST = 1
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+INET_DIAG_CGROUP_ID = 21
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 # struct inet_diag_req_v2: family, protocol, ext, pad, states, then struct inet_diag_sockid:
 # both ports and addresses in network order, interface, cookie.
 REQUEST = struct.Struct("=BBBxI2s2s16s16sIQ")
 ANSWER = struct.Struct("=BBBB2s2s16s16sI8x5I")  # struct inet_diag_msg, the same id within
+ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 NO_COOKIE = 2**64 - 1
 
 Address = IPv4Address | IPv6Address
@@ -30,7 +35,10 @@ Address = IPv4Address | IPv6Address
 
 @dataclass(frozen=True)
 class Socket:
-    """One TCP socket of the kernel's table; `inode` 0 belongs to no process any more."""
+    """One TCP socket of the kernel's table; `inode` 0 belongs to no process any more.
+
+    `cgroup` is the inode of the cgroup (v2) it was made in; None where the kernel does not say.
+    """
 
     address: Address
     port: int
@@ -39,6 +47,7 @@ class Socket:
     state: int
     uid: int
     inode: int
+    cgroup: int | None = None
 
 
 def owner(
@@ -61,7 +70,11 @@ def owner(
 
 def listeners(port: int) -> list[Socket]:
     """Return every socket that listens on that TCP port, on whatever address."""
-    return [one for one in _table() if one.state == LISTEN and one.port == port]
+    try:
+        found = [one for family in FAMILIES for one in _ask_all(family, 1 << LISTEN)]
+    except OSError:
+        found = [one for one in _table() if one.state == LISTEN]
+    return [one for one in found if one.port == port]
 
 
 def inodes(pids: Iterable[int]) -> set[int]:
@@ -77,31 +90,53 @@ def holders(inode: int) -> list[int]:
 
 def _ask(client: Address, client_port: int, server: Address, server_port: int) -> Socket | None:
     """Ask the kernel for the client's socket; None if there is none. Raises OSError."""
-    family = socket.AF_INET if client.version == 4 else socket.AF_INET6
-    body = REQUEST.pack(
+    family = FAMILIES[client.version == 6]
+    request = _request(family, 0xFFFFFFFF, client, client_port, server, server_port)
+    try:
+        return next(_answers(request, NLM_F_REQUEST))
+    except FileNotFoundError:  # the kernel's word for a connection that is not there
+        return None
+
+
+def _ask_all(family: int, states: int) -> Iterator[Socket]:
+    """Ask the kernel for every socket in one of these states. Raises OSError."""
+    return _answers(_request(family, states, ANY, 0, ANY, 0), NLM_F_REQUEST | NLM_F_DUMP)
+
+
+def _request(
+    family: int, states: int, address: Address, port: int, peer: Address, peer_port: int
+) -> bytes:
+    return REQUEST.pack(
         family,
         socket.IPPROTO_TCP,
         0,
-        0xFFFFFFFF,
-        client_port.to_bytes(2, "big"),
-        server_port.to_bytes(2, "big"),
-        client.packed.ljust(16, b"\0"),
-        server.packed.ljust(16, b"\0"),
+        states,
+        port.to_bytes(2, "big"),
+        peer_port.to_bytes(2, "big"),
+        address.packed.ljust(16, b"\0"),
+        peer.packed.ljust(16, b"\0"),
         0,
         NO_COOKIE,
     )
-    head = HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
+
+
+def _answers(request: bytes, flags: int) -> Iterator[Socket]:
+    """Send the request and yield each socket of the answer; one alone, or a dump to its end."""
+    head = HEADER.pack(HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, flags, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as link:
         link.settimeout(TIMEOUT_SECONDS)
-        link.sendto(head + body, (0, 0))
-        answer = link.recv(65536)
-    kind = HEADER.unpack_from(answer)[1]
-    if kind == NLMSG_ERROR:
-        code = -struct.unpack_from("=i", answer, HEADER.size)[0]
-        if code == errno.ENOENT:
-            return None
-        raise OSError(code, os.strerror(code))
-    return _answer(answer[HEADER.size :])
+        link.sendto(head + request, (0, 0))
+        while True:
+            answer = link.recv(BUFFER_BYTES)
+            while len(answer) >= HEADER.size:
+                length, kind, *_ = HEADER.unpack_from(answer)
+                body, answer = answer[HEADER.size : length], answer[_aligned(length) :]
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    code = -struct.unpack_from("=i", body)[0]
+                    raise OSError(code, os.strerror(code))
+                yield _answer(body)
 
 
 def _answer(body: bytes) -> Socket:
@@ -115,7 +150,21 @@ def _answer(body: bytes) -> Socket:
         state,
         uid=rest[-2],
         inode=rest[-1],
+        cgroup=_cgroup(body[ANSWER.size :]),
     )
+
+
+def _cgroup(attributes: bytes) -> int | None:
+    while len(attributes) >= ATTRIBUTE.size:
+        length, kind = ATTRIBUTE.unpack_from(attributes)
+        if kind == INET_DIAG_CGROUP_ID:
+            return int.from_bytes(attributes[ATTRIBUTE.size : length], sys.byteorder)
+        attributes = attributes[max(_aligned(length), ATTRIBUTE.size) :]
+    return None
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
 
 
 def _table() -> Iterator[Socket]:

@@ -95,7 +95,7 @@ def test_a_client_of_another_user_is_that_user(way):
                 assert time.monotonic() < deadline
 
 
-def test_the_listeners_of_a_port_are_found_with_their_holder():
+def test_the_listeners_of_a_port_are_found_with_their_holder(way):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         (found,) = netowner.listeners(port)
@@ -105,7 +105,7 @@ def test_the_listeners_of_a_port_are_found_with_their_holder():
     assert netowner.listeners(port) == []
 
 
-def test_two_listeners_on_one_port_are_two():
+def test_two_listeners_on_one_port_are_two(way):
     def server():
         one = socket.socket()
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

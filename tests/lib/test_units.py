@@ -15,6 +15,7 @@ import pytest
 
 from oroboros.errors import Refused
 from oroboros.lib import config, process, proctable, units
+from oroboros.lib import unit as unit_module
 from oroboros.lib.process import Identity
 from oroboros.lib.units import Unit
 from tests.environment import free_port
@@ -44,7 +45,7 @@ time.sleep(60)
 
 @pytest.fixture(autouse=True)
 def settled_soon(monkeypatch):
-    monkeypatch.setattr(units, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(unit_module, "SETTLE_SECONDS", 0.3)
 
 
 @pytest.fixture
@@ -359,8 +360,8 @@ def test_the_state_file_is_ours_alone_and_holds_no_secret(manager, make):
 
 
 def test_a_start_waits_for_a_stop_and_says_so_when_it_takes_too_long(manager, make, monkeypatch):
-    monkeypatch.setattr(units, "LOCK_SECONDS", 0.1)
-    with manager._locked("a"):
+    monkeypatch.setattr(unit_module, "LOCK_SECONDS", 0.1)
+    with unit_module.locked(manager.folder, "a"):
         assert refusal(manager.start, make("sleep", "60")).code == "unit_busy"
 
 

@@ -1,0 +1,20 @@
+"""What our systemd templates execute: it reads what to run from its credential and becomes it.
+
+The credential `unit` is the file that the manager wrote; only root and the unit's own user can
+read it, so the unit's environment, with today's password, stands in no other place.
+"""
+
+import json
+import os
+from pathlib import Path
+
+
+def main() -> None:
+    """Become the unit's command, in its folder, with its environment and nothing else."""
+    told = json.loads(Path(os.environ["CREDENTIALS_DIRECTORY"], "unit").read_text())
+    os.chdir(told["cwd"])
+    os.execvpe(told["argv"][0], told["argv"], told["env"])  # noqa: S606 — no shell is wanted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What a long-running unit is, what a look at it finds, and what both managers share."""
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from oroboros.errors import Refused
+from oroboros.lib import files, netowner, proctable
+from oroboros.lib.process import User
+
+# A start is believed when the unit listens, or (without a port) has lived so long.
+SETTLE_SECONDS = 1.0
+LOCK_SECONDS = 30.0
+LOOK_SECONDS = 0.05
+LAST_LINES = 20
+
+Listening = Literal["ours", "foreign", "none"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What to keep running. `env` is its complete environment; without `port` it serves nothing."""
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    user: User | None
+    log: Path
+    port: int | None = None
+    health_path: str = "/health"
+
+    @property
+    def digest(self) -> str:
+        """What tells this unit from another of the same name, without telling its secrets."""
+        says = [self.argv, str(self.cwd), sorted(self.env.items()), self.port]
+        return hashlib.sha256(json.dumps(says).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a look at a unit found. `started` is in seconds since boot.
+
+    `already` after a start: it ran before, this start did nothing. `exit_code` is known only to
+    the process that started the unit. `listening`: who holds its port; `holder` names a stranger.
+    `last_words`: of a unit that ended by itself, how, and the last lines it logged.
+    """
+
+    active: bool
+    pid: int | None
+    started: float | None
+    exit_code: int | None
+    listening: Listening
+    already: bool = False
+    holder: str = ""
+    last_words: str = ""
+
+
+class Manager(Protocol):
+    """What both adapters can do."""
+
+    def start(self, unit: Unit) -> Status: ...
+    def stop(self, name: str, grace: float = 10) -> bool: ...
+    def status(self, name: str, port: int | None = None) -> Status: ...
+    def names(self) -> list[str]: ...
+
+
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold the unit's lock: one start or stop at a time, over all processes.
+
+    Raises Refused `unit_busy` when it is not free in time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_SECONDS
+    with (folder / f"{name}.lock").open("ab") as lock:
+        while not _lock(lock.fileno()):
+            if time.monotonic() > deadline:
+                detail = f"Another start or stop of {name} is under way; try again."
+                raise Refused("unit_busy", detail)
+            time.sleep(LOOK_SECONDS)
+        yield
+
+
+def refuse_another(unit: Unit, digest: str) -> None:
+    """Raise Refused `unit_differs` if what runs under the unit's name was started as another."""
+    if digest != unit.digest:
+        raise Refused("unit_differs", f"{unit.name} runs another command; stop it first.")
+
+
+def refuse_taken_port(unit: Unit) -> None:
+    """Raise Refused `port_taken` if anybody listens on the unit's port."""
+    listening, holder = who_listens(unit.port, lambda _: False)
+    if listening != "none":
+        raise Refused("port_taken", f"Port {unit.port} of {unit.name} is held by {holder}.")
+
+
+def settled(unit: Unit, look: Callable[[], Status]) -> Status:
+    """Wait until a unit that was just started listens, or has lived a moment.
+
+    Raises Refused `unit_crashed` with its last words if it ends.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (status := look()).active and time.monotonic() < deadline:
+        if status.listening == "ours":
+            return status
+        time.sleep(LOOK_SECONDS)
+    if not status.active:
+        raise Refused("unit_crashed", f"{unit.name} {status.last_words}")
+    return status
+
+
+def who_listens(
+    port: int | None, is_ours: Callable[[netowner.Socket], bool]
+) -> tuple[Listening, str]:
+    """Say who listens on the port: the unit alone, once an address; or who else."""
+    found = netowner.listeners(port) if port is not None else []
+    for one in found:
+        if not is_ours(one):
+            return "foreign", _holder(one)
+    if len({one.address for one in found}) < len(found):
+        return "foreign", "several of its own sockets at once"
+    return ("ours" if found else "none"), ""
+
+
+def last_words(log: Path, since: int, code: int | None) -> str:
+    """Say how a unit ended, with the last lines it logged in this life."""
+    how = "ended" if code is None else f"ended with exit code {code}"
+    lines = files.read_tail(log, LAST_LINES, since=since)
+    return f"{how}. Last lines of {log}:\n{lines}" if lines else f"{how} and logged nothing."
+
+
+def _holder(one: netowner.Socket) -> str:
+    pids = netowner.holders(one.inode)
+    return proctable.describe(pids[0]) if pids else f"a process of uid {one.uid}"
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
