@@ -22,6 +22,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from oroboros.clock import ClockTimestamp, database_time
+from oroboros.errors import Refused
 from oroboros.lib import files, process
 from oroboros.lib.config import Config
 from oroboros.lib.process import Outcome, User
@@ -281,6 +282,9 @@ def _accidents(context: Context) -> Iterator[None]:
             context.say(traceback.format_exc())
             raise
         raise StepFailed("DISK_FULL", f"No room left on the disk: {exc.filename or exc}.") from exc
+    except Refused as refused:
+        code = refused.code.upper()
+        raise StepFailed(code if code in FAILURES else "HOST_REFUSED", refused.detail) from refused
     except (StepFailed, Stopped, Again, ClaimLost):
         raise
     except BaseException:

@@ -139,6 +139,10 @@ FAILURES: dict[str, Failure] = {
     "DISK_FULL": Failure(
         "There was no room left on the disk.", "Free some room on the host, then retry the run."
     ),
+    "HOST_REFUSED": Failure(
+        "Git, the database or another part of the host said no.",
+        "Do what the detail says (`scripts/doctor.sh` looks at the host), then retry the run.",
+    ),
     "DEPLOY_PUSH_FAILED": Failure(
         "The remote did not take the push.",
         "Read the artifact deploy_git_push_log, mend the cause, then retry the run.",

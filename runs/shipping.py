@@ -4,7 +4,8 @@ One run ships at a time; whose turn it is the rows say. Every action asks the re
 remote or the registry whether its effect is there before it acts, so it may be repeated at will.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -13,12 +14,15 @@ from oroboros.clock import database_time
 from oroboros.errors import Refused
 from oroboros.lib.git import Author, Repository
 from releases import tasks as releases
-from releases.models import Release
+from releases.activation import ActivationFailed
+from releases.models import Activation, ActivationLost, Release
+from releases.rules import ActivationOutcome
+from releases.shipping import needs_gate
 from runs import gate
 from runs.journal import Action, Again, Context, StepFailed, Stopped
-from runs.models import Approval, Freeze, Run, Step
-from runs.repository import repository
-from runs.rules import PushMode, Status, StepStatus, base_of
+from runs.models import Approval, Freeze, Run
+from runs.repository import find_base, repository
+from runs.rules import PushMode, Status
 
 CANDIDATES = "refs/oroboros/candidates"
 
@@ -60,26 +64,6 @@ def has_its_turn(run: Run) -> bool:
 def target_ref(context: Context) -> str:
     """Return our ref of the target branch."""
     return f"refs/heads/{context.config.target_branch}"
-
-
-def find_base(repo: Repository, target: str) -> tuple[str, str | None]:
-    """Return the commit a candidate is based on and our own ref's, both as last fetched.
-
-    Raises StepFailed MAIN_DIVERGED with the commands that show both sides.
-    """
-    ours, theirs = repo.head(f"refs/heads/{target}"), repo.branch_sha(target)
-    ours_in_theirs = bool(ours and theirs) and repo.is_ancestor(ours or "", theirs or "")
-    theirs_in_ours = bool(ours and theirs) and repo.is_ancestor(theirs or "", ours or "")
-    base = base_of(ours, theirs, ours_in_theirs=ours_in_theirs, theirs_in_ours=theirs_in_ours)
-    if base is None:
-        look = f"git --git-dir={repo.path} log --oneline --left-right {ours}...{theirs}"
-        accept = f"git --git-dir={repo.path} update-ref refs/heads/{target} {theirs} {ours}"
-        raise StepFailed(
-            "MAIN_DIVERGED",
-            f"{target} here is {ours}, the remote's is {theirs}, and neither contains the other.",
-            next_action=f"Look: {look}\nTo take the remote's: {accept}\nThen retry the run.",
-        )
-    return base, ours
 
 
 def make_candidate(context: Context) -> None:
@@ -250,3 +234,93 @@ def push_command(repo: Repository, run: Run, target: str) -> str:
 def unpushed() -> Iterable[Run]:
     """Return the merged runs whose commit was not pushed by us."""
     return Run.objects.filter(status=Status.MERGED, pushed=False)
+
+
+# -- deploy and health gate -----------------------------------------------------------------------
+
+
+def deploy(context: Context) -> None:
+    """Make the build live, as far as the switch."""
+    config, run = context.config, context.run
+    release = Release.objects.get(pk=context.results["release"]["release"])
+    with _told(context):
+        releases.switch_to(
+            config,
+            release.pk,
+            actor=approver(run),
+            reason=run.title,
+            run_id=run.pk,
+            key=_key(run),
+            is_gated=needs_gate(config, repository(config), release),
+            log=context.log,
+            stop=context.is_stopping,
+        )
+
+
+def see_deploy(context: Context) -> dict[str, Any] | None:
+    """The switch is made once the activation says so and did not fail since."""
+    activation = Activation.objects.filter(key=_key(context.run)).first()
+    if activation is None or activation.switched_at is None:
+        return None
+    if activation.is_over and activation.outcome != ActivationOutcome.SUCCEEDED:
+        return None
+    return {"activation": activation.number, "is_gated": activation.is_gated}
+
+
+def watch(context: Context) -> None:
+    """Pass the health gate, or have the last healthy release serve again."""
+    activation = Activation.objects.get(key=_key(context.run))
+    with _told(context):
+        releases.confirm(context.config, activation, log=context.log, stop=context.is_stopping)
+
+
+def see_health(context: Context) -> dict[str, Any] | None:
+    """The gate has passed once the activation has succeeded."""
+    passed = Activation.objects.filter(
+        key=_key(context.run), outcome=ActivationOutcome.SUCCEEDED
+    ).first()
+    return None if passed is None else {"activation": passed.number}
+
+
+def _key(run: Run) -> str:
+    """Name the one activation that this run makes."""
+    return f"{run.pk}:{run.generation}"
+
+
+def approver(run: Run) -> str:
+    """Return who approved the commit that is shipped."""
+    return run.approvals.get(verdict=Approval.APPROVED, voided_at=None).actor
+
+
+@contextmanager
+def _told(context: Context) -> Iterator[None]:
+    """Turn how an activation ends into how a step does, with the guidance for this very case."""
+    try:
+        yield
+    except ActivationFailed as failed:
+        guidance = "\n".join(failed.guidance)
+        context.event("rollback_guidance", f"To look and to go on:\n{guidance}")
+        raise StepFailed(
+            "DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action=guidance
+        ) from failed
+    except ActivationLost:
+        raise Stopped from None
+
+
+ACTIONS = (
+    Action("candidate", make_candidate, see_candidate, begins=Status.MERGING),
+    Action("rehearse", gate.rehearse, gate.see_rehearsal),
+    Action("checks", gate.check, gate.see_checks),
+    Action("release", gate.build, gate.see_build),
+    Action("merge", merge, see_merge, is_past_stopping=True),
+    Action("push", push, see_push, "deploy_git_push_log", is_past_stopping=True),
+    Action(
+        "deploy",
+        deploy,
+        see_deploy,
+        "deploy_backend_reload_log",
+        begins=Status.DEPLOYING,
+        is_past_stopping=True,
+    ),
+    Action("health", watch, see_health, "deploy_backend_reload_log", is_past_stopping=True),
+)

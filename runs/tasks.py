@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
@@ -12,13 +13,14 @@ from oroboros.errors import Refused
 from oroboros.lib import process
 from oroboros.lib.config import Config
 from oroboros.lib.git import validate_ref, validate_sha
-from runs import journal, line, preview, rules, shipping
+from runs import gate, journal, line, preview, rules, shipping
 from runs.bell import ring
 from runs.journal import Action, StepFailed, Stopped, record
 from runs.models import Approval, Claim, Freeze, Run, Step
 from runs.models.run import ClaimLost
 from runs.repository import repository
 from runs.rules import FAILURES, SHIPPING, Status
+from slots.models import Lease
 
 LEFTOVER_FENCES = 5
 
@@ -40,7 +42,7 @@ def create_run(
     """
     config = settings.OROBOROS
     sha = _resolve(config, branch, commit) if prepare else _named(config, branch, commit)
-    with transaction.atomic():
+    with line.entered():
         run = Run.objects.create(
             title=title,
             branch=branch,
@@ -116,7 +118,7 @@ def reject(run: Run, *, actor: str, reason: str) -> None:
     """Say no to the commit that was looked at. Raises Refused `reason_required`, as `stop`."""
     if not reason.strip():
         raise Refused("reason_required", "Say why, so that the author can mend it.", status=400)
-    with transaction.atomic():
+    with line.entered():
         lease = stop(run, to=Status.REJECTED, actor=actor, reason=reason)
         Approval.objects.create(
             run=run,
@@ -135,13 +137,17 @@ def cancel(run: Run, *, actor: str, reason: str = "") -> None:
     line.clean_and_finish(settings.OROBOROS, lease)
 
 
-@transaction.atomic
-def stop(run: Run, *, to: Status, actor: str, reason: str, code: str = "") -> "line.Lease | None":
+def stop(run: Run, *, to: Status, actor: str, reason: str) -> Lease | None:
     """Move the run to `to`, or ask the process that works on it to stop and make that move.
 
     Returns the lease that is to be cleaned, if the move was made here. Raises Refused
     `already_ended`, `too_late` once the merge has begun.
     """
+    with line.entered():
+        return _stop(run, to, actor, reason)
+
+
+def _stop(run: Run, to: Status, actor: str, reason: str) -> Lease | None:
     run = Run.objects.select_for_update().get(pk=run.pk)
     at = database_time()
     if run.is_final:
@@ -150,11 +156,9 @@ def stop(run: Run, *, to: Status, actor: str, reason: str, code: str = "") -> "l
         raise Refused("too_late", "The merge has begun; let it end, then roll back the release.")
     record("stop_asked", f"{to}: {reason}" if reason else str(to), actor=actor, run=run)
     if run.is_claimed(at):
-        Run.objects.filter(pk=run.pk).update(
-            stop_status=to, stop_code=code, stop_actor=actor, stop_reason=reason
-        )
+        Run.objects.filter(pk=run.pk).update(stop_status=to, stop_actor=actor, stop_reason=reason)
         return None
-    return _ended(run, None, to, code=code, detail=reason, actor=actor)
+    return _ended(run, None, to, code="", detail=reason, actor=actor)
 
 
 def is_past_stopping(run: Run) -> bool:
@@ -191,7 +195,7 @@ def keep(run: Run, *, actor: str, seconds: int) -> None:
     line.keep(run, seconds=seconds, actor=actor)
 
 
-def freeze(*, actor: str, reason: str, until: "line.datetime | None" = None) -> Freeze:
+def freeze(*, actor: str, reason: str, until: datetime | None = None) -> Freeze:
     """Stop shipping until then, or until somebody lifts it. Raises Refused `reason_required`."""
     if not reason.strip():
         raise Refused("reason_required", "Say why shipping stands still.", status=400)
@@ -280,7 +284,9 @@ def _end(
     next_action: str = "",
     actor: str = journal.WORKER,
 ) -> None:
-    with transaction.atomic():
+    if run.status in SHIPPING:
+        gate.close(config, run)
+    with line.entered():
         journal.claimed(run, claim)
         lease = _ended(
             run, claim, to, code=code, detail=detail, next_action=next_action, actor=actor
@@ -298,7 +304,7 @@ def _ended(
     detail: str,
     actor: str,
     next_action: str = "",
-) -> "line.Lease | None":
+) -> Lease | None:
     """Move the run to its end, fence its lease, tell it; the lease is to be cleaned after."""
     remedy = next_action or (FAILURES[code].remedy if code else run.next_action)
     was = run.status
@@ -348,12 +354,16 @@ def watch_branches() -> list[Run]:
     return moved
 
 
-@transaction.atomic
 def renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
     """Take the branch's new commit: void the approval, begin the preview anew, renew the lease.
 
     False, and nothing changed, while another process works on the run.
     """
+    with line.entered():
+        return _renew_commit(run, sha, claim)
+
+
+def _renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
     run = Run.objects.select_for_update().get(pk=run.pk)
     if claim is None and run.is_claimed(database_time()):
         return False

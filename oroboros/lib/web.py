@@ -6,6 +6,7 @@
 import re
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 LIMIT_BYTES = 64 * 1024
@@ -15,10 +16,11 @@ LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,9})\r\n", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; a body above 64 KiB is cut."""
+    """What came back; a body above 64 KiB is cut, the names of headers are in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
 
 def get(port: int, path: str, *, host: str = "127.0.0.1", seconds: float = 5.0) -> Answer:
@@ -45,7 +47,13 @@ def get(port: int, path: str, *, host: str = "127.0.0.1", seconds: float = 5.0) 
     status = STATUS_LINE.match(raw)
     if status is None:
         raise ValueError("the answer is not HTTP")
-    return Answer(int(status[1]), raw.partition(b"\r\n\r\n")[2][:LIMIT_BYTES])
+    head, _, body = raw.partition(b"\r\n\r\n")
+    return Answer(int(status[1]), body[:LIMIT_BYTES], _headers(head))
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
 def _is_whole(raw: bytes) -> bool:

@@ -1,0 +1,149 @@
+"""The gate: the exact candidate is migrated on a clone, checked, and built for production.
+
+What is built here is what is deployed. The checks are those of the base; where the candidate
+changes them, both sets run. A gate has a folder and a database of its own; both go with its end.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from oroboros.lib import environment, ownership
+from oroboros.lib.application import Command
+from oroboros.lib.config import Config
+from releases import build as releases
+from releases.build import BuildFailed
+from releases.models import ActivationLost
+from runs import workshop
+from runs.journal import Context, StepFailed, Stopped
+from runs.models import Run
+from runs.repository import repository
+from runs.workshop import Application
+from slots.host import guard
+
+Found = dict[str, Any] | None
+
+
+def folder(context: Context) -> Path:
+    """Return the folder of the run's gate."""
+    return _folder(context.config, context.run)
+
+
+def _folder(config: Config, run: Run) -> Path:
+    return config.var / "gates" / str(run.pk)
+
+
+def rehearse(context: Context) -> None:
+    """Lay the candidate out and run its migrations on a clone of the base's template."""
+    from slots.host.database import Admin
+
+    config, run = context.config, context.run
+    repo = repository(config)
+    app = workshop.lay_out(
+        context, repo, run.candidate_sha, folder(context) / "tree", config.job_user
+    )
+    workshop.install(context, app)
+    target = guard.target(config, config.slots[0])
+    template = workshop.ensure_template(context, repo, run.base_sha, target)
+    admin, name = Admin(config), guard.gate_name(run.pk)
+    password = admin.ensure_role(guard.GATE_ROLE)
+    admin.clone(template, name, guard.GATE_ROLE)
+    url = workshop.url_for(target, name, guard.GATE_ROLE, password)
+    done = workshop.migrate(context, app, _given(context, url), workshop.libpq(url), "gate")
+    workshop.note(folder(context), "rehearse", {"candidate": run.candidate_sha, "url": url, **done})
+
+
+def see_rehearsal(context: Context) -> Found:
+    """The rehearsal is there if its note speaks of this very candidate."""
+    note = workshop.noted(folder(context), "rehearse")
+    if note.get("candidate") != context.run.candidate_sha:
+        return None
+    return {"changes": note["changes"]}
+
+
+def check(context: Context) -> None:
+    """Run the base's checks on the candidate, and the candidate's own where they differ."""
+    from slots.host.database import Admin
+
+    config, run = context.config, context.run
+    app = workshop.read(config, folder(context) / "tree", config.job_user)
+    checks = _checks(context, app)
+    url = workshop.noted(folder(context), "rehearse")["url"]
+    context.say(f"{len(checks)} checks on {run.candidate_sha}")
+    workshop.run_all(
+        context, app, checks, _given(context, url), purpose="gate", code="CHECKS_FAILED"
+    )
+    Admin(config).drop(guard.gate_name(run.pk))
+    workshop.note(
+        folder(context),
+        "checks",
+        {"candidate": run.candidate_sha, "checks": [one.name for one in checks]},
+    )
+
+
+def _checks(context: Context, app: Application) -> list[Command]:
+    """Return the base's checks, then the candidate's that are not among them."""
+    run, config = context.run, context.config
+    base_root = folder(context) / "base"
+    base = workshop.lay_out(
+        context, repository(config), run.base_sha, base_root, config.job_user
+    ).plan.checks
+    ownership.delete(base_root)
+    own = [one for one in app.plan.checks if one not in base]
+    if own:
+        context.say("the candidate changes the checks: both sets run")
+    return [*base, *own]
+
+
+def see_checks(context: Context) -> Found:
+    """The checks passed if their note speaks of this very candidate."""
+    note = workshop.noted(folder(context), "checks")
+    if note.get("candidate") != context.run.candidate_sha:
+        return None
+    return {"checks": note["checks"]}
+
+
+def build(context: Context) -> None:
+    """Build the candidate for production."""
+    config, run = context.config, context.run
+    try:
+        release = releases.build(
+            config,
+            repository(config),
+            run.candidate_sha,
+            run.pk,
+            log=context.log,
+            stop=context.is_stopping,
+            job=context.job,
+        )
+    except BuildFailed as failed:
+        raise StepFailed(failed.code, failed.detail) from failed
+    except ActivationLost:
+        raise Stopped from None
+    context.set(release=release)
+
+
+def see_build(context: Context) -> Found:
+    """The build is there if the registry has it whole, of this very candidate."""
+    release = context.run.release
+    if release is None or release.commit_sha != context.run.candidate_sha:
+        return None
+    if release.built_at is None:
+        return None
+    return {"release": release.pk}
+
+
+def close(config: Config, run: Run) -> None:
+    """Drop the gate's database and folder. May be repeated."""
+    from slots.host.database import Admin
+
+    Admin(config).drop(guard.gate_name(run.pk))
+    ownership.delete(_folder(config, run))
+
+
+def _given(context: Context, url: str) -> dict[str, str]:
+    run = context.run
+    return {
+        **environment.for_database(url),
+        "OROBOROS_RUN": str(run.pk),
+        "OROBOROS_COMMIT": run.candidate_sha,
+    }

@@ -1,0 +1,310 @@
+"""From a lease to `preview_ready`: what makes a slot show a branch.
+
+Each action's probe asks the machine. Where the machine cannot tell (a migration that ran, a build
+that ended), the action leaves a note beside what it made, which names the run, the generation and
+the fence, so that it never speaks for another run.
+"""
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from oroboros.errors import Refused
+from oroboros.lib import application, environment, ownership, web
+from oroboros.lib.application import Command
+from oroboros.lib.config import SlotConfig
+from oroboros.lib.environment import Resolved
+from runs import workshop
+from runs.journal import Action, Context, StepFailed
+from runs.repository import find_base, repository
+from runs.rules import Status
+from runs.workshop import Application
+from slots.host import guard, occupant, surface, worktree
+from slots.models import Lease
+from slots.rules import LeaseState
+
+PROBE_SECONDS = 15.0
+PAUSE_SECONDS = 0.05
+
+Found = dict[str, Any] | None
+
+
+def slot_of(context: Context) -> SlotConfig:
+    """Return the slot that the run's lease names."""
+    return context.config.slot(context.results["lease"]["slot_id"])
+
+
+def app_of(context: Context) -> Application:
+    """Read the application in the slot's worktree."""
+    slot = slot_of(context)
+    return workshop.read(context.config, worktree.path(slot), context.config.slot_user(slot))
+
+
+def given_to(context: Context) -> dict[str, str]:
+    """Return what the application is given by us: port, database, addresses, whose it is."""
+    note = workshop.noted(slot_of(context).folder, "database")
+    return environment.for_slot(
+        context.config,
+        slot_of(context),
+        database_url=note.get("url", ""),
+        run_id=str(context.run.pk),
+        commit=context.run.commit_sha,
+    )
+
+
+def whose(context: Context) -> dict[str, Any]:
+    """Return what tells this preview from any other in the same slot."""
+    fence = context.results["lease"]["fence"]
+    return {"run": str(context.run.pk), "generation": context.run.generation, "fence": fence}
+
+
+def leave_note(context: Context, **more: Any) -> None:
+    """Write down that this action's effect is there."""
+    workshop.note(slot_of(context).folder, context.action.name, {**whose(context), **more})
+
+
+def see_note(context: Context) -> Found:
+    """Return what this action wrote down for this very preview."""
+    note = workshop.noted(slot_of(context).folder, context.action.name)
+    return note if note and note.items() >= whose(context).items() else None
+
+
+def told(act: Callable[[Context], None]) -> Callable[[Context], None]:
+    """Show on the slot's page how far the preview is, then act."""
+
+    @wraps(act)
+    def telling(context: Context) -> None:
+        names = [action.name for action in ACTIONS]
+        here = names.index(context.action.name)
+        progress = [
+            (name, "done" if number < here else "running" if number == here else "waiting")
+            for number, name in enumerate(names)
+        ]
+        run = context.run
+        surface.show_preparing(context.config, slot_of(context), run.pk, run.commit_sha, progress)
+        act(context)
+
+    return telling
+
+
+# -- the actions ----------------------------------------------------------------------------------
+
+
+def see_lease(context: Context) -> Found:
+    """The lease was granted before the bell was rung; here it is noted for the timeline."""
+    lease = Lease.objects.filter(run=context.run, state=LeaseState.HELD).select_related("slot")
+    held = lease.first()
+    if held is None or held.slot is None:
+        raise StepFailed("RELEASED", "The run holds no slot any more.")
+    seconds = (held.granted_at - held.asked_at).total_seconds() if held.granted_at else 0
+    return {"slot_id": held.slot.slot_id, "fence": held.fence, "waited_seconds": seconds}
+
+
+def nothing(context: Context) -> None:
+    """There is nothing to do: the probe finds the effect or says why not."""
+
+
+@told
+def lay_out(context: Context) -> None:
+    """Fetch the commit if it is not here and lay its files out in the slot."""
+    config, slot, run = context.config, slot_of(context), context.run
+    repo = repository(config)
+    if not repo.has(run.commit_sha):
+        repo.fetch(config.git_remote_url)
+    occupant.make_idle(config, slot)  # a new commit takes the place of the one that is running
+    notes = worktree.lay_out(config, slot, repo, run.commit_sha, config.slot_user(slot))
+    context.say("\n".join([f"laid out {run.commit_sha}", *notes]))
+    leave_note(context)
+
+
+def see_worktree(context: Context) -> Found:
+    slot = slot_of(context)
+    laid_out = worktree.commit(slot) == context.run.commit_sha
+    return {"commit": context.run.commit_sha} if laid_out and see_note(context) else None
+
+
+@told
+def install(context: Context) -> None:
+    """Install what the application needs; what others installed before is used."""
+    workshop.install(context, app_of(context))
+
+
+def see_install(context: Context) -> Found:
+    app = app_of(context)
+    keys = [install.key[:12] for install in app.plan.installs]
+    return {"installs": keys} if app.is_installed else None
+
+
+@told
+def make_database(context: Context) -> None:
+    """Clone the target branch's template for the slot, with a password made anew."""
+    from slots.host.database import Admin
+
+    config, slot = context.config, slot_of(context)
+    repo = repository(config)
+    target = guard.target(config, slot)
+    base, _ = find_base(repo, config.target_branch)
+    template = workshop.ensure_template(context, repo, base, target)
+    admin = Admin(config)
+    password = admin.ensure_role(slot.database)
+    admin.clone(template, slot.database, slot.database)
+    admin.check_target(target, slot.database, password)
+    url = guard.application_url(target, slot.database, password)
+    context.say(f"{slot.database} is a clone of {template}")
+    leave_note(context, url=url, template=template)
+
+
+def see_database(context: Context) -> Found:
+    from slots.host.database import Admin
+
+    slot, note = slot_of(context), see_note(context)
+    if note is None or not Admin(context.config).ready(slot.database, slot.database):
+        return None
+    return {"database": slot.database, "template": note["template"]}
+
+
+@told
+def migrate(context: Context) -> None:
+    """Run the branch's own migrations; again from the template where an attempt died in them."""
+    if context.attempt > 1:
+        context.say("an earlier attempt was interrupted: the database is cloned anew")
+        make_database_again(context)
+    app = app_of(context)
+    url = workshop.libpq(given_to(context)["DATABASE_URL"])
+    done = workshop.migrate(context, app, given_to(context), url, slot_of(context).slot_id)
+    leave_note(context, **done)
+
+
+def make_database_again(context: Context) -> None:
+    """Clone the database from the template it had, with the password it has."""
+    from slots.host.database import Admin
+
+    slot = slot_of(context)
+    template = context.results["database"]["template"]
+    Admin(context.config).clone(template, slot.database, slot.database)
+
+
+def see_migrations(context: Context) -> Found:
+    note = see_note(context)
+    return None if note is None else {"changes": note["changes"]}
+
+
+@told
+def build(context: Context) -> None:
+    """Run the application's builds in the worktree."""
+    app = app_of(context)
+    purpose = slot_of(context).slot_id
+    workshop.run_all(
+        context, app, app.plan.builds, given_to(context), purpose=purpose, code="BUILD_FAILED"
+    )
+    if app.public is not None and not app.public.is_dir():
+        raise StepFailed("BUILD_FAILED", f"The build left no folder {app.manifest.public}.")
+    leave_note(context)
+
+
+def see_build(context: Context) -> Found:
+    return {} if see_note(context) else None
+
+
+@told
+def start_backend(context: Context) -> None:
+    """Start the branch's backend in the slot, if the application has one."""
+    config, slot, run, app = context.config, slot_of(context), context.run, app_of(context)
+    if app.plan.web is None:
+        context.say("the application has no backend")
+        leave_note(context)
+        return
+    home = slot.folder / "home"
+    home.mkdir(mode=0o700, exist_ok=True)
+    ownership.give(home, app.user)
+    resolved = workshop.resolve(app, given_to(context), home=home, purpose=slot.slot_id)
+    _keep_environment(context, resolved)
+
+    def ready(command: Command) -> tuple[str, ...]:
+        words = application.ready(command, config, root=app.root, bins=app.bins, env=resolved.env)
+        return tuple(words)
+
+    spec = occupant.Spec(
+        run_id=str(run.pk),
+        commit=run.commit_sha,
+        fence=context.results["lease"]["fence"],
+        argv=ready(app.plan.web),
+        cwd=app.root / app.plan.web.cwd,
+        health_path=app.manifest.health_path,
+        host=f"preview{slot.number}.localhost",
+        release=ready(app.plan.release) if app.plan.release else None,
+        template=context.results["database"]["template"],
+    )
+    occupant.write_spec(config, slot, spec, resolved.env)
+    try:
+        occupant.restart(config, slot, stopping=context.is_stopping)
+    except Refused as refused:
+        context.check()
+        raise StepFailed("BACKEND_UNHEALTHY", refused.detail) from refused
+    leave_note(context)
+
+
+def _keep_environment(context: Context, resolved: Resolved) -> None:
+    lines = [f"{one['name']}={one['value']}  # {one['origin']}" for one in resolved.masked()]
+    context.artifact("environment", "\n".join([*lines, *resolved.notes]))
+
+
+def see_backend(context: Context) -> Found:
+    config, slot = context.config, slot_of(context)
+    if see_note(context) is None:
+        return None
+    found = occupant.status(config, slot)
+    if found.spec.is_idle:
+        return {"backend": None} if app_of(context).plan.web is None else None
+    return {"port": slot.backend_port} if found.health.ok else None
+
+
+def show(context: Context) -> None:
+    """Switch the slot's surface to the preview."""
+    config, slot, run = context.config, slot_of(context), context.run
+    left_out = surface.show_live(config, slot, run.pk, run.commit_sha, app_of(context).public)
+    context.say("\n".join([f"{config.frontend_url(slot)} shows {run.commit_sha}", *left_out]))
+
+
+def see_surface(context: Context) -> Found:
+    shown, run = surface.shown(slot_of(context)), context.run
+    if shown is None or (shown.run_id, shown.commit, shown.mode) != (
+        str(run.pk),
+        run.commit_sha,
+        "live",
+    ):
+        return None
+    return {"url": context.config.frontend_url(slot_of(context))}
+
+
+def see_answer(context: Context) -> Found:
+    """Ask the preview as a person would, through its web port, until it answers for this run."""
+    slot, run = slot_of(context), context.run
+    until = time.monotonic() + PROBE_SECONDS
+    why = ""
+    while time.monotonic() < until:
+        context.check()
+        try:
+            answer = web.get(slot.web_port, "/", host=f"preview{slot.number}.localhost")
+        except (OSError, ValueError) as exc:
+            why = str(exc)
+        else:
+            if answer.status < 500 and answer.headers.get("x-oroboros-run") == str(run.pk):
+                return {"status": answer.status}
+            why = f"status {answer.status}"
+        time.sleep(PAUSE_SECONDS)
+    raise StepFailed("BACKEND_UNHEALTHY", f"Port {slot.web_port} did not show the preview: {why}.")
+
+
+ACTIONS = (
+    Action("lease", nothing, see_lease),
+    Action("worktree", lay_out, see_worktree),
+    Action("install", install, see_install),
+    Action("database", make_database, see_database),
+    Action("migrate", migrate, see_migrations),
+    Action("build", build, see_build),
+    Action("backend", start_backend, see_backend),
+    Action("surface", show, see_surface),
+    Action("probe", nothing, see_answer, ends=Status.PREVIEW_READY),
+)

@@ -1,0 +1,213 @@
+"""What both pipelines do with an application's files: read, install, migrate, check, build.
+
+Everything of the application runs as the user given, in an environment built from empty, with its
+output in the step's log.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oroboros.lib import application, environment, files, installs, manifest, ownership
+from oroboros.lib.application import Command, Plan
+from oroboros.lib.config import Config
+from oroboros.lib.environment import Resolved
+from oroboros.lib.git import Repository
+from oroboros.lib.manifest import Manifest
+from oroboros.lib.process import Outcome, User
+from runs.journal import Context, StepFailed
+from slots.host import guard
+from slots.host.guard import Target
+
+
+@dataclass(frozen=True)
+class Application:
+    """An application's files at `root`, and what is to be done with them as `user`."""
+
+    config: Config
+    root: Path
+    manifest: Manifest
+    plan: Plan
+    user: User | None
+
+    @property
+    def bins(self) -> list[Path]:
+        return self.plan.bins(self.config, self.root)
+
+    @property
+    def is_installed(self) -> bool:
+        return all(installs.is_done(self.config, one, self.root) for one in self.plan.installs)
+
+    @property
+    def public(self) -> Path | None:
+        """Where the frontend's files lie once they are built."""
+        return self.root / self.manifest.public if self.manifest.public else None
+
+
+def read(config: Config, root: Path, user: User | None) -> Application:
+    """Read what the application says. Raises Refused `manifest_invalid`, `command_refused`."""
+    says = manifest.load(root)
+    return Application(
+        config, root, says, application.plan(root, says, installs.tools(config)), user
+    )
+
+
+def lay_out(
+    context: Context, repo: Repository, commit: str, root: Path, user: User | None
+) -> Application:
+    """Put the commit's files at `root` for `user`, in place of what was there, and read them."""
+    ownership.delete(root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    for note in repo.lay_out(commit, root):
+        context.say(note)
+    ownership.give(root, user)
+    return read(context.config, root, user)
+
+
+def install(context: Context, app: Application) -> None:
+    """Make the installs that are not there. Raises StepFailed BUILD_FAILED."""
+    outcome = installs.make_all(
+        app.config,
+        app.plan,
+        app.root,
+        user=app.user,
+        log=context.log,
+        stop=context.is_stopping,
+    )
+    context.check()
+    if outcome.exit_code != 0:
+        raise StepFailed("BUILD_FAILED", f"Installing failed:\n{context.tail()}")
+
+
+def resolve(app: Application, given: Mapping[str, str], *, home: Path, purpose: str) -> Resolved:
+    """Put the application's environment together from what it is given."""
+    return environment.build(
+        app.config, given, app.manifest, home=home, bins=app.bins, purpose=purpose
+    )
+
+
+def run(
+    context: Context, app: Application, command: Command, given: Mapping[str, str], purpose: str
+) -> Outcome:
+    """Run one of the application's commands. Raises Stopped, StepFailed STEP_TIMEOUT."""
+    with installs.private_folder(app.config, app.user) as home:
+        resolved = resolve(app, given, home=home, purpose=purpose)
+        for note in resolved.notes:
+            context.say(note)
+        argv = application.ready(
+            command, app.config, root=app.root, bins=app.bins, env=resolved.env
+        )
+        return context.command(
+            argv,
+            cwd=app.root / command.cwd,
+            env=resolved.env,
+            user=app.user,
+            timeout=command.timeout or None,
+        )
+
+
+def run_all(
+    context: Context,
+    app: Application,
+    commands: Sequence[Command],
+    given: Mapping[str, str],
+    *,
+    purpose: str,
+    code: str,
+) -> None:
+    """Run the commands in order. Raises StepFailed `code` at the first that does not succeed."""
+    for command in commands:
+        outcome = run(context, app, command, given, purpose)
+        if outcome.exit_code != 0:
+            how = f"{command.name} ended with exit code {outcome.exit_code}"
+            raise StepFailed(code, f"{how}:\n{context.tail()}")
+
+
+def migrate(
+    context: Context, app: Application, given: Mapping[str, str], url: str, purpose: str
+) -> dict[str, Any]:
+    """Run the application's `release:` and keep the schema before and after as artifacts.
+
+    Returns what changed: `changes` is a list of {kind, text}. `url` is libpq's. Raises StepFailed
+    MIGRATION_FAILED.
+    """
+    from slots.host import database
+
+    before = database.schema(url)
+    if app.plan.release is not None:
+        run_all(context, app, [app.plan.release], given, purpose=purpose, code="MIGRATION_FAILED")
+    after = database.schema(url)
+    context.artifact("schema_before", before)
+    context.artifact("schema_after", after)
+    changes = database.schema_changes(before, after)
+    for change in changes:
+        context.say(f"{change.kind}: {change.text}")
+    return {"changes": [{"kind": change.kind, "text": change.text} for change in changes]}
+
+
+def ensure_template(context: Context, repo: Repository, commit: str, target: Target) -> str:
+    """Return the sealed template of that commit of the target branch, built if it is missing.
+
+    An empty database, then that commit's `release:`, then its seed; never rows of production.
+    """
+    from slots.host.database import Admin
+
+    name = guard.template_name(commit)
+    admin = Admin(context.config)
+    if admin.template_exists(name):
+        return name
+    with admin.exclusively(name):
+        if not admin.template_exists(name):
+            context.say(f"building {name}")
+            _build_template(context, repo, commit, name, target)
+    return name
+
+
+def _build_template(
+    context: Context, repo: Repository, commit: str, name: str, target: Target
+) -> None:
+    from slots.host.database import Admin
+
+    admin = Admin(context.config)
+    root = context.config.var / "templates" / name
+    try:
+        app = lay_out(context, repo, commit, root, context.config.job_user)
+        install(context, app)
+        password = admin.ensure_role(guard.TEMPLATE_ROLE)
+        admin.create(name, guard.TEMPLATE_ROLE)
+        given = {
+            **environment.for_database(url_for(target, name, guard.TEMPLATE_ROLE, password)),
+            "OROBOROS_COMMIT": commit,
+        }
+        commands = [one for one in (app.plan.release, app.plan.seed) if one is not None]
+        run_all(context, app, commands, given, purpose="template", code="MIGRATION_FAILED")
+        admin.seal_template(name)
+    finally:
+        ownership.delete(root)
+
+
+def url_for(target: Target, name: str, role: str, password: str) -> str:
+    """Return the URL of a database of the pipeline on the template's server."""
+    return guard.application_url(
+        Target(target.scheme, target.host, target.port, name), role, password
+    )
+
+
+def libpq(url: str) -> str:
+    """Return an application's URL without the driver in its scheme."""
+    return f"postgresql://{url.partition('://')[2]}"
+
+
+def note(folder: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Write down on the machine that an effect is there, whole, for the probe to find."""
+    files.write_atomic(folder / f"{name}.done", json.dumps(content).encode(), 0o600)
+
+
+def noted(folder: Path, name: str) -> dict[str, Any]:
+    """Return what was written down, or nothing."""
+    try:
+        return json.loads((folder / f"{name}.done").read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return {}
