@@ -23,10 +23,10 @@ def take(root: Path) -> None:
 
     No link is followed and no setuid bit survives. Who wrote it must have ended.
     """
-    for _, _, names, descriptor in os.fwalk(root, follow_symlinks=False):
+    for _, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
         _own(descriptor)
         os.fchmod(descriptor, 0o555)
-        for name in names:
+        for name in [*folders, *names]:  # a link to a folder is among the folders
             mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
             if os.geteuid() == 0:
                 os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
