@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from oroboros.errors import Refused
 from oroboros.lib.config import Config, SlotConfig
-from slots.host import occupant, spec, surface, worktree
+from slots.host import occupant, surface, worktree
 
 
 def clean(config: Config, slot: SlotConfig) -> list[str]:
@@ -21,7 +21,7 @@ def clean(config: Config, slot: SlotConfig) -> list[str]:
         lambda: admin.end_sessions(slot.database),
         lambda: occupant.make_idle(config, slot),
         lambda: admin.drop(slot.database),
-        lambda: worktree.remove(config, slot),
+        lambda: worktree.sweep(config, slot),
         lambda: surface.show_free(config, slot),
     ]
     not_clean = []
@@ -42,10 +42,11 @@ def leftovers(config: Config, slot: SlotConfig) -> list[str]:
     found = occupant.status(config, slot)
     shown = surface.shown(slot)
     left = {
-        "a spec of a run": not spec.read(slot).is_idle,
         "no idle responder": not found.is_as_wanted,
-        "a worktree": worktree.path(slot).exists(),
         "a database": database.Admin(config).exists(slot.database),
         "a surface that shows a run": shown is None or shown.mode != "free",
     }
-    return [f"{slot.slot_id} has {what}." for what, is_there in left.items() if is_there]
+    # An idle responder that was stopped by hand is no leftover.
+    meant = {"spec.json"} if found.spec.is_idle else set()
+    files = [f"{slot.slot_id} has {name}." for name in sorted(worktree.leftovers(slot) - meant)]
+    return files + [f"{slot.slot_id} has {what}." for what, is_there in left.items() if is_there]

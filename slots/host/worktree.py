@@ -5,16 +5,17 @@ at a time without following links, and deleted without following them either.
 """
 
 import os
-import shutil
-import stat
 from contextlib import suppress
 from pathlib import Path
 
+from oroboros.lib import ownership
 from oroboros.lib.config import Config, SlotConfig
 from oroboros.lib.git import Repository
 from oroboros.lib.process import User
 
 TRASH = "trash-"
+# What a slot has whether it is leased or not: its surface and its locks.
+KEPT = ("activations", "current", "surface.lock", "occupant.lock")
 
 
 def path(slot: SlotConfig) -> Path:
@@ -44,8 +45,7 @@ def lay_out(
     remove(config, slot)
     fresh = slot.folder / f"fresh-{os.urandom(6).hex()}"
     left_out = repository.lay_out(commit, fresh)
-    if user is not None:
-        give(fresh, user)
+    ownership.give(fresh, user)
     fresh.rename(path(slot))
     (slot.folder / "worktree.commit").write_text(commit)
     return left_out
@@ -60,14 +60,6 @@ def commit(slot: SlotConfig) -> str | None:
     return None
 
 
-def give(root: Path, user: User) -> None:
-    """Make `user` the owner of a tree that only we wrote to until now; links are not followed."""
-    for _, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
-        for name in [*folders, *names]:
-            os.chown(name, user.uid, user.gid, dir_fd=descriptor, follow_symlinks=False)
-    os.chown(root, user.uid, user.gid)
-
-
 def remove(config: Config, slot: SlotConfig) -> None:
     """Remove the worktree and what an interrupted lay-out or removal left. May be repeated.
 
@@ -76,18 +68,27 @@ def remove(config: Config, slot: SlotConfig) -> None:
     if path(slot).exists():
         path(slot).rename(slot.folder / f"{TRASH}{os.urandom(6).hex()}")
     (slot.folder / "worktree.commit").unlink(missing_ok=True)
-    if not slot.folder.exists():
-        return
+    if slot.folder.exists():
+        for entry in slot.folder.iterdir():
+            if entry.name.startswith((TRASH, "fresh-", ".fresh-")):
+                ownership.delete(entry)
+
+
+def sweep(config: Config, slot: SlotConfig) -> None:
+    """Remove all that a run had in the slot's folder: worktree, home, notes. May be repeated."""
+    remove(config, slot)
+    prepare_folder(config, slot)
     for entry in slot.folder.iterdir():
-        if entry.name.startswith((TRASH, "fresh-", ".fresh-")):
-            _delete(entry)
+        if entry.name in KEPT:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            ownership.delete(entry)
+        else:
+            entry.unlink(missing_ok=True)
 
 
-def _delete(root: Path) -> None:
-    """Delete a tree whose owner may have taken away the right to write to its folders."""
-    if os.geteuid() != 0:
-        for _, folders, _, descriptor in os.fwalk(root, follow_symlinks=False):
-            for name in folders:
-                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    os.chmod(name, 0o700, dir_fd=descriptor)
-    shutil.rmtree(root)
+def leftovers(slot: SlotConfig) -> set[str]:
+    """Return the names in the slot's folder that only a run would have left."""
+    if not slot.folder.exists():
+        return set()
+    return {entry.name for entry in slot.folder.iterdir()} - set(KEPT)

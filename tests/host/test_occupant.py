@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from oroboros.errors import Refused
+from oroboros.lib import ownership
 from slots.host import occupant, runtimelog, worktree
 from slots.host import spec as specs
 from slots.host.spec import Spec
@@ -58,8 +59,7 @@ def write(config, slot, code, run="17", **changes):
     (tree / "app.py").write_text(code)
     environment = {"PORT": str(slot.backend_port), "SAYS": "it works", "PATH": os.defpath}
     environment["PIDS"] = str(tree / "pids")
-    if (user := config.slot_user(slot)) is not None:
-        worktree.give(tree, user)
+    ownership.give(tree, config.slot_user(slot))
     argv = (sys.executable, "-u", "app.py")
     fields = {"run_id": run, "commit": COMMIT, "fence": 1, "argv": argv, "cwd": tree} | changes
     occupant.write_spec(config, slot, Spec(**fields), environment)
@@ -222,7 +222,8 @@ def test_a_process_that_left_its_family_is_gone_when_the_slot_is_idle(config, sl
     occupant.start(config, slot)
     uid = config.slot_user(slot).uid
     occupant.make_idle(config, slot)
-    left = [p.pid for p in psutil.process_iter(["uids"]) if p.info["uids"].real == uid]
+    found = psutil.process_iter(["uids"])
+    left = [p.pid for p in found if p.info["uids"].real == uid and alive(p.pid)]
     assert left == [occupant.status(config, slot).status.pid]
 
 

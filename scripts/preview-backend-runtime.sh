@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Start, stop or look at a slot's backend: start|stop|restart|status|health|logs --slot preview-1
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec .venv/bin/python -m slots.host "$@"

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Run the application's migrations on a slot's database: --slot preview-1 [--dry-run]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec .venv/bin/python -m slots.host migrate "$@"

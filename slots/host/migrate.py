@@ -1,0 +1,98 @@
+"""Migrating and resetting a slot's database by hand, behind the guard in all its layers."""
+
+from typing import Any
+
+from oroboros.errors import Refused
+from oroboros.lib import files, process
+from oroboros.lib.config import Config, SlotConfig
+from slots.host import guard, occupant
+from slots.host import spec as specs
+from slots.host.guard import Target
+from slots.host.spec import Spec
+
+MIGRATE_SECONDS = 1800.0
+LAST_LINES = 30
+
+
+def migrate(config: Config, slot: SlotConfig, *, dry_run: bool = False) -> dict[str, Any]:
+    """Run the application's `release:` on the slot's database; a dry run only looks.
+
+    Raises Refused `unsafe_database_target` before anything is done, `migration_failed`.
+    """
+    target = guard.target(config, slot)
+    spec = specs.read(slot)
+    command = list(spec.release or ())
+    said: dict[str, Any] = {"dry_run": dry_run, "target": _shown(target), "command": command}
+    if spec.is_idle:
+        return said | {"applied": [], "reason": "SLOT_IDLE"}
+    _check_server(config, slot, target)
+    if spec.release is None:
+        return said | {"applied": [], "reason": "NO_RELEASE_COMMAND"}
+    if dry_run:
+        return said | {"applied": [], "reason": "DRY_RUN"}
+    return said | {"applied": [command], "reason": None, "changes": _apply(config, slot, spec)}
+
+
+def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
+    """Give the slot its database as it was at the start: main's template, then `release:`.
+
+    The backend is down meanwhile. Raises Refused as `migrate`, `template_missing`.
+    """
+    from slots.host import database
+
+    target = guard.target(config, slot)
+    spec = specs.read(slot)
+    said: dict[str, Any] = {"target": _shown(target), "template": spec.template}
+    if spec.is_idle:
+        return said | {"reset": False, "reason": "SLOT_IDLE"}
+    if spec.template is None:
+        return said | {"reset": False, "reason": "NO_DATABASE"}
+    admin = database.Admin(config)
+    if not admin.template_exists(spec.template):
+        detail = f"{spec.template} is gone; retry the run, which builds it again."
+        raise Refused("template_missing", detail)
+    was_wanted = spec.wanted
+    occupant.stop(config, slot)
+    admin.clone(spec.template, slot.database, slot.database)
+    _check_server(config, slot, target)
+    changes = _apply(config, slot, spec) if spec.release else []
+    if was_wanted == "up":
+        occupant.start(config, slot)
+    return said | {"reset": True, "reason": None, "changes": changes}
+
+
+def _shown(target: Target) -> str:
+    return f"{target.scheme}://{target.host}:{target.port}/{target.database}"
+
+
+def _check_server(config: Config, slot: SlotConfig, target: Target) -> None:
+    """Connect as the application would, and ask the server which database that is."""
+    from slots.host import database
+
+    password = specs.environment(slot).get("PGPASSWORD", "")
+    database.Admin(config).check_target(target, slot.database, password)
+
+
+def _apply(config: Config, slot: SlotConfig, spec: Spec) -> list[dict[str, str]]:
+    """Run `release:` and return what it changed in the schema."""
+    from slots.host import database
+
+    target = guard.target(config, slot)
+    environment = specs.environment(slot)
+    url = guard.server_url(target, slot.database, environment.get("PGPASSWORD", ""))
+    before = database.schema(url)
+    log = config.var / "log" / "slots" / f"{slot.slot_id}-migrate.log"
+    done = process.run(
+        spec.release or (),
+        cwd=spec.cwd,
+        log=log,
+        timeout=MIGRATE_SECONDS,
+        env=environment,
+        user=config.slot_user(slot),
+    )
+    if done.exit_code != 0:
+        how = "took too long" if done.timed_out else f"ended with exit code {done.exit_code}"
+        tail = files.read_tail(log, LAST_LINES)
+        raise Refused("migration_failed", f"release: {how}. Last lines of {log}:\n{tail}")
+    changes = database.schema_changes(before, database.schema(url))
+    return [{"kind": change.kind, "text": change.text} for change in changes]
