@@ -2,8 +2,8 @@
 
 django-q2 delivers; what is to be done is in the journal. A killed idle queue worker can freeze a
 whole cluster without a word, so a canary goes through the queue, and a cluster in which it no
-longer sings while nobody works is ended and started again. The sweep, the reaper and the reconciler run
-here and not in the queue, so that a frozen queue does not stop them.
+longer sings while nobody works is ended and started again. The sweep, the reaper and the reconciler
+run here and not in the queue, so that a frozen queue does not stop them.
 """
 
 import json

@@ -21,6 +21,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def _end(owner: int, cluster: Cluster, folder: Path) -> None:
+    """Stop the cluster and remove what it left; a forked child of a test leaves it alone."""
+    if os.getpid() == owner:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _start() -> Cluster:
     folder = Path(tempfile.mkdtemp(prefix="oroboros-tests-"))
     folder.chmod(0o755)  # other uids must reach what is theirs below it
@@ -30,8 +37,7 @@ def _start() -> Cluster:
     port = free_port()
     cluster = Cluster(folder / "postgres", port, config.load({}).postgres_user)
     cluster.start(FAST)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(cluster.stop)
+    atexit.register(_end, os.getpid(), cluster, folder)
     cluster.ensure_role("oroboros", PASSWORD, "CREATEDB")
     cluster.ensure_role("oroboros_admin", PASSWORD, "CREATEDB", "CREATEROLE")
     cluster.ensure_database("oroboros", "oroboros")

@@ -168,6 +168,8 @@ def environment(config: Config, name: str) -> dict[str, str]:
     root = Path(values.get("WEB_ROOT", ""))
     if root.parts[:1] == ("var",):
         values["WEB_ROOT"] = str(config.var.joinpath(*root.parts[1:]))
+    # Caddy keeps a lock there; without a home it would use its working directory.
+    values["XDG_DATA_HOME"] = str(config.var / "caddy")
     return values
 
 
