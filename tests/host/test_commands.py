@@ -77,8 +77,22 @@ def test_the_runbooks_commands_on_a_free_slot(environ):
 
 @pytest.mark.parametrize(
     "slot_id",
-    ["", "Slot-1", "Preview-1", "preview-1/..", "-rf", "preview-1\n", "preview-1@evil.service"]
-    + ["admin", "preview-01", "preview-", "../preview-1", "preview--1", "preview-１"],
+    [
+        "",
+        "Slot-1",
+        "Preview-1",
+        "preview-1/..",
+        "-rf",
+        "preview-1\n",
+        "preview\x00-1",
+        "preview-1@evil.service",
+        "admin",
+        "preview-01",
+        "preview-",
+        "../preview-1",
+        "preview--1",
+        "preview-１",
+    ],
 )
 def test_a_bad_slot_id_is_refused_and_nothing_is_written(environ, config, slot_id):
     said = answer(["status", f"--slot={slot_id}"])
