@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from oroboros.errors import Refused
-from oroboros.lib import config as configuration
 from oroboros.lib.config import Config
 from releases.activation import ActivationFailed
 from releases.build import BuildFailed
@@ -37,7 +37,7 @@ class JsonCommand(BaseCommand):
     config: Config
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.config = configuration.load()
+        self.config = settings.OROBOROS
         try:
             answer = self.answer(**options)
         except Refused as refused:

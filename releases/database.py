@@ -35,14 +35,19 @@ def ensure(config: Config) -> None:
     """Make production's role and database if they are not there; nothing there is changed."""
     name = config.production_database
     admin = database.Admin(config, production=True)
-    if not admin.ready(name, name):
+    is_known = _password_file(config).exists()
+    if not is_known or not admin.ready(name, name):
         admin.ensure_role(name, _password(config))
         admin.create(name, name)
 
 
+def _password_file(config: Config) -> Path:
+    return config.var / "secrets" / "app_production.password"
+
+
 def _password(config: Config) -> str:
     """Return the role's password, made once: the live colour goes on using it."""
-    path = config.var / "secrets" / "app_production.password"
+    path = _password_file(config)
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.write_atomic(path, secrets.token_urlsafe(24).encode(), 0o600)

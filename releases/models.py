@@ -149,7 +149,9 @@ class ActivationQuerySet(models.QuerySet["Activation"]):
         """Create the one activation under way. Raises Refused `activation_in_progress`."""
         try:
             with transaction.atomic():
-                return self.create(release=release, started_at=ClockTimestamp(), **fields)
+                begun = self.create(release=release, started_at=ClockTimestamp(), **fields)
+                begun.refresh_from_db(fields=["started_at"])
+                return begun
         except IntegrityError:
             under_way = self.running().select_related("release").first()
             if under_way is None:

@@ -38,11 +38,15 @@ def folder(config: Config, number: int) -> Path:
 
 def read(config: Config) -> Pointer | None:
     """Return what the link names now; None if nothing is live or what it names is not whole."""
-    try:
-        match = LINE.fullmatch((link(config) / "live").read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    match = LINE.fullmatch(_line(link(config)))
     return Pointer(int(match[1]), match[2], match[3]) if match else None
+
+
+def _line(place: Path) -> str:
+    try:
+        return (place / "live").read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def write(
@@ -54,7 +58,7 @@ def write(
     """Write the activation's folder whole or not at all; one that is there already is right."""
     place = folder(config, pointer.number)
     wanted = f"{pointer.number} {pointer.address} {pointer.commit}\n"
-    if place.exists() and (place / "live").read_text() == wanted:
+    if _line(place) == wanted:
         return
     fresh = place.with_name(f".{pointer.number}.{os.urandom(6).hex()}")
     fresh.mkdir(parents=True, mode=0o755)

@@ -68,7 +68,9 @@ def ship_commit(
         log=log,
         progress=progress,
     )
-    return release, tasks.confirm(config, activation, log=log, progress=progress)
+    tasks.confirm(config, activation, log=log, progress=progress)
+    release.refresh_from_db()
+    return release, activation
 
 
 def needs_gate(config: Config, repository: Repository, release: Release) -> bool:

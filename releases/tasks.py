@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from django.conf import settings
 from django.db import transaction
 from django_q.tasks import async_task
 
 from oroboros.errors import Refused
-from oroboros.lib import config as configuration
 from oroboros.lib.config import Config
 from releases import production, wayback
 from releases.activation import (
@@ -176,7 +176,7 @@ def _begin_rollback(
 
 def carry_out(number: int) -> None:
     """Carry an activation to its end. A second bell finds nothing to do."""
-    config = configuration.load()
+    config = settings.OROBOROS
     activation = Activation.objects.select_related("release", "previous").get(pk=number)
     if activation.is_over:
         return

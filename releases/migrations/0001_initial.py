@@ -5,67 +5,177 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Release',
+            name="Release",
             fields=[
-                ('release_id', models.CharField(max_length=32, primary_key=True, serialize=False)),
-                ('commit_sha', models.CharField(max_length=40)),
-                ('tree_sha', models.CharField(blank=True, max_length=40)),
-                ('run_id', models.UUIDField(blank=True, null=True)),
-                ('status', models.CharField(choices=[('building', 'Building'), ('built', 'Built'), ('live', 'Live'), ('retired', 'Retired'), ('failed', 'Failed'), ('stuck', 'Stuck')], default='building', max_length=16)),
-                ('detail', models.TextField(blank=True)),
-                ('checksum', models.CharField(blank=True, max_length=64)),
-                ('migrations', models.JSONField(blank=True, default=list)),
-                ('schema_changes', models.JSONField(blank=True, default=list)),
-                ('restore_point', models.CharField(blank=True, max_length=200)),
-                ('restore_command', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField()),
-                ('built_at', models.DateTimeField(blank=True, null=True)),
-                ('migrated_at', models.DateTimeField(blank=True, null=True)),
-                ('activated_at', models.DateTimeField(blank=True, null=True)),
-                ('healthy_at', models.DateTimeField(blank=True, null=True)),
-                ('removed_at', models.DateTimeField(blank=True, null=True)),
+                ("release_id", models.CharField(max_length=32, primary_key=True, serialize=False)),
+                ("commit_sha", models.CharField(max_length=40)),
+                ("tree_sha", models.CharField(blank=True, max_length=40)),
+                ("run_id", models.UUIDField(blank=True, null=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("building", "Building"),
+                            ("built", "Built"),
+                            ("live", "Live"),
+                            ("retired", "Retired"),
+                            ("failed", "Failed"),
+                            ("stuck", "Stuck"),
+                        ],
+                        default="building",
+                        max_length=16,
+                    ),
+                ),
+                ("detail", models.TextField(blank=True)),
+                ("checksum", models.CharField(blank=True, max_length=64)),
+                ("migrations", models.JSONField(blank=True, default=list)),
+                ("schema_changes", models.JSONField(blank=True, default=list)),
+                ("restore_point", models.CharField(blank=True, max_length=200)),
+                ("restore_command", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField()),
+                ("built_at", models.DateTimeField(blank=True, null=True)),
+                ("migrated_at", models.DateTimeField(blank=True, null=True)),
+                ("activated_at", models.DateTimeField(blank=True, null=True)),
+                ("healthy_at", models.DateTimeField(blank=True, null=True)),
+                ("removed_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'ordering': ['-release_id'],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('status', 'live')), fields=('status',), name='releases_one_is_live'), models.CheckConstraint(condition=models.Q(('status__in', ['building', 'built', 'live', 'retired', 'failed', 'stuck'])), name='releases_status_is_known'), models.CheckConstraint(condition=models.Q(models.Q(('status', 'live'), _negated=True), models.Q(('activated_at__isnull', False), ('built_at__isnull', False), ('removed_at', None)), _connector='OR'), name='releases_live_one_is_built'), models.CheckConstraint(condition=models.Q(('release_id__regex', '^r-[0-9]{14}-[0-9a-f]{12}$')), name='releases_id_has_its_form')],
+                "ordering": ["-release_id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("status", "live")),
+                        fields=("status",),
+                        name="releases_one_is_live",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "status__in",
+                                ["building", "built", "live", "retired", "failed", "stuck"],
+                            )
+                        ),
+                        name="releases_status_is_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "live"), _negated=True),
+                            models.Q(
+                                ("activated_at__isnull", False),
+                                ("built_at__isnull", False),
+                                ("removed_at", None),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="releases_live_one_is_built",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("release_id__regex", "^r-[0-9]{14}-[0-9a-f]{12}$")),
+                        name="releases_id_has_its_form",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Activation',
+            name="Activation",
             fields=[
-                ('number', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('deploy', 'Deploy'), ('rollback', 'Rollback')], max_length=16)),
-                ('actor', models.CharField(max_length=150)),
-                ('reason', models.TextField(blank=True)),
-                ('run_id', models.UUIDField(blank=True, null=True)),
-                ('key', models.CharField(blank=True, max_length=100)),
-                ('colour', models.CharField(max_length=8)),
-                ('is_gated', models.BooleanField(default=True)),
-                ('outcome', models.CharField(choices=[('running', 'Running'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('restored', 'Restored'), ('stuck', 'Stuck')], default='running', max_length=16)),
-                ('progress', models.CharField(blank=True, max_length=200)),
-                ('detail', models.TextField(blank=True)),
-                ('guidance', models.JSONField(blank=True, default=list)),
-                ('started_at', models.DateTimeField()),
-                ('switched_at', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('claim_owner', models.CharField(blank=True, max_length=100)),
-                ('claim_fence', models.PositiveBigIntegerField(default=0)),
-                ('claim_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('previous', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='succeeded_by', to='releases.release')),
-                ('release', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='activations', to='releases.release')),
+                ("number", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("deploy", "Deploy"), ("rollback", "Rollback")], max_length=16
+                    ),
+                ),
+                ("actor", models.CharField(max_length=150)),
+                ("reason", models.TextField(blank=True)),
+                ("run_id", models.UUIDField(blank=True, null=True)),
+                ("key", models.CharField(blank=True, max_length=100)),
+                ("colour", models.CharField(max_length=8)),
+                ("is_gated", models.BooleanField(default=True)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("restored", "Restored"),
+                            ("stuck", "Stuck"),
+                        ],
+                        default="running",
+                        max_length=16,
+                    ),
+                ),
+                ("progress", models.CharField(blank=True, max_length=200)),
+                ("detail", models.TextField(blank=True)),
+                ("guidance", models.JSONField(blank=True, default=list)),
+                ("started_at", models.DateTimeField()),
+                ("switched_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("claim_owner", models.CharField(blank=True, max_length=100)),
+                ("claim_fence", models.PositiveBigIntegerField(default=0)),
+                ("claim_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                (
+                    "previous",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="succeeded_by",
+                        to="releases.release",
+                    ),
+                ),
+                (
+                    "release",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="activations",
+                        to="releases.release",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-number'],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('outcome', 'running')), fields=('outcome',), name='releases_one_activation_at_a_time'), models.UniqueConstraint(condition=models.Q(('key', ''), _negated=True), fields=('key',), name='releases_one_activation_per_key'), models.CheckConstraint(condition=models.Q(('outcome__in', ['running', 'succeeded', 'failed', 'restored', 'stuck']), ('kind__in', ['deploy', 'rollback']), ('colour__in', ('blue', 'green'))), name='releases_activation_is_known'), models.CheckConstraint(condition=models.Q(models.Q(('ended_at', None), ('outcome', 'running')), models.Q(models.Q(('outcome', 'running'), _negated=True), ('ended_at__isnull', False)), _connector='OR'), name='releases_ended_activation_has_an_end')],
+                "ordering": ["-number"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("outcome", "running")),
+                        fields=("outcome",),
+                        name="releases_one_activation_at_a_time",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("key", ""), _negated=True),
+                        fields=("key",),
+                        name="releases_one_activation_per_key",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "outcome__in",
+                                ["running", "succeeded", "failed", "restored", "stuck"],
+                            ),
+                            ("kind__in", ["deploy", "rollback"]),
+                            ("colour__in", ("blue", "green")),
+                        ),
+                        name="releases_activation_is_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("ended_at", None), ("outcome", "running")),
+                            models.Q(
+                                models.Q(("outcome", "running"), _negated=True),
+                                ("ended_at__isnull", False),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="releases_ended_activation_has_an_end",
+                    ),
+                ],
             },
         ),
     ]

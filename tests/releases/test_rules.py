@@ -1,0 +1,85 @@
+"""What releases may become: decided by values alone."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from oroboros.errors import Refused
+from releases import rules
+from releases.rules import Crossed
+
+
+@pytest.mark.parametrize(
+    "release_id",
+    [
+        *("current", "../x", ".", "", "r-2026-abc", "r-20261124120000-ABCDEF012345", "previous"),
+        *("r-20261124120000-abcdef012345\n", " r-20261124120000-abcdef012345", "r-" + "1" * 9999),
+        *("r-20261124120000-abcdef012345/..", "r-２0261124120000-abcdef012345", "\0"),
+    ],
+)
+def test_what_has_not_the_form_of_a_release_id_is_refused(release_id):
+    with pytest.raises(Refused) as refusal:
+        rules.validate_release_id(release_id)
+    assert (refusal.value.code, refusal.value.status) == ("release_id_invalid", 400)
+    assert "14 digits" in refusal.value.detail
+
+
+def test_a_release_id_has_utc_time_and_the_beginning_of_the_commit():
+    at = datetime(2026, 11, 24, 13, 0, tzinfo=timezone(timedelta(hours=1)))
+    release_id = rules.release_id_for("ab" * 20, at)
+    assert release_id == "r-20261124120000-abababababab"
+    assert rules.validate_release_id(release_id) == release_id
+    assert at.astimezone(UTC).hour == 12
+
+
+@pytest.mark.parametrize(
+    ("files", "backend", "frontend", "changes"),
+    [
+        (["frontend/a.js"], "backend", "frontend", False),
+        (["README.md", "docs/x.md"], "backend", "frontend", False),
+        (["backend/app.py"], "backend", "frontend", True),
+        (["Procfile"], "backend", "frontend", True),
+        (["oroboros.toml"], "backend", "frontend", True),
+        (["uv.lock"], "backend", "frontend", True),
+        (["frontend/a.js"], ".", "frontend", False),
+        (["app.py"], ".", "frontend", True),
+        (["a.js"], ".", ".", True),
+        (["a.js"], ".", None, True),
+        (["backend2/app.py"], "backend", "frontend", False),
+        ([], "backend", "frontend", False),
+    ],
+)
+def test_only_a_change_of_the_backend_needs_reload_and_gate(files, backend, frontend, changes):
+    assert rules.changes_backend(files, backend, frontend) is changes
+
+
+def test_migrations_are_known_by_the_folders_of_the_frameworks():
+    files = ["app/migrations/0001_a.py", "db/migrate/2_b.rb", "alembic/versions/c.py"]
+    others = ["app/migrations/__init__.py", "migrations.md", "app/models.py", "x/migrations/a.txt"]
+    assert rules.migrations_among([*files, *others]) == files
+
+
+def test_only_what_drops_or_narrows_blocks_a_rollback():
+    crossed = Crossed(
+        "r-1",
+        ["m/0002.py"],
+        [
+            {"kind": "adds", "text": "adds column a.b"},
+            {"kind": "drops", "text": "drops column a.c"},
+            {"kind": "narrows", "text": "narrows a.d to varchar(10)"},
+        ],
+    )
+    assert rules.blocking([crossed]) == [
+        "r-1 drops column a.c",
+        "r-1 narrows a.d to varchar(10)",
+    ]
+
+
+def test_retention_keeps_the_live_one_even_if_it_is_old():
+    assert rules.kept(["c", "b", "a"], "x", 2) == {"c", "b", "x"}
+    assert rules.kept([], None, 5) == set()
+
+
+def test_a_colour_has_one_other():
+    assert rules.other_colour("blue") == "green"
+    assert rules.other_colour("green") == "blue"
