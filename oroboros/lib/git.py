@@ -3,11 +3,14 @@
 Git's working directory is the bare repository itself, never code under preview.
 """
 
+import fcntl
 import hashlib
 import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -86,16 +89,18 @@ class Repository:
 
     def ensure(self) -> None:
         """Make the repository if it is not there."""
-        if (self.path / "HEAD").exists():
+        if (self.path / "objects" / "info").exists():  # what git makes last
             return
         self.path.mkdir(parents=True, exist_ok=True)
         branch = validate_ref(self.config.target_branch)
         options = ["--quiet", "--bare", "--template=", f"--initial-branch={branch}"]
-        self._git(command(self.path, "init", *options))
+        with self._alone():
+            self._git(command(self.path, "init", *options))
 
     def fetch(self, remote: str, *, timeout: float = NETWORK_SECONDS) -> None:
-        """Take the remote's branches as refs/remotes/origin/*."""
-        self._ask(remote, fetch_argv(self.path, remote), timeout)
+        """Take the remote's branches as refs/remotes/origin/*; one fetch at a time."""
+        with self._alone():
+            self._ask(remote, fetch_argv(self.path, remote), timeout)
 
     def remote_head(
         self, remote: str, branch: str, *, timeout: float = NETWORK_SECONDS
@@ -132,7 +137,7 @@ class Repository:
         """Return the remote's branches as last fetched, with their commits."""
         form = "--format=%(objectname) %(refname:lstrip=3)"
         lines = self._git(command(self.path, "for-each-ref", form, "refs/remotes/origin"))
-        return {name: sha for sha, name in (line.split(" ", 1) for line in lines.splitlines())}
+        return {name: sha for sha, name in (line.split(" ", 1) for line in _lines(lines))}
 
     def head(self, ref: str) -> str | None:
         """Return the commit a full ref (`refs/…`) names, or None."""
@@ -200,7 +205,7 @@ class Repository:
         options = ["--format=%H%x00%an%x00%aI%x00%s", f"--max-count={limit}"]
         span = f"{validate_sha(old)}..{validate_sha(new)}"
         lines = self._git(command(self.path, "log", *options, span, "--"))
-        return [LogEntry(*line.split("\0")) for line in lines.splitlines()]
+        return [LogEntry(*line.split("\0")) for line in _lines(lines)]
 
     def merge_base(self, one: str, other: str) -> str | None:
         """Return the commit from which the two grew, None if they share none."""
@@ -252,6 +257,13 @@ class Repository:
             f"The submodule {path} was left out: previews have no submodules."
             for path in self._submodules(commit)
         ]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from the same work: two gits would trip over each other's locks."""
+        with (self.path / "oroboros.alone").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _submodules(self, commit: str) -> list[str]:
         entries = self._git(command(self.path, "ls-tree", "-r", "-z", validate_sha(commit)))
@@ -322,6 +334,11 @@ def _identity(author: Author, at: datetime) -> dict[str, str]:
         "GIT_COMMITTER_EMAIL": COMMITTER[1],
         "GIT_COMMITTER_DATE": date,
     }
+
+
+def _lines(text: str) -> list[str]:
+    """Split at line feeds alone: names and subjects may hold what `splitlines` splits at, too."""
+    return text.rstrip("\n").split("\n") if text else []
 
 
 def _text(raw: bytes) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -454,6 +455,20 @@ def test_a_shared_node_install_is_linked_into_the_tree(work, conf, tmp_path):
     assert not installs.is_done(conf, found.installs[1], work.root)
     assert work.make(found).exit_code == 0
     assert link.is_symlink()
+
+
+def test_two_who_want_the_same_install_make_it_once(work, conf, tmp_path):
+    (work.root / "package.json").write_text(package())
+    (work.root / "package-lock.json").write_text("{}")
+    fake = tmp_path / "npm"
+    fake.write_text("#!/bin/sh\necho made; sleep 0.1; mkdir node_modules\n")
+    fake.chmod(0o755)
+    tools = installs.tools(conf)
+    found = plan(work.root, Tools(tools.uv, tools.python, tools.python_version, str(fake), "v20"))
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = list(pool.map(lambda _: work.make(found), range(3)))
+    assert [outcome.exit_code for outcome in outcomes] == [0, 0, 0]
+    assert work.log.read_text().count("made") == 1
 
 
 @pytest.mark.root

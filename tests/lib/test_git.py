@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -476,6 +477,36 @@ def test_files_and_patches_are_read_without_a_checkout(remote, repository):
     assert repository.show_file(two, "b") is None
     assert "-1\n+2\n" in repository.diff(one, two)
     assert len(repository.diff(one, two, limit=10)) == 10
+
+
+def test_a_subject_with_odd_line_ends_is_one_entry(remote, repository):
+    one = remote.commit("main", {"a": "1\n"})
+    two = remote._run("commit-tree", "-p", one, "-m", "x\u2028y\x0cz", f"{one}^{{tree}}")
+    remote._run("push", "-q", str(remote.path), f"{two}:refs/heads/main")
+    repository.fetch(str(remote.path))
+    assert [entry.subject for entry in repository.log(one, two)] == ["x\u2028y\x0cz"]
+    assert repository.log(two, two) == []
+
+
+def test_rivals_that_make_and_fetch_at_once_all_succeed(remote, conf, tmp_path):
+    one = remote.commit("main", {"a": "1\n"})
+    rivals = [git.Repository(tmp_path / "fresh.git", conf) for _ in range(4)]
+
+    def work(rival):
+        rival.ensure()
+        rival.fetch(str(remote.path))
+        return rival.branch_sha("main")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, rivals)) == [one] * 4
+
+
+def test_a_repository_that_was_half_made_is_completed(conf, tmp_path):
+    half = git.Repository(tmp_path / "half.git", conf)
+    half.path.mkdir()
+    (half.path / "HEAD").write_text("ref: refs/heads/main\n")
+    half.ensure()
+    assert half.branches() == {}
 
 
 def test_to_ensure_a_repository_twice_is_harmless(repository):
