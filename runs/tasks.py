@@ -258,15 +258,15 @@ def _work(config: Config, run: Run, claim: Claim) -> None:
         journal.carry(config, run, claim, pipeline(run))
     except StepFailed as failed:
         _end(config, run, claim, Status.FAILED, failed.code, failed.detail, failed.next_action)
+    except shipping.NewCommit as moved:
+        if renew_commit(run, moved.sha, claim):
+            run.refresh_from_db()
+            _work(config, run, claim)
     except Stopped:
         run.refresh_from_db()
         if run.stop_status and not claim.lost.is_set():
             to = Status(run.stop_status)
             _end(config, run, claim, to, run.stop_code, run.stop_reason, actor=run.stop_actor)
-    except shipping.NewCommit as moved:
-        if renew_commit(run, moved.sha, claim):
-            run.refresh_from_db()
-            _work(config, run, claim)
     except ClaimLost:
         return
     else:
