@@ -11,9 +11,11 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 
@@ -22,7 +24,7 @@ from oroboros.lib.config import Config, SlotConfig, read_env_file
 from slots.host import idle, publish, worktree
 
 # A request that has read the link may still be opening files of what was current then.
-KEPT_ACTIVATIONS = 2
+GRACE_SECONDS = 10.0
 LINE = re.compile(r"([0-9]+) (\S+) ([0-9a-f]{40}|-) (\S+) (live|preparing|free)\n")
 LOCAL_PORT = re.compile(r"127\.0\.0\.1:([0-9]+)")
 
@@ -113,7 +115,9 @@ def _activate(
 def _drop_old(slot: SlotConfig) -> None:
     entries = sorted(_numbered(_activations(slot)), key=lambda entry: int(entry.name))
     stray = [entry for entry in _activations(slot).iterdir() if entry.name.startswith("fresh-")]
-    for entry in [*stray, *entries[:-KEPT_ACTIVATIONS]]:
+    over = time.time() - GRACE_SECONDS
+    old = [entry for entry, later in pairwise(entries) if later.stat().st_mtime < over]
+    for entry in [*stray, *old]:
         shutil.rmtree(entry)
 
 
