@@ -6,14 +6,18 @@ read it, so the unit's environment, with today's password, stands in no other pl
 
 import json
 import os
+import sys
 from pathlib import Path
 
 
 def main() -> None:
     """Become the unit's command, in its folder, with its environment and nothing else."""
     told = json.loads(Path(os.environ["CREDENTIALS_DIRECTORY"], "unit").read_text())
-    os.chdir(told["cwd"])
-    os.execvpe(told["argv"][0], told["argv"], told["env"])  # noqa: S606 — no shell is wanted
+    try:
+        os.chdir(told["cwd"])
+        os.execvpe(told["argv"][0], told["argv"], told["env"])  # noqa: S606 — no shell is wanted
+    except OSError as error:
+        sys.exit(f"{told['argv'][0]} cannot be started: {error}")
 
 
 if __name__ == "__main__":

@@ -188,3 +188,18 @@ def test_the_launcher_becomes_what_its_credential_says(tmp_path):
         "PATH=/usr/bin:/bin",
         "A=1",
     }
+
+
+def test_the_launcher_says_what_it_cannot_start(tmp_path):
+    told = {"argv": ["no-such-program"], "cwd": "/", "env": {"PATH": "/usr/bin:/bin"}}
+    (tmp_path / "unit").write_text(json.dumps(told))
+    launched = subprocess.run(
+        [sys.executable, "-m", "oroboros.lib.launch"],
+        cwd=CHECKOUT,
+        env={"CREDENTIALS_DIRECTORY": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert launched.returncode != 0
+    assert launched.stderr.startswith("no-such-program cannot be started: ")
+    assert "Traceback" not in launched.stderr
