@@ -1,0 +1,13 @@
+.PHONY: check up down health
+
+check: ## what CI runs
+	./scripts/test.sh
+
+up:
+	./scripts/runtime-up.sh
+
+down:
+	./scripts/runtime-down.sh
+
+health:
+	./scripts/runtime-health-check.sh

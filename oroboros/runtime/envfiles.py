@@ -1,0 +1,60 @@
+"""The env files of the embedded stack: made once, with secrets of their own, for our eyes only."""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from oroboros.lib import files
+from oroboros.lib.config import Config
+
+HEAD = "# Made once by quickstart; .env.example says what else can be set.\n"
+PREVIEW_NOTE = "# What every preview is given besides its own addresses and database.\n"
+APP_NOTE = "# What the production app is given besides its own addresses and database.\n"
+
+
+def make(config: Config, remote: Path) -> None:
+    """Write the files that are not there yet; what is there is somebody's own by now."""
+    config.env_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, text in contents(config, remote).items():
+        path = config.env_dir / name
+        if not path.exists():
+            files.write_atomic(path, text.encode(), 0o600)
+
+
+def contents(config: Config, remote: Path) -> dict[str, str]:
+    """Return what a new checkout's files say."""
+    api = {
+        "OROBOROS_HOME": str(config.home),
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "DATABASE_URL": _database_url(config, "oroboros", "oroboros"),
+    }
+    if config.get("OROBOROS_PORT_OFFSET"):
+        api["OROBOROS_PORT_OFFSET"] = config.get("OROBOROS_PORT_OFFSET")
+    worker = {
+        "PREVIEW_ADMIN_DATABASE_URL": _database_url(config, "oroboros_admin", "postgres"),
+        "GIT_REMOTE_URL": str(remote),
+        "GIT_LOCAL_ROOTS": str(remote.parent),
+        "MERGE_GATE_GIT_PUSH_MODE": "auto",
+    }
+    return {
+        "api.env": HEAD + _lines(api),
+        "worker.env": HEAD + _lines(worker),
+        "worker-preview.env": PREVIEW_NOTE,
+        "app.env": APP_NOTE,
+    }
+
+
+def role(url: str) -> tuple[str, str]:
+    """Return the role and the password that a database URL names."""
+    parts = urlsplit(url)
+    return parts.username or "", parts.password or ""
+
+
+def _database_url(config: Config, role: str, database: str) -> str:
+    password = secrets.token_urlsafe(24)
+    return f"postgresql://{role}:{password}@127.0.0.1:{config.postgres_port}/{database}"
+
+
+def _lines(values: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in values.items())

@@ -1,0 +1,208 @@
+"""What runs here, and how all of it is started, stopped and looked at."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from oroboros.errors import Refused
+from oroboros.lib import units
+from oroboros.lib.config import Config, SlotConfig
+from oroboros.lib.units import Health, Unit
+from oroboros.runtime import progress
+from oroboros.runtime.postgres import Cluster
+from slots.host import occupant, surface
+
+HEALTHY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+LOOK_SECONDS = 0.2
+POSTGRES = "postgres"
+API, WORKER, ROUTER = "ouroboros-api", "ouroboros-worker", "ouroboros-caddy"
+# Of the caller's environment, what configures us or says how to reach the outside. Everything else
+# (a terminal, an agent, a desktop) would make every start another command.
+CONFIGURES = re.compile(
+    r"PATH|HOME|LANG|TZ|TMPDIR|SECRET_KEY|DATABASE_URL|DEBUG|ALLOWED_HOSTS|TIME_ZONE"
+    r"|STEP_TIMEOUT_SECONDS|CORS_APP_ORIGINS|RELEASES_KEEP|HEALTH_.*"
+    r"|(?:OROBOROS|PREVIEW|WORKER|MERGE_GATE|DEPLOY|GIT|ADMISSION|RETENTION)_.*"
+    r"|(?:UV|PIP|NPM_CONFIG|npm_config|SSL|REQUESTS|NODE_EXTRA)_.*"
+    r"|(?:HTTPS?|NO|https?|no)_(?:PROXY|proxy)"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the startup matrix, as it is now."""
+
+    name: str
+    port: int
+    ok: bool
+    said: str
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.ok else 'FAIL'}  {self.name:<24} {self.port:>5}  {self.said}"
+
+
+def cluster(config: Config) -> Cluster:
+    """Return the embedded PostgreSQL of this checkout."""
+    return Cluster(config.var / POSTGRES, config.postgres_port, config.postgres_user)
+
+
+def control_units(config: Config) -> list[Unit]:
+    """Return what runs besides PostgreSQL, the slots' occupants and the production app."""
+    home, python = config.home, sys.executable
+    env = control_environment(os.environ)
+    gunicorn = (python, "-m", "gunicorn", "--config", str(home / "infra/gunicorn.conf.py"))
+    worker = (python, str(home / "manage.py"), "run_worker")
+    names = ["main", *(f"preview{slot.number}" for slot in config.slots)]
+    return [
+        _unit(config, API, gunicorn, env, config.api_port),
+        _unit(config, WORKER, worker, env, config.worker_port),
+        *(_surface(config, name) for name in names),
+        _router(config),
+    ]
+
+
+def control_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what API and worker are given of the caller's environment."""
+    return {name: value for name, value in environ.items() if CONFIGURES.fullmatch(name)}
+
+
+def _unit(
+    config: Config, name: str, argv: tuple[str, ...], env: Mapping[str, str], port: int
+) -> Unit:
+    log = config.var / "log" / f"{name}.log"
+    return Unit(name, argv, config.home, env, None, log, port)
+
+
+def _caddy_environment(config: Config) -> dict[str, str]:
+    return {"PATH": os.defpath, "XDG_DATA_HOME": str(config.var / "caddy")}
+
+
+def _surface(config: Config, name: str) -> Unit:
+    env = {**_caddy_environment(config), **surface.environment(config, name)}
+    argv = tuple(surface.command(config))
+    return _unit(config, f"ouroboros-web@{name}", argv, env, int(env["WEB_PORT"]))
+
+
+def _router(config: Config) -> Unit:
+    caddyfile = config.home / "infra/caddy/Caddyfile"
+    caddy = str(Path(sys.executable).with_name("caddy"))
+    argv = (caddy, "run", "--config", str(caddyfile), "--adapter", "caddyfile")
+    env = {
+        **_caddy_environment(config),
+        "OROBOROS_DOMAIN": config.domain,
+        "ROUTER_PORT": str(config.router_port),
+        # Relative to where it runs: the path of a socket has 107 characters at most.
+        "ROUTER_ADMIN_SOCKET": os.path.relpath(config.var / "run/caddy.sock", config.home),
+        "API_PORT": str(config.api_port),
+        "WEB_MAIN_PORT": str(config.web_port),
+        **{f"WEB_PREVIEW{slot.number}_PORT": str(slot.web_port) for slot in config.slots},
+    }
+    return _unit(config, ROUTER, argv, env, config.router_port)
+
+
+def up(config: Config) -> str:
+    """Start everything and wait until it is well; what runs already is left alone.
+
+    Raises Refused `not_set_up`, `not_healthy` naming what is not well, or as the units do.
+    """
+    if not config.database_url:
+        raise Refused("not_set_up", "This checkout is not set up: run ./scripts/quickstart.sh.")
+    with progress.step("Starting PostgreSQL"):
+        cluster(config).start()
+    with progress.step("Starting the control plane, the surfaces and the slots") as waiting:
+        with ThreadPoolExecutor() as pool:
+            for started in [
+                *(pool.submit(start, config, unit) for unit in control_units(config)),
+                *(pool.submit(_start_slot, config, slot) for slot in config.slots),
+            ]:
+                started.result()
+        wait(config, HEALTHY_SECONDS, waiting)
+    return "Everything runs and is well."
+
+
+def start(config: Config, unit: Unit) -> None:
+    """Start the unit, in place of an earlier version of it. Raises Refused as the units do."""
+    manager = units.manager(config)
+    try:
+        manager.start(unit)
+    except Refused as refusal:
+        if refusal.code != "unit_differs":
+            raise
+        manager.stop(unit.name, STOP_SECONDS)
+        manager.start(unit)
+
+
+def _start_slot(config: Config, slot: SlotConfig) -> None:
+    """Put in what the slot's spec says; one that was stopped by hand stays stopped."""
+    if surface.shown(slot) is None:
+        surface.show_free(config, slot)
+    if occupant.status(config, slot).spec.wanted == "up":
+        occupant.start(config, slot)
+
+
+def wait(config: Config, seconds: float, waiting: Callable[[], bool]) -> None:
+    """Wait until every row is well. Raises Refused `not_healthy`."""
+    deadline = time.monotonic() + seconds
+    while bad := [row for row in rows(config) if not row.ok and not _is_stopped(config, row)]:
+        waiting()
+        if time.monotonic() > deadline:
+            lines = "\n".join(map(str, bad))
+            detail = f"Not well after {seconds:.0f} s; see {config.var / 'log'}:\n{lines}"
+            raise Refused("not_healthy", detail)
+        time.sleep(LOOK_SECONDS)
+
+
+def _is_stopped(config: Config, row: Row) -> bool:
+    """Say whether the row is a slot's backend that was stopped by hand."""
+    found = [slot for slot in config.slots if slot.backend_port == row.port]
+    return bool(found) and occupant.status(config, found[0]).spec.wanted == "down"
+
+
+def health(config: Config) -> list[Row]:
+    """Look at every row of the startup matrix, once."""
+    return list(rows(config))
+
+
+def rows(config: Config) -> Iterator[Row]:
+    """Yield the rows of the startup matrix in the runbook's order."""
+    yield _look(config, "API (control)", API, config.api_port)
+    yield _look(config, "Worker", WORKER, config.worker_port)
+    yield _look(config, "Web main", "ouroboros-web@main", config.web_port)
+    for slot in config.slots:
+        unit = f"ouroboros-web@preview{slot.number}"
+        yield _look(config, f"Web {slot.slot_id}", unit, slot.web_port)
+    for slot in config.slots:
+        found = occupant.status(config, slot)
+        said = "idle" if found.kind == "idle" and found.health.ok else found.health.reason
+        name = f"Slot backend {slot.slot_id}"
+        yield Row(name, slot.backend_port, found.health.ok, said)
+    yield _look(config, "Caddy", ROUTER, config.router_port, host=f"app.{config.domain}")
+
+
+def _look(config: Config, name: str, unit: str, port: int, host: str = "127.0.0.1") -> Row:
+    status = units.manager(config).status(unit, port)
+    health: Health = units.probe(status, port, "/health", host=host)
+    return Row(name, port, health.ok, health.reason)
+
+
+def down(config: Config) -> str:
+    """Stop all that this checkout started, PostgreSQL last. Raises Refused `still_running`."""
+    manager = units.manager(config)
+    # The worker first: it would start again what it finds stopped.
+    names = sorted(manager.names(), key=lambda name: (name != WORKER, name != API, name))
+    stubborn = []
+    for name in names:
+        progress.say(f"Stopping {name}")
+        if not manager.stop(name, STOP_SECONDS):
+            stubborn.append(name)
+    if (cluster(config).data / "PG_VERSION").exists():
+        progress.say("Stopping PostgreSQL")
+        cluster(config).stop()
+    if stubborn:
+        raise Refused("still_running", f"Not even SIGKILL ended {', '.join(stubborn)}.")
+    return "Nothing of this checkout runs any more."
