@@ -5,6 +5,7 @@ from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from oroboros.lib import config
@@ -104,6 +105,7 @@ SESSION_COOKIE_NAME = f"{_PREFIX}oroboros_session"
 CSRF_COOKIE_NAME = f"{_PREFIX}oroboros_csrftoken"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no cookie of its own
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_TRUSTED_ORIGINS = [f"https://api.{DOMAIN}"] if HTTPS else []
 SECURE_SSL_REDIRECT = False  # the proxy in front redirects; the runbook's curl on the host is plain
@@ -189,6 +191,28 @@ HOST_NAME = env("OROBOROS_HOST", default="local")
 UNFOLD = {
     "SITE_TITLE": "Oroboros",
     "SITE_HEADER": "Oroboros",
+    "SITE_SUBHEADER": HOST_NAME,
     "SITE_URL": None,
+    "SITE_SYMBOL": "all_inclusive",
     "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "runs.admin.front.front",
+    "STYLES": [lambda request: static("oroboros/admin.css")],
+    "SCRIPTS": [lambda request: static("oroboros/live.js")],
+    "SIDEBAR": {"navigation": "oroboros.navigation.navigation", "show_search": False},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.1% .014 195)",
+            "100": "oklch(94% .035 195)",
+            "200": "oklch(89% .065 195)",
+            "300": "oklch(81% .095 195)",
+            "400": "oklch(72% .11 195)",
+            "500": "oklch(60% .105 200)",
+            "600": "oklch(51% .095 205)",
+            "700": "oklch(44% .08 208)",
+            "800": "oklch(38% .065 210)",
+            "900": "oklch(33% .055 212)",
+            "950": "oklch(24% .045 214)",
+        }
+    },
 }

@@ -1,0 +1,63 @@
+"""The front page: the slots, the line, what ships, what is live."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+
+from oroboros.clock import database_time
+from oroboros.desk import may
+from oroboros.identity import HOLD, OPERATE, VIEW
+from releases import wayback
+from releases.models import Activation, Release
+from runs import shipping, shown, standing
+from slots.models import Lease
+from slots.rules import LeaseState
+
+SHOWN = 10
+
+
+def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add what the front page shows to the context of the admin's index."""
+    if not may(request, VIEW):
+        return context
+    line = standing.line()
+    unpushed = list(shipping.unpushed()[:SHOWN])
+    return {
+        **context,
+        "slots": [_slot(view) for view in line.slots],
+        "line": line,
+        "waiting": _waiting(line),
+        "shipping": shipping.in_order(),
+        "freeze": shipping.standing_freeze(),
+        "live": Release.objects.live(),
+        "offered": wayback.offered(),
+        "activation": Activation.objects.running().select_related("release").first(),
+        "unpushed": unpushed,
+        "recent": list(shown.runs()[:SHOWN]),
+        "may_hold": may(request, HOLD),
+        "may_operate": may(request, OPERATE),
+        "has_no_boundary": settings.OROBOROS.job_user is None,
+        "production_url": f"http://127.0.0.1:{settings.OROBOROS.web_port}",
+        "now": database_time(),
+        "new_run_url": reverse("admin:runs_run_new"),
+    }
+
+
+def _slot(view: standing.SlotView) -> dict[str, Any]:
+    config = settings.OROBOROS.slot(view.slot.slot_id)
+    return {
+        "view": view,
+        "frontend_url": settings.OROBOROS.frontend_url(config),
+        "why": view.slot.quarantine_reason or view.slot.drain_reason,
+    }
+
+
+def _waiting(line: standing.Line) -> list[dict[str, Any]]:
+    """Return the first of those who wait, with the estimate of when each gets a slot."""
+    first = Lease.objects.filter(state=LeaseState.WAITING).select_related("run")[:SHOWN]
+    return [
+        {"lease": lease, "position": place, "estimate": line.estimate(place)}
+        for place, lease in enumerate(first, start=1)
+    ]

@@ -1,0 +1,177 @@
+"""What a run's page shows, gathered."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Prefetch
+
+from oroboros.lib import files
+from releases import wayback
+from releases.models import Activation
+from releases.rules import blocking, rollback_command
+from runs import preview, shipping, shown
+from runs.journal import Action, artifacts_folder
+from runs.models import Artifact, Run, Step
+from runs.rules import FAILURES, Status, StepStatus
+
+EVENTS = 100
+LAST_LINES = 30
+PATCH_LINES = 4000
+LINE_KINDS = (
+    ("+++", "file"),
+    ("---", "file"),
+    ("diff --git", "head"),
+    ("@@", "hunk"),
+    ("+", "add"),
+    ("-", "del"),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the timeline: an action of the pipeline and its step, if it was begun."""
+
+    name: str
+    status: str
+    step: Step | None = None
+    log: Artifact | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == StepStatus.RUNNING
+
+
+def context(run: Run, *, is_live: bool) -> dict[str, Any]:
+    """Return all of the page; a poll of it (`is_live`) leaves out what git would be asked for."""
+    stages = timeline(run)
+    position = shown.positions([run]).get(run.pk)
+    return {
+        "run": run,
+        "slot": shown.slot(run),
+        "lease": shown.lease(run),
+        "position": position,
+        "expires_at": shown.expires_at(run),
+        "seconds_left": shown.seconds_left(run),
+        "next_action": shown.next_action(run, position),
+        "frontend_url": shown.frontend_url(run),
+        "backend_url": shown.backend_url(run),
+        "timeline": stages,
+        "failure": failure(run, stages),
+        "approvals": list(run.approvals.all()),
+        "events": list(run.events.all()[:EVENTS]),
+        "artifacts": list(run.artifacts.select_related("step")),
+        "environment": environment(run),
+        "checks": checks(run, stages),
+        "release": release(run),
+        "is_live": is_live,
+    }
+
+
+def timeline(run: Run) -> list[tuple[str, list[Stage]]]:
+    """Return the stages of both pipelines, those to come among them."""
+    if not run.prepare:
+        return []
+    logs = Artifact.objects.filter(generation=run.generation)
+    steps = run.steps.filter(generation=run.generation)
+    done = {step.name: step for step in steps.prefetch_related(Prefetch("artifacts", logs))}
+    return [
+        ("Preview", list(_stages(run, preview.ACTIONS, done))),
+        ("Shipping", list(_stages(run, shipping.ACTIONS, done))),
+    ]
+
+
+def _stages(run: Run, actions: Sequence[Action], done: dict[str, Step]) -> Iterator[Stage]:
+    for action in actions:
+        step = done.get(action.name)
+        if step is None:
+            yield Stage(action.name, "not reached" if run.is_final else "to come")
+            continue
+        log = next((one for one in step.artifacts.all() if one.name == action.log), None)
+        yield Stage(action.name, step.status, step, log)
+
+
+def failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
+    """Return the code, its cause, the last lines and the log of a run that failed."""
+    if not run.failure_code:
+        return None
+    known = FAILURES.get(run.failure_code)
+    failed = [s for _, group in stages for s in group if s.status == StepStatus.FAILED]
+    log = failed[-1].log if failed else None
+    return {
+        "code": run.failure_code,
+        "cause": known.cause if known else "",
+        "remedy": run.next_action or (known.remedy if known else ""),
+        "log": log,
+        "lines": _last_lines(log),
+    }
+
+
+def _last_lines(log: Artifact | None) -> str:
+    if log is None:
+        return ""
+    return files.read_tail(artifacts_folder(settings.OROBOROS) / log.path, LAST_LINES)
+
+
+def checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
+    """Return how the checks on the candidate stand, and their names once they have passed."""
+    found = [s for _, group in stages for s in group if s.name == "checks" and s.step]
+    if not found or found[0].step is None:
+        return None
+    return {"stage": found[0], "names": found[0].step.result.get("checks", [])}
+
+
+def environment(run: Run) -> dict[str, Any] | None:
+    """Return what the backend was given, masked, and where each value came from."""
+    artifact = run.artifacts.filter(name="environment").order_by("-generation").first()
+    if artifact is None:
+        return None
+    lines = _last_lines_all(artifact)
+    values, notes = [], []
+    for line in lines:
+        name, equals, rest = line.partition("=")
+        value, mark, origin = rest.rpartition("  # ")
+        if equals and mark:
+            values.append({"name": name, "value": value, "origin": origin})
+        elif line.strip():
+            notes.append(line)
+    return {"values": values, "notes": notes}
+
+
+def _last_lines_all(artifact: Artifact) -> list[str]:
+    path = artifacts_folder(settings.OROBOROS) / artifact.path
+    return files.read_tail(path, 10_000).splitlines()
+
+
+def release(run: Run) -> dict[str, Any] | None:
+    """Return the release and the exact way back from it."""
+    if run.release is None:
+        return None
+    deploys = Activation.objects.filter(release=run.release).exclude(previous=None)
+    activation = deploys.select_related("previous").order_by("number").first()
+    back = activation.previous if activation else None
+    can_go_back = back is not None and run.status == Status.MERGED
+    blocked = blocking(wayback.crossing(back)) if back and can_go_back else []
+    return {
+        "row": run.release,
+        "back": back if can_go_back else None,
+        "command": rollback_command(back.pk, accept_schema=bool(blocked)) if back else "",
+        "irreversible": blocked,
+    }
+
+
+def patch(difference: shown.Difference) -> list[dict[str, Any]]:
+    """Return the patch by file, its lines with what they are, cut where no reader follows."""
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(difference.patch.splitlines()):
+        if number >= PATCH_LINES:
+            break
+        kind = next((kind for start, kind in LINE_KINDS if line.startswith(start)), "")
+        if kind == "head":
+            name = line.rsplit(" b/", 1)[-1]
+            is_migration = name in difference.migrations
+            found.append({"name": name, "lines": [], "is_migration": is_migration})
+        elif found:
+            found[-1]["lines"].append((kind, line))
+    return found

@@ -1,0 +1,30 @@
+"""What was told and decided: events and freezes; and what is not for the admin at all."""
+
+from django.contrib import admin
+from django_q import admin as queue  # registers its models, which are ours to hide
+
+from oroboros.desk import Rows
+from runs.models import Event, Freeze
+
+# The queue is a doorbell and its schedules are ours: nothing of it is edited by hand.
+for model in (queue.Success, queue.Failure, queue.Schedule, queue.OrmQ):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+
+@admin.register(Event)
+class EventAdmin(Rows):
+    list_display = ["when", "actor", "kind", "text", "run", "slot_id"]
+    list_filter = ["kind"]
+    list_select_related = ["run"]
+    search_fields = ["text", "actor"]
+
+    @admin.display(description="When", ordering="id")
+    def when(self, event):
+        return f"{event.at:%Y-%m-%d %H:%M:%S}"
+
+
+@admin.register(Freeze)
+class FreezeAdmin(Rows):
+    list_display = ["reason", "actor", "since", "until", "lifted_at", "lifted_by", "lift_reason"]
+    list_select_related = ["run"]

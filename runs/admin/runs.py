@@ -1,0 +1,102 @@
+"""Runs: the list, and the page that each of them has."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from unfold.decorators import display
+
+from oroboros.desk import Rows
+from runs import shown
+from runs.admin import page, verbs
+from runs.models import Run
+from runs.rules import SHIPPING, Status
+
+STATUS_COLOURS = {
+    Status.QUEUED: "default",
+    Status.HOLDING: "info",
+    Status.PREPARING: "info",
+    Status.PREVIEW_READY: "primary",
+    **dict.fromkeys(SHIPPING, "warning"),
+    Status.MERGED: "success",
+    Status.FAILED: "danger",
+    Status.REJECTED: "danger",
+}
+
+
+@admin.register(Run)
+class RunAdmin(Rows):
+    list_display = ["title", "state", "source", "commit", "slot", "created_by", "since", "left"]
+    list_filter = ["status"]
+    search_fields = ["title", "branch", "commit_sha", "id"]
+    search_help_text = "Title, branch, commit or id"
+    verbs = verbs.VERBS
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        return shown.runs()
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Run | None:
+        try:
+            return self.get_queryset(request).filter(pk=object_id).first()
+        except ValidationError:  # no UUID at all
+            return None
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the run; `?live` is the page asking for itself again."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = self.get_object(request, unquote(object_id))
+        if run is None:
+            raise Http404
+        is_live = "live" in request.GET
+        changes = {} if is_live else verbs.changes(run)
+        context = {
+            **self.admin_site.each_context(request),
+            **page.context(run, is_live=is_live),
+            **changes,
+            "patch": page.patch(changes["difference"]) if "difference" in changes else [],
+            "offers": self.offers(request, run),
+            "title": run.title,
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "oroboros/run.html", context)
+
+    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    def state(self, run):
+        return run.status, run.get_status_display()
+
+    @display(description="Branch", ordering="branch")
+    def source(self, run):
+        return run.branch or "–"
+
+    @display(description="Commit")
+    def commit(self, run):
+        return run.commit_sha[:12] or "–"
+
+    @display(description="Slot")
+    def slot(self, run):
+        slot, lease = shown.slot(run), shown.lease(run)
+        if slot is not None:
+            return slot.slot_id
+        return "in line" if lease is not None else "–"
+
+    @display(description="Since", ordering="created_at")
+    def since(self, run):
+        return f"{run.created_at:%Y-%m-%d %H:%M}"
+
+    @display(description="Time left")
+    def left(self, run):
+        seconds = shown.seconds_left(run)
+        return "–" if seconds is None else f"{seconds // 3600} h {seconds % 3600 // 60:02} min"

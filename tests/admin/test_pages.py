@@ -1,0 +1,136 @@
+"""Every page of the admin opens, for whom it should, at a price that does not grow."""
+
+import pytest
+from django.contrib import admin
+from django.test import Client
+from django.urls import reverse
+
+from oroboros.desk import Rows
+from runs.models import Step
+from runs.rules import Status, StepStatus
+from tests.factories import (
+    ActivationFactory,
+    ApprovalFactory,
+    ArtifactFactory,
+    EventFactory,
+    FreezeFactory,
+    LeaseFactory,
+    ReleaseFactory,
+    RunFactory,
+    SlotFactory,
+    StepFactory,
+    UserFactory,
+)
+
+pytestmark = pytest.mark.django_db
+OURS = [(model, found) for model, found in admin.site._registry.items() if isinstance(found, Rows)]
+
+
+def logged_in(*groups, **user):
+    client = Client()
+    client.force_login(UserFactory(groups=groups, **user))
+    return client
+
+
+@pytest.fixture
+def operator():
+    return logged_in("operator")
+
+
+def url_of(model, page, *args):
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+def rows():
+    """One of each, related as they are in life."""
+    live = ReleaseFactory(live=True, schema_changes=[{"kind": "adds", "text": "a column"}])
+    ActivationFactory(release=live, previous=ReleaseFactory())
+    lease = LeaseFactory(held=True, run__status=Status.PREVIEW_READY)
+    LeaseFactory()
+    merged = RunFactory(status=Status.MERGED, release=live, pushed=False, next_action="git push")
+    step = StepFactory(run=lease.run, name="lease")
+    ArtifactFactory(run=lease.run, step=step, name="lease_log")
+    StepFactory(run=lease.run, name="worktree", status=StepStatus.RUNNING)
+    EventFactory(run=lease.run)
+    ApprovalFactory(run=merged)
+    FreezeFactory()
+    RunFactory(status=Status.FAILED)
+    return lease.run
+
+
+@pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_list_opens_and_every_row_of_it(operator, model, found):
+    rows()
+    for address in ("", "?q=x"):
+        answer = operator.get(url_of(model, "changelist") + address)
+        assert answer.status_code == 200, address
+    for row in model.objects.all():
+        assert operator.get(url_of(model, "change", row.pk)).status_code == 200
+    assert operator.get(url_of(model, "changelist") + "add/").status_code in (302, 403, 404)
+
+
+@pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_list_opens_empty(operator, model, found):
+    assert operator.get(url_of(model, "changelist")).status_code == 200
+
+
+@pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_verb_named_has_a_page_that_asks(operator, model, found):
+    rows()
+    for verb in found.verbs:
+        row = model.objects.first() if verb.on_row else None
+        if not verb.on_row or row is not None:
+            answer = operator.get(found.verb_url(verb, row))
+            assert (verb.name, answer.status_code) == (verb.name, 200)
+
+
+def test_the_front_page_opens_empty_and_full(operator):
+    assert b"No run yet" in operator.get("/admin/").content
+    for number in (1, 2, 3):
+        SlotFactory(number=number)
+    run = rows()
+    page = operator.get("/admin/").content.decode()
+    for text in (run.title, "The release party", "git push", "Roll back to", "preview-3"):
+        assert text in page
+
+
+def test_whoever_is_in_no_group_sees_nothing():
+    run = rows()
+    stranger = logged_in()
+    assert run.title not in stranger.get("/admin/").content.decode()
+    for model, _ in OURS:
+        assert stranger.get(url_of(model, "changelist")).status_code == 403
+    assert stranger.get(url_of(type(run), "change", run.pk)).status_code == 403
+
+
+def test_the_login_is_asked_for_first():
+    assert Client().get("/admin/").status_code == 302
+
+
+@pytest.mark.parametrize("number", [1, 40])
+def test_the_pages_cost_the_same_for_many(operator, django_assert_max_num_queries, number):
+    run = rows()
+    for _ in range(number):
+        LeaseFactory()
+        EventFactory(run=run)
+        step = StepFactory(run=run)
+        ArtifactFactory(run=run, step=step)
+    with django_assert_max_num_queries(26):
+        operator.get("/admin/")
+    with django_assert_max_num_queries(26):
+        operator.get(url_of(type(run), "change", run.pk))
+    for model, _ in OURS:
+        with django_assert_max_num_queries(16):
+            operator.get(url_of(model, "changelist"))
+
+
+def test_the_runs_page_has_its_links_and_its_timeline(operator):
+    run = rows()
+    page = operator.get(url_of(type(run), "change", run.pk)).content.decode()
+    for text in ("Frontend preview", "Backend preview", "worktree", "to come", run.commit_sha):
+        assert text in page
+    assert Step.objects.filter(run=run).count() == 2
+
+
+def test_an_unknown_run_is_404(operator):
+    assert operator.get("/admin/runs/run/nonsense/change/").status_code == 404
