@@ -6,6 +6,7 @@ import os
 import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -368,6 +369,14 @@ def work(tree, conf, tmp_path):
         def plan(self, **parts):
             return plan(self.root, installs.tools(conf), **parts)
 
+        def plan_node(self, script):
+            """Plan an npm project, where a script stands for npm."""
+            tree({"package.json": package(), "package-lock.json": "{}"})
+            npm = tmp_path / "npm"
+            npm.write_text(f"#!/bin/sh\n{script}\n")
+            npm.chmod(0o755)
+            return plan(self.root, replace(installs.tools(conf), npm=str(npm)))
+
         def make(self, found, **more):
             return installs.make_all(conf, found, self.root, user=None, log=self.log, **more)
 
@@ -439,14 +448,8 @@ def test_an_install_of_the_trees_own_is_gone_with_its_tree(work, conf):
     assert not installs.is_done(conf, own, work.root)
 
 
-def test_a_shared_node_install_is_linked_into_the_tree(work, conf, tmp_path):
-    (work.root / "package.json").write_text(package())
-    (work.root / "package-lock.json").write_text("{}")
-    fake = tmp_path / "npm"
-    fake.write_text("#!/bin/sh\nmkdir -p node_modules/.bin && cp package.json node_modules/\n")
-    fake.chmod(0o755)
-    tools = installs.tools(conf)
-    found = plan(work.root, Tools(tools.uv, tools.python, tools.python_version, str(fake), "v20"))
+def test_a_shared_node_install_is_linked_into_the_tree(work, conf):
+    found = work.plan_node("mkdir node_modules && cp package.json node_modules/")
     assert work.make(found).exit_code == 0
     link = work.root / "node_modules"
     assert link.readlink() == found.installs[1].place(conf, work.root) / "node_modules"
@@ -457,14 +460,8 @@ def test_a_shared_node_install_is_linked_into_the_tree(work, conf, tmp_path):
     assert link.is_symlink()
 
 
-def test_two_who_want_the_same_install_make_it_once(work, conf, tmp_path):
-    (work.root / "package.json").write_text(package())
-    (work.root / "package-lock.json").write_text("{}")
-    fake = tmp_path / "npm"
-    fake.write_text("#!/bin/sh\necho made; sleep 0.1; mkdir node_modules\n")
-    fake.chmod(0o755)
-    tools = installs.tools(conf)
-    found = plan(work.root, Tools(tools.uv, tools.python, tools.python_version, str(fake), "v20"))
+def test_two_who_want_the_same_install_make_it_once(work):
+    found = work.plan_node("echo made; sleep 0.1; mkdir node_modules")
     with ThreadPoolExecutor(3) as pool:
         outcomes = list(pool.map(lambda _: work.make(found), range(3)))
     assert [outcome.exit_code for outcome in outcomes] == [0, 0, 0]
