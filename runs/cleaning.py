@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db.models import F
-from slots.host.clean import clean
 
 from oroboros.clock import ClockTimestamp
 from oroboros.errors import Refused
@@ -19,6 +18,7 @@ from oroboros.lib.config import Config, SlotConfig
 from runs.journal import WORKER, record
 from runs.pool import entered
 from runs.upkeep import quarantine, unquarantine
+from slots.host.clean import clean
 from slots.models import Lease, Slot
 from slots.rules import LeaseState
 
@@ -39,7 +39,7 @@ def clean_and_finish(config: Config, lease: Lease | None, deadline: float = CLEA
         return True
     slot = config.slot(lease.slot.slot_id)
     until = time.monotonic() + deadline
-    with _cleaner(slot, until) as is_ours:
+    with only_one(slot, until) as is_ours:
         if not is_ours:
             return False
         if not Lease.objects.filter(pk=lease.pk, state=LeaseState.ENDING).exists():
@@ -52,8 +52,11 @@ def clean_and_finish(config: Config, lease: Lease | None, deadline: float = CLEA
 
 
 @contextmanager
-def _cleaner(slot: SlotConfig, until: float) -> Iterator[bool]:
-    """Be the only one to clean the slot; False if another is at it until then."""
+def only_one(slot: SlotConfig, until: float) -> Iterator[bool]:
+    """Be the only one to clean or restart what is on the slot; False if another is until then.
+
+    While it is held, the slot of a lease that ends is not handed on.
+    """
     slot.folder.parent.mkdir(parents=True, exist_ok=True)
     with (slot.folder.parent / f"{slot.slot_id}.cleaning").open("ab") as lock:
         while not _locked(lock.fileno()):
@@ -110,7 +113,7 @@ def take_back(config: Config, slot: Slot, *, actor: str) -> bool:
     if slot.quarantined_at is None:
         return False
     place, until = config.slot(slot.slot_id), time.monotonic() + CLEAN_SECONDS
-    with _cleaner(place, until) as is_ours:
+    with only_one(place, until) as is_ours:
         if not is_ours:
             raise Refused("slot_busy", f"Another process cleans {slot.slot_id}; try again.")
         left = _cleaned(config, place, until)

@@ -6,6 +6,7 @@ Few statements each: a client may do this many times a second.
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -145,7 +146,7 @@ def heartbeat(
 
     Raises Refused `run_unknown` (404), `lease_not_yours` (403), `not_holder`, `lease_fenced`.
     """
-    values = {"run": run_id, "slot": slot.slot_id, "fence": fence, "owner": owner}
+    values: dict[str, Any] = {"run": run_id, "slot": slot.slot_id, "fence": fence, "owner": owner}
     with connection.cursor() as cursor:
         cursor.execute(BEAT, values)
         beaten = cursor.fetchone()

@@ -11,6 +11,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Greatest
 
 from oroboros.clock import ClockTimestamp, database_time
@@ -44,10 +45,10 @@ RESERVATION_SECONDS = 60
 
 ENQUEUE = """
 INSERT INTO slots_lease (run_id, state, priority, ttl_seconds, is_pinned, is_occupied, asked_at,
-                         waits_until, end_reason, cleanings)
+                         waits_until, end_reason, cleanings, restarts)
 SELECT run.id, 'waiting', run.priority, %(ttl)s, false, false, moment.at,
        CASE WHEN run.prepare THEN NULL
-            ELSE moment.at + make_interval(secs => %(patience)s) END, '', 0
+            ELSE moment.at + make_interval(secs => %(patience)s) END, '', 0, 0
 FROM runs_run AS run, (SELECT clock_timestamp() AS at OFFSET 0) AS moment
 WHERE run.id = %(run)s AND run.status = 'queued'
 RETURNING id
@@ -140,7 +141,7 @@ def _fence(pool: Pool, run: Run, lease: Lease, reason: str, actor: str) -> Lease
 
 def renew(run: Run) -> None:
     """Give the run's lease its whole time again, from now. Raises Refused `lease_fenced`."""
-    _extend(run, F("ttl_seconds"))
+    _extend(run, F("ttl_seconds") * timedelta(seconds=1))
 
 
 def keep(run: Run, *, actor: str, seconds: int) -> None:
@@ -152,12 +153,12 @@ def keep(run: Run, *, actor: str, seconds: int) -> None:
         limit = settings.PREVIEW_KEEP_SECONDS // 3600
         raise Refused("keep_too_long", f"A preview is kept for 1 s to {limit} h.", status=400)
     with transaction.atomic():
-        _extend(run, seconds)
+        _extend(run, timedelta(seconds=seconds))
         record("kept", f"keeps its slot for {seconds} s", actor=actor, run=run, seconds=seconds)
 
 
-def _extend(run: Run, seconds: int | F) -> None:
-    until = ClockTimestamp() + timedelta(seconds=1) * seconds
+def _extend(run: Run, length: timedelta | Combinable) -> None:
+    until = ClockTimestamp() + length
     held = Lease.objects.good(ClockTimestamp()).filter(run=run)
     if held.update(expires_at=Greatest("expires_at", until)) != 1:
         raise fenced()

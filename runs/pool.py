@@ -104,7 +104,7 @@ class Pool:
     cursor: CursorWrapper
     refusal: str
 
-    def row(self, sql: str, **values: object) -> Any:
+    def row(self, sql: str, **values: Any) -> Any:
         """Run a statement and return its first row, or None."""
         self.cursor.execute(sql, values)
         return self.cursor.fetchone()

@@ -42,6 +42,11 @@ class SlotView:
     state: SlotState
     lease: Lease | None
 
+    def held_seconds(self, at: datetime) -> float:
+        """Return how long the slot has been held at `at`; 0 for a free one."""
+        since = self.lease.granted_at if self.lease is not None else None
+        return (at - since).total_seconds() if since is not None else 0.0
+
 
 @dataclass(frozen=True)
 class Line:
@@ -56,10 +61,9 @@ class Line:
     def estimate(self, position: int) -> float | None:
         """Return in how many seconds the waiter at `position` may get a slot; None: not known."""
         held = [
-            (self.at - view.lease.granted_at).total_seconds() if view.lease is not None else 0.0
+            view.held_seconds(self.at)
             for view in self.slots
             if view.slot.drained_at is None and view.slot.quarantined_at is None
-            if view.lease is None or view.lease.granted_at is not None
         ]
         return rules.estimate(position, held, self.past_seconds)
 

@@ -65,6 +65,9 @@ class Lease(models.Model):
     end_reason = models.TextField(blank=True)
     # Times that cleaning was tried; what cannot be cleaned is quarantined.
     cleanings = models.PositiveSmallIntegerField(default=0)
+    # Restarts in a row of a backend that died, and when it is looked at again.
+    restarts = models.PositiveSmallIntegerField(default=0)
+    restart_at = models.DateTimeField(null=True, blank=True)
 
     objects = LeaseQuerySet.as_manager()
 

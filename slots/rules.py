@@ -75,3 +75,12 @@ def estimate(position: int, held_seconds: Sequence[float], past: Sequence[float]
     rest = sorted(max(0.0, usual - age) for age in held_seconds)
     rounds, place = divmod(position - 1, len(rest))
     return rest[place] + rounds * usual
+
+
+# A backend that died is started again after so many seconds; then its run fails.
+BACKOFF_SECONDS = (0.0, 2.0, 4.0, 8.0, 16.0)
+
+
+def backoff(restarts: int) -> float | None:
+    """Return how long to wait before the next restart, after so many in a row; None: no more."""
+    return BACKOFF_SECONDS[restarts] if restarts < len(BACKOFF_SECONDS) else None

@@ -1,0 +1,129 @@
+"""Backends of previews that died: told, started again with back-off, then their run fails.
+
+Who notices is the reconciler; the start itself is a task, since it waits until the backend is
+healthy, and only while the slot cannot be handed on.
+"""
+
+import time
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django_q.tasks import async_task
+
+from oroboros.clock import ClockTimestamp, database_time
+from oroboros.errors import Refused
+from oroboros.lib import files
+from oroboros.lib.config import Config, SlotConfig
+from runs.cleaning import clean_and_finish, only_one
+from runs.journal import record
+from runs.line import begin_ending
+from runs.models import Run
+from runs.pool import entered
+from runs.rules import Status
+from slots.host import occupant, runtimelog
+from slots.host.occupant import Occupant
+from slots.models import Lease
+from slots.rules import LeaseState, backoff
+
+RECONCILER = "reconciler"
+START_SECONDS = 60.0
+# A process that runs and does not answer is given so long before it counts as dead.
+GRACE_SECONDS = 15.0
+# One that was well for so long has no past.
+WELL_SECONDS = 60.0
+LAST_LINES = 20
+
+
+def look_after(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bool) -> list[str]:
+    """Compare the slot's backend with its spec; restart it, or fail its run.
+
+    Returns what was found, as sentences; nothing for one that is well, or stopped by hand.
+    """
+    found = occupant.status(config, slot)
+    at = database_time()
+    if found.is_as_wanted:
+        _forget(lease, at, dry_run=dry_run)
+        return []
+    why = f"the backend of {slot.slot_id} {_trouble(found)}"
+    if dry_run or not _is_due(lease, found, at):
+        return [why]
+    delay = backoff(lease.restarts)
+    if delay is None and lease.run.status == Status.PREVIEW_READY:
+        return [why, *_give_up(config, slot, lease, why)]
+    _schedule(lease, delay, at, why)
+    return [f"{why}; it is started again"]
+
+
+def _trouble(found: Occupant) -> str:
+    if not found.status.active:
+        return "is not running"
+    return f"is not healthy: {found.health.reason}"
+
+
+def _forget(lease: Lease, at: datetime, *, dry_run: bool) -> None:
+    long_ago = at - timedelta(seconds=WELL_SECONDS)
+    if dry_run or lease.restart_at is None or (lease.restarts and lease.restart_at > long_ago):
+        return
+    Lease.objects.filter(pk=lease.pk).update(restarts=0, restart_at=None)
+
+
+def _is_due(lease: Lease, found: Occupant, at: datetime) -> bool:
+    """Whether to act now: a dead process at once, one that only does not answer after a while."""
+    if lease.restart_at is not None:
+        return lease.restart_at <= at
+    if not found.status.active:
+        return True
+    Lease.objects.filter(pk=lease.pk, restart_at=None).update(
+        restart_at=at + timedelta(seconds=GRACE_SECONDS)
+    )
+    return False
+
+
+def _schedule(lease: Lease, delay: float | None, at: datetime, why: str) -> None:
+    """Have one worker start the backend; of two who noticed, one does it."""
+    wait = timedelta(seconds=START_SECONDS + (delay or 0.0))
+    with entered():
+        same = Lease.objects.filter(
+            pk=lease.pk, state=LeaseState.HELD, restarts=lease.restarts, restart_at=lease.restart_at
+        )
+        if same.update(restarts=lease.restarts + 1, restart_at=at + wait) != 1:
+            return
+        record("backend_down", why, actor=RECONCILER, run=lease.run, slot_id=str(lease.slot))
+        async_task("runs.backends.restart", lease.pk, lease.restarts + 1)
+
+
+def restart(lease_id: int, number: int) -> None:
+    """Start the backend of a lease again, if it is still the lease's `number`th restart."""
+    config = settings.OROBOROS
+    ours = Lease.objects.filter(pk=lease_id, state=LeaseState.HELD, restarts=number)
+    lease = ours.select_related("slot", "run").first()
+    if lease is None or lease.slot is None:
+        return
+    slot = config.slot(lease.slot.slot_id)
+    with only_one(slot, time.monotonic() + START_SECONDS) as is_ours:
+        if not is_ours or not ours.exists():
+            return
+        text = f"the backend of {slot.slot_id} was started again"
+        try:
+            occupant.restart(config, slot, seconds=START_SECONDS)
+        except Refused as refused:
+            text = f"{text} and failed: {refused.detail}"
+    again = ClockTimestamp() + timedelta(seconds=backoff(number) or 0.0)
+    ours.update(restart_at=again)
+    record("backend_restarted", text, actor=RECONCILER, run=lease.run, slot_id=slot.slot_id)
+
+
+def _give_up(config: Config, slot: SlotConfig, lease: Lease, why: str) -> list[str]:
+    """Fail the run with its last lines, unless somebody works on it or was faster."""
+    log = files.read_tail(runtimelog.path(config, slot), LAST_LINES)
+    with entered():
+        run = Run.objects.select_for_update().get(pk=lease.run_id)
+        if run.status != Status.PREVIEW_READY or run.is_claimed(database_time()):
+            return []
+        detail = f"{why} after {lease.restarts} restarts. Its last lines:\n{log}"
+        record("failed", detail, actor=RECONCILER, run=run, slot_id=slot.slot_id)
+        to_clean = begin_ending(
+            run, reason=detail, to=Status.FAILED, code="BACKEND_UNHEALTHY", actor=RECONCILER
+        )
+    clean_and_finish(config, to_clean)
+    return [f"run {run.pk} failed: its backend kept dying"]

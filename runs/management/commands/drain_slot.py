@@ -1,0 +1,20 @@
+"""A slot that is granted to nobody else."""
+
+from runs.slotcommands import SlotCommand
+from runs.upkeep import drain, undrain
+
+
+class Command(SlotCommand):
+    help = "Grant a slot to nobody else while its holder keeps it, or --undo that. May be repeated."
+
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        parser.add_argument("--reason", default="")
+        parser.add_argument("--undo", action="store_true", help="grant it again")
+
+    def act(self, slot, *, actor, reason, undo, **options):
+        if undo:
+            undrain(slot, actor=actor)
+            return f"{slot} is granted again"
+        drain(slot, reason=reason, actor=actor)
+        return f"{slot} is drained"

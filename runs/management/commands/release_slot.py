@@ -1,0 +1,33 @@
+"""A slot taken from whoever holds it."""
+
+from django.conf import settings
+
+from runs import holding
+from runs.slotcommands import SlotCommand
+from slots.models import Lease
+from slots.rules import LeaseState
+
+
+class Command(SlotCommand):
+    help = "Release a slot for the run that holds it, clean it, grant the next. May be repeated."
+
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        parser.add_argument("--force", action="store_true", help="even of a run that ships")
+        parser.add_argument("--reason", default="", help="wanted with --force")
+
+    def act(self, slot, *, actor, force, reason, **options):
+        lease = Lease.objects.filter(slot=slot, state=LeaseState.HELD).first()
+        if lease is None:
+            return f"nobody holds {slot}"
+        config = settings.OROBOROS
+        holding.release(
+            config.slot(slot.slot_id),
+            lease.run_id,
+            actor=actor,
+            owner=None,
+            fence=lease.fence,
+            force=force,
+            reason=reason,
+        )
+        return f"{slot} was released for run {lease.run_id}"
