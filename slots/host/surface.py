@@ -172,9 +172,18 @@ def environment(config: Config, name: str) -> dict[str, str]:
     root = Path(values.get("WEB_ROOT", ""))
     if root.parts[:1] == ("var",):
         values["WEB_ROOT"] = str(config.var.joinpath(*root.parts[1:]))
+    values["WEB_ORIGINS"] = origins(config)
     # Caddy keeps a lock there; without a home it would use its working directory.
     values["XDG_DATA_HOME"] = str(config.var / "caddy")
     return values
+
+
+def origins(config: Config) -> str:
+    """Return the pattern of the origins that may read a surface's answers: our own pages."""
+    names = "|".join(["app", *(f"preview{slot.number}" for slot in config.slots)])
+    local = [f"http://(?:127\\.0\\.0\\.1|localhost|preview{slot.number}\\.localhost):{slot.web_port}"
+             for slot in config.slots]  # fmt: skip
+    return "|".join([f"https://(?:{names})\\.{re.escape(config.domain)}", *local])
 
 
 def command(config: Config) -> list[str]:

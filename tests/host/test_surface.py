@@ -187,6 +187,54 @@ def test_a_backend_cannot_set_the_control_planes_cookies(web, config, slot):
     assert [value for value in answer.headers.get_all("Set-Cookie") if value] == ["mine=1; Path=/"]
 
 
+def allowed_origins(config):
+    local = [
+        f"http://{host}:{slot.web_port}"
+        for slot in config.slots
+        for host in ("127.0.0.1", "localhost", f"preview{slot.number}.localhost")
+    ]
+    return [*local, "https://app.example.com", "https://preview3.example.com"]
+
+
+def test_our_own_pages_may_read_answers_of_a_surface_without_credentials(web, config, slot):
+    surface.show_live(config, slot, 17, COMMIT, None)
+    own = [("Access-Control-Allow-Origin", "*"), ("Access-Control-Allow-Credentials", "true")]
+    with echo(slot.backend_port, more_headers=own):
+        for origin in allowed_origins(config):
+            asked = {"Origin": origin, "Access_Control_Request_Method": "PUT"}
+            asked["Access_Control_Request_Headers"] = "content-type"
+            preflight = ask(web, "/api/x", "OPTIONS", **asked)
+            assert (preflight.status, preflight.body) == (204, b""), origin
+            assert "PUT" in preflight.headers["Access-Control-Allow-Methods"]
+            assert preflight.headers["Access-Control-Allow-Headers"] == "content-type"
+            for answer in (preflight, ask(web, "/api/x", Origin=origin)):
+                assert answer.headers.get_all("Access-Control-Allow-Origin") == [origin]
+                assert answer.headers["Access-Control-Allow-Credentials"] is None
+                assert "Origin" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "https://preview1.example.com.evil.example",
+        "https://preview1xexample.com",
+        "http://preview1.example.com",
+        "http://localhost:1",
+        "https://evil.example/https://app.example.com",
+        "null",
+        "",
+    ],
+)
+def test_a_foreign_origin_gets_what_the_backend_says(web, config, slot, origin):
+    surface.show_live(config, slot, 17, COMMIT, None)
+    with echo(slot.backend_port):
+        asked = {"Origin": origin, "Access_Control_Request_Method": "PUT"}
+        for answer in (ask(web, "/", "OPTIONS", **asked), ask(web, "/", Origin=origin)):
+            assert answer.headers["Access-Control-Allow-Origin"] is None
+            assert answer.json["path"] == "/"
+
+
 def test_a_stream_passes_line_by_line(web, config, slot):
     surface.show_live(config, slot, 17, COMMIT, None)
     with echo(slot.backend_port) as backend:
