@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,10 +92,11 @@ class Carrier:
 
 
 def note(log: Path, text: str) -> None:
-    """Add a line to a log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        file.write(text.rstrip("\n") + "\n")
+    """Add a line to a log; a full disk must not come between production and its way back."""
+    with suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.write(text.rstrip("\n") + "\n")
 
 
 def default_log(config: Config, activation: Activation) -> Path:

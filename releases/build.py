@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from slots.host import publish
 # What a build is given beside the application's own values; app.env is for what runs.
 BUILD_FILE = "build.env"
 LOCK_SECONDS = 1800.0
+FULL_BYTES = 256 * 1024
 
 
 class BuildFailed(Exception):
@@ -86,9 +88,11 @@ def build(
         work = Work(config, release, log, stop or (lambda: False), job)
         try:
             checksum = _make(work, repository)
-        except BuildFailed as failed:
+        except (BuildFailed, Refused, OSError) as error:
+            failed = _known(work, error)
+            ownership.delete(production.folder(config, release.pk))
             release.move(ReleaseStatus.FAILED, detail=failed.detail)
-            raise
+            raise failed from error
         release.move(
             ReleaseStatus.BUILT,
             checksum=checksum,
@@ -117,16 +121,26 @@ def _make(work: Work, repository: Repository) -> str:
         with work.log.open("a") as file:
             file.write(f"{note}\n")
     ownership.give(work.root, config.job_user)
-    try:
-        says = manifest.load(work.root)
-        plan = application.plan(work.root, says, installs.tools(config))
-        _install(work, plan)
-        _build(work, plan, says)
-        _publish(work, says, folder)
-    except Refused as refused:
-        raise BuildFailed(refused.code.upper(), refused.detail) from refused
+    says = manifest.load(work.root)
+    plan = application.plan(work.root, says, installs.tools(config))
+    _install(work, plan)
+    _build(work, plan, says)
+    _publish(work, says, folder)
     recipe = Recipe.of(plan, says, plan.bins(config, work.root))
     return seal.close(folder, {**_facts(release), **recipe.facts()})
+
+
+def _known(work: Work, error: BuildFailed | Refused | OSError) -> BuildFailed:
+    """Return the failure with the code that names its cause; a full disk is the cause of many."""
+    if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    detail = str(error)
+    if isinstance(error, OSError) or shutil.disk_usage(work.root.parents[1]).free < FULL_BYTES:
+        return BuildFailed("DISK_FULL", f"There is no room left for the build. {detail}")
+    if isinstance(error, BuildFailed):
+        return error
+    is_known = error.code in ("manifest_invalid", "command_refused")
+    return BuildFailed(error.code.upper() if is_known else "BUILD_FAILED", detail)
 
 
 def _install(work: Work, plan: Plan) -> None:
@@ -165,12 +179,8 @@ def _publish(work: Work, says: Manifest, folder: Path) -> None:
         return
     try:
         left_out = publish.copy_public(work.root, Path(says.public), folder / "public")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise BuildFailed(
-            "BUILD_FAILED", f"The build left nothing at {says.public}: {error.strerror}."
-        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BuildFailed("BUILD_FAILED", f"The build left nothing at {says.public}.") from error
     for name in left_out:
         with work.log.open("a") as file:
             file.write(f"{name} is no regular file and is not served.\n")

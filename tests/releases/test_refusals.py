@@ -26,7 +26,7 @@ def registry(config):
     made = [make(config, digit) for digit in "abc"]
     for release in made:
         make_live(config, release)
-    return made
+    return [Release.objects.get(pk=release.pk) for release in made]
 
 
 def make(config, digit, **fields):
