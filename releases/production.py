@@ -41,7 +41,7 @@ def port(config: Config, colour: str) -> int:
 
 def unit_name(colour: str) -> str:
     """Return the name of a colour's unit."""
-    return f"app-{colour}"
+    return f"ouroboros-app@{colour}"
 
 
 def log(config: Config, colour: str) -> Path:
