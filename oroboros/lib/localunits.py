@@ -5,14 +5,14 @@ It is enough to find them after whoever started them is gone.
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from oroboros.errors import Refused
 from oroboros.lib import files, logs, netowner, process, proctable
-from oroboros.lib.config import Config
 from oroboros.lib.process import Identity
 from oroboros.lib.unit import (
+    Kept,
     Status,
     Unit,
     last_words,
@@ -37,14 +37,8 @@ class _State:
 
 
 @dataclass(frozen=True)
-class LocalManager:
+class LocalManager(Kept):
     """Units as processes of ours, each in its own session."""
-
-    config: Config
-    folder: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", self.config.var / "run")
 
     def start(self, unit: Unit) -> Status:
         """Start the unit, unless it runs already (`already`). What an earlier life left is ended.
@@ -87,10 +81,6 @@ class LocalManager:
             return Status(False, None, None, None, listening, holder=holder)
         return _status(state)
 
-    def names(self) -> list[str]:
-        """Return the units that were started and not stopped, dead or alive."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
-
     def _spawn(self, unit: Unit) -> _State:
         logs.rotate(unit.log)
         log_start = unit.log.stat().st_size if unit.log.exists() else 0
@@ -112,9 +102,6 @@ class LocalManager:
         state = replace(state, identity=identity)
         self._write(unit.name, state)
         return state
-
-    def _file(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
 
     def _write(self, name: str, state: _State) -> None:
         text = json.dumps(asdict(state), indent=1) + "\n"

@@ -7,15 +7,15 @@ runs the same (a surface, the API) has no use for it.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from oroboros.errors import Refused
 from oroboros.lib import files, logs, process
-from oroboros.lib.config import Config
 from oroboros.lib.process import Captured
 from oroboros.lib.unit import (
+    Kept,
     Listening,
     Status,
     Unit,
@@ -42,14 +42,8 @@ PROPERTIES = (
 
 
 @dataclass(frozen=True)
-class SystemdManager:
+class SystemdManager(Kept):
     """Units as services of systemd, which a polkit rule lets us start and stop."""
-
-    config: Config
-    folder: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", self.config.var / "run")
 
     def start(self, unit: Unit) -> Status:
         """Start the unit, unless it runs already (`already`).
@@ -91,10 +85,6 @@ class SystemdManager:
         )
         return as_status(shown, told, listening=listening, holder=holder)
 
-    def names(self) -> list[str]:
-        """Return the units that were started and not stopped, dead or alive."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
-
     def _tell(self, unit: Unit) -> None:
         logs.rotate(unit.log)
         with logs.open_append(unit.log) as log:  # made by us, systemd only appends to it
@@ -116,9 +106,6 @@ class SystemdManager:
         except FileNotFoundError:
             return {}
         return told
-
-    def _file(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
 
 
 def systemctl(verb: str, name: str, *options: str) -> Captured:

@@ -1,6 +1,5 @@
 """What a long-running unit is, what a look at it finds, and what both managers share."""
 
-import fcntl
 import hashlib
 import json
 import time
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from oroboros.errors import Refused
-from oroboros.lib import files, netowner, proctable
+from oroboros.lib import files, locks, netowner, proctable
+from oroboros.lib.config import Config
 from oroboros.lib.process import User
 
 # A start is believed when the unit listens, or (without a port) has lived so long.
@@ -71,20 +71,34 @@ class Manager(Protocol):
     def names(self) -> list[str]: ...
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Where a manager keeps its units' files: `var/run/<unit>.json`."""
+
+    config: Config
+
+    @property
+    def folder(self) -> Path:
+        return self.config.var / "run"
+
+    def names(self) -> list[str]:
+        """Return the units that were started and not stopped, dead or alive."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[None]:
     """Hold the unit's lock: one start or stop at a time, over all processes.
 
     Raises Refused `unit_busy` when it is not free in time.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_SECONDS
-    with (folder / f"{name}.lock").open("ab") as lock:
-        while not _lock(lock.fileno()):
-            if time.monotonic() > deadline:
-                detail = f"Another start or stop of {name} is under way; try again."
-                raise Refused("unit_busy", detail)
-            time.sleep(LOOK_SECONDS)
+    with locks.held(folder / f"{name}.lock", seconds=LOCK_SECONDS) as taken:
+        if not taken:
+            detail = f"Another start or stop of {name} is under way; try again."
+            raise Refused("unit_busy", detail)
         yield
 
 
@@ -139,11 +153,3 @@ def last_words(log: Path, since: int, code: int | None) -> str:
 def _holder(one: netowner.Socket) -> str:
     pids = netowner.holders(one.inode)
     return proctable.describe(pids[0]) if pids else f"a process of uid {one.uid}"
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
