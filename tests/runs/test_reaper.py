@@ -1,0 +1,196 @@
+"""The reaper: what ran out is fenced once, and only what ran out."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from django.utils import timezone
+
+from oroboros.errors import Refused
+from runs import holding, line, reaper
+from runs.models import Event, Run
+from runs.rules import Status
+from slots.models import Lease, Slot
+from slots.rules import LeaseState
+from tests.factories import RunFactory
+
+
+def asked(**fields):
+    run = RunFactory(**fields)
+    line.ask(run, actor="alice")
+    return run
+
+
+def run_out(*runs):
+    past = timezone.now() - timedelta(seconds=1)
+    Lease.objects.filter(run__in=runs).update(expires_at=past)
+
+
+def look(run):
+    return Run.objects.get(pk=run.pk)
+
+
+@pytest.mark.parametrize("status", [Status.PREPARING, Status.PREVIEW_READY])
+def test_an_expired_preview_ends_with_a_code_is_cleaned_and_the_next_run_starts(
+    slot, cleaner, status
+):
+    run, after = asked(), asked()
+    Run.objects.filter(pk=run.pk).update(status=status)
+    run_out(run)
+    assert reaper.reap_expired().slot_ids == ["preview-1"]
+    run = look(run)
+    assert (run.status, run.failure_code) == (Status.EXPIRED, "PREVIEW_EXPIRED")
+    assert run.next_action.startswith("Retry the run")
+    assert cleaner.seen == ["preview-1"]
+    assert look(after).status == Status.PREPARING
+    fences = Lease.objects.order_by("fence").values_list("fence", flat=True)
+    assert list(fences) == [1, 2]
+
+
+def test_an_expired_reservation_expires_its_run(slot, cleaner):
+    run, after = asked(prepare=False), asked(prepare=False)
+    run_out(run)
+    reaper.reap_expired()
+    assert look(run).status == Status.EXPIRED
+    assert cleaner.seen == []
+    assert look(after).status == Status.HOLDING
+
+
+def test_a_run_that_somebody_works_on_is_fenced_and_asked_to_stop(slot, cleaner):
+    run, after = asked(), asked()
+    claim = Run.objects.claim(run.pk, "a worker")
+    run_out(run)
+    assert reaper.reap_expired().slot_ids == ["preview-1"]
+    run = look(run)
+    assert (run.status, run.stop_status, run.stop_code) == (
+        Status.PREPARING,
+        "expired",
+        "PREVIEW_EXPIRED",
+    )
+    assert cleaner.seen == []
+    assert look(after).status == Status.QUEUED
+    assert reaper.reap_expired().slot_ids == []
+    assert Run.objects.held_by(claim).exists()
+
+
+@pytest.mark.parametrize("status", [Status.APPROVED, Status.MERGING, Status.DEPLOYING])
+def test_a_run_that_ships_holds_its_lease(slot, cleaner, status):
+    run = asked()
+    Run.objects.filter(pk=run.pk).update(status=status)
+    run_out(run)
+    assert reaper.reap_expired().slot_ids == []
+    assert Lease.objects.get(run=run).state == LeaseState.HELD
+
+
+def test_a_pinned_lease_is_not_reaped(slot, cleaner):
+    run = asked()
+    line.pin(run)
+    run_out(run)
+    assert reaper.reap_expired().slot_ids == []
+
+
+def test_the_second_reaper_finds_nothing_and_there_is_one_event(slot, cleaner):
+    run = asked()
+    run_out(run)
+    reaper.reap_expired()
+    assert reaper.reap_expired().slot_ids == []
+    assert Event.objects.filter(run=run, kind="lease_over").count() == 1
+
+
+def test_the_reaper_lets_silent_reservations_leave_the_line(slot):
+    asked(prepare=False)
+    silent = asked(prepare=False)
+    Lease.objects.filter(run=silent).update(waits_until=timezone.now() - timedelta(seconds=1))
+    reaper.reap_expired()
+    assert Lease.objects.get(run=silent).state == LeaseState.ENDED
+    assert look(silent).status == Status.QUEUED
+
+
+def test_the_command_says_what_it_would_end_and_then_ends_it(slot, cleaner, capsys):
+    run = asked()
+    run_out(run)
+    call_command("reap_expired", dry_run=True)
+    assert look(run).status == Status.PREPARING
+    call_command("reap_expired")
+    assert capsys.readouterr().out.splitlines() == [
+        "1 leases would be ended preview-1",
+        "1 leases ended preview-1",
+    ]
+    assert look(run).status == Status.EXPIRED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_reapers_at_once_are_one(settings, cleaner):
+    slot = Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
+    found = []
+
+    def reap(_):
+        found.extend(reaper.reap_expired().slot_ids)
+
+    for number in range(10):
+        run = asked()
+        run_out(run)
+        together(reap, range(4))
+        assert found == [slot.slot_id] * (number + 1)
+        assert Event.objects.filter(run=run, kind="lease_over").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.full)])
+def test_of_a_heartbeat_and_a_reaper_at_once_one_wins(settings, cleaner, pair, times):
+    """The lease has just run out or is about to: who is second is told so."""
+    Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
+    slot = settings.OROBOROS.slots[0]
+    for number in range(times):
+        run = asked(prepare=False)
+        about = timezone.now() + timedelta(milliseconds=number % 7)
+        Lease.objects.filter(run=run).update(expires_at=about)
+        found = {}
+        rivals = [
+            pair.submit(beat, slot, run, found),
+            pair.submit(lambda found: found.update(reaped=reaper.reap_expired().slot_ids), found),
+        ]
+        for rival in rivals:
+            rival.result()
+        lease = Lease.objects.get(run=run)
+        if found["reaped"]:
+            assert (found["refused"], lease.state) == ("lease_fenced", LeaseState.ENDED)
+        elif "refused" in found:  # it ran out between the two: the next reaper's
+            assert found["refused"] == "lease_fenced" and lease.expires_at <= timezone.now()
+        else:
+            assert lease.state == LeaseState.HELD and lease.expires_at > about
+        line.begin_ending(look(run), reason="over", actor="alice")
+
+
+def beat(slot, run, found):
+    try:
+        holding.heartbeat(slot, run.pk, fence=None, owner=None)
+    except Refused as refused:
+        found["refused"] = refused.code
+
+
+@pytest.fixture
+def pair():
+    """Two threads that keep their connections."""
+    with ThreadPoolExecutor(2) as threads:
+        yield threads
+        at_once = threading.Barrier(2)
+        for _ in range(2):
+            threads.submit(lambda: (at_once.wait(), connections.close_all()))
+
+
+def together(work, items):
+    def one(item):
+        try:
+            work(item)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=one, args=(item,)) for item in items]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
