@@ -5,13 +5,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from oroboros.errors import Refused
 
 ANSWER_SECONDS = 30.0
 LOOK_SECONDS = 0.25
+UNDER_WAY = ("queued", "preparing", "approved", "merging", "deploying")
 Json = Any
 
 
@@ -20,6 +21,7 @@ class Client:
     """Asks the API on that port."""
 
     port: int
+    told: dict[str, set[str]] = field(default_factory=dict)
 
     def get(self, path: str) -> Json:
         """Return what GET answers. Raises Refused with the answer's own code and sentence."""
@@ -48,11 +50,11 @@ class Client:
             raise Refused("api_unreachable", f"The API does not answer: {error}.") from error
 
     def follow(self, run_id: str, tell: Callable[[str], None], seconds: float) -> Json:
-        """Wait while the run is on its way by itself, telling each step; return it as it ends up.
+        """Wait while the run is on its way by itself, telling what is new; return it as it ends.
 
         Raises Refused `run_too_slow`.
         """
-        told: set[str] = set()
+        told = self.told.setdefault(run_id, set())
         deadline = time.monotonic() + seconds
         while True:
             run = self.get(f"/api/runs/{run_id}")
@@ -60,12 +62,24 @@ class Client:
                 if line not in told:
                     told.add(line)
                     tell(line)
-            if run["status"] not in ("queued", "preparing", "approved", "merging", "deploying"):
+            if run["status"] not in UNDER_WAY:
                 return run
             if time.monotonic() > deadline:
                 raise Refused(
                     "run_too_slow", f"The run is still {run['status']} after {seconds:.0f} s."
                 )
+            time.sleep(LOOK_SECONDS)
+
+    def wait_until_free(self, slot_id: str, seconds: float) -> None:
+        """Wait until the slot is clean and free again. Raises Refused `slot_not_free`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            slots = self.get("/api/slots")
+            state = next(slot["state"] for slot in slots if slot["slot_id"] == slot_id)
+            if state == "free":
+                return
+            if time.monotonic() > deadline:
+                raise Refused("slot_not_free", f"{slot_id} is {state} after {seconds:.0f} s.")
             time.sleep(LOOK_SECONDS)
 
 

@@ -11,6 +11,8 @@ from oroboros.lib.config import Config
 HEAD = "# Made once by quickstart; .env.example says what else can be set.\n"
 PREVIEW_NOTE = "# What every preview is given besides its own addresses and database.\n"
 APP_NOTE = "# What the production app is given besides its own addresses and database.\n"
+# What names the stack's ports, users and hosts must stay what it was set up with.
+KEPT = ("OROBOROS_PORT_OFFSET", "OROBOROS_UID_BASE", "OROBOROS_SLOTS", "OROBOROS_DOMAIN")
 
 
 def make(config: Config, remote: Path) -> None:
@@ -29,8 +31,7 @@ def contents(config: Config, remote: Path) -> dict[str, str]:
         "SECRET_KEY": secrets.token_urlsafe(48),
         "DATABASE_URL": _database_url(config, "oroboros", "oroboros"),
     }
-    if config.get("OROBOROS_PORT_OFFSET"):
-        api["OROBOROS_PORT_OFFSET"] = config.get("OROBOROS_PORT_OFFSET")
+    api |= {name: config.get(name) for name in KEPT if config.get(name)}
     worker = {
         "PREVIEW_ADMIN_DATABASE_URL": _database_url(config, "oroboros_admin", "postgres"),
         "GIT_REMOTE_URL": str(remote),

@@ -16,6 +16,7 @@ TITLE = "Reactions on the guestbook's entries"
 MARK = b'class="react"'  # what only that branch's page has
 MANAGE_SECONDS = 300.0
 RUN_SECONDS = 300.0
+CLEAN_SECONDS = 30.0
 LAST_LINES = 20
 
 
@@ -103,15 +104,16 @@ def preview(client: Client) -> Json:
 
 def merge(config: Config, client: Client, found: Json) -> Json:
     """Approve the run, wait for `merged`, and see for ourselves that the feature is live."""
+    slot_id = found["slot_id"]
     with progress.step("Approved: shipping it"):
         client.post(f"/api/runs/{found['id']}/approve", {"commit_sha": found["commit_sha"]})
         found = expect(client.follow(found["id"], progress.say, RUN_SECONDS), "merged")
+        client.wait_until_free(slot_id, CLEAN_SECONDS)
     with urllib.request.urlopen(f"http://127.0.0.1:{config.web_port}/") as page:
         commit, shown = page.headers.get("X-Oroboros-Commit"), page.read()
     if MARK not in shown or commit != found["candidate_sha"]:
         raise Refused("not_live", f"Port {config.web_port} does not serve {BRANCH}: {commit}.")
-    slot = client.get("/api/slots")[0]
-    progress.say(f"  {config.web_port} serves {commit}; {slot['slot_id']} is {slot['state']}")
+    progress.say(f"  Port {config.web_port} serves {commit}, with {BRANCH}; {slot_id} is free")
     return found
 
 

@@ -193,13 +193,17 @@ def _look(config: Config, name: str, unit: str, port: int, host: str = "127.0.0.
 def down(config: Config) -> str:
     """Stop all that this checkout started, PostgreSQL last. Raises Refused `still_running`."""
     manager = units.manager(config)
-    # The worker first: it would start again what it finds stopped.
-    names = sorted(manager.names(), key=lambda name: (name != WORKER, name != API, name))
-    stubborn = []
-    for name in names:
+    stubborn: set[str] = set()
+
+    def stop(name: str) -> None:
         progress.say(f"Stopping {name}")
         if not manager.stop(name, STOP_SECONDS):
-            stubborn.append(name)
+            stubborn.add(name)
+
+    stop(WORKER)  # it starts again what it finds stopped
+    while left := set(manager.names()) - stubborn:
+        for name in sorted(left):
+            stop(name)
     if (cluster(config).data / "PG_VERSION").exists():
         progress.say("Stopping PostgreSQL")
         cluster(config).stop()
