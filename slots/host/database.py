@@ -28,6 +28,8 @@ CONNECT_SECONDS = 10
 SESSION_END_SECONDS = 5
 # What one preview may take of the server's connections; production has no limit.
 ROLE_CONNECTIONS = 30
+# Above this the files are copied, with a checkpoint before and after; below it that costs more.
+LARGE_BYTES = 64 * 1024 * 1024
 
 Statement = sql.Composed | sql.SQL
 
@@ -200,11 +202,13 @@ class Admin:
         """Create the database, closed to all but us from its first moment."""
         names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
         with self._connect() as connection:
+            row = connection.execute("SELECT pg_database_size(%s)", [template]).fetchone()
+            is_large = row is not None and row[0] > LARGE_BYTES
             connection.execute(
                 sql.SQL(
-                    "CREATE DATABASE {name} TEMPLATE {template} ALLOW_CONNECTIONS false"
-                    " IS_TEMPLATE false"
-                ).format(**names)
+                    "CREATE DATABASE {name} TEMPLATE {template} STRATEGY {strategy}"
+                    " ALLOW_CONNECTIONS false IS_TEMPLATE false"
+                ).format(**names, strategy=sql.SQL("file_copy" if is_large else "wal_log"))
             )
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {name} FROM PUBLIC").format(**names))
             _alter(connection, name, "ALLOW_CONNECTIONS true")

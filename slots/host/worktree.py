@@ -7,11 +7,14 @@ at a time without following links, and deleted without following them either.
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oroboros.lib import ownership
 from oroboros.lib.config import Config, SlotConfig
-from oroboros.lib.git import Repository
 from oroboros.lib.process import User
+
+if TYPE_CHECKING:  # a slot's commands start sooner without it
+    from oroboros.lib.git import Repository
 
 TRASH = "trash-"
 # What a slot has whether it is leased or not: its surface and its locks.
@@ -35,7 +38,7 @@ def prepare_folder(config: Config, slot: SlotConfig) -> None:
 
 
 def lay_out(
-    config: Config, slot: SlotConfig, repository: Repository, commit: str, user: User | None
+    config: Config, slot: SlotConfig, repository: "Repository", commit: str, user: User | None
 ) -> list[str]:
     """Put the commit's files in the slot's worktree, owned by `user`, replacing what was there.
 

@@ -279,3 +279,12 @@ def test_the_schema_of_a_real_migration_says_what_it_drops_and_narrows(admin):
         ("adds", "makes index plain"),
     ]
     assert [change.is_irreversible for change in found].count(True) == 8
+
+
+def test_a_large_template_is_copied_file_by_file_to_the_same_end(admin, monkeypatch):
+    template(admin)
+    monkeypatch.setattr(database, "LARGE_BYTES", 0)
+    password = admin.ensure_role("app_preview_1")
+    admin.clone(TEMPLATE, "app_preview_1", "app_preview_1")
+    with connect(url_of(admin, "app_preview_1", "app_preview_1", password)) as session:
+        assert session.execute("SELECT text FROM entry").fetchall() == [("from main",)]
