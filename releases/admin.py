@@ -83,7 +83,7 @@ class ReleaseAdmin(Rows):
     search_fields = ["release_id", "commit_sha"]
     fields = [
         "release_id",
-        "state",
+        "status",
         "detail",
         "commit_sha",
         "run",
@@ -95,7 +95,7 @@ class ReleaseAdmin(Rows):
         "schema_list",
         "restore_command",
     ]
-    readonly_fields = ["state", "run", "migration_list", "schema_list"]
+    readonly_fields = ["run", "migration_list", "schema_list"]
     verbs = (ROLLBACK,)
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)
@@ -143,7 +143,7 @@ class ActivationAdmin(Rows):
     fields = [
         "number",
         "kind",
-        "state",
+        "outcome",
         "progress",
         "detail",
         "release",
@@ -155,7 +155,7 @@ class ActivationAdmin(Rows):
         "ended_at",
         "guidance_list",
     ]
-    readonly_fields = ["state", "guidance_list"]
+    readonly_fields = ["guidance_list"]
 
     @display(description="Outcome", ordering="outcome", label=OUTCOME_COLOURS)
     def state(self, activation):

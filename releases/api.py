@@ -2,6 +2,8 @@
 
 from django.conf import settings
 from django.urls import path
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.response import Response
@@ -26,6 +28,7 @@ class RollbackInput(Input):
     accept_schema = Flag(default=False)
 
 
+@extend_schema_view(get=extend_schema(responses=OpenApiTypes.OBJECT))
 class ReleasesView(ListAPIView):
     """All releases, the newest first."""
 
@@ -39,6 +42,7 @@ class ReleaseView(APIView):
 
     abilities = {"GET": "view"}
 
+    @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request, release_id):
         release = tasks.known(release_id)
         history = Activation.objects.filter(release=release)[:HISTORY]
@@ -58,6 +62,7 @@ class RollbackView(APIView):
     abilities = {"POST": "operate"}
     serializer_class = RollbackInput
 
+    @extend_schema(request=RollbackInput, responses={202: OpenApiTypes.OBJECT})
     def post(self, request, release_id):
         given = RollbackInput.given(request)
         tasks.known(release_id)

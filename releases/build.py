@@ -1,9 +1,7 @@
 """Builds a commit for production: laid out, installed, built, then sealed for good."""
 
 import errno
-import fcntl
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,16 @@ from typing import Any
 
 from oroboros.clock import ClockTimestamp
 from oroboros.errors import Refused
-from oroboros.lib import application, environment, files, installs, manifest, ownership, process
+from oroboros.lib import (
+    application,
+    environment,
+    files,
+    installs,
+    locks,
+    manifest,
+    ownership,
+    process,
+)
 from oroboros.lib.application import Plan
 from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
@@ -206,18 +213,8 @@ def _new_migrations(repository: Repository, commit: str) -> list[str]:
 
 @contextmanager
 def _locked(config: Config, name: str) -> Iterator[None]:
-    """One build of a run's commit at a time; the lock dies with its process."""
-    root = config.var / "releases"
-    root.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_SECONDS
-    with (root / f".{name}.lock").open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Refused("build_busy", "Another build of it is under way.") from None
-                time.sleep(0.1)
-            else:
-                break
+    """One build of a run's commit at a time."""
+    with locks.held(config.var / "releases" / f".{name}.lock", seconds=LOCK_SECONDS) as is_ours:
+        if not is_ours:
+            raise Refused("build_busy", "Another build of it is under way.")
         yield

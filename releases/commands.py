@@ -51,7 +51,7 @@ class JsonCommand(BaseCommand):
             answer = Answer.refused(code, failed.detail, guidance=failed.guidance)
         self._print(answer)
 
-    def answer(self, **options: Any) -> Answer:
+    def answer(self, *args: Any, **options: Any) -> Answer:
         """Do it. Raises what `handle` translates."""
         raise NotImplementedError
 

@@ -4,7 +4,6 @@ A colour is a unit on a port of its own. The new one is started and probed besid
 old one is stopped only when its requests had time to end.
 """
 
-import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oroboros.errors import Refused
-from oroboros.lib import application, environment, manifest, ownership, units
+from oroboros.lib import application, environment, locks, manifest, ownership, units
 from oroboros.lib.application import Command, Plan
 from oroboros.lib.config import Config
 from oroboros.lib.manifest import Manifest
@@ -177,19 +176,9 @@ def start_colour(carrier: "Carrier", activation: Activation) -> None:
 @contextmanager
 def colours_locked(config: Config) -> Iterator[None]:
     """Hold the right to start and stop colours; the lock dies with its process."""
-    path = config.var / "run" / "colours.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_SECONDS
-    with path.open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Refused("unit_busy", "The colours are being changed; wait.") from None
-                time.sleep(0.02)
-            else:
-                break
+    with locks.held(config.var / "run" / "colours.lock", seconds=LOCK_SECONDS) as is_ours:
+        if not is_ours:
+            raise Refused("unit_busy", "The colours are being changed; try again.")
         yield
 
 

@@ -3,9 +3,11 @@
 One code path for the pipeline, the commands, the API and the admin.
 """
 
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -22,7 +24,7 @@ from releases.activation import (
     serving,
 )
 from releases.hooks import Hooks
-from releases.models import Activation, Release
+from releases.models import Activation, ActivationLost, Release
 from releases.rules import (
     ActivationKind,
     ActivationOutcome,
@@ -40,6 +42,8 @@ __all__ = [
     "switch_to",
 ]
 
+# How long a run's deploy waits for an activation that was there before it.
+TURN_SECONDS = 180.0
 Progress = Callable[[str], None]
 
 
@@ -65,8 +69,10 @@ def switch_to(
     """
     activation = Activation.objects.filter(key=key).first() if key else None
     if activation is None:
-        activation = begin(
+        activation = _begin_in_turn(
             release_id,
+            TURN_SECONDS if key else 0.0,
+            stop or (lambda: False),
             kind=kind,
             actor=actor,
             reason=reason,
@@ -106,7 +112,23 @@ def _checked(activation: Activation) -> Activation:
     return activation
 
 
-def begin(release_id: str, *, kind: str, **fields: object) -> Activation:
+def _begin_in_turn(
+    release_id: str, seconds: float, stop: Callable[[], bool], **fields: Any
+) -> Activation:
+    """Begin once what is under way is over, after `seconds` at most. Raises as `begin`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return begin(release_id, **fields)
+        except Refused as refused:
+            if refused.code != "activation_in_progress" or time.monotonic() >= deadline:
+                raise
+        if stop():
+            raise ActivationLost
+        time.sleep(0.2)
+
+
+def begin(release_id: str, *, kind: str, **fields: Any) -> Activation:
     """Write down that a release is to be made live. Raises Refused.
 
     What it takes over from is read after the row is there: from then on nobody else switches.

@@ -44,12 +44,16 @@ SWITCH = [
 WHEN = ["before", "after"]
 
 
+def environment():
+    """What a process of its own needs to work on the test's database."""
+    url = os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{connection.settings_dict['NAME']}"
+    return {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "oroboros.settings"}
+
+
 def run_and_die(point, when, verb, argument):
-    database = connection.settings_dict
-    url = os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{database['NAME']}"
     ended = subprocess.run(
         [sys.executable, "-m", "tests.releases.child", point, when, verb, argument],
-        env={**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "oroboros.settings"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,
