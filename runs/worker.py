@@ -159,7 +159,8 @@ class Worker:
 
     def _stop_cluster(self) -> None:
         if self.cluster is not None:
-            process.stop(self.cluster, grace=STOP_SECONDS)
+            # Its children must not be signalled too: it waits for ever for one that dies first.
+            process.stop(self.cluster, grace=STOP_SECONDS, leader_only=True)
             self.cluster = None
 
 

@@ -176,16 +176,19 @@ def family(identity: Identity) -> set[int]:
     return {entry.pid for entry in _family(identity, table, trusted=_leads(identity, table))}
 
 
-def stop(identity: Identity, *, grace: float) -> bool:
+def stop(identity: Identity, *, grace: float, leader_only: bool = False) -> bool:
     """Stop the process and all of its family: SIGTERM, after `grace` seconds SIGKILL.
 
-    Returns whether all are gone. A process that is not the one meant is never signalled.
+    `leader_only`: the process itself ends its children in order, so only it gets the SIGTERM; it is
+    systemd's KillMode=mixed. Returns whether all are gone. A process that is not the one meant is
+    never signalled.
     """
     table = proctable.entries()
     trusted = _leads(identity, table)
     known = set(_family(identity, table, trusted=trusted))
     for entry in known:
-        _signal(entry, signal.SIGTERM)
+        if not leader_only or entry.pid == identity.pid:
+            _signal(entry, signal.SIGTERM)
     deadline = time.monotonic() + grace
     while alive(identity) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -295,6 +295,15 @@ def test_a_zombie_is_not_alive(log):
     assert process.exit_code(identity) == 0
 
 
+def test_a_leader_that_ends_its_children_itself_can_be_the_only_one_to_be_asked(spawned, log):
+    child = "trap 'echo child >&2' TERM; echo ready; while :; do sleep 0.02; done"
+    identity = spawned(f"({child}) & trap 'echo leader; exit' TERM; while :; do sleep 0.02; done")
+    until(lambda: "ready" in log.read_text())
+    assert process.stop(identity, grace=5, leader_only=True)
+    assert log.read_text() == "ready\nleader\n"
+    assert not process.family(identity)
+
+
 def test_stopping_what_is_gone_is_done(spawned):
     identity = spawned("exit 0")
     until(lambda: not process.alive(identity))
