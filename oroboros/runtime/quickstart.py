@@ -33,7 +33,7 @@ def run(*, ship: bool) -> int:
             found = merge(config, client, found)
     finally:
         for line in said:  # the password is nowhere else
-            progress.say(line)
+            sys.stdout.write(f"{line}\n")
     summary(config, found)
     return 0
 
@@ -126,7 +126,7 @@ def expect(found: Json, *statuses: str) -> Json:
 
 
 def summary(config: Config, found: Json) -> None:
-    """Say where to look."""
+    """Say where to look: the result, so on stdout, where progress is on stderr."""
     lines = [
         "",
         f"Admin               http://127.0.0.1:{config.api_port}/admin/",
@@ -144,4 +144,4 @@ def summary(config: Config, found: Json) -> None:
     lines += ["Stop all of it      ./scripts/runtime-down.sh"]
     if not config.is_root:
         lines += ["", "You are not root: previews run as you: only branches you trust."]
-    progress.say("\n".join(lines))
+    sys.stdout.write("\n".join(lines) + "\n")
