@@ -18,6 +18,7 @@ from oroboros.errors import Refused
 from oroboros.identity import ABILITIES, OPERATE, abilities_of, actor, create_token
 from oroboros.models import ApiToken
 
+admin.site.index_title = "Front page"
 admin.site.unregister(User)
 admin.site.unregister(Group)  # the three groups are fixed; people are put into them
 

@@ -164,7 +164,8 @@ class Rows(ModelAdmin):
         row = self.get_object(request, unquote(object_id)) if verb.on_row else None
         if verb.on_row and row is None:
             raise Http404
-        form = verb.form(request.POST if request.method == "POST" else None, initial=request.GET)
+        given = request.POST if request.method == "POST" else None
+        form = verb.form(given, initial=request.GET, label_suffix="")
         status = 200
         if request.method == "POST" and form.is_valid():
             try:

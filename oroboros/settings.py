@@ -153,6 +153,13 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["oroboros.identity.HasAbility"],
+    "AUTHENTICATION_WHITELIST": [],
+    "APPEND_COMPONENTS": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    "SECURITY": [{"token": []}],
+    "ENUM_NAME_OVERRIDES": {
+        "RunStatus": "runs.rules.Status",
+        "StepStatus": "runs.rules.StepStatus",
+    },
 }
 
 # A task carries only a run's id; what it means is in the journal. See docs/decisions/0002.
@@ -194,6 +201,13 @@ UNFOLD = {
     "SITE_SUBHEADER": HOST_NAME,
     "SITE_URL": None,
     "SITE_SYMBOL": "all_inclusive",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("oroboros/icon.svg"),
+        }
+    ],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "runs.admin.front.front",

@@ -28,7 +28,7 @@ class RollbackInput(Input):
     accept_schema = Flag(default=False)
 
 
-@extend_schema_view(get=extend_schema(responses=OpenApiTypes.OBJECT))
+@extend_schema_view(get=extend_schema(operation_id="releases_list", responses=OpenApiTypes.OBJECT))
 class ReleasesView(ListAPIView):
     """All releases, the newest first."""
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Prefetch
 
 from oroboros.lib import files
 from releases import wayback
@@ -73,23 +72,23 @@ def timeline(run: Run) -> list[tuple[str, list[Stage]]]:
     """Return the stages of both pipelines, those to come among them."""
     if not run.prepare:
         return []
-    logs = Artifact.objects.filter(generation=run.generation)
-    steps = run.steps.filter(generation=run.generation)
-    done = {step.name: step for step in steps.prefetch_related(Prefetch("artifacts", logs))}
+    steps = {step.name: step for step in run.steps.filter(generation=run.generation)}
+    logs = {one.name: one for one in run.artifacts.filter(generation=run.generation)}
     return [
-        ("Preview", list(_stages(run, preview.ACTIONS, done))),
-        ("Shipping", list(_stages(run, shipping.ACTIONS, done))),
+        ("Preview", list(_stages(run, preview.ACTIONS, steps, logs))),
+        ("Shipping", list(_stages(run, shipping.ACTIONS, steps, logs))),
     ]
 
 
-def _stages(run: Run, actions: Sequence[Action], done: dict[str, Step]) -> Iterator[Stage]:
+def _stages(
+    run: Run, actions: Sequence[Action], steps: dict[str, Step], logs: dict[str, Artifact]
+) -> Iterator[Stage]:
     for action in actions:
-        step = done.get(action.name)
+        step = steps.get(action.name)
         if step is None:
             yield Stage(action.name, "not reached" if run.is_final else "to come")
             continue
-        log = next((one for one in step.artifacts.all() if one.name == action.log), None)
-        yield Stage(action.name, step.status, step, log)
+        yield Stage(action.name, step.status, step, logs.get(action.log))
 
 
 def failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:

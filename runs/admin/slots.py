@@ -88,8 +88,8 @@ VERBS = (
 @admin.register(Slot)
 class SlotAdmin(Rows):
     list_display = ["slot_id", "state", "holder", "since", "until", "reason", "fence"]
-    fields = ["slot_id", "host", "fence", "state", "holder", "since", "until", "reason"]
-    readonly_fields = ["state", "holder", "since", "until", "reason"]
+    fields = ["slot_id", "host", "fence", "state_text", "holder", "since", "until", "reason"]
+    readonly_fields = ["state_text", "holder", "since", "until", "reason"]
     verbs = VERBS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Slot]:
@@ -105,6 +105,10 @@ class SlotAdmin(Rows):
             is_drained=slot.drained_at is not None,
         )
         return state, state.label
+
+    @display(description="State")
+    def state_text(self, slot):
+        return self.state(slot)[1]
 
     @display(description="Held by")
     def holder(self, slot):

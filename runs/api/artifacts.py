@@ -23,6 +23,7 @@ from runs.models import Artifact, Run
 
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 DIGITS = re.compile(r"\d{1,9}", re.ASCII)
+OFFSET = re.compile(r"-?\d{1,15}", re.ASCII)
 CHUNK = 64 * 1024
 
 
@@ -44,14 +45,21 @@ class ArtifactContent(APIView):
     @extend_schema(
         parameters=[
             OpenApiParameter("generation", int, description="default: the newest that has it"),
+            OpenApiParameter("from", int, description="the first byte; negative: the last so many"),
             OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="one byte range"),
         ],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, run_id: str, name: str) -> HttpResponseBase:
-        """The file as a download; a `Range` follows a log that grows (416: nothing new)."""
-        artifact = _find(find_run(run_id), name, request.query_params.get("generation", ""))
-        return served(_open(artifact), artifact.name, request.META.get("HTTP_RANGE", ""))
+        """The file as a download. A log that grows is followed by asking again `from` the byte
+        that the header `X-Oroboros-Next` named."""
+        query = request.query_params
+        artifact = _find(find_run(run_id), name, query.get("generation", ""))
+        offset = query.get("from", "")
+        if offset and not OFFSET.fullmatch(offset):
+            raise Refused("from_invalid", "`from` is a number of bytes.", status=400)
+        asked = "" if offset else request.META.get("HTTP_RANGE", "")
+        return served(_open(artifact), artifact.name, asked, int(offset or 0))
 
 
 def _unknown() -> Refused:
@@ -82,11 +90,11 @@ def _open(artifact: Artifact) -> IO[bytes]:
     return file
 
 
-def served(file: IO[bytes], name: str, asked: str) -> StreamingHttpResponse:
-    """Answer with the file, or the range of it that was asked for; it may grow meanwhile."""
+def served(file: IO[bytes], name: str, asked: str, offset: int = 0) -> StreamingHttpResponse:
+    """Answer with the file from `offset` on, or the range of it that was asked for."""
     size = os.fstat(file.fileno()).st_size
     span = _range(asked, size)
-    start, end = span or (0, size)
+    start, end = span or (min(offset, size) if offset >= 0 else max(0, size + offset), size)
     if span and start >= end:
         file.close()
         answer = StreamingHttpResponse((), status=416)
@@ -97,6 +105,7 @@ def served(file: IO[bytes], name: str, asked: str) -> StreamingHttpResponse:
     answer["Content-Type"] = "text/plain; charset=utf-8"
     answer["Content-Length"] = str(end - start)
     answer["Accept-Ranges"] = "bytes"
+    answer["X-Oroboros-Next"] = str(end)
     if span:
         answer["Content-Range"] = f"bytes {f'{start}-{end - 1}' if end else '*'}/{size}"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'

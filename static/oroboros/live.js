@@ -20,7 +20,7 @@
     }
   }
 
-  // A log is read from where the last answer ended; 416 means that nothing is new.
+  // A log is read on from where the last answer ended, which the server tells.
   async function read(details) {
     const box = details.querySelector("pre");
     const state = logs.get(box) || { at: null, busy: false, decoder: new TextDecoder() };
@@ -28,18 +28,15 @@
     if (state.busy) return;
     state.busy = true;
     try {
-      const range = state.at === null ? `bytes=-${LOG_BYTES}` : `bytes=${state.at}-`;
-      const answer = await fetch(details.dataset.log, { headers: { Range: range } });
-      if (answer.status === 206) {
-        const [, first, last] = /bytes (\d+)-(\d+)/.exec(answer.headers.get("Content-Range"));
+      const answer = await fetch(`${details.dataset.log}&from=${state.at ?? -LOG_BYTES}`);
+      if (answer.ok) {
+        const next = Number(answer.headers.get("X-Oroboros-Next"));
         const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
         const bytes = await answer.arrayBuffer();
-        if (state.at === null && Number(first) > 0) box.append("…\n");
+        if (state.at === null && next > bytes.byteLength) box.append("…\n");
         box.append(state.decoder.decode(bytes, { stream: true }));
-        state.at = Number(last) + 1;
+        state.at = next;
         if (atEnd) box.scrollTop = box.scrollHeight;
-      } else if (answer.status === 416) {
-        state.at = state.at ?? 0;
       } else {
         box.textContent = `The log is not there (${answer.status}).`;
         delete details.dataset.running;

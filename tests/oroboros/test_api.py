@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from oroboros import api
 from oroboros.errors import Refused
 from oroboros.urls import handler400, handler404, handler500  # noqa: F401  this is a URLconf too
+from tests.factories import UserFactory
 
 
 class Echo(APIView):
@@ -157,3 +158,20 @@ def test_the_fields_of_a_nested_refusal_have_dotted_names():
     request = RequestFactory().get("/")
     body = api.exception_handler(exc, {"request": request}).data
     assert body["fields"] == {"a.b": "bad", "": "both"}
+
+
+@pytest.mark.urls("oroboros.urls")
+@pytest.mark.django_db
+def test_the_schema_describes_every_address_and_the_docs_show_it(capsys):
+    client = Client()
+    client.force_login(UserFactory(groups=["viewer"]))
+    schema = client.get("/api/schema/", headers={"accept": "application/vnd.oai.openapi+json"})
+    assert schema.status_code == 200
+    assert capsys.readouterr().err == ""
+    page = client.get("/api/docs/").content.decode()
+    paths = schema.json()["paths"]
+    assert "/api/slots/acquire" in paths
+    for address in paths:
+        assert address in page
+    assert "https://" not in page
+    assert "http://" not in page

@@ -370,6 +370,19 @@ def test_a_log_is_followed_by_ranges(client, artifact, asked, status, body):
     assert int(answer["Content-Length"]) == len(body)
 
 
+def test_a_growing_log_is_read_on_from_where_it_ended(client, artifact):
+    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?from="
+    tail = client.get(path + "-3")
+    assert (tail.status_code, tail.getvalue(), tail["X-Oroboros-Next"]) == (200, b"789", "10")
+    nothing = client.get(path + "10")
+    assert (nothing.status_code, nothing.getvalue(), nothing["X-Oroboros-Next"]) == (200, b"", "10")
+    artifact.file.write_bytes(b"0123456789more")
+    assert client.get(path + "10").getvalue() == b"more"
+    for odd, body in (("-99", b"0123456789more"), ("99", b"")):
+        assert client.get(path + odd).getvalue() == body
+    assert client.get(path + "x").json()["error"] == "from_invalid"
+
+
 def test_an_empty_log_is_an_empty_answer(client, artifact):
     artifact.file.write_bytes(b"")
     assert content(client, artifact).status_code == 200
