@@ -98,6 +98,7 @@ STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = OROBOROS.var / "static"
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
 # Cookies ignore ports: their names are ours alone, and surfaces strip them.
 _PREFIX = "__Host-" if HTTPS else ""
