@@ -1,11 +1,10 @@
 """The commands of a slot: one JSON object on stdout, logs on stderr, exit 0 only if it is now so.
 
-python -m slots.host start|stop|restart|status|health|logs|migrate|reset|exec --slot preview-1
+python -m slots.host start|stop|restart|status|health|logs|migrate|reset --slot preview-1
 """
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from oroboros.lib import config as configuration
 from oroboros.lib import files
 from oroboros.lib.config import Config, SlotConfig
 from slots.host import occupant, runtimelog, worktree
-from slots.host import spec as specs
 from slots.host.occupant import Occupant
 
 FOLLOW_SECONDS = 0.2
@@ -116,15 +114,6 @@ def reset(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answ
     return migration.reset(config, slot)
 
 
-def execute(config: Config, slot: SlotConfig, options: argparse.Namespace) -> NoReturn:
-    """Become what the spec says; for the units of a service manager, which hands the files on."""
-    handed = os.environ.get("CREDENTIALS_DIRECTORY")
-    folder = Path(handed) if handed else None
-    argv, environment, cwd = occupant.command(slot, specs.read(slot, folder), folder)
-    os.chdir(cwd)
-    os.execvpe(argv[0], argv, environment)  # noqa: S606 — no shell is meant
-
-
 COMMANDS: dict[str, Callable[[Config, SlotConfig, argparse.Namespace], Answer]] = {
     "start": start,
     "stop": stop,
@@ -134,7 +123,6 @@ COMMANDS: dict[str, Callable[[Config, SlotConfig, argparse.Namespace], Answer]] 
     "logs": logs,
     "migrate": migrate,
     "reset": reset,
-    "exec": execute,
 }
 
 

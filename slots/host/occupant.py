@@ -194,7 +194,7 @@ def _stop(config: Config, slot: SlotConfig) -> None:
 
 
 def _unit(config: Config, slot: SlotConfig, spec: Spec) -> Unit:
-    argv, environment, cwd = command(slot, spec)
+    argv, environment, cwd = _command(slot, spec)
     log = runtimelog.path(config, slot)
     runtimelog.link(config, slot)
     return Unit(
@@ -203,12 +203,10 @@ def _unit(config: Config, slot: SlotConfig, spec: Spec) -> Unit:
     )  # fmt: skip
 
 
-def command(
-    slot: SlotConfig, spec: Spec, folder: Path | None = None
-) -> tuple[tuple[str, ...], dict[str, str], Path]:
+def _command(slot: SlotConfig, spec: Spec) -> tuple[tuple[str, ...], dict[str, str], Path]:
     """Return argv, complete environment and working directory of what the spec says."""
     if not spec.is_idle:
-        return spec.argv, specs.environment(slot, folder), spec.cwd
+        return spec.argv, specs.environment(slot), spec.cwd
     words = [sys.executable, "-I", "-S", idle.__file__, slot.slot_id, str(slot.backend_port)]
     return tuple(words), IDLE_ENVIRONMENT, Path("/")
 

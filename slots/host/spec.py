@@ -49,13 +49,10 @@ def write(config: Config, slot: SlotConfig, spec: Spec, environment: Mapping[str
     _write_spec(slot, spec)
 
 
-def read(slot: SlotConfig, folder: Path | None = None) -> Spec:
-    """Return the slot's spec; the idle one if there is none.
-
-    `folder` is where a service manager hands the files on. Raises Refused `spec_invalid`.
-    """
+def read(slot: SlotConfig) -> Spec:
+    """Return the slot's spec; the idle one if there is none. Raises Refused `spec_invalid`."""
     try:
-        raw = json.loads(((folder or slot.folder) / "spec.json").read_text())
+        raw = json.loads((slot.folder / "spec.json").read_text())
         lists = {key: tuple(raw[key]) for key in ("argv", "release") if raw[key] is not None}
         return Spec(**{**raw, **lists, "cwd": Path(raw["cwd"])})
     except FileNotFoundError:
@@ -65,10 +62,10 @@ def read(slot: SlotConfig, folder: Path | None = None) -> Spec:
         raise Refused("spec_invalid", detail) from error
 
 
-def environment(slot: SlotConfig, folder: Path | None = None) -> dict[str, str]:
+def environment(slot: SlotConfig) -> dict[str, str]:
     """Return the complete environment of the run's backend. Raises Refused `spec_invalid`."""
     try:
-        values = json.loads(((folder or slot.folder) / "environment.json").read_text())
+        values = json.loads((slot.folder / "environment.json").read_text())
     except (FileNotFoundError, ValueError) as error:
         detail = f"The environment of {slot.slot_id} cannot be read; prepare the run again."
         raise Refused("spec_invalid", detail) from error

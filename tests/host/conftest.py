@@ -1,29 +1,39 @@
-"""A checkout of its own for every test: its own var, its own ports."""
+"""A checkout of its own for every test: its own var, its own ports, its own uids."""
 
 import os
+import shutil
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from oroboros.lib import config as configuration
-from tests.environment import free_port
+from tests import environment
 
 
 @pytest.fixture
-def config(tmp_path):
+def folder():
+    """A folder that the slots' users can reach, as pytest's own cannot be."""
+    folder = Path(tempfile.mkdtemp(dir=environment.CLUSTER.folder.parent))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def config(folder):
     """A Config whose files lie in the test's folder and whose ports are free."""
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(0o755)
-    environ = {**os.environ, "OROBOROS_VAR": str(tmp_path / "var")}
-    environ["OROBOROS_RUNTIME_LOG_DIR"] = str(tmp_path / "runtime-logs")
+    environ = {**os.environ, "OROBOROS_VAR": str(folder / "var")}
+    environ["OROBOROS_RUNTIME_LOG_DIR"] = str(folder / "runtime-logs")
     # Whoever tests here at the same time must not share our uids: a clean slot kills all of its.
     environ["OROBOROS_UID_BASE"] = str(100000 + 100 * (os.getpid() % 5000))
     loaded = configuration.load(environ)
     slots = tuple(
-        replace(slot, web_port=free_port(), backend_port=free_port()) for slot in loaded.slots
+        replace(slot, web_port=environment.free_port(), backend_port=environment.free_port())
+        for slot in loaded.slots
     )
-    return replace(loaded, slots=slots, web_port=free_port())
+    return replace(loaded, slots=slots, web_port=environment.free_port())
 
 
 @pytest.fixture

@@ -111,7 +111,10 @@ def test_a_slot_that_is_preparing_shows_its_progress_and_refreshes(web, config, 
     surface.show_preparing(config, slot, "17", COMMIT, [("install", "done")])
     assert surface.shown(slot).number == number
     assert b"<span>done</span>" in ask(web, "/").body
-    assert ask(web, "/api/health").status == 503
+    for method, path in (("GET", "/api/health"), ("POST", "/api/x"), ("DELETE", "/x")):
+        answer = ask(web, path, method)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "2"), path
+    assert (ask(web, "/", "HEAD").status, ask(web, "/", "HEAD").body) == (503, b"")
 
 
 def built(slot, name="dist", **pages):
