@@ -5,15 +5,14 @@ cleaner must never meet the next run. The lock is a file's, since cleaning is th
 must not outlive whoever does it.
 """
 
-import fcntl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from django.db.models import F
 
 from oroboros.clock import ClockTimestamp
 from oroboros.errors import Refused
+from oroboros.lib import locks
 from oroboros.lib.config import Config, SlotConfig
 from runs.journal import WORKER, record
 from runs.pool import entered
@@ -51,28 +50,13 @@ def clean_and_finish(config: Config, lease: Lease | None, deadline: float = CLEA
         return _not_clean(lease, lease.slot, left)
 
 
-@contextmanager
-def only_one(slot: SlotConfig, until: float) -> Iterator[bool]:
+def only_one(slot: SlotConfig, until: float) -> AbstractContextManager[bool]:
     """Be the only one to clean or restart what is on the slot; False if another is until then.
 
     While it is held, the slot of a lease that ends is not handed on.
     """
-    slot.folder.parent.mkdir(parents=True, exist_ok=True)
-    with (slot.folder.parent / f"{slot.slot_id}.cleaning").open("ab") as lock:
-        while not _locked(lock.fileno()):
-            if time.monotonic() > until:
-                yield False
-                return
-            time.sleep(LOOK_SECONDS)
-        yield True
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    path = slot.folder.parent / f"{slot.slot_id}.cleaning"
+    return locks.held(path, seconds=until - time.monotonic())
 
 
 def _cleaned(config: Config, slot: SlotConfig, until: float) -> list[str]:

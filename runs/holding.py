@@ -18,32 +18,29 @@ from runs.bell import ring
 from runs.cleaning import clean_and_finish
 from runs.journal import record
 from runs.leaserules import RELEASED, Release, View
-from runs.line import RESERVATION_SECONDS, begin_ending, enqueue, place
+from runs.line import ENQUEUE, asking, begin_ending, queue_full
 from runs.models import Run
-from runs.pool import Pool, entered
+from runs.pool import GRANT, passing
 from runs.rules import FINAL, Status
 from slots.models import Lease
 from slots.rules import LeaseState
 
 STANDING = """
-SELECT run.status, run.created_by, lease.id, lease.state, slot.slot_id, lease.fence,
-       lease.expires_at, lease.ttl_seconds,
-       NOT lease.is_pinned AND lease.expires_at <= clock_timestamp()
+SELECT run.status, run.created_by, lease.state, slot.slot_id, lease.fence, lease.expires_at,
+       lease.ttl_seconds, NOT lease.is_pinned AND lease.expires_at <= clock_timestamp(),
+       CASE WHEN lease.state = 'waiting' THEN (
+           SELECT count(*) FROM slots_lease AS line WHERE line.state = 'waiting'
+             AND (-line.priority, line.asked_at, line.id)
+              <= (-lease.priority, lease.asked_at, lease.id)) END
 FROM runs_run AS run
 LEFT JOIN slots_lease AS lease ON lease.run_id = run.id AND lease.state <> 'ended'
 LEFT JOIN slots_slot AS slot ON slot.id = lease.slot_id
 WHERE run.id = %(run)s
 """
-ASK_AGAIN = """
-UPDATE slots_lease SET waits_until = clock_timestamp() + make_interval(secs => %(patience)s)
-WHERE id = %(lease)s AND waits_until IS NOT NULL RETURNING id
-"""
 VIEW = """
 SELECT run.status, run.created_by, COALESCE(run.claim_expires_at > clock_timestamp(), false),
-       holder.run_id, mine.id, mine.state, mine.fence, COALESCE(mine.end_reason, '')
+       mine.id, mine.state, mine.fence, COALESCE(mine.end_reason, '')
 FROM runs_run AS run CROSS JOIN slots_slot AS slot
-LEFT JOIN slots_lease AS holder
-  ON holder.slot_id = slot.id AND holder.state IN ('held', 'ending')
 LEFT JOIN LATERAL (
     SELECT id, state, fence, end_reason FROM slots_lease
     WHERE run_id = run.id AND slot_id = slot.id ORDER BY fence DESC LIMIT 1) AS mine ON true
@@ -52,22 +49,24 @@ WHERE run.id = %(run)s AND slot.slot_id = %(slot)s
 BACK_TO_QUEUE = """
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS at),
 ended AS (
-    UPDATE slots_lease SET state = 'ended', ending_at = at, ended_at = at, end_reason = %(code)s
-    FROM moment WHERE slots_lease.id = %(lease)s AND state = 'held'
-    RETURNING run_id, fence
+    UPDATE slots_lease AS lease
+    SET state = 'ended', ending_at = at, ended_at = at, end_reason = %(code)s
+    FROM moment, runs_run AS run, slots_slot AS slot
+    WHERE lease.run_id = %(run)s AND lease.state = 'held' AND run.id = lease.run_id
+      AND run.status = 'holding' AND slot.id = lease.slot_id AND slot.slot_id = %(slot)s
+      AND (%(fence)s::bigint IS NULL OR lease.fence = %(fence)s)
+      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s)
+    RETURNING lease.run_id, lease.fence
 ),
 moved AS (
-    UPDATE runs_run SET status = 'queued' FROM ended
-    WHERE runs_run.id = ended.run_id AND status = 'holding'
-    RETURNING runs_run.id
+    UPDATE runs_run SET status = 'queued' FROM ended WHERE runs_run.id = ended.run_id
 ),
 told AS (
     INSERT INTO runs_event (run_id, slot_id, at, actor, kind, text, data)
-    SELECT run_id, %(slot)s, at, %(actor)s, 'released', %(text)s,
-           jsonb_build_object('fence', fence, 'force', %(force)s, 'reason', %(reason)s)
-    FROM ended, moment
+    SELECT run_id, %(slot)s, at, %(actor)s, 'released', %(words)s,
+           jsonb_build_object('fence', fence, 'reason', %(reason)s) FROM ended, moment
 )
-SELECT count(*) FROM moved
+SELECT fence FROM ended
 """
 BEAT = """
 UPDATE slots_lease AS lease
@@ -101,37 +100,20 @@ def acquire(run_id: uuid.UUID, *, actor: str, owner: str | None, ttl_seconds: in
     `owner` is who must have made the run; None for an operator. Raises Refused `run_unknown`
     (404), `lease_not_yours` (403), `run_ended`, `lease_fenced`, `queue_full` (429).
     """
-    ttl = settings.PREVIEW_TTL_SECONDS if ttl_seconds is None else ttl_seconds
-    with entered() as pool:
-        found = pool.row(STANDING, run=run_id)
-        if found is None:
-            raise run_unknown()
-        status, created_by, lease_id, state, slot_id, fence, expires_at, lease_ttl, is_over = found
-        leaserules.check_owner(created_by, owner)
-        if status in FINAL:
-            raise Refused("run_ended", f"The run is {status}; make a new one.")
-        if state == LeaseState.ENDING or is_over:
-            raise leaserules.fenced()
-        if state == LeaseState.HELD:
-            return Answer(slot_id, None, fence, expires_at, lease_ttl)
-        return _wait(pool, run_id, lease_id, lease_ttl or ttl, actor)
-
-
-def _wait(pool: Pool, run_id: uuid.UUID, lease_id: int | None, ttl: int, actor: str) -> Answer:
-    """Join the line or say that one still waits, then grant what can be granted."""
-    is_new = lease_id is None
-    if lease_id is None:
-        lease_id = enqueue(pool, run_id, ttl)
-    else:
-        pool.row(ASK_AGAIN, lease=lease_id, patience=RESERVATION_SECONDS)
-    for grant in pool.grant():
-        if grant.lease_id == lease_id:
-            return Answer(grant.slot_id, None, grant.fence, grant.expires_at, grant.ttl_seconds)
-    number = place(pool, lease_id, is_new=is_new)
-    if is_new:
-        run = Run(pk=run_id)
-        record("waiting", f"waits for a slot, number {number}", actor=actor, run=run)
-    return Answer(None, number, None, None, ttl)
+    values = asking(run_id, actor=actor, owner=owner, ttl_seconds=ttl_seconds)
+    with passing(ENQUEUE, GRANT, STANDING, **values) as (_, (_, _, found)):
+        pass
+    if not found:
+        raise run_unknown()
+    status, created_by, state, slot_id, fence, expires_at, ttl, is_over, position = found[0]
+    leaserules.check_owner(created_by, owner)
+    if status in FINAL:
+        raise Refused("run_ended", f"The run is {status}; make a new one.")
+    if state is None:
+        raise queue_full()
+    if state == LeaseState.ENDING or is_over:
+        raise leaserules.fenced()
+    return Answer(slot_id, position, fence, expires_at, ttl)
 
 
 def run_unknown() -> Refused:
@@ -153,16 +135,16 @@ def heartbeat(
         if beaten is not None:
             return beaten[0]
         cursor.execute(VIEW, values)
-        view = _view(cursor.fetchone())
+        view = _view(cursor.fetchall())
     leaserules.check_owner(view.created_by, owner)
-    leaserules.check_holder(view, run_id, fence)
+    leaserules.check_holder(view, fence)
     raise leaserules.fenced("The lease ran out; nothing was changed. Ask for a slot again.")
 
 
-def _view(row: tuple | None) -> View:
-    if row is None:
+def _view(rows: list[tuple]) -> View:
+    if not rows:
         raise run_unknown()
-    return View(*row)
+    return View(*rows[0])
 
 
 def release(
@@ -181,28 +163,28 @@ def release(
     by the process that works on it if there is one. Raises Refused `run_unknown` (404),
     `lease_not_yours` (403), `not_holder`, `lease_fenced`, `run_is_shipping`, `reason_required`.
     """
-    with entered() as pool:
-        row = pool.row(VIEW + "FOR UPDATE OF run", run=run_id, slot=slot.slot_id)
-        view = _view(row)
-        leaserules.check_owner(view.created_by, owner)
-        verdict = leaserules.release(view, run_id, fence, force=force, reason=reason)
-        if verdict is Release.NOTHING:
-            return False
-        words = ("released by force" if force else "released") + (f": {reason}" if reason else "")
-        if verdict is Release.BACK_TO_QUEUE:
-            pool.row(
-                BACK_TO_QUEUE,
-                lease=view.lease_id,
-                slot=slot.slot_id,
-                actor=actor,
-                text=words,
-                code=RELEASED,
-                force=force,
-                reason=reason,
-            )
-            pool.grant()
+    words = ("released by force" if force else "released") + (f": {reason}" if reason else "")
+    values = {
+        "run": run_id,
+        "slot": slot.slot_id,
+        "actor": actor,
+        "owner": owner,
+        "fence": fence,
+        "code": RELEASED,
+        "words": words,
+        "reason": reason,
+    }
+    leaserules.check_force(force=force, reason=reason)
+    with passing(BACK_TO_QUEUE, GRANT, **values) as (pool, (ended, _)):
+        if ended:
             return True
-        lease = _end(Run.objects.get(pk=run_id), verdict, slot, actor, words)
+        run = Run.objects.select_for_update(no_key=True).filter(pk=run_id).first()
+        view = _view(pool.run(VIEW, **values)[0])
+        leaserules.check_owner(view.created_by, owner)
+        verdict = leaserules.release(view, fence, force=force)
+        if verdict is Release.NOTHING or run is None:
+            return False
+        lease = _end(run, verdict, slot, actor, words)
     clean_and_finish(settings.OROBOROS, lease)
     return True
 

@@ -1,6 +1,5 @@
 """Who may write for a lease, and what a release does: values in, values out."""
 
-import uuid
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,13 +13,11 @@ PREVIEW_EXPIRED = "PREVIEW_EXPIRED"
 
 @dataclass(frozen=True)
 class View:
-    """What a slot's holder and a run's last lease on that slot look like, under the pool's lock."""
+    """A run and its own last lease on one slot."""
 
     run_status: str
     created_by: str
     is_claimed: bool
-    holder_id: uuid.UUID | None
-    # Of the run's own last lease on this slot.
     lease_id: int | None
     state: str | None
     fence: int | None
@@ -31,7 +28,6 @@ class Release(Enum):
     """What a release does."""
 
     NOTHING = "the run released the slot before"
-    BACK_TO_QUEUE = "a holding run is queued again"
     CANCEL = "the run is canceled, then the slot is cleaned"
     ASK_TO_STOP = "whoever works on the run kills its commands, cancels it and cleans"
     TAKE_SLOT = "the run ships on without its slot"
@@ -51,7 +47,7 @@ def check_owner(created_by: str, owner: str | None) -> None:
         raise Refused("lease_not_yours", detail, status=403)
 
 
-def check_holder(view: View, run_id: uuid.UUID, fence: int | None) -> None:
+def check_holder(view: View, fence: int | None) -> None:
     """Raise Refused unless the run's lease with that fence is held.
 
     `not_holder` if another run, or nobody, has the slot; `lease_fenced` if the lease of the run
@@ -65,20 +61,20 @@ def check_holder(view: View, run_id: uuid.UUID, fence: int | None) -> None:
         raise fenced(f"The lease's fence is {view.fence} now; nothing was changed.")
 
 
-def release(
-    view: View, run_id: uuid.UUID, fence: int | None, *, force: bool, reason: str
-) -> Release:
-    """Return what a release does.
-
-    Raises Refused `reason_required` (400), `not_holder`, `lease_fenced`, `run_is_shipping`.
-    """
+def check_force(*, force: bool, reason: str) -> None:
+    """Raise Refused `reason_required` (400) for force without a reason."""
     if force and not reason.strip():
         raise Refused("reason_required", "Say why the release is forced.", status=400)
+
+
+def release(view: View, fence: int | None, *, force: bool) -> Release:
+    """Return what a release does.
+
+    Raises Refused `not_holder`, `lease_fenced`, `run_is_shipping`.
+    """
     if view.state in (LeaseState.ENDING, LeaseState.ENDED) and _gave_up(view, fence):
         return Release.NOTHING
-    check_holder(view, run_id, fence)
-    if view.run_status == Status.HOLDING:
-        return Release.BACK_TO_QUEUE
+    check_holder(view, fence)
     if view.run_status not in SHIPPING:
         return Release.ASK_TO_STOP if view.is_claimed else Release.CANCEL
     if not force:

@@ -7,6 +7,7 @@ transaction of its own or in the caller's, which then enters it before it locks 
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -20,7 +21,7 @@ from runs.cleaning import clean_and_finish, finish_ending
 from runs.journal import record
 from runs.leaserules import fenced
 from runs.models import Run
-from runs.pool import Pool, entered
+from runs.pool import GRANT, Pool, entered, passing
 from runs.rules import FAILURES, Status
 from runs.standing import positions
 from slots.models import Lease
@@ -30,7 +31,6 @@ __all__ = [
     "ask",
     "begin_ending",
     "clean_and_finish",
-    "enqueue",
     "entered",
     "finish_ending",
     "keep",
@@ -44,56 +44,70 @@ __all__ = [
 RESERVATION_SECONDS = 60
 
 ENQUEUE = """
-INSERT INTO slots_lease (run_id, state, priority, ttl_seconds, is_pinned, is_occupied, asked_at,
-                         waits_until, end_reason, cleanings, restarts)
-SELECT run.id, 'waiting', run.priority, %(ttl)s, false, false, moment.at,
-       CASE WHEN run.prepare THEN NULL
-            ELSE moment.at + make_interval(secs => %(patience)s) END, '', 0, 0
-FROM runs_run AS run, (SELECT clock_timestamp() AS at OFFSET 0) AS moment
-WHERE run.id = %(run)s AND run.status = 'queued'
-RETURNING id
+WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS at),
+asked AS (
+    INSERT INTO slots_lease (run_id, state, priority, ttl_seconds, is_pinned, is_occupied,
+                             asked_at, waits_until, end_reason, cleanings, restarts)
+    SELECT run.id, 'waiting', run.priority, %(ttl)s, false, false, moment.at,
+           CASE WHEN run.prepare THEN NULL
+                ELSE moment.at + make_interval(secs => %(patience)s) END, '', 0, 0
+    FROM runs_run AS run, moment
+    WHERE run.id = %(run)s AND run.status = 'queued'
+      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s)
+      AND (EXISTS (SELECT FROM slots_lease AS own WHERE own.run_id = run.id AND state <> 'ended')
+           OR (SELECT count(*) FROM (SELECT FROM slots_lease WHERE state = 'waiting'
+                                     LIMIT %(bound)s) AS line) < %(bound)s)
+    ON CONFLICT (run_id) WHERE NOT (state = 'ended')
+    DO UPDATE SET waits_until = EXCLUDED.waits_until
+    WHERE slots_lease.state = 'waiting' AND slots_lease.waits_until IS NOT NULL
+    RETURNING id, run_id, xmax = 0 AS is_new
+),
+told AS (
+    INSERT INTO runs_event (run_id, slot_id, at, actor, kind, text, data)
+    SELECT run_id, '', at, %(actor)s, 'asked', 'asks for a slot', '{}' FROM asked, moment
+    WHERE is_new
+)
+SELECT id FROM asked
 """
-PLACE = """
-SELECT count(*) FILTER (WHERE (-line.priority, line.asked_at, line.id)
-                           <= (-mine.priority, mine.asked_at, mine.id)), count(*)
-FROM slots_lease AS line, (SELECT * FROM slots_lease WHERE id = %(lease)s) AS mine
-WHERE line.state = 'waiting'
-"""
 
 
-def enqueue(pool: Pool, run_id: uuid.UUID, ttl_seconds: int) -> int:
-    """Put a queued run at the end of its priority's line; returns the lease's key."""
-    row = pool.row(ENQUEUE, run=run_id, ttl=ttl_seconds, patience=RESERVATION_SECONDS)
-    if row is None:
-        raise Refused("not_queued", "Only a queued run waits for a slot.")
-    return row[0]
+def asking(
+    run_id: uuid.UUID, *, actor: str, owner: str | None = None, ttl_seconds: int | None = None
+) -> dict[str, Any]:
+    """Return the values of ENQUEUE: a queued run joins the line, one that waits is heard again.
+
+    `owner` is who must have made the run, if anybody. Nobody joins a line that is full.
+    """
+    return {
+        "run": run_id,
+        "actor": actor,
+        "owner": owner,
+        "ttl": settings.PREVIEW_TTL_SECONDS if ttl_seconds is None else ttl_seconds,
+        "patience": RESERVATION_SECONDS,
+        "bound": settings.QUEUE_LIMIT,
+    }
 
 
-def place(pool: Pool, lease_id: int, *, is_new: bool) -> int:
-    """Return the place in the line, 1 is next. Raises Refused `queue_full` (429) for a new one."""
-    ahead, waiting = pool.row(PLACE, lease=lease_id)
-    if is_new and waiting > settings.QUEUE_LIMIT:
-        detail = f"{settings.QUEUE_LIMIT} runs wait for a slot already; ask again later."
-        raise Refused("queue_full", detail, status=429)
-    return ahead
+def queue_full() -> Refused:
+    """Return the refusal of who comes to a full line."""
+    detail = f"{settings.QUEUE_LIMIT} runs wait for a slot already; ask again later."
+    return Refused("queue_full", detail, status=429)
 
 
-def ask(run: Run, *, actor: str, ttl_seconds: int | None = None) -> Lease:
+def ask(run: Run, *, actor: str) -> Lease:
     """Put the run in the line, or grant it a slot at once; one that asked has the lease it had.
 
     Raises Refused `not_queued`, `queue_full` (429).
     """
-    ttl = settings.PREVIEW_TTL_SECONDS if ttl_seconds is None else ttl_seconds
-    with entered() as pool:
-        lease = Lease.objects.filter(run=run).exclude(state=LeaseState.ENDED).first()
+    with passing(ENQUEUE, GRANT, **asking(run.pk, actor=actor)):
+        run.refresh_from_db()
+        open_lease = Lease.objects.exclude(state=LeaseState.ENDED).select_related("slot")
+        lease = open_lease.filter(run=run).first()
         if lease is not None:
             return lease
-        lease_id = enqueue(pool, run.pk, ttl)
-        if not any(grant.lease_id == lease_id for grant in pool.grant()):
-            number = place(pool, lease_id, is_new=True)
-            record("waiting", f"waits for a slot, number {number}", actor=actor, run=run)
-        run.refresh_from_db()
-        return Lease.objects.select_related("slot").get(pk=lease_id)
+    if run.status != Status.QUEUED:
+        raise Refused("not_queued", f"The run is {run.status}; only a queued run waits for a slot.")
+    raise queue_full()
 
 
 def begin_ending(
@@ -153,8 +167,9 @@ def keep(run: Run, *, actor: str, seconds: int) -> None:
         limit = settings.PREVIEW_KEEP_SECONDS // 3600
         raise Refused("keep_too_long", f"A preview is kept for 1 s to {limit} h.", status=400)
     with transaction.atomic():
-        _extend(run, timedelta(seconds=seconds))
+        # The event first: it takes a lock on the run, and runs are locked before leases.
         record("kept", f"keeps its slot for {seconds} s", actor=actor, run=run, seconds=seconds)
+        _extend(run, timedelta(seconds=seconds))
 
 
 def _extend(run: Run, length: timedelta | Combinable) -> None:

@@ -2,8 +2,8 @@
 
 Whoever grants or ends holds the pool's lock, so that no waiter is passed. Locks are taken in one
 order, pool → runs (by id) → leases: a transaction that may end a lease enters the pool before it
-locks a run. The hot statements are SQL and not the ORM's, since an acquire is one of them and a
-few; see docs/decisions/0010.
+locks a run. The hot statements are SQL and not the ORM's, so that an acquire is one round trip
+under the lock; see docs/decisions/0006.
 """
 
 import shutil
@@ -23,8 +23,8 @@ from runs.bell import ring
 from slots import rules
 from slots.rules import Room
 
-# Of pg_advisory_xact_lock: any number that nothing else in this database uses.
-POOL_LOCK = 4210
+# Any number that no other lock of this database uses.
+LOCK = "SELECT pg_advisory_xact_lock(4210)"
 MEBIBYTE = 1024 * 1024
 LINE = "line"
 
@@ -73,11 +73,11 @@ moved AS (
 ),
 told AS (
     INSERT INTO runs_event (run_id, slot_id, at, actor, kind, text, data)
-    SELECT run_id, slot_id, at, %(actor)s, 'granted', 'has ' || slot_id,
+    SELECT run_id, slot_id, at, %(line)s, 'granted', 'has ' || slot_id,
            jsonb_build_object('fence', fence, 'expires_at', expires_at)
     FROM granted, moment
     UNION ALL
-    SELECT run_id, '', at, %(actor)s, 'left_line', 'did not ask again and left the line', '{}'
+    SELECT run_id, '', at, %(line)s, 'left_line', 'did not ask again and left the line', '{}'
     FROM silent, moment
 )
 SELECT id, run_id, slot_id, fence, expires_at, ttl_seconds, prepare FROM granted
@@ -104,27 +104,35 @@ class Pool:
     cursor: CursorWrapper
     refusal: str
 
-    def row(self, sql: str, **values: Any) -> Any:
-        """Run a statement and return its first row, or None."""
-        self.cursor.execute(sql, values)
-        return self.cursor.fetchone()
+    def run(self, *statements: str, **values: Any) -> list[list[tuple]]:
+        """Run statements in one round trip; returns each one's rows. Rings for what GRANT gave."""
+        self.cursor.execute(";".join(statements), {**self._surroundings(), **values})
+        results = []
+        for statement in statements:
+            results.append(self.cursor.fetchall())
+            self.cursor.nextset()
+            if statement is GRANT:
+                _ring(results[-1])
+        return results
 
     def grant(self) -> list[Grant]:
         """Give the free slots to the first in line; ring for those that are to be prepared."""
-        self.cursor.execute(
-            GRANT,
-            {
-                "is_open": not self.refusal,
-                "host": settings.HOST_NAME,
-                "slots": len(settings.OROBOROS.slots),
-                "actor": LINE,
-            },
-        )
-        made = [Grant(*row) for row in self.cursor.fetchall()]
-        for grant in made:
-            if grant.prepare:
-                ring(grant.run_id)
-        return made
+        [rows] = self.run(GRANT)
+        return [Grant(*row) for row in rows]
+
+    def _surroundings(self) -> dict[str, Any]:
+        return {
+            "is_open": not self.refusal,
+            "host": settings.HOST_NAME,
+            "slots": len(settings.OROBOROS.slots),
+            "line": LINE,
+        }
+
+
+def _ring(rows: list[tuple]) -> None:
+    for row in rows:
+        if Grant(*row).prepare:
+            ring(row[1])
 
 
 def room() -> Room:
@@ -151,8 +159,21 @@ def entered() -> Iterator[Pool]:
     """
     refused = refusal()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [POOL_LOCK])
+        cursor.execute(LOCK)
         yield Pool(cursor, refused)
+
+
+@contextmanager
+def passing(*statements: str, **values: Any) -> Iterator[tuple[Pool, list[list[tuple]]]]:
+    """Enter the pool and run statements in one round trip; yields the pool and their rows.
+
+    Under the lock the client is not waited for between them, as it would be by statements one by
+    one: with sixteen busy threads that is most of the time.
+    """
+    refused = refusal()
+    with transaction.atomic(), connection.cursor() as cursor:
+        pool = Pool(cursor, refused)
+        yield pool, pool.run(LOCK, *statements, **values)[1:]
 
 
 def grant() -> list[Grant]:

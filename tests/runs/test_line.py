@@ -43,7 +43,7 @@ def test_a_run_that_asks_again_has_the_lease_it_had(slots):
 
 
 def test_an_ended_run_cannot_wait(slots):
-    with pytest.raises(Refused, match="Only a queued run"):
+    with pytest.raises(Refused, match="only a queued run"):
         line.ask(RunFactory(status=Status.CANCELED), actor="alice")
 
 
@@ -54,7 +54,7 @@ def test_those_who_wait_are_told_their_place(slot):
     assert standing.positions([run.pk for run in waiting]) == {
         run.pk: number for number, run in enumerate(waiting, start=1)
     }
-    assert kinds(waiting[2]) == ["waiting"]
+    assert kinds(waiting[2]) == ["asked"]
 
 
 def test_a_higher_priority_is_before_those_who_came_earlier(slot):
