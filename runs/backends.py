@@ -40,6 +40,8 @@ def look_after(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bool)
     Returns what was found, as sentences; nothing for one that is well, or stopped by hand.
     """
     found = occupant.status(config, slot)
+    if not dry_run:
+        runtimelog.trim(config, slot)
     at = database_time()
     if found.is_as_wanted:
         _forget(lease, at, dry_run=dry_run)

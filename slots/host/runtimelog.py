@@ -1,10 +1,11 @@
 """The log of a slot's occupant, and the runbook's name for it under /tmp."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
-from oroboros.lib import files
+from oroboros.lib import files, logs
 from oroboros.lib.config import Config, SlotConfig
 
 LINKS = Path("/tmp/oroboros-preview-backend")  # noqa: S108 — checked to be ours before use
@@ -55,3 +56,17 @@ def start_anew(config: Config, slot: SlotConfig) -> None:
     log = path(config, slot)
     if log.exists():
         log.rename(log.with_name(log.name + ".1"))
+
+
+def trim(config: Config, slot: SlotConfig) -> bool:
+    """Move what a running backend logged into `<name>.1` once it is above 10 MiB.
+
+    The backend holds the file open, so the file is emptied, not renamed; lines written in between
+    are lost. Returns whether it was.
+    """
+    log = path(config, slot)
+    if not log.exists() or log.stat().st_size <= logs.LOG_BYTES:
+        return False
+    shutil.copyfile(log, log.with_name(log.name + ".1"))
+    os.truncate(log, 0)
+    return True

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from oroboros.errors import Refused
-from oroboros.lib import ownership
+from oroboros.lib import logs, ownership
 from slots.host import occupant, runtimelog, worktree
 from slots.host import spec as specs
 from slots.host.spec import Spec
@@ -245,6 +245,16 @@ def test_the_log_is_found_where_the_runbook_looks_and_is_the_runs_own(config, sl
     assert (name.read_text(), warning) == ("serving\n", "")
     write(config, slot, SERVE.replace("serving", "another"), run="18")
     assert not runtimelog.path(config, slot).exists()
+
+
+def test_a_log_that_grows_while_its_backend_runs_is_cut(config, slot, monkeypatch):
+    write(config, slot, SERVE + RUN)
+    occupant.start(config, slot)
+    assert not runtimelog.trim(config, slot)
+    monkeypatch.setattr(logs, "LOG_BYTES", 3)
+    log = runtimelog.path(config, slot)
+    assert runtimelog.trim(config, slot)
+    assert (log.read_text(), log.with_name("preview-1.log.1").read_text()) == ("", "serving\n")
 
 
 def test_a_log_folder_of_somebody_else_is_said_and_not_used(config, slot, tmp_path):
