@@ -6,6 +6,7 @@ It is enough to find them after whoever started them is gone.
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from oroboros.errors import Refused
@@ -120,8 +121,12 @@ class LocalManager(Kept):
 def _status(state: _State) -> Status:
     active = process.alive(state.identity)
     code = process.exit_code(state.identity)
-    held = netowner.inodes(process.family(state.identity))
-    listening, holder = who_listens(state.port, lambda one: one.inode in held)
+    own = netowner.inodes([state.identity.pid]) if active else set()
+    family = cache(lambda: netowner.inodes(process.family(state.identity)))
+    # The family is looked for in the whole process table: only where its first process has not all.
+    listening, holder = who_listens(
+        state.port, lambda one: one.inode in own or one.inode in family()
+    )
     return Status(
         active,
         pid=state.identity.pid or None,

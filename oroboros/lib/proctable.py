@@ -54,12 +54,11 @@ def started(pid: int) -> float:
 def variable(pid: int, name: str) -> str | None:
     """Return a variable a process was started with; None if unset or not ours to read."""
     try:
-        raw = Path(f"/proc/{pid}/environ").read_bytes()
+        raw = b"\0" + _read(pid, "environ")
     except OSError:
         return None
-    start = f"{name}=".encode()
-    found = [line for line in raw.split(b"\0") if line.startswith(start)]
-    return found[0][len(start) :].decode(errors="replace") if found else None
+    _, found, rest = raw.partition(f"\0{name}=".encode())
+    return rest.partition(b"\0")[0].decode(errors="replace") if found else None
 
 
 def uids(pid: int) -> set[int]:
@@ -94,6 +93,12 @@ def _entries() -> Iterator[Entry]:
 def _stat(pid: int) -> list[str]:
     """Return the fields after the program's name, which may hold blanks and brackets."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return _read(pid, "stat").rpartition(b")")[2].decode().split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _read(pid: int, name: str) -> bytes:
+    descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        return file.read()

@@ -17,7 +17,7 @@ from oroboros.lib.process import User
 # A start is believed when the unit listens, or (without a port) has lived so long.
 SETTLE_SECONDS = 1.0
 LOCK_SECONDS = 30.0
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.01
 LAST_LINES = 20
 
 Listening = Literal["ours", "foreign", "none"]
