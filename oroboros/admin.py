@@ -96,6 +96,7 @@ class ApiTokenAdmin(Rows):
             "A program is known by it.",
             _create,
             NewToken,
+            is_main=True,
             on_row=False,
         ),
         Verb(

@@ -42,6 +42,7 @@ class Verb:
     text: str
     act: Callable[[HttpRequest, Any, Mapping[str, Any]], Done]
     form: type[forms.Form] = forms.Form
+    is_main: bool = False
     is_grave: bool = False
     on_row: bool = True
     fits: Callable[[Any], bool] = lambda row: True
@@ -130,7 +131,7 @@ class Rows(ModelAdmin):
     def offers(self, request: HttpRequest, row: Model) -> list[dict[str, Any]]:
         """Return the buttons that fit the row and that who asks may press."""
         return [
-            {"label": verb.label, "url": self.verb_url(verb, row), "is_grave": verb.is_grave}
+            {"verb": verb, "url": self.verb_url(verb, row)}
             for verb in self.verbs
             if verb.on_row and may(request, verb.ability) and verb.fits(row)
         ]
@@ -139,7 +140,7 @@ class Rows(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         offers = [
-            {"label": verb.label, "url": self.verb_url(verb), "is_grave": verb.is_grave}
+            {"verb": verb, "url": self.verb_url(verb)}
             for verb in self.verbs
             if not verb.on_row and may(request, verb.ability)
         ]

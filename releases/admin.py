@@ -78,7 +78,7 @@ ROLLBACK = Verb(
 
 @admin.register(Release)
 class ReleaseAdmin(Rows):
-    list_display = ["release_id", "state", "commit", "run", "built", "activated", "migrated"]
+    list_display = ["release_id", "state", "commit", "run", "built_at", "activated_at", "migrated"]
     list_filter = ["status"]
     search_fields = ["release_id", "commit_sha"]
     fields = [
@@ -113,14 +113,6 @@ class ReleaseAdmin(Rows):
         url = reverse("admin:runs_run_change", args=[release.run_id])
         return format_html('<a href="{}">{}</a>', url, str(release.run_id)[:8])
 
-    @display(description="Built", ordering="built_at")
-    def built(self, release):
-        return _when(release.built_at)
-
-    @display(description="Live since or last", ordering="activated_at")
-    def activated(self, release):
-        return _when(release.activated_at)
-
     @display(description="Migrations")
     def migrated(self, release):
         return len(release.migrations) or "–"
@@ -137,7 +129,7 @@ class ReleaseAdmin(Rows):
 
 @admin.register(Activation)
 class ActivationAdmin(Rows):
-    list_display = ["number", "kind", "state", "release", "previous", "actor", "started", "took"]
+    list_display = ["number", "kind", "state", "release", "previous", "actor", "started_at", "took"]
     list_filter = ["outcome", "kind"]
     list_select_related = ["release", "previous"]
     fields = [
@@ -161,10 +153,6 @@ class ActivationAdmin(Rows):
     def state(self, activation):
         return activation.outcome, activation.get_outcome_display()
 
-    @display(description="Started", ordering="started_at")
-    def started(self, activation):
-        return _when(activation.started_at)
-
     @display(description="Took")
     def took(self, activation):
         return "–" if activation.seconds is None else f"{activation.seconds:.1f} s"
@@ -172,7 +160,3 @@ class ActivationAdmin(Rows):
     @display(description="What to do now")
     def guidance_list(self, activation):
         return "\n".join(activation.guidance) or "–"
-
-
-def _when(at):
-    return f"{at:%Y-%m-%d %H:%M}" if at else "–"

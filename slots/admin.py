@@ -17,7 +17,17 @@ STATE_COLOURS = {
 
 @admin.register(Lease)
 class LeaseAdmin(Rows):
-    list_display = ["id", "state_shown", "slot", "run", "fence", "asked", "granted", "ended", "why"]
+    list_display = [
+        "id",
+        "state_shown",
+        "slot",
+        "run",
+        "fence",
+        "asked_at",
+        "granted_at",
+        "ended_at",
+        "why",
+    ]
     list_filter = ["state", "slot"]
     list_select_related = ["slot", "run"]
     ordering = ["-id"]
@@ -27,22 +37,6 @@ class LeaseAdmin(Rows):
     def state_shown(self, lease):
         return lease.state, lease.get_state_display()
 
-    @display(description="Asked", ordering="asked_at")
-    def asked(self, lease):
-        return _when(lease.asked_at)
-
-    @display(description="Granted", ordering="granted_at")
-    def granted(self, lease):
-        return _when(lease.granted_at)
-
-    @display(description="Ended", ordering="ended_at")
-    def ended(self, lease):
-        return _when(lease.ended_at)
-
     @display(description="Why it ended")
     def why(self, lease):
         return lease.end_reason or "–"
-
-
-def _when(at):
-    return f"{at:%Y-%m-%d %H:%M:%S}" if at else "–"

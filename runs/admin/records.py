@@ -14,14 +14,10 @@ for model in (queue.Success, queue.Failure, queue.Schedule, queue.OrmQ):
 
 @admin.register(Event)
 class EventAdmin(Rows):
-    list_display = ["when", "actor", "kind", "text", "run", "slot_id"]
+    list_display = ["at", "actor", "kind", "text", "run", "slot_id"]
     list_filter = ["kind"]
     list_select_related = ["run"]
     search_fields = ["text", "actor"]
-
-    @admin.display(description="When", ordering="id")
-    def when(self, event):
-        return f"{event.at:%Y-%m-%d %H:%M:%S}"
 
 
 @admin.register(Freeze)

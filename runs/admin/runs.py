@@ -30,7 +30,16 @@ STATUS_COLOURS = {
 
 @admin.register(Run)
 class RunAdmin(Rows):
-    list_display = ["title", "state", "source", "commit", "slot", "created_by", "since", "left"]
+    list_display = [
+        "title",
+        "state",
+        "source",
+        "commit",
+        "slot",
+        "created_by",
+        "created_at",
+        "left",
+    ]
     list_filter = ["status"]
     search_fields = ["title", "branch", "commit_sha", "id"]
     search_help_text = "Title, branch, commit or id"
@@ -91,10 +100,6 @@ class RunAdmin(Rows):
         if slot is not None:
             return slot.slot_id
         return "in line" if lease is not None else "–"
-
-    @display(description="Since", ordering="created_at")
-    def since(self, run):
-        return f"{run.created_at:%Y-%m-%d %H:%M}"
 
     @display(description="Time left")
     def left(self, run):

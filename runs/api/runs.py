@@ -1,7 +1,7 @@
 """Runs over HTTP: make, look at, decide. Every rule is in `runs.tasks`."""
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -48,6 +48,14 @@ class NewRun(Input):
         return attrs
 
 
+@extend_schema_view(
+    get=extend_schema(
+        parameters=[
+            OpenApiParameter("status", str, enum=Status.values),
+            OpenApiParameter("branch", str),
+        ]
+    )
+)
 class RunList(ListAPIView):
     """All runs, newest first; `?status=` and `?branch=` narrow them."""
 
