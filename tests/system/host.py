@@ -1,6 +1,5 @@
 """A checkout of its own in a folder, brought up by its own scripts, as a person would."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -169,8 +169,8 @@ class Host:
     def kill_worker(self):
         """SIGKILL the worker; returns once all of it is gone."""
         process = self.unit("ouroboros-worker")
-        family = [process, *process.children(recursive=True)]
-        queue = [one for one in family if "run_queue" in " ".join(one.cmdline())]
+        queue = [one for one in process.children(recursive=True) if "run_queue" in words(one)]
+        assert len(queue) > 2, "the queue's processes"
         process.send_signal(signal.SIGKILL)
         _, left = psutil.wait_procs([process, *queue], timeout=10)
         assert not left, left
@@ -191,6 +191,8 @@ class Host:
         shutil.rmtree(self.home)
 
 
-def read_json(text):
-    """Return the one JSON object a script printed."""
-    return json.loads(text)
+def words(process):
+    """Return the command line; a zombie has none."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
