@@ -47,7 +47,9 @@ def _operations(schema: dict[str, Any]) -> Any:
 
 def _fields(schema: dict[str, Any], holder: dict[str, Any]) -> list[dict[str, Any]]:
     """Return name, type and need of each field of a body; a list's are its items'."""
-    content = next(iter(holder.get("content", {}).values()), {}).get("schema", {})
+    content: dict[str, Any] = {}
+    for body in holder.get("content", {}).values():
+        content = body.get("schema", {})
     found = _resolved(schema, content)
     if found.get("type") == "array":
         found = _resolved(schema, found["items"])

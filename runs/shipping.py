@@ -4,7 +4,7 @@ One run ships at a time; whose turn it is the rows say. Every action asks the re
 remote or the registry whether its effect is there before it acts, so it may be repeated at will.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from releases.shipping import needs_gate
 from runs import gate
 from runs.journal import Action, Again, Context, StepFailed, Stopped
 from runs.models import Approval, Freeze, Run
+from runs.models.run import RunQuerySet
 from runs.repository import find_base, repository
 from runs.rules import PushMode, Status
 
@@ -231,7 +232,7 @@ def push_command(repo: Repository, run: Run, target: str) -> str:
     return f"git --git-dir={repo.path} push {where} {run.candidate_sha}:refs/heads/{target}"
 
 
-def unpushed() -> Iterable[Run]:
+def unpushed() -> RunQuerySet:
     """Return the merged runs whose commit was not pushed by us."""
     return Run.objects.filter(status=Status.MERGED, pushed=False)
 

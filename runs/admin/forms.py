@@ -41,7 +41,7 @@ class NewRun(forms.Form):
     )
 
     def clean(self):
-        given = super().clean()
+        given = super().clean() or {}
         branch, commit = given.get("branch"), given.get("commit")
         if bool(branch) == bool(commit):
             raise forms.ValidationError("Name a branch or a commit, one of them.")

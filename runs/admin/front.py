@@ -23,7 +23,7 @@ def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not may(request, VIEW):
         return context
     line = standing.line()
-    unpushed = list(shipping.unpushed()[:SHOWN])
+    unpushed = shipping.unpushed()
     return {
         **context,
         "slots": [_slot(view) for view in line.slots],
@@ -34,7 +34,8 @@ def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "live": Release.objects.live(),
         "offered": wayback.offered(),
         "activation": Activation.objects.running().select_related("release").first(),
-        "unpushed": unpushed,
+        "unpushed": list(unpushed[:SHOWN]),
+        "unpushed_count": unpushed.count(),
         "recent": list(shown.runs()[:SHOWN]),
         "may_hold": may(request, HOLD),
         "may_operate": may(request, OPERATE),

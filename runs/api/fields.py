@@ -4,7 +4,9 @@ import re
 import uuid
 from typing import Any
 
-from oroboros.api import Text
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
 from oroboros.errors import Refused
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -18,8 +20,11 @@ def parse_run_id(text: str) -> uuid.UUID:
     return uuid.UUID(text)
 
 
-class RunId(Text):
+@extend_schema_field({"type": "string", "format": "uuid"})
+class RunId(serializers.Field):
     """A run's id in a body."""
 
     def to_internal_value(self, data: Any) -> uuid.UUID:
-        return parse_run_id(super().to_internal_value(data))
+        if not isinstance(data, str):
+            raise serializers.ValidationError("Must be a string.")
+        return parse_run_id(data)
