@@ -9,6 +9,7 @@ from pathlib import Path
 
 from oroboros.lib import config
 from oroboros.runtime.postgres import Cluster
+from slots.host.database import close_to_public
 
 PASSWORD = "only-for-the-tests-on-loopback"
 FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
@@ -41,6 +42,8 @@ def _start() -> Cluster:
     cluster.ensure_role("oroboros", PASSWORD, "CREATEDB")
     cluster.ensure_role("oroboros_admin", PASSWORD, "CREATEDB", "CREATEROLE")
     cluster.ensure_database("oroboros", "oroboros")
+    closed = {"postgres": ["oroboros", "oroboros_admin"], "template1": ["oroboros"]}
+    close_to_public(cluster.url("postgres"), closed)
     server = f"127.0.0.1:{port}"
     os.environ.update(
         OROBOROS_ENV_DIR=str(folder / "env"),

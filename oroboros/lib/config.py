@@ -243,7 +243,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         preview_database_url_template=values.get("PREVIEW_BACKEND_DATABASE_URL_TEMPLATE")
         or f"postgresql://{server}/{{db_name}}",
         production_database=values.get("OROBOROS_PRODUCTION_DATABASE") or "app_production",
-        uid_base=_integer(values, "OROBOROS_UID_BASE", 60800, 1000, 2**31),
+        uid_base=_integer(values, "OROBOROS_UID_BASE", _uids(offset), 1000, 2**31),
         is_root=os.geteuid() == 0,
         git_remote_url=values.get("GIT_REMOTE_URL", ""),
         git_local_roots=tuple(
@@ -252,6 +252,11 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         target_branch=values.get("MERGE_GATE_GIT_PUSH_BRANCH") or "main",
         environ=values,
     )
+
+
+def _uids(offset: int) -> int:
+    """Return the first of our uids: a checkout beside another one must not kill that one's."""
+    return 60800 if offset == 0 else 200000 + 100 * offset
 
 
 def _slot(number: int, var: Path, offset: int) -> SlotConfig:

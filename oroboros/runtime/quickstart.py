@@ -10,6 +10,7 @@ from oroboros.lib import files, process
 from oroboros.lib.config import Config
 from oroboros.runtime import demo, envfiles, progress, stack
 from oroboros.runtime.client import Client, Json
+from slots.host import database
 
 BRANCH = "feature/reactions"
 TITLE = "Reactions on the guestbook's entries"
@@ -49,8 +50,10 @@ def prepare() -> Config:
         role, password = envfiles.role(config.database_url)
         cluster.ensure_role(role, password)
         cluster.ensure_database("oroboros", role)
-        cluster.ensure_role(
-            *envfiles.role(config.preview_admin_database_url), "CREATEDB", "CREATEROLE"
+        admin, secret = envfiles.role(config.preview_admin_database_url)
+        cluster.ensure_role(admin, secret, "CREATEDB", "CREATEROLE")
+        database.close_to_public(
+            cluster.url("postgres"), {"postgres": [admin], "template1": [], "oroboros": [role]}
         )
     return config
 
