@@ -5,6 +5,9 @@ import os
 import sys
 
 if __name__ == "__main__":
+    from oroboros.lib import config, hostuser
+
+    hostuser.become_service(config.load())
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "oroboros.settings")
     from django.core.management import execute_from_command_line
 

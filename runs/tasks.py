@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from oroboros.clock import ClockTimestamp, database_time
 from oroboros.errors import Refused
-from oroboros.lib import process
+from oroboros.lib import jobs
 from oroboros.lib.config import Config
 from oroboros.lib.git import validate_ref, validate_sha
 from runs import gate, journal, line, preview, rules, shipping
@@ -319,7 +319,7 @@ def _ended(
 def _kill_leftovers(claim: Claim) -> None:
     """End what an earlier claim's process left running when it was killed."""
     for fence in range(max(1, claim.fence - LEFTOVER_FENCES), claim.fence):
-        process.kill_marked(f"{claim.run_id}:{fence}")
+        jobs.kill_marked(f"{claim.run_id}:{fence}")
 
 
 def sweep() -> int:

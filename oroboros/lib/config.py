@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oroboros.errors import Refused
+from oroboros.lib import jobs
 from oroboros.lib.process import User
 
 HOME = Path(__file__).resolve().parents[2]
@@ -22,6 +23,8 @@ CONTROL_FILES = ("api.env", "worker.env")
 KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
 SYSTEM_ENV_DIR = Path("/etc/oroboros")
+BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Config:
     production_database: str
     uid_base: int
     is_root: bool
+    is_systemd: bool
     git_remote_url: str
     git_local_roots: tuple[Path, ...]
     target_branch: str
@@ -96,27 +100,29 @@ class Config:
             return f"https://preview{slot.number}.{self.domain}/api"
         return f"http://preview{slot.number}.localhost:{slot.backend_port}"
 
-    def _user(self, offset: int) -> User | None:
+    def _user(self, role: str, offset: int) -> User | None:
+        if self.is_systemd:
+            return jobs.known(role)
         return User(self.uid_base + offset, self.uid_base + offset) if self.is_root else None
 
     def slot_user(self, slot: SlotConfig) -> User | None:
         """Who the slot's occupant and builds run as; None where we cannot change user."""
-        return self._user(slot.number)
+        return self._user(slot.slot_id, slot.number)
 
     @property
     def job_user(self) -> User | None:
         """Who installs, checks and release builds run as."""
-        return self._user(50)
+        return self._user("job", 50)
 
     @property
     def app_user(self) -> User | None:
         """Who the production app runs as."""
-        return self._user(60)
+        return self._user("app", 60)
 
     @property
     def postgres_user(self) -> User | None:
         """Who the embedded PostgreSQL runs as: it refuses to run as root."""
-        return self._user(70)
+        return None if self.is_systemd else self._user("postgres", 70)
 
     def get(self, name: str, default: str = "") -> str:
         """Return a setting that is not a field of its own; an empty value counts as not set."""
@@ -198,6 +204,11 @@ def env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:
     return Path(environ.get("OROBOROS_VAR") or home / "var").absolute() / "env"
 
 
+def is_installed(folder: Path) -> bool:
+    """Say whether systemd keeps the units of the checkout whose env files lie there."""
+    return folder == SYSTEM_ENV_DIR and INSTALLED_UNIT.exists() and BOOTED_BY_SYSTEMD.is_dir()
+
+
 def load_env_files(environ: MutableMapping[str, str] = os.environ, home: Path = HOME) -> Path:
     """Add the env files' values to `environ`, whose own values win. Returns their folder."""
     folder = env_dir(environ, home)
@@ -222,6 +233,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     else:
         values = dict(environ)
     var = Path(values.get("OROBOROS_VAR") or home / "var").absolute()
+    folder = env_dir(values, home)
     offset = _integer(values, "OROBOROS_PORT_OFFSET", 0, 0, 50000)
     count = _integer(values, "OROBOROS_SLOTS", 3, 1, 9)
     postgres_port = _in_range(54329 + offset)
@@ -229,7 +241,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     return Config(
         home=home,
         var=var,
-        env_dir=env_dir(values, home),
+        env_dir=folder,
         domain=values.get("OROBOROS_DOMAIN") or "example.com",
         slots=tuple(_slot(number, var, offset) for number in range(1, count + 1)),
         api_port=8000 + offset,
@@ -245,6 +257,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         production_database=values.get("OROBOROS_PRODUCTION_DATABASE") or "app_production",
         uid_base=_integer(values, "OROBOROS_UID_BASE", _uids(offset), 1000, 2**31),
         is_root=os.geteuid() == 0,
+        is_systemd=is_installed(folder),
         git_remote_url=values.get("GIT_REMOTE_URL", ""),
         git_local_roots=tuple(
             Path(root) for root in values.get("GIT_LOCAL_ROOTS", "").split(":") if root

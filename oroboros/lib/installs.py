@@ -147,8 +147,7 @@ def _run(
 ) -> Outcome:
     downloads = config.var / "cache" / f"downloads-{user.uid if user else os.geteuid()}"
     downloads.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if user is not None:
-        os.chown(downloads, user.uid, user.gid)
+    ownership.hand(downloads, user)
     place = install.place(config, root)
     venv = place / install.makes
     with private_folder(config, user) as home:

@@ -1,21 +1,43 @@
-"""Trees that change hands: to a user who builds in them, and back to us, read-only."""
+"""Trees that change hands: to a user who builds in them, and back to us, read-only.
+
+As root by changing the owner. Under systemd we are not root: then a tree is shared with the group
+of its user, of which we are a member, and what the user made there is taken back as a copy.
+"""
 
 import os
 import shutil
 import stat
 from pathlib import Path
 
-from oroboros.lib.process import User
+from oroboros.lib import jobs
+from oroboros.lib.process import Elsewhere, User
+
+DELETE_SECONDS = 300.0
 
 
 def give(root: Path, user: User | None) -> None:
-    """Make `user` the owner of a tree that only we wrote to until now; links are not followed."""
+    """Let `user` change a tree that only we wrote to until now; links are not followed."""
     if user is None:
         return
     for _, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
         for name in [*folders, *names]:
-            os.chown(name, user.uid, user.gid, dir_fd=descriptor, follow_symlinks=False)
-    os.chown(root, user.uid, user.gid)
+            _give(name, user, descriptor)
+    hand(root, user)
+
+
+def hand(folder: Path, user: User | None) -> None:
+    """Let `user`, and nobody else but us, change what is in the folder; what is there stays."""
+    if user is not None:
+        _give(str(folder), user, None)
+    if isinstance(user, Elsewhere):
+        folder.chmod(0o770)
+
+
+def admit(folder: Path, user: User | None) -> None:
+    """Let `user` pass through a folder of ours, and read it; nobody else."""
+    if user is not None:
+        os.chown(folder, -1 if isinstance(user, Elsewhere) else 0, user.gid)
+    folder.chmod(0o750)
 
 
 def take(root: Path) -> None:
@@ -23,6 +45,8 @@ def take(root: Path) -> None:
 
     No link is followed and no setuid bit survives. Who wrote it must have ended.
     """
+    if os.geteuid() != 0 and _strangers(root):
+        _copy_back(root)
     for _, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
         _own(descriptor)
         os.fchmod(descriptor, 0o555)
@@ -39,12 +63,62 @@ def delete(root: Path) -> None:
     if not root.exists():
         return
     if os.geteuid() != 0:  # deleting needs the right to write to each folder
+        for user in _strangers(root):
+            _open_up(root, user)
         for _, folders, _, descriptor in os.fwalk(root, follow_symlinks=False):
-            os.fchmod(descriptor, 0o700)
+            _make_ours(".", descriptor)
             for name in folders:
                 if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    os.chmod(name, 0o700, dir_fd=descriptor)
+                    _make_ours(name, descriptor)
     shutil.rmtree(root)
+
+
+def _give(name: str, user: User, folder: int | None) -> None:
+    if not isinstance(user, Elsewhere):
+        os.chown(name, user.uid, user.gid, dir_fd=folder, follow_symlinks=False)
+        return
+    os.chown(name, -1, user.gid, dir_fd=folder, follow_symlinks=False)
+    mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    if not stat.S_ISLNK(mode):
+        os.chmod(name, stat.S_IMODE(mode) | (mode & 0o700) >> 3, dir_fd=folder)
+
+
+def _make_ours(name: str, folder: int) -> None:
+    """Give ourselves all rights to a folder, where it is ours to do so."""
+    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid == os.geteuid():
+        os.chmod(name, 0o700, dir_fd=folder)
+
+
+def _strangers(root: Path) -> list[jobs.JobUser]:
+    """Return the users of ours besides us who own something in the tree."""
+    found = {root.lstat().st_uid}
+    for _, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
+        for name in [*folders, *names]:
+            found.add(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid)
+    users = [jobs.owner(uid) for uid in sorted(found) if uid != os.geteuid()]
+    return [user for user in users if user is not None]
+
+
+def _open_up(root: Path, user: jobs.JobUser) -> None:
+    """Have the user let us read, change and delete what is its own in the tree."""
+    argv = ["/usr/bin/find", str(root), "-user", str(user.uid), "!", "-type", "l",
+            "-exec", "/bin/chmod", "ug+rwX", "{}", "+"]  # fmt: skip
+    log = Path(os.devnull)
+    with log.open("rb") as source, log.open("wb") as output:
+        streams = (source, output)
+        user.run(argv, cwd=Path("/"), streams=streams, timeout=DELETE_SECONDS, env={})
+
+
+def _copy_back(root: Path) -> None:
+    """Put a copy that is ours in place of a tree in which others own something."""
+    for user in _strangers(root):
+        _open_up(root, user)
+    copy = root.with_name(f".{root.name}.{os.urandom(6).hex()}")
+    old = copy.with_name(f"{copy.name}.old")
+    shutil.copytree(root, copy, symlinks=True)
+    root.rename(old)
+    copy.rename(root)
+    delete(old)
 
 
 def _own(descriptor: int) -> None:

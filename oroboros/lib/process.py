@@ -38,6 +38,10 @@ class User:
     uid: int
     gid: int
 
+    def kill_all(self) -> bool:
+        """Kill every process of this user (as root only); returns whether all are gone."""
+        return kill_user(self.uid)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -67,6 +71,23 @@ class Identity:
     mark: str = ""
 
 
+class Elsewhere(User):
+    """A user as whom not we but the host's service manager runs commands."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        streams: tuple[IO[bytes], IO[bytes]],
+        timeout: float,
+        env: Mapping[str, str],
+        stop: Callable[[], bool] | None = None,
+    ) -> Outcome:
+        """Run `argv` with `streams` as its input and its output and wait for it, as `run` does."""
+        raise NotImplementedError
+
+
 _spawned: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -90,8 +111,13 @@ def run(
     raised. Raises OSError if the program cannot be started.
     """
     mark = env.get(MARK) or os.urandom(8).hex()
+    env = {**env, MARK: mark}
     with logs.open_append(log) as output, _source(stdin) as source:
-        child = _start(argv, cwd, {**env, MARK: mark}, user, (source, output, output), tied=True)
+        if isinstance(user, Elsewhere):
+            _require(argv[0], cwd, env)
+            streams = (source, output)
+            return user.run(argv, cwd=cwd, streams=streams, timeout=timeout, env=env, stop=stop)
+        child = _start(argv, cwd, env, user, (source, output, output), tied=True)
         return _attend(child, mark, timeout, stop, thorough=True)
 
 

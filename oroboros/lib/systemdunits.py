@@ -6,6 +6,7 @@ runs the same (a surface, the API) has no use for it.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,8 +88,11 @@ class SystemdManager(Kept):
 
     def _tell(self, unit: Unit) -> None:
         logs.rotate(unit.log)
-        with logs.open_append(unit.log) as log:  # made by us, systemd only appends to it
+        with logs.open_append(unit.log) as log:  # made by us, its writer only opens it
             log_start = log.tell()
+            if unit.user is not None:
+                os.fchown(log.fileno(), -1, unit.user.gid)
+                os.fchmod(log.fileno(), 0o660)
         told = {
             "argv": unit.argv,
             "cwd": str(unit.cwd),

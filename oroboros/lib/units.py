@@ -6,11 +6,10 @@ Status is probed, never remembered.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from oroboros.lib import unit as shared
 from oroboros.lib import web
-from oroboros.lib.config import SYSTEM_ENV_DIR, Config
+from oroboros.lib.config import Config
 from oroboros.lib.localunits import LocalManager
 from oroboros.lib.systemdunits import SystemdManager
 from oroboros.lib.unit import Manager, Status, Unit
@@ -26,9 +25,6 @@ __all__ = [
     "probe",
     "wait_healthy",
 ]
-
-BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
-INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,4 @@ def wait_healthy(
 
 def manager(config: Config) -> Manager:
     """Return what keeps this checkout's units: systemd only where they are installed for it."""
-    if config.env_dir == SYSTEM_ENV_DIR and INSTALLED_UNIT.exists() and BOOTED_BY_SYSTEMD.is_dir():
-        return SystemdManager(config)
-    return LocalManager(config)
+    return SystemdManager(config) if config.is_systemd else LocalManager(config)

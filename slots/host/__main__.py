@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from oroboros.errors import Refused
 from oroboros.lib import config as configuration
-from oroboros.lib import files
+from oroboros.lib import files, hostuser
 from oroboros.lib.config import Config, SlotConfig
 from slots.host import occupant, runtimelog, worktree
 from slots.host.occupant import Occupant
@@ -148,6 +148,7 @@ def answer(words: list[str]) -> Answer:
     try:
         options = _parser().parse_args(words)
         config = configuration.load()
+        hostuser.become_service(config)
         slot = config.slot(options.slot)
         said["slot_id"] = slot.slot_id
         return said | COMMANDS[options.command](config, slot, options)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oroboros.errors import Refused
-from oroboros.lib import process, units
+from oroboros.lib import units
 from oroboros.lib.config import Config, SlotConfig
 from oroboros.lib.units import Health, Manager, Status, Unit
 from slots.host import idle, runtimelog, worktree
@@ -131,7 +131,7 @@ def _end(config: Config, slot: SlotConfig) -> None:
         return  # an idle responder that does its work
     _stop(config, slot)
     # What left the backend's family, or an install's, still has the slot's uid.
-    if user is not None and not process.kill_user(user.uid):
+    if user is not None and not user.kill_all():
         raise Refused("backend_still_runs", f"Processes of uid {user.uid} cannot be killed.")
     specs.forget(slot)
 

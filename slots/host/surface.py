@@ -132,7 +132,7 @@ def _activations(slot: SlotConfig) -> Path:
 @contextmanager
 def _locked(config: Config, slot: SlotConfig) -> Iterator[None]:
     worktree.prepare_folder(config, slot)
-    _activations(slot).mkdir(mode=0o700, exist_ok=True)
+    _activations(slot).mkdir(mode=0o755, exist_ok=True)
     with (slot.folder / "surface.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -31,10 +31,7 @@ def prepare_folder(config: Config, slot: SlotConfig) -> None:
     for parent in (config.var, config.var / "slots"):
         parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     slot.folder.mkdir(exist_ok=True)
-    user = config.slot_user(slot)
-    if user is not None:
-        os.chown(slot.folder, 0, user.gid)
-    slot.folder.chmod(0o750)
+    ownership.admit(slot.folder, config.slot_user(slot))
 
 
 def lay_out(

@@ -160,30 +160,35 @@ def test_our_sockets_are_known_by_our_cgroup():
 def test_systemd_keeps_the_units_only_where_they_are_installed_for_this_checkout(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(units, "BOOTED_BY_SYSTEMD", tmp_path)
-    monkeypatch.setattr(units, "INSTALLED_UNIT", tmp_path / "unit")
-    found = config.load({"OROBOROS_VAR": str(tmp_path)})
-    installed = replace(found, env_dir=config.SYSTEM_ENV_DIR)
-    assert isinstance(units.manager(installed), units.LocalManager)
+    system, home = tmp_path / "etc", tmp_path / "home"
+    system.mkdir()
+    (system / "api.env").write_text(f"OROBOROS_HOME={home}\n")
+    monkeypatch.setattr(config, "SYSTEM_ENV_DIR", system)
+    monkeypatch.setattr(config, "BOOTED_BY_SYSTEMD", tmp_path)
+    monkeypatch.setattr(config, "INSTALLED_UNIT", tmp_path / "unit")
+    assert isinstance(units.manager(config.load({}, home)), units.LocalManager)
     (tmp_path / "unit").touch()
-    assert isinstance(units.manager(installed), SystemdManager)
-    assert isinstance(units.manager(found), units.LocalManager)
+    assert isinstance(units.manager(config.load({}, home)), SystemdManager)
+    assert isinstance(units.manager(config.load({}, tmp_path)), units.LocalManager)
+
+
+def launched(folder, **told):
+    """Start the launcher as a unit's template does; returns its process and the unit's log."""
+    log = folder / "log"
+    log.touch()
+    told = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "A": "1"}, "log": str(log), **told}
+    (folder / "unit").write_text(json.dumps(told))
+    argv = [sys.executable, "-I", "-S", CHECKOUT / "oroboros/lib/launch.py"]
+    env = {"CREDENTIALS_DIRECTORY": str(folder), "NOTIFY_SOCKET": "/x"}
+    return subprocess.Popen(argv, env=env), log
 
 
 def test_the_launcher_becomes_what_its_credential_says(tmp_path):
-    script = "pwd; env; echo $$"
-    told = {"argv": ["sh", "-c", script], "cwd": "/", "env": {"PATH": "/usr/bin:/bin", "A": "1"}}
-    (tmp_path / "unit").write_text(json.dumps(told))
-    launched = subprocess.Popen(
-        [sys.executable, "-m", "oroboros.lib.launch"],
-        cwd=CHECKOUT,
-        env={"CREDENTIALS_DIRECTORY": str(tmp_path), "NOTIFY_SOCKET": "/x"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    said = launched.communicate()[0].splitlines()
+    process, log = launched(tmp_path, argv=["sh", "-c", "pwd; env; echo $$"])
+    assert process.wait() == 0
+    said = log.read_text().splitlines()
     assert said[0] == "/"
-    assert said[-1] == str(launched.pid)
+    assert said[-1] == str(process.pid)
     assert {line for line in said[1:-1] if not line.startswith(("PWD=", "_="))} == {
         "PATH=/usr/bin:/bin",
         "A=1",
@@ -191,15 +196,7 @@ def test_the_launcher_becomes_what_its_credential_says(tmp_path):
 
 
 def test_the_launcher_says_what_it_cannot_start(tmp_path):
-    told = {"argv": ["no-such-program"], "cwd": "/", "env": {"PATH": "/usr/bin:/bin"}}
-    (tmp_path / "unit").write_text(json.dumps(told))
-    launched = subprocess.run(
-        [sys.executable, "-m", "oroboros.lib.launch"],
-        cwd=CHECKOUT,
-        env={"CREDENTIALS_DIRECTORY": str(tmp_path)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert launched.returncode != 0
-    assert launched.stderr.startswith("no-such-program cannot be started: ")
-    assert "Traceback" not in launched.stderr
+    process, log = launched(tmp_path, argv=["no-such-program"])
+    assert process.wait() != 0
+    assert log.read_text().startswith("no-such-program cannot be started: ")
+    assert "Traceback" not in log.read_text()
