@@ -65,12 +65,29 @@ def down(config: Config, given: Arguments) -> int:
 
 def health(config: Config, given: Arguments) -> int:
     """Print a line for each row of the startup matrix."""
+    from oroboros.lib import hostuser
     from oroboros.runtime import stack
 
+    hostuser.become_service(config)
     rows = stack.health(config)
     for row in rows:
         print(row)
     return 0 if all(row.ok for row in rows) else 1
+
+
+def slots(config: Config, given: Arguments) -> int:
+    """Put in what the slots' specs say."""
+    from oroboros.runtime import stack
+
+    return answer("slots", stack.start_slots(config))
+
+
+def systemd(config: Config, given: Arguments) -> int:
+    """Have systemd keep this checkout, or no longer."""
+    from oroboros.runtime import systemd
+
+    work = systemd.uninstall if given.uninstall else systemd.install
+    return answer("systemd", work(config, dry_run=given.dry_run))
 
 
 def answer(command: str, detail: str) -> int:
@@ -87,6 +104,8 @@ COMMANDS: dict[str, Callable[[Config, Arguments], int]] = {
     "up": up,
     "down": down,
     "health": health,
+    "slots": slots,
+    "systemd": systemd,
 }
 
 
@@ -101,6 +120,8 @@ def main() -> int:
     subparsers["quickstart"].add_argument(
         "--ship", action="store_true", help="go on: approve, and wait until it is merged"
     )
+    subparsers["systemd"].add_argument("--dry-run", action="store_true", help="change nothing")
+    subparsers["systemd"].add_argument("--uninstall", action="store_true", help="take it away")
     subparsers["test"].add_argument("--full", action="store_true", help="the long matrices too")
     given, more = parser.parse_known_args()
     if more and given.command != "test":
@@ -111,7 +132,7 @@ def main() -> int:
         return COMMANDS[given.command](configuration.load(), given)
     except Refused as refusal:
         print(refusal.detail, file=sys.stderr)
-        if given.command in ("up", "down"):
+        if given.command in ("up", "down", "systemd"):
             said = {"ok": False, "command": given.command}
             print(json.dumps({**said, "error": refusal.code, "detail": refusal.detail}))
         return 1

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oroboros.errors import Refused
-from oroboros.lib import units
+from oroboros.lib import hostuser, units
 from oroboros.lib.config import Config, SlotConfig
 from oroboros.lib.units import Health, Unit
-from oroboros.runtime import progress
+from oroboros.runtime import progress, systemd
 from oroboros.runtime.postgres import Cluster
 from slots.host import occupant, surface
 
@@ -112,6 +112,11 @@ def up(config: Config) -> str:
     """
     if not config.database_url:
         raise Refused("not_set_up", "This checkout is not set up: run ./scripts/quickstart.sh.")
+    if config.is_systemd:
+        with progress.step("Starting the installed units") as waiting:
+            systemd.up(config)
+            wait(config, HEALTHY_SECONDS, waiting)
+        return "Everything runs and is well."
     with progress.step("Starting PostgreSQL"):
         cluster(config).start()
     with progress.step("Starting the control plane, the surfaces and the slots") as waiting:
@@ -135,6 +140,15 @@ def start(config: Config, unit: Unit) -> None:
             raise
         manager.stop(unit.name, STOP_SECONDS)
         manager.start(unit)
+
+
+def start_slots(config: Config) -> str:
+    """Put in what the slots' specs say, before anybody looks who would mend it."""
+    hostuser.become_service(config)
+    with ThreadPoolExecutor() as pool:
+        for started in [pool.submit(_start_slot, config, slot) for slot in config.slots]:
+            started.result()
+    return "Every slot has its occupant."
 
 
 def _start_slot(config: Config, slot: SlotConfig) -> None:
@@ -192,6 +206,9 @@ def _look(config: Config, name: str, unit: str, port: int, host: str = "127.0.0.
 
 def down(config: Config) -> str:
     """Stop all that this checkout started, PostgreSQL last. Raises Refused `still_running`."""
+    if config.is_systemd:
+        systemd.down(config)
+        return "Nothing of this checkout runs any more."
     manager = units.manager(config)
     stubborn: set[str] = set()
 
