@@ -42,7 +42,7 @@ class NewRun(forms.Form):
 
     def clean(self):
         given = super().clean() or {}
-        branch, commit = given.get("branch"), given.get("commit")
+        branch, commit = given.get("branch", ""), given.get("commit", "")
         if bool(branch) == bool(commit):
             raise forms.ValidationError("Name a branch or a commit, one of them.")
         given["title"] = given.get("title") or branch or commit[:12]

@@ -9,7 +9,7 @@ from django.utils import timezone
 from oroboros.desk import Rows
 from oroboros.errors import Refused
 from oroboros.models import ApiToken
-from releases import tasks as releases
+from releases import bell as releases
 from runs import holding, tasks
 from runs.models import Event, Freeze, Run
 from runs.rules import Status
