@@ -41,9 +41,13 @@ INSTALLED_APPS = [
     "releases",
     "runs",
 ]
+# The shell's commands on releases need no more, and bring production back a second sooner.
+if env("OROBOROS_ONLY", default="") == "releases":
+    INSTALLED_APPS = ["releases"]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "oroboros.headers.content_security",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -22,7 +22,7 @@ def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the front page shows to the context of the admin's index."""
     if not may(request, VIEW):
         return context
-    line = standing.line()
+    config, line = settings.OROBOROS, standing.line()
     unpushed = shipping.unpushed()
     return {
         **context,
@@ -39,8 +39,8 @@ def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "recent": list(shown.runs()[:SHOWN]),
         "may_hold": may(request, HOLD),
         "may_operate": may(request, OPERATE),
-        "has_no_boundary": settings.OROBOROS.job_user is None,
-        "production_url": f"http://127.0.0.1:{settings.OROBOROS.web_port}",
+        "has_no_boundary": not (config.job_user or config.is_systemd),
+        "production_url": f"http://127.0.0.1:{config.web_port}",
         "now": database_time(),
         "new_run_url": reverse("admin:runs_run_new"),
     }

@@ -148,6 +148,12 @@ def test_a_bug_is_500_without_its_traceback(monkeypatch):
     assert b"secret" not in answer.content
 
 
+def test_every_answer_forbids_what_is_foreign():
+    for address in ("/api/echo", "/nowhere"):
+        policy = Client().get(address)["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in policy
+
+
 def test_a_host_that_is_not_ours_is_400():
     answer = Client().get("/api/echo", headers={"host": "a.example, b.example"})
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_input")
