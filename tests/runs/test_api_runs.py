@@ -1,6 +1,5 @@
 """Runs over HTTP: who may, what it looks like, what is refused."""
 
-import os
 import uuid
 from datetime import timedelta
 
@@ -13,12 +12,10 @@ from oroboros.errors import Refused
 from oroboros.identity import create_token
 from runs import tasks
 from runs.api import runs as api
-from runs.journal import artifacts_folder
 from runs.rules import Status
 from slots.rules import LeaseState
 from tests.factories import (
     ApprovalFactory,
-    ArtifactFactory,
     EventFactory,
     LeaseFactory,
     ReleaseFactory,
@@ -318,122 +315,6 @@ def test_each_address_asks_who_it_is_and_for_its_ability(told, method, path, nee
     assert (wrong.status_code, wrong.json()["error"]) == (403, "forbidden")
     assert told == []
     assert getattr(client_with(needs), method)(path).status_code not in (401, 403)
-
-
-# --- artifacts
-
-
-@pytest.fixture
-def artifact():
-    row = ArtifactFactory(name="build_log")
-    path = artifacts_folder(settings.OROBOROS) / row.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"0123456789")
-    row.file = path
-    return row
-
-
-def content(client, artifact, **headers):
-    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}"
-    return client.get(path, headers=headers)
-
-
-def test_an_artifact_is_a_download_that_no_browser_runs(client, artifact):
-    artifact.file.write_bytes(b"<script>alert(1)</script>")
-    answer = content(client, artifact)
-    assert (answer.status_code, answer.getvalue()) == (200, b"<script>alert(1)</script>")
-    assert answer["Content-Disposition"] == 'attachment; filename="build_log"'
-    assert answer["X-Content-Type-Options"] == "nosniff"
-    assert answer["Content-Security-Policy"].startswith("sandbox")
-    assert answer["Content-Type"].startswith("text/plain")
-
-
-@pytest.mark.parametrize(
-    ("asked", "status", "body"),
-    [
-        ("bytes=4-", 206, b"456789"),
-        ("bytes=2-3", 206, b"23"),
-        ("bytes=8-99", 206, b"89"),
-        ("bytes=-3", 206, b"789"),
-        ("bytes=-99", 206, b"0123456789"),
-        ("bytes=10-", 416, b""),
-        ("bytes=5-2", 416, b""),
-        ("bytes=-0", 416, b""),
-        ("bytes=x", 200, b"0123456789"),
-        ("bytes=0-1,4-5", 200, b"0123456789"),
-        ("bytes=-", 200, b"0123456789"),
-    ],
-)
-def test_a_log_is_followed_by_ranges(client, artifact, asked, status, body):
-    answer = content(client, artifact, range=asked)
-    assert (answer.status_code, answer.getvalue()) == (status, body)
-    assert int(answer["Content-Length"]) == len(body)
-
-
-def test_a_growing_log_is_read_on_from_where_it_ended(client, artifact):
-    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?from="
-    tail = client.get(path + "-3")
-    assert (tail.status_code, tail.getvalue(), tail["X-Oroboros-Next"]) == (200, b"789", "10")
-    nothing = client.get(path + "10")
-    assert (nothing.status_code, nothing.getvalue(), nothing["X-Oroboros-Next"]) == (200, b"", "10")
-    artifact.file.write_bytes(b"0123456789more")
-    assert client.get(path + "10").getvalue() == b"more"
-    for odd, body in (("-99", b"0123456789more"), ("99", b"")):
-        assert client.get(path + odd).getvalue() == body
-    assert client.get(path + "x").json()["error"] == "from_invalid"
-
-
-def test_an_empty_log_is_an_empty_answer(client, artifact):
-    artifact.file.write_bytes(b"")
-    assert content(client, artifact).status_code == 200
-    assert content(client, artifact, range="bytes=0-").status_code == 416
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["..%2f..%2fetc/passwd", "%252e%252e/secret", "/etc/passwd", "%2fetc%2fpasswd", "x%00", "nope"],
-)
-def test_a_path_for_a_name_is_404(client, artifact, name):
-    answer = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{name}")
-    assert (answer.status_code, answer.json()["error"]) == (404, "artifact_not_found")
-
-
-@pytest.mark.parametrize(
-    "path", ["../secret", "/etc/passwd", "", "a/../../secret", "%2e%2e/secret", "a\x00b"[:1]]
-)
-def test_a_row_that_points_elsewhere_opens_nothing(client, artifact, path):
-    (artifacts_folder(settings.OROBOROS).parent / "secret").write_text("secret")
-    artifact.path = path
-    artifact.save()
-    assert content(client, artifact).json()["error"] == "artifact_not_found"
-
-
-def test_a_link_a_second_name_a_pipe_and_a_folder_are_no_artifacts(client, artifact):
-    secret = artifacts_folder(settings.OROBOROS).parent / "secret"
-    secret.write_text("secret")
-    for make in (
-        lambda path: path.symlink_to(secret),
-        lambda path: path.hardlink_to(secret),
-        os.mkfifo,
-        lambda path: path.mkdir(),
-    ):
-        artifact.file.unlink()
-        make(artifact.file)
-        answer = content(client, artifact)
-        assert (answer.status_code, answer.json()["error"]) == (404, "artifact_not_found")
-        if artifact.file.is_dir():
-            artifact.file.rmdir()
-
-
-def test_the_newest_generation_is_served_unless_another_is_named(client, artifact):
-    newer = ArtifactFactory(run=artifact.run, name=artifact.name, generation=2, path="newer")
-    (artifacts_folder(settings.OROBOROS) / "newer").write_text("new")
-    assert content(client, artifact).getvalue() == b"new"
-    listed = client.get(f"/api/runs/{artifact.run.pk}/artifacts").json()["results"]
-    assert [client.get(row["url"]).getvalue() for row in listed] == [b"0123456789", b"new"]
-    assert newer.generation == listed[1]["generation"]
-    wrong = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?generation=1x")
-    assert wrong.status_code == 400
 
 
 def test_an_ended_lease_shows_no_slot(client):
