@@ -181,7 +181,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             raw = file.read(ENV_FILE_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     if len(raw) > ENV_FILE_BYTES:
         raise _too_large(str(path))

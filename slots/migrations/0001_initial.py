@@ -5,61 +5,150 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('runs', '0001_initial'),
+        ("runs", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Slot',
+            name="Slot",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slot_id', models.CharField(max_length=32, unique=True)),
-                ('number', models.PositiveSmallIntegerField()),
-                ('host', models.CharField(max_length=255)),
-                ('fence', models.PositiveBigIntegerField(default=0)),
-                ('drained_at', models.DateTimeField(blank=True, null=True)),
-                ('drained_by', models.CharField(blank=True, max_length=150)),
-                ('drain_reason', models.TextField(blank=True)),
-                ('quarantined_at', models.DateTimeField(blank=True, null=True)),
-                ('quarantine_reason', models.TextField(blank=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("slot_id", models.CharField(max_length=32, unique=True)),
+                ("number", models.PositiveSmallIntegerField()),
+                ("host", models.CharField(max_length=255)),
+                ("fence", models.PositiveBigIntegerField(default=0)),
+                ("drained_at", models.DateTimeField(blank=True, null=True)),
+                ("drained_by", models.CharField(blank=True, max_length=150)),
+                ("drain_reason", models.TextField(blank=True)),
+                ("quarantined_at", models.DateTimeField(blank=True, null=True)),
+                ("quarantine_reason", models.TextField(blank=True)),
             ],
             options={
-                'ordering': ['number'],
-                'constraints': [models.UniqueConstraint(fields=('host', 'number'), name='slots_one_slot_per_number')],
+                "ordering": ["number"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("host", "number"), name="slots_one_slot_per_number"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Lease',
+            name="Lease",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('held', 'Held'), ('ending', 'Ending'), ('ended', 'Ended')], default='waiting', max_length=16)),
-                ('priority', models.SmallIntegerField(default=0)),
-                ('ttl_seconds', models.PositiveIntegerField()),
-                ('fence', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('is_pinned', models.BooleanField(default=False)),
-                ('is_occupied', models.BooleanField(default=False)),
-                ('asked_at', models.DateTimeField()),
-                ('waits_until', models.DateTimeField(blank=True, null=True)),
-                ('granted_at', models.DateTimeField(blank=True, null=True)),
-                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('ending_at', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('end_reason', models.TextField(blank=True)),
-                ('cleanings', models.PositiveSmallIntegerField(default=0)),
-                ('restarts', models.PositiveSmallIntegerField(default=0)),
-                ('restart_at', models.DateTimeField(blank=True, null=True)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='leases', to='runs.run')),
-                ('slot', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='leases', to='slots.slot')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("held", "Held"),
+                            ("ending", "Ending"),
+                            ("ended", "Ended"),
+                        ],
+                        default="waiting",
+                        max_length=16,
+                    ),
+                ),
+                ("priority", models.SmallIntegerField(default=0)),
+                ("ttl_seconds", models.PositiveIntegerField()),
+                ("fence", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("is_pinned", models.BooleanField(default=False)),
+                ("is_occupied", models.BooleanField(default=False)),
+                ("asked_at", models.DateTimeField()),
+                ("waits_until", models.DateTimeField(blank=True, null=True)),
+                ("granted_at", models.DateTimeField(blank=True, null=True)),
+                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("ending_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("end_reason", models.TextField(blank=True)),
+                ("cleanings", models.PositiveSmallIntegerField(default=0)),
+                ("restarts", models.PositiveSmallIntegerField(default=0)),
+                ("restart_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="leases",
+                        to="runs.run",
+                    ),
+                ),
+                (
+                    "slot",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="leases",
+                        to="slots.slot",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-priority', 'asked_at', 'id'],
-                'indexes': [models.Index(condition=models.Q(('state', 'waiting')), fields=['-priority', 'asked_at', 'id'], name='slots_waiting_line'), models.Index(condition=models.Q(('state', 'waiting'), ('waits_until__isnull', False)), fields=['waits_until'], name='slots_silent_waiters')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('state__in', ('held', 'ending'))), fields=('slot',), name='slots_one_lease_on_a_slot'), models.UniqueConstraint(condition=models.Q(('state', 'ended'), _negated=True), fields=('run',), name='slots_one_open_lease_per_run'), models.UniqueConstraint(fields=('slot', 'fence'), name='slots_no_fence_twice'), models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'held', 'ending', 'ended'])), name='slots_lease_state_is_known'), models.CheckConstraint(condition=models.Q(models.Q(('state__in', ('held', 'ending')), _negated=True), models.Q(('expires_at__isnull', False), ('fence__isnull', False), ('granted_at__isnull', False), ('slot__isnull', False)), _connector='OR'), name='slots_lease_on_a_slot_is_whole'), models.CheckConstraint(condition=models.Q(models.Q(('state', 'waiting'), _negated=True), models.Q(('fence__isnull', True), ('slot__isnull', True)), _connector='OR'), name='slots_waiting_lease_has_no_slot')],
+                "ordering": ["-priority", "asked_at", "id"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "waiting")),
+                        fields=["-priority", "asked_at", "id"],
+                        name="slots_waiting_line",
+                    ),
+                    models.Index(
+                        condition=models.Q(("state", "waiting"), ("waits_until__isnull", False)),
+                        fields=["waits_until"],
+                        name="slots_silent_waiters",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("state__in", ("held", "ending"))),
+                        fields=("slot",),
+                        name="slots_one_lease_on_a_slot",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("state", "ended"), _negated=True),
+                        fields=("run",),
+                        name="slots_one_open_lease_per_run",
+                    ),
+                    models.UniqueConstraint(fields=("slot", "fence"), name="slots_no_fence_twice"),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["waiting", "held", "ending", "ended"])),
+                        name="slots_lease_state_is_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state__in", ("held", "ending")), _negated=True),
+                            models.Q(
+                                ("expires_at__isnull", False),
+                                ("fence__isnull", False),
+                                ("granted_at__isnull", False),
+                                ("slot__isnull", False),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="slots_lease_on_a_slot_is_whole",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state", "waiting"), _negated=True),
+                            models.Q(("fence__isnull", True), ("slot__isnull", True)),
+                            _connector="OR",
+                        ),
+                        name="slots_waiting_lease_has_no_slot",
+                    ),
+                ],
             },
         ),
     ]

@@ -9,7 +9,13 @@ from slots.models import Lease
 from slots.rules import LeaseState
 
 BAD_MIGRATION = "ALTER TABLE nobody_made_this ADD COLUMN x int;\n"
-FAILING_TEST = "import unittest\n\n\nclass Broken(unittest.TestCase):\n    def test(self):\n        self.fail('on purpose')\n"
+FAILING_TEST = """import unittest
+
+
+class Broken(unittest.TestCase):
+    def test(self):
+        self.fail("on purpose")
+"""
 
 
 def is_free_and_clean(world, slot_id="preview-1"):
