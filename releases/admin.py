@@ -13,7 +13,7 @@ from unfold.decorators import display
 
 from oroboros.desk import Done, Reason, Rows, Verb
 from oroboros.identity import OPERATE, actor
-from releases import tasks, wayback
+from releases import bell, wayback
 from releases.models import Activation, Release
 from releases.rules import ActivationOutcome, ReleaseStatus
 
@@ -45,7 +45,7 @@ class RollingBack(Reason):
 
 
 def _rollback(request: HttpRequest, release: Release, given: Mapping[str, Any]) -> Done:
-    activation = tasks.request_rollback(
+    activation = bell.request_rollback(
         settings.OROBOROS,
         release.pk,
         actor=actor(request),

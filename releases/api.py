@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from oroboros.api import Flag, Input, Text
 from oroboros.identity import actor
-from releases import tasks, wayback
+from releases import bell, tasks, wayback
 from releases.models import Activation, Release
 from releases.shown import activation_facts, release_facts
 
@@ -66,7 +66,7 @@ class RollbackView(APIView):
     def post(self, request, release_id):
         given = RollbackInput.given(request)
         tasks.known(release_id)
-        activation = tasks.request_rollback(
+        activation = bell.request_rollback(
             settings.OROBOROS, release_id, actor=actor(request), **given
         )
         return Response({"accepted": True, "activation": activation_facts(activation)}, 202)

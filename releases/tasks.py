@@ -11,7 +11,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django_q.tasks import async_task
 
 from oroboros.errors import Refused
 from oroboros.lib.config import Config
@@ -35,9 +34,9 @@ from releases.rules import (
 
 __all__ = [
     "ActivationFailed",
+    "begin_rollback",
     "carry_out",
     "confirm",
-    "request_rollback",
     "rollback",
     "switch_to",
 ]
@@ -160,16 +159,6 @@ def known(release_id: str) -> Release:
     return release
 
 
-def request_rollback(
-    config: Config, release_id: str, *, actor: str, reason: str, accept_schema: bool = False
-) -> Activation:
-    """Check a rollback, write it down and ring for a worker; returns at once. Raises Refused."""
-    with transaction.atomic():
-        activation = _begin_rollback(config, release_id, actor, reason, accept_schema)
-        async_task("releases.tasks.carry_out", activation.number)
-    return activation
-
-
 def rollback(
     config: Config,
     release_id: str,
@@ -185,13 +174,14 @@ def rollback(
     `release_not_rollbackable`, `rollback_blocked_by_migration`, `release_corrupt`,
     `activation_in_progress`) with nothing changed, ActivationFailed.
     """
-    activation = _begin_rollback(config, release_id, actor, reason, accept_schema)
+    activation = begin_rollback(config, release_id, actor, reason, accept_schema)
     return confirm(config, activation, progress=progress)
 
 
-def _begin_rollback(
+def begin_rollback(
     config: Config, release_id: str, actor: str, reason: str, accept_schema: bool
 ) -> Activation:
+    """Check a rollback and write it down. Raises Refused as `rollback`."""
     wayback.check(config, known(release_id), accept_schema=accept_schema)
     return begin(release_id, kind=ActivationKind.ROLLBACK, actor=actor, reason=reason)
 

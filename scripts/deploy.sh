@@ -2,4 +2,5 @@
 # Build a commit or branch and make it live: scripts/deploy.sh <commit>
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export OROBOROS_ONLY=releases
 exec .venv/bin/python manage.py deploy "$@"

@@ -2,4 +2,5 @@
 # List, get, verify releases; restore a database: scripts/release-registry.sh list
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export OROBOROS_ONLY=releases
 exec .venv/bin/python manage.py releases "$@"

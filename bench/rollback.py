@@ -1,0 +1,150 @@
+"""A rollback, from the command to the old release serving, beside its floor.
+
+    python bench/rollback.py [times]
+
+The floor is the start of the old release's backend to its first 200, measured in the same run on
+another port; no rollback can be faster. `command` is ./scripts/rollback.sh's own process, `call`
+the same work in a process that runs already, as the worker does it for the API and the admin.
+"""
+
+import contextlib
+import http.client
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(HOME))
+
+from tests import environment  # noqa: E402 — starts a PostgreSQL of our own
+
+OFFSET = 15000
+
+
+def main(times: int) -> None:
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "oroboros.settings",
+        "OROBOROS_PORT_OFFSET": str(OFFSET),
+        "DEPLOY_DRAIN_SECONDS": "0",
+    }
+    import django
+
+    django.setup()
+    from django.conf import settings
+    from django.core.management import call_command
+
+    from oroboros.lib import units
+    from tests.releases.application import Repo
+
+    call_command("migrate", verbosity=0)
+    config = settings.OROBOROS
+    repo = Repo(config)
+    with surface(config):
+        releases = [ship(config, repo.commit(version)) for version in ("one", "two")]
+        floor = [start(config, releases[n % 2]) for n in range(times)]
+        print(f"floor    {spread(floor)}   the backend's start to its first 200")
+        for name, roll in (("call", call), ("command", command)):
+            took = []
+            for n in range(times):
+                took.append(until_served(config, releases[n % 2], roll))
+            above = statistics.median(took) - statistics.median(floor)
+            print(f"{name:8} {spread(took)}   {above:+.3f} s above the floor")
+    for unit in units.manager(config).names():
+        units.manager(config).stop(unit)
+
+
+def spread(seconds: list[float]) -> str:
+    return f"median {statistics.median(seconds):.3f} s, slowest {max(seconds):.3f} s"
+
+
+def ship(config, commit):
+    from releases.shipping import ship_commit
+
+    return ship_commit(config, commit, actor="bench", reason="a measurement")[0]
+
+
+def start(config, release) -> float:
+    """Start the release's backend on a port of its own and ask until it answers 200."""
+    from oroboros.lib import units
+    from releases import production
+
+    unit = production.unit(config, release, "blue")
+    port = environment.free_port()
+    unit = replace(unit, name="floor", port=port, env={**unit.env, "PORT": str(port)})
+    begun = time.monotonic()
+    units.manager(config).start(unit)
+    while ask(port, "/health")[0] != 200:
+        time.sleep(0.005)
+    took = time.monotonic() - begun
+    units.manager(config).stop("floor")
+    return took
+
+
+def until_served(config, release, roll) -> float:
+    """Begin a rollback; return when the surface first answers for its release."""
+    begun = time.monotonic()
+    work = threading.Thread(target=roll, args=(config, release))
+    work.start()
+    while ask(config.web_port, "/health")[1] != release.commit_sha:
+        assert time.monotonic() - begun < 60, "the rollback does not come to an end"
+        time.sleep(0.005)
+    took = time.monotonic() - begun
+    work.join()
+    return took
+
+
+def call(config, release) -> None:
+    from releases import tasks
+
+    tasks.rollback(config, release.pk, actor="bench", reason="a measurement")
+
+
+def command(config, release) -> None:
+    subprocess.run(
+        [sys.executable, "manage.py", "rollback", release.pk, "--reason", "a measurement"],
+        cwd=HOME,
+        env={**os.environ, "OROBOROS_ONLY": "releases"},  # as the script says
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def ask(port: int, path: str) -> tuple[int, str | None]:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as link:
+        try:
+            link.request("GET", path)
+            answer = link.getresponse()
+        except OSError:
+            return 0, None
+        return answer.status, answer.headers.get("X-Oroboros-Commit")
+
+
+@contextlib.contextmanager
+def surface(config):
+    """Production's Caddy."""
+    from slots.host import surface
+
+    env = {"PATH": os.environ["PATH"], "HOME": str(config.var)}
+    caddy = subprocess.Popen(
+        surface.command(config),
+        env=env | surface.environment(config, "main"),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while ask(config.web_port, "/health")[0] != 200:
+            time.sleep(0.02)
+        yield
+    finally:
+        caddy.terminate()
+        caddy.wait()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
