@@ -46,15 +46,21 @@ def slot(run: Run) -> SlotConfig | None:
     return settings.OROBOROS.slot(found.slot.slot_id)
 
 
+def _open_slot(run: Run) -> SlotConfig | None:
+    """Return the slot that shows the run: not one that is being cleaned."""
+    found = lease(run)
+    return slot(run) if found is not None and found.state == LeaseState.HELD else None
+
+
 def frontend_url(run: Run) -> str | None:
-    """Return the address of the run's preview, while it has a slot."""
-    found = slot(run)
+    """Return the address of the run's preview, while it holds a slot."""
+    found = _open_slot(run)
     return settings.OROBOROS.frontend_url(found) if found else None
 
 
 def backend_url(run: Run) -> str | None:
-    """Return the address of the run's backend, while it has a slot."""
-    found = slot(run)
+    """Return the address of the run's backend, while it holds a slot."""
+    found = _open_slot(run)
     return settings.OROBOROS.backend_url(found) if found else None
 
 

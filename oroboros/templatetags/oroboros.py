@@ -1,4 +1,4 @@
-"""How durations are written for people."""
+"""How durations and long texts are written for people."""
 
 from django import template
 
@@ -14,3 +14,15 @@ def lasting(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+@register.filter
+def first_line(text: str) -> str:
+    """Return the line that a list has room for."""
+    return text.partition("\n")[0]
+
+
+@register.filter
+def other_lines(text: str) -> str:
+    """Return what is shown of the text when somebody asks for more."""
+    return text.partition("\n")[2]

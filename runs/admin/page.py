@@ -9,11 +9,11 @@ from django.conf import settings
 from oroboros.lib import files
 from releases import wayback
 from releases.models import Activation
-from releases.rules import blocking, rollback_command
+from releases.rules import ReleaseStatus, blocking, rollback_command
 from runs import preview, shipping, shown
 from runs.journal import Action, artifacts_folder
 from runs.models import Artifact, Run, Step
-from runs.rules import FAILURES, Status, StepStatus
+from runs.rules import FAILURES, StepStatus
 
 EVENTS = 100
 LAST_LINES = 30
@@ -98,13 +98,22 @@ def failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] |
     known = FAILURES.get(run.failure_code)
     failed = [s for _, group in stages for s in group if s.status == StepStatus.FAILED]
     log = failed[-1].log if failed else None
+    lines = _last_lines(log)
     return {
         "code": run.failure_code,
+        "detail": _without(run.failure_detail, lines),
         "cause": known.cause if known else "",
         "remedy": run.next_action or (known.remedy if known else ""),
         "log": log,
-        "lines": _last_lines(log),
+        "lines": lines,
     }
+
+
+def _without(detail: str, lines: str) -> str:
+    """Return the detail without the end of the log, which is shown below it anyway."""
+    first, _, rest = detail.partition("\n")
+    ends_alike = bool(rest.strip()) and lines.rstrip().endswith(rest.rstrip().rsplit("\n", 1)[-1])
+    return first if ends_alike else detail
 
 
 def _last_lines(log: Artifact | None) -> str:
@@ -150,7 +159,7 @@ def release(run: Run) -> dict[str, Any] | None:
     deploys = Activation.objects.filter(release=run.release).exclude(previous=None)
     activation = deploys.select_related("previous").order_by("number").first()
     back = activation.previous if activation else None
-    can_go_back = back is not None and run.status == Status.MERGED
+    can_go_back = back is not None and run.release.status == ReleaseStatus.LIVE
     blocked = blocking(wayback.crossing(back)) if back and can_go_back else []
     return {
         "row": run.release,

@@ -1,0 +1,122 @@
+"""What a run's page gathers."""
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from oroboros.templatetags.oroboros import first_line, lasting, other_lines
+from releases.models import Release
+from releases.rules import ReleaseStatus
+from runs import preview, shipping, shown
+from runs.admin import page
+from runs.journal import artifacts_folder
+from runs.rules import Status, StepStatus
+from runs.shown import Difference
+from tests.factories import (
+    ActivationFactory,
+    ArtifactFactory,
+    LeaseFactory,
+    ReleaseFactory,
+    RunFactory,
+    StepFactory,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def gathered(run):
+    return page.context(shown.runs().get(pk=run.pk), is_live=True)
+
+
+def artifact(run, name, text, **fields):
+    row = ArtifactFactory(run=run, name=name, **fields)
+    path = artifacts_folder(settings.OROBOROS) / row.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return row
+
+
+def test_the_timeline_has_the_steps_to_come():
+    run = RunFactory(status=Status.PREPARING)
+    StepFactory(run=run, name="lease")
+    StepFactory(run=run, name="worktree", status=StepStatus.RUNNING)
+    groups = dict(gathered(run)["timeline"])
+    names = [stage.name for stage in (*groups["Preview"], *groups["Shipping"])]
+    assert names == [action.name for action in (*preview.ACTIONS, *shipping.ACTIONS)]
+    assert [stage.status for stage in groups["Preview"][:3]] == ["succeeded", "running", "to come"]
+
+
+def test_a_run_that_ended_has_no_steps_to_come_and_a_reservation_none():
+    ended = gathered(RunFactory(status=Status.CANCELED))["timeline"]
+    assert {stage.status for _, stages in ended for stage in stages} == {"not reached"}
+    assert gathered(RunFactory(prepare=False))["timeline"] == []
+
+
+def test_a_failure_says_each_thing_once():
+    detail = "tests ended with exit code 1:\n$ tests\nFAILED"
+    run = RunFactory(status=Status.FAILED, failure_code="CHECKS_FAILED", failure_detail=detail)
+    step = StepFactory(run=run, name="checks", status=StepStatus.FAILED)
+    artifact(run, "checks_log", "more\n$ tests\nFAILED\n", step=step)
+    failure = gathered(run)["failure"]
+    assert failure["detail"] == "tests ended with exit code 1:"
+    assert failure["lines"] == "more\n$ tests\nFAILED"
+    assert failure["cause"]
+    assert failure["remedy"]
+
+
+def test_a_failure_whose_detail_is_not_in_the_log_keeps_it():
+    run = RunFactory(
+        status=Status.FAILED, failure_code="MERGE_CONFLICT", failure_detail="in:\napp.py"
+    )
+    assert gathered(run)["failure"]["detail"] == "in:\napp.py"
+    assert gathered(run)["failure"]["lines"] == ""
+
+
+def test_the_environment_is_shown_with_where_each_value_came_from():
+    run = RunFactory()
+    lines = "PORT=8101  # the slot\nURL=a=b  # c  # mapping\n\nNot passed on: LD_PRELOAD\n"
+    artifact(run, "environment", lines)
+    found = gathered(run)["environment"]
+    assert found["values"] == [
+        {"name": "PORT", "value": "8101", "origin": "the slot"},
+        {"name": "URL", "value": "a=b  # c", "origin": "mapping"},
+    ]
+    assert found["notes"] == ["Not passed on: LD_PRELOAD"]
+
+
+def test_the_way_back_is_shown_while_the_release_is_live():
+    live, old = ReleaseFactory(live=True), ReleaseFactory()
+    ActivationFactory(release=live, previous=old)
+    run = RunFactory(status=Status.MERGED, release=live)
+    assert gathered(run)["release"]["command"] == f"./scripts/rollback.sh {old.pk}"
+    assert gathered(run)["release"]["back"] == old
+    Release.objects.filter(pk=live.pk).update(status=ReleaseStatus.RETIRED)
+    assert gathered(run)["release"]["back"] is None
+
+
+def test_a_slot_that_is_being_cleaned_is_not_linked():
+    run = LeaseFactory(held=True, slot__number=1, state="ending", ending_at=timezone.now()).run
+    found = gathered(run)
+    assert (found["slot"].slot_id, found["frontend_url"]) == ("preview-1", None)
+
+
+def test_a_patch_is_split_by_file_and_its_lines_are_told_apart():
+    patch = "diff --git a/x b/m/1.sql\n--- a/x\n+++ b/m/1.sql\n@@ -1 +1 @@\n-old\n+new\n same\n"
+    [file] = page.patch(Difference("a", "b", migrations=["m/1.sql"], patch=patch))
+    assert (file["name"], file["is_migration"]) == ("m/1.sql", True)
+    assert [kind for kind, _ in file["lines"]] == ["file", "file", "hunk", "del", "add", ""]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3900, "1 h 05 min")]
+)
+def test_a_duration_is_written_as_people_say_it(seconds, text):
+    assert lasting(seconds) == text
+    assert lasting(timedelta(seconds=seconds).total_seconds()) == text
+
+
+def test_a_long_text_has_a_first_line_and_others():
+    assert (first_line("a\nb\nc"), other_lines("a\nb\nc")) == ("a", "b\nc")
+    assert (first_line("a"), other_lines("a")) == ("a", "")
