@@ -81,7 +81,13 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
 DATABASES["default"].update(
     CONN_MAX_AGE=None,
     CONN_HEALTH_CHECKS=True,
-    OPTIONS={"connect_timeout": 5, "application_name": "oroboros"},
+    OPTIONS={
+        "connect_timeout": 5,
+        "application_name": "oroboros",
+        # Only the pool's statements are prepared (see docs/decisions/0006), and planned once.
+        "prepare_threshold": 0,
+        "options": "-c plan_cache_mode=force_generic_plan",
+    },
 )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

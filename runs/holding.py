@@ -6,10 +6,8 @@ Few statements each: a client may do this many times a second.
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.conf import settings
-from django.db import connection
 
 from oroboros.errors import Refused
 from oroboros.lib.config import SlotConfig
@@ -20,7 +18,7 @@ from runs.journal import record
 from runs.leaserules import RELEASED, Release, View
 from runs.line import ENQUEUE, asking, begin_ending, queue_full
 from runs.models import Run
-from runs.pool import GRANT, passing
+from runs.pool import GRANT, fetch, passing
 from runs.rules import FINAL, Status
 from slots.models import Lease
 from slots.rules import LeaseState
@@ -50,12 +48,12 @@ BACK_TO_QUEUE = """
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS at),
 ended AS (
     UPDATE slots_lease AS lease
-    SET state = 'ended', ending_at = at, ended_at = at, end_reason = %(code)s
+    SET state = 'ended', ending_at = at, ended_at = at, end_reason = %(code)s::text
     FROM moment, runs_run AS run, slots_slot AS slot
     WHERE lease.run_id = %(run)s AND lease.state = 'held' AND run.id = lease.run_id
       AND run.status = 'holding' AND slot.id = lease.slot_id AND slot.slot_id = %(slot)s
-      AND (%(fence)s::bigint IS NULL OR lease.fence = %(fence)s)
-      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s)
+      AND (%(fence)s::bigint IS NULL OR lease.fence = %(fence)s::bigint)
+      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s::text)
     RETURNING lease.run_id, lease.fence
 ),
 moved AS (
@@ -63,8 +61,8 @@ moved AS (
 ),
 told AS (
     INSERT INTO runs_event (run_id, slot_id, at, actor, kind, text, data)
-    SELECT run_id, %(slot)s, at, %(actor)s, 'released', %(words)s,
-           jsonb_build_object('fence', fence, 'reason', %(reason)s) FROM ended, moment
+    SELECT run_id, %(slot)s::text, at, %(actor)s::text, 'released', %(words)s::text,
+           jsonb_build_object('fence', fence, 'reason', %(reason)s::text) FROM ended, moment
 )
 SELECT fence FROM ended
 """
@@ -77,8 +75,8 @@ FROM runs_run AS run, slots_slot AS slot, (SELECT clock_timestamp() AS at OFFSET
 WHERE lease.run_id = %(run)s AND run.id = lease.run_id AND slot.id = lease.slot_id
   AND slot.slot_id = %(slot)s AND lease.state = 'held'
   AND (lease.is_pinned OR lease.expires_at > clock_timestamp())
-  AND (%(fence)s::bigint IS NULL OR lease.fence = %(fence)s)
-  AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s)
+  AND (%(fence)s::bigint IS NULL OR lease.fence = %(fence)s::bigint)
+  AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s::text)
 RETURNING lease.expires_at
 """
 
@@ -128,14 +126,11 @@ def heartbeat(
 
     Raises Refused `run_unknown` (404), `lease_not_yours` (403), `not_holder`, `lease_fenced`.
     """
-    values: dict[str, Any] = {"run": run_id, "slot": slot.slot_id, "fence": fence, "owner": owner}
-    with connection.cursor() as cursor:
-        cursor.execute(BEAT, values)
-        beaten = cursor.fetchone()
-        if beaten is not None:
-            return beaten[0]
-        cursor.execute(VIEW, values)
-        view = _view(cursor.fetchall())
+    values = {"run": run_id, "slot": slot.slot_id, "fence": fence, "owner": owner}
+    [beaten] = fetch(BEAT, **values)
+    if beaten:
+        return beaten[0][0]
+    view = _view(fetch(VIEW, **values)[0])
     leaserules.check_owner(view.created_by, owner)
     leaserules.check_holder(view, fence)
     raise leaserules.fenced("The lease ran out; nothing was changed. Ask for a slot again.")

@@ -48,15 +48,15 @@ WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS at),
 asked AS (
     INSERT INTO slots_lease (run_id, state, priority, ttl_seconds, is_pinned, is_occupied,
                              asked_at, waits_until, end_reason, cleanings, restarts)
-    SELECT run.id, 'waiting', run.priority, %(ttl)s, false, false, moment.at,
+    SELECT run.id, 'waiting', run.priority, %(ttl)s::int, false, false, moment.at,
            CASE WHEN run.prepare THEN NULL
-                ELSE moment.at + make_interval(secs => %(patience)s) END, '', 0, 0
+                ELSE moment.at + make_interval(secs => %(patience)s::int) END, '', 0, 0
     FROM runs_run AS run, moment
     WHERE run.id = %(run)s AND run.status = 'queued'
-      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s)
+      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s::text)
       AND (EXISTS (SELECT FROM slots_lease AS own WHERE own.run_id = run.id AND state <> 'ended')
            OR (SELECT count(*) FROM (SELECT FROM slots_lease WHERE state = 'waiting'
-                                     LIMIT %(bound)s) AS line) < %(bound)s)
+                                     LIMIT %(bound)s::int) AS line) < %(bound)s::int)
     ON CONFLICT (run_id) WHERE NOT (state = 'ended')
     DO UPDATE SET waits_until = EXCLUDED.waits_until
     WHERE slots_lease.state = 'waiting' AND slots_lease.waits_until IS NOT NULL
@@ -64,7 +64,7 @@ asked AS (
 ),
 told AS (
     INSERT INTO runs_event (run_id, slot_id, at, actor, kind, text, data)
-    SELECT run_id, '', at, %(actor)s, 'asked', 'asks for a slot', '{}' FROM asked, moment
+    SELECT run_id, '', at, %(actor)s::text, 'asked', 'asks for a slot', '{}' FROM asked, moment
     WHERE is_new
 )
 SELECT id FROM asked

@@ -125,9 +125,9 @@ def test_who_asks_after_the_time_ran_out_is_fenced(slots, ci):
 
 def test_an_acquire_is_a_few_statements(slots, ci, django_assert_num_queries):
     run = reservation(ci)
-    with django_assert_num_queries(5):  # token and its note, then one; and the test's savepoint
+    with django_assert_num_queries(4):  # token, its note, the test's savepoint; the pool's trip
         acquired(ci, run)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(4):
         ci.post(RELEASE, run_id=str(run.pk))
 
 
