@@ -300,6 +300,14 @@ def test_a_link_in_a_build_is_not_followed(web, config, slot, tmp_path):
     assert surface.shown(slot).mode == "live"
 
 
+def test_a_missing_file_is_404_and_a_route_is_the_index_page(web, config, slot):
+    surface.show_live(config, slot, 17, COMMIT, built(slot, index_html="home", app_js="js"))
+    for path in ("/gone.js", "/assets/gone-1a2b.css", "/page.html", "/gone.js?v=1"):
+        assert ask(web, path).status == 404, path
+    for path in ("/users/7", "/v1.2", "/a.b/route", "/user@example.com/x"):
+        assert (ask(web, path).status, ask(web, path).body) == (200, b"home"), path
+
+
 def test_a_file_that_is_not_there_and_no_index_is_404(web, config, slot):
     surface.show_live(config, slot, 17, COMMIT, built(slot, other_html="x"))
     assert ask(web, "/live").status == 404
