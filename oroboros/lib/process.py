@@ -216,9 +216,9 @@ def stop(identity: Identity, *, grace: float, leader_only: bool = False) -> bool
         if not leader_only or entry.pid == identity.pid:
             _signal(entry, signal.SIGTERM)
     deadline = time.monotonic() + grace
-    while alive(identity) and time.monotonic() < deadline:
-        time.sleep(0.02)
-        known |= set(_family(identity, proctable.entries(), trusted=trusted))
+    while alive(identity) and (left := deadline - time.monotonic()) > 0:
+        if not _ended(identity.pid, min(TICK_SECONDS, left)):
+            known |= set(_family(identity, proctable.entries(), trusted=trusted))
         _reap()
     gone = _kill(identity, known, trusted=trusted)
     _reap()
@@ -325,8 +325,11 @@ def _attend(
 
 
 def _ended(pid: int, seconds: float) -> bool:
-    """Wait so long for our child to end, without reaping it."""
-    descriptor = os.pidfd_open(pid)
+    """Wait so long for a process to end, without reaping it if it is our child."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:  # it was not our child, and is gone
+        return True
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
