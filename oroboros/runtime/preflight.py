@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -68,7 +69,11 @@ def disk(config: Config) -> Iterator[str]:
 
 
 def ownership(config: Config) -> Iterator[str]:
-    """Whether we may write where we have to."""
+    """Whether we are somebody, and may write where we have to."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        yield f"uid {os.geteuid()} has no name, and PostgreSQL wants one: add it to /etc/passwd."
     for place in (config.home, nearest(config.var), config.var / "env"):
         if place.exists() and not os.access(place, os.W_OK | os.X_OK):
             owner = place.stat().st_uid

@@ -120,6 +120,12 @@ def test_too_full_a_disk_is_said_once_with_what_is_free(config, monkeypatch):
     assert "has 100 MB free, 1536 MB are needed" in problem
 
 
+def test_a_user_without_a_name_is_told_why_one_is_needed(config, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
+    [problem] = preflight.ownership(config)
+    assert "uid 4000000 has no name" in problem
+
+
 def test_env_files_made_for_other_ports_are_said(config):
     config.env_dir.mkdir(parents=True)
     (config.env_dir / "api.env").write_text("OROBOROS_PORT_OFFSET=2000\n")
