@@ -22,7 +22,7 @@ ROOMS = {
 }
 # Strings of an upper room that Django or DRF resolve are no imports; these are real ones.
 FRAMEWORK = {"oroboros.api", "oroboros.identity"}
-DESK = {"oroboros.desk", "oroboros.identity"}
+DESK = {"oroboros.desk", "oroboros.identity", "oroboros.templatetags"}
 # What must start in milliseconds, without Django.
 PLAIN = ("oroboros.lib", "oroboros.errors", "oroboros.runtime", "slots.host")
 

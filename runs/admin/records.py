@@ -4,6 +4,7 @@ from django.contrib import admin
 from django_q import admin as queue  # registers its models, which are ours to hide
 
 from oroboros.desk import Rows
+from oroboros.templatetags.oroboros import first_line
 from runs.models import Event, Freeze
 
 # The queue is a doorbell and its schedules are ours: nothing of it is edited by hand.
@@ -14,10 +15,14 @@ for model in (queue.Success, queue.Failure, queue.Schedule, queue.OrmQ):
 
 @admin.register(Event)
 class EventAdmin(Rows):
-    list_display = ["at", "actor", "kind", "text", "run", "slot_id"]
+    list_display = ["at", "actor", "kind", "line", "run", "slot_id"]
     list_filter = ["kind"]
     list_select_related = ["run"]
     search_fields = ["text", "actor"]
+
+    @admin.display(description="Text")
+    def line(self, event):
+        return first_line(event.text)
 
 
 @admin.register(Freeze)
