@@ -16,7 +16,7 @@ from pathlib import Path
 
 from oroboros.errors import Refused
 from oroboros.lib import config as configuration
-from oroboros.lib import files, process
+from oroboros.lib import environment, files, process
 from oroboros.lib.config import SYSTEM_ENV_DIR, Config
 from oroboros.lib.hostuser import SERVICE
 from oroboros.lib.process import User
@@ -32,8 +32,8 @@ WRITTEN_FOR = "/srv/oroboros"  # the checkout that the files under infra/systemd
 COMMAND_SECONDS = 300.0
 TARGET = "ouroboros.target"
 HEAD = "# Made once by systemd-install-runtime.sh; .env.example says what else can be set.\n"
-# What the operator may set for the first installation, kept in the files it makes.
-ASKED = ("GIT_REMOTE_URL", "GIT_LOCAL_ROOTS", "MERGE_GATE_GIT_PUSH_MODE")
+# What the shell of the first installation says, kept in the file that it makes.
+ASKED = ("GIT_REMOTE_URL", "GIT_LOCAL_ROOTS", "MERGE_GATE_GIT_PUSH_MODE", *environment.NETWORK)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _worker_env(config: Config) -> dict[str, str]:
     return {
         "PREVIEW_ADMIN_DATABASE_URL": admin,
         "PREVIEW_BACKEND_DATABASE_URL_TEMPLATE": template,
-        **{name: config.get(name) for name in ASKED},
+        **{name: config.get(name) for name in ASKED if config.get(name)},
     }
 
 
@@ -243,7 +243,6 @@ def _log(path: Path, group: str) -> Step:
 
 def _set_up(config: Config) -> list[str]:
     """Bring the control plane's own state up to date; returns the first admin's password line."""
-    _systemctl("stop", "ouroboros-migrate.service")
     python = str(config.home / ".venv/bin/python")
     argv = [python, str(config.home / "manage.py"), "setup"]
     done = process.capture(argv, cwd=config.home, timeout=COMMAND_SECONDS)
