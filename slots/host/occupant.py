@@ -14,6 +14,7 @@ from pathlib import Path
 from oroboros.errors import Refused
 from oroboros.lib import units
 from oroboros.lib.config import Config, SlotConfig
+from oroboros.lib.process import Elsewhere
 from oroboros.lib.units import Health, Manager, Status, Unit
 from slots.host import idle, runtimelog, worktree
 from slots.host import spec as specs
@@ -23,6 +24,7 @@ __all__ = ["Occupant", "Spec", "health", "make_idle", "restart", "start", "statu
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+IDLE_SECONDS = 5.0
 PROBE_SECONDS = 5.0
 IDLE_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
@@ -127,13 +129,26 @@ def end(config: Config, slot: SlotConfig) -> None:
 
 def _end(config: Config, slot: SlotConfig) -> None:
     user = config.slot_user(slot)
-    if user is None and specs.read(slot).is_idle and status(config, slot).health.ok:
-        return  # an idle responder that does its work
-    _stop(config, slot)
+    # As root we kill by uid, and so the idle responder too; elsewhere one that works stays.
+    by_uid = user is not None and not isinstance(user, Elsewhere)
+    stays = not by_uid and specs.read(slot).is_idle and _idles(config, slot)
+    if not stays:
+        _stop(config, slot)
     # What left the backend's family, or an install's, still has the slot's uid.
     if user is not None and not user.kill_all():
         raise Refused("backend_still_runs", f"Processes of uid {user.uid} cannot be killed.")
-    specs.forget(slot)
+    if not stays:
+        specs.forget(slot)
+
+
+def _idles(config: Config, slot: SlotConfig) -> bool:
+    """Say whether an idle responder does its work, or will soon: somebody may be starting it."""
+    found = status(config, slot)
+    if found.status.active and not found.health.ok:
+        unit = _unit(config, slot, specs.IDLE)
+        units.wait_healthy(units.manager(config), unit, IDLE_SECONDS)
+        found = status(config, slot)
+    return found.health.ok
 
 
 def status(config: Config, slot: SlotConfig) -> Occupant:
