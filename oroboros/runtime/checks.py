@@ -38,7 +38,7 @@ def run(config: Config, *, full: bool, more: Sequence[str]) -> int:
         progress.say(f"Failed, and so no test was run: {', '.join(failed)}")
         return 1
     select = [] if full else ["-m", "not full"]
-    return shown(config, "pytest", ["pytest", *select, *more], env)
+    return shown(config, "pytest", ["python", "-m", "pytest", *select, *more], env)
 
 
 def checks(config: Config) -> list[tuple[str, list[str]]]:
