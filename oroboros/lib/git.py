@@ -91,7 +91,7 @@ class Repository:
         """Make the repository if it is not there."""
         if (self.path / "objects" / "info").exists():  # what git makes last
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         branch = validate_ref(self.config.target_branch)
         options = ["--quiet", "--bare", "--template=", f"--initial-branch={branch}"]
         with self._alone():
