@@ -1,12 +1,14 @@
 """The gate: the exact candidate is migrated on a clone, checked, and built for production.
 
 What is built here is what is deployed. The checks are those of the base; where the candidate
-changes them, both sets run. A gate has a folder and a database of its own; both go with its end.
+changes them, both sets run, unless the approval took the candidate's alone. A gate has a folder and
+a database of its own; both go with its end.
 """
 
 from pathlib import Path
 from typing import Any
 
+from oroboros.errors import Refused
 from oroboros.lib import environment, ownership
 from oroboros.lib.application import Command
 from oroboros.lib.config import Config
@@ -14,9 +16,10 @@ from releases import build as releases
 from releases.build import BuildFailed
 from releases.models import ActivationLost
 from runs import workshop
-from runs.journal import Context, StepFailed, Stopped
-from runs.models import Run
+from runs.journal import Context
+from runs.models import Approval, Run
 from runs.repository import repository
+from runs.work import StepFailed, Stopped
 from runs.workshop import Application
 from slots.host import guard
 
@@ -65,6 +68,10 @@ def check(context: Context) -> None:
     from slots.host.database import Admin
 
     config, run = context.config, context.run
+    if workshop.noted(folder(context), "checking") == {"candidate": run.candidate_sha}:
+        context.say("earlier checks were interrupted: the files and the database are made anew")
+        rehearse(context)
+    workshop.note(folder(context), "checking", {"candidate": run.candidate_sha})
     app = workshop.read(config, folder(context) / "tree", config.job_user)
     checks = _checks(context, app)
     url = workshop.noted(folder(context), "rehearse")["url"]
@@ -72,26 +79,42 @@ def check(context: Context) -> None:
     workshop.run_all(
         context, app, checks, _given(context, url), purpose="gate", code="CHECKS_FAILED"
     )
-    Admin(config).drop(guard.gate_name(run.pk))
     workshop.note(
         folder(context),
         "checks",
         {"candidate": run.candidate_sha, "checks": [one.name for one in checks]},
     )
+    Admin(config).drop(guard.gate_name(run.pk))
 
 
 def _checks(context: Context, app: Application) -> list[Command]:
     """Return the base's checks, then the candidate's that are not among them."""
-    run, config = context.run, context.config
-    base_root = folder(context) / "base"
-    base = workshop.lay_out(
-        context, repository(config), run.base_sha, base_root, config.job_user
-    ).plan.checks
-    ownership.delete(base_root)
+    base = _base_checks(context)
     own = [one for one in app.plan.checks if one not in base]
+    approval = context.run.approvals.get(verdict=Approval.APPROVED, voided_at=None)
+    if approval.accepts_checks and [*base] != [*app.plan.checks]:
+        context.say(f"{approval.actor} accepted the candidate's checks in place of the base's")
+        return [*app.plan.checks]
     if own:
         context.say("the candidate changes the checks: both sets run")
     return [*base, *own]
+
+
+def _base_checks(context: Context) -> list[Command]:
+    """Return the base's checks; none where it does not say how to be run, as a first commit."""
+    config, root = context.config, folder(context) / "base"
+    try:
+        base = workshop.lay_out(
+            context, repository(config), context.run.base_sha, root, config.job_user
+        )
+    except Refused as refused:
+        if refused.code not in ("manifest_invalid", "command_refused"):
+            raise
+        context.say(f"the base has no checks: {refused.detail}")
+        return []
+    finally:
+        ownership.delete(root)
+    return [*base.plan.checks]
 
 
 def see_checks(context: Context) -> Found:

@@ -5,11 +5,8 @@ crash the same question decides. Every write names the claim's fence, so a proce
 claim writes nothing. See `design.md`'s Truth 1 and 2 in docs/decisions/0002.
 """
 
-import errno
 import os
 import threading
-import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,45 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from oroboros.clock import ClockTimestamp, database_time
-from oroboros.errors import Refused
-from oroboros.lib import files, process
+from oroboros.lib import files
 from oroboros.lib.config import Config
-from oroboros.lib.process import Outcome, User
 from runs.models import Artifact, Claim, Event, Run, Step
-from runs.models.run import CLAIM_SECONDS, ClaimLost
-from runs.rules import FAILURES, Status, StepStatus
+from runs.models.run import ClaimLost
+from runs.rules import Status, StepStatus
+from runs.work import Again, StepFailed, Stopped, Work, told_accidents
 
 RENEW_SECONDS = 1.0
-# A claim that could not be renewed for so long kills its commands: well before it runs out.
-SILENT_SECONDS = CLAIM_SECONDS * 2 / 3
 ATTEMPTS = 3
+# Times that one claim begins anew because what it stood on moved.
+AGAINS = 5
 WORKER = "worker"
-
-
-class StepFailed(Exception):
-    """The step came to a known bad end: the run fails with `code`, a key of rules.FAILURES."""
-
-    def __init__(self, code: str, detail: str, *, next_action: str = "") -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.next_action = next_action or FAILURES[code].remedy
-
-
-class Again(Exception):
-    """What the pipeline stands on has moved: begin anew at the step named."""
-
-    def __init__(self, step: str, why: str) -> None:
-        super().__init__(why)
-        self.step = step
-        self.why = why
-
-
-class Stopped(Exception):
-    """The run was asked to stop, or the claim is lost: nothing more is done for it here."""
 
 
 @dataclass(frozen=True)
@@ -83,67 +56,20 @@ class Action:
 
 
 @dataclass
-class Context:
+class Context(Work):
     """What a step may use: the run, its claim, its log, and the results of earlier steps."""
 
-    config: Config
     run: Run
     claim: Claim
     action: Action
     attempt: int
-    log: Path
     step: Step
     results: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def job(self) -> str:
-        """The mark in the environment of every process that is started for this claim."""
-        return f"{self.run.pk}:{self.claim.fence}"
 
     def is_stopping(self) -> bool:
         """Whether the claim is lost, or the run was asked to stop and still can."""
         asked = self.claim.stop_asked.is_set() and not self.action.is_past_stopping
-        return asked or self.claim.lost.is_set()
-
-    def check(self) -> None:
-        """Stop here if the run was asked to stop or the claim is lost. Raises Stopped."""
-        if self.is_stopping():
-            raise Stopped
-
-    def say(self, text: str) -> None:
-        """Add a line to the step's log, which people follow while it runs."""
-        with self.log.open("a") as file:
-            file.write(text.rstrip("\n") + "\n")
-
-    def command(
-        self,
-        argv: Sequence[str],
-        *,
-        cwd: Path,
-        env: Mapping[str, str],
-        user: User | None,
-        timeout: float | None = None,
-    ) -> Outcome:
-        """Run a command of the application with its output in the log.
-
-        Raises Stopped when the claim or the run ended meanwhile, StepFailed STEP_TIMEOUT.
-        """
-        self.check()
-        self.say("$ " + " ".join(argv))
-        limit = settings.STEP_SECONDS if timeout is None else timeout
-        outcome = process.run(
-            list(argv),
-            cwd=cwd,
-            log=self.log,
-            timeout=limit,
-            env={**env, "OROBOROS_JOB": self.job},
-            user=user,
-            stop=self.is_stopping,
-        )
-        self.check()
-        if outcome.timed_out:
-            raise StepFailed("STEP_TIMEOUT", f"{argv[0]} took longer than {limit:.0f} s.")
-        return outcome
+        return asked or self.claim.is_lost
 
     def set(self, **fields: Any) -> None:
         """Write fields of the run, while the claim is good. Raises ClaimLost."""
@@ -161,10 +87,6 @@ class Context:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(path, content.encode(), 0o600)
         _register(self.config, self.run, self.step, name, path)
-
-    def tail(self, lines: int = 20) -> str:
-        """Return the last lines of the step's log, for a failure's detail."""
-        return "\n".join(files.read_tail(self.log, 8192).splitlines()[-lines:])
 
 
 def record(
@@ -203,6 +125,9 @@ def kept(claim: Claim) -> Iterator[None]:
     try:
         yield
         Run.objects.filter(pk=claim.run_id, claim_fence=claim.fence).update(attempts=0)
+    except (DatabaseError, InterfaceError):
+        connection.close()  # it may be broken; the claim is given up on another one
+        raise
     finally:
         done.set()
         thread.join()
@@ -211,20 +136,17 @@ def kept(claim: Claim) -> Iterator[None]:
 
 def _renew(claim: Claim, done: threading.Event) -> None:
     """Renew once a second and see whether the run was asked to stop."""
-    renewed = time.monotonic()
     try:
         while not done.wait(RENEW_SECONDS):
             try:
                 if not Run.objects.renew(claim):
                     claim.lost.set()
                     return
-                renewed = time.monotonic()
                 if Run.objects.filter(pk=claim.run_id).exclude(stop_status="").exists():
                     claim.stop_asked.set()
-            except DatabaseError:
+            except (DatabaseError, InterfaceError):
                 connection.close()
-                if time.monotonic() - renewed > SILENT_SECONDS:
-                    claim.lost.set()
+                if claim.is_lost:
                     return
     finally:
         connection.close()
@@ -236,25 +158,31 @@ def carry(config: Config, run: Run, claim: Claim, actions: Sequence[Action]) -> 
     Raises StepFailed, Stopped, ClaimLost; anything else is a bug or an accident of the machine,
     left to a later claim (bounded by ATTEMPTS).
     """
-    for action in actions:
-        done = _done(run)
-        if action.name in done:
-            continue
+    for _ in range(AGAINS):
         try:
-            perform(config, run, claim, action, done)
+            for action in actions:
+                done = _done(run)
+                if action.name not in done:
+                    perform(config, run, claim, actions, action, done)
+            return
         except Again as again:
             _reopen(run, claim, actions, again)
-            carry(config, run, claim, actions)
-            return
+            why = again.why
+    raise StepFailed("HOST_REFUSED", f"Begun anew {AGAINS} times in vain. The last time: {why}.")
 
 
 def perform(
-    config: Config, run: Run, claim: Claim, action: Action, results: Mapping[str, dict[str, Any]]
+    config: Config,
+    run: Run,
+    claim: Claim,
+    actions: Sequence[Action],
+    action: Action,
+    results: Mapping[str, dict[str, Any]],
 ) -> None:
     """Perform one action: journal, probe, act, probe, journal."""
-    context = _begin(config, run, claim, action, results)
+    context = _begin(config, run, claim, actions, action, results)
     try:
-        with _accidents(context):
+        with told_accidents(context):
             found = action.probe(context)
             if found is None:
                 context.check()
@@ -272,34 +200,30 @@ def perform(
     _end(context, StepStatus.SUCCEEDED, "", found, action.ends)
 
 
-@contextmanager
-def _accidents(context: Context) -> Iterator[None]:
-    """A full disk is a known bad end; what is not known is written to the log and rises."""
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
-            context.say(traceback.format_exc())
-            raise
-        raise StepFailed("DISK_FULL", f"No room left on the disk: {exc.filename or exc}.") from exc
-    except Refused as refused:
-        code = refused.code.upper()
-        raise StepFailed(code if code in FAILURES else "HOST_REFUSED", refused.detail) from refused
-    except (StepFailed, Stopped, Again, ClaimLost):
-        raise
-    except BaseException:
-        context.say(traceback.format_exc())
-        raise
+def is_past_stopping(run: Run, actions: Sequence[Action]) -> bool:
+    """Whether the run has begun what cannot be taken back by stopping it."""
+    names = [action.name for action in actions if action.is_past_stopping]
+    begun = Step.objects.filter(run=run, generation=run.generation, name__in=names)
+    return begun.exclude(status=StepStatus.STOPPED).exists()
 
 
 def _begin(
-    config: Config, run: Run, claim: Claim, action: Action, results: Mapping[str, dict[str, Any]]
+    config: Config,
+    run: Run,
+    claim: Claim,
+    actions: Sequence[Action],
+    action: Action,
+    results: Mapping[str, dict[str, Any]],
 ) -> Context:
-    log = artifact_path(config, run, f"{action.log}")
+    log = artifact_path(config, run, action.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch(mode=0o600)
     with transaction.atomic():
         at = claimed(run, claim)
+        if Run.objects.filter(pk=run.pk).exclude(stop_status="") and not is_past_stopping(
+            run, actions
+        ):
+            raise Stopped
         step, made = Step.objects.get_or_create(
             run=run,
             generation=run.generation,
@@ -310,12 +234,11 @@ def _begin(
             step.status, step.attempt = StepStatus.RUNNING, step.attempt + 1
             step.started_at, step.ended_at, step.detail = at, None, ""
             step.save()
-        if action.is_past_stopping and Run.objects.filter(pk=run.pk).exclude(stop_status=""):
-            raise Stopped
         _register(config, run, step, action.log, log)
         if action.begins is not None and run.status != action.begins:
             run.move(action.begins, claim=claim)
-    return Context(config, run, claim, action, step.attempt, log, step, results)
+    job = f"{run.pk}:{claim.fence}"
+    return Context(config, log, job, run, claim, action, step.attempt, step, results)
 
 
 def _end(

@@ -16,9 +16,10 @@ from oroboros.lib.application import Command
 from oroboros.lib.config import SlotConfig
 from oroboros.lib.environment import Resolved
 from runs import workshop
-from runs.journal import Action, Context, StepFailed
-from runs.repository import find_base, repository
+from runs.journal import Action, Context
+from runs.repository import repository, shown_base
 from runs.rules import Status
+from runs.work import StepFailed
 from runs.workshop import Application
 from slots.host import guard, occupant, surface, worktree
 from slots.models import Lease
@@ -144,7 +145,7 @@ def make_database(context: Context) -> None:
     config, slot = context.config, slot_of(context)
     repo = repository(config)
     target = guard.target(config, slot)
-    base, _ = find_base(repo, config.target_branch)
+    base = shown_base(repo, config.target_branch)
     template = workshop.ensure_template(context, repo, base, target)
     admin = Admin(config)
     password = admin.ensure_role(slot.database)

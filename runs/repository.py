@@ -1,9 +1,10 @@
 """The control plane's own repository, where runs' commits are fetched to and merged."""
 
+from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
-from runs.journal import StepFailed
-from runs.rules import base_of
+from runs.rules import PushMode, base_of
+from runs.work import StepFailed
 
 
 def repository(config: Config) -> Repository:
@@ -13,21 +14,53 @@ def repository(config: Config) -> Repository:
     return found
 
 
+def push_mode(config: Config) -> PushMode:
+    """Return MERGE_GATE_GIT_PUSH_MODE; `manual` if it is not set. Raises Refused."""
+    word = config.get("MERGE_GATE_GIT_PUSH_MODE", PushMode.MANUAL)
+    if word not in PushMode.values:
+        known = ", ".join(PushMode.values)
+        raise Refused("setting_invalid", f"MERGE_GATE_GIT_PUSH_MODE is one of {known}: {word!r}.")
+    return PushMode(word)
+
+
+def push_url(config: Config) -> str:
+    """Return where to push: MERGE_GATE_GIT_PUSH_REMOTE, else where we fetch from."""
+    return config.get("MERGE_GATE_GIT_PUSH_REMOTE", config.git_remote_url)
+
+
 def find_base(repo: Repository, target: str) -> tuple[str, str | None]:
     """Return the commit a candidate is based on and our own ref's, both as last fetched.
 
-    Raises StepFailed MAIN_DIVERGED with the commands that show both sides.
+    Raises StepFailed MAIN_DIVERGED with the commands that show both sides, Refused
+    `target_unknown` where neither side has the branch.
     """
-    ours, theirs = repo.head(f"refs/heads/{target}"), repo.branch_sha(target)
+    ours, theirs = _both(repo, target)
     ours_in_theirs = bool(ours and theirs) and repo.is_ancestor(ours or "", theirs or "")
     theirs_in_ours = bool(ours and theirs) and repo.is_ancestor(theirs or "", ours or "")
     base = base_of(ours, theirs, ours_in_theirs=ours_in_theirs, theirs_in_ours=theirs_in_ours)
     if base is None:
-        look = f"git --git-dir={repo.path} log --oneline --left-right {ours}...{theirs}"
-        accept = f"git --git-dir={repo.path} update-ref refs/heads/{target} {theirs} {ours}"
+        git = f"git --git-dir={repo.path}"
+        look = f"{git} log --oneline --left-right {ours}...{theirs}"
+        accept = f"{git} update-ref refs/heads/{target} {theirs} {ours}"
         raise StepFailed(
             "MAIN_DIVERGED",
             f"{target} here is {ours}, the remote's is {theirs}, and neither contains the other.",
             next_action=f"Look: {look}\nTo take the remote's: {accept}\nThen retry the run.",
         )
     return base, ours
+
+
+def shown_base(repo: Repository, target: str) -> str:
+    """Return the commit whose template a preview gets: as find_base, the remote's if diverged."""
+    try:
+        return find_base(repo, target)[0]
+    except StepFailed:
+        ours, theirs = _both(repo, target)
+        return theirs or ours or ""
+
+
+def _both(repo: Repository, target: str) -> tuple[str | None, str | None]:
+    ours, theirs = repo.head(f"refs/heads/{target}"), repo.branch_sha(target)
+    if ours is None and theirs is None:
+        raise Refused("target_unknown", f"The git remote has no branch {target}: push it first.")
+    return ours, theirs

@@ -66,6 +66,8 @@ MOVES: dict[str, set[Status]] = {
 }
 FINAL = tuple(status for status in Status if status not in MOVES)
 SHIPPING = (Status.APPROVED, Status.MERGING, Status.DEPLOYING)
+# Of those that ship, the one whose turn it is.
+AT_WORK = (Status.MERGING, Status.DEPLOYING)
 
 
 class StepStatus(TextChoices):

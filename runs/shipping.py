@@ -1,31 +1,40 @@
 """From the approval to `merged`: candidate → gate → merge → push → deploy → health gate.
 
-One run ships at a time; whose turn it is the rows say. Every action asks the repository, the
-remote or the registry whether its effect is there before it acts, so it may be repeated at will.
+Every action asks the repository, the remote or the registry whether its effect is there before it
+acts, so it may be repeated at will. Whose turn it is, `runs.turns` says.
 """
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.conf import settings
-
-from oroboros.clock import database_time
 from oroboros.errors import Refused
+from oroboros.lib.config import Config
 from oroboros.lib.git import Author, Repository
 from releases import tasks as releases
-from releases.activation import ActivationFailed
+from releases.activation import ActivationFailed, carried, undo
 from releases.models import Activation, ActivationLost, Release
 from releases.rules import ActivationOutcome
 from releases.shipping import needs_gate
-from runs import gate
-from runs.journal import Action, Again, Context, StepFailed, Stopped
-from runs.models import Approval, Freeze, Run
+from runs import gate, guidance
+from runs.journal import Action, Context, artifact_path
+from runs.models import Approval, Run
 from runs.models.run import RunQuerySet
-from runs.repository import find_base, repository
+from runs.repository import find_base, push_mode, push_url, repository
 from runs.rules import PushMode, Status
+from runs.work import Again, StepFailed, Stopped
+
+log = logging.getLogger(__name__)
 
 CANDIDATES = "refs/oroboros/candidates"
+RELOAD_LOG = "deploy_backend_reload_log"
+# After a push that took too long the remote may still be at it.
+SETTLE_SECONDS = 5.0
+PAUSE_SECONDS = 0.5
+
+Found = dict[str, Any] | None
 
 
 class NewCommit(Stopped):
@@ -36,47 +45,25 @@ class NewCommit(Stopped):
         self.sha = sha
 
 
-def in_order() -> list[Run]:
-    """Return the runs that are shipping or wait for it: the one at work first, then by approval."""
-    runs = list(Run.objects.shipping())
-    return sorted(runs, key=lambda run: run.status == Status.APPROVED)
-
-
-def standing_freeze() -> Freeze | None:
-    """Return what holds shipping now, or None."""
-    at = database_time()
-    standing = Freeze.objects.filter(lifted_at=None).select_related("run")
-    return next((one for one in standing if one.until is None or one.until > at), None)
-
-
-def has_its_turn(run: Run) -> bool:
-    """Whether this run may ship now: it is first in line, and nothing but its parent freezes it."""
-    line = in_order()
-    if not line or line[0].pk != run.pk:
-        return False
-    freeze = standing_freeze()
-    mends = freeze is not None and freeze.run_id is not None and freeze.run_id == run.parent_id
-    return freeze is None or mends or run.status != Status.APPROVED
-
-
 # -- candidate ------------------------------------------------------------------------------------
 
 
-def target_ref(context: Context) -> str:
+def target_ref(config: Config) -> str:
     """Return our ref of the target branch."""
-    return f"refs/heads/{context.config.target_branch}"
+    return f"refs/heads/{config.target_branch}"
 
 
 def make_candidate(context: Context) -> None:
     """Merge the approved commit into the base, in the object database."""
     config, run = context.config, context.run
     repo = repository(config)
+    push_mode(config)  # what is misspelled is said before anything is merged
     repo.fetch(config.git_remote_url)
     head = repo.branch_sha(run.branch) if run.branch else None
     if head is not None and head != run.commit_sha:
         raise NewCommit(head)
     base, ours = find_base(repo, config.target_branch)
-    if ours != base and not repo.update_ref(target_ref(context), base, ours):
+    if ours != base and not repo.update_ref(target_ref(config), base, ours):
         raise Again("candidate", f"{config.target_branch} moved while its base was looked up")
     context.say(f"base {base}")
     candidate = _merged(context, repo, base)
@@ -87,7 +74,7 @@ def make_candidate(context: Context) -> None:
 def _merged(context: Context, repo: Repository, base: str) -> str:
     run = context.run
     if repo.is_ancestor(run.commit_sha, base):
-        if mends_a_deploy(run):
+        if mends_a_deploy(run, repo, base):
             context.say("the commit is merged already; it is deployed again")
             return base
         raise StepFailed(
@@ -109,23 +96,24 @@ def _merged(context: Context, repo: Repository, base: str) -> str:
     return merge.commit_sha
 
 
-def mends_a_deploy(run: Run) -> bool:
-    """Whether an ancestor of the retries merged this very commit and failed after it."""
-    parent = run.parent
-    while parent is not None:
-        if parent.candidate_sha and parent.commit_sha == run.commit_sha:
-            return True
-        parent = parent.parent
-    return False
+def mends_a_deploy(run: Run, repo: Repository, base: str) -> bool:
+    """Whether an ancestor of the retries merged this very commit into `base` and failed after."""
+    return any(
+        one.candidate_sha
+        and one.commit_sha == run.commit_sha
+        and repo.is_ancestor(one.candidate_sha, base)
+        for one in run.ancestors()
+    )
 
 
-def see_candidate(context: Context) -> dict[str, Any] | None:
+def see_candidate(context: Context) -> Found:
     """Say what the candidate is, if it is made on the base of now."""
-    run, repo = context.run, repository(context.config)
+    config, run = context.config, context.run
+    repo = repository(config)
     ref = repo.head(f"{CANDIDATES}/{run.pk}")
     if not run.candidate_sha or ref != run.candidate_sha:
         return None
-    if repo.head(target_ref(context)) != run.base_sha:
+    if repo.head(target_ref(config)) != run.base_sha:
         return None
     return {"base": run.base_sha, "candidate": run.candidate_sha}
 
@@ -135,101 +123,146 @@ def see_candidate(context: Context) -> dict[str, Any] | None:
 
 def merge(context: Context) -> None:
     """Move our target branch from the base to the candidate: compare and swap."""
-    run, repo = context.run, repository(context.config)
-    if not repo.update_ref(target_ref(context), run.candidate_sha, run.base_sha):
-        context.set(candidate_sha="")
-        raise Again("candidate", f"{context.config.target_branch} moved; a new candidate is made")
+    config, run = context.config, context.run
+    repo = repository(config)
+    if push_mode(config) == PushMode.AUTO and _has_moved(context, repo):
+        raise Again("candidate", f"the remote's {config.target_branch} moved")
+    if not repo.update_ref(target_ref(config), run.candidate_sha, run.base_sha):
+        raise Again("candidate", f"{config.target_branch} moved; a new candidate is made")
 
 
-def see_merge(context: Context) -> dict[str, Any] | None:
+def see_merge(context: Context) -> Found:
     """The merge is there if our branch contains the candidate."""
-    run, repo = context.run, repository(context.config)
-    head = repo.head(target_ref(context))
-    merged = head is not None and repo.is_ancestor(run.candidate_sha, head)
-    return {"commit": run.candidate_sha} if merged else None
+    run = context.run
+    return {"commit": run.candidate_sha} if is_in_main(context.config, run) else None
+
+
+def is_in_main(config: Config, run: Run) -> bool:
+    """Whether our target branch contains the run's candidate."""
+    repo = repository(config)
+    head = repo.head(target_ref(config))
+    return bool(run.candidate_sha and head) and repo.is_ancestor(run.candidate_sha, head or "")
 
 
 def push(context: Context) -> None:
-    """Push as the mode says; in `auto` a failure takes our branch back to the base."""
-    config, run, mode = context.config, context.run, push_mode()
+    """Push as the mode says; where that fails our branch goes back to the base."""
+    config, run, mode = context.config, context.run, push_mode(context.config)
     repo = repository(config)
+    if not is_in_main(config, run):
+        merge(context)  # an attempt that failed was interrupted after it took the merge back
     context.say(f"push mode {mode}: {run.candidate_sha} to {config.target_branch}")
-    if mode == PushMode.MANUAL:
-        context.set(pushed=False, next_action=push_command(repo, run, config.target_branch))
-        return
+    if mode != PushMode.MANUAL and not _arrives(context, repo, is_dry=mode == PushMode.DRY_RUN):
+        _refuse_push(context, repo)
+    if mode == PushMode.AUTO:
+        context.set(pushed=True)
+    else:
+        command = guidance.push_command(config, run.candidate_sha)
+        context.set(pushed=False, next_action=command)
+
+
+def _arrives(context: Context, repo: Repository, *, is_dry: bool) -> bool:
+    """Push, and where git does not say that it went well ask the remote."""
+    config, run = context.config, context.run
     try:
         outcome = repo.push(
-            remote(context),
+            push_url(config),
             run.candidate_sha,
             config.target_branch,
             log=context.log,
             timeout=config.seconds("MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS", 60),
-            dry_run=mode == PushMode.DRY_RUN,
+            dry_run=is_dry,
+            stop=context.is_stopping,
         )
-        arrived = outcome.exit_code == 0 or _is_pushed(context, repo)
     except Refused as refused:
         context.say(refused.detail)
-        arrived = False
-    if not arrived:
-        _take_back(context, repo)
-        raise StepFailed(
-            "DEPLOY_PUSH_FAILED",
-            f"The remote did not take {run.candidate_sha[:12]}:\n{context.tail(8)}",
-        )
-    if mode == PushMode.DRY_RUN:
-        context.set(pushed=False, next_action=push_command(repo, run, config.target_branch))
-    else:
-        context.set(pushed=True)
+        return False
+    context.check()
+    if outcome.exit_code == 0:
+        return True
+    until = time.monotonic() + (SETTLE_SECONDS if outcome.timed_out else 0.0)
+    while not (is_there := _is_pushed(context, repo)) and time.monotonic() < until:
+        context.check()
+        time.sleep(PAUSE_SECONDS)
+    return is_there
 
 
-def see_push(context: Context) -> dict[str, Any] | None:
-    """In `auto` ancestry on the remote decides; else the row says that the guards ran."""
-    run = context.run
-    if push_mode() != PushMode.AUTO:
+def _refuse_push(context: Context, repo: Repository) -> None:
+    """Take the merge back; begin anew if the remote's branch moved, else fail."""
+    config, run = context.config, context.run
+    said = context.tail(8)
+    _take_back(config, run, repo)
+    context.say(f"{config.target_branch} is back at {run.base_sha}")
+    if _has_moved(context, repo):
+        raise Again("candidate", f"the remote's {config.target_branch} moved before the push")
+    raise StepFailed(
+        "DEPLOY_PUSH_FAILED",
+        f"The remote did not take {run.candidate_sha[:12]}; nothing is merged or deployed.\n{said}",
+        next_action="\n".join(guidance.after_push(config, run, context.log)),
+    )
+
+
+def see_push(context: Context) -> Found:
+    """The remote's yes is kept in the row; where it got lost, ancestry on the remote decides."""
+    config, run = context.config, context.run
+    if push_mode(config) != PushMode.AUTO:
         return {"pushed": False} if run.pushed is False else None
-    try:
-        arrived = _is_pushed(context, repository(context.config))
-    except Refused as refused:
-        context.say(refused.detail)
-        return None
-    if arrived and run.pushed is not True:
+    if run.pushed is not True:
+        if not _is_pushed(context, repository(config)):
+            return None
         context.set(pushed=True)
-    return {"pushed": True} if arrived else None
+    return {"pushed": True}
 
 
 def _is_pushed(context: Context, repo: Repository) -> bool:
-    """Whether the remote's branch contains the candidate, asked of the remote itself."""
-    run = context.run
-    head = repo.remote_head(remote(context), context.config.target_branch)
-    if head is None or head == run.candidate_sha:
-        return head is not None
-    if not repo.has(head):
-        repo.fetch(remote(context))
-    return repo.is_ancestor(run.candidate_sha, head)
+    """Whether the remote's branch contains the candidate; a silent remote is no yes."""
+    head = _remote_head(context.config, repo, context.say)
+    return head is not None and repo.is_ancestor(context.run.candidate_sha, head)
 
 
-def _take_back(context: Context, repo: Repository) -> None:
+def _has_moved(context: Context, repo: Repository) -> bool:
+    """Whether the remote's branch is where the candidate cannot be pushed to; silence is no."""
+    run, head = context.run, _remote_head(context.config, repo, context.say)
+    return head is not None and not (
+        repo.is_ancestor(head, run.base_sha) or repo.is_ancestor(run.candidate_sha, head)
+    )
+
+
+def _remote_head(config: Config, repo: Repository, say: Callable[[str], None]) -> str | None:
+    """Ask the remote where its branch is, and have that commit here; None if it does not say."""
+    url = push_url(config)
+    try:
+        head = repo.remote_head(url, config.target_branch)
+        if head is not None and not repo.has(head):
+            repo.fetch(url)
+    except Refused as refused:
+        say(refused.detail)
+        return None
+    return head
+
+
+def _take_back(config: Config, run: Run, repo: Repository) -> None:
     """Our branch goes back to the base, so that nothing rides along with the next run."""
-    run = context.run
     if run.base_sha != run.candidate_sha:
-        repo.update_ref(target_ref(context), run.base_sha, run.candidate_sha)
-    context.say(f"{context.config.target_branch} is back at {run.base_sha}")
+        repo.update_ref(target_ref(config), run.base_sha, run.candidate_sha)
 
 
-def push_mode() -> PushMode:
-    """Return MERGE_GATE_GIT_PUSH_MODE; `manual` if it is not set."""
-    return PushMode(settings.OROBOROS.get("MERGE_GATE_GIT_PUSH_MODE", PushMode.MANUAL))
+def leave_main(config: Config, run: Run) -> bool:
+    """Have our branch without the candidate of a run that failed before its deploy.
 
-
-def remote(context: Context) -> str:
-    """Return where to push: MERGE_GATE_GIT_PUSH_REMOTE, else where we fetch from."""
-    return context.config.get("MERGE_GATE_GIT_PUSH_REMOTE", context.config.git_remote_url)
-
-
-def push_command(repo: Repository, run: Run, target: str) -> str:
-    """Return the command that pushes what this run merged."""
-    where = settings.OROBOROS.get("MERGE_GATE_GIT_PUSH_REMOTE", settings.OROBOROS.git_remote_url)
-    return f"git --git-dir={repo.path} push {where} {run.candidate_sha}:refs/heads/{target}"
+    It stays where the remote has it. Returns whether our branch is without it.
+    """
+    if run.base_sha == run.candidate_sha:
+        return True
+    repo = repository(config)
+    try:
+        if is_in_main(config, run) and run.pushed is not True:
+            head = _remote_head(config, repo, log.warning)
+            if head is None or not repo.is_ancestor(run.candidate_sha, head):
+                _take_back(config, run, repo)
+        return not is_in_main(config, run)
+    except Refused as refused:
+        log.warning("run %s stays in %s: %s", run.pk, config.target_branch, refused.detail)
+        return False
 
 
 def unpushed() -> RunQuerySet:
@@ -258,7 +291,7 @@ def deploy(context: Context) -> None:
         )
 
 
-def see_deploy(context: Context) -> dict[str, Any] | None:
+def see_deploy(context: Context) -> Found:
     """The switch is made once the activation says so and did not fail since."""
     activation = Activation.objects.filter(key=_key(context.run)).first()
     if activation is None or activation.switched_at is None:
@@ -275,7 +308,7 @@ def watch(context: Context) -> None:
         releases.confirm(context.config, activation, log=context.log, stop=context.is_stopping)
 
 
-def see_health(context: Context) -> dict[str, Any] | None:
+def see_health(context: Context) -> Found:
     """The gate has passed once the activation has succeeded."""
     passed = Activation.objects.filter(
         key=_key(context.run), outcome=ActivationOutcome.SUCCEEDED
@@ -299,17 +332,37 @@ def _told(context: Context) -> Iterator[None]:
     try:
         yield
     except ActivationFailed as failed:
-        guidance = "\n".join(failed.guidance)
-        context.event("rollback_guidance", f"To look and to go on:\n{guidance}")
+        lines = guidance.after_deploy(context.config, context.run, failed.guidance)
         raise StepFailed(
-            "DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action=guidance
+            "DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action="\n".join(lines)
         ) from failed
     except ActivationLost:
         raise Stopped from None
 
 
+def is_live(run: Run) -> bool:
+    """Whether the run's release has passed its health gate, whatever the journal knows of it."""
+    succeeded = Activation.objects.filter(key=_key(run), outcome=ActivationOutcome.SUCCEEDED)
+    return succeeded.exists()
+
+
+def undo_deploy(config: Config, run: Run, stop: Callable[[], bool]) -> list[str]:
+    """Make live what was, where the run's activation is under way; returns its guidance."""
+    activation = Activation.objects.filter(key=_key(run)).first()
+    if activation is None:
+        return []
+    log = artifact_path(config, run, RELOAD_LOG)
+    try:
+        with carried(config, activation, log=log, stop=stop) as carrier:
+            if carrier is not None:
+                undo(carrier, "Each process that carried it died; nothing more is tried.")
+    except ActivationFailed as failed:
+        return failed.guidance
+    return list(activation.guidance)
+
+
 ACTIONS = (
-    Action("candidate", make_candidate, see_candidate, begins=Status.MERGING),
+    Action("candidate", make_candidate, see_candidate),
     Action("rehearse", gate.rehearse, gate.see_rehearsal),
     Action("checks", gate.check, gate.see_checks),
     Action("release", gate.build, gate.see_build),
@@ -319,9 +372,9 @@ ACTIONS = (
         "deploy",
         deploy,
         see_deploy,
-        "deploy_backend_reload_log",
+        RELOAD_LOG,
         begins=Status.DEPLOYING,
         is_past_stopping=True,
     ),
-    Action("health", watch, see_health, "deploy_backend_reload_log", is_past_stopping=True),
+    Action("health", watch, see_health, RELOAD_LOG, is_past_stopping=True),
 )

@@ -1,28 +1,35 @@
 """What happens next to a run: what people ask for, and the bell that carries it on."""
 
+import logging
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from contextlib import suppress
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
+from django_q.tasks import async_task
 
 from oroboros.clock import ClockTimestamp, database_time
 from oroboros.errors import Refused
 from oroboros.lib import jobs
 from oroboros.lib.config import Config
 from oroboros.lib.git import validate_ref, validate_sha
-from runs import gate, journal, line, preview, rules, shipping
+from runs import branches, gate, guidance, journal, line, preview, shipping, turns, workshop
 from runs.bell import ring
-from runs.journal import Action, StepFailed, Stopped, record
-from runs.models import Approval, Claim, Freeze, Run, Step
+from runs.journal import Action, record
+from runs.models import Approval, Claim, Run
 from runs.models.run import ClaimLost
-from runs.repository import repository
-from runs.rules import FAILURES, SHIPPING, Status
+from runs.repository import repository, shown_base
+from runs.rules import AT_WORK, FAILURES, SHIPPING, Status
+from runs.work import StepFailed, Stopped, Work
+from slots.host import guard
 from slots.models import Lease
 
+log = logging.getLogger(__name__)
+
 LEFTOVER_FENCES = 5
+# What shipping cannot simply go on after, with the guidance as an event of its own.
+GUIDED = ("DEPLOY_PUSH_FAILED", "DEPLOY_HEALTHCHECK_FAILED")
 
 
 def create_run(
@@ -82,13 +89,16 @@ def _resolve(config: Config, branch: str, commit: str) -> str:
     return found
 
 
-def approve(run: Run, *, actor: str, commit_sha: str = "", reason: str = "") -> None:
+def approve(
+    run: Run, *, actor: str, commit_sha: str = "", reason: str = "", accepts_checks: bool = False
+) -> None:
     """Approve the commit that was looked at, and ring; shipping itself happens later.
 
-    The candidate step fetches the branch, so a commit that came meanwhile still voids it.
-    Raises Refused `not_ready`, `commit_moved`.
+    The candidate step fetches the branch, so a commit that came meanwhile still voids it. With
+    `accepts_checks` the branch's own checks run in place of the target branch's.
+    Raises Refused `not_ready`, `commit_moved`, `lease_fenced`.
     """
-    with transaction.atomic():
+    with line.entered():
         run = Run.objects.select_for_update().get(pk=run.pk)
         if run.status != Status.PREVIEW_READY:
             raise Refused(
@@ -105,6 +115,7 @@ def approve(run: Run, *, actor: str, commit_sha: str = "", reason: str = "") -> 
             verdict=Approval.APPROVED,
             actor=actor,
             reason=reason,
+            accepts_checks=accepts_checks,
             at=ClockTimestamp(),
         )
         run.move(Status.APPROVED, approved_at=ClockTimestamp(), next_action="")
@@ -119,7 +130,7 @@ def reject(run: Run, *, actor: str, reason: str) -> None:
     if not reason.strip():
         raise Refused("reason_required", "Say why, so that the author can mend it.", status=400)
     with line.entered():
-        lease = stop(run, to=Status.REJECTED, actor=actor, reason=reason)
+        lease = _stop(run, Status.REJECTED, actor, reason)
         Approval.objects.create(
             run=run,
             commit_sha=run.commit_sha,
@@ -128,32 +139,32 @@ def reject(run: Run, *, actor: str, reason: str) -> None:
             reason=reason,
             at=ClockTimestamp(),
         )
-    line.clean_and_finish(settings.OROBOROS, lease)
+    _clear(settings.OROBOROS, run, lease)
 
 
 def cancel(run: Run, *, actor: str, reason: str = "") -> None:
-    """End the run: its processes die first. Raises Refused as `stop`."""
-    lease = stop(run, to=Status.CANCELED, actor=actor, reason=reason)
-    line.clean_and_finish(settings.OROBOROS, lease)
+    """End the run: its processes die first.
 
-
-def stop(run: Run, *, to: Status, actor: str, reason: str) -> Lease | None:
-    """Move the run to `to`, or ask the process that works on it to stop and make that move.
-
-    Returns the lease that is to be cleaned, if the move was made here. Raises Refused
-    `already_ended`, `too_late` once the merge has begun.
+    Raises Refused `already_ended`, `already_stopping`, `too_late` once the merge has begun.
     """
     with line.entered():
-        return _stop(run, to, actor, reason)
+        lease = _stop(run, Status.CANCELED, actor, reason)
+    _clear(settings.OROBOROS, run, lease)
 
 
 def _stop(run: Run, to: Status, actor: str, reason: str) -> Lease | None:
+    """Move the run to `to`, or ask the process that works on it to stop and make that move.
+
+    Returns the lease that is to be cleaned, if the move was made here.
+    """
     run = Run.objects.select_for_update().get(pk=run.pk)
     at = database_time()
     if run.is_final:
         raise Refused("already_ended", f"The run is {run.status} already.")
     if is_past_stopping(run):
         raise Refused("too_late", "The merge has begun; let it end, then roll back the release.")
+    if run.stop_status:
+        raise Refused("already_stopping", f"The run is being ended already ({run.stop_status}).")
     record("stop_asked", f"{to}: {reason}" if reason else str(to), actor=actor, run=run)
     if run.is_claimed(at):
         Run.objects.filter(pk=run.pk).update(stop_status=to, stop_actor=actor, stop_reason=reason)
@@ -163,26 +174,28 @@ def _stop(run: Run, to: Status, actor: str, reason: str) -> Lease | None:
 
 def is_past_stopping(run: Run) -> bool:
     """Whether the run has begun what cannot be taken back by stopping it."""
-    names = [action.name for action in shipping.ACTIONS if action.is_past_stopping]
-    return (
-        run.status in SHIPPING
-        and Step.objects.filter(run=run, generation=run.generation, name__in=names)
-        .exclude(status=rules.StepStatus.STOPPED)
-        .exists()
-    )
+    return run.status in SHIPPING and journal.is_past_stopping(run, shipping.ACTIONS)
 
 
 def retry(run: Run, *, actor: str) -> Run:
-    """Make a child run of the same branch (its newest commit) or commit.
+    """Make a child run of the same branch (its newest commit), or of the commit if that is gone.
 
     Raises Refused `not_ended`, and as `create_run`.
     """
     if not run.is_final:
         raise Refused("not_ended", f"The run is {run.status}; only an ended run is retried.")
-    commit = "" if run.branch else run.commit_sha
+    try:
+        return _child(run, actor, branch=run.branch, commit="" if run.branch else run.commit_sha)
+    except Refused as refused:
+        if refused.code != "branch_unknown":
+            raise
+        return _child(run, actor, branch="", commit=run.commit_sha)
+
+
+def _child(run: Run, actor: str, *, branch: str, commit: str) -> Run:
     return create_run(
         title=run.title,
-        branch=run.branch,
+        branch=branch,
         commit=commit,
         prepare=run.prepare,
         actor=actor,
@@ -195,42 +208,11 @@ def keep(run: Run, *, actor: str, seconds: int) -> None:
     line.keep(run, seconds=seconds, actor=actor)
 
 
-def freeze(*, actor: str, reason: str, until: datetime | None = None) -> Freeze:
-    """Stop shipping until then, or until somebody lifts it. Raises Refused `reason_required`."""
-    if not reason.strip():
-        raise Refused("reason_required", "Say why shipping stands still.", status=400)
-    with transaction.atomic():
-        record("frozen", reason, actor=actor)
-        return Freeze.objects.create(
-            actor=actor, reason=reason, since=ClockTimestamp(), until=until
-        )
-
-
-def unfreeze(*, actor: str, reason: str) -> int:
-    """Lift every standing freeze and ring the next run. Returns how many were lifted."""
-    if not reason.strip():
-        raise Refused("reason_required", "Say why shipping may go on.", status=400)
-    with transaction.atomic():
-        lifted = Freeze.objects.filter(lifted_at=None).update(
-            lifted_at=ClockTimestamp(), lifted_by=actor, lift_reason=reason
-        )
-        record("unfrozen", reason, actor=actor)
-        ring_next()
-    return lifted
-
-
-def ring_next() -> None:
-    """Ring for the run whose turn it is to ship."""
-    first = next((run for run in shipping.in_order() if not run.is_claimed(database_time())), None)
-    if first is not None:
-        ring(first.pk)
-
-
 def pipeline(run: Run) -> Sequence[Action]:
     """Return what is to be done for the run now; nothing while it waits for somebody."""
     if run.status == Status.PREPARING:
         return preview.ACTIONS
-    if run.status in SHIPPING and shipping.has_its_turn(run):
+    if run.status in AT_WORK or (run.status == Status.APPROVED and turns.has_its_turn(run)):
         return shipping.ACTIONS
     return ()
 
@@ -243,7 +225,7 @@ def carry(run_id: uuid.UUID) -> None:
     claim = Run.objects.claim(run_id, journal.owner_name())
     if claim is None:
         return
-    with journal.kept(claim):
+    with journal.kept(claim), suppress(ClaimLost):
         run.refresh_from_db()
         _kill_leftovers(claim)
         _work(settings.OROBOROS, run, claim)
@@ -251,27 +233,63 @@ def carry(run_id: uuid.UUID) -> None:
 
 def _work(config: Config, run: Run, claim: Claim) -> None:
     try:
-        if run.stop_status:
-            raise Stopped
-        if run.attempts > journal.ATTEMPTS:
-            raise StepFailed("STEP_KEPT_DYING", f"The worker died {journal.ATTEMPTS} times.")
-        journal.carry(config, run, claim, pipeline(run))
+        _go_on(config, run, claim)
     except StepFailed as failed:
-        _end(config, run, claim, Status.FAILED, failed.code, failed.detail, failed.next_action)
+        _fail(config, run, claim, failed)
     except shipping.NewCommit as moved:
-        if renew_commit(run, moved.sha, claim):
+        if branches.renew_commit(run, moved.sha, claim):
+            gate.close(config, run)
             run.refresh_from_db()
             _work(config, run, claim)
     except Stopped:
         run.refresh_from_db()
-        if run.stop_status and not claim.lost.is_set():
+        if run.stop_status and not claim.is_lost and not is_past_stopping(run):
             to = Status(run.stop_status)
             _end(config, run, claim, to, run.stop_code, run.stop_reason, actor=run.stop_actor)
-    except ClaimLost:
-        return
     else:
         if run.status == Status.DEPLOYING:
             _end(config, run, claim, Status.MERGED)
+
+
+def _go_on(config: Config, run: Run, claim: Claim) -> None:
+    """Carry the run's pipeline on. Raises StepFailed, Stopped, ClaimLost."""
+    if run.stop_status and not is_past_stopping(run):
+        raise Stopped
+    if run.attempts > journal.ATTEMPTS and not shipping.is_live(run):
+        _keeps_dying(config, run, claim)
+    if run.status == Status.APPROVED and not turns.take(run, claim):
+        return
+    journal.carry(config, run, claim, pipeline(run))
+
+
+def _keeps_dying(config: Config, run: Run, claim: Claim) -> None:
+    """Raises StepFailed STEP_KEPT_DYING; what was live is made live again before."""
+    lines: list[str] = []
+    if run.status == Status.DEPLOYING and run.attempts <= 2 * journal.ATTEMPTS:
+        undone = shipping.undo_deploy(config, run, lambda: claim.is_lost)
+        lines = guidance.after_deploy(config, run, undone)
+    step = run.steps.filter(generation=run.generation).last()
+    where = f" at the step {step.name}" if step else ""
+    raise StepFailed(
+        "STEP_KEPT_DYING",
+        f"The worker died {run.attempts - 1} times{where}.",
+        next_action="\n".join(lines),
+    )
+
+
+def _fail(config: Config, run: Run, claim: Claim, failed: StepFailed) -> None:
+    """End the run as failed; where its commit stays in the target branch, shipping is frozen."""
+    run.refresh_from_db()
+    is_shipping = run.status in AT_WORK
+    stays = is_shipping and (
+        run.status == Status.DEPLOYING
+        or failed.code == "MAIN_DIVERGED"
+        or not shipping.leave_main(config, run)
+    )
+    _end(
+        config, run, claim, Status.FAILED, failed.code, failed.detail, failed.next_action,
+        freezes=stays,
+    )  # fmt: skip
 
 
 def _end(
@@ -283,16 +301,34 @@ def _end(
     detail: str = "",
     next_action: str = "",
     actor: str = journal.WORKER,
+    *,
+    freezes: bool = False,
 ) -> None:
-    if run.status in SHIPPING:
-        gate.close(config, run)
+    is_merged = to == Status.MERGED
+    mended = [one for one in turns.standing_freezes() if is_merged and turns.passes(run, one)]
     with line.entered():
         journal.claimed(run, claim)
         lease = _ended(
             run, claim, to, code=code, detail=detail, next_action=next_action, actor=actor
         )
+        if freezes:
+            turns.freeze_for(run, actor=actor, reason=f"{code}: {detail}")
+        if is_merged:
+            turns.lift_mended(run, mended, actor)
+            async_task("runs.tasks.warm_template")
+    turns.ring_next()
+    _clear(config, run, lease)
+
+
+def _clear(config: Config, run: Run, lease: Lease | None) -> None:
+    """Take away what an ended run has on the machine; what stays is the reconciler's."""
+    run.refresh_from_db()
+    if run.is_final and run.approved_at is not None:
+        try:
+            gate.close(config, run)
+        except (Refused, OSError) as accident:
+            log.warning("the gate of run %s is not closed: %s", run.pk, accident)
     line.clean_and_finish(config, lease)
-    ring_next()
 
 
 def _ended(
@@ -307,12 +343,11 @@ def _ended(
 ) -> Lease | None:
     """Move the run to its end, fence its lease, tell it; the lease is to be cleaned after."""
     remedy = next_action or (FAILURES[code].remedy if code else run.next_action)
-    was = run.status
     run.move(to, claim=claim, failure_code=code, failure_detail=detail, next_action=remedy)
-    if to == Status.FAILED and was == Status.DEPLOYING:
-        Freeze.objects.create(run=run, actor=actor, reason=detail, since=ClockTimestamp())
     text = ": ".join(part for part in (str(to), code, detail) if part)
     record(to, text, actor=actor, run=run, next_action=remedy)
+    if code in GUIDED:
+        record("rollback_guidance", f"To look and to go on:\n{remedy}", actor=actor, run=run)
     return line.begin_ending(run, reason=code or str(to), actor=actor)
 
 
@@ -335,50 +370,15 @@ def sweep() -> int:
     return rung
 
 
-def watch_branches() -> list[Run]:
-    """Fetch the remote; runs whose branch has a new commit are prepared anew and renewed."""
+def warm_template() -> None:
+    """Build the template of the target branch as it is now, so that the next preview need not."""
     config = settings.OROBOROS
-    if not config.git_remote_url:
-        return []
     repo = repository(config)
-    repo.fetch(config.git_remote_url)
-    heads = repo.branches()
-    waiting = Run.objects.filter(
-        prepare=True, status__in=(Status.QUEUED, Status.PREVIEW_READY, Status.APPROVED)
-    ).exclude(branch="")
-    moved = []
-    for run in waiting:
-        head = heads.get(run.branch)
-        if head and head != run.commit_sha and renew_commit(run, head, None):
-            moved.append(run)
-    return moved
-
-
-def renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
-    """Take the branch's new commit: void the approval, begin the preview anew, renew the lease.
-
-    False, and nothing changed, while another process works on the run.
-    """
-    with line.entered():
-        return _renew_commit(run, sha, claim)
-
-
-def _renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
-    run = Run.objects.select_for_update().get(pk=run.pk)
-    if claim is None and run.is_claimed(database_time()):
-        return False
-    if is_past_stopping(run) or run.is_final:
-        return False
-    Approval.objects.filter(run=run, verdict=Approval.APPROVED, voided_at=None).update(
-        voided_at=ClockTimestamp(), void_reason=f"the branch has a new commit, {sha}"
-    )
-    fields = {"commit_sha": sha, "generation": run.generation + 1, "approved_at": None}
-    if run.status == Status.QUEUED:
-        Run.objects.filter(pk=run.pk).update(**fields)
-    else:
-        run.move(Status.PREPARING, claim=claim, next_action="", **fields)
-        line.renew(run)
-        line.unpin(run)
-        ring(run.pk)
-    record("new_commit", f"{run.branch} is at {sha[:12]} now", actor=journal.WORKER, run=run)
-    return True
+    output = config.var / "log" / "templates.log"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    work = Work(config, output, f"template:{uuid.uuid4()}")
+    base = shown_base(repo, config.target_branch)
+    try:
+        workshop.ensure_template(work, repo, base, guard.target(config, config.slots[0]))
+    except StepFailed as failed:
+        log.warning("the template of %s is not made: %s", base, failed)

@@ -28,7 +28,7 @@ from oroboros.errors import Refused
 from oroboros.lib import process
 from oroboros.lib.config import Config
 from oroboros.lib.process import Identity
-from runs import reaper, reconciler, tasks
+from runs import branches, reaper, reconciler, tasks
 from runs.models import Beat, Run
 from runs.models.run import CLAIM_SECONDS
 
@@ -105,7 +105,7 @@ class Worker:
             Chore(CANARY_SECONDS, lambda: async_task("runs.worker.sing", group=CANARY)),
             Chore(10.0, reaper.reap_expired),
             Chore(5.0, lambda: reconciler.reconcile(config)),
-            Chore(60.0, tasks.watch_branches),
+            Chore(60.0, branches.watch_branches),
         ]
 
     def run(self) -> None:

@@ -17,7 +17,8 @@ from oroboros.lib.environment import Resolved
 from oroboros.lib.git import Repository
 from oroboros.lib.manifest import Manifest
 from oroboros.lib.process import Outcome, User
-from runs.journal import Context, StepFailed
+from runs.journal import Context
+from runs.work import StepFailed, Work
 from slots.host import guard
 from slots.host.guard import Target
 
@@ -55,7 +56,7 @@ def read(config: Config, root: Path, user: User | None) -> Application:
 
 
 def lay_out(
-    context: Context, repo: Repository, commit: str, root: Path, user: User | None
+    context: Work, repo: Repository, commit: str, root: Path, user: User | None
 ) -> Application:
     """Put the commit's files at `root` for `user`, in place of what was there, and read them."""
     ownership.delete(root)
@@ -66,8 +67,8 @@ def lay_out(
     return read(context.config, root, user)
 
 
-def install(context: Context, app: Application) -> None:
-    """Make the installs that are not there. Raises StepFailed BUILD_FAILED."""
+def install(context: Work, app: Application) -> None:
+    """Make the installs that are not there. Raises StepFailed BUILD_FAILED, STEP_TIMEOUT."""
     outcome = installs.make_all(
         app.config,
         app.plan,
@@ -77,6 +78,8 @@ def install(context: Context, app: Application) -> None:
         stop=context.is_stopping,
     )
     context.check()
+    if outcome.timed_out:
+        raise StepFailed("STEP_TIMEOUT", "Installing took too long.")
     if outcome.exit_code != 0:
         raise StepFailed("BUILD_FAILED", f"Installing failed:\n{context.tail()}")
 
@@ -89,7 +92,7 @@ def resolve(app: Application, given: Mapping[str, str], *, home: Path, purpose: 
 
 
 def run(
-    context: Context, app: Application, command: Command, given: Mapping[str, str], purpose: str
+    context: Work, app: Application, command: Command, given: Mapping[str, str], purpose: str
 ) -> Outcome:
     """Run one of the application's commands. Raises Stopped, StepFailed STEP_TIMEOUT."""
     with installs.private_folder(app.config, app.user) as home:
@@ -109,7 +112,7 @@ def run(
 
 
 def run_all(
-    context: Context,
+    context: Work,
     app: Application,
     commands: Sequence[Command],
     given: Mapping[str, str],
@@ -147,7 +150,7 @@ def migrate(
     return {"changes": [{"kind": change.kind, "text": change.text} for change in changes]}
 
 
-def ensure_template(context: Context, repo: Repository, commit: str, target: Target) -> str:
+def ensure_template(context: Work, repo: Repository, commit: str, target: Target) -> str:
     """Return the sealed template of that commit of the target branch, built if it is missing.
 
     An empty database, then that commit's `release:`, then its seed; never rows of production.
@@ -166,7 +169,7 @@ def ensure_template(context: Context, repo: Repository, commit: str, target: Tar
 
 
 def _build_template(
-    context: Context, repo: Repository, commit: str, name: str, target: Target
+    context: Work, repo: Repository, commit: str, name: str, target: Target
 ) -> None:
     from slots.host.database import Admin
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -118,16 +118,17 @@ class Repository:
         log: Path,
         timeout: float = NETWORK_SECONDS,
         dry_run: bool = False,
+        stop: Callable[[], bool] | None = None,
     ) -> process.Outcome:
         """Push the commit `source` to `branch`, fast-forward only; git's words go to `log`.
 
         A refusal and a timeout are answers (exit code 1 or None): whoever pushes then asks
-        `remote_head` what is there.
+        `remote_head` what is there. `stop` ends it as a timeout does.
         """
         validate_remote(remote, self.config)
         argv = push_argv(self.path, remote, source, branch, dry_run=dry_run)
         env = self._environment(remote)
-        return process.run(argv, cwd=self.path, log=log, timeout=timeout, env=env)
+        return process.run(argv, cwd=self.path, log=log, timeout=timeout, env=env, stop=stop)
 
     def branch_sha(self, name: str) -> str | None:
         """Return the commit of the remote's branch as last fetched."""

@@ -11,7 +11,7 @@ from oroboros.desk import may
 from oroboros.identity import HOLD, OPERATE, VIEW
 from releases import wayback
 from releases.models import Activation, Release
-from runs import shipping, shown, standing
+from runs import shipping, shown, standing, turns
 from slots.models import Lease
 from slots.rules import LeaseState
 
@@ -29,8 +29,8 @@ def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "slots": [_slot(view) for view in line.slots],
         "line": line,
         "waiting": _waiting(line),
-        "shipping": shipping.in_order(),
-        "freeze": shipping.standing_freeze(),
+        "shipping": turns.in_order(),
+        "freeze": turns.standing_freeze(),
         "live": Release.objects.live(),
         "offered": wayback.offered(),
         "activation": Activation.objects.running().select_related("release").first(),

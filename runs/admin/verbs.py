@@ -10,7 +10,7 @@ from django.urls import reverse
 from oroboros.desk import Done, MaybeReason, Reason, Verb
 from oroboros.errors import Refused
 from oroboros.identity import APPROVE, HOLD, OPERATE, abilities_of, actor
-from runs import holding, shown, tasks
+from runs import holding, shown, tasks, turns
 from runs.admin import forms
 from runs.models import Run
 from runs.repository import repository
@@ -88,12 +88,12 @@ def _let_go(request: HttpRequest, run: Run, reason: str, *, force: bool) -> Done
 
 
 def _freeze(request: HttpRequest, row: None, given: Given) -> Done:
-    tasks.freeze(actor=actor(request), reason=given["reason"], until=given["until"])
+    turns.freeze(actor=actor(request), reason=given["reason"], until=given["until"])
     return Done("Shipping is frozen.")
 
 
 def _unfreeze(request: HttpRequest, row: None, given: Given) -> Done:
-    lifted = tasks.unfreeze(actor=actor(request), reason=given["reason"])
+    lifted = turns.unfreeze(actor=actor(request), reason=given["reason"])
     return Done("Shipping goes on." if lifted else "Nothing was frozen.")
 
 
@@ -165,7 +165,7 @@ VERBS = (
         HOLD,
         "A new run of the same branch, at its newest commit.",
         _retry,
-        fits=lambda run: run.is_final,
+        fits=lambda run: run.is_final and run.status != Status.MERGED,
     ),
     Verb(
         "cancel",

@@ -182,6 +182,7 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField()),
                 ("voided_at", models.DateTimeField(blank=True, null=True)),
                 ("void_reason", models.TextField(blank=True)),
+                ("accepts_checks", models.BooleanField(default=False)),
                 (
                     "run",
                     models.ForeignKey(
@@ -370,6 +371,14 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="runs_final_run_has_ended",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="run",
+            constraint=models.UniqueConstraint(
+                models.Value(1),
+                condition=models.Q(("status__in", ("merging", "deploying"))),
+                name="runs_one_ships_at_a_time",
             ),
         ),
         migrations.AddConstraint(

@@ -19,6 +19,8 @@ class Approval(models.Model):
     at = models.DateTimeField()
     voided_at = models.DateTimeField(null=True, blank=True)
     void_reason = models.TextField(blank=True)
+    # The branch's own checks may replace the target branch's: the change was shown and accepted.
+    accepts_checks = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["-id"]

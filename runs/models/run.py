@@ -1,5 +1,6 @@
 """One branch or commit on its way, and the claim of the process that works on it."""
 
+import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,13 +8,15 @@ from threading import Event as Flag
 from typing import Any
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 
 from oroboros.clock import ClockTimestamp
 from oroboros.errors import Refused
-from runs.rules import FAILURES, FINAL, MOVES, SHIPPING, Status
+from runs.rules import AT_WORK, FAILURES, FINAL, MOVES, SHIPPING, Status
 
 CLAIM_SECONDS = 30
+# A claim that could not be renewed for so long is given up: well before it runs out.
+SILENT_SECONDS = CLAIM_SECONDS * 2 / 3
 
 
 class MoveRefused(Refused):
@@ -34,10 +37,17 @@ class Claim:
     run_id: uuid.UUID
     owner: str
     fence: int
+    # Until then, in monotonic seconds, the claim is good whatever became of its renewals: a process
+    # that was stopped meanwhile knows it by this as soon as it goes on.
+    good_until: float
     # Nobody may write for the run under this claim any more.
     lost: Flag = field(default_factory=Flag)
     # Somebody wants the run to end; honoured until the merge begins.
     stop_asked: Flag = field(default_factory=Flag)
+
+    @property
+    def is_lost(self) -> bool:
+        return self.lost.is_set() or time.monotonic() > self.good_until
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -52,7 +62,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def claim(self, run_id: uuid.UUID, owner: str) -> Claim | None:
         """Take the run for `owner`, counting the attempt; None while somebody else has it."""
-        at = ClockTimestamp()
+        at, begun = ClockTimestamp(), time.monotonic()
         free = Q(claim_expires_at=None) | Q(claim_expires_at__lt=at)
         taken = self.filter(free, pk=run_id).update(
             claim_owner=owner,
@@ -63,7 +73,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         if not taken:
             return None
         fence = self.values_list("claim_fence", flat=True).get(pk=run_id, claim_owner=owner)
-        return Claim(run_id, owner, fence)
+        return Claim(run_id, owner, fence, begun + SILENT_SECONDS)
 
     def held_by(self, claim: Claim) -> "RunQuerySet":
         """The claim's run, if the claim is still good: for a conditional UPDATE."""
@@ -76,8 +86,12 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def renew(self, claim: Claim) -> bool:
         """Keep the claim for another 30 s. False if it is lost."""
+        begun = time.monotonic()
         until = ClockTimestamp() + timedelta(seconds=CLAIM_SECONDS)
-        return self.held_by(claim).update(claim_expires_at=until) == 1
+        if self.held_by(claim).update(claim_expires_at=until) != 1:
+            return False
+        claim.good_until = begun + SILENT_SECONDS
+        return True
 
     def give_up(self, claim: Claim, **fields: Any) -> None:
         """Let the run go, so that the next bell can take it at once."""
@@ -151,6 +165,9 @@ class Run(models.Model):
                 | (~Q(status__in=FINAL) & Q(ended_at=None)),
                 name="runs_final_run_has_ended",
             ),
+            models.UniqueConstraint(
+                Value(1), condition=Q(status__in=AT_WORK), name="runs_one_ships_at_a_time"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -163,6 +180,14 @@ class Run(models.Model):
     def is_claimed(self, at: datetime) -> bool:
         """Whether a process works on the run at the database's time `at`."""
         return self.claim_expires_at is not None and self.claim_expires_at > at
+
+    def ancestors(self) -> "list[Run]":
+        """Return the runs that this one retries, the nearest first."""
+        found, parent = [], self.parent
+        while parent is not None:
+            found.append(parent)
+            parent = parent.parent
+        return found
 
     def move(self, to: Status, *, claim: Claim | None = None, **fields: Any) -> None:
         """Make the move in one UPDATE; final moves stamp `ended_at`.

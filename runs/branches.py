@@ -1,0 +1,76 @@
+"""What the remote's branches do to runs: new commits, and commits that somebody pushed by hand."""
+
+from django.conf import settings
+
+from oroboros.clock import ClockTimestamp, database_time
+from oroboros.lib.git import Repository
+from runs import line, shipping
+from runs.bell import ring
+from runs.journal import WORKER, is_past_stopping, record
+from runs.models import Approval, Claim, Run
+from runs.repository import repository
+from runs.rules import Status
+from slots.models import Lease
+
+
+def watch_branches() -> list[Run]:
+    """Fetch the remote; runs whose branch has a new commit are prepared anew and renewed."""
+    config = settings.OROBOROS
+    if not config.git_remote_url:
+        return []
+    repo = repository(config)
+    repo.fetch(config.git_remote_url)
+    heads = repo.branches()
+    _note_pushed(repo, heads.get(config.target_branch))
+    waiting = Run.objects.filter(
+        prepare=True, status__in=(Status.QUEUED, Status.PREVIEW_READY, Status.APPROVED)
+    ).exclude(branch="")
+    moved = []
+    for run in waiting:
+        head = heads.get(run.branch)
+        if head and head != run.commit_sha and renew_commit(run, head, None):
+            moved.append(run)
+    return moved
+
+
+def _note_pushed(repo: Repository, head: str | None) -> None:
+    """Tell the merged runs whose commit we did not push that it is there now."""
+    if head is None:
+        return
+    for run in shipping.unpushed():
+        row = Run.objects.filter(pk=run.pk, pushed=False)
+        if repo.is_ancestor(run.candidate_sha, head) and row.update(pushed=True, next_action=""):
+            record("pushed", "the remote has the commit now", actor=WORKER, run=run)
+
+
+def renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
+    """Take the branch's new commit: void the approval, begin the preview anew, renew the lease.
+
+    False, and nothing changed, while another process works on the run, or if its lease is over.
+    """
+    with line.entered():
+        return _renew_commit(run, sha, claim)
+
+
+def _renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
+    run = Run.objects.select_for_update().get(pk=run.pk)
+    at = database_time()
+    if claim is None and run.is_claimed(at):
+        return False
+    if run.is_final or run.stop_status or is_past_stopping(run, shipping.ACTIONS):
+        return False
+    if run.status != Status.QUEUED and not Lease.objects.good(at).filter(run=run).exists():
+        return False
+    Approval.objects.filter(run=run, verdict=Approval.APPROVED, voided_at=None).update(
+        voided_at=ClockTimestamp(), void_reason=f"the branch has a new commit, {sha}"
+    )
+    fields = {"commit_sha": sha, "generation": run.generation + 1, "approved_at": None}
+    if run.status == Status.QUEUED:
+        Run.objects.filter(pk=run.pk).update(**fields)
+    else:
+        run.move(Status.PREPARING, claim=claim, next_action="", **fields)
+        line.renew(run)
+        line.unpin(run)
+        ring(run.pk)
+    record("new_commit", f"{run.branch} is at {sha[:12]} now", actor=WORKER, run=run)
+    return True
