@@ -3,8 +3,8 @@
     python bench/rollback.py [times]
 
 The floor is the start of the old release's backend to its first 200, measured in the same run on
-another port; no rollback can be faster. `command` is ./scripts/rollback.sh's own process, `call`
-the same work in a process that runs already, as the worker does it for the API and the admin.
+another port; no rollback can be faster. `call` is the work in a process that runs already, `shell`
+what ./scripts/rollback.sh does while API and worker run, `alone` what it does without them.
 """
 
 import contextlib
@@ -44,18 +44,22 @@ def main(times: int) -> None:
     call_command("migrate", verbosity=0)
     config = settings.OROBOROS
     repo = Repo(config)
-    with surface(config):
-        releases = [ship(config, repo.commit(version)) for version in ("one", "two")]
-        floor = [start(config, releases[n % 2]) for n in range(times)]
-        print(f"floor    {spread(floor)}   the backend's start to its first 200")
-        for name, roll in (("call", call), ("command", command)):
-            took = []
-            for n in range(times):
-                took.append(until_served(config, releases[n % 2], roll))
-            above = statistics.median(took) - statistics.median(floor)
-            print(f"{name:8} {spread(took)}   {above:+.3f} s above the floor")
-    for unit in units.manager(config).names():
-        units.manager(config).stop(unit)
+    try:
+        with running(config):
+            measure(config, repo, times)
+    finally:
+        for unit in units.manager(config).names():
+            units.manager(config).stop(unit)
+
+
+def measure(config, repo, times: int) -> None:
+    releases = [ship(config, repo.commit(version)) for version in ("one", "two")]
+    floor = [start(config, releases[n % 2]) for n in range(times)]
+    print(f"floor    {spread(floor)}   the backend's start to its first 200")
+    for name, roll in (("call", call), ("shell", shell), ("alone", alone)):
+        took = [until_served(config, releases[n % 2], roll) for n in range(times)]
+        above = statistics.median(took) - statistics.median(floor)
+        print(f"{name:8} {spread(took)}   {above:+.3f} s above the floor")
 
 
 def spread(seconds: list[float]) -> str:
@@ -104,9 +108,17 @@ def call(config, release) -> None:
     tasks.rollback(config, release.pk, actor="bench", reason="a measurement")
 
 
-def command(config, release) -> None:
+def shell(config, release) -> None:
+    _run(["-m", "releases"], release)
+
+
+def alone(config, release) -> None:
+    _run(["manage.py", "rollback"], release)
+
+
+def _run(command: list[str], release) -> None:
     subprocess.run(
-        [sys.executable, "manage.py", "rollback", release.pk, "--reason", "a measurement"],
+        [sys.executable, *command, release.pk, "--reason", "a measurement"],
         cwd=HOME,
         env={**os.environ, "OROBOROS_ONLY": "releases"},  # as the script says
         check=True,
@@ -127,23 +139,30 @@ def ask(port: int, path: str) -> tuple[int, str | None]:
 
 
 @contextlib.contextmanager
-def surface(config):
-    """Production's Caddy."""
+def running(config):
+    """Production's Caddy, the API and the worker."""
     from slots.host import surface
 
-    env = {"PATH": os.environ["PATH"], "HOME": str(config.var)}
-    caddy = subprocess.Popen(
-        surface.command(config),
-        env=env | surface.environment(config, "main"),
-        stderr=subprocess.DEVNULL,
-    )
+    web = {**os.environ, **surface.environment(config, "main")}
+    python = [sys.executable, "-m"]
+    started = [
+        start_service(surface.command(config), web),
+        start_service([*python, "gunicorn", "-c", "infra/gunicorn.conf.py"], os.environ),
+        start_service([sys.executable, "manage.py", "run_worker"], os.environ),
+    ]
     try:
-        while ask(config.web_port, "/health")[0] != 200:
-            time.sleep(0.02)
+        for port in (config.web_port, config.api_port, config.worker_port):
+            while ask(port, "/health")[0] != 200:
+                time.sleep(0.05)
         yield
     finally:
-        caddy.terminate()
-        caddy.wait()
+        for service in started:
+            service.terminate()
+            service.wait()
+
+
+def start_service(command: list[str], env) -> subprocess.Popen:
+    return subprocess.Popen(command, cwd=HOME, env=dict(env), stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

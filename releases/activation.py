@@ -223,8 +223,9 @@ def _switch(carrier: Carrier) -> None:
         production.public(config, before) if before is not None else None,
     )
     carrier.say("switching")
-    pointer.switch(config, activation.number)
-    activation.go_live(carrier.claim)
+    with production.colours_locked(config):  # so that the reconciler never sees one without other
+        pointer.switch(config, activation.number)
+        activation.go_live(carrier.claim)
     note(carrier.log, f"{carrier.release} is live as activation {activation.number}")
 
 

@@ -5,6 +5,7 @@ from django.urls import path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
 from rest_framework.generics import ListAPIView
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -65,15 +66,41 @@ class RollbackView(APIView):
     @extend_schema(request=RollbackInput, responses={202: OpenApiTypes.OBJECT})
     def post(self, request, release_id):
         given = RollbackInput.given(request)
-        tasks.known(release_id)
+        way = wayback.preview(settings.OROBOROS, tasks.known(release_id))
         activation = bell.request_rollback(
             settings.OROBOROS, release_id, actor=actor(request), **given
         )
-        return Response({"accepted": True, "activation": activation_facts(activation)}, 202)
+        return Response(
+            {
+                "accepted": True,
+                "activation": activation_facts(activation),
+                "rollback": way.as_dict(),
+            },
+            202,
+        )
+
+
+class ActivationView(APIView):
+    """One switch to the release, and how far it is."""
+
+    abilities = {"GET": "view"}
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request, release_id, number):
+        tasks.known(release_id)
+        found = Activation.objects.filter(release=release_id, number=number).first()
+        if found is None:
+            raise NotFound
+        return Response(activation_facts(found))
 
 
 urlpatterns = [
     path("releases", ReleasesView.as_view(), name="api-releases"),
     path("releases/<str:release_id>", ReleaseView.as_view(), name="api-release"),
+    path(
+        "releases/<str:release_id>/activations/<int:number>",
+        ActivationView.as_view(),
+        name="api-release-activation",
+    ),
     path("releases/<str:release_id>/rollback", RollbackView.as_view(), name="api-release-rollback"),
 ]

@@ -174,11 +174,14 @@ def start_colour(carrier: "Carrier", activation: Activation) -> None:
 
 
 @contextmanager
-def colours_locked(config: Config) -> Iterator[None]:
-    """Hold the right to start and stop colours; the lock dies with its process."""
-    with locks.held(config.var / "run" / "colours.lock", seconds=LOCK_SECONDS) as is_ours:
+def colours_locked(config: Config, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the right to start and stop colours and to switch between them.
+
+    Raises Refused `colours_busy` if another process holds it for longer than `seconds`.
+    """
+    with locks.held(config.var / "run" / "colours.lock", seconds=seconds) as is_ours:
         if not is_ours:
-            raise Refused("unit_busy", "The colours are being changed; try again.")
+            raise Refused("colours_busy", "Another process works on the colours; try again.")
         yield
 
 
@@ -190,17 +193,19 @@ def live_colour(config: Config) -> str | None:
     return next((c for c in COLOURS if live.address.endswith(f":{port(config, c)}")), None)
 
 
-def stop_others(config: Config) -> list[str]:
-    """Stop the colours that do not serve, unless an activation needs them now; returns which."""
-    manager = units.manager(config)
+def stop_others(config: Config) -> None:
+    """Stop the colours that do not serve, unless an activation needs them now."""
     with colours_locked(config):
         if Activation.objects.running().exists():
-            return []
-        serving = live_colour(config)
-        idle = [c for c in COLOURS if c != serving and unit_name(c) in manager.names()]
-        for colour in idle:
-            manager.stop(unit_name(colour), grace=GRACE_SECONDS)
-        return idle
+            return
+        for colour in idle_colours(config):
+            units.manager(config).stop(unit_name(colour), grace=GRACE_SECONDS)
+
+
+def idle_colours(config: Config) -> list[str]:
+    """Return the colours that were started and do not serve."""
+    started = units.manager(config).names()
+    return [c for c in COLOURS if c != live_colour(config) and unit_name(c) in started]
 
 
 def drain(config: Config, seconds: float) -> None:

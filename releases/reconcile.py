@@ -8,10 +8,11 @@ from oroboros.clock import ClockTimestamp
 from oroboros.errors import Refused
 from oroboros.lib import ownership, units
 from oroboros.lib.config import Config
-from releases import pointer, production
+from releases import pointer, production, seal
 from releases.activation import ActivationFailed, serving
+from releases.hooks import Hooks
 from releases.models import Activation, Release, ReleaseQuerySet
-from releases.rules import COLOURS, ReleaseStatus, kept
+from releases.rules import ReleaseStatus, kept
 from releases.tasks import confirm
 
 KEEP = 5
@@ -28,7 +29,19 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
     """
     if Activation.objects.running().exists():
         return _interrupted(config, dry_run)
-    return [*_link(config, dry_run), *_colours(config, dry_run), *_retention(config, dry_run)]
+    try:
+        with production.colours_locked(config, seconds=0):
+            if Activation.objects.running().exists():
+                return []  # it began just now, and looks after all of this itself
+            return [
+                *_link(config, dry_run),
+                *_colours(config, dry_run),
+                *_retention(config, dry_run),
+            ]
+    except Refused as refused:
+        if refused.code != "colours_busy":
+            raise
+        return []
 
 
 def _interrupted(config: Config, dry_run: bool) -> list[str]:
@@ -80,35 +93,47 @@ def _point(config: Config, wanted: Activation) -> None:
 
 
 def _colours(config: Config, dry_run: bool) -> list[str]:
+    """Have the colour run that serves, and stop the other once its requests had their time."""
     told = []
     wanted = serving(Release.objects.live())
-    manager = units.manager(config)
-    if wanted is not None:
-        unit = production.unit(config, wanted.release, wanted.colour)
-        if unit is not None and not manager.status(unit.name, unit.port).active:
-            told.append(f"{unit.name} of {wanted.release} did not run: started")
-            if not dry_run:
-                told += _start(config, wanted)
-    serves = wanted.colour if wanted is not None else None
-    idle = [c for c in COLOURS if c != serves]
-    extra = [c for c in idle if manager.status(production.unit_name(c)).active]
-    told += [f"{production.unit_name(c)} ran without serving: stopped" for c in extra]
-    if extra and not dry_run:
-        production.stop_others(config)
+    if wanted is not None and not _runs(config, wanted):
+        told.append(f"{production.unit_name(wanted.colour)} of {wanted.release} did not run")
+        if not dry_run:
+            told += _start(config, wanted)
+    if _drains(config):
+        return told
+    for colour in production.idle_colours(config):
+        name = production.unit_name(colour)
+        told.append(f"{name} ran without serving: stopped")
+        if not dry_run:
+            units.manager(config).stop(name, grace=production.GRACE_SECONDS)
     return told
+
+
+def _runs(config: Config, wanted: Activation) -> bool:
+    """Tell whether the activation's colour runs; one that has no backend needs none."""
+    name, port = production.unit_name(wanted.colour), production.port(config, wanted.colour)
+    if units.manager(config).status(name, port).active:
+        return True
+    facts = seal.facts(production.folder(config, wanted.release_id))
+    return facts is not None and facts["web"] is None
+
+
+def _drains(config: Config) -> bool:
+    """Tell whether an activation ended so lately that its old colour may still be answering."""
+    lately = ClockTimestamp() - timedelta(seconds=Hooks.read(config).drain_seconds + 1)
+    return Activation.objects.filter(ended_at__gt=lately).exists()
 
 
 def _start(config: Config, wanted: Activation) -> list[str]:
     """Start what serves; one that does not come up is told, and tried again next time."""
-    unit = production.unit(config, wanted.release, wanted.colour)
-    if unit is None:
-        return []
     try:
-        with production.colours_locked(config):
+        unit = production.unit(config, wanted.release, wanted.colour)
+        if unit is not None:
             units.manager(config).start(unit)
     except Refused as refusal:
-        return [f"{unit.name} of {wanted.release} did not come up: {refusal.detail}"]
-    return []
+        return [f"{wanted.release} did not come up: {refusal.detail}"]
+    return [f"{production.unit_name(wanted.colour)} was started"]
 
 
 def _retention(config: Config, dry_run: bool) -> list[str]:

@@ -2,5 +2,4 @@
 # Make an earlier release live again: scripts/rollback.sh <release_id>
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export OROBOROS_ONLY=releases
-exec .venv/bin/python manage.py rollback "$@"
+exec .venv/bin/python -m releases "$@"

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from oroboros.lib import units
+from releases import activation as activations
 from releases import database, gate, pointer, production, reconcile, tasks, wayback
 from releases.build import BuildFailed
 from releases.models import Activation, Release
@@ -113,9 +114,24 @@ def test_a_colour_that_dies_is_started_again_by_the_reconciler(config, web, two)
     name = production.unit_name(production.live_colour(config))
     os.kill(units.manager(config).status(name).pid, signal.SIGKILL)
     time.sleep(0.1)
-    assert reconcile.reconcile(config) == [f"{name} of {two[1]} did not run: started"]
+    told = reconcile.reconcile(config)
+    assert told == [f"{name} of {two[1]} did not run", f"{name} was started"]
     assert_all_agrees(config, two[1], web)
     assert reconcile.reconcile(config) == []
+
+
+def test_the_reconciler_leaves_a_colour_that_drains_alone(config, web, two):
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "30"
+    activation = tasks.begin(two[0].pk, kind="rollback", actor="bob", reason="a test")
+    with activations.carried(config, activation) as carrier:
+        activations.advance_to_switch(carrier)
+        activations.advance_to_end(carrier)
+    assert reconcile.reconcile(config) == []
+    assert len(units.manager(config).names()) == 2
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "0"
+    Activation.objects.filter(pk=activation.pk).update(ended_at=activation.started_at)
+    assert "ran without serving: stopped" in reconcile.reconcile(config)[0]
+    assert_all_agrees(config, Release.objects.get(pk=two[0].pk), web)
 
 
 def test_a_colour_that_does_not_come_up_again_is_told(config, web, two):
@@ -125,7 +141,7 @@ def test_a_colour_that_does_not_come_up_again_is_told(config, web, two):
     server.chmod(0o644)
     server.write_text("raise SystemExit(3)")
     told = reconcile.reconcile(config)
-    assert told[0].endswith("did not run: started") and "did not come up" in told[1]
+    assert told[0].endswith("did not run") and "did not come up" in told[1]
     assert Release.objects.live() == two[1]  # what an operator sees is what is so
     assert wayback.offered() == two[0]
 
@@ -196,10 +212,11 @@ def test_sigterm_in_the_middle_of_a_deploy_is_finished_later(config, repo, web):
 
 def test_of_two_rollbacks_at_once_one_wins(config, repo, web, two):
     third = ship(config, repo.commit("three"))
+    long = environment() | {"DEPLOY_HEALTH_SECONDS": "8"}  # so that they are at work together
     children = [
         subprocess.Popen(
             [sys.executable, "manage.py", "rollback", release.pk, "--reason", "a race"],
-            env=environment(),
+            env=long,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

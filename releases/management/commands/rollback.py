@@ -2,6 +2,7 @@
 
 from releases import tasks, wayback
 from releases.commands import Answer, JsonCommand, shell_actor
+from releases.models import Activation
 from releases.rules import rollback_command
 
 
@@ -20,8 +21,15 @@ class Command(JsonCommand):
             action="store_true",
             help="go back across migrations that dropped or narrowed something",
         )
+        parser.add_argument(
+            "--resume", type=int, metavar="NUMBER", help="carry on an activation that was begun"
+        )
 
-    def answer(self, *, release_id, reason, dry_run, accept_schema, **options) -> Answer:
+    def answer(
+        self, *, release_id, reason, dry_run, accept_schema, resume=None, **options
+    ) -> Answer:
+        if resume is not None:
+            return self.carry_on(resume)
         actor = shell_actor()
         offered = None if release_id is not None else wayback.offered()
         if release_id is None and offered is None:
@@ -46,6 +54,15 @@ class Command(JsonCommand):
         )
         self.say(f"{release} is live again after {activation.seconds:.1f} s")
         return Answer({**way.as_dict(), "seconds": round(activation.seconds or 0.0, 3)})
+
+    def carry_on(self, number) -> Answer:
+        """Finish what was written down already, unless somebody else does."""
+        found = Activation.objects.select_related("release", "previous").filter(pk=number).first()
+        if found is None:
+            return Answer.refused("activation_unknown", f"There is no activation {number}.")
+        activation = tasks.confirm(self.config, found, progress=self.say)
+        facts = {"release_id": activation.release_id, "from_release_id": activation.previous_id}
+        return Answer({**facts, "seconds": round(activation.seconds or 0.0, 3)})
 
     def show(self, way) -> None:
         """Say on stderr what the rollback takes back."""
