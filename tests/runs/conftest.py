@@ -58,7 +58,8 @@ class Caller:
 
     def __init__(self, name, *abilities):
         self.name = f"token {name}"
-        self.client = Client(headers={"authorization": f"Bearer {token(name, abilities)}"})
+        self.authorization = f"Bearer {token(name, abilities)}"
+        self.client = Client(headers={"authorization": self.authorization})
 
     def get(self, path):
         return self.client.get(path)

@@ -4,6 +4,8 @@ The checker reads rows only. Its own tests seed the bugs it is there to find.
 """
 
 import os
+import time
+import uuid
 from datetime import datetime, timedelta
 
 import pytest
@@ -23,6 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from oroboros.clock import database_time
 from oroboros.errors import Refused
 from runs import cleaning, holding, line, pool, reaper, upkeep
 from runs.models import Run
@@ -58,6 +61,7 @@ class Pool(RuleBasedStateMachine):
         self.atomic = transaction.atomic()
         self.atomic.__enter__()
         self.rooms.memory_mb = PLENTY
+        self.skew.hours = 0
         for slot in self.config.slots[:SLOTS]:
             Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host="local")
 
@@ -163,12 +167,12 @@ class Pool(RuleBasedStateMachine):
 
     @rule(run=runs)
     def somebody_works_on_it(self, run):
-        Run.objects.exclude(status__in=FINAL).claim(run, f"worker {timezone.now()}")
+        Run.objects.exclude(status__in=FINAL).claim(run, f"worker {uuid.uuid4()}")
 
     @rule(run=runs)
     def the_worker_dies(self, run):
         """Its claim runs out; what it was asked to do, the next one does."""
-        past = timezone.now() - timedelta(seconds=1)
+        past = database_time() - timedelta(seconds=1)
         Run.objects.filter(pk=run, claim_expires_at__gt=past).update(claim_expires_at=past)
         found = Run.objects.get(pk=run)
         if found.stop_status and found.status not in FINAL:
@@ -182,18 +186,18 @@ class Pool(RuleBasedStateMachine):
     @rule(run=runs)
     def sleeps_past_its_end(self, run):
         """The owner is stopped, or the clock jumps, beyond the lease's time."""
-        past = timezone.now() - timedelta(seconds=1)
+        past = database_time() - timedelta(seconds=1)
         Lease.objects.filter(run=run, state=LeaseState.HELD).update(expires_at=past)
 
     @rule(run=runs)
     def is_silent_in_the_line(self, run):
-        past = timezone.now() - timedelta(seconds=1)
+        past = database_time() - timedelta(seconds=1)
         Lease.objects.filter(run=run, waits_until__isnull=False).update(waits_until=past)
 
-    @rule(hours=st.sampled_from([-1, 1]))
+    @rule(hours=st.sampled_from([-1, 0, 1]))
     def the_applications_clock_jumps(self, hours):
-        """Nothing may look at it: what Python says the time is has no part in any rule."""
-        self.skew = timedelta(hours=hours)
+        """What Python says the time is has no part in any decision."""
+        self.skew.hours = hours
 
     @rule()
     def reap(self):
@@ -260,6 +264,21 @@ class Pool(RuleBasedStateMachine):
         assert not stale.exists()
 
 
+class Skew:
+    """Python's clock, hours off."""
+
+    hours = 0
+
+    def __init__(self):
+        self.time, self.now = time.time, timezone.now
+
+    def shifted_time(self):
+        return self.time() + self.hours * 3600
+
+    def shifted_now(self):
+        return self.now() + timedelta(hours=self.hours)
+
+
 class Rooms:
     """What the host has free, as the machine sets it."""
 
@@ -275,7 +294,10 @@ def machine(db, monkeypatch, settings):
     rooms = Rooms()
     monkeypatch.setattr("runs.pool.room", rooms)
     monkeypatch.setattr(cleaning, "clean", lambda config, slot: [])
-    fields = {"config": settings.OROBOROS, "rooms": rooms}
+    skew = Skew()
+    monkeypatch.setattr(time, "time", skew.shifted_time)
+    monkeypatch.setattr(timezone, "now", skew.shifted_now)
+    fields = {"config": settings.OROBOROS, "rooms": rooms, "skew": skew}
     return type("Pool", (Pool,), fields)
 
 
