@@ -80,7 +80,7 @@ def _streams(channel: socket.socket) -> list[int]:
 def _ended(child: int, channel: socket.socket) -> bool:
     """Wait for the child, or for the other end to go; returns whether the child ended."""
     descriptor = os.pidfd_open(child)
-    ready, _, _ = select.select([descriptor, channel], [], [])
+    ready, _, _ = select.select([descriptor, channel.fileno()], [], [])
     return descriptor in ready
 
 

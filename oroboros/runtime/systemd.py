@@ -114,8 +114,8 @@ def plan(config: Config) -> Iterator[Step]:
     for name, make in SECRETS.items():
         yield _secret(SYSTEM_ENV_DIR / name, config, make)
     yield _text(POLKIT, rendered(config, "polkit.rules"))
-    for path in unit_files(config):
-        yield _text(UNITS / path, rendered(config, f"units/{path}"))
+    for name in unit_files(config):
+        yield _text(UNITS / name, rendered(config, f"units/{name}"))
 
 
 def unit_files(config: Config) -> list[str]:
@@ -145,6 +145,7 @@ def enabled(config: Config) -> list[str]:
         "ouroboros-app@green.service",
         "ouroboros-reaper.timer",
         "ouroboros-reconciler.timer",
+        "ouroboros-retention.timer",
     ]
 
 

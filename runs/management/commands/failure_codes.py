@@ -7,8 +7,8 @@ from runs.rules import FAILURES
 HEAD = """# Failure codes
 
 A run that ends `failed`, `expired` or `canceled` by a release says why with one of these codes, in
-`failure_code`; `failure_detail` has this case's own words and `next_action` what to do. This page is
-made by `manage.py failure_codes`; a test holds it to the code.
+`failure_code`; `failure_detail` has this case's own words and `next_action` what to do. This page
+is made by `manage.py failure_codes`; a test holds it to the code.
 
 | Code | Cause | What to do |
 |---|---|---|
