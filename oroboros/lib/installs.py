@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from oroboros.errors import Refused
-from oroboros.lib import environment, files, ownership, process
+from oroboros.lib import environment, files, locks, ownership, process
 from oroboros.lib.application import INSTALL_SECONDS, Install, Plan, Tools
 from oroboros.lib.config import Config
 from oroboros.lib.process import Outcome, User
@@ -201,7 +201,7 @@ def _link(config: Config, install: Install, root: Path) -> None:
 def _locked(path: Path, stop: Callable[[], bool] | None) -> Iterator[bool]:
     """Hold the file's lock; False if `stop` said so, or the time was over, while waiting."""
     deadline = time.monotonic() + INSTALL_SECONDS
-    with path.open("w") as file:
+    with locks.opened(path) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -121,7 +121,7 @@ class Cluster:
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {name} FROM PUBLIC").format(**ids))
 
     def _create(self, extra: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="initdb-", dir=self.folder) as scratch:
             # initdb wants a user that has a name; what it made is then given to `user`, who has
             # only a number.
@@ -139,7 +139,7 @@ class Cluster:
             )  # fmt: skip
             with (data / "postgresql.conf").open("a") as file:
                 file.write(SETTINGS + extra)
-            self.log.touch()
+            self.log.touch(mode=0o600)
             if self.user is not None:
                 for path in (self.log, data, *data.rglob("*")):
                     os.chown(path, self.user.uid, self.user.gid, follow_symlinks=False)

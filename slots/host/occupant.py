@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oroboros.errors import Refused
-from oroboros.lib import units
+from oroboros.lib import locks, units
 from oroboros.lib.config import Config, SlotConfig
 from oroboros.lib.process import Elsewhere
 from oroboros.lib.units import Health, Manager, Status, Unit
@@ -230,6 +230,6 @@ def _command(slot: SlotConfig, spec: Spec) -> tuple[tuple[str, ...], dict[str, s
 def _locked(config: Config, slot: SlotConfig) -> Iterator[None]:
     """Hold the slot's spec still: a start must not act on one that is being taken away."""
     worktree.prepare_folder(config, slot)
-    with (slot.folder / "occupant.lock").open("ab") as lock:
+    with locks.opened(slot.folder / "occupant.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from string import Template
 
-from oroboros.lib import files
+from oroboros.lib import files, locks
 from oroboros.lib.config import Config, SlotConfig, read_env_file
 from slots.host import idle, publish, worktree
 
@@ -133,7 +133,7 @@ def _activations(slot: SlotConfig) -> Path:
 def _locked(config: Config, slot: SlotConfig) -> Iterator[None]:
     worktree.prepare_folder(config, slot)
     _activations(slot).mkdir(mode=0o755, exist_ok=True)
-    with (slot.folder / "surface.lock").open("w") as lock:
+    with locks.opened(slot.folder / "surface.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

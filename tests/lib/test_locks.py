@@ -41,3 +41,8 @@ def test_a_lock_dies_with_a_holder_that_is_killed(tmp_path):
         holder.kill()
     with locks.held(path, seconds=1) as taken:
         assert taken
+
+
+def test_only_we_can_open_a_lock_and_so_hold_it(tmp_path):
+    with locks.held(tmp_path / "lock", seconds=0):
+        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
