@@ -99,7 +99,7 @@ def run_copy(config: Config, arguments: list[str]) -> int:
         for path in (copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
-        there = replace(config, home=copy, var=copy / "var")
+        there = replace(config, home=copy, var=Path(folder) / "var")
         return shown(there, "scripts/test.sh", ["scripts/test.sh", *arguments], os.environ)
 
 

@@ -117,8 +117,9 @@ def up(config: Config) -> str:
             systemd.up(config)
             wait(config, HEALTHY_SECONDS, waiting)
         return "Everything runs and is well."
-    with progress.step("Starting PostgreSQL"):
-        cluster(config).start()
+    if not cluster(config).is_running():
+        with progress.step("Starting PostgreSQL"):
+            cluster(config).start()
     with progress.step("Starting the control plane, the surfaces and the slots") as waiting:
         with ThreadPoolExecutor() as pool:
             for started in [
