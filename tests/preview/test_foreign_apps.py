@@ -1,0 +1,98 @@
+"""Applications that nobody here wrote: their own starters make them, one small manifest is ours."""
+
+import subprocess
+import sys
+
+import pytest
+import requests
+
+DJANGO = """\
+[backend]
+install = ["uv", "pip", "install", "django>=5.2,<5.3"]
+"""
+POSTGRESQL = """\
+import os
+
+from .settings import *  # noqa: F403
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": os.environ["DB_NAME"],
+    }
+}
+"""
+ALERTA = """\
+[backend]
+install = ["uv", "pip", "install", "alerta-server==9.1.0", "psycopg2-binary", "gunicorn"]
+web = ["gunicorn", "alerta:create_app()", "--bind", "127.0.0.1:$PORT"]
+health_path = "/_"
+"""
+
+
+def starter(*argv, cwd):
+    """Run a starter in `cwd`; what reaches the package registries is in our environment."""
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def django_project(tmp_path):
+    """What `django-admin startproject` makes, as it makes it."""
+    starter(sys.executable, "-m", "django", "startproject", "mysite", cwd=tmp_path)
+    return tmp_path / "mysite"
+
+
+def test_a_new_django_project_is_shown_as_it_is(host, django_project):
+    (django_project / "oroboros.toml").write_text(DJANGO)
+    place = host(django_project)
+    run = place.preview("feature/first", {"README.md": "hello"})
+    page = place.page()
+    assert page.status_code == 200
+    assert "The install worked successfully" in page.text
+    assert page.headers["X-Oroboros-Run"] == str(run.pk)
+    login = place.page("/admin/login/")
+    assert login.status_code == 200 and "csrfmiddlewaretoken" in login.text
+    assert place.page("/static/admin/css/base.css").status_code == 200
+
+
+@pytest.mark.full
+def test_a_django_project_with_postgresql_logs_in(host, django_project):
+    (django_project / "mysite" / "production.py").write_text(POSTGRESQL)
+    driver = DJANGO.replace('5.3"', '5.3", "psycopg[binary]"')
+    mapping = '[env]\nDJANGO_SETTINGS_MODULE = "mysite.production"\nDB_NAME = "${PGDATABASE}"\n'
+    (django_project / "oroboros.toml").write_text(driver + mapping)
+    place = host(django_project)
+    run = place.preview("feature/first", {"README.md": "hello"})
+    assert "CREATE TABLE public.django_session" in place.artifact(run, "schema_after")
+    assert place.page("/admin/login/").status_code == 200
+
+
+@pytest.mark.full
+def test_a_flask_application_from_the_package_index_keeps_its_rows(host, tmp_path):
+    application = tmp_path / "alerts"
+    application.mkdir()
+    (application / "oroboros.toml").write_text(ALERTA)
+    place = host(application)
+    place.preview("feature/first", {"README.md": "hello"})
+    assert "/alerts" in place.page().text
+    alert = {"resource": "web01", "event": "down", "environment": "Production", "service": ["web"]}
+    address = f"http://127.0.0.1:{place.slot.web_port}"
+    assert requests.post(f"{address}/alert", json=alert, timeout=10).status_code == 201
+    assert place.page("/alerts").json()["alerts"][0]["resource"] == "web01"
+
+
+@pytest.mark.full
+def test_a_new_vite_project_is_built_and_served(host, tmp_path):
+    starter(
+        "npm", "exec", "--yes", "create-vite@latest", "--", "site", "--template", "vanilla",
+        "--no-interactive", cwd=tmp_path,
+    )  # fmt: skip
+    place = host(tmp_path / "site")
+    run = place.preview("feature/first", {"README.md": "hello"})
+    page = place.page()
+    assert page.status_code == 200
+    assert page.headers["X-Oroboros-Commit"] == run.commit_sha
+    script = page.text.partition('src="')[2].partition('"')[0]
+    assert script.startswith("/assets/") and place.page(script).status_code == 200
+    assert place.page("/assets/gone.js").status_code == 404
