@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -129,7 +130,7 @@ def test_the_reconciler_leaves_a_colour_that_drains_alone(config, web, two):
     assert reconcile.reconcile(config) == []
     assert len(units.manager(config).names()) == 2
     config.environ["DEPLOY_DRAIN_SECONDS"] = "0"
-    Activation.objects.filter(pk=activation.pk).update(ended_at=activation.started_at)
+    Activation.objects.update(ended_at=activation.started_at - timedelta(hours=1))
     assert "ran without serving: stopped" in reconcile.reconcile(config)[0]
     assert_all_agrees(config, Release.objects.get(pk=two[0].pk), web)
 
