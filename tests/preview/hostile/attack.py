@@ -1,0 +1,245 @@
+"""An application that tries to get what is not its own, and reports what it got.
+
+    python attack.py build|check|serve
+
+Standard library only; psycopg it takes from the host's own folder, which everybody may read. Each
+attempt returns what it got: an empty list is a host that held.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TARGETS = json.loads((HERE / "targets.json").read_text())
+CANARIES = [canary.encode() for canary in TARGETS["canaries"]]
+READ_BYTES = 1 << 20
+CONTROL_COOKIES = ("oroboros_session=stolen; Path=/", "__Host-oroboros_csrftoken=stolen; Secure")
+
+
+def environment():
+    """Return the names of variables that hold a secret of the control plane."""
+    return [name for name, value in os.environ.items() if holds_canary(value.encode())]
+
+
+def holds_canary(raw):
+    return any(canary in raw for canary in CANARIES)
+
+
+def others():
+    """Return the pids of other users' processes, as far as /proc shows them."""
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.name.isdigit() and folder.stat().st_uid != os.getuid():
+                yield int(folder.name)
+
+
+def processes():
+    """Return what another user's process gives away: its environment, memory, files, secrets."""
+    got = []
+    for pid in others():
+        for name in ("environ", "mem", "maps", "auxv", "io"):
+            with suppress(OSError), Path(f"/proc/{pid}/{name}").open("rb") as file:
+                if file.read(1):  # a kernel thread's are empty
+                    got.append(f"{pid} {name}")
+        for name in ("cwd", "root", "exe", "fd"):
+            with suppress(OSError):
+                list(Path(f"/proc/{pid}/{name}").iterdir())
+                got.append(f"{pid} {name}")
+        with suppress(OSError):
+            if holds_canary(Path(f"/proc/{pid}/cmdline").read_bytes()):
+                got.append(f"{pid} cmdline")
+    return got
+
+
+def signals():
+    """Return whom we may end."""
+    got = []
+    for pid in others():
+        with suppress(OSError):
+            os.kill(pid, 0)
+            got.append(pid)
+    return got
+
+
+def secret_files():
+    """Return which of the named files and folders can be read, listed or changed."""
+    got = []
+    for path in map(Path, TARGETS["files"]):
+        with suppress(OSError):
+            with path.open("rb") as file:
+                file.read(1)
+            got.append(f"read {path}")
+        with suppress(OSError):
+            os.listdir(path)
+            got.append(f"list {path}")
+        with suppress(OSError):
+            (path / "planted").write_text("planted")
+            got.append(f"plant {path}")
+    return got
+
+
+def tree():
+    """Return what of the host's folder can be written to, and what can be read that is not public.
+
+    Public is what is served and what everybody's commands are made of.
+    """
+    got = []
+    public = [Path(one) for one in TARGETS["public"]]
+    mine = [HERE, Path(os.environ["HOME"]), *map(Path, TARGETS["mine"])]
+    for folder, _, names in (step for root in TARGETS["roots"] for step in os.walk(root)):
+        place = Path(folder)
+        if any(place.is_relative_to(one) for one in mine):
+            continue
+        if os.access(place, os.W_OK):
+            got.append(f"write {place}")
+        for path in (place / name for name in names):
+            with suppress(OSError):
+                if path.is_file() and holds_canary(path.read_bytes()[:READ_BYTES]):
+                    got.append(f"secret {path}")
+                if path.is_file() and not any(path.is_relative_to(one) for one in public):
+                    path.open("rb").close()
+                    got.append(f"read {path}")
+                if os.access(path, os.W_OK) and not path.is_symlink():
+                    got.append(f"write {path}")
+    return got
+
+
+def databases():
+    """Return the databases that can be entered, and what can be done from our own."""
+    sys.path.append(TARGETS["packages"])
+    import psycopg
+
+    got = []
+    user, password = os.environ.get("PGUSER", ""), os.environ.get("PGPASSWORD", "")
+    for name in TARGETS["databases"]:
+        for role, secret in ((user, password), (name, ""), ("oroboros", ""), ("postgres", "")):
+            for host in ("127.0.0.1", *TARGETS["sockets"]):
+                with suppress(psycopg.Error):
+                    psycopg.connect(
+                        dbname=name, user=role, password=secret, host=host,
+                        port=TARGETS["postgres_port"], connect_timeout=5,
+                    ).close()  # fmt: skip
+                    got.append(f"{name} as {role} by {host}")
+    if not user:
+        return got
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as own:
+        for statement in TARGETS["statements"]:
+            with suppress(psycopg.Error):
+                cursor = own.execute(statement)
+                rows = cursor.fetchall() if cursor.description else "done"
+                got += [f"{statement}: {rows}"] if rows else []
+    return got
+
+
+def api():
+    """Return the requests to the control plane's API that were not refused."""
+    got = []
+    forged = ({}, {"X-Forwarded-For": "127.0.0.1"}, {"Authorization": "Bearer x"})
+    for headers in forged:
+        for method, path in TARGETS["requests"]:
+            body = b'{"reason": "mine now"}' if method == "POST" else None
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{TARGETS['api_port']}{path}", body,
+                {"Content-Type": "application/json", **headers}, method=method,
+            )  # fmt: skip
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    got.append(f"{method} {path}: {answer.status}")
+            except urllib.error.HTTPError as refusal:
+                if refusal.code not in (401, 403):
+                    got.append(f"{method} {path}: {refusal.code}")
+    return got
+
+
+def admin_doors():
+    """Return the doors of Caddy's admin, by its port and by every socket of the host's folder."""
+    got = []
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", 2019), timeout=2).close()
+        got.append("port 2019")
+    for path in (path for root in TARGETS["roots"] for path in Path(root).rglob("*")):
+        with suppress(OSError):
+            if path.is_socket():
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(path))
+                got.append(str(path))
+    return got
+
+
+def privileges():
+    """Return what could make us somebody else."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    got = [f"capabilities {name}" for name in ("CapEff", "CapPrm") if int(status[name][0], 16)]
+    got += [f"group {gid}" for gid in status["Groups"] if int(gid) != os.getgid()]
+    if status["NoNewPrivs"] != ["1"]:
+        got.append("new privileges")
+    return got
+
+
+ATTEMPTS = (environment, processes, signals, secret_files, tree, databases, api, admin_doors,
+            privileges)  # fmt: skip
+
+
+def report():
+    """Try all; the report also says who tried, and that its tools do work on what is its own."""
+    got = {attempt.__name__: attempt() for attempt in ATTEMPTS}
+    own = bool(Path(f"/proc/{os.getpid()}/environ").read_bytes())
+    return {"uid": os.getuid(), "reads_itself": own, "others": len(list(others())), "got": got}
+
+
+def build():
+    """Leave a report and, beside it, links to what we could not read."""
+    output = HERE / "dist"
+    output.mkdir()
+    (output / "index.html").write_text("hello")
+    (output / "report.json").write_text(json.dumps(report()))
+    for number, path in enumerate(TARGETS["files"]):
+        (output / f"link-{number}").symlink_to(path)
+        with suppress(OSError):
+            (output / f"hard-{number}").hardlink_to(path)
+    (output / "up").symlink_to("../../..")
+
+
+class Backend(BaseHTTPRequestHandler):
+    """Answers as if it were the control plane."""
+
+    def do_GET(self):
+        body = json.dumps(report() if self.path == "/api/report" else {"name": "hostile"}).encode()
+        self.send_response(200)
+        for cookie in CONTROL_COOKIES:
+            self.send_header("Set-Cookie", cookie)
+        self.send_header("X-Oroboros-Run", "1")
+        self.send_header("X-Oroboros-Commit", "f" * 40)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        pass
+
+
+def serve():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Backend).serve_forever()
+
+
+def main(word):
+    if word == "build":
+        build()
+    elif word == "check":
+        sys.stdout.write(f"REPORT {json.dumps(report())}\n")
+    else:
+        serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
