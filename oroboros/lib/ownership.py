@@ -7,6 +7,7 @@ of its user, of which we are a member, and what the user made there is taken bac
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from oroboros.lib import jobs
@@ -59,18 +60,26 @@ def take(root: Path) -> None:
 
 
 def delete(root: Path) -> None:
-    """Delete a tree, whatever rights its folders were left with; an absent one is no error."""
-    if not root.exists():
-        return
-    if os.geteuid() != 0:  # deleting needs the right to write to each folder
-        for user in _strangers(root):
-            _open_up(root, user)
-        for _, folders, _, descriptor in os.fwalk(root, follow_symlinks=False):
-            _make_ours(".", descriptor)
-            for name in folders:
-                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    _make_ours(name, descriptor)
-    shutil.rmtree(root)
+    """Delete a tree, whatever rights its folders were left with; an absent one is no error.
+
+    Several may delete it at once.
+    """
+    while root.exists():
+        with suppress(FileNotFoundError):  # another one was faster with some of it
+            if os.geteuid() != 0:
+                _open_all(root)
+            shutil.rmtree(root)
+
+
+def _open_all(root: Path) -> None:
+    """Get the right to write to each folder: without it nothing in it can be deleted."""
+    for user in _strangers(root):
+        _open_up(root, user)
+    for _, folders, _, descriptor in os.fwalk(root, follow_symlinks=False):
+        _make_ours(".", descriptor)
+        for name in folders:
+            if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                _make_ours(name, descriptor)
 
 
 def _give(name: str, user: User, folder: int | None) -> None:
