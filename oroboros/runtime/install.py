@@ -35,8 +35,9 @@ def install(config: Config, kind: str) -> None:
             command = [uv, "venv", "--quiet", "--clear", "--no-project"]
             run(config, [*command, "--python", os.path.realpath(sys.executable), str(venv)])
         requirements = f"requirements/{kind}.txt"
-        command = [uv, "pip", "install", "--quiet", "--require-hashes", "-r", requirements]
-        run(config, [*command, "--python", str(venv / "bin/python")], waiting)
+        # Compiled once here: other users, who cannot write to it, would compile at each start.
+        command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes"]
+        run(config, [*command, "-r", requirements, "--python", str(venv / "bin/python")], waiting)
         for name, value in wanted.items():
             files.write_atomic(venv / f"oroboros-{name}.stamp", value.encode())
 

@@ -1,0 +1,21 @@
+"""Looks this host over."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from oroboros.runtime import doctor
+
+
+class Command(BaseCommand):
+    help = "Check this host for all that Oroboros needs and say how to mend what is wrong."
+    requires_system_checks: list[str] = []
+
+    def handle(self, **options: Any) -> None:
+        bad = 0
+        for finding in doctor.examine(settings.OROBOROS):
+            self.stdout.write(str(finding))
+            bad += not finding.ok
+        if bad:
+            raise CommandError(f"{bad} things are not right.")
