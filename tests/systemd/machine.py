@@ -37,13 +37,25 @@ class Machine:
     def up(self):
         """Boot, and let installers out through a proxy."""
         self.sandbox("up")
+        self._let_out()
+
+    def reboot(self):
+        """Boot again: the disk stays, processes, /run and /tmp go."""
+        self._shut_in()
+        self.sandbox("reboot")
+        self._let_out()
+
+    def _let_out(self):
         argv = [sys.executable, "-m", "tests.systemd.way_out", self.leader, str(WAY_OUT)]
         self.proxy = subprocess.Popen(argv, cwd=config.HOME)
 
-    def down(self):
+    def _shut_in(self):
         if self.proxy is not None:
             self.proxy.kill()
             self.proxy.wait()
+
+    def down(self):
+        self._shut_in()
         self.sandbox("down")
         self.folder.rmdir()
 
@@ -109,6 +121,22 @@ class Machine:
         )
         self.run(f"install -d -o oroboros -g oroboros {DEMO}")
         self.run(f'runuser -u oroboros -- .venv/bin/python -c "{make}"')
+
+    def install(self):
+        """Install the checkout, and make the remote it is told of."""
+        self.run("./scripts/systemd-install-runtime.sh", **self.asked)
+        self.make_remote()
+
+    def make_branch(self, name, files):
+        """Put a branch of one commit on main, with those files, into the demo's repository."""
+        git = "git -c user.name=x -c user.email=x@example.com"
+        self.run(f"rm -rf /root/work && git clone -q {DEMO}/guestbook.git /root/work", cwd="/")
+        for path, text in files.items():
+            self.run(f"cat >/root/work/{path}", stdin=text.encode())
+        self.run(f"git checkout -q -b {name} && git add -A && {git} commit -qm x", cwd="/root/work")
+        self.run("git bundle create -q /tmp/branch HEAD && chmod 644 /tmp/branch", cwd="/root/work")
+        fetch = f"git -C {DEMO}/guestbook.git fetch -q /tmp/branch HEAD:refs/heads/{name}"
+        self.run(f"runuser -u oroboros -- {fetch}")
 
     def post(self, path, **body):
         said = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"

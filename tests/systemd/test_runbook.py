@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.systemd.machine import wait_for
+
 pytestmark = pytest.mark.root
 
 INSTALL = "./scripts/systemd-install-runtime.sh"
@@ -52,6 +54,7 @@ ROLLBACK = "./scripts/rollback.sh <release_id>"
 HEALTH = "./scripts/runtime-health-check.sh"
 STOP = "./scripts/preview-backend-runtime.sh stop --slot preview-1"
 START = "./scripts/preview-backend-runtime.sh start --slot preview-1"
+REMOTE_MAIN = "runuser -u oroboros -- git -C var/demo/guestbook.git rev-parse main"
 REACTION = 'class="react"'  # what only the branch's page has
 
 
@@ -61,12 +64,11 @@ def lines(block):
 
 @pytest.fixture(scope="module")
 def empty(machine):
-    """Return the machine, installed as the runbook has it, with a password of its own told."""
+    """Return the machine, installed as the runbook has it."""
     planned = machine.run(f"{INSTALL} --dry-run")
     assert json.loads(planned)["ok"]
     assert machine.start("test -e /etc/oroboros").returncode != 0
-    machine.run(INSTALL, **machine.asked)
-    machine.make_remote()
+    machine.install()
     return machine
 
 
@@ -86,7 +88,7 @@ def shipped(up):
     assert REACTION in up.curl("3101/")
     merged = up.ship(run)
     assert merged["pushed"]
-    assert merged["candidate_sha"] in up.run("git -C var/demo/guestbook.git rev-parse main")
+    assert merged["candidate_sha"] in up.run(REMOTE_MAIN)
     return up
 
 
@@ -124,8 +126,8 @@ def test_secrets_are_only_for_the_control_plane(up):
 
 def test_a_run_is_previewed_and_shipped(shipped):
     assert REACTION in shipped.curl("3100/")
-    slots = {slot["slot_id"]: slot["state"] for slot in shipped.get("/api/slots")}
-    assert slots["preview-1"] == "free"
+    slots = lambda: {slot["state"] for slot in shipped.get("/api/slots")}  # noqa: E731
+    wait_for(lambda: slots() == {"free"}, 20, "not every slot is free")
     assert [one["status"] for one in shipped.answer(LIST)["releases"]] == ["live", "retired"]
     assert shipped.answer(THROUGH_SURFACE) == {"status": "idle", "slot_id": "preview-1"}
 

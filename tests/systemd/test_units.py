@@ -1,0 +1,231 @@
+"""Installed units: their sandboxes, what comes back by itself, what a hostile preview gets."""
+
+import re
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from oroboros.lib import config
+from tests.systemd.machine import wait_for
+
+pytestmark = pytest.mark.root
+
+HOSTILE = Path(__file__).with_name("hostile.py")
+RATINGS = config.HOME / "docs" / "reference" / "units.md"
+SERVICES = [
+    "ouroboros-api",
+    "ouroboros-worker",
+    "ouroboros-migrate",
+    "ouroboros-reaper",
+    "ouroboros-reconciler",
+    "ouroboros-retention",
+    "ouroboros-caddy",
+    "ouroboros-web@main",
+    "ouroboros-preview@preview-1",
+    "ouroboros-job@preview-1",
+    "ouroboros-job@job",
+    "ouroboros-app@blue",
+]
+BACK_SECONDS = 10
+QUEUE_SECONDS = 120
+ORIGINS = [
+    "https://preview1.example.com",
+    "https://preview2.example.com",
+    "https://preview3.example.com",
+    "https://app.example.com",
+    *(
+        f"http://{host}:{3100 + number}"
+        for number in (1, 2, 3)
+        for host in ("127.0.0.1", "localhost", f"preview{number}.localhost")
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def host(machine):
+    """Return the machine with everything running."""
+    if machine.start("test -e /etc/oroboros/api.env").returncode != 0:
+        machine.install()
+    machine.run("./scripts/runtime-up.sh")
+    return machine
+
+
+def healthy(host, port):
+    return host.start(f"curl -fsS -m 2 http://127.0.0.1:{port}/health").returncode == 0
+
+
+def status(host, address, *options):
+    command = f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' {' '.join(options)}"
+    return int(host.start(f"{command} http://127.0.0.1:{address}").stdout)
+
+
+def test_systemd_finds_no_fault_in_the_units(host):
+    names = host.run(
+        "ls /etc/systemd/system | grep ^ouroboros | grep -v '[.]d$\\|[.]wants$'"
+    ).split()
+    names = [name.replace("@.", "@preview-1.") for name in names]
+    said = host.start(f"systemd-analyze verify {' '.join(names)}")
+    assert (said.returncode, said.stderr.decode(), said.stdout.decode()) == (0, "", "")
+
+
+def test_what_runs_a_branchs_code_is_well_walled_in(host):
+    units = "ouroboros-preview@preview-1 ouroboros-job@preview-1 ouroboros-job@job-1"
+    host.run(f"systemd-analyze security --no-pager --threshold=30 {units}")
+
+
+def test_the_docs_have_the_rating_of_every_unit(host):
+    told = dict(re.findall(r"^\| `(\S+)` \| ([0-9.]+) ", RATINGS.read_text(), re.MULTILINE))
+    rated = {}
+    for name in SERVICES:
+        said = host.run(f"systemd-analyze security --no-pager {name} | tail -1")
+        rated[name] = re.search(r": ([0-9.]+) ", said)[1]
+    assert told == rated
+
+
+@pytest.mark.parametrize(
+    ("unit", "port"),
+    [("ouroboros-api", 8000), ("ouroboros-worker", 8090), ("ouroboros-caddy", 8088),
+     ("ouroboros-web@preview1", 3101), ("ouroboros-preview@preview-1", 8101)],
+)  # fmt: skip
+def test_what_is_killed_is_back_and_health_tells_the_truth(host, unit, port):
+    options = "-H 'Host: app.example.com'" if port == 8088 else ""
+    probe = f"curl -fsS -m 1 {options} http://127.0.0.1:{port}/health"
+    pid = host.pid(unit)
+    assert host.start(f"kill -9 {pid}; {probe}").returncode != 0
+    wait_for(lambda: host.start(probe).returncode == 0, BACK_SECONDS, f"{unit} is not back")
+    assert host.pid(unit) not in (0, pid)
+
+
+def test_an_idle_queue_worker_that_is_killed_does_not_stop_the_queue(host):
+    cluster = host.run("pgrep -o -f manage.py.run_queue").strip()
+    sentinel = host.run(f"pgrep -P {cluster} | head -1").strip()
+    victim = host.run(f"pgrep -P {sentinel} | head -1").strip()
+    host.run(f"kill -9 {victim}")
+    host.post("/api/runs", branch="feature/conflict", title="after the kill")
+
+    def is_at_work():
+        runs = host.get("/api/runs")["results"]
+        return healthy(host, 8090) and runs[0]["status"] == "preview_ready"
+
+    wait_for(is_at_work, QUEUE_SECONDS, "the queue does not deliver")
+    host.post(f"/api/runs/{host.get('/api/runs')['results'][0]['id']}/cancel")
+
+
+def test_the_router_knows_its_names_and_no_other(host):
+    for name in ("app", "preview1", "preview2", "preview3", "api"):
+        assert status(host, "8088/health", f"-H 'Host: {name}.example.com'") == 200
+    for name in ("nobody.example.com", "127.0.0.1", "api.example.org"):
+        assert status(host, "8088/admin/login/", f"-H 'Host: {name}'") == 404
+    assert status(host, "8088/admin/login/", "-H 'Host: app.example.com'") != 200
+    assert status(host, "8088/api/slots", "-H 'Host: api.example.com'") in (401, 403)
+
+
+@pytest.mark.parametrize("port", [8000, 3100, 3101])
+def test_only_our_own_origins_pass_a_preflight(host, port):
+    for origin in [*ORIGINS, "https://evil.example.org", "http://localhost:9999"]:
+        path = "api/slots" if port == 8000 else "api/health"
+        asked = "-H 'Access-Control-Request-Method: GET'"
+        said = host.run(
+            f"curl -s -i -X OPTIONS -H 'Origin: {origin}' {asked} http://127.0.0.1:{port}/{path}"
+        ).lower()
+        assert (f"access-control-allow-origin: {origin}\r" in said) == (origin in ORIGINS), origin
+        assert "access-control-allow-credentials" not in said
+
+
+@pytest.fixture(scope="module")
+def preview(host):
+    """Return a preview that does what it is told, as a hostile branch's backend."""
+    if host.start("test -e var/current").returncode != 0:
+        host.answer("./scripts/deploy.sh main --reason first")
+    host.make_branch(
+        "feature/hostile",
+        {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"},
+    )
+    return host.make_run("feature/hostile")
+
+
+def told(host, preview, command):
+    """Have the preview run a shell's command; returns its answer and whether it succeeded."""
+    port = 8100 + int(preview["slot_id"][-1])
+    done = host.start(
+        f"curl -s -w '\\n%{{http_code}}' --data-binary @- http://127.0.0.1:{port}/",
+        stdin=command.encode(),
+    )
+    body, _, code = done.stdout.decode(errors="replace").rpartition("\n")
+    return body, code == "200"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cat /etc/oroboros/api.env",
+        "ls /etc/oroboros/",
+        "cat /srv/oroboros/var/secrets/app_production.password",
+        "cat /srv/oroboros/var/run/*.json",
+        "cat /srv/oroboros/var/slots/*/spec.json",
+        "ls /srv/oroboros/var/slots/preview-2/",
+        "ls /srv/oroboros/var/artifacts/",
+        "cat /run/credentials/*/unit | grep -v app_preview",
+        "touch /srv/oroboros/var/current /srv/oroboros/manage.py",
+        "touch /srv/oroboros/var/cache/installs/x",
+        "cat /proc/1/environ",
+        "curl -fsS http://127.0.0.1:8000/api/slots",
+        "curl -fsS -X POST http://127.0.0.1:8000/api/slots/reap-expired",
+        "systemctl stop ouroboros-api",
+        "systemctl start ouroboros-job@x",
+        "su -c true oroboros",
+        "unshare -U true",
+        "psql -l -h /run/postgresql -U postgres",
+        *(
+            f"psql postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/{name} -c 'SELECT 1'"
+            for name in ("oroboros", "postgres", "template1", "app_production", "app_preview_2")
+        ),
+    ],
+)
+def test_a_hostile_preview_does_not(host, preview, command):
+    said, succeeded = told(host, preview, command)
+    assert not succeeded, said
+
+
+def test_a_hostile_preview_reaches_its_own(host, preview):
+    assert told(host, preview, "psql $DATABASE_URL -c 'SELECT 1'")[1]
+    assert told(host, preview, "touch $HOME/mine && touch ../mine")[1]
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "python3 -c 'x = bytearray(3 << 30); print(len(x))'",
+        "python3 -c 'import os\nwhile True: os.fork()'",
+        "for i in 1 2 3 4; do (while :; do :; done) & done; sleep 3; kill 0",
+    ],
+    ids=["memory", "processes", "cpu"],
+)
+def test_a_bomb_does_not_starve_the_control_plane(host, preview, bomb):
+    import threading
+
+    thrown = threading.Thread(target=told, args=(host, preview, f'timeout 4 sh -c "{bomb}"'))
+    thrown.start()
+    times = []
+    while thrown.is_alive() and len(times) < 20:
+        said = host.run(
+            "curl -fsS -m 5 -o /dev/null -w '%{time_total}' http://127.0.0.1:8000/health"
+        )
+        times.append(float(said))
+        time.sleep(0.1)
+    assert statistics.median(times) < 0.1, times
+    thrown.join()
+    host.run(f"./scripts/preview-backend-runtime.sh restart --slot {preview['slot_id']}")
+
+
+def test_after_a_reboot_everything_is_back_and_a_run_goes_on(host, preview):
+    host.post(f"/api/slots/{preview['slot_id']}/release", run_id=preview["id"])
+    run = host.post("/api/runs", branch="feature/failing-check", title="through a reboot")
+    wait_for(lambda: host.get(f"/api/runs/{run['id']}")["status"] == "preparing", 30, "no start")
+    host.reboot()
+    check = "./scripts/runtime-health-check.sh"
+    wait_for(lambda: host.start(check).returncode == 0, 120, "not all is back")
+    assert host.follow(run, "preview_ready")["slot_id"]
+    assert host.run("tail -n 200 /tmp/oroboros-preview-backend/preview-1.log") is not None
