@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oroboros.errors import Refused
 from oroboros.lib import application, environment, files, installs, manifest, ownership
 from oroboros.lib.application import Command, Plan
 from oroboros.lib.config import Config
@@ -176,19 +177,35 @@ def _build_template(
     admin = Admin(context.config)
     root = context.config.var / "templates" / name
     try:
-        app = lay_out(context, repo, commit, root, context.config.job_user)
-        install(context, app)
+        app = _target_app(context, repo, commit, root)
         password = admin.ensure_role(guard.TEMPLATE_ROLE)
         admin.create(name, guard.TEMPLATE_ROLE)
         given = {
             **environment.for_database(url_for(target, name, guard.TEMPLATE_ROLE, password)),
             "OROBOROS_COMMIT": commit,
         }
-        commands = [one for one in (app.plan.release, app.plan.seed) if one is not None]
-        run_all(context, app, commands, given, purpose="template", code="MIGRATION_FAILED")
+        if app is not None:
+            commands = [one for one in (app.plan.release, app.plan.seed) if one is not None]
+            run_all(context, app, commands, given, purpose="template", code="MIGRATION_FAILED")
         admin.seal_template(name)
     finally:
         ownership.delete(root)
+
+
+def _target_app(context: Work, repo: Repository, commit: str, root: Path) -> Application | None:
+    """Return the target branch's application, installed; None where it does not say how to run.
+
+    So the branch that brings the manifest can be looked at: its database begins empty.
+    """
+    try:
+        app = lay_out(context, repo, commit, root, context.config.job_user)
+    except Refused as refused:
+        if refused.code not in ("manifest_invalid", "command_refused"):
+            raise
+        context.say(f"the template is empty: {refused.detail}")
+        return None
+    install(context, app)
+    return app
 
 
 def url_for(target: Target, name: str, role: str, password: str) -> str:

@@ -82,6 +82,16 @@ def test_a_flask_application_from_the_package_index_keeps_its_rows(host, tmp_pat
     assert place.page("/alerts").json()["alerts"][0]["resource"] == "web01"
 
 
+def test_the_branch_that_brings_the_manifest_is_shown(host, tmp_path):
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "README.md").write_text("hello")
+    place = host(application)
+    run = place.preview("feature/manifest", {"index.html": "<h1>hello</h1>"})
+    assert place.page().text == "<h1>hello</h1>"
+    assert "the template is empty" in place.artifact(run, "database_log")
+
+
 @pytest.mark.full
 def test_a_new_vite_project_is_built_and_served(host, tmp_path):
     starter(

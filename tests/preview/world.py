@@ -18,15 +18,21 @@ class Host(World):
         self.application = application
         super().__init__()
 
-    def _config(self):
-        config = super()._config()
+    def _config(self, *given):
+        config = super()._config(*given)
         return replace(config, uid_base=config.uid_base + UIDS)
 
-    def _make_remote(self):
+    def _make_remote(self, *given):
         self.git("init", "-q", "--bare", "--initial-branch=main", str(self.remote))
         shutil.copytree(self.application, self.clone, symlinks=True)
-        self.git("init", "-q", "--initial-branch=main", str(self.clone))
-        self.commit("main", {})
+        for words in (
+            ("init", "-q", "--initial-branch=main"),
+            ("remote", "add", "origin", str(self.remote)),
+            ("add", "-A"),
+            ("commit", "-q", "-m", "an application"),
+            ("push", "-q", "origin", "main"),
+        ):
+            self.git(*words, cwd=self.clone)
 
     @property
     def slot(self):
