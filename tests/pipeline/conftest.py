@@ -1,11 +1,15 @@
 """The world of the pipelines' tests, one a session."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from runs import pool, tasks
 from runs.models import Run
 from slots.models import Slot
 from slots.rules import Room
+from tests.pipeline import tiny
+from tests.pipeline.harness import Harness
 from tests.pipeline.world import World
 
 
@@ -16,17 +20,49 @@ def a_world():
     made.close()
 
 
+@pytest.fixture(scope="session")
+def a_tiny_world():
+    made = World(
+        tiny.files,
+        OROBOROS_PRODUCTION_DATABASE="app_production_tiny",
+        DEPLOY_HEALTH_SECONDS="0",
+        DEPLOY_BACKEND_HEALTHCHECK_CMD="sh {folder}/health.sh",
+    )
+    (made.folder / "health.sh").write_text(tiny.HEALTH.format(folder=made.folder))
+    made.install_hook("post-receive", tiny.COUNT.format(folder=made.folder))
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def world(a_world, transactional_db, settings, monkeypatch):
-    """The host, with empty tables and free slots."""
-    settings.OROBOROS = a_world.config
+    """The host with the guestbook, empty tables and free slots."""
+    with opened(a_world, settings, monkeypatch):
+        yield a_world
+
+
+@pytest.fixture
+def small(a_tiny_world, transactional_db, settings, monkeypatch):
+    """The host with the application that ships in no time."""
+    with opened(a_tiny_world, settings, monkeypatch):
+        yield a_tiny_world
+
+
+@contextmanager
+def opened(made, settings, monkeypatch):
+    settings.OROBOROS = made.config
     settings.HOST_NAME = "local"
     monkeypatch.setattr(pool, "room", lambda: Room(10**6, 10**6))
-    for slot in a_world.config.slots:
+    for slot in made.config.slots:
         Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host="local")
-    yield a_world
-    a_world.tidy()
-    a_world.take_down_production()
+    yield
+    made.tidy()
+    made.take_down_production()
+
+
+@pytest.fixture
+def harness(small, monkeypatch):
+    return Harness(small, monkeypatch)
 
 
 @pytest.fixture

@@ -33,21 +33,21 @@ GIT = {
 
 
 class World:
-    """The host of these tests."""
+    """The host of these tests. `files` makes the application from the host's folder."""
 
-    def __init__(self):
+    def __init__(self, files=None, **environ):
         self.folder = Path(tempfile.mkdtemp(prefix="oroboros-world-"))
         self.folder.chmod(0o755)
         self.remote = self.folder / "remote.git"
         self.clone = self.folder / "clone"
-        self.config = self._config()
-        self._make_remote()
+        self.config = self._config(environ)
+        self._make_remote(files)
         for name in ("main", "preview1", "preview2", "preview3"):
             self._serve(name)
         for slot in self.config.slots:
             surface.show_free(self.config, slot)
 
-    def _config(self):
+    def _config(self, more):
         environ = {
             **os.environ,
             "OROBOROS_VAR": str(self.folder / "var"),
@@ -57,6 +57,8 @@ class World:
             "GIT_LOCAL_ROOTS": str(self.folder),
             "MERGE_GATE_GIT_PUSH_MODE": "auto",
             "DEPLOY_HEALTH_SECONDS": "0.2",
+            "DEPLOY_DRAIN_SECONDS": "0",
+            **{name: value.format(folder=self.folder) for name, value in more.items()},
         }
         loaded = configuration.load(environ)
         slots = tuple(
@@ -66,11 +68,13 @@ class World:
             loaded, slots=slots, web_port=free_port(), colour_ports=(free_port(), free_port())
         )
 
-    def _make_remote(self):
+    def _make_remote(self, files):
         self.git("init", "-q", "--bare", "--initial-branch=main", str(self.remote))
-        shutil.copytree(GUESTBOOK, self.clone)
+        if files is None:
+            shutil.copytree(GUESTBOOK, self.clone)
         self.git("init", "-q", "--initial-branch=main", str(self.clone))
-        self.commit("main", {})
+        self.git("remote", "add", "origin", str(self.remote), cwd=self.clone)
+        self.commit("main", files(self.folder) if files else {})
 
     def git(self, *arguments, cwd=None):
         done = subprocess.run(
@@ -81,13 +85,13 @@ class World:
 
     def commit(self, branch, files, *, base="main", message="a change"):
         """Commit the files on the branch (made from `base` if it is new), push, return the id."""
-        if branch != "main" or files:
+        if self.git("branch", "--list", "main", cwd=self.clone):
             known = self.git("branch", "--list", branch, cwd=self.clone)
             where = [branch] if known else ["-b", branch, f"origin/{base}"]
             self.git("fetch", "-q", "origin", cwd=self.clone)
             self.git("checkout", "-q", *where, cwd=self.clone)
-        else:
-            self.git("remote", "add", "origin", str(self.remote), cwd=self.clone)
+            if branch == "main":
+                self.git("merge", "-q", "--ff-only", "origin/main", cwd=self.clone)
         for name, text in files.items():
             path = self.clone / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,11 +143,19 @@ class World:
     @contextmanager
     def hook(self, name, script):
         """Have the remote run a hook while the body lasts."""
-        path = self.remote / "hooks" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
+        path = self.install_hook(name, script)
         try:
             yield
         finally:
             path.unlink()
+
+    def install_hook(self, name, script):
+        path = self.remote / "hooks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    def commits(self):
+        """Return how many commits there are, which makes a name for a new branch."""
+        return self.git("rev-list", "--all", "--count", cwd=self.clone)

@@ -1,0 +1,43 @@
+"""An application that ships in well under a second: standard library only, no build."""
+
+SERVER = """\
+import os
+import socket
+
+server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=64)
+body = os.environ.get("OROBOROS_COMMIT", "").encode()
+head = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n" % len(body)
+while True:
+    link, _ = server.accept()
+    link.settimeout(5)
+    try:
+        if link.recv(65536):
+            link.sendall(head + body)
+    except OSError:
+        pass
+    link.close()
+"""
+# What makes its `release:` fail on production, and nowhere else, while that file is there.
+RELEASE = """\
+import os
+import sys
+
+if os.path.exists({broken!r}) and "app_production" in os.environ["DATABASE_URL"]:
+    sys.exit("the migration of production fails")
+"""
+# A health check of the operator's that fails once after somebody made that file.
+HEALTH = "test ! -e {folder}/unhealthy || {{ rm {folder}/unhealthy; exit 1; }}\n"
+# A hook of the remote's that notes each push that moved main.
+COUNT = (
+    'while read old new ref; do [ "$ref" != refs/heads/main ] || echo $new >> {folder}/pushes; done'
+)
+
+
+def files(folder):
+    """Return the application's files; `folder` is where the tests can break it."""
+    return {
+        "server.py": SERVER,
+        "release.py": RELEASE.format(broken=f"{folder}/no-release"),
+        "Procfile": "web: python server.py\nrelease: python release.py\n",
+        "oroboros.toml": '[checks]\nquick = "true"\n',
+    }
