@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -152,6 +153,8 @@ class Worker:
         argv = [sys.executable, str(self.config.home / "manage.py"), "run_queue"]
         output = self.config.var / "log" / "queue.log"
         output.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(DatabaseError):  # what an earlier cluster sang says nothing of this one
+            Beat.objects.filter(name=CANARY).delete()
         self.cluster = process.spawn(
             argv, cwd=self.config.home, env=dict(os.environ), user=None, log=output, tied=True
         )
