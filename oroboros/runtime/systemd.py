@@ -113,7 +113,7 @@ def plan(config: Config) -> Iterator[Step]:
     yield _text(SYSTEM_ENV_DIR / "web.env", web_environment(config))
     for name, make in SECRETS.items():
         yield _secret(SYSTEM_ENV_DIR / name, config, make)
-    yield _text(POLKIT, rendered(config, "polkit.rules"))
+    yield _text(POLKIT, rights(config))
     for name in unit_files(config):
         yield _text(UNITS / name, rendered(config, f"units/{name}"))
 
@@ -129,6 +129,14 @@ def rendered(config: Config, name: str) -> str:
     text = (config.home / "infra/systemd" / name).read_text()
     text = text.replace(f"{WRITTEN_FOR}/var", str(config.var))
     return re.sub(rf"{WRITTEN_FOR}\b", str(config.home), text)
+
+
+def rights(config: Config) -> str:
+    """Return polkit's rule; it has more of it where a reload hook restarts ourselves."""
+    rule = rendered(config, "polkit.rules")
+    if re.search(r"ouroboros-(api|worker)\b", config.get("DEPLOY_BACKEND_RELOAD_CMD")):
+        rule = rule.replace("deploysItself = false", "deploysItself = true")
+    return rule
 
 
 def enabled(config: Config) -> list[str]:

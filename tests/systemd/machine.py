@@ -129,14 +129,13 @@ class Machine:
 
     def make_branch(self, name, files):
         """Put a branch of one commit on main, with those files, into the demo's repository."""
-        git = "git -c user.name=x -c user.email=x@example.com"
-        self.run(f"rm -rf /root/work && git clone -q {DEMO}/guestbook.git /root/work", cwd="/")
+        us = "runuser -u oroboros -- env HOME=/tmp"
+        git = f"{us} git -c user.name=x -c user.email=x@example.com"
+        self.run(f"rm -rf /tmp/work && {git} clone -q {DEMO}/guestbook.git /tmp/work", cwd="/")
         for path, text in files.items():
-            self.run(f"cat >/root/work/{path}", stdin=text.encode())
-        self.run(f"git checkout -q -b {name} && git add -A && {git} commit -qm x", cwd="/root/work")
-        self.run("git bundle create -q /tmp/branch HEAD && chmod 644 /tmp/branch", cwd="/root/work")
-        fetch = f"git -C {DEMO}/guestbook.git fetch -q /tmp/branch HEAD:refs/heads/{name}"
-        self.run(f"runuser -u oroboros -- {fetch}")
+            self.run(f"{us} tee /tmp/work/{path}", stdin=text.encode())
+        self.run(f"{git} add -A && {git} commit -qm x", cwd="/tmp/work")
+        self.run(f"{git} push -q origin HEAD:refs/heads/{name}", cwd="/tmp/work")
 
     def post(self, path, **body):
         said = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"

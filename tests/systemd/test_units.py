@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oroboros.lib import config
-from tests.systemd.machine import wait_for
+from tests.systemd.machine import DEMO, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -218,6 +218,25 @@ def test_a_bomb_does_not_starve_the_control_plane(host, preview, bomb):
     assert statistics.median(times) < 0.1, times
     thrown.join()
     host.run(f"./scripts/preview-backend-runtime.sh restart --slot {preview['slot_id']}")
+
+
+def test_a_deploy_that_restarts_its_own_worker_is_finished_once(host, preview):
+    hook = "systemctl --no-ask-password reload-or-restart ouroboros-api ouroboros-worker"
+    host.run(f"echo 'DEPLOY_BACKEND_RELOAD_CMD={hook}' >>/etc/oroboros/worker.env")
+    host.run("./scripts/systemd-install-runtime.sh && systemctl restart ouroboros-worker")
+    count = f"runuser -u oroboros -- git -C {DEMO}/guestbook.git rev-list --count --merges main"
+    merges = int(host.run(count))
+    host.make_branch("feature/itself", {"backend/note.txt": "changes the backend"})
+    run = host.make_run("feature/itself")
+    before = host.pid("ouroboros-worker")
+    merged = host.ship(run)
+    assert host.pid("ouroboros-worker") != before
+    assert merged["pushed"]
+    live = [one for one in host.get("/api/releases")["results"] if one["status"] == "live"]
+    assert [one["run_id"] for one in live] == [run["id"]]
+    assert int(host.run(count)) == merges + 1
+    host.run("sed -i /DEPLOY_BACKEND_RELOAD_CMD/d /etc/oroboros/worker.env")
+    host.run("./scripts/systemd-install-runtime.sh && systemctl restart ouroboros-worker")
 
 
 def test_after_a_reboot_everything_is_back_and_a_run_goes_on(host, preview):
