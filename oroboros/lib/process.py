@@ -6,7 +6,6 @@ is found again: its group, its session, its descendants, and what left all three
 known by pid *and* start time; signals go through a pidfd, so that a recycled pid is never hit.
 """
 
-import ctypes
 import errno
 import os
 import select
@@ -181,6 +180,8 @@ def tie_forks() -> None:
     For multiprocessing's children, which no launcher can tie; programs that are executed are not
     concerned. Source: prctl(2), PR_SET_PDEATHSIG.
     """
+    import ctypes  # a slot's commands start sooner without it
+
     libc = ctypes.CDLL(None, use_errno=True)
     os.register_at_fork(after_in_child=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 
