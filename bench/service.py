@@ -17,7 +17,6 @@ sys.path.insert(0, str(HOME))
 from oroboros.lib import config  # noqa: E402
 from oroboros.runtime.postgres import Cluster  # noqa: E402
 
-WORKERS, THREADS = 2, 8
 # So that what is measured is the code, not the disk.
 NO_DISK = "fsync = off\nsynchronous_commit = off\n"
 
@@ -63,12 +62,11 @@ def manage(*arguments: str) -> None:
 
 @contextmanager
 def api() -> Iterator[int]:
-    """gunicorn with the API; yields its port. The caller is the host's operator."""
+    """The API as it is served; yields its port. The caller is the host's operator."""
     port = free_port()
     argv = [
-        sys.executable, "-m", "gunicorn", "oroboros.wsgi", "--bind", f"127.0.0.1:{port}",
-        "--workers", str(WORKERS), "--threads", str(THREADS), "--worker-class", "gthread",
-        "--keep-alive", "30", "--log-level", "warning",
+        sys.executable, "-m", "gunicorn", "--config", "infra/gunicorn.conf.py",
+        "--bind", f"127.0.0.1:{port}", "--log-level", "warning",
     ]  # fmt: skip
     process = subprocess.Popen(argv, cwd=HOME)
     try:

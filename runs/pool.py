@@ -7,11 +7,13 @@ under the lock; see docs/decisions/0006.
 """
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import psutil
@@ -144,7 +146,13 @@ def _ring(rows: list[tuple]) -> None:
 
 
 def room() -> Room:
-    """Return what the host has free now."""
+    """Return what the host has free now, at most a second ago."""
+    return _room_at(int(time.monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _room_at(second: int) -> Room:
+    """Look once a second: to read it costs as much as a statement of the pool."""
     config = settings.OROBOROS
     folder = config.var if config.var.exists() else config.home
     return Room(

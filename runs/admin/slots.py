@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
@@ -13,6 +14,7 @@ from unfold.decorators import display
 from oroboros.desk import Done, Reason, Rows, Verb
 from oroboros.identity import OPERATE, actor
 from runs import upkeep
+from runs.cleaning import take_back
 from slots.models import Lease, Slot
 from slots.rules import ON_SLOT, SlotState, slot_state
 
@@ -42,8 +44,8 @@ def _quarantine(request: HttpRequest, slot: Slot, given: Given) -> Done:
 
 
 def _unquarantine(request: HttpRequest, slot: Slot, given: Given) -> Done:
-    upkeep.unquarantine(slot, actor=actor(request))
-    return Done(f"{slot} is handed out again.")
+    take_back(settings.OROBOROS, slot, actor=actor(request))
+    return Done(f"{slot} is clean and handed out again.")
 
 
 VERBS = (
