@@ -5,38 +5,25 @@ the row (30 s, renewed) says who carries it; a rival finds the row and does noth
 """
 
 import logging
-import os
-import socket
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from django.db import DatabaseError, connection
-
+from oroboros import claims
+from oroboros.claims import CLAIM_SECONDS, Claim
 from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from releases import database, gate, pointer, production
 from releases.database import MigrationFailed
 from releases.hooks import Hooks
-from releases.models import (
-    CLAIM_SECONDS,
-    Activation,
-    ActivationLost,
-    Claim,
-    Release,
-)
+from releases.models import Activation, ActivationLost, Release
 from releases.production import Unhealthy
 from releases.rules import ActivationKind, ActivationOutcome, rollback_command
 
 logger = logging.getLogger(__name__)
 
-RENEW_SECONDS = 1.0
-# A claim that could not be renewed for so long stops its work: well before it runs out.
-SILENT_SECONDS = CLAIM_SECONDS * 2 / 3
 # Who finds another at work on the same activation waits until that one's claim would be over.
 WAIT_SECONDS = CLAIM_SECONDS + 5.0
 ATTEMPTS = 3
@@ -76,7 +63,7 @@ class Carrier:
 
     def stopping(self) -> bool:
         """Tell a command under way whether to end."""
-        return self.claim.stopping.is_set() or self.stop()
+        return self.claim.is_lost or self.stop()
 
     def check(self) -> None:
         """Stop before the next effect if the claim is lost or the caller is to stop."""
@@ -134,10 +121,7 @@ def carried(
     if claim is None:
         yield None
         return
-    done = threading.Event()
-    thread = threading.Thread(target=_renew, args=(claim, done), name="activation", daemon=True)
-    thread.start()
-    try:
+    with claims.kept(Activation.objects.all(), claim):
         yield Carrier(
             config,
             activation,
@@ -147,17 +131,13 @@ def carried(
             stop or (lambda: False),
             progress or (lambda text: None),
         )
-    finally:
-        done.set()
-        thread.join()
-        Activation.objects.give_up(claim)
 
 
 def _take(activation: Activation, wait: float) -> Claim | None:
-    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    owner = claims.owner_name()
     deadline = time.monotonic() + wait
     while True:
-        claim = Activation.objects.claim(activation.number, owner)
+        claim = Activation.objects.running().claim(activation.number, owner)
         if claim is not None:
             return claim
         activation.refresh_from_db()
@@ -166,24 +146,6 @@ def _take(activation: Activation, wait: float) -> Claim | None:
         if time.monotonic() >= deadline:
             raise Refused("activation_in_progress", f"Another process works on {activation}.")
         time.sleep(0.2)
-
-
-def _renew(claim: Claim, done: threading.Event) -> None:
-    renewed = time.monotonic()
-    try:
-        while not done.wait(RENEW_SECONDS):
-            try:
-                if not Activation.objects.renew(claim):
-                    claim.stopping.set()
-                    return
-                renewed = time.monotonic()
-            except DatabaseError:
-                connection.close()
-                if time.monotonic() - renewed > SILENT_SECONDS:
-                    claim.stopping.set()
-                    return
-    finally:
-        connection.close()
 
 
 def advance_to_switch(carrier: Carrier) -> None:

@@ -1,14 +1,13 @@
 """Releases and the switches to them. Exactly one is live, and the database says so."""
 
 import uuid
-from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Event as Flag
 from typing import Any
 
 from django.db import IntegrityError, models, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 
+from oroboros.claims import Claim, Claimed, ClaimedQuerySet, ClaimLost
 from oroboros.clock import ClockTimestamp, database_time
 from oroboros.errors import Refused
 from releases.rules import (
@@ -20,10 +19,8 @@ from releases.rules import (
     release_id_for,
 )
 
-CLAIM_SECONDS = 30
 
-
-class ActivationLost(Exception):
+class ActivationLost(ClaimLost):
     """Somebody else carries the activation now, or nobody may: stop before the next effect."""
 
 
@@ -124,22 +121,7 @@ class Release(models.Model):
         self.refresh_from_db()
 
 
-@dataclass
-class Claim:
-    """The right of one process to carry an activation now; each write names its fence."""
-
-    number: int
-    owner: str
-    fence: int
-    stopping: Flag = field(default_factory=Flag)
-
-    def check(self) -> None:
-        """Raises ActivationLost when the claim is gone."""
-        if self.stopping.is_set():
-            raise ActivationLost
-
-
-class ActivationQuerySet(models.QuerySet["Activation"]):
+class ActivationQuerySet(ClaimedQuerySet["Activation"]):
     """Switches by how they stand, and the claim of the process that carries one."""
 
     def running(self) -> "ActivationQuerySet":
@@ -161,44 +143,8 @@ class ActivationQuerySet(models.QuerySet["Activation"]):
                 f"Activation {under_way.number} of {under_way.release} is under way: wait for it.",
             ) from None
 
-    def claim(self, number: int, owner: str) -> Claim | None:
-        """Take the activation, counting the attempt; None while somebody has it or it is over."""
-        at = ClockTimestamp()
-        free = Q(claim_expires_at=None) | Q(claim_expires_at__lt=at)
-        taken = (
-            self.running()
-            .filter(free, pk=number)
-            .update(
-                claim_owner=owner,
-                claim_fence=F("claim_fence") + 1,
-                claim_expires_at=at + timedelta(seconds=CLAIM_SECONDS),
-                attempts=F("attempts") + 1,
-            )
-        )
-        if not taken:
-            return None
-        return Claim(number, owner, self.values_list("claim_fence", flat=True).get(pk=number))
 
-    def held_by(self, claim: Claim) -> "ActivationQuerySet":
-        """The claim's activation while the claim is good: for a conditional UPDATE."""
-        return self.filter(
-            pk=claim.number,
-            claim_owner=claim.owner,
-            claim_fence=claim.fence,
-            claim_expires_at__gt=ClockTimestamp(),
-        )
-
-    def renew(self, claim: Claim) -> bool:
-        """Keep the claim for another 30 s. False if it is lost."""
-        until = ClockTimestamp() + timedelta(seconds=CLAIM_SECONDS)
-        return self.held_by(claim).update(claim_expires_at=until) == 1
-
-    def give_up(self, claim: Claim) -> None:
-        """Let it go, so that the next step or process can take it at once."""
-        self.held_by(claim).update(claim_expires_at=None, claim_owner="")
-
-
-class Activation(models.Model):
+class Activation(Claimed):
     """One switch of production to a release: who, when, why, how long, and how it ended."""
 
     number = models.BigAutoField(primary_key=True)
@@ -224,10 +170,6 @@ class Activation(models.Model):
     started_at = models.DateTimeField()
     switched_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
-    claim_owner = models.CharField(max_length=100, blank=True)
-    claim_fence = models.PositiveBigIntegerField(default=0)
-    claim_expires_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveIntegerField(default=0)
 
     objects = ActivationQuerySet.as_manager()
 
@@ -270,7 +212,7 @@ class Activation(models.Model):
     def write(self, claim: Claim, **fields: Any) -> None:
         """Write for the claim. Raises ActivationLost if it is no longer good."""
         if Activation.objects.held_by(claim).update(**fields) != 1:
-            claim.stopping.set()
+            claim.lost.set()
             raise ActivationLost
         self.refresh_from_db()
 

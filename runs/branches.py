@@ -2,12 +2,13 @@
 
 from django.conf import settings
 
+from oroboros.claims import Claim
 from oroboros.clock import ClockTimestamp, database_time
 from oroboros.lib.git import Repository
 from runs import line, shipping
 from runs.bell import ring
 from runs.journal import WORKER, is_past_stopping, record
-from runs.models import Approval, Claim, Run
+from runs.models import Approval, Run
 from runs.repository import repository
 from runs.rules import Status
 from slots.models import Lease

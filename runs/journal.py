@@ -5,9 +5,6 @@ crash the same question decides. Every write names the claim's fence, so a proce
 claim writes nothing. See `design.md`'s Truth 1 and 2 in docs/decisions/0002.
 """
 
-import os
-import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,18 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import transaction
 
+from oroboros import claims
+from oroboros.claims import Claim, ClaimLost
 from oroboros.clock import ClockTimestamp, database_time
 from oroboros.lib import files
 from oroboros.lib.config import Config
-from runs.models import Artifact, Claim, Event, Run, Step
-from runs.models.run import ClaimLost
+from runs.models import Artifact, Event, Run, Step
 from runs.rules import Status, StepStatus
 from runs.work import Again, StepFailed, Stopped, Work, told_accidents
 
-RENEW_SECONDS = 1.0
 ATTEMPTS = 3
 # Times that one claim begins anew because what it stood on moved.
 AGAINS = 5
@@ -108,48 +104,16 @@ def artifact_path(config: Config, run: Run, name: str) -> Path:
     return artifacts_folder(config) / str(run.pk) / f"{run.generation}-{name}"
 
 
-def owner_name() -> str:
-    """Return a name for this very piece of work; two claims never share one."""
-    return f"{settings.HOST_NAME}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-
-
 @contextmanager
 def kept(claim: Claim) -> Iterator[None]:
-    """Renew the claim from a thread while the body works; give it up at the end.
+    """Keep the run's claim while the body works, and see whether it was asked to stop.
 
     What ends in an orderly way was no attempt that killed its worker.
     """
-    done = threading.Event()
-    thread = threading.Thread(target=_renew, args=(claim, done), name="claim", daemon=True)
-    thread.start()
-    try:
+    asked = Run.objects.filter(pk=claim.pk).exclude(stop_status="")
+    with claims.kept(Run.objects.all(), claim, asked.exists):
         yield
-        Run.objects.filter(pk=claim.run_id, claim_fence=claim.fence).update(attempts=0)
-    except (DatabaseError, InterfaceError):
-        connection.close()  # it may be broken; the claim is given up on another one
-        raise
-    finally:
-        done.set()
-        thread.join()
-        Run.objects.give_up(claim)
-
-
-def _renew(claim: Claim, done: threading.Event) -> None:
-    """Renew once a second and see whether the run was asked to stop."""
-    try:
-        while not done.wait(RENEW_SECONDS):
-            try:
-                if not Run.objects.renew(claim):
-                    claim.lost.set()
-                    return
-                if Run.objects.filter(pk=claim.run_id).exclude(stop_status="").exists():
-                    claim.stop_asked.set()
-            except (DatabaseError, InterfaceError):
-                connection.close()
-                if claim.is_lost:
-                    return
-    finally:
-        connection.close()
+        Run.objects.filter(pk=claim.pk, claim_fence=claim.fence).update(attempts=0)
 
 
 def carry(config: Config, run: Run, claim: Claim, actions: Sequence[Action]) -> None:

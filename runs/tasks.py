@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Q
 from django_q.tasks import async_task
 
+from oroboros.claims import Claim, ClaimLost, owner_name
 from oroboros.clock import ClockTimestamp, database_time
 from oroboros.errors import Refused
 from oroboros.lib import jobs
@@ -17,8 +18,7 @@ from oroboros.lib.git import validate_ref, validate_sha
 from runs import branches, gate, guidance, journal, line, preview, shipping, turns, workshop
 from runs.bell import ring
 from runs.journal import Action, record
-from runs.models import Approval, Claim, Run
-from runs.models.run import ClaimLost
+from runs.models import Approval, Run
 from runs.repository import repository, shown_base
 from runs.rules import AT_WORK, FAILURES, SHIPPING, Status
 from runs.work import StepFailed, Stopped, Work
@@ -222,7 +222,7 @@ def carry(run_id: uuid.UUID) -> None:
     run = Run.objects.filter(pk=run_id).first()
     if run is None or not (run.stop_status or pipeline(run)):
         return
-    claim = Run.objects.claim(run_id, journal.owner_name())
+    claim = Run.objects.claim(run_id, owner_name())
     if claim is None:
         return
     with journal.kept(claim), suppress(ClaimLost):
@@ -354,7 +354,7 @@ def _ended(
 def _kill_leftovers(claim: Claim) -> None:
     """End what an earlier claim's process left running when it was killed."""
     for fence in range(max(1, claim.fence - LEFTOVER_FENCES), claim.fence):
-        jobs.kill_marked(f"{claim.run_id}:{fence}")
+        jobs.kill_marked(f"{claim.pk}:{fence}")
 
 
 def sweep() -> int:

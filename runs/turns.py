@@ -10,11 +10,12 @@ from datetime import datetime
 from django.conf import settings
 from django.db import transaction
 
+from oroboros.claims import Claim
 from oroboros.clock import ClockTimestamp, database_time
 from oroboros.errors import Refused
 from runs.bell import ring
 from runs.journal import claimed, record
-from runs.models import Claim, Freeze, Run
+from runs.models import Freeze, Run
 from runs.pool import entered
 from runs.repository import repository
 from runs.rules import AT_WORK, Status

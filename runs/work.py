@@ -11,11 +11,11 @@ from pathlib import Path
 
 from django.conf import settings
 
+from oroboros.claims import ClaimLost
 from oroboros.errors import Refused
 from oroboros.lib import files, process
 from oroboros.lib.config import Config
 from oroboros.lib.process import Outcome, User
-from runs.models.run import ClaimLost
 from runs.rules import FAILURES
 
 # With less room than this a command's failure is the disk's.

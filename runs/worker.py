@@ -24,6 +24,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, connections
 from django_q.tasks import async_task
 
+from oroboros.claims import CLAIM_SECONDS
 from oroboros.clock import database_time
 from oroboros.errors import Refused
 from oroboros.lib import process
@@ -31,7 +32,6 @@ from oroboros.lib.config import Config
 from oroboros.lib.process import Identity
 from runs import branches, reaper, reconciler, tasks
 from runs.models import Beat, Run
-from runs.models.run import CLAIM_SECONDS
 
 log = logging.getLogger(__name__)
 

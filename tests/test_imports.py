@@ -8,11 +8,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Each room and the rooms it may know, most particular first; a room may always know itself.
 BASE = {"oroboros.lib", "oroboros.errors"}
-CLOCK = {*BASE, "oroboros.clock"}
+CLOCK = {*BASE, "oroboros.clock", "oroboros.claims"}
 ROOMS = {
     "oroboros.lib": {"oroboros.errors"},
     "oroboros.errors": set(),
     "oroboros.clock": set(),
+    "oroboros.claims": {"oroboros.clock"},
     "oroboros.runtime": {*BASE, "slots.host"},
     "slots.host": BASE,
     "slots": {*CLOCK, "slots.host"},

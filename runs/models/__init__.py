@@ -2,6 +2,6 @@
 
 from runs.models.journal import Artifact, Beat, Event, Step
 from runs.models.people import Approval, Freeze
-from runs.models.run import Claim, Run
+from runs.models.run import Run
 
-__all__ = ["Approval", "Artifact", "Beat", "Claim", "Event", "Freeze", "Run", "Step"]
+__all__ = ["Approval", "Artifact", "Beat", "Event", "Freeze", "Run", "Step"]

@@ -1,22 +1,15 @@
 """One branch or commit on its way, and the claim of the process that works on it."""
 
-import time
 import uuid
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from threading import Event as Flag
 from typing import Any
 
 from django.db import models
-from django.db.models import F, Q, Value
+from django.db.models import Q, Value
 
+from oroboros.claims import Claim, Claimed, ClaimedQuerySet, ClaimLost
 from oroboros.clock import ClockTimestamp
 from oroboros.errors import Refused
 from runs.rules import AT_WORK, FAILURES, FINAL, MOVES, SHIPPING, Status
-
-CLAIM_SECONDS = 30
-# A claim that could not be renewed for so long is given up: well before it runs out.
-SILENT_SECONDS = CLAIM_SECONDS * 2 / 3
 
 
 class MoveRefused(Refused):
@@ -26,31 +19,7 @@ class MoveRefused(Refused):
         super().__init__("move_refused", detail)
 
 
-class ClaimLost(Exception):
-    """Somebody else works on the run now, or nobody may: stop before the next effect."""
-
-
-@dataclass
-class Claim:
-    """The right of one process to work on one run now. Every write for the run names its fence."""
-
-    run_id: uuid.UUID
-    owner: str
-    fence: int
-    # Until then, in monotonic seconds, the claim is good whatever became of its renewals: a process
-    # that was stopped meanwhile knows it by this as soon as it goes on.
-    good_until: float
-    # Nobody may write for the run under this claim any more.
-    lost: Flag = field(default_factory=Flag)
-    # Somebody wants the run to end; honoured until the merge begins.
-    stop_asked: Flag = field(default_factory=Flag)
-
-    @property
-    def is_lost(self) -> bool:
-        return self.lost.is_set() or time.monotonic() > self.good_until
-
-
-class RunQuerySet(models.QuerySet["Run"]):
+class RunQuerySet(ClaimedQuerySet["Run"]):
     """Runs by what they are."""
 
     def unfinished(self) -> "RunQuerySet":
@@ -60,45 +29,8 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Approved and on the way to production, in the order of their approval."""
         return self.filter(status__in=SHIPPING).order_by("approved_at", "id")
 
-    def claim(self, run_id: uuid.UUID, owner: str) -> Claim | None:
-        """Take the run for `owner`, counting the attempt; None while somebody else has it."""
-        at, begun = ClockTimestamp(), time.monotonic()
-        free = Q(claim_expires_at=None) | Q(claim_expires_at__lt=at)
-        taken = self.filter(free, pk=run_id).update(
-            claim_owner=owner,
-            claim_fence=F("claim_fence") + 1,
-            claim_expires_at=at + timedelta(seconds=CLAIM_SECONDS),
-            attempts=F("attempts") + 1,
-        )
-        if not taken:
-            return None
-        fence = self.values_list("claim_fence", flat=True).get(pk=run_id, claim_owner=owner)
-        return Claim(run_id, owner, fence, begun + SILENT_SECONDS)
 
-    def held_by(self, claim: Claim) -> "RunQuerySet":
-        """The claim's run, if the claim is still good: for a conditional UPDATE."""
-        return self.filter(
-            pk=claim.run_id,
-            claim_owner=claim.owner,
-            claim_fence=claim.fence,
-            claim_expires_at__gt=ClockTimestamp(),
-        )
-
-    def renew(self, claim: Claim) -> bool:
-        """Keep the claim for another 30 s. False if it is lost."""
-        begun = time.monotonic()
-        until = ClockTimestamp() + timedelta(seconds=CLAIM_SECONDS)
-        if self.held_by(claim).update(claim_expires_at=until) != 1:
-            return False
-        claim.good_until = begun + SILENT_SECONDS
-        return True
-
-    def give_up(self, claim: Claim, **fields: Any) -> None:
-        """Let the run go, so that the next bell can take it at once."""
-        self.held_by(claim).update(claim_expires_at=None, claim_owner="", **fields)
-
-
-class Run(models.Model):
+class Run(Claimed):
     """One branch or commit on its way from queued to merged."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -124,11 +56,6 @@ class Run(models.Model):
     stop_code = models.CharField(max_length=32, blank=True)
     stop_actor = models.CharField(max_length=150, blank=True)
     stop_reason = models.TextField(blank=True)
-    claim_owner = models.CharField(max_length=100, blank=True)
-    claim_fence = models.PositiveBigIntegerField(default=0)
-    claim_expires_at = models.DateTimeField(null=True, blank=True)
-    # Claims since the last step that succeeded: what kills its worker again and again must end.
-    attempts = models.PositiveIntegerField(default=0)
     approved_at = models.DateTimeField(null=True, blank=True)
     base_sha = models.CharField(max_length=40, blank=True)
     candidate_sha = models.CharField(max_length=40, blank=True)
@@ -176,10 +103,6 @@ class Run(models.Model):
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
-
-    def is_claimed(self, at: datetime) -> bool:
-        """Whether a process works on the run at the database's time `at`."""
-        return self.claim_expires_at is not None and self.claim_expires_at > at
 
     def ancestors(self) -> "list[Run]":
         """Return the runs that this one retries, the nearest first."""

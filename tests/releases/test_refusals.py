@@ -47,7 +47,7 @@ def make(config, digit, **fields):
 
 def make_live(config, release):
     activation = tasks.begin(release.pk, kind=ActivationKind.DEPLOY, actor="ann", reason="t")
-    claim = Activation.objects.claim(activation.number, "test")
+    claim = Activation.objects.running().claim(activation.number, "test")
     address = f"127.0.0.1:{production.port(config, activation.colour)}"
     pointer.write(
         config, pointer.Pointer(activation.number, address, release.commit_sha), None, None
@@ -308,7 +308,7 @@ def test_a_build_that_waits_for_its_switch_is_not_removed(config, registry):
 def test_a_failed_rollback_leaves_a_release_that_was_healthy_a_way_back(config, registry):
     old, _, new = registry
     activation = tasks.begin(old.pk, kind=ActivationKind.ROLLBACK, actor="bob", reason="x")
-    claim = Activation.objects.claim(activation.number, "test")
+    claim = Activation.objects.running().claim(activation.number, "test")
     activation.go_live(claim)
     activation.fail(claim, ActivationOutcome.RESTORED, "sick", [])
     old.refresh_from_db()
