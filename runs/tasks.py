@@ -4,8 +4,10 @@ import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django_q.tasks import async_task
 
@@ -28,6 +30,7 @@ from slots.models import Lease
 log = logging.getLogger(__name__)
 
 LEFTOVER_FENCES = 5
+RING_AGAIN_SECONDS = 5
 # What shipping cannot simply go on after, with the guidance as an event of its own.
 GUIDED = ("DEPLOY_PUSH_FAILED", "DEPLOY_HEALTHCHECK_FAILED")
 
@@ -358,16 +361,21 @@ def _kill_leftovers(claim: Claim) -> None:
 
 
 def sweep() -> int:
-    """Ring for every run that has work and nobody at it. Returns how many were rung."""
+    """Ring for every run that has work and nobody at it. Returns how many were rung.
+
+    Once in RING_AGAIN_SECONDS each: a bell may still be in the queue.
+    """
     at = database_time()
     idle = Q(claim_expires_at=None) | Q(claim_expires_at__lt=at)
+    quiet = Q(rung_at=None) | Q(rung_at__lt=at - timedelta(seconds=RING_AGAIN_SECONDS))
     wanted = Q(status=Status.PREPARING) | Q(status__in=SHIPPING) | ~Q(stop_status="")
-    rung = 0
-    for run in Run.objects.unfinished().filter(idle & wanted):
-        if run.stop_status or pipeline(run):
-            ring(run.pk)
-            rung += 1
-    return rung
+    runs = Run.objects.unfinished().filter(idle & quiet & wanted)
+    rung = [run.pk for run in runs if run.stop_status or pipeline(run)]
+    with transaction.atomic():
+        Run.objects.filter(pk__in=rung).update(rung_at=at)
+        for run_id in rung:
+            ring(run_id)
+    return len(rung)
 
 
 def warm_template() -> None:

@@ -105,7 +105,7 @@ class Worker:
             Chore(1.0, tasks.sweep),
             Chore(CANARY_SECONDS, lambda: async_task("runs.worker.sing", group=CANARY)),
             Chore(10.0, reaper.reap_expired),
-            Chore(5.0, lambda: reconciler.reconcile(config)),
+            Chore(2.0, lambda: reconciler.reconcile(config)),
             Chore(60.0, branches.watch_branches),
         ]
 

@@ -32,6 +32,7 @@ def _end(owner: int, cluster: Cluster, folder: Path) -> None:
 def _start() -> Cluster:
     folder = Path(tempfile.mkdtemp(prefix="oroboros-tests-"))
     folder.chmod(0o755)  # other uids must reach what is theirs below it
+    (folder / "var" / "static").mkdir(parents=True)  # collected nowhere: WhiteNoise would warn
     for name in list(os.environ):  # what configures a host must not reach the tests
         if name.startswith(("OROBOROS_", "MERGE_GATE_", "DEPLOY_", "PREVIEW_", "WORKER_")):
             del os.environ[name]

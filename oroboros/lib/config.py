@@ -111,8 +111,13 @@ class Config:
 
     @property
     def job_user(self) -> User | None:
-        """Who installs, checks and release builds run as."""
+        """Who checks and release builds run as."""
         return self._user("job", 50)
+
+    @property
+    def install_user(self) -> User | None:
+        """Who makes what all applications share: nothing of a branch runs as that user."""
+        return self._user("install", 51)
 
     @property
     def app_user(self) -> User | None:

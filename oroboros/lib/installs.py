@@ -83,8 +83,9 @@ def make(
 ) -> Outcome:
     """Make the install for the tree at `root`, unless it is there; output goes to `log`.
 
-    A shared one is made by the jobs' user, once: who comes meanwhile waits. One of the tree's own
-    is made by `user`. Returns the first command's outcome that is no success.
+    A shared one is made by the installs' user, once: who comes meanwhile waits. One of the tree's
+    own is made by `user`, with downloads of its own: what a branch writes is never shared.
+    Returns the first command's outcome that is no success.
     """
     store = config.var / "cache" / "installs"
     store.mkdir(parents=True, exist_ok=True)
@@ -129,8 +130,8 @@ def _make_shared(
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(Tree(root).read(f"{install.directory}/{name}") or b"")
-    ownership.give(place, config.job_user)
-    outcome = _run(config, install, root, config.job_user, log, stop)
+    ownership.give(place, config.install_user)
+    outcome = _run(config, install, root, config.install_user, log, stop)
     if outcome.exit_code == 0:
         ownership.take(place)
         files.write_atomic(_mark(config, install, root), b"")
@@ -145,12 +146,10 @@ def _run(
     log: Path,
     stop: Callable[[], bool] | None,
 ) -> Outcome:
-    downloads = config.var / "cache" / f"downloads-{user.uid if user else os.geteuid()}"
-    downloads.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ownership.hand(downloads, user)
     place = install.place(config, root)
     venv = place / install.makes
     with private_folder(config, user) as home:
+        downloads = _downloads(config, user) if install.shared else home / "downloads"
         env = environment.for_install(config, home=home, cache=downloads)
         if install.kind == "python":
             env |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{env['PATH']}"}
@@ -170,6 +169,14 @@ def _run(
     if not install.shared:
         _mark(config, install, root).touch()
     return DONE
+
+
+def _downloads(config: Config, user: User | None) -> Path:
+    """Return what shared installs have downloaded so far, which no branch's code may touch."""
+    folder = config.var / "cache" / "downloads"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ownership.hand(folder, user)
+    return folder
 
 
 def _mark(config: Config, install: Install, root: Path) -> Path:

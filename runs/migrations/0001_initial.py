@@ -71,6 +71,7 @@ class Migration(migrations.Migration):
                 ("claim_fence", models.PositiveBigIntegerField(default=0)),
                 ("claim_expires_at", models.DateTimeField(blank=True, null=True)),
                 ("attempts", models.PositiveIntegerField(default=0)),
+                ("rung_at", models.DateTimeField(blank=True, null=True)),
                 ("approved_at", models.DateTimeField(blank=True, null=True)),
                 ("base_sha", models.CharField(blank=True, max_length=40)),
                 ("candidate_sha", models.CharField(blank=True, max_length=40)),

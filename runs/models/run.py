@@ -56,6 +56,8 @@ class Run(Claimed):
     stop_code = models.CharField(max_length=32, blank=True)
     stop_actor = models.CharField(max_length=150, blank=True)
     stop_reason = models.TextField(blank=True)
+    # When the sweep last rang for it.
+    rung_at = models.DateTimeField(null=True, blank=True)
     approved_at = models.DateTimeField(null=True, blank=True)
     base_sha = models.CharField(max_length=40, blank=True)
     candidate_sha = models.CharField(max_length=40, blank=True)

@@ -132,8 +132,6 @@ def targets(place, api, root):
         "mine": [
             *(str(path) for path in (place.slot.folder / "home", root / "drop")),
             *(str(path) for path in (place.remote, place.clone)),
-            # Checks run as whoever installs: what that user has downloaded is theirs too.
-            str(config.var / "cache" / f"downloads-{config.job_user.uid}"),
         ],
         "packages": sysconfig.get_path("purelib"),
         "postgres_port": config_port(),
