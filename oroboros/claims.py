@@ -1,4 +1,4 @@
-"""Claims: the right of one process to work on one row now. See docs/decisions, the journal's page.
+"""Claims: the right of one process to work on one row now. See docs/decisions/0002.
 
 A claim is liveness: 30 s, renewed each second while the work lasts. It is taken by one conditional
 UPDATE that counts the attempt, and every write for the row names its fence, so that a process that

@@ -84,7 +84,7 @@ DATABASES["default"].update(
     OPTIONS={
         "connect_timeout": 5,
         "application_name": "oroboros",
-        # Only the pool's statements are prepared (see docs/decisions/0006), and planned once.
+        # Only the pool's statements are prepared (see docs/decisions/0004), and planned once.
         "prepare_threshold": 0,
         "options": "-c plan_cache_mode=force_generic_plan",
     },

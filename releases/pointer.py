@@ -1,7 +1,7 @@
 """What production's surface reads: `var/current`, a link to one activation, switched by one rename.
 
 `activations/<n>` holds `live` ("<n> <address> <commit>"), `public` and `previous`; it never changes
-once it is written. Plain files, no Django: see docs/decisions/0011.
+once it is written. Plain files, no Django: see docs/decisions/0006.
 """
 
 import os

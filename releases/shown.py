@@ -6,7 +6,7 @@ from releases.models import Activation, Release
 
 
 def release_facts(release: Release) -> dict[str, Any]:
-    """Return a release as contracts.md shapes it."""
+    """Return a release in the one shape of API and scripts."""
     return {
         "release_id": release.pk,
         "commit_sha": release.commit_sha,

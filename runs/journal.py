@@ -2,7 +2,7 @@
 
 Every step is probe → act → probe: before acting it is asked whether its effect is there; after a
 crash the same question decides. Every write names the claim's fence, so a process that lost its
-claim writes nothing. See `design.md`'s Truth 1 and 2 in docs/decisions/0002.
+claim writes nothing. See docs/decisions/0002.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -3,7 +3,7 @@
 Whoever grants or ends holds the pool's lock, so that no waiter is passed. Locks are taken in one
 order, pool → runs (by id) → leases: a transaction that may end a lease enters the pool before it
 locks a run. The hot statements are SQL and not the ORM's, so that an acquire is one round trip
-under the lock; see docs/decisions/0006.
+under the lock; see docs/decisions/0004.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Slots over HTTP, as contracts.md has it: answers, refusals, and what a retry finds."""
+"""Slots over HTTP: answers, refusals, and what a retry finds."""
 
 import threading
 from datetime import timedelta
