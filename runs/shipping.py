@@ -126,9 +126,18 @@ def merge(context: Context) -> None:
     config, run = context.config, context.run
     repo = repository(config)
     if push_mode(config) == PushMode.AUTO and _has_moved(context, repo):
-        raise Again("candidate", f"the remote's {config.target_branch} moved")
+        raise _anew(context, repo, f"the remote's {config.target_branch} moved")
     if not repo.update_ref(target_ref(config), run.candidate_sha, run.base_sha):
-        raise Again("candidate", f"{config.target_branch} moved; a new candidate is made")
+        raise _anew(context, repo, f"{config.target_branch} moved")
+
+
+def _anew(context: Context, repo: Repository, why: str) -> Again:
+    """Return what begins anew; the candidate's ref goes first, so that no probe finds it."""
+    ref = f"{CANDIDATES}/{context.run.pk}"
+    head = repo.head(ref)
+    if head is not None:
+        repo.update_ref(ref, None, head)
+    return Again("candidate", f"{why}: a new candidate is made")
 
 
 def see_merge(context: Context) -> Found:
@@ -193,7 +202,7 @@ def _refuse_push(context: Context, repo: Repository) -> None:
     _take_back(config, run, repo)
     context.say(f"{config.target_branch} is back at {run.base_sha}")
     if _has_moved(context, repo):
-        raise Again("candidate", f"the remote's {config.target_branch} moved before the push")
+        raise _anew(context, repo, f"the remote's {config.target_branch} moved before the push")
     raise StepFailed(
         "DEPLOY_PUSH_FAILED",
         f"The remote did not take {run.candidate_sha[:12]}; nothing is merged or deployed.\n{said}",

@@ -90,3 +90,32 @@ def shipped(ready):
         return Run.objects.get(pk=run.pk)
 
     return make
+
+
+@pytest.fixture
+def ready_small(small):
+    """Commit a branch of the small application and carry it to `preview_ready`."""
+
+    def make(branch, files=None):
+        name = f"{branch}/{small.commits()}"
+        small.commit(name, files or {f"{branch}.txt": name})
+        run = tasks.create_run(title=branch, branch=name, actor="ada")
+        tasks.carry(run.pk)
+        run.refresh_from_db()
+        assert run.status == "preview_ready", (run.status, run.failure_code, run.failure_detail)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def ships(ready_small):
+    """Carry a branch of the small application all the way."""
+
+    def make(branch, files=None):
+        run = ready_small(branch, files)
+        tasks.approve(run, actor="grace")
+        tasks.carry(run.pk)
+        return Run.objects.get(pk=run.pk)
+
+    return make

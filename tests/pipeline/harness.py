@@ -193,6 +193,10 @@ class Harness:
                 os._exit(code)
         return wait_for(child)
 
+    def dies(self, run, step, kind):
+        """Carry the run in a process that dies there; says whether it did, and by SIGKILL."""
+        return self.in_child(run, Fault(step, kind)) == -signal.SIGKILL
+
     def let_claims_run_out(self):
         """What 30 s do, without waiting for them."""
         past = ClockTimestamp() - timedelta(seconds=90)

@@ -84,7 +84,10 @@ class World:
         return done.stdout.strip()
 
     def commit(self, branch, files, *, base="main", message="a change"):
-        """Commit the files on the branch (made from `base` if it is new), push, return the id."""
+        """Commit the files on the branch (made from `base` if it is new), push, return the id.
+
+        A file whose text is None is removed.
+        """
         if self.git("branch", "--list", "main", cwd=self.clone):
             known = self.git("branch", "--list", branch, cwd=self.clone)
             where = [branch] if known else ["-b", branch, f"origin/{base}"]
@@ -94,6 +97,9 @@ class World:
                 self.git("merge", "-q", "--ff-only", "origin/main", cwd=self.clone)
         for name, text in files.items():
             path = self.clone / name
+            if text is None:
+                path.unlink()
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         self.git("add", "-A", cwd=self.clone)
@@ -142,12 +148,16 @@ class World:
 
     @contextmanager
     def hook(self, name, script):
-        """Have the remote run a hook while the body lasts."""
-        path = self.install_hook(name, script)
+        """Have the remote run a hook while the body lasts, in place of the one it has."""
+        path = self.remote / "hooks" / name
+        before = path.read_text() if path.exists() else None
+        self.install_hook(name, script)
         try:
             yield
         finally:
             path.unlink()
+            if before is not None:
+                self.install_hook(name, before.removeprefix("#!/bin/sh\n"))
 
     def install_hook(self, name, script):
         path = self.remote / "hooks" / name
