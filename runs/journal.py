@@ -200,7 +200,7 @@ def _begin(
             step.save()
         _register(config, run, step, action.log, log)
         if action.begins is not None and run.status != action.begins:
-            run.move(action.begins, claim=claim)
+            move_on(run, action.begins, claim)
     job = f"{run.pk}:{claim.fence}"
     return Context(config, log, job, run, claim, action, step.attempt, step, results)
 
@@ -220,12 +220,18 @@ def _end(
         if status == StepStatus.SUCCEEDED:
             Run.objects.held_by(context.claim).update(attempts=0)
         if to is not None and context.run.status != to:
-            context.run.move(to, claim=context.claim)
+            move_on(context.run, to, context.claim)
+
+
+def move_on(run: Run, to: Status, claim: Claim) -> None:
+    """Make a move that the pipeline itself makes, and tell it. Raises as Run.move."""
+    run.move(to, claim=claim)
+    record(to, f"is {to.label.lower()} now", actor=WORKER, run=run)
 
 
 def claimed(run: Run, claim: Claim) -> datetime:
     """Lock the run's row for this claim and return the database's time. Raises ClaimLost."""
-    if not Run.objects.held_by(claim).select_for_update().exists():
+    if not Run.objects.held_by(claim).select_for_update(no_key=True).exists():
         claim.lost.set()
         raise ClaimLost
     return database_time()

@@ -14,7 +14,7 @@ from oroboros.claims import Claim
 from oroboros.clock import ClockTimestamp, database_time
 from oroboros.errors import Refused
 from runs.bell import ring
-from runs.journal import claimed, record
+from runs.journal import claimed, move_on, record
 from runs.models import Freeze, Run
 from runs.pool import entered
 from runs.repository import repository
@@ -52,7 +52,7 @@ def take(run: Run, claim: Claim) -> bool:
         run.refresh_from_db()
         if run.status != Status.APPROVED or not has_its_turn(run):
             return False
-        run.move(Status.MERGING, claim=claim)
+        move_on(run, Status.MERGING, claim)
     return True
 
 
