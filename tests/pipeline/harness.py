@@ -18,7 +18,7 @@ from oroboros.lib import units
 from releases import pointer, production
 from releases.models import Activation, Release
 from releases.rules import ActivationOutcome, ReleaseStatus
-from runs import journal, preview, reconciler, shipping, tasks
+from runs import journal, preview, reconciler, shipping, tasks, workshop
 from runs.models import Freeze, Run
 from runs.rules import FINAL, StepStatus
 from runs.work import StepFailed
@@ -31,9 +31,10 @@ PREVIEW = [action.name for action in preview.ACTIONS]
 SHIPPING = [action.name for action in shipping.ACTIONS]
 STEPS = PREVIEW + SHIPPING
 # fail: it comes to a known bad end; repeat: it is delivered twice; before: SIGKILL before its row;
-# begun: after its row; after: SIGKILL after its effect, before "succeeded" is written.
+# begun: after its row; noted: as the gate is about to note its effect; after: after its effect,
+# before "succeeded" is written.
 KINDS = ["fail", "repeat", "before", "begun", "after"]
-KILLS = KINDS[2:]
+KILLS = [*KINDS[2:], "noted"]
 # Nothing is done at these, at installing only the first time.
 LOOKS = ("lease", "install", "probe")
 CHILD_SECONDS = 120
@@ -104,6 +105,16 @@ class Harness:
             return context
 
         monkeypatch.setattr(journal, "_begin", deadly)
+
+    def _noted(self, step, monkeypatch):
+        note = workshop.note
+
+        def deadly(folder, name, content):
+            if name == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            note(folder, name, content)
+
+        monkeypatch.setattr(workshop, "note", deadly)
 
     def _after(self, step, monkeypatch):
         end = journal._end

@@ -1,0 +1,93 @@
+"""What is checked is the very candidate, by the target branch's checks and the branch's own."""
+
+from runs import tasks
+from runs.models import Run
+
+NOT_BOTH = """\
+import os
+import sys
+
+sys.exit("one and two break together" if os.path.exists("one") and os.path.exists("two") else 0)
+"""
+PAIR = '[checks]\npair = "python pair.py"\n'
+USUAL = '[checks]\nquick = "true"\n'
+
+
+def checks_of(run):
+    return run.steps.get(name="checks").result["checks"]
+
+
+def test_two_branches_that_pass_alone_and_break_together(small, ready_small):
+    small.commit("main", {"pair.py": NOT_BOTH, "oroboros.toml": PAIR})
+    one = ready_small("pair/one", {"one": ""})
+    two = ready_small("pair/two", {"two": ""})
+    for run in (one, two):
+        tasks.approve(run, actor="grace")
+        tasks.carry(run.pk)
+        run.refresh_from_db()
+    assert (one.status, two.status, two.failure_code) == ("merged", "failed", "CHECKS_FAILED")
+    assert "break together" in two.failure_detail
+    assert small.remote_main() == one.candidate_sha
+    assert two.base_sha == one.candidate_sha
+    small.commit("main", {"pair.py": None, "one": None, "oroboros.toml": USUAL})
+
+
+def test_a_branch_that_changes_its_checks_meets_both_sets(small, ready_small):
+    run = ready_small("checks/own", {"oroboros.toml": '[checks]\nown = "false"\n'})
+    tasks.approve(run, actor="grace")
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code) == ("failed", "CHECKS_FAILED")
+    assert "own ended with exit code 1" in run.failure_detail
+    log = small.config.var / "artifacts" / run.artifacts.get(name="checks_log").path
+    assert "2 checks" in log.read_text()
+    assert "both sets run" in log.read_text()
+
+
+def test_checks_that_somebody_accepted_run_in_place_of_the_base_s(small, ready_small):
+    small.commit("main", {"oroboros.toml": '[checks]\nbroken = "false"\n'})
+    mended = {"oroboros.toml": USUAL}
+    run = ready_small("checks/mended", mended)
+    tasks.approve(run, actor="grace")
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code) == ("failed", "CHECKS_FAILED")
+    again = tasks.retry(run, actor="ada")
+    tasks.carry(again.pk)
+    again.refresh_from_db()
+    tasks.approve(again, actor="grace", accepts_checks=True)
+    tasks.carry(again.pk)
+    again.refresh_from_db()
+    assert (again.status, checks_of(again)) == ("merged", ["quick"])
+
+
+def test_a_base_that_does_not_say_how_to_be_run_has_no_checks(small, ready_small):
+    told = {"Procfile": None, "oroboros.toml": None, "server.py": None}
+    kept = {name: (small.clone / name).read_text() for name in told}
+    small.commit("main", told)
+    run = ready_small("first/manifest", kept)
+    tasks.approve(run, actor="grace")
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_detail) == ("merged", "")
+    assert checks_of(run) == ["quick"]
+
+
+def test_checks_that_were_interrupted_find_the_database_as_the_gate_left_it(small, harness):
+    once = (
+        "import pathlib\n"
+        "mark = pathlib.Path('dirty')\n"
+        "assert not mark.exists(), 'the tree is dirty'\n"
+        "mark.touch()\n"
+    )
+    branch = f"checks/once/{small.commits()}"
+    small.commit(branch, {"once.py": once, "oroboros.toml": '[checks]\nonce = "python once.py"\n'})
+    run = tasks.create_run(title=branch, branch=branch, actor="ada")
+    tasks.carry(run.pk)
+    tasks.approve(Run.objects.get(pk=run.pk), actor="grace", accepts_checks=True)
+    assert harness.dies(run, "checks", "noted")
+    harness.let_claims_run_out()
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_detail) == ("merged", "")
+    small.commit("main", {"once.py": None, "oroboros.toml": USUAL})

@@ -1,0 +1,166 @@
+"""Whose turn it is to ship, and what holds all."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError
+from django.utils import timezone
+
+from oroboros.errors import Refused
+from runs import tasks, turns
+from runs.models import Freeze, Run
+from tests.factories import FreezeFactory, RunFactory
+from tests.pipeline.harness import kinds_of
+
+MINUTE = timedelta(minutes=1)
+
+
+def approved(minutes_ago, **fields):
+    at = timezone.now() - minutes_ago * MINUTE
+    return RunFactory(status="approved", approved_at=at, **fields)
+
+
+@pytest.mark.django_db
+def test_the_first_approved_has_its_turn_and_no_other():
+    second, first = approved(1), approved(2)
+    assert turns.next_run() == first
+    assert turns.has_its_turn(first)
+    assert not turns.has_its_turn(second)
+
+
+@pytest.mark.django_db
+def test_the_run_at_work_is_first_whenever_it_was_approved():
+    approved(5)
+    at_work = RunFactory(status="deploying", approved_at=timezone.now())
+    assert turns.next_run() == at_work
+    assert turns.in_order()[0] == at_work
+
+
+@pytest.mark.django_db
+def test_the_database_lets_one_run_at_a_time_merge_or_deploy():
+    RunFactory(status="merging", approved_at=timezone.now())
+    with pytest.raises(IntegrityError, match="runs_one_ships_at_a_time"):
+        RunFactory(status="deploying", approved_at=timezone.now())
+
+
+@pytest.mark.django_db
+def test_a_turn_is_taken_once_and_in_order():
+    first, second = approved(2), approved(1)
+    claims = {run: Run.objects.claim(run.pk, f"worker {run.pk}") for run in (first, second)}
+    assert not turns.take(second, claims[second])
+    assert turns.take(first, claims[first])
+    assert not turns.take(second, claims[second])
+    assert [run.status for run in turns.in_order()] == ["merging", "approved"]
+
+
+@pytest.mark.django_db
+def test_a_persons_freeze_holds_all_until_its_time_or_until_it_is_lifted():
+    run = approved(1)
+    frozen = turns.freeze(actor="ada", reason="a demo", until=timezone.now() + MINUTE)
+    assert turns.next_run() is None
+    Freeze.objects.filter(pk=frozen.pk).update(until=timezone.now() - MINUTE)
+    assert turns.next_run() == run
+    turns.freeze(actor="ada", reason="for good")
+    assert turns.next_run() is None
+    assert turns.unfreeze(actor="bob", reason="the demo is over") == 1
+    assert turns.next_run() == run
+
+
+@pytest.mark.django_db
+def test_a_freeze_needs_a_reason_and_an_end_to_come():
+    with pytest.raises(Refused, match="Say why"):
+        turns.freeze(actor="ada", reason=" ")
+    with pytest.raises(Refused, match="over already"):
+        turns.freeze(actor="ada", reason="late", until=timezone.now() - MINUTE)
+
+
+@pytest.mark.django_db
+def test_what_retries_the_run_that_froze_shipping_goes_before_those_that_wait():
+    waiting, failed = approved(9), RunFactory(status="failed")
+    FreezeFactory(run=failed)
+    assert turns.next_run() is None
+    child = RunFactory(status="canceled", parent=failed)
+    grandchild = approved(1, parent=child)
+    assert turns.next_run() == grandchild
+    assert not turns.has_its_turn(waiting)
+
+
+@pytest.mark.django_db
+def test_a_retry_does_not_pass_a_persons_freeze():
+    failed = RunFactory(status="failed")
+    FreezeFactory(run=failed)
+    approved(1, parent=failed)
+    turns.freeze(actor="ada", reason="a demo")
+    assert turns.next_run() is None
+
+
+def test_a_release_that_is_not_healthy_freezes_until_the_retry_is_merged(small, ships, ready_small):
+    healthy = ships("froze/before")
+    waiting, failed = ready_small("froze/waiting"), ready_small("froze/one")
+    (small.folder / "unhealthy").touch()
+    ship(failed)
+    assert (failed.status, failed.failure_code) == ("failed", "DEPLOY_HEALTHCHECK_FAILED")
+    assert failed.artifacts.filter(name="deploy_backend_reload_log").exists()
+    assert serves(small) == healthy.candidate_sha
+    assert small.remote_main() == failed.candidate_sha  # never forced back
+    guidance = failed.events.get(kind="rollback_guidance").text
+    assert f"git revert -m 1 {failed.candidate_sha}" in guidance
+    assert f"/api/runs/{failed.pk}/retry" in guidance
+    assert "unfreeze" in guidance
+    ship(waiting)
+    assert waiting.status == "approved"
+
+    again = tasks.retry(failed, actor="ada")
+    tasks.carry(again.pk)
+    ship(again)
+    assert (again.status, again.candidate_sha) == ("merged", failed.candidate_sha)
+    assert small.remote_main() == serves(small) == failed.candidate_sha  # no second merge
+    assert turns.standing_freeze() is None
+    assert "unfrozen" in kinds_of(again)
+    tasks.carry(waiting.pk)
+    waiting.refresh_from_db()
+    assert waiting.status == "merged"
+
+
+def test_a_branch_that_takes_it_back_ships_through_the_freeze(small, ships, ready_small):
+    healthy = ships("back/before")
+    failed = ready_small("back/one")
+    (small.folder / "unhealthy").touch()
+    ship(failed)
+    small.git("fetch", "-q", cwd=small.clone)
+    branch = f"revert/{small.commits()}"
+    small.git("checkout", "-q", "-b", branch, "origin/main", cwd=small.clone)
+    small.git("revert", "--no-edit", "-m", "1", failed.candidate_sha, cwd=small.clone)
+    small.git("push", "-q", "origin", branch, cwd=small.clone)
+    revert = tasks.create_run(title="take it back", branch=branch, actor="ada")
+    tasks.carry(revert.pk)
+    ship(revert)
+    assert (revert.status, revert.failure_detail) == ("merged", "")
+    assert serves(small) == revert.candidate_sha
+    trees = [f"{sha}^{{tree}}" for sha in (revert.candidate_sha, healthy.candidate_sha)]
+    mended, before = small.git("rev-parse", *trees, cwd=small.remote).split()
+    assert mended == before
+    assert turns.standing_freeze() is None
+
+
+def test_two_approvals_of_one_run_are_one(small, ready_small):
+    run = ready_small("twice/approved")
+    tasks.approve(run, actor="grace")
+    with pytest.raises(Refused) as refusal:
+        tasks.approve(run, actor="bob")
+    assert refusal.value.code == "not_ready"
+    tasks.carry(run.pk)
+    tasks.carry(run.pk)  # a second bell
+    run.refresh_from_db()
+    assert (run.status, run.approvals.count(), run.approvals.get().actor) == ("merged", 1, "grace")
+
+
+def ship(run):
+    run.refresh_from_db()
+    tasks.approve(run, actor="grace")
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+
+
+def serves(world):
+    return world.get(world.config.web_port, "/api/health").text
