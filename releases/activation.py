@@ -249,7 +249,7 @@ def _restored(carrier: Carrier) -> tuple[ActivationOutcome, str]:
     pointer.switch(config, before.number)
     try:
         if activation.is_gated:
-            gate.reload(carrier)
+            gate.reload(carrier, "back")
         gate.settle(carrier, before)
     except (Unhealthy, Refused, OSError) as failed:
         return ActivationOutcome.STUCK, f"{before.release} is live again and not healthy: {failed}"

@@ -20,11 +20,22 @@ SETTLE_SECONDS = 10.0
 COMMIT_HEADER = "X-Oroboros-Commit"
 
 
-def reload(carrier: "Carrier") -> None:
-    """Run the reload hook, where there is one. Raises Unhealthy."""
+def reload(carrier: "Carrier", way: str = "there") -> None:
+    """Run the reload hook, where there is one. Raises Unhealthy.
+
+    One that restarts us ends this very process; the next one must not begin it again. `way` tells
+    the hook of an activation from the one that takes it back.
+    """
     hooks = carrier.hooks
-    if hooks.reload is not None:
-        _command(carrier, hooks.reload, hooks.reload_seconds, "The reload hook")
+    if hooks.reload is None:
+        return
+    if hooks.restarts_us:
+        begun = carrier.config.var / "run" / "reload.begun"
+        this = f"{carrier.activation.number} {way}"
+        if begun.exists() and begun.read_text() == this:
+            return
+        files.write_atomic(begun, this.encode(), 0o600)
+    _command(carrier, hooks.reload, hooks.reload_seconds, "The reload hook")
 
 
 def watch(carrier: "Carrier") -> None:

@@ -6,6 +6,7 @@ from oroboros.errors import Refused
 from oroboros.lib import commandline
 from oroboros.lib.commandline import Argv, NotArgv
 from oroboros.lib.config import Config
+from oroboros.lib.hostuser import OURSELVES
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Hooks:
     health_seconds: float
     start_seconds: float
     drain_seconds: float
+
+    @property
+    def restarts_us(self) -> bool:
+        """Whether the reload hook restarts the service that runs it: the application is we."""
+        return any(OURSELVES.search(word) for word in self.reload or ())
 
     @classmethod
     def read(cls, config: Config) -> "Hooks":

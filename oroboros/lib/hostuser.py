@@ -2,10 +2,13 @@
 
 import os
 import pwd
+import re
 
 from oroboros.lib.config import Config
 
 SERVICE = "oroboros"
+# What a reload hook restarts where the application is Oroboros itself.
+OURSELVES = re.compile(r"\bouroboros-(api|worker)\b")
 
 
 def become_service(config: Config) -> None:

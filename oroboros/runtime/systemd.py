@@ -18,7 +18,7 @@ from oroboros.errors import Refused
 from oroboros.lib import config as configuration
 from oroboros.lib import environment, files, process
 from oroboros.lib.config import SYSTEM_ENV_DIR, Config
-from oroboros.lib.hostuser import SERVICE
+from oroboros.lib.hostuser import OURSELVES, SERVICE
 from oroboros.lib.process import User
 from oroboros.runtime import hostdatabase, progress
 from oroboros.runtime import install as requirements
@@ -134,7 +134,7 @@ def rendered(config: Config, name: str) -> str:
 def rights(config: Config) -> str:
     """Return polkit's rule; it has more of it where a reload hook restarts ourselves."""
     rule = rendered(config, "polkit.rules")
-    if re.search(r"ouroboros-(api|worker)\b", config.get("DEPLOY_BACKEND_RELOAD_CMD")):
+    if OURSELVES.search(config.get("DEPLOY_BACKEND_RELOAD_CMD")):
         rule = rule.replace("deploysItself = false", "deploysItself = true")
     return rule
 
