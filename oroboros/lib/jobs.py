@@ -20,14 +20,16 @@ from typing import IO
 
 from oroboros.errors import Refused
 from oroboros.lib import files, locks, process
-from oroboros.lib.process import MARK, Elsewhere, Outcome
+from oroboros.lib.process import MARK, Captured, Elsewhere, Outcome
 
 FOLDER = Path("/run/oroboros/jobs")
 NAMES = "ouroboros-"
 SHARED = "job"  # the one user whose jobs may run at the same time
 ARRIVE_SECONDS = 30.0
 TICK_SECONDS = 0.1
-SYSTEMD_SECONDS = 60.0
+SYSTEMD_SECONDS = 120.0
+# Longer than systemd leaves us before it kills us.
+DOWN_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,24 @@ def kill_marked(mark: str) -> bool:
     """End every process and every job that carries that mark; returns whether all are gone."""
     ended = [_stop(name) for name in _names() if _mark(name) == mark]
     return process.kill_marked(mark) and all(ended)
+
+
+def systemctl(*words: str) -> Captured:
+    """Ask systemd; it never asks back for a password.
+
+    While the host goes down it refuses what it would do else. That is nobody's failure: then we
+    wait for our own end, and whoever works after the boot goes on.
+    """
+    argv = ["systemctl", "--no-ask-password", *words]
+    done = process.capture(argv, timeout=SYSTEMD_SECONDS)
+    if done.exit_code != 0 and _goes_down():
+        time.sleep(DOWN_SECONDS)
+    return done
+
+
+def _goes_down() -> bool:
+    said = process.capture(["systemctl", "is-system-running"], timeout=SYSTEMD_SECONDS)
+    return said.stdout.strip() == b"stopping" or b"connect to bus" in said.stderr
 
 
 @contextmanager
@@ -198,21 +218,19 @@ def _mark(name: str) -> str:
 
 
 def _start(name: str) -> None:
-    argv = ["systemctl", "--no-ask-password", "start", "--", unit(name)]
-    done = process.capture(argv, timeout=SYSTEMD_SECONDS)
+    done = systemctl("start", "--", unit(name))
     if done.exit_code != 0:
         raise Refused("job_refused", done.stderr.decode(errors="replace").strip())
 
 
 def _stop(name: str) -> bool:
     """End the job's unit with all its processes, and forget what it was told."""
-    argv = ["systemctl", "--no-ask-password", "stop", "--", unit(name)]
-    gone = process.capture(argv, timeout=SYSTEMD_SECONDS).exit_code == 0
+    gone = systemctl("stop", "--", unit(name)).exit_code == 0
     if gone:
         _file(name).unlink(missing_ok=True)
     return gone
 
 
 def _main_pid(name: str) -> int:
-    argv = ["systemctl", "show", "--property", "MainPID", "--value", "--", unit(name)]
-    return int(process.capture(argv, timeout=SYSTEMD_SECONDS).stdout or b"0")
+    shown = systemctl("show", "--property", "MainPID", "--value", "--", unit(name))
+    return int(shown.stdout or b"0")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from oroboros.errors import Refused
-from oroboros.lib import files, logs, process
+from oroboros.lib import files, jobs, logs
 from oroboros.lib.process import Captured
 from oroboros.lib.unit import (
     Kept,
@@ -28,7 +28,6 @@ from oroboros.lib.unit import (
     who_listens,
 )
 
-JOB_SECONDS = 120.0
 RUNNING = {"active", "activating", "reloading", "deactivating"}
 EXITED = "1"  # CLD_EXITED: the status is an exit code, not a signal
 PROPERTIES = (
@@ -113,9 +112,8 @@ class SystemdManager(Kept):
 
 
 def systemctl(verb: str, name: str, *options: str) -> Captured:
-    """Ask systemd; it never asks back for a password."""
-    argv = ["systemctl", "--no-ask-password", verb, *options, "--", f"{name}.service"]
-    return process.capture(argv, timeout=JOB_SECONDS)
+    """Ask systemd about, or for, one service."""
+    return jobs.systemctl(verb, *options, "--", f"{name}.service")
 
 
 def parse(shown: str) -> dict[str, str]:
