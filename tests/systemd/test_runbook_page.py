@@ -18,8 +18,10 @@ def test_every_command_of_the_operators_page_succeeds(machine):
         machine.install()
     machine.run("./scripts/runtime-up.sh")
     releases = machine.answer("./scripts/release-registry.sh list")["releases"]
-    for reason in ("first", "second")[len(releases) :]:
-        machine.answer(f"./scripts/deploy.sh main --reason {reason}")
+    if not releases:
+        machine.answer("./scripts/deploy.sh main --reason first")
+    if len(releases) < 2:
+        machine.ship(machine.make_run("feature/reactions"))
     run = machine.make_run("feature/failing-check")
     releases = machine.answer("./scripts/release-registry.sh list")["releases"]
     earlier = next(one["release_id"] for one in releases if one["status"] == "retired")

@@ -86,7 +86,7 @@ def test_the_docs_have_the_rating_of_every_unit(host):
 
 @pytest.mark.parametrize(
     ("unit", "port"),
-    [("ouroboros-api", 8000), ("ouroboros-worker", 8090), ("ouroboros-caddy", 8088),
+    [("ouroboros-api", 8000), ("ouroboros-caddy", 8088),
      ("ouroboros-web@preview1", 3101), ("ouroboros-preview@preview-1", 8101)],
 )  # fmt: skip
 def test_what_is_killed_is_back_and_health_tells_the_truth(host, unit, port):
@@ -96,6 +96,13 @@ def test_what_is_killed_is_back_and_health_tells_the_truth(host, unit, port):
     assert host.start(f"kill -9 {pid}; {probe}").returncode != 0
     wait_for(lambda: host.start(probe).returncode == 0, BACK_SECONDS, f"{unit} is not back")
     assert host.pid(unit) not in (0, pid)
+
+
+def test_a_worker_that_is_killed_is_back_and_says_so_once_its_queue_delivers(host):
+    pid = host.pid("ouroboros-worker")
+    assert host.start(f"kill -9 {pid}; curl -fsS http://127.0.0.1:8090/health").returncode != 0
+    wait_for(lambda: host.pid("ouroboros-worker") not in (0, pid), BACK_SECONDS, "it is not back")
+    wait_for(lambda: healthy(host, 8090), QUEUE_SECONDS, "the queue does not deliver")
 
 
 def test_an_idle_queue_worker_that_is_killed_does_not_stop_the_queue(host):
@@ -118,7 +125,11 @@ def test_the_router_knows_its_names_and_no_other(host):
         assert status(host, "8088/health", f"-H 'Host: {name}.example.com'") == 200
     for name in ("nobody.example.com", "127.0.0.1", "api.example.org"):
         assert status(host, "8088/admin/login/", f"-H 'Host: {name}'") == 404
-    assert status(host, "8088/admin/login/", "-H 'Host: app.example.com'") != 200
+    for name in ("app", "preview1"):
+        page = host.start(
+            f"curl -s -H 'Host: {name}.example.com' http://127.0.0.1:8088/admin/login/"
+        )
+        assert b"csrfmiddlewaretoken" not in page.stdout
     assert status(host, "8088/api/slots", "-H 'Host: api.example.com'") in (401, 403)
 
 
@@ -159,13 +170,13 @@ def told(host, preview, command):
 
 @pytest.mark.parametrize(
     "command",
-    [
+    [  # `other` is a slot that is not its own
         "cat /etc/oroboros/api.env",
         "ls /etc/oroboros/",
         "cat /srv/oroboros/var/secrets/app_production.password",
         "cat /srv/oroboros/var/run/*.json",
         "cat /srv/oroboros/var/slots/*/spec.json",
-        "ls /srv/oroboros/var/slots/preview-2/",
+        "ls /srv/oroboros/var/slots/$other/",
         "ls /srv/oroboros/var/artifacts/",
         "cat /run/credentials/*/unit | grep -v app_preview",
         "touch /srv/oroboros/var/current /srv/oroboros/manage.py",
@@ -180,12 +191,14 @@ def told(host, preview, command):
         "psql -l -h /run/postgresql -U postgres",
         *(
             f"psql postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/{name} -c 'SELECT 1'"
-            for name in ("oroboros", "postgres", "template1", "app_production", "app_preview_2")
+            for name in ("oroboros", "postgres", "template1", "app_production", "app_$other_db")
         ),
     ],
 )
 def test_a_hostile_preview_does_not(host, preview, command):
-    said, succeeded = told(host, preview, command)
+    other = "preview-1" if preview["slot_id"] != "preview-1" else "preview-2"
+    set_other = f"other={other} other_db={other.replace('-', '_')}; "
+    said, succeeded = told(host, preview, set_other + command)
     assert not succeeded, said
 
 
