@@ -218,7 +218,8 @@ def _end(
             status=status, ended_at=at, detail=detail, result=result
         )
         if status == StepStatus.SUCCEEDED:
-            Run.objects.held_by(context.claim).update(attempts=0)
+            # This claim is the first attempt at what comes next.
+            Run.objects.held_by(context.claim).update(attempts=1)
         if to is not None and context.run.status != to:
             move_on(context.run, to, context.claim)
 

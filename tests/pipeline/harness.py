@@ -47,6 +47,7 @@ class Fault:
 
     step: str
     kind: str
+    number: signal.Signals = signal.SIGKILL
 
     @property
     def code(self):
@@ -83,6 +84,7 @@ class Harness:
 
     def inject(self, fault, monkeypatch):
         """Make this process meet the fault; the others are as they were."""
+        self.number = fault.number
         getattr(self, f"_{fault.kind}")(fault.step, monkeypatch)
 
     def _before(self, step, monkeypatch):
@@ -90,7 +92,7 @@ class Harness:
 
         def deadly(config, run, claim, actions, action, results):
             if action.name == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.number)
             return begin(config, run, claim, actions, action, results)
 
         monkeypatch.setattr(journal, "_begin", deadly)
@@ -101,7 +103,7 @@ class Harness:
         def deadly(config, run, claim, actions, action, results):
             context = begin(config, run, claim, actions, action, results)
             if action.name == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.number)
             return context
 
         monkeypatch.setattr(journal, "_begin", deadly)
@@ -111,7 +113,7 @@ class Harness:
 
         def deadly(folder, name, content):
             if name == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.number)
             note(folder, name, content)
 
         monkeypatch.setattr(workshop, "note", deadly)
@@ -121,7 +123,7 @@ class Harness:
 
         def deadly(context, *args):
             if context.action.name == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.number)
             end(context, *args)
 
         monkeypatch.setattr(journal, "_end", deadly)

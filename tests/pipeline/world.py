@@ -127,7 +127,11 @@ class World:
         return requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, **options)
 
     def tidy(self):
-        """Free every slot of what a test left in it."""
+        """Free every slot of what a test left in it; our main is the remote's again."""
+        ours = self.config.var / "repo.git"
+        if ours.exists():
+            self.git("fetch", "-q", str(self.remote), "main", cwd=ours)
+            self.git("update-ref", "refs/heads/main", self.remote_main(), cwd=ours)
         for slot in self.config.slots:
             left = clean.clean(self.config, slot)
             assert not left, left
