@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.utils import timezone
 
@@ -164,3 +165,15 @@ def ship(run):
 
 def serves(world):
     return world.get(world.config.web_port, "/api/health").text
+
+
+@pytest.mark.django_db
+def test_the_shell_freezes_and_unfreezes(capsys):
+    run = approved(1)
+    call_command("freeze", reason="a demo", hours=2)
+    assert turns.next_run() is None
+    assert "frozen until" in capsys.readouterr().out
+    call_command("unfreeze", reason="it is over")
+    assert turns.next_run() == run
+    with pytest.raises(CommandError, match="Say why"):
+        call_command("unfreeze", reason=" ")
