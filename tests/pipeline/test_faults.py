@@ -80,7 +80,7 @@ def bells(run, approve=True):
     raise AssertionError(f"the run is still {run.status}")
 
 
-BROKEN = [("build", restart_database), ("push", restart_database), ("merge", end_session)]
+BROKEN = [("push", restart_database), ("migrate", end_session)]
 EVERYWHERE = [(step, broken) for step in STEPS for broken in (restart_database, end_session)]
 
 
@@ -130,7 +130,13 @@ def test_a_step_whose_connection_was_ended_stops_before_the_next_effect(
     assert run.status == "merged"
 
 
-@pytest.mark.parametrize(("step", "status"), [("checks", "merging"), ("health", "deploying")])
+@pytest.mark.parametrize(
+    ("step", "status"),
+    [
+        pytest.param("checks", "merging", marks=pytest.mark.full),
+        ("health", "deploying"),
+    ],
+)
 def test_a_step_that_kills_its_worker_is_given_up(step, status, small, harness, ready_small):
     before = small.commit("main", {"before.txt": step})
     ship_commit(small.config, before, actor="ada", reason="it serves before")
