@@ -7,7 +7,7 @@ import pytest
 from oroboros.lib import config
 from tests.systemd.machine import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.full]
 
 OPERATE = config.HOME / "docs" / "operate.md"
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import threading
 import time
 from pathlib import Path
 
@@ -217,8 +218,6 @@ def test_a_hostile_preview_reaches_its_own(host, preview):
     ids=["memory", "processes", "cpu"],
 )
 def test_a_bomb_does_not_starve_the_control_plane(host, preview, bomb):
-    import threading
-
     thrown = threading.Thread(target=told, args=(host, preview, f'timeout 4 sh -c "{bomb}"'))
     thrown.start()
     times = []
@@ -228,11 +227,14 @@ def test_a_bomb_does_not_starve_the_control_plane(host, preview, bomb):
         )
         times.append(float(said))
         time.sleep(0.1)
-    assert statistics.median(times) < 0.1, times
+    restart = f"./scripts/preview-backend-runtime.sh restart --slot {preview['slot_id']}"
+    # The reconciler may be restarting it too: then one of the two is told that it was stopped.
+    wait_for(lambda: host.start(restart).returncode == 0, 60, "the preview does not come back")
     thrown.join()
-    host.run(f"./scripts/preview-backend-runtime.sh restart --slot {preview['slot_id']}")
+    assert statistics.median(times) < 0.1, times
 
 
+@pytest.mark.full
 def test_a_deploy_that_restarts_its_own_worker_is_finished_once(host, preview):
     hook = "systemctl --no-ask-password reload-or-restart ouroboros-api ouroboros-worker"
     host.run(f"echo 'DEPLOY_BACKEND_RELOAD_CMD={hook}' >>/etc/oroboros/worker.env")
@@ -252,6 +254,7 @@ def test_a_deploy_that_restarts_its_own_worker_is_finished_once(host, preview):
     host.run("./scripts/systemd-install-runtime.sh && systemctl restart ouroboros-worker")
 
 
+@pytest.mark.full
 def test_after_a_reboot_everything_is_back_and_a_run_goes_on(host, preview):
     host.post(f"/api/slots/{preview['slot_id']}/release", run_id=preview["id"])
     run = host.post("/api/runs", branch="feature/failing-check", title="through a reboot")
