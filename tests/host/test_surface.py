@@ -261,7 +261,7 @@ def test_a_websocket_passes(web, config, slot):
             received += client.recv(1000)
         assert received.startswith(b"HTTP/1.1 101")
         client.sendall(b"hello")
-        assert client.recv(1000) == b"echo hello"
+        assert client.recv(len(b"echo hello"), socket.MSG_WAITALL) == b"echo hello"
 
 
 def test_a_backend_that_does_not_answer_is_said_with_the_runs_headers(web, config, slot):
