@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,7 @@ class Answer:
         return cls({"detail": detail, **facts}, code)
 
 
-class JsonCommand(BaseCommand):
+class JsonCommand(BaseCommand, ABC):
     """A command whose `answer` is printed as one JSON object; exit 0 only if it is done."""
 
     requires_system_checks: list[str] = []
@@ -51,9 +52,9 @@ class JsonCommand(BaseCommand):
             answer = Answer.refused(code, failed.detail, guidance=failed.guidance)
         self._print(answer)
 
+    @abstractmethod
     def answer(self, *args: Any, **options: Any) -> Answer:
         """Do it. Raises what `handle` translates."""
-        raise NotImplementedError
 
     def say(self, text: str) -> None:
         """Tell a person, on stderr."""

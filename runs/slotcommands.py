@@ -1,5 +1,6 @@
 """What the shell's commands on slots share."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +11,7 @@ from releases.commands import shell_actor
 from slots.models import Slot
 
 
-class SlotCommand(BaseCommand):
+class SlotCommand(BaseCommand, ABC):
     """A command on one slot: says what it did in a line; a refusal is an error for people."""
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -26,6 +27,6 @@ class SlotCommand(BaseCommand):
         except Refused as refused:
             raise CommandError(f"{refused.code}: {refused.detail}") from refused
 
+    @abstractmethod
     def act(self, slot: Slot, *, actor: str, **options: Any) -> str:
         """Do it; returns the line. Raises Refused."""
-        raise NotImplementedError

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,9 +71,10 @@ class Identity:
     mark: str = ""
 
 
-class Elsewhere(User):
+class Elsewhere(User, ABC):
     """A user as whom not we but the host's service manager runs commands."""
 
+    @abstractmethod
     def run(
         self,
         argv: Sequence[str],
@@ -84,7 +86,6 @@ class Elsewhere(User):
         stop: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Run `argv` with `streams` as its input and its output and wait for it, as `run` does."""
-        raise NotImplementedError
 
 
 _spawned: dict[int, subprocess.Popen[bytes]] = {}
