@@ -94,7 +94,8 @@ FAILURES: dict[str, Failure] = {
     ),
     "CHECKS_FAILED": Failure(
         "A check failed on the exact commit that would have been merged.",
-        "Read the check's log, mend the branch, push, and retry the run.",
+        "Read the check's log, mend the branch, push, and retry the run. Where the branch changes "
+        "the checks themselves, an operator may take its own alone when approving.",
     ),
     "BUILD_FAILED": Failure(
         "Installing or building the application failed.",

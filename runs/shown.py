@@ -1,5 +1,6 @@
 """What people are shown of a run, the same in the API and in the admin."""
 
+import tomllib
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from oroboros.clock import ClockTimestamp
 from oroboros.errors import Refused
 from oroboros.lib.config import SlotConfig
 from oroboros.lib.git import LogEntry, Repository
+from oroboros.lib.tree import FILE_BYTES
 from releases.rules import migrations_among
 from runs import standing
 from runs.models import Run
@@ -21,6 +23,7 @@ from slots.models import Lease
 from slots.rules import ON_SLOT, OPEN, LeaseState
 
 PATCH_CHARACTERS = 400_000
+MANIFEST = "oroboros.toml"
 
 
 def runs() -> RunQuerySet:
@@ -102,6 +105,15 @@ def next_action(run: Run, position: int | None) -> str:
 
 
 @dataclass(frozen=True)
+class ChangedCheck:
+    """A check that a run changes: how oroboros.toml wrote it and writes it; None: not at all."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
 class Difference:
     """What a run changes: from `base_sha` to `commit_sha`."""
 
@@ -110,6 +122,7 @@ class Difference:
     commits: list[LogEntry] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     migrations: list[str] = field(default_factory=list)
+    checks: list[ChangedCheck] = field(default_factory=list)
     patch: str = ""
     is_cut: bool = False
 
@@ -132,9 +145,31 @@ def difference(run: Run, repo: Repository) -> Difference:
         commits=repo.log(base, commit),
         files=files,
         migrations=migrations_among(files),
+        checks=_changed_checks(repo, base, commit) if MANIFEST in files else [],
         patch=patch[:PATCH_CHARACTERS],
         is_cut=len(patch) > PATCH_CHARACTERS,
     )
+
+
+def _changed_checks(repo: Repository, old: str, new: str) -> list[ChangedCheck]:
+    before, after = _checks(repo, old), _checks(repo, new)
+    return [
+        ChangedCheck(name, before.get(name), after.get(name))
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _checks(repo: Repository, commit: str) -> dict[str, str]:
+    """Return the commit's checks as they are written, by name; none where that cannot be read."""
+    raw = repo.show_file(commit, MANIFEST) or b""
+    try:
+        table = tomllib.loads(raw[:FILE_BYTES].decode()).get("checks")
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        return {}
+    if not isinstance(table, dict):
+        return {}
+    return {name: said if isinstance(said, str) else str(said) for name, said in table.items()}
 
 
 def _base(commit: str, repo: Repository) -> str:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LEFTOVER_FENCES = 5
 RING_AGAIN_SECONDS = 5
+ONLY_OPERATORS = "Only an operator accepts a branch's own checks in place of the target branch's."
 # What shipping cannot simply go on after, with the guidance as an event of its own.
 GUIDED = ("DEPLOY_PUSH_FAILED", "DEPLOY_HEALTHCHECK_FAILED")
 
@@ -93,12 +94,12 @@ def _resolve(config: Config, branch: str, commit: str) -> str:
 
 
 def approve(
-    run: Run, *, actor: str, commit_sha: str = "", reason: str = "", accepts_checks: bool = False
+    run: Run, *, actor: str, commit_sha: str = "", reason: str = "", accept_checks: bool = False
 ) -> None:
     """Approve the commit that was looked at, and ring; shipping itself happens later.
 
     The candidate step fetches the branch, so a commit that came meanwhile still voids it. With
-    `accepts_checks` the branch's own checks run in place of the target branch's.
+    `accept_checks`, an operator's to say, the branch's checks run in place of the target branch's.
     Raises Refused `not_ready`, `commit_moved`, `lease_fenced`.
     """
     with line.entered():
@@ -118,12 +119,13 @@ def approve(
             verdict=Approval.APPROVED,
             actor=actor,
             reason=reason,
-            accepts_checks=accepts_checks,
+            accepts_checks=accept_checks,
             at=ClockTimestamp(),
         )
         run.move(Status.APPROVED, approved_at=ClockTimestamp(), next_action="")
         line.pin(run)
-        text = f"approved {run.commit_sha[:12]}" + (f": {reason}" if reason else "")
+        alone = " with its own checks only" if accept_checks else ""
+        text = f"approved {run.commit_sha[:12]}{alone}" + (f": {reason}" if reason else "")
         record("approved", text, actor=actor, run=run)
         ring(run.pk)
 

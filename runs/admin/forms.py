@@ -53,6 +53,11 @@ class Approving(MaybeReason):
     """The commit that the run's page showed comes back, so that no other is approved."""
 
     commit_sha = forms.CharField(widget=forms.HiddenInput, max_length=40)
+    accept_checks = forms.BooleanField(
+        required=False,
+        label="Run the branch's own checks in place of the target branch's",
+        help_text="For operators, where the changes above are in the checks; else both sets run.",
+    )
 
 
 class Keeping(forms.Form):

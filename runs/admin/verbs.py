@@ -45,7 +45,15 @@ def _new(request: HttpRequest, row: None, given: Given) -> Done:
 
 
 def _approve(request: HttpRequest, run: Run, given: Given) -> Done:
-    tasks.approve(run, commit_sha=given["commit_sha"], reason=given["reason"], actor=actor(request))
+    if given["accept_checks"] and OPERATE not in abilities_of(request.user):
+        raise Refused("forbidden", tasks.ONLY_OPERATORS, status=403)
+    tasks.approve(
+        run,
+        commit_sha=given["commit_sha"],
+        reason=given["reason"],
+        accept_checks=given["accept_checks"],
+        actor=actor(request),
+    )
     return Done(f"{given['commit_sha'][:12]} is approved and ships when its turn comes.")
 
 

@@ -3,6 +3,7 @@
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,7 +11,7 @@ from rest_framework.views import APIView
 
 from oroboros.api import Flag, Input, Integer, Text
 from oroboros.errors import Refused
-from oroboros.identity import APPROVE, HOLD, VIEW, actor
+from oroboros.identity import APPROVE, HOLD, OPERATE, VIEW, abilities_of, actor
 from runs import shown, tasks
 from runs.api.fields import parse_run_id
 from runs.api.shapes import DifferenceShape, EventShape, RunDetailShape, RunShape
@@ -120,8 +121,17 @@ class RunDiff(APIView):
 
 
 class Approving(Input):
+    """`accept_checks`: of the commit named, whose diff shows what becomes of the checks."""
+
     commit_sha = Text(required=False, trim_whitespace=False)
     reason = Text(required=False, allow_blank=True, multiline=True, max_length=2000)
+    accept_checks = Flag(required=False)
+
+    def validate(self, attrs):
+        if attrs.get("accept_checks") and "commit_sha" not in attrs:
+            detail = "Name the commit whose checks you looked at."
+            raise Refused("commit_required", detail, status=400, fields={"commit_sha": detail})
+        return attrs
 
 
 class Approve(APIView):
@@ -131,6 +141,8 @@ class Approve(APIView):
     def post(self, request: Request, run_id: str) -> Response:
         """Approve the commit that was looked at; answers at once, shipping follows."""
         run, given = find_run(run_id), Approving.given(request)
+        if given.get("accept_checks") and OPERATE not in abilities_of(request.user):
+            raise PermissionDenied(tasks.ONLY_OPERATORS)
         tasks.approve(run, **given, actor=actor(request))
         return answer(find_run(run_id))
 

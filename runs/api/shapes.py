@@ -97,7 +97,16 @@ class StepShape(serializers.ModelSerializer):
 class ApprovalShape(serializers.ModelSerializer):
     class Meta:
         model = Approval
-        fields = ["commit_sha", "verdict", "actor", "reason", "at", "voided_at", "void_reason"]
+        fields = [
+            "commit_sha",
+            "verdict",
+            "actor",
+            "reason",
+            "accepts_checks",
+            "at",
+            "voided_at",
+            "void_reason",
+        ]
         read_only_fields = fields
 
 
@@ -146,11 +155,18 @@ class CommitShape(serializers.Serializer):
     subject = serializers.CharField()
 
 
+class ChangedCheckShape(serializers.Serializer):
+    name = serializers.CharField()
+    before = serializers.CharField(allow_null=True)
+    after = serializers.CharField(allow_null=True)
+
+
 class DifferenceShape(serializers.Serializer):
     base_sha = serializers.CharField()
     commit_sha = serializers.CharField()
     commits = CommitShape(many=True)
     files = serializers.ListField(child=serializers.CharField())
     migrations = serializers.ListField(child=serializers.CharField())
+    checks = ChangedCheckShape(many=True)
     patch = serializers.CharField()
     is_cut = serializers.BooleanField()

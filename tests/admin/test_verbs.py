@@ -10,9 +10,10 @@ from oroboros.desk import Rows
 from oroboros.errors import Refused
 from oroboros.models import ApiToken
 from releases import bell as releases
-from runs import holding, tasks
+from runs import holding, shown, tasks
 from runs.models import Event, Freeze, Run
 from runs.rules import Status
+from runs.shown import ChangedCheck, Difference
 from slots.models import Slot
 from slots.rules import LeaseState
 from tests.factories import LeaseFactory, ReleaseFactory, RunFactory, SlotFactory, UserFactory
@@ -70,7 +71,12 @@ def url(verb, row=None, model="runs_run"):
 @pytest.mark.parametrize(
     ("verb", "body", "args", "given"),
     [
-        ("approve", {"commit_sha": "a" * 40, "reason": "fine"}, 1, None),
+        (
+            "approve",
+            {"commit_sha": "a" * 40, "reason": "fine"},
+            1,
+            {"commit_sha": "a" * 40, "reason": "fine", "accept_checks": False},
+        ),
         ("reject", {"reason": "no"}, 1, None),
         ("cancel", {"reason": ""}, 1, None),
         ("retry", {}, 1, {}),
@@ -147,6 +153,23 @@ def test_approving_moves_the_run_and_tells_who(operator, run):
     run.refresh_from_db()
     assert run.status == Status.APPROVED
     assert Event.objects.filter(run=run, kind="approved").get().actor == "olga"
+
+
+def test_changed_checks_are_shown_where_an_operator_accepts_them(operator, run, monkeypatch):
+    changed = Difference("a" * 40, run.commit_sha, checks=[ChangedCheck("tests", "pytest", None)])
+    monkeypatch.setattr(shown, "difference", lambda run, repo: changed)
+    page = operator.get(url("approve", run)).content.decode()
+    assert ("It changes the checks" in page, "<code>pytest</code> → gone" in page) == (True, True)
+    body = {"commit_sha": run.commit_sha, "reason": "", "accept_checks": "on"}
+    approver = Client()
+    approver.force_login(UserFactory(groups=["approver"]))
+    refused = approver.post(url("approve", run), body)
+    assert (refused.status_code, b"Only an operator" in refused.content) == (403, True)
+    assert not run.approvals.exists()
+    operator.post(url("approve", run), body)
+    assert (run.approvals.get().actor, run.approvals.get().accepts_checks) == ("olga", True)
+    after = operator.get(reverse("admin:runs_run_change", args=[run.pk])).content.decode()
+    assert "with its own checks only" in after
 
 
 def test_slots_are_drained_and_quarantined_and_back(operator, monkeypatch):

@@ -192,7 +192,7 @@ def test_a_check_that_leaves_a_grandchild_is_over_when_it_ends(small, ready_smal
     script = "sleep 4747 &\nexit 0\n"
     toml = '[checks]\nquick = "sh leaves.sh"\n'
     run = ready_small("child/leaves", {"leaves.sh": script, "oroboros.toml": toml})
-    tasks.approve(run, actor="grace", accepts_checks=True)
+    tasks.approve(run, actor="grace", accept_checks=True)
     begun = time.monotonic()
     tasks.carry(run.pk)
     run.refresh_from_db()
@@ -206,7 +206,7 @@ def test_a_check_that_hangs_ends_with_its_time_and_its_family(small, ready_small
     script = "sleep 4848 &\nsleep 4848\n"
     toml = '[checks]\nquick = { run = "sh hangs.sh", timeout = 1 }\n'
     run = ready_small("child/hangs", {"hangs.sh": script, "oroboros.toml": toml})
-    tasks.approve(run, actor="grace", accepts_checks=True)
+    tasks.approve(run, actor="grace", accept_checks=True)
     tasks.carry(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "STEP_TIMEOUT")
@@ -262,7 +262,7 @@ def test_a_lease_does_not_end_while_its_run_ships(small, during, ready_small):
 def test_stopping_a_run_ends_its_processes_first(verb, small, harness, ready_small):
     toml = '[checks]\nquick = "sh waits.sh"\n'
     run = ready_small(f"stop/{verb}", {"waits.sh": "sleep 4949\n", "oroboros.toml": toml})
-    tasks.approve(run, actor="grace", accepts_checks=True)
+    tasks.approve(run, actor="grace", accept_checks=True)
     child = forked(lambda: tasks.carry(run.pk))
     wait_until(lambda: sleepers("4949"))
     getattr(tasks, verb)(run, actor="bob", reason="not like this")

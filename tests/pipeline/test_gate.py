@@ -55,10 +55,12 @@ def test_checks_that_somebody_accepted_run_in_place_of_the_base_s(small, ready_s
     again = tasks.retry(run, actor="ada")
     tasks.carry(again.pk)
     again.refresh_from_db()
-    tasks.approve(again, actor="grace", accepts_checks=True)
+    tasks.approve(again, actor="olga", accept_checks=True)
     tasks.carry(again.pk)
     again.refresh_from_db()
     assert (again.status, checks_of(again)) == ("merged", ["quick"])
+    path = small.config.var / "artifacts" / again.artifacts.get(name="checks_log").path
+    assert "olga accepted the candidate's checks in place of the base's" in path.read_text()
 
 
 def test_a_base_that_does_not_say_how_to_be_run_has_no_checks(small, ready_small):
@@ -84,7 +86,7 @@ def test_checks_that_were_interrupted_find_the_database_as_the_gate_left_it(smal
     small.commit(branch, {"once.py": once, "oroboros.toml": '[checks]\nonce = "python once.py"\n'})
     run = tasks.create_run(title=branch, branch=branch, actor="ada")
     tasks.carry(run.pk)
-    tasks.approve(Run.objects.get(pk=run.pk), actor="grace", accepts_checks=True)
+    tasks.approve(Run.objects.get(pk=run.pk), actor="grace", accept_checks=True)
     assert harness.dies(run, "checks", "noted")
     harness.let_claims_run_out()
     tasks.carry(run.pk)

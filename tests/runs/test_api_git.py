@@ -12,6 +12,10 @@ from runs.models import Run
 from runs.rules import Status
 
 pytestmark = pytest.mark.django_db
+CHECKS = '[checks]\ntests = "pytest"\ntypes = "mypy"\nslow = { run = "sh slow.sh", timeout = 60 }\n'
+OTHER_CHECKS = (
+    '[checks]\ntests = "pytest -x"\nslow = { run = "sh slow.sh", timeout = 60 }\nl = "x"\n'
+)
 GIT = ("git", "-c", "user.name=Alice", "-c", "user.email=alice@example.com")
 
 
@@ -36,9 +40,11 @@ def remote(tmp_path, settings, a_host_with_room):
         return git("rev-parse", "HEAD")
 
     git("init", "-q", "--initial-branch=main")
-    commit("first", {"page.py": "old\n"})
+    commit("first", {"page.py": "old\n", "oroboros.toml": CHECKS})
     git("checkout", "-q", "-b", "feature/reactions")
     commit("reactions", {"page.py": "new\n", "app/migrations/0002.sql": "ALTER TABLE a;\n"})
+    git("checkout", "-q", "-b", "feature/checks")
+    commit("checks", {"oroboros.toml": OTHER_CHECKS})
     environ = {"GIT_LOCAL_ROOTS": str(tmp_path), "OROBOROS_VAR": str(tmp_path / "var")}
     git_config = load({**environ, "GIT_REMOTE_URL": str(folder)})
     settings.OROBOROS = replace(
@@ -87,6 +93,17 @@ def test_the_difference_calls_out_migrations(client, remote, slots):
     assert [one["subject"] for one in shape["commits"]] == ["reactions"]
     assert "+new" in shape["patch"]
     assert not shape["is_cut"]
+
+
+def test_the_difference_says_what_becomes_of_the_checks(client, remote, slots):
+    run = post(client, branch="feature/checks").json()
+    assert client.get(f"/api/runs/{run['id']}/diff").json()["checks"] == [
+        {"name": "tests", "before": "pytest", "after": "pytest -x"},
+        {"name": "types", "before": "mypy", "after": None},
+        {"name": "l", "before": None, "after": "x"},
+    ]
+    other = post(client, branch="feature/reactions").json()
+    assert client.get(f"/api/runs/{other['id']}/diff").json()["checks"] == []
 
 
 def test_a_run_that_only_holds_a_slot_has_no_difference(client, remote):

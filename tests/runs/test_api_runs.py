@@ -155,6 +155,7 @@ def test_an_unknown_run_is_404(client, verb):
     [
         ("approve", {}, {}),
         ("approve", {"commit_sha": "a" * 40, "reason": "fine"}, None),
+        ("approve", {"commit_sha": "a" * 40, "accept_checks": True}, None),
         ("reject", {"reason": "no"}, None),
         ("cancel", {}, {}),
         ("cancel", {"reason": "late"}, None),
@@ -182,6 +183,7 @@ def test_a_verb_reaches_the_run_with_its_actor(client, told, verb, body, given):
         ("keep", {"seconds": 72 * 3600 + 1}),
         ("keep", {"seconds": "60"}),
         ("retry", {"reason": "x"}),
+        ("approve", {"commit_sha": "a" * 40, "accept_checks": "yes"}),
     ],
 )
 def test_a_malformed_verb_is_400_and_reaches_nothing(client, told, verb, body):
@@ -206,6 +208,21 @@ def test_a_commit_that_was_not_looked_at_is_not_approved(client):
     assert (answer.status_code, answer.json()["error"]) == (409, "commit_moved")
     run.refresh_from_db()
     assert run.status == Status.PREVIEW_READY
+
+
+def test_changed_checks_are_accepted_by_an_operator_for_the_commit_they_saw(client):
+    run = LeaseFactory(held=True, run__status=Status.PREVIEW_READY).run
+    path, accepting = f"/api/runs/{run.pk}/approve", {"accept_checks": True}
+    unseen = post(client, path, accepting)
+    assert (unseen.status_code, unseen.json()["error"]) == (400, "commit_required")
+    accepting["commit_sha"] = run.commit_sha
+    approver = post(client_with("view", "hold", "approve"), path, accepting)
+    assert (approver.status_code, approver.json()["error"]) == (403, "forbidden")
+    assert not run.approvals.exists()
+    [approval] = post(client, path, accepting).json()["approvals"]
+    assert (approval["actor"], approval["accepts_checks"]) == (ME, True)
+    told = run.events.get(kind="approved")
+    assert (told.actor, "with its own checks only" in told.text) == (ME, True)
 
 
 def test_a_run_on_a_slot_has_its_links_and_its_time(client):
