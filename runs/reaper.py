@@ -46,7 +46,9 @@ def reap_expired(actor: str = REAPER) -> Reaped:
     reaped = Reaped()
     with entered() as pool:
         leases = expired()
-        runs = Run.objects.select_for_update().in_bulk([lease.run_id for lease in leases])
+        runs = Run.objects.select_for_update(no_key=True).in_bulk(
+            [lease.run_id for lease in leases]
+        )
         for lease in leases:
             _reap(lease, runs[lease.run_id], reaped, actor)
         pool.grant()

@@ -1,12 +1,13 @@
 """The reaper: what ran out is fenced once, and only what ran out."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from oroboros.errors import Refused
@@ -138,19 +139,68 @@ def test_two_reapers_at_once_are_one(settings, cleaner):
         assert Event.objects.filter(run=run, kind="lease_over").count() == 1
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.full)])
-def test_of_a_heartbeat_and_a_reaper_at_once_one_wins(settings, cleaner, pair, times):
-    """The lease has just run out or is about to: who is second is told so."""
+@pytest.fixture
+def only_slot(transactional_db, settings):
     Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
-    slot = settings.OROBOROS.slots[0]
+    return settings.OROBOROS.slots[0]
+
+
+def test_a_heartbeat_that_was_first_keeps_its_lease_from_a_reaper_that_saw_it_run_out(
+    only_slot, pair
+):
+    run = asked(prepare=False)
+    run_out(run)
+    with transaction.atomic():
+        # It had not run out when the holder looked; the reaper still sees that it had.
+        Lease.objects.filter(run=run).update(expires_at=timezone.now() + timedelta(seconds=60))
+        holding.heartbeat(only_slot, run.pk, fence=None, owner=None)
+        reaping = pair.submit(reaper.reap_expired)
+        wait_for_who_waits()
+    assert reaping.result(30).slot_ids == []
+    assert Lease.objects.get(run=run).state == LeaseState.HELD
+
+
+def test_a_heartbeat_that_meets_a_reaper_at_work_is_fenced(only_slot, pair):
+    run, found = asked(prepare=False), {}
+    before = Lease.objects.get(run=run).expires_at
+    with transaction.atomic():
+        run_out(run)
+        assert reaper.reap_expired().slot_ids == ["preview-1"]
+        Lease.objects.filter(run=run).update(expires_at=before)
+        beating = pair.submit(beat, only_slot, run, found)
+        wait_for_who_waits()
+    beating.result(30)
+    lease = Lease.objects.get(run=run)
+    assert (found, lease.state, lease.expires_at) == (
+        {"refused": "lease_fenced"},
+        LeaseState.ENDED,
+        before,
+    )
+
+
+def wait_for_who_waits(seconds=30):
+    """Return once another connection waits for a row that this transaction has locked."""
+    deadline = time.monotonic() + seconds
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.005)
+
+
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.full)])
+def test_of_a_heartbeat_and_a_reaper_at_once_one_wins(only_slot, cleaner, pair, times):
+    """The lease has just run out or is about to: who is second is told so."""
+    ends = set()
     for number in range(times):
         run = asked(prepare=False)
         about = timezone.now() + timedelta(milliseconds=number % 7)
         Lease.objects.filter(run=run).update(expires_at=about)
         found = {}
         rivals = [
-            pair.submit(beat, slot, run, found),
+            pair.submit(beat, only_slot, run, found),
             pair.submit(lambda found: found.update(reaped=reaper.reap_expired().slot_ids), found),
         ]
         for rival in rivals:
@@ -162,7 +212,9 @@ def test_of_a_heartbeat_and_a_reaper_at_once_one_wins(settings, cleaner, pair, t
             assert found["refused"] == "lease_fenced" and lease.expires_at <= timezone.now()
         else:
             assert lease.state == LeaseState.HELD and lease.expires_at > about
+        ends.add(lease.state)
         line.begin_ending(look(run), reason="over", actor="alice")
+    assert ends == {LeaseState.HELD, LeaseState.ENDED}, "one of the two always won"
 
 
 def beat(slot, run, found):
