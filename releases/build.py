@@ -67,7 +67,8 @@ class Work:
             raise ActivationLost
         if outcome.exit_code != 0:
             how = "took too long" if outcome.timed_out else f"ended with {outcome.exit_code}"
-            raise BuildFailed("BUILD_FAILED", f"{what} {how}.\n{files.read_tail(self.log, 10)}")
+            code = "STEP_TIMEOUT" if outcome.timed_out else "BUILD_FAILED"
+            raise BuildFailed(code, f"{what} {how}.\n{files.read_tail(self.log, 10)}")
 
 
 def build(

@@ -1,7 +1,12 @@
 """What is checked is the very candidate, by the target branch's checks and the branch's own."""
 
+from dataclasses import replace
+
+from oroboros.lib import application
+from releases.models import Release
 from runs import tasks
 from runs.models import Run
+from tests.pipeline.processes import sleepers
 
 NOT_BOTH = """\
 import os
@@ -11,6 +16,8 @@ sys.exit("one and two break together" if os.path.exists("one") and os.path.exist
 """
 PAIR = '[checks]\npair = "python pair.py"\n'
 USUAL = '[checks]\nquick = "true"\n'
+# What is built for a preview has a database; what is built for production has none.
+HANGS = 'test -n "$DATABASE_URL" || sleep 5050\n'
 
 
 def checks_of(run):
@@ -93,3 +100,27 @@ def test_checks_that_were_interrupted_find_the_database_as_the_gate_left_it(smal
     run.refresh_from_db()
     assert (run.status, run.failure_detail) == ("merged", "")
     small.commit("main", {"once.py": None, "oroboros.toml": USUAL})
+
+
+def test_a_build_for_production_that_takes_too_long_is_a_time_limits(
+    small, ready_small, monkeypatch
+):
+    plan = application.plan
+
+    def hasty(*words):
+        found = plan(*words)
+        return replace(found, builds=tuple(replace(one, timeout=1.0) for one in found.builds))
+
+    monkeypatch.setattr(application, "plan", hasty)
+    toml = f'[backend]\nbuild = "sh hangs.sh"\n{USUAL}'
+    run = ready_small("hangs/build", {"hangs.sh": HANGS, "oroboros.toml": toml})
+    main = small.remote_main()
+    tasks.approve(run, actor="grace")
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code) == ("failed", "STEP_TIMEOUT")
+    assert "build backend (sh hangs.sh) took too long" in run.failure_detail
+    assert run.steps.get(name="release").status == "failed"
+    assert Release.objects.get().status == "failed"
+    assert not sleepers("5050")
+    assert small.remote_main() == main
