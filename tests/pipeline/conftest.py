@@ -1,15 +1,16 @@
 """The world of the pipelines' tests, one a session."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from runs import pool, tasks
+from runs import pool, preview, shipping, tasks
 from runs.models import Run
 from slots.models import Slot
 from slots.rules import Room
 from tests.pipeline import tiny
-from tests.pipeline.harness import Harness
+from tests.pipeline.harness import PREVIEW, Harness
 from tests.pipeline.world import World
 
 
@@ -119,3 +120,30 @@ def ships(ready_small):
         return Run.objects.get(pk=run.pk)
 
     return make
+
+
+@pytest.fixture
+def during(monkeypatch):
+    """Have something happen within a step, before or after it acted, once."""
+
+    def arrange(step, happen, *, acted=False):
+        module = preview if step in PREVIEW else shipping
+        todo = [happen]
+
+        def changed(action):
+            if action.name != step:
+                return action
+
+            def act(context):
+                if acted:
+                    action.act(context)
+                if todo:
+                    todo.pop()()
+                if not acted:
+                    action.act(context)
+
+            return replace(action, act=act)
+
+        monkeypatch.setattr(module, "ACTIONS", tuple(map(changed, module.ACTIONS)))
+
+    return arrange

@@ -1,56 +1,21 @@
-"""What befalls a host at work: its database, its clock of leases, its people, its signals."""
+"""What befalls a host at work: its database, its processes, its signals, its crowd."""
 
-import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import replace
-from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from django.db import Error, connection, connections
+from django.db import Error, connection
 
-from oroboros.clock import ClockTimestamp
-from oroboros.errors import Refused
-from oroboros.lib import proctable
 from releases.models import Activation, Release
 from releases.shipping import ship_commit
-from runs import preview, reaper, shipping, tasks, turns
+from runs import tasks, turns
 from runs.models import Run, Step
 from slots.models import Lease
 from tests.environment import CLUSTER, FAST
-from tests.pipeline.harness import LOOKS, PREVIEW, STEPS, Fault, kinds_of, wait_for
-
-LOOK_SECONDS = 60
-
-
-@pytest.fixture
-def during(monkeypatch):
-    """Have something happen within a step, before or after it acted, once."""
-
-    def arrange(step, happen, *, acted=False):
-        module = preview if step in PREVIEW else shipping
-        todo = [happen]
-
-        def changed(action):
-            if action.name != step:
-                return action
-
-            def act(context):
-                if acted:
-                    action.act(context)
-                if todo:
-                    todo.pop()()
-                if not acted:
-                    action.act(context)
-
-            return replace(action, act=act)
-
-        monkeypatch.setattr(module, "ACTIONS", tuple(map(changed, module.ACTIONS)))
-
-    return arrange
+from tests.pipeline.harness import LOOKS, STEPS, Fault, wait_for
+from tests.pipeline.processes import LOOK_SECONDS, forked, sleepers
 
 
 def restart_database():
@@ -226,74 +191,6 @@ def test_sigterm_during_a_deploy_is_resumed(small, harness, ready_small):
     assert Activation.objects.filter(run_id=run.pk).count() == 1
 
 
-def test_a_lease_that_ends_while_its_run_is_prepared_stops_it_cleanly(small, during, harness):
-    branch = f"lease/preparing/{small.commits()}"
-    small.commit(branch, {"lease.txt": branch})
-    run = tasks.create_run(title=branch, branch=branch, actor="ada")
-
-    def expire():
-        Lease.objects.filter(run=run).update(expires_at=ClockTimestamp() - timedelta(seconds=1))
-        assert reaper.reap_expired().slot_ids == ["preview-1"]
-
-    during("build", expire)
-    tasks.carry(run.pk)
-    run.refresh_from_db()
-    harness.reconcile()
-    assert (run.status, run.failure_code) == ("expired", "PREVIEW_EXPIRED")
-    assert kinds_of(run).count("expired") == 1
-    assert [*harness._machine()] == []
-
-
-def test_a_lease_does_not_end_while_its_run_ships(small, during, ready_small):
-    run = ready_small("lease/shipping")
-
-    def expire():
-        Lease.objects.filter(run=run).update(expires_at=ClockTimestamp() - timedelta(seconds=1))
-        assert reaper.reap_expired().slot_ids == []
-
-    during("checks", expire)
-    tasks.approve(run, actor="grace")
-    tasks.carry(run.pk)
-    run.refresh_from_db()
-    assert run.status == "merged"
-
-
-@pytest.mark.parametrize("verb", ["cancel", "reject"])
-def test_stopping_a_run_ends_its_processes_first(verb, small, harness, ready_small):
-    toml = '[checks]\nquick = "sh waits.sh"\n'
-    run = ready_small(f"stop/{verb}", {"waits.sh": "sleep 4949\n", "oroboros.toml": toml})
-    tasks.approve(run, actor="grace", accept_checks=True)
-    child = forked(lambda: tasks.carry(run.pk))
-    wait_until(lambda: sleepers("4949"))
-    getattr(tasks, verb)(run, actor="bob", reason="not like this")
-    with pytest.raises(Refused, match="already"):
-        tasks.cancel(run, actor="eve")
-    assert wait_for(child) == 0
-    run.refresh_from_db()
-    harness.reconcile()
-    wanted = {"cancel": "canceled", "reject": "rejected"}[verb]
-    assert (run.status, run.failure_detail) == (wanted, "not like this")
-    assert kinds_of(run).count(wanted) == 1
-    assert not sleepers("4949")
-    assert [*harness._machine()] == []
-
-
-def test_a_run_is_not_stopped_once_its_merge_has_begun(small, during, ready_small):
-    run = ready_small("stop/late")
-    answers = []
-
-    def cancel():
-        with pytest.raises(Refused) as refusal:
-            tasks.cancel(run, actor="bob")
-        answers.append(refusal.value.code)
-
-    during("push", cancel)
-    tasks.approve(run, actor="grace")
-    tasks.carry(run.pk)
-    run.refresh_from_db()
-    assert (run.status, answers) == ("merged", ["too_late"])
-
-
 def test_two_runs_approved_at_once_ship_one_after_the_other(small, ready_small):
     runs = [ready_small(f"both/{name}") for name in ("one", "two")]
     for run in runs:
@@ -342,34 +239,3 @@ def work_until_all_ended(count):
         for run in runs:
             tasks.carry(run.pk)
         time.sleep(0.05)
-
-
-def forked(work):
-    """Do it in a process of its own, with connections of its own."""
-    connections.close_all()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def sleepers(seconds):
-    """Return the processes that sleep for just so long: no others do."""
-    found = []
-    for entry in proctable.entries():
-        with suppress(OSError):
-            if Path(f"/proc/{entry.pid}/cmdline").read_text() == f"sleep\0{seconds}\0":
-                found.append(entry.pid)
-    return found
-
-
-def wait_until(said):
-    deadline = time.monotonic() + LOOK_SECONDS
-    while not said():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
