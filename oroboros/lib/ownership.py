@@ -11,9 +11,33 @@ from contextlib import suppress
 from pathlib import Path
 
 from oroboros.lib import jobs
+from oroboros.lib.config import Config
 from oroboros.lib.process import Elsewhere, User
 
 DELETE_SECONDS = 300.0
+# What other users have business in, in `var`: they pass through, and nobody but us may list it.
+PASSED = (".", "activations", "cache", "cache/installs", "log", "log/slots", "releases", "slots",
+          "tmp")  # fmt: skip
+# What only the jobs' user has business in.
+JOBS = ("gates", "templates")
+# What nobody else has business in, where it is there at all.
+OURS = ("artifacts", "bootstrap", "caddy", "demo", "run", "static")
+
+
+def close(config: Config) -> None:
+    """Make the folders of `var` that others pass through; no name in it is theirs to read.
+
+    May be repeated: what was made with other modes, or by another version of us, is closed.
+    """
+    for name in PASSED:
+        (config.var / name).mkdir(parents=True, exist_ok=True)
+        _restrict(config.var / name, 0o711)
+    for name in JOBS:
+        (config.var / name).mkdir(exist_ok=True)
+        admit(config.var / name, config.job_user)
+    for folder in (config.var / name for name in OURS):
+        if folder.is_dir() and folder.stat().st_uid == os.geteuid():
+            _restrict(folder, 0o700)
 
 
 def give(root: Path, user: User | None) -> None:
@@ -35,10 +59,10 @@ def hand(folder: Path, user: User | None) -> None:
 
 
 def admit(folder: Path, user: User | None) -> None:
-    """Let `user` pass through a folder of ours, and read it; nobody else."""
+    """Let `user` pass through a folder of ours, and list nothing; nobody else may even pass."""
     if user is not None:
         os.chown(folder, -1 if isinstance(user, Elsewhere) else 0, user.gid)
-    folder.chmod(0o750)
+    _restrict(folder, 0o710)
 
 
 def take(root: Path) -> None:
@@ -80,6 +104,11 @@ def _open_all(root: Path) -> None:
         for name in folders:
             if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
                 _make_ours(name, descriptor)
+
+
+def _restrict(folder: Path, mode: int) -> None:
+    if stat.S_IMODE(folder.stat().st_mode) != mode:
+        folder.chmod(mode)
 
 
 def _give(name: str, user: User, folder: int | None) -> None:

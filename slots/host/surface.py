@@ -132,7 +132,7 @@ def _activations(slot: SlotConfig) -> Path:
 @contextmanager
 def _locked(config: Config, slot: SlotConfig) -> Iterator[None]:
     worktree.prepare_folder(config, slot)
-    _activations(slot).mkdir(mode=0o755, exist_ok=True)
+    _activations(slot).mkdir(mode=0o711, exist_ok=True)
     with locks.opened(slot.folder / "surface.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

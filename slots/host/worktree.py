@@ -28,8 +28,7 @@ def path(slot: SlotConfig) -> Path:
 
 def prepare_folder(config: Config, slot: SlotConfig) -> None:
     """Make the slot's folder: its user may pass through it, the other slots' may not."""
-    for parent in (config.var, config.var / "slots"):
-        parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    ownership.close(config)
     slot.folder.mkdir(exist_ok=True)
     ownership.admit(slot.folder, config.slot_user(slot))
 

@@ -58,7 +58,7 @@ def test_a_commit_is_laid_out_and_another_takes_its_place(config, slot, reposito
         owned = [worktree.path(slot), *worktree.path(slot).rglob("*")]
         assert {path.lstat().st_uid for path in owned} == {user.uid}
         assert os.stat("/etc/passwd").st_uid == 0
-        assert slot.folder.stat().st_mode & 0o777 == 0o750
+        assert slot.folder.stat().st_mode & 0o777 == 0o710
     assert sorted(entry.name for entry in slot.folder.iterdir()) == ["worktree", "worktree.commit"]
 
 

@@ -125,6 +125,12 @@ def targets(place, api, root):
     return {
         "canaries": secrets,
         "roots": [str(root), str(place.folder)],
+        "known": str(root / "drop" / "known.json"),
+        # What the tests made around the host, for everybody; the runbook's folder of links.
+        "open": [
+            *(str(root / name) for name in ("", "var", "var/static")),
+            *(str(place.folder / name) for name in ("", "runtime-logs")),
+        ],
         "public": [str(config.var / name) for name in ("cache/installs", "releases")]
         + [str(slot.folder / "activations") for slot in config.slots]
         + [str(place.slot.folder / "worktree.commit")],
@@ -154,6 +160,13 @@ def targets(place, api, root):
             str(CLUSTER.data),
         ],
     }  # fmt: skip
+
+
+def tell(place, root):
+    """Tell the attacker every path that is there now."""
+    paths = [str(path) for folder in (place.config.var, root) for path in folder.rglob("*")]
+    assert {str(place.config.var / name) for name in ("run", "slots/preview-2")} < {*paths}
+    (root / "drop" / "known.json").write_text(json.dumps(paths))
 
 
 def config_port():
@@ -197,10 +210,12 @@ def test_a_hostile_preview_gets_nothing(host, tmp_path, api, drop):
         "oroboros.toml": MANIFEST,
         "targets.json": json.dumps(targets(place, api, root)),
     }
+    tell(place, root)
     run = place.preview("feature/hostile", branch)
     # The same requests are the operator's when root makes them: it is the door that is closed.
     assert b" 200 OK" in ask(api, b"GET /api/runs HTTP/1.1")
 
+    tell(place, root)
     slot_uid = place.config.slot_user(place.slot).uid
     got_nothing(place.page("/report.json").json(), slot_uid)  # the build's
     answer = requests.get(f"http://127.0.0.1:{place.slot.web_port}/api/report", timeout=60)
@@ -210,13 +225,14 @@ def test_a_hostile_preview_gets_nothing(host, tmp_path, api, drop):
     assert "oroboros" not in answer.headers.get("Set-Cookie", "")
     links_lead_nowhere(place)
 
+    tell(place, root)
     tasks.approve(run, actor="grace")
     tasks.carry(run.pk)
     log = place.artifact(run, "checks_log")
     lines = [line for line in log.splitlines() if line.startswith("REPORT ")]
     assert lines, log
     got_nothing(json.loads(lines[0].partition(" ")[2]), place.config.job_user.uid)
-    assert [path.name for path in drop.iterdir()] == ["filter.sh"]
+    assert sorted(path.name for path in drop.iterdir()) == ["filter.sh", "known.json"]
 
 
 def got_nothing(report, uid):

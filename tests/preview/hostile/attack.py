@@ -87,28 +87,49 @@ def secret_files():
 
 
 def tree():
-    """Return what of the host's folder can be written to, and what can be read that is not public.
+    """Return what of the host's folder can be written to or listed, and read that is not public.
 
-    Public is what is served and what everybody's commands are made of.
+    Public is what is served and what everybody's commands are made of: its files, and the folders
+    below those named. We know every path: somebody who saw the host told us.
     """
     got = []
-    public = [Path(one) for one in TARGETS["public"]]
     mine = [HERE, Path(os.environ["HOME"]), *map(Path, TARGETS["mine"])]
-    for folder, _, names in (step for root in TARGETS["roots"] for step in os.walk(root)):
-        place = Path(folder)
-        if any(place.is_relative_to(one) for one in mine):
-            continue
-        if os.access(place, os.W_OK):
-            got.append(f"write {place}")
-        for path in (place / name for name in names):
-            with suppress(OSError):
-                if path.is_file() and holds_canary(path.read_bytes()[:READ_BYTES]):
-                    got.append(f"secret {path}")
-                if path.is_file() and not any(path.is_relative_to(one) for one in public):
-                    path.open("rb").close()
-                    got.append(f"read {path}")
-                if os.access(path, os.W_OK) and not path.is_symlink():
-                    got.append(f"write {path}")
+    for place in sorted(known()):
+        if not any(place.is_relative_to(one) for one in mine):
+            got += folder_gives(place) if os.path.isdir(place) else file_gives(place)
+            if os.access(place, os.W_OK) and not os.path.islink(place):
+                got.append(f"write {place}")
+    return got
+
+
+def known():
+    """Return every path of the host's folder: what we find by ourselves, and what we were told."""
+    found = {Path(path) for path in json.loads(Path(TARGETS["known"]).read_text())}
+    for folder, folders, names in (step for root in TARGETS["roots"] for step in os.walk(root)):
+        found |= {Path(folder), *(Path(folder, name) for name in [*folders, *names])}
+    return found
+
+
+def folder_gives(place):
+    """Return whether somebody else's folder tells us the names in it."""
+    shown = [Path(one) for one in TARGETS["public"]]
+    if str(place) in TARGETS["open"] or any(one in place.resolve().parents for one in shown):
+        return []
+    with suppress(OSError):
+        os.listdir(place)
+        return [f"list {place}"]
+    return []
+
+
+def file_gives(path):
+    """Return what somebody else's file tells us."""
+    got = []
+    with suppress(OSError):
+        if path.is_file():
+            if holds_canary(path.read_bytes()[:READ_BYTES]):
+                got.append(f"secret {path}")
+            if not any(path.is_relative_to(one) for one in TARGETS["public"]):
+                got.append(f"read {path}")
     return got
 
 
