@@ -349,8 +349,10 @@ def _text(raw: bytes) -> str:
 def _reason(answer: process.Captured, timeout: float) -> str:
     if answer.exit_code is None:
         return f"no answer within {timeout:.0f} s"
-    lines = _text(answer.stderr).strip().splitlines()
-    return lines[-1] if lines else f"exit code {answer.exit_code}"
+    # The first line says what is wrong; a remote's last ones only advise to look.
+    lines = [line for line in _text(answer.stderr).splitlines() if line.strip()]
+    told = [line for line in lines if not line.lower().startswith("warning:")] or lines
+    return told[0] if told else f"exit code {answer.exit_code}"
 
 
 def _failed(argv: list[str], answer: process.Captured) -> Refused:

@@ -280,6 +280,7 @@ def test_a_remote_that_is_gone_is_said_so(repository, tmp_path):
     with pytest.raises(Refused) as refusal:
         repository.fetch(str(tmp_path / "gone.git"))
     assert refusal.value.code == "git_remote_failed"
+    assert "gone.git' does not appear to be a git repository" in refusal.value.detail
 
 
 def test_a_refused_remote_is_never_asked(repository):
