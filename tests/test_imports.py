@@ -9,12 +9,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each room and the rooms it may know, most particular first; a room may always know itself.
 BASE = {"oroboros.lib", "oroboros.errors"}
 CLOCK = {*BASE, "oroboros.clock", "oroboros.claims"}
+ON_DISK = {"releases.hooks", "releases.pointer", "releases.seal"}  # plain Python, as slots.host
 ROOMS = {
     "oroboros.lib": {"oroboros.errors"},
     "oroboros.errors": set(),
     "oroboros.clock": set(),
     "oroboros.claims": {"oroboros.clock"},
-    "oroboros.runtime": {*BASE, "slots.host"},
+    "oroboros.runtime": {*BASE, "slots.host", *ON_DISK},
     "slots.host": BASE,
     "slots": {*CLOCK, "slots.host"},
     "releases": {*CLOCK, "slots.host"},
@@ -25,7 +26,7 @@ ROOMS = {
 FRAMEWORK = {"oroboros.api", "oroboros.identity"}
 DESK = {"oroboros.desk", "oroboros.identity", "oroboros.templatetags"}
 # What must start in milliseconds, without Django.
-PLAIN = ("oroboros.lib", "oroboros.errors", "oroboros.runtime", "slots.host")
+PLAIN = ("oroboros.lib", "oroboros.errors", "oroboros.runtime", "slots.host", *ON_DISK)
 
 
 def room_of(module):

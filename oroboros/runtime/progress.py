@@ -15,19 +15,20 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def step(title: str) -> Iterator[Callable[[], bool]]:
+def step(title: str) -> Iterator[Callable[..., bool]]:
     """Announce a step and how long it took; what it yields is asked while one waits.
 
-    It says every five seconds that the step goes on, and answers False: nobody wants to stop.
+    It says every five seconds that the step goes on, and for what if that is told; it answers
+    False: nobody wants to stop.
     """
     begun = told = time.monotonic()
     say(f"{title} …")
 
-    def waiting() -> bool:
+    def waiting(for_what: str = "") -> bool:
         nonlocal told
         if time.monotonic() - told >= TELL_SECONDS:
             told = time.monotonic()
-            say(f"  … {told - begun:.0f} s")
+            say(f"  … {told - begun:.0f} s" + (f", waiting for {for_what}" if for_what else ""))
         return False
 
     yield waiting

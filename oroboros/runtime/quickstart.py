@@ -35,7 +35,7 @@ def run(*, ship: bool) -> int:
     finally:
         for line in said:  # the password is nowhere else
             sys.stdout.write(f"{line}\n")
-    summary(config, found)
+    sys.stdout.write("\n".join(summary(config, found, live(client))) + "\n")
     return 0
 
 
@@ -128,16 +128,23 @@ def expect(found: Json, *statuses: str) -> Json:
     raise Refused("run_failed", f"The run of {found['branch']} is {found['status']}. {reason}")
 
 
-def summary(config: Config, found: Json) -> None:
-    """Say where to look: the result, so on stdout, where progress is on stderr."""
+def live(client: Client) -> str:
+    """Return the release that serves now: after a rollback it is not the run's own."""
+    newest = client.get("/api/releases")["results"]
+    return next((one["release_id"] for one in newest if one["status"] == "live"), "an older one")
+
+
+def summary(config: Config, found: Json, live_now: str) -> list[str]:
+    """Return where to look: the result, so for stdout, where progress is on stderr."""
     lines = [
         "",
         f"Admin               http://127.0.0.1:{config.api_port}/admin/",
         "                    a new password: .venv/bin/python manage.py setup_people --reset",
         f"Production app      http://localhost:{config.web_port}",
+        f"                    live is release {live_now}",
     ]
     if found["status"] == "merged":
-        lines += [f"{BRANCH}   is merged and live, release {found['release_id']}"]
+        lines += [f"{BRANCH}   is merged, as release {found['release_id']}"]
     else:
         lines += [
             f"Frontend preview    {found['frontend_url']}",
@@ -147,4 +154,4 @@ def summary(config: Config, found: Json) -> None:
     lines += ["Stop all of it      ./scripts/runtime-down.sh"]
     if not config.is_root:
         lines += ["", "You are not root: previews run as you: only branches you trust."]
-    sys.stdout.write("\n".join(lines) + "\n")
+    return lines

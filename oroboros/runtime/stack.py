@@ -13,8 +13,9 @@ from oroboros.errors import Refused
 from oroboros.lib import hostuser, units
 from oroboros.lib.config import Config, SlotConfig
 from oroboros.lib.units import Health, Unit
-from oroboros.runtime import progress, systemd
+from oroboros.runtime import production, progress, systemd
 from oroboros.runtime.postgres import Cluster
+from releases.hooks import Hooks
 from slots.host import occupant, surface
 
 HEALTHY_SECONDS = 60.0
@@ -115,7 +116,7 @@ def up(config: Config) -> str:
     if config.is_systemd:
         with progress.step("Starting the installed units") as waiting:
             systemd.up(config)
-            wait(config, HEALTHY_SECONDS, waiting)
+            wait(config, _patience(config), waiting)
         return "Everything runs and is well."
     if not cluster(config).is_running():
         with progress.step("Starting PostgreSQL"):
@@ -127,8 +128,15 @@ def up(config: Config) -> str:
                 *(pool.submit(_start_slot, config, slot) for slot in config.slots),
             ]:
                 started.result()
-        wait(config, HEALTHY_SECONDS, waiting)
+        wait(config, _patience(config), waiting)
     return "Everything runs and is well."
+
+
+def _patience(config: Config) -> float:
+    """Return for how many seconds to wait: what is live is started last, and may take its time."""
+    if production.live(config) is None:
+        return HEALTHY_SECONDS
+    return HEALTHY_SECONDS + Hooks.read(config).start_seconds
 
 
 def start(config: Config, unit: Unit) -> None:
@@ -160,11 +168,11 @@ def _start_slot(config: Config, slot: SlotConfig) -> None:
         occupant.start(config, slot)
 
 
-def wait(config: Config, seconds: float, waiting: Callable[[], bool]) -> None:
-    """Wait until every row is well. Raises Refused `not_healthy`."""
+def wait(config: Config, seconds: float, waiting: Callable[[str], bool]) -> None:
+    """Wait until every row is well, telling for which. Raises Refused `not_healthy`."""
     deadline = time.monotonic() + seconds
-    while bad := [row for row in rows(config) if not row.ok and not _is_stopped(config, row)]:
-        waiting()
+    while bad := [row for row in rows(config) if not row.ok and not stopped_slot(config, row)]:
+        waiting(", ".join(row.name for row in bad))
         if time.monotonic() > deadline:
             lines = "\n".join(map(str, bad))
             detail = f"Not well after {seconds:.0f} s; see {config.var / 'log'}:\n{lines}"
@@ -172,10 +180,12 @@ def wait(config: Config, seconds: float, waiting: Callable[[], bool]) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _is_stopped(config: Config, row: Row) -> bool:
-    """Say whether the row is a slot's backend that was stopped by hand."""
-    found = [slot for slot in config.slots if slot.backend_port == row.port]
-    return bool(found) and occupant.status(config, found[0]).spec.wanted == "down"
+def stopped_slot(config: Config, row: Row) -> str | None:
+    """Return the slot whose backend the row is, if it was stopped by hand."""
+    found = next((slot for slot in config.slots if slot.backend_port == row.port), None)
+    if found is None or occupant.status(config, found).spec.wanted != "down":
+        return None
+    return found.slot_id
 
 
 def health(config: Config) -> list[Row]:
@@ -184,7 +194,7 @@ def health(config: Config) -> list[Row]:
 
 
 def rows(config: Config) -> Iterator[Row]:
-    """Yield the rows of the startup matrix in the runbook's order."""
+    """Yield the rows of the startup matrix in the runbook's order, and production if it is live."""
     yield _look(config, "API (control)", API, config.api_port)
     yield _look(config, "Worker", WORKER, config.worker_port)
     yield _look(config, "Web main", "ouroboros-web@main", config.web_port)
@@ -197,11 +207,21 @@ def rows(config: Config) -> Iterator[Row]:
         name = f"Slot backend {slot.slot_id}"
         yield Row(name, slot.backend_port, found.health.ok, said)
     yield _look(config, "Caddy", ROUTER, config.router_port, host=f"app.{config.domain}")
+    live = production.live(config)
+    if live is not None:
+        yield _look(config, "Production app", live.unit, live.port, live.health_path)
 
 
-def _look(config: Config, name: str, unit: str, port: int, host: str = "127.0.0.1") -> Row:
+def _look(
+    config: Config,
+    name: str,
+    unit: str,
+    port: int,
+    path: str = "/health",
+    host: str = "127.0.0.1",
+) -> Row:
     status = units.manager(config).status(unit, port)
-    health: Health = units.probe(status, port, "/health", host=host)
+    health: Health = units.probe(status, port, path, host=host)
     return Row(name, port, health.ok, health.reason)
 
 

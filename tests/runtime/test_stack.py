@@ -1,5 +1,6 @@
 """What the stack consists of, what it is told, and where the router sends whom."""
 
+import json
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,10 +11,13 @@ import requests
 from oroboros.errors import Refused
 from oroboros.lib import config as configuration
 from oroboros.lib import units
-from oroboros.runtime import envfiles, stack
+from oroboros.runtime import envfiles, production, progress, quickstart, stack
+from oroboros.runtime.production import Live
+from releases import pointer
 from tests.environment import free_port
 
 URL = "postgresql://oroboros:secret@127.0.0.1:1/oroboros"
+COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
 def load(tmp_path, **more):
@@ -69,11 +73,62 @@ def test_stopping_what_never_ran_is_done(tmp_path):
 
 
 def test_where_nothing_runs_every_row_says_why(tmp_path):
-    offset = str(free_port() % 5000 + 40000 - 8000)
-    rows = stack.health(load(tmp_path, OROBOROS_PORT_OFFSET=offset, DATABASE_URL=URL))
+    rows = stack.health(nowhere(tmp_path))
     assert len(rows) == 10
     assert not any(row.ok for row in rows)
     assert all(str(row).startswith("FAIL") and row.said for row in rows)
+
+
+def nowhere(tmp_path):
+    """Return a checkout with ports of its own, on which nothing listens."""
+    offset = str(free_port() % 5000 + 40000 - 8000)
+    return load(tmp_path, OROBOROS_PORT_OFFSET=offset, DATABASE_URL=URL)
+
+
+def make_live(config, colour, **facts):
+    """Have that colour serve a build of which the manifest says those facts."""
+    build = config.var / "releases" / f"r-20260101000000-{COMMIT[:12]}"
+    build.mkdir(parents=True)
+    (build / "manifest.json").write_text(json.dumps(facts))
+    address = f"127.0.0.1:{config.colour_ports[colour]}"
+    pointer.write(config, pointer.Pointer(7, address, COMMIT), None, None)
+    pointer.switch(config, 7)
+
+
+def test_the_colour_that_serves_is_found_with_what_it_answers_on(tmp_path):
+    config = nowhere(tmp_path)
+    assert production.live(config) is None
+    make_live(config, 1, web={"argv": ["x"]}, health_path="/up")
+    assert production.live(config) == Live("ouroboros-app@green", config.colour_ports[1], "/up")
+
+
+def test_what_is_live_without_a_backend_is_not_waited_for(tmp_path):
+    config = nowhere(tmp_path)
+    make_live(config, 0, web=None, health_path="/health")
+    assert production.live(config) is None
+    assert len(stack.health(config)) == 10
+
+
+def test_production_is_waited_for_and_what_is_slow_is_told(tmp_path, monkeypatch, capsys):
+    config = nowhere(tmp_path)
+    make_live(config, 0, web={"argv": ["x"]}, health_path="/up")
+    monkeypatch.setattr(progress, "TELL_SECONDS", 0.0)
+    with pytest.raises(Refused, match="Production app") as refused, progress.step("Up") as waiting:
+        stack.wait(config, 0.2, waiting)
+    assert refused.value.code == "not_healthy"
+    assert "waiting for API (control), Worker" in capsys.readouterr().err
+
+
+def test_quickstart_says_what_is_live_now_and_not_what_the_run_shipped(tmp_path):
+    class Api:
+        def get(self, path):
+            rows = [("r-2", "retired"), ("r-1", "live")]
+            return {"results": [{"release_id": name, "status": status} for name, status in rows]}
+
+    run = {"status": "merged", "release_id": "r-2"}
+    lines = "\n".join(quickstart.summary(load(tmp_path), run, quickstart.live(Api())))
+    assert "live is release r-1" in lines
+    assert "is merged, as release r-2" in lines
 
 
 def test_the_env_files_are_secret_made_once_and_never_the_same(tmp_path):

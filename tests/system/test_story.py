@@ -48,7 +48,8 @@ def test_the_preview_shows_the_branch_and_production_shows_main(host):
 def test_every_surface_of_the_startup_matrix_is_well(host):
     said = host.script("runtime-health-check")
     rows = [line for line in said.splitlines() if line.startswith("ok")]
-    assert len(rows) == 10, said
+    assert len(rows) == 11, said  # the matrix's, and the production app
+    assert "FAIL" not in host.script("doctor")
     for slot in host.config.slots:
         assert host.get(slot.web_port, "/api/health").status_code == 200
     router = host.get(host.config.router_port, headers={"Host": "app.example.com"})
