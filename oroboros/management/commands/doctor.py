@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from oroboros.runtime import doctor
+from oroboros.runtime.doctor import Floors
 
 
 class Command(BaseCommand):
@@ -13,8 +14,9 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, **options: Any) -> None:
+        floors = Floors(settings.ADMISSION_FREE_MEMORY_MB, settings.ADMISSION_FREE_DISK_MB)
         bad = 0
-        for finding in doctor.examine(settings.OROBOROS):
+        for finding in doctor.examine(settings.OROBOROS, floors):
             self.stdout.write(str(finding))
             bad += not finding.ok
         if bad:
