@@ -34,6 +34,18 @@ WELL_SECONDS = 60.0
 LAST_LINES = 20
 
 
+def notice_deaths(config: Config) -> None:
+    """Look after the backends whose process is gone, whatever hangs that does not answer."""
+    known = {slot.slot_id: slot for slot in config.slots}
+    held = Lease.objects.filter(
+        state=LeaseState.HELD, slot__slot_id__in=known, slot__quarantined_at=None
+    ).exclude(run__status=Status.PREPARING)
+    for lease in held.select_related("run", "slot"):
+        slot = known[str(lease.slot)]
+        if occupant.is_gone(config, slot):
+            look_after(config, slot, lease, dry_run=False)
+
+
 def look_after(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bool) -> list[str]:
     """Compare the slot's backend with its spec; restart it, or fail its run.
 
@@ -46,6 +58,8 @@ def look_after(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bool)
     if found.is_as_wanted:
         _forget(lease, at, dry_run=dry_run)
         return []
+    if not found.status.active and not occupant.is_gone(config, slot):
+        return []  # somebody restarts it just now
     why = f"the backend of {slot.slot_id} {_trouble(found)}"
     if dry_run or not _is_due(lease, found, at):
         return [why]

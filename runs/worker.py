@@ -30,7 +30,7 @@ from oroboros.errors import Refused
 from oroboros.lib import process
 from oroboros.lib.config import Config
 from oroboros.lib.process import Identity
-from runs import branches, reaper, reconciler, tasks
+from runs import backends, branches, reaper, reconciler, tasks
 from runs.models import Beat, Run
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ class Worker:
             Chore(1.0, tasks.sweep),
             Chore(CANARY_SECONDS, lambda: async_task("runs.worker.sing", group=CANARY)),
             Chore(10.0, reaper.reap_expired),
+            Chore(1.0, lambda: backends.notice_deaths(config)),
             Chore(2.0, lambda: reconciler.reconcile(config)),
             Chore(60.0, branches.watch_branches),
         ]
@@ -115,7 +116,8 @@ class Worker:
             signal.signal(number, lambda *_: self.shutdown.set())
         server = ThreadingHTTPServer(("127.0.0.1", self.config.worker_port), _Health)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        threading.Thread(target=self._do_chores, name="chores", daemon=True).start()
+        for chore in self.chores:
+            threading.Thread(target=self._repeat, args=(chore,), daemon=True).start()
         self._start_cluster()
         notify("READY=1")
         while not self.shutdown.wait(TICK_SECONDS):
@@ -143,10 +145,10 @@ class Worker:
             connection.close()
             return True  # the database is away: not the cluster's fault, and nothing it could mend
 
-    def _do_chores(self) -> None:
+    def _repeat(self, chore: Chore) -> None:
+        """Do one chore again and again, in a thread of its own: no other that hangs delays it."""
         while not self.shutdown.wait(0.2):
-            for chore in self.chores:
-                chore.step(time.monotonic())
+            chore.step(time.monotonic())
         connections.close_all()
 
     def _start_cluster(self) -> None:

@@ -158,6 +158,13 @@ def status(config: Config, slot: SlotConfig) -> Occupant:
     return Occupant(spec, found, _probe(slot, spec, found))
 
 
+def is_gone(config: Config, slot: SlotConfig) -> bool:
+    """Say whether its process is gone while nobody starts or stops it; no answer is waited for."""
+    worktree.prepare_folder(config, slot)
+    with locks.held(_lock(slot), seconds=0) as taken:
+        return taken and not units.manager(config).status(unit_name(slot)).active
+
+
 def health(config: Config, slot: SlotConfig) -> Health:
     """Say whether the occupant is healthy, and why not."""
     return status(config, slot).health
@@ -230,6 +237,10 @@ def _command(slot: SlotConfig, spec: Spec) -> tuple[tuple[str, ...], dict[str, s
 def _locked(config: Config, slot: SlotConfig) -> Iterator[None]:
     """Hold the slot's spec still: a start must not act on one that is being taken away."""
     worktree.prepare_folder(config, slot)
-    with locks.opened(slot.folder / "occupant.lock") as lock:
+    with locks.opened(_lock(slot)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _lock(slot: SlotConfig) -> Path:
+    return slot.folder / "occupant.lock"

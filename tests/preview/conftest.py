@@ -13,8 +13,8 @@ def host(transactional_db, settings, monkeypatch):
     """Make a host whose application is the one in the folder given."""
     made = []
 
-    def make(application):
-        host = Host(application)
+    def make(application, kind=Host):
+        host = kind(application)
         made.append(host)
         settings.OROBOROS = host.config
         settings.HOST_NAME = "local"

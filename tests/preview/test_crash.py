@@ -1,53 +1,83 @@
-"""A backend that dies under a preview that somebody looks at, from the death to the end."""
+"""A backend that dies under a preview that somebody looks at, and the worker that notices."""
 
 import os
 import signal
+import threading
 
 import pytest
+from django.db import connection
 
-from runs import backends, reconciler
 from runs.models import Run
 from slots.host import occupant
-from slots.models import Lease
 from slots.rules import BACKOFF_SECONDS
 from tests.pipeline.world import GUESTBOOK
+from tests.preview.world import WorkedHost
+from tests.system.host import wait_for
 
-pytestmark = pytest.mark.full
-
-
-def kill(place):
-    pid = occupant.status(place.config, place.slot).status.pid
-    os.kill(pid, signal.SIGKILL)
-    while occupant.status(place.config, place.slot).status.active:
-        pass
+MAIN = "backend/guestbook/__main__.py"
+NOTICED_SECONDS = 5
 
 
-def restarts(place, run):
-    """Look, and start again what was found dead, as worker and queue do."""
-    reconciler.reconcile(place.config)
-    lease = Lease.objects.get(run=run)
-    backends.restart(lease.pk, lease.restarts)
+def kill(place, slot):
+    """Kill the slot's backend; returns when, by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        at = cursor.fetchone()[0]
+    os.kill(occupant.status(place.config, slot).status.pid, signal.SIGKILL)
+    return at
 
 
-def test_a_backend_that_dies_serves_again_and_one_that_keeps_dying_ends_its_run(host):
+def times(run, kind):
+    return list(run.events.filter(kind=kind).order_by("id").values_list("at", flat=True))
+
+
+def says(place, slot):
+    try:
+        return place.get(slot.backend_port, "/api/health").json()["status"]
+    except (OSError, ValueError):
+        return None
+
+
+@pytest.mark.full
+def test_a_dead_backend_is_told_in_5_s_and_started_again_until_it_only_dies(host):
+    place = host(GUESTBOOK, WorkedHost)
+    place.preview("feature/hangs", {"README.md": "I hang"})
+    run = place.preview("feature/crash", {"README.md": "I die"})
+    hanging, slot = place.config.slots[:2]
+    # A neighbour whose answer is waited for in vain delays nobody.
+    os.kill(occupant.status(place.config, hanging).status.pid, signal.SIGSTOP)
+    with place.working():
+        killed = kill(place, slot)
+        wait_for(lambda: times(run, "backend_down"), 30)
+        assert (times(run, "backend_down")[0] - killed).total_seconds() < NOTICED_SECONDS
+        wait_for(lambda: times(run, "backend_restarted"), 30)
+        assert says(place, slot) == "ok"
+        assert Run.objects.get(pk=run.pk).status == "preview_ready"
+
+        (slot.folder / "worktree" / MAIN).write_text("raise SystemExit('I cannot go on')\n")
+        kill(place, slot)
+        wait_for(lambda: Run.objects.get(pk=run.pk).status == "failed", 120)
+        wait_for(lambda: says(place, slot) == "idle", 30)
+    run.refresh_from_db()
+    assert run.failure_code == "BACKEND_UNHEALTHY"
+    assert run.failure_detail.endswith("I cannot go on")
+    downs, starts = times(run, "backend_down"), times(run, "backend_restarted")
+    assert len(downs) == len(starts) == len(BACKOFF_SECONDS)
+    pauses = [
+        (down - start).total_seconds() for start, down in zip(starts, downs[1:], strict=False)
+    ]
+    wanted = BACKOFF_SECONDS[1:]
+    assert all(pause > least - 0.1 for pause, least in zip(pauses, wanted, strict=True)), pauses
+
+
+def test_a_backend_that_somebody_restarts_is_not_taken_for_dead(host):
     place = host(GUESTBOOK)
-    run = place.preview("feature/crash", {"README.md": "hello"})
-    kill(place)
-    restarts(place, run)
-    assert place.page("/api/health").json()["status"] == "ok"
-    kinds = set(run.events.values_list("kind", flat=True))
-    assert {"backend_down", "backend_restarted"} <= kinds
-
-    broken = place.slot.folder / "worktree" / "backend" / "guestbook" / "__main__.py"
-    broken.write_text("raise SystemExit('I cannot go on')\n")
-    kill(place)
-    for _ in range(len(BACKOFF_SECONDS) + 1):
-        Lease.objects.filter(run=run, state="held").update(restart_at=None)
-        if Run.objects.get(pk=run.pk).status == "failed":
-            break
-        restarts(place, run)
-    run = Run.objects.get(pk=run.pk)
-    assert (run.status, run.failure_code) == ("failed", "BACKEND_UNHEALTHY")
-    assert "I cannot go on" in run.failure_detail
-    idle = place.get(place.slot.backend_port, "/health").json()
-    assert idle == {"status": "idle", "slot_id": "preview-1"}
+    occupant.start(place.config, place.slot)
+    looked = []
+    restarts = threading.Thread(target=occupant.restart, args=(place.config, place.slot))
+    restarts.start()
+    while restarts.is_alive():
+        looked.append(occupant.is_gone(place.config, place.slot))
+    assert len(looked) > 5 and not any(looked)
+    occupant.stop(place.config, place.slot)
+    assert occupant.is_gone(place.config, place.slot)

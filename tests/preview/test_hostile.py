@@ -21,6 +21,7 @@ from runs import tasks
 from slots.host.database import Admin, close_to_public
 from tests.environment import CLUSTER, PASSWORD, free_port
 from tests.oroboros.test_socket_owner import ask
+from tests.preview.world import database_url
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 ATTACK = Path(__file__).with_name("hostile") / "attack.py"
@@ -66,14 +67,10 @@ def api():
     port, database = free_port(), connection.settings_dict
     # As the set-up closes the real one.
     close_to_public(CLUSTER.url("postgres"), {database["NAME"]: [database["USER"]]})
-    url = (
-        f"postgresql://{database['USER']}:{database['PASSWORD']}"
-        f"@127.0.0.1:{database['PORT']}/{database['NAME']}"
-    )
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "oroboros.wsgi", "--bind", f"127.0.0.1:{port}"],
         cwd=configuration.HOME,
-        env={**os.environ, "DATABASE_URL": url},
+        env={**os.environ, "DATABASE_URL": database_url()},
     )
     try:
         wait_until_it_answers(port)

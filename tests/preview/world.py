@@ -1,14 +1,31 @@
 """A host like that of the pipelines' tests, for another application than ours."""
 
+import os
 import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
+from django.db import connection
+
+from oroboros.lib import config as configuration
 from runs import journal, tasks
 from runs.models import Run
 from tests.pipeline.world import World
+from tests.system.host import free_offset, wait_for
 
 # Beyond what the other world of the same session may have: a clean slot kills all of its uid.
 UIDS = 1_000_000
+
+
+def database_url():
+    """Return where the tests' database is, for a process of its own."""
+    database = connection.settings_dict
+    return (
+        f"postgresql://{database['USER']}:{database['PASSWORD']}"
+        f"@127.0.0.1:{database['PORT']}/{database['NAME']}"
+    )
 
 
 class Host(World):
@@ -61,3 +78,33 @@ class Host(World):
         """Return what the run's artifact of that name says."""
         path = run.artifacts.get(name=name).path
         return (journal.artifacts_folder(self.config) / path).read_text()
+
+
+class WorkedHost(Host):
+    """A host with a real worker, which reads the same configuration from its environment."""
+
+    def _config(self, more):
+        offset = free_offset()
+        uids = 2 * UIDS + 100 * (os.getpid() % 5000)
+        own = {"OROBOROS_PORT_OFFSET": str(offset), "OROBOROS_UID_BASE": str(uids)}
+        return configuration.load(dict(super()._config({**more, **own}).environ))
+
+    @contextmanager
+    def working(self):
+        """Have the worker look after this host while the body lasts."""
+        argv = [sys.executable, str(configuration.HOME / "manage.py"), "run_worker"]
+        env = {**self.config.environ, "DATABASE_URL": database_url()}
+        with (self.folder / "worker.log").open("wb") as log:
+            worker = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
+        try:
+            wait_for(self._is_well, 60, "the worker is not well")
+            yield
+        finally:
+            worker.terminate()
+            worker.wait(40)
+
+    def _is_well(self):
+        try:
+            return self.get(self.config.worker_port, "/health").status_code == 200
+        except OSError:
+            return False
