@@ -21,7 +21,7 @@ PASSED = (".", "activations", "cache", "cache/installs", "log", "log/slots", "re
 # What only the jobs' user has business in.
 JOBS = ("gates", "templates")
 # What nobody else has business in, where it is there at all.
-OURS = ("artifacts", "bootstrap", "caddy", "demo", "run", "static")
+OURS = ("artifacts", "bootstrap", "caddy", "demo", "log/releases", "run", "static")
 
 
 def close(config: Config) -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from oroboros.errors import Refused
 from oroboros.lib import config as configuration
-from oroboros.lib import environment, files, process
-from oroboros.lib.config import SYSTEM_ENV_DIR, Config
+from oroboros.lib import environment, files, jobs, process
+from oroboros.lib.config import INSTALLED_UNIT, SYSTEM_ENV_DIR, Config
 from oroboros.lib.hostuser import OURSELVES, SERVICE
 from oroboros.lib.process import User
 from oroboros.runtime import hostdatabase, progress
 from oroboros.runtime import install as requirements
-from slots.host import surface
+from slots.host import runtimelog, surface
 
 UNITS = Path("/etc/systemd/system")
 POLKIT = Path("/etc/polkit-1/rules.d/50-oroboros.rules")
@@ -31,6 +31,7 @@ TMPFILES = Path("/etc/tmpfiles.d/oroboros.conf")
 WRITTEN_FOR = "/srv/oroboros"  # the checkout that the files under infra/systemd speak of
 COMMAND_SECONDS = 300.0
 TARGET = "ouroboros.target"
+SLICE = "ouroboros.slice"  # systemd's own, above ours
 HEAD = "# Made once by systemd-install-runtime.sh; .env.example says what else can be set.\n"
 # What the shell of the first installation says, kept in the file that it makes.
 ASKED = ("GIT_REMOTE_URL", "GIT_LOCAL_ROOTS", "MERGE_GATE_GIT_PUSH_MODE", *environment.NETWORK)
@@ -232,7 +233,7 @@ def _link(path: Path, target: Path) -> Step:
     return Step(f"{path}, a link", is_so, lambda: files.replace_link(target, path))
 
 
-def _folder(path: Path, mode: int = 0o755, group: str = SERVICE) -> Step:
+def _folder(path: Path, mode: int = 0o711, group: str = SERVICE) -> Step:
     def make() -> None:
         path.mkdir(exist_ok=True)
         shutil.chown(path, SERVICE, group)
@@ -261,31 +262,40 @@ def _set_up(config: Config) -> list[str]:
 
 
 def uninstall(config: Config, *, dry_run: bool) -> str:
-    """Stop all of it and take away what was installed. Data, secrets and users stay."""
+    """Stop all of it and take away what was installed. Data, secrets and users stay.
+
+    May be repeated: what tells that the units are installed goes last.
+    """
     if os.geteuid() != 0:
         raise Refused("not_ready", "Only root can remove units: run it as root.")
     if not config.is_systemd:
         return "Nothing is installed for this checkout."
-    links = [SYSTEM_ENV_DIR / path.name for path in (config.home / "infra/systemd/env").iterdir()]
-    units = [UNITS / name for name in unit_files(config)]
-    paths = [*units, *links, SYSTEM_ENV_DIR / "web.env", POLKIT, SYSUSERS, TMPFILES]
-    present = [path for path in paths if path.exists() or path.is_symlink()]
+    present = [path for path in installed_files(config) if path.exists() or path.is_symlink()]
     if dry_run:
         for path in present:
             progress.say(f"would remove {path}")
         return f"{len(present)} files would be removed; nothing was."
     down(config)
+    _systemctl("stop", SLICE)
     _systemctl("disable", "--quiet", TARGET, *enabled(config))
     for path in present:
         path.unlink()
-    for path in units:
-        if path.parent != UNITS and path.parent.exists():
+        if path.parent.suffix == ".d" and path.parent.parent == UNITS:
             path.parent.rmdir()
+    for folder in (jobs.FOLDER.parent, runtimelog.links_folder(config)):
+        shutil.rmtree(folder, ignore_errors=True)
     _systemctl("daemon-reload")
     return (
         f"{len(present)} files were removed. What stays: {config.var}, the env files with secrets "
         f"in {SYSTEM_ENV_DIR}, the databases, and the users; docs/uninstall.md says how they go."
     )
+
+
+def installed_files(config: Config) -> list[Path]:
+    """Return the files without secrets that the installation makes, in the order they go."""
+    links = [SYSTEM_ENV_DIR / path.name for path in (config.home / "infra/systemd/env").iterdir()]
+    units = sorted((UNITS / name for name in unit_files(config)), key=INSTALLED_UNIT.__eq__)
+    return [*links, SYSTEM_ENV_DIR / "web.env", POLKIT, SYSUSERS, TMPFILES, *units]
 
 
 def up(config: Config) -> None:
@@ -302,7 +312,7 @@ def down(config: Config) -> None:
     if os.geteuid() != 0:
         raise Refused("not_root", "Only root can stop the installed units: run it as root.")
     _systemctl("stop", "ouroboros-worker.service")
-    _systemctl("stop", TARGET, *enabled(config), "ouroboros-job@*.service")
+    _systemctl("stop", TARGET, *enabled(config), "ouroboros-*.service")
 
 
 def _systemctl(*words: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oroboros.lib import config
-from tests.systemd.machine import DEMO, wait_for
+from tests.systemd.machine import DEMO, HOME, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -201,6 +201,24 @@ def test_a_hostile_preview_does_not(host, preview, command):
     set_other = f"other={other} other_db={other.replace('-', '_')}; "
     said, succeeded = told(host, preview, set_other + command)
     assert not succeeded, said
+
+
+def test_a_hostile_preview_lists_only_what_is_its_own_or_public(host, preview):
+    """Whoever knows every name; public is what lies below three of the folders."""
+    public = ("var/activations/", "var/cache/installs/", "var/releases/")
+    own = f"var/slots/{preview['slot_id']}/"
+    own = tuple(own + name for name in ("worktree", "home", "activations/"))
+    folders = host.run("find var -type d").split()
+    assert {"var", "var/run", "var/artifacts", *(f"var/slots/preview-{n}" for n in "123")} < {
+        *folders
+    }
+    asked = [name for name in folders if not name.startswith(public)]
+    loop = (
+        f"cd {HOME} && for f in {' '.join(asked)}; do ls $f >/dev/null 2>&1 && echo $f; done; true"
+    )
+    listed = told(host, preview, loop)[0].split()
+    assert own[0] in listed
+    assert [name for name in listed if not name.startswith(own)] == []
 
 
 def test_a_hostile_preview_reaches_its_own(host, preview):
