@@ -1,21 +1,14 @@
 """Another user of the host, for real: sockets, uids and a gunicorn of the test's own."""
 
 import os
-import signal
 import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
-from django.db import connection
 
 from runs.models import Run
-from tests.environment import free_port
+from tests import service
 
 pytestmark = [pytest.mark.root, pytest.mark.django_db(transaction=True)]
-HOME = Path(__file__).parents[2]
 STRANGER = 65534
 BODY = b'{"title": "From a stranger", "prepare": false}'
 
@@ -23,36 +16,8 @@ BODY = b'{"title": "From a stranger", "prepare": false}'
 @pytest.fixture
 def port():
     """The API on a port of its own, on the tests' database."""
-    port = free_port()
-    database = connection.settings_dict
-    url = (
-        f"postgresql://{database['USER']}:{database['PASSWORD']}"
-        f"@127.0.0.1:{database['PORT']}/{database['NAME']}"
-    )
-    gunicorn = [sys.executable, "-m", "gunicorn", "oroboros.wsgi", "--bind", f"127.0.0.1:{port}"]
-    server = subprocess.Popen(
-        [*gunicorn, "--worker-class=gthread", "--threads=4", "--log-level=warning"],
-        cwd=HOME,
-        env={**os.environ, "DATABASE_URL": url},
-    )
-    try:
-        wait_for(lambda: b"200 OK" in ask(port, b"GET /health HTTP/1.1"))
+    with service.api() as port:
         yield port
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(10)
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if condition():
-                return
-        except ConnectionError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("not in time")
 
 
 def request(port, line, body=b""):

@@ -7,25 +7,15 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 
-from django.db import connection
-
 from oroboros.lib import config as configuration
 from runs import journal, tasks
 from runs.models import Run
 from tests.pipeline.world import World
+from tests.service import database_url
 from tests.system.host import free_offset, wait_for
 
 # Beyond what the other world of the same session may have: a clean slot kills all of its uid.
 UIDS = 1_000_000
-
-
-def database_url():
-    """Return where the tests' database is, for a process of its own."""
-    database = connection.settings_dict
-    return (
-        f"postgresql://{database['USER']}:{database['PASSWORD']}"
-        f"@127.0.0.1:{database['PORT']}/{database['NAME']}"
-    )
 
 
 class Host(World):

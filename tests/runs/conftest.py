@@ -1,6 +1,10 @@
 """A pool of three slots, and hosts that have room."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import connections
 from django.test import Client
 
 from oroboros.identity import create_token
@@ -84,3 +88,18 @@ def ci(db):
 @pytest.fixture
 def operator(db):
     return Caller("operator", "view", "hold", "approve", "operate")
+
+
+def together(work, items):
+    """Do `work` on all items at once, a thread each; returns what came of each, or raises."""
+    at_once = threading.Barrier(len(items))
+
+    def one(item):
+        at_once.wait()
+        try:
+            return work(item)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(items)) as threads:
+        return list(threads.map(one, items))

@@ -1,10 +1,9 @@
 """Slots over HTTP: answers, refusals, and what a retry finds."""
 
-import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -14,7 +13,7 @@ from runs.rules import Status
 from slots.models import Lease, Slot
 from slots.rules import LeaseState
 from tests.factories import RunFactory
-from tests.runs.conftest import Caller
+from tests.runs.conftest import Caller, together
 
 ACQUIRE = "/api/slots/acquire"
 REAP = "/api/slots/reap-expired"
@@ -366,20 +365,9 @@ def test_fifty_acquirers_of_one_slot_are_granted_in_order_without_an_error(setti
     Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
     caller = Caller("many", "view", "hold")
     runs = [reservation(caller) for _ in range(50)]
-    answers = {}
-    at_once = threading.Barrier(len(runs))
-
-    def ask(run):
-        at_once.wait()
-        try:
-            answers[run.pk] = acquired(caller, run)
-        finally:
-            connections.close_all()
-
-    together(ask, runs)
-    assert len(answers) == 50
-    assert sum(answer["acquired"] for answer in answers.values()) == 1
-    assert sorted(a["position"] for a in answers.values() if not a["acquired"]) == [*range(1, 50)]
+    answers = together(lambda run: acquired(caller, run), runs)
+    assert sum(answer["acquired"] for answer in answers) == 1
+    assert sorted(a["position"] for a in answers if not a["acquired"]) == [*range(1, 50)]
     order = Lease.objects.order_by("asked_at", "id").values_list("run_id", flat=True)
     granted = []
     for run_id in order:  # each lets go at once; the next must be the one who came next
@@ -387,11 +375,3 @@ def test_fifty_acquirers_of_one_slot_are_granted_in_order_without_an_error(setti
         caller.post(RELEASE, run_id=str(run_id))
     assert granted == list(order)
     connection.close()
-
-
-def together(work, items):
-    threads = [threading.Thread(target=work, args=(item,)) for item in items]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()

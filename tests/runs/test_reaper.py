@@ -17,6 +17,7 @@ from runs.rules import Status
 from slots.models import Lease, Slot
 from slots.rules import LeaseState
 from tests.factories import RunFactory
+from tests.runs.conftest import together
 
 
 def asked(**fields):
@@ -127,14 +128,11 @@ def test_the_command_says_what_it_would_end_and_then_ends_it(slot, cleaner, caps
 def test_two_reapers_at_once_are_one(settings, cleaner):
     slot = Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
     found = []
-
-    def reap(_):
-        found.extend(reaper.reap_expired().slot_ids)
-
     for number in range(10):
         run = asked()
         run_out(run)
-        together(reap, range(4))
+        for reaped in together(lambda _: reaper.reap_expired(), range(4)):
+            found += reaped.slot_ids
         assert found == [slot.slot_id] * (number + 1)
         assert Event.objects.filter(run=run, kind="lease_over").count() == 1
 
@@ -232,17 +230,3 @@ def pair():
         at_once = threading.Barrier(2)
         for _ in range(2):
             threads.submit(lambda: (at_once.wait(), connections.close_all()))
-
-
-def together(work, items):
-    def one(item):
-        try:
-            work(item)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=one, args=(item,)) for item in items]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
