@@ -48,10 +48,11 @@ def rehearse(context: Context) -> None:
     target = guard.target(config, config.slots[0])
     template = workshop.ensure_template(context, repo, run.base_sha, target)
     admin, name = Admin(config), guard.gate_name(run.pk)
-    password = admin.ensure_role(guard.GATE_ROLE)
-    admin.clone(template, name, guard.GATE_ROLE)
+    with admin.connected():
+        password = admin.ensure_role(guard.GATE_ROLE)
+        admin.clone(template, name, guard.GATE_ROLE)
     url = workshop.url_for(target, name, guard.GATE_ROLE, password)
-    done = workshop.migrate(context, app, _given(context, url), workshop.libpq(url), "gate")
+    done = workshop.migrate(context, app, _given(context, url), template, "gate")
     workshop.note(folder(context), "rehearse", {"candidate": run.candidate_sha, "url": url, **done})
 
 

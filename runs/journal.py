@@ -124,10 +124,10 @@ def carry(config: Config, run: Run, claim: Claim, actions: Sequence[Action]) -> 
     """
     for _ in range(AGAINS):
         try:
+            results = _done(run)
             for action in actions:
-                done = _done(run)
-                if action.name not in done:
-                    perform(config, run, claim, actions, action, done)
+                if action.name not in results:
+                    results[action.name] = perform(config, run, claim, actions, action, results)
             return
         except Again as again:
             _reopen(run, claim, actions, again)
@@ -142,8 +142,8 @@ def perform(
     actions: Sequence[Action],
     action: Action,
     results: Mapping[str, dict[str, Any]],
-) -> None:
-    """Perform one action: journal, probe, act, probe, journal."""
+) -> dict[str, Any]:
+    """Perform one action: journal, probe, act, probe, journal. Returns its result."""
     context = _begin(config, run, claim, actions, action, results)
     try:
         with told_accidents(context):
@@ -162,6 +162,7 @@ def perform(
         _end(context, StepStatus.STOPPED, str(ended), {})
         raise
     _end(context, StepStatus.SUCCEEDED, "", found, action.ends)
+    return found
 
 
 def is_past_stopping(run: Run, actions: Sequence[Action]) -> bool:
@@ -184,20 +185,10 @@ def _begin(
     log.touch(mode=0o600)
     with transaction.atomic():
         at = claimed(run, claim)
-        if Run.objects.filter(pk=run.pk).exclude(stop_status="") and not is_past_stopping(
-            run, actions
-        ):
+        asked = Run.objects.filter(pk=run.pk).exclude(stop_status="").exists()
+        if asked and not is_past_stopping(run, actions):
             raise Stopped
-        step, made = Step.objects.get_or_create(
-            run=run,
-            generation=run.generation,
-            name=action.name,
-            defaults={"status": StepStatus.RUNNING, "started_at": at},
-        )
-        if not made:
-            step.status, step.attempt = StepStatus.RUNNING, step.attempt + 1
-            step.started_at, step.ended_at, step.detail = at, None, ""
-            step.save()
+        step = Step.objects.begin(run, action.name, at=at)
         _register(config, run, step, action.log, log)
         if action.begins is not None and run.status != action.begins:
             move_on(run, action.begins, claim)
@@ -258,17 +249,17 @@ def _reopen(run: Run, claim: Claim, actions: Sequence[Action], again: Again) -> 
 
 
 def _register(config: Config, run: Run, step: Step, name: str, path: Path) -> None:
-    Artifact.objects.update_or_create(
+    artifact = Artifact(
         run=run,
         generation=run.generation,
         name=name,
-        defaults={
-            "step": step,
-            "path": str(path.relative_to(artifacts_folder(config))),
-        },
-        create_defaults={
-            "step": step,
-            "path": str(path.relative_to(artifacts_folder(config))),
-            "created_at": ClockTimestamp(),
-        },
+        step=step,
+        path=str(path.relative_to(artifacts_folder(config))),
+        created_at=ClockTimestamp(),
+    )
+    Artifact.objects.bulk_create(
+        [artifact],
+        update_conflicts=True,
+        unique_fields=["run", "generation", "name"],
+        update_fields=["step", "path"],
     )

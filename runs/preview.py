@@ -148,8 +148,9 @@ def make_database(context: Context) -> None:
     base = shown_base(repo, config.target_branch)
     template = workshop.ensure_template(context, repo, base, target)
     admin = Admin(config)
-    password = admin.ensure_role(slot.database)
-    admin.clone(template, slot.database, slot.database)
+    with admin.connected():
+        password = admin.ensure_role(slot.database)
+        admin.clone(template, slot.database, slot.database)
     admin.check_target(target, slot.database, password)
     url = guard.application_url(target, slot.database, password)
     context.say(f"{slot.database} is a clone of {template}")
@@ -171,9 +172,10 @@ def migrate(context: Context) -> None:
     if context.attempt > 1:
         context.say("an earlier attempt was interrupted: the database is cloned anew")
         make_database_again(context)
-    app = app_of(context)
-    url = workshop.libpq(given_to(context)["DATABASE_URL"])
-    done = workshop.migrate(context, app, given_to(context), url, slot_of(context).slot_id)
+    template = context.results["database"]["template"]
+    done = workshop.migrate(
+        context, app_of(context), given_to(context), template, slot_of(context).slot_id
+    )
     leave_note(context, **done)
 
 

@@ -60,7 +60,7 @@ def shown_base(repo: Repository, target: str) -> str:
 
 
 def _both(repo: Repository, target: str) -> tuple[str | None, str | None]:
-    ours, theirs = repo.head(f"refs/heads/{target}"), repo.branch_sha(target)
+    ours, theirs = repo.heads(f"refs/heads/{target}", f"refs/remotes/origin/{target}")
     if ours is None and theirs is None:
         raise Refused("target_unknown", f"The git remote has no branch {target}: push it first.")
     return ours, theirs

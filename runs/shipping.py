@@ -110,10 +110,8 @@ def see_candidate(context: Context) -> Found:
     """Say what the candidate is, if it is made on the base of now."""
     config, run = context.config, context.run
     repo = repository(config)
-    ref = repo.head(f"{CANDIDATES}/{run.pk}")
-    if not run.candidate_sha or ref != run.candidate_sha:
-        return None
-    if repo.head(target_ref(config)) != run.base_sha:
+    candidate, base = repo.heads(f"{CANDIDATES}/{run.pk}", target_ref(config))
+    if not run.candidate_sha or (candidate, base) != (run.candidate_sha, run.base_sha):
         return None
     return {"base": run.base_sha, "candidate": run.candidate_sha}
 

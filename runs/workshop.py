@@ -130,16 +130,18 @@ def run_all(
 
 
 def migrate(
-    context: Context, app: Application, given: Mapping[str, str], url: str, purpose: str
+    context: Context, app: Application, given: Mapping[str, str], template: str, purpose: str
 ) -> dict[str, Any]:
     """Run the application's `release:` and keep the schema before and after as artifacts.
 
-    Returns what changed: `changes` is a list of {kind, text}. `url` is libpq's. Raises StepFailed
-    MIGRATION_FAILED.
+    Returns what changed: `changes` is a list of {kind, text}. The database that is `given` is a
+    clone of `template`. Raises StepFailed MIGRATION_FAILED.
     """
     from slots.host import database
 
-    before = database.schema(url)
+    url = libpq(given["DATABASE_URL"])
+    kept = schema_file(context.config, template)
+    before = kept.read_text() if kept.exists() else database.schema(url)
     if app.plan.release is not None:
         run_all(context, app, [app.plan.release], given, purpose=purpose, code="MIGRATION_FAILED")
     after = database.schema(url)
@@ -169,12 +171,17 @@ def ensure_template(context: Work, repo: Repository, commit: str, target: Target
     return name
 
 
+def schema_file(config: Config, template: str) -> Path:
+    """Return where the schema of a template lies: what its clones have before they migrate."""
+    return config.var / "templates" / f"{template}.sql"
+
+
 def _build_template(
     context: Work, repo: Repository, commit: str, name: str, target: Target
 ) -> None:
-    from slots.host.database import Admin
+    from slots.host import database
 
-    admin = Admin(context.config)
+    admin = database.Admin(context.config)
     root = context.config.var / "templates" / name
     try:
         app = _target_app(context, repo, commit, root)
@@ -187,6 +194,8 @@ def _build_template(
         if app is not None:
             commands = [one for one in (app.plan.release, app.plan.seed) if one is not None]
             run_all(context, app, commands, given, purpose="template", code="MIGRATION_FAILED")
+        schema = database.schema(libpq(given["DATABASE_URL"]))
+        files.write_atomic(schema_file(context.config, name), schema.encode(), 0o600)
         admin.seal_template(name)
     finally:
         ownership.delete(root)

@@ -146,6 +146,13 @@ class Repository:
         answer = self._capture(command(self.path, "rev-parse", *options))
         return _text(answer.stdout).strip() if answer.exit_code == 0 else None
 
+    def heads(self, *refs: str) -> list[str | None]:
+        """Return the commits of several full refs, read at one moment; None where there is none."""
+        form = "--format=%(refname) %(objectname)"
+        lines = self._git(command(self.path, "for-each-ref", form, *refs))
+        found = dict(line.split(" ") for line in _lines(lines))
+        return [found.get(ref) for ref in refs]
+
     def has(self, commit: str) -> bool:
         """Tell whether that commit is here."""
         argv = command(self.path, "cat-file", "-e", f"{validate_sha(commit)}^{{commit}}")
@@ -159,6 +166,8 @@ class Repository:
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Tell whether `new` contains `old` (a commit contains itself)."""
+        if old == new:
+            return True
         options = ["--is-ancestor", validate_sha(old), validate_sha(new)]
         argv = command(self.path, "merge-base", *options)
         answer = self._capture(argv)
@@ -250,7 +259,7 @@ class Repository:
         partial.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix="layout-", dir=self.path) as scratch:
             env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": scratch}
-            self._git(command(self.path, "read-tree", self.known(commit)), more_env=env)
+            self._read_tree(commit, env)
             options = ["--all", "--quiet", f"--prefix={partial}/"]
             self._git(command(self.path, "checkout-index", *options), more_env=env)
         partial.rename(destination)
@@ -258,6 +267,13 @@ class Repository:
             f"The submodule {path} was left out: previews have no submodules."
             for path in self._submodules(commit)
         ]
+
+    def _read_tree(self, commit: str, env: dict[str, str]) -> None:
+        try:
+            self._git(command(self.path, "read-tree", validate_sha(commit)), more_env=env)
+        except Refused:
+            self.known(commit)
+            raise
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

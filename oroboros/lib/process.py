@@ -410,9 +410,16 @@ def _family(
         and (
             entry.pid in ours
             or (trusted and identity.pid in (entry.group, entry.session))
-            or (identity.mark and proctable.variable(entry.pid, MARK) == identity.mark)
+            or (identity.mark and _is_marked(entry, identity))
         )
     ]
+
+
+def _is_marked(entry: proctable.Entry, identity: Identity) -> bool:
+    """Whether the process carries the family's mark; none that is older than the family does."""
+    return (
+        entry.started >= identity.started and proctable.variable(entry.pid, MARK) == identity.mark
+    )
 
 
 def _is_other_daemon(entry: proctable.Entry, identity: Identity) -> bool:

@@ -9,6 +9,7 @@ Works on PostgreSQL 15 to 18. psycopg takes 0.2 s to import: import this module 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import psycopg
@@ -33,6 +34,9 @@ LARGE_BYTES = 64 * 1024 * 1024
 
 Statement = sql.Composed | sql.SQL
 
+# The connection to the server whose `connected` this thread is in, with its URL.
+_OPEN: ContextVar[tuple[str, psycopg.Connection] | None] = ContextVar("_OPEN", default=None)
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -51,6 +55,31 @@ class Admin:
     config: Config
     production: bool = False
 
+    @contextmanager
+    def connected(self, database: str | None = None) -> Iterator[psycopg.Connection]:
+        """Connect to the server, or to one of its databases.
+
+        What is done within the body on the server shares its connection: each costs some
+        milliseconds, most of them for the password. Raises Refused `setting_invalid`,
+        `database_unreachable`, `database_rights_missing`, `disk_full`.
+        """
+        url = self.config.preview_admin_database_url
+        if not url:
+            raise Refused("setting_invalid", "PREVIEW_ADMIN_DATABASE_URL is not set.")
+        is_open = _OPEN.get()
+        if database is None and is_open is not None and is_open[0] == url:
+            yield is_open[1]
+            return
+        with _connection(url, database) as connection:
+            if database is not None:
+                yield connection
+                return
+            token = _OPEN.set((url, connection))
+            try:
+                yield connection
+            finally:
+                _OPEN.reset(token)
+
     def ensure_role(self, role: str, password: str | None = None) -> str:
         """Make the login role, or renew it: a new password (or that one), its settings forgotten.
 
@@ -59,7 +88,7 @@ class Admin:
         guard.check_role(self.config, role)
         password = password or secrets.token_urlsafe(24)
         limit = -1 if role == self.config.production_database else ROLE_CONNECTIONS
-        with self._connect() as connection:
+        with self.connected() as connection:
             # Hashed here: the server's log may show statements.
             secret = connection.pgconn.encrypt_password(
                 password.encode(), role.encode(), b"scram-sha-256"
@@ -76,13 +105,13 @@ class Admin:
 
     def exists(self, name: str) -> bool:
         """Say whether there is a database of that name, whole or not."""
-        with self._connect() as connection:
+        with self.connected() as connection:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
             return found.fetchone() is not None
 
     def names(self) -> list[str]:
         """Return the pipeline's databases that are there: slots', templates', gates'."""
-        with self._connect() as connection:
+        with self.connected() as connection:
             rows = connection.execute(
                 "SELECT datname FROM pg_database WHERE datname LIKE 'app\\_%' ORDER BY 1"
             ).fetchall()
@@ -90,7 +119,7 @@ class Admin:
 
     def ready(self, name: str, owner: str) -> bool:
         """Say whether the database is whole: its role is let in as the last thing of all."""
-        with self._connect() as connection:
+        with self.connected() as connection:
             row = connection.execute(
                 "SELECT datallowconn AND has_database_privilege(%s, oid, 'CONNECT')"
                 " FROM pg_database WHERE datname = %s"
@@ -105,19 +134,20 @@ class Admin:
         Production's is never replaced: there the rights alone are set again.
         """
         self._checked(name, owner)
-        if not self.production:
-            self.drop(name)
-        if not self.exists(name):
-            self._create(name, "template0")
-        with self._connect(name) as connection:
-            connection.execute(
-                sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(owner))
-            )
-        self._let_in(name, owner)
+        with self.connected():
+            if not self.production:
+                self.drop(name)
+            if not self.exists(name):
+                self._create(name, "template0")
+            with self.connected(name) as connection:
+                connection.execute(
+                    sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(owner))
+                )
+            self._let_in(name, owner)
 
     def template_exists(self, name: str) -> bool:
         """Say whether the template is there and sealed; a half-built one is not."""
-        with self._connect() as connection:
+        with self.connected() as connection:
             row = connection.execute(
                 "SELECT datistemplate FROM pg_database WHERE datname = %s", [name]
             ).fetchone()
@@ -128,7 +158,7 @@ class Admin:
         self._checked(name, guard.TEMPLATE_ROLE)
         if guard.TEMPLATE_NAME.fullmatch(name) is None:
             raise Refused("unsafe_database_target", f"{name} is not a template's name.")
-        with self._connect() as connection:
+        with self.connected() as connection:
             _alter(connection, name, "ALLOW_CONNECTIONS false")
             _end_sessions(connection, name)
             _alter(connection, name, "IS_TEMPLATE true")
@@ -136,24 +166,26 @@ class Admin:
     def clone(self, template: str, name: str, owner: str) -> None:
         """Make `name` a copy of a sealed template, owned by `owner`, in place of what was there."""
         self._checked(name, owner)
-        if guard.TEMPLATE_NAME.fullmatch(template) is None or not self.template_exists(template):
-            raise Refused("template_missing", f"{template} is not a sealed template; build it.")
-        self.drop(name)
-        self._create(name, template)
-        with self._connect(name) as connection:
-            _hand_over(connection, owner)
-        self._let_in(name, owner)
+        is_template = guard.TEMPLATE_NAME.fullmatch(template) is not None
+        with self.connected():
+            if not (is_template and self.template_exists(template)):
+                raise Refused("template_missing", f"{template} is not a sealed template; build it.")
+            self.drop(name)
+            self._create(name, template)
+            with self.connected(name) as connection:
+                _hand_over(connection, owner)
+            self._let_in(name, owner)
 
     def end_sessions(self, name: str) -> bool:
         """End every session in the database; returns whether none is left."""
         self._checked(name)
-        with self._connect() as connection:
+        with self.connected() as connection:
             return _end_sessions(connection, name)
 
     def drop(self, name: str) -> None:
         """End the database's sessions and drop it. May be repeated. Never production's."""
         guard.check_name(self.config, name)
-        with self._connect() as connection:
+        with self.connected() as connection:
             row = connection.execute(
                 "SELECT datconnlimit = -2 FROM pg_database WHERE datname = %s", [name]
             ).fetchone()
@@ -172,7 +204,7 @@ class Admin:
         admin's, or the control plane's.
         """
         found = identity(guard.server_url(target, role, password))
-        with self._connect() as connection:
+        with self.connected() as connection:
             row = connection.execute(
                 "SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = %s)"
                 " FROM pg_control_system()",
@@ -188,7 +220,7 @@ class Admin:
     @contextmanager
     def exclusively(self, name: str) -> Iterator[None]:
         """Wait until nobody else does `name`, on any host; ends with our process at the latest."""
-        with self._connect() as connection:
+        with self.connected() as connection:
             connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [f"oroboros:{name}"])
             yield
 
@@ -201,7 +233,7 @@ class Admin:
     def _create(self, name: str, template: str) -> None:
         """Create the database, closed to all but us from its first moment."""
         names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-        with self._connect() as connection:
+        with self.connected() as connection:
             row = connection.execute("SELECT pg_database_size(%s)", [template]).fetchone()
             is_large = row is not None and row[0] > LARGE_BYTES
             connection.execute(
@@ -215,20 +247,12 @@ class Admin:
 
     def _let_in(self, name: str, owner: str) -> None:
         names = {"name": sql.Identifier(name), "owner": sql.Identifier(owner)}
-        with self._connect() as connection:
+        with self.connected() as connection:
             connection.execute(
                 sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {name} TO {owner}").format(
                     **names
                 )
             )
-
-    @contextmanager
-    def _connect(self, database: str | None = None) -> Iterator[psycopg.Connection]:
-        url = self.config.preview_admin_database_url
-        if not url:
-            raise Refused("setting_invalid", "PREVIEW_ADMIN_DATABASE_URL is not set.")
-        with _connection(url, database) as connection:
-            yield connection
 
 
 def identity(url: str) -> Identity:

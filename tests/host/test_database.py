@@ -122,6 +122,16 @@ def test_a_clone_belongs_to_its_role_and_the_template_stays_as_it_was(admin):
             assert session.execute(owners).fetchall() == [(name,)]
 
 
+def test_what_is_done_within_a_connection_shares_it(admin):
+    with admin.connected() as outer:
+        with admin.connected() as inner, admin.connected("postgres") as another:
+            assert inner is outer
+            assert another is not outer
+        assert outer.execute("SELECT 1").fetchone() == (1,)
+    with admin.connected() as later:
+        assert later is not outer
+
+
 def test_a_clone_again_replaces_the_database_and_ends_its_sessions(admin):
     template(admin)
     password = admin.ensure_role("app_preview_1")

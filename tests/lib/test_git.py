@@ -450,6 +450,14 @@ def test_a_commit_is_laid_out_as_it_is(remote, repository, tmp_path, monkeypatch
         repository.lay_out(sha, destination)
 
 
+def test_several_refs_are_read_at_once(remote, repository):
+    main = remote.commit("main", {"a": "1"})
+    other = remote.commit("feature/a", {"a": "2"})
+    repository.fetch(str(remote.path))
+    refs = [f"refs/remotes/origin/{name}" for name in ("feature/a", "nowhere", "main", "feature")]
+    assert repository.heads(*refs) == [other, None, main, None]
+
+
 def test_a_layout_that_was_cut_off_is_done_over(remote, repository, tmp_path):
     sha = remote.commit("main", {"a": "1\n"})
     repository.fetch(str(remote.path))

@@ -1,6 +1,8 @@
 """The way of a branch from waiting to merged, on real parts."""
 
+from runs.journal import artifacts_folder
 from runs.models import Run
+from slots.host import database, guard
 
 
 def test_a_branch_reaches_preview_ready_and_is_shown(world, ready):
@@ -16,6 +18,20 @@ def test_a_branch_reaches_preview_ready_and_is_shown(world, ready):
     names = list(run.steps.values_list("name", flat=True))
     expected = "lease worktree install database migrate build backend surface probe"
     assert names == expected.split()
+
+
+def test_the_schema_before_is_what_a_clone_of_the_template_has(world, ready):
+    world.commit("feature/reads", {"backend/reads.txt": "reads"})
+    run = ready("feature/reads")
+    admin, slot = database.Admin(world.config), world.config.slot("preview-1")
+    template = run.steps.get(name="database").result["template"]
+    password = admin.ensure_role(slot.database)
+    admin.clone(template, slot.database, slot.database)
+    target = guard.target(world.config, slot)
+    clone = database.schema(guard.server_url(target, slot.database, password))
+    kept = artifacts_folder(world.config) / run.artifacts.get(name="schema_before").path
+    assert "CREATE TABLE public.entries" in clone
+    assert kept.read_text() == clone
 
 
 def test_an_approved_branch_is_merged_pushed_and_live(world, shipped):
