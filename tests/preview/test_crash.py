@@ -41,11 +41,13 @@ def says(place, slot):
 @pytest.mark.full
 def test_a_dead_backend_is_told_in_5_s_and_started_again_until_it_only_dies(host):
     place = host(GUESTBOOK, WorkedHost)
-    place.preview("feature/hangs", {"README.md": "I hang"})
+    *hanging, slot = place.config.slots
+    for number in range(len(hanging)):
+        place.preview(f"feature/hangs-{number}", {"README.md": "I hang"})
     run = place.preview("feature/crash", {"README.md": "I die"})
-    hanging, slot = place.config.slots[:2]
-    # A neighbour whose answer is waited for in vain delays nobody.
-    os.kill(occupant.status(place.config, hanging).status.pid, signal.SIGSTOP)
+    # Neighbours whose answers are waited for in vain delay nobody.
+    for neighbour in hanging:
+        os.kill(occupant.status(place.config, neighbour).status.pid, signal.SIGSTOP)
     with place.working():
         killed = kill(place, slot)
         wait_for(lambda: times(run, "backend_down"), 30)
