@@ -172,7 +172,7 @@ def interpreter(user: User) -> Iterator[str]:
 def checkout(config: Config, user: User) -> Iterator[str]:
     """As root, the other users must get to this checkout and be able to read it."""
     for place in dict.fromkeys((config.home, nearest(config.var))):
-        if not succeeds(["ls", str(place)], user):
+        if not succeeds(["ls", "-d", f"{place}/."], user):
             yield (
                 f"Other users, as whom previews run, cannot enter {blocked(place)}: clone into a "
                 "folder that all may enter, such as /srv, or run this as a user of your own."

@@ -156,18 +156,37 @@ def test_an_interpreter_that_other_users_cannot_execute_is_said(monkeypatch, tmp
     assert "/usr/bin/python3" in problem
 
 
-@pytest.mark.root
-def test_a_checkout_that_other_users_cannot_enter_is_said_with_the_folder(config, tmp_path):
-    inner = tmp_path / "closed" / "checkout"
-    inner.mkdir(parents=True)
+@pytest.fixture
+def reached(tmp_path):
+    """Return a folder that other users can get to."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder == Path(folder.anchor) or folder.name == "tmp":
             break
         folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-    (tmp_path / "closed").chmod(0o700)
+    return tmp_path
+
+
+@pytest.mark.root
+def test_a_checkout_that_other_users_cannot_enter_is_said_with_the_folder(reached):
+    inner = reached / "closed" / "checkout"
+    inner.mkdir(parents=True)
+    (reached / "closed").chmod(0o700)
     found = SimpleNamespace(home=inner, var=inner / "var")
     [problem] = preflight.checkout(found, NOBODY)
-    assert f"cannot enter {tmp_path / 'closed'}:" in problem
+    assert f"cannot enter {reached / 'closed'}:" in problem
+
+
+@pytest.mark.root
+def test_a_var_that_other_users_may_pass_and_not_list_is_no_problem(reached):
+    (reached / "var").mkdir()
+    (reached / "var").chmod(0o711)
+    idle = reached / "slots" / "host" / "idle.py"
+    idle.parent.mkdir(parents=True)
+    idle.touch()
+    for path in (idle, idle.parent, idle.parent.parent):
+        path.chmod(0o755)
+    found = SimpleNamespace(home=reached, var=reached / "var")
+    assert list(preflight.checkout(found, NOBODY)) == []
 
 
 def python_sh(**environment):
