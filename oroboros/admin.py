@@ -17,6 +17,7 @@ from oroboros.desk import Done, Rows, Verb
 from oroboros.errors import Refused
 from oroboros.identity import ABILITIES, OPERATE, abilities_of, actor, create_token
 from oroboros.models import ApiToken
+from oroboros.names import validate_token_name
 
 admin.site.index_title = "Front page"
 admin.site.unregister(User)
@@ -55,7 +56,7 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
 class NewToken(forms.Form):
     """A name for the audit trail, and what the token may."""
 
-    name = forms.CharField(max_length=100)
+    name = forms.CharField(max_length=100, validators=[validate_token_name])
     abilities = forms.MultipleChoiceField(
         choices=[(one, one) for one in ABILITIES], widget=forms.CheckboxSelectMultiple
     )

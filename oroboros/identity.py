@@ -32,6 +32,7 @@ from rest_framework.request import Request
 from oroboros.clock import ClockTimestamp
 from oroboros.lib import netowner
 from oroboros.models import ABILITIES, ApiToken
+from oroboros.names import validate_token_name
 
 if TYPE_CHECKING:  # DRF's views import their settings, and those import this module
     from rest_framework.views import APIView
@@ -194,8 +195,10 @@ def digest(secret: str) -> str:
 def create_token(name: str, abilities: list[str], *, created_by: str) -> str:
     """Make a token and return its secret, which is kept nowhere.
 
-    Raises IntegrityError if the name is taken or an ability is none of ABILITIES.
+    Raises ValidationError for what is no name of a token, IntegrityError if the name is taken or
+    an ability is none of ABILITIES.
     """
+    validate_token_name(name)
     secret = PREFIX + secrets.token_urlsafe(32)
     ApiToken.objects.create(
         name=name,

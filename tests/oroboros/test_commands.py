@@ -48,3 +48,23 @@ def test_a_token_needs_a_new_name_and_known_abilities():
         with pytest.raises(CommandError):
             said("create_token", *command)
     assert ApiToken.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["host", "Worker", "reaper", "reconciler", "line", "shell", "root"]
+)
+def test_nobody_goes_by_a_name_of_the_machine(name):
+    for command in (
+        ("createsuperuser", "--noinput", "--username", name, "--email", "a@example.com"),
+        ("setup_people", "--admin", name),
+        ("create_token", name, "view"),
+    ):
+        with pytest.raises(CommandError, match=f"calls the machine itself {name}"):
+            said(*command)
+    assert (User.objects.count(), ApiToken.objects.count()) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["token ci", "ci ", "a\nb", ""])
+def test_a_token_has_a_name_that_reads_as_one_word(name):
+    with pytest.raises(CommandError, match="letters, digits"):
+        said("create_token", name, "view")

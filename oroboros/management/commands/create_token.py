@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
@@ -19,9 +20,12 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *, name: str, abilities: list[str], **options: Any) -> None:
-        if not name.strip() or len(name) > 100:
+        if len(name) > 100:
             raise CommandError("A token's name has 1 to 100 characters.")
         if ApiToken.objects.filter(name=name).exists():
             raise CommandError(f"There is a token {name} already: choose another name.")
-        secret = create_token(name, sorted(set(abilities)), created_by="shell")
+        try:
+            secret = create_token(name, sorted(set(abilities)), created_by="shell")
+        except ValidationError as refused:
+            raise CommandError(refused.message) from refused
         self.stdout.write(secret)

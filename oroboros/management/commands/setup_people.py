@@ -5,7 +5,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth.models import Group, User
-from django.core.management.base import BaseCommand
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from oroboros.identity import GROUPS
@@ -23,6 +24,10 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *, admin: str, reset: bool, **options: Any) -> None:
+        try:
+            User._meta.get_field("username").clean(admin, None)
+        except ValidationError as refused:
+            raise CommandError(" ".join(refused.messages)) from refused
         groups = {name: Group.objects.get_or_create(name=name)[0] for name in GROUPS}
         user, made = User.objects.get_or_create(
             username=admin, defaults={"is_staff": True, "is_superuser": True}
