@@ -9,7 +9,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -68,8 +68,38 @@ def private_folder(config: Config, user: User | None) -> Iterator[Path]:
 def is_done(config: Config, install: Install, root: Path) -> bool:
     """Tell whether the install is there, whole."""
     made = install.place(config, root) / install.makes  # gone if the tree was laid out anew
-    is_whole = _mark(config, install, root).exists() and made.is_dir()
+    is_whole = _use(_mark(config, install, root)) and made.is_dir()
     return is_whole and _linked(config, install, root)
+
+
+def unused(config: Config, seconds: float) -> list[str]:
+    """Return the names of the installs that nobody used for so long, whole or interrupted."""
+    store = _store(config)
+    found = {path.stem: path for path in store.glob("*.done")}
+    found = {path.name: path for path in store.glob("*/")} | found
+    before = time.time() - seconds
+    return sorted(name for name, path in found.items() if path.stat().st_mtime < before)
+
+
+def remove(config: Config, name: str, seconds: float) -> bool:
+    """Remove an install; False if somebody makes it now, or used it within `seconds` after all."""
+    place = _store(config) / name
+    mark, gone = place.with_name(f"{name}.done"), place.with_name(f"{name}.gone")
+    if not place.is_dir():
+        mark.unlink(missing_ok=True)  # it was in a tree, and went with it
+        return True
+    # The lock's own file stays: who waits for it and who comes later must meet.
+    with locks.held(place.with_name(f"{name}.lock"), seconds=0) as is_ours:
+        if not is_ours:
+            return False
+        with suppress(FileNotFoundError):
+            mark.rename(gone)
+            if gone.stat().st_mtime >= time.time() - seconds:
+                gone.rename(mark)
+                return False
+        ownership.delete(place)
+        gone.unlink(missing_ok=True)
+    return True
 
 
 def make(
@@ -87,14 +117,14 @@ def make(
     own is made by `user`, with downloads of its own: what a branch writes is never shared.
     Returns the first command's outcome that is no success.
     """
-    store = config.var / "cache" / "installs"
+    store = _store(config)
     store.mkdir(parents=True, exist_ok=True)
     if not install.shared:
         return _run(config, install, root, user, log, stop)
     with _locked(store / f"{install.key}.lock", stop) as is_ours:
         if not is_ours:
             return Outcome(None, 0.0, timed_out=False, stopped=True)
-        if not _mark(config, install, root).exists():
+        if not _use(_mark(config, install, root)):
             outcome = _make_shared(config, install, root, log, stop)
             if outcome.exit_code != 0:
                 return outcome
@@ -179,9 +209,22 @@ def _downloads(config: Config, user: User | None) -> Path:
     return folder
 
 
+def _store(config: Config) -> Path:
+    return config.var / "cache" / "installs"
+
+
+def _use(mark: Path) -> bool:
+    """Say whether the install is whole, and note that it is used now: that keeps it."""
+    try:
+        os.utime(mark)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _mark(config: Config, install: Install, root: Path) -> Path:
     """Return the file that says an install is whole: it lies where no job can write."""
-    store = config.var / "cache" / "installs"
+    store = _store(config)
     if install.shared:
         return store / f"{install.key}.done"
     return store / f"{install.key}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.done"

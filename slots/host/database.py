@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg import errors, sql
@@ -162,6 +163,27 @@ class Admin:
             _alter(connection, name, "ALLOW_CONNECTIONS false")
             _end_sessions(connection, name)
             _alter(connection, name, "IS_TEMPLATE true")
+
+    def templates(self) -> dict[str, datetime | None]:
+        """Return the templates, half-built ones too, and since when they are noted unneeded."""
+        with self.connected() as connection:
+            rows = connection.execute(
+                "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database"
+                " WHERE datname LIKE 'app\\_template\\_%' ORDER BY 1"
+            ).fetchall()
+        return {
+            name: datetime.fromisoformat(said) if said else None
+            for name, said in rows
+            if guard.TEMPLATE_NAME.fullmatch(name)
+        }
+
+    def note_unneeded(self, name: str, since: datetime | None) -> None:
+        """Note since when nobody needs the template; PostgreSQL does not know a database's age."""
+        self._checked(name, guard.TEMPLATE_ROLE)
+        said = sql.Literal(since.isoformat() if since else None)
+        statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), said)
+        with self.connected() as connection:
+            connection.execute(statement)
 
     def clone(self, template: str, name: str, owner: str) -> None:
         """Make `name` a copy of a sealed template, owned by `owner`, in place of what was there."""

@@ -1,0 +1,81 @@
+"""What nobody needs any more: shared installs, and the databases that slots were cloned from.
+
+Idempotent, and run by the worker and by a timer both. What is removed is an event too.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+from oroboros.clock import database_time
+from oroboros.errors import Refused
+from oroboros.lib import installs
+from oroboros.lib.config import Config
+from releases import seal
+from runs import workshop
+from runs.journal import record
+from runs.models import Run
+from runs.repository import repository, shown_base
+from slots.host import guard, spec
+
+RETENTION = "retention"
+INSTALLS_SECONDS = 14 * 24 * 3600
+TEMPLATES_SECONDS = 24 * 3600
+
+
+def remove_unneeded(config: Config, dry_run: bool = False) -> list[str]:
+    """Remove it; returns what was removed (with `dry_run` what would be), as sentences."""
+    found = [*_installs(config, dry_run), *_templates(config, dry_run)]
+    for sentence in () if dry_run else found:
+        record("removed", sentence, actor=RETENTION)
+    return found
+
+
+def _installs(config: Config, dry_run: bool) -> Iterator[str]:
+    """Installs that were unused for long, and that nothing names which may still be started."""
+    seconds = config.seconds("RETENTION_INSTALLS_SECONDS", INSTALLS_SECONDS)
+    unused = installs.unused(config, seconds)
+    named = _named(config) if unused else ""
+    for name in unused:
+        if name not in named and (dry_run or installs.remove(config, name, seconds)):
+            yield f"install {name} removed: unused for {seconds / 86400:.0f} days"
+
+
+def _named(config: Config) -> str:
+    """Return the text of what slots run and of the programs of the releases that are kept."""
+    folders = [slot.folder for slot in config.slots]
+    paths = [folder / name for folder in folders for name in ("spec.json", "environment.json")]
+    texts = [path.read_text() for path in paths if path.exists()]
+    root = config.var / "releases"
+    facts = [seal.facts(folder) for folder in root.iterdir()] if root.exists() else []
+    return "\n".join([*texts, *(json.dumps(one["bins"]) for one in facts if one)])
+
+
+def _templates(config: Config, dry_run: bool) -> Iterator[str]:
+    """Templates that were noted as nobody's a day ago, and still are."""
+    from slots.host.database import Admin
+
+    admin, at = Admin(config), database_time()
+    try:
+        needed = _needed(config)
+    except Refused:  # without a target branch nothing says which template is today's
+        return
+    for name, since in admin.templates().items():
+        is_old = since is not None and at - since >= timedelta(seconds=TEMPLATES_SECONDS)
+        if is_old and name not in needed:
+            if not dry_run:
+                admin.drop(name)
+            yield f"{name} dropped: no slot and no run needs it"
+        elif not dry_run:
+            wanted = None if name in needed else since or at
+            if wanted != since:
+                admin.note_unneeded(name, wanted)
+
+
+def _needed(config: Config) -> set[str]:
+    """Return the templates of the target branch, of slots, and of runs that ship."""
+    base = shown_base(repository(config), config.target_branch)
+    bases = Run.objects.unfinished().exclude(base_sha="").values_list("base_sha", flat=True)
+    named = [workshop.noted(slot.folder, "database").get("template") for slot in config.slots]
+    named += [spec.read(slot).template for slot in config.slots]
+    return {guard.template_name(commit) for commit in (base, *bases)} | {*filter(None, named)}
