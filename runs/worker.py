@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from django.conf import settings
 from django.db import DatabaseError, connection, connections
+from django_q.models import Task
 from django_q.tasks import async_task
 
 from oroboros.claims import CLAIM_SECONDS
@@ -30,7 +31,7 @@ from oroboros.errors import Refused
 from oroboros.lib import process
 from oroboros.lib.config import Config
 from oroboros.lib.process import Identity
-from runs import backends, branches, reaper, reconciler, tasks
+from runs import backends, branches, reaper, reconciler, retention, tasks
 from runs.models import Beat, Run
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,20 @@ def is_alive(canary: datetime | None, busy: int, workers: int, at: datetime) -> 
 
 
 def sing() -> None:
-    """The canary, run by a queue worker: note that the queue delivered just now."""
+    """The canary, run by a queue worker; whether it sang is for the monitor to say."""
+
+
+def hear(task: Task) -> None:
+    """The canary's hook, run by the queue's monitor: note that the whole queue works just now.
+
+    A monitor that is stuck would let the queue go on and acknowledge nothing.
+    """
     Beat.objects.update_or_create(name=CANARY, defaults={"at": database_time()})
+
+
+def send_canary() -> None:
+    """Send the canary through the queue."""
+    async_task("runs.worker.sing", hook="runs.worker.hear", group=CANARY)
 
 
 def state() -> dict[str, object]:
@@ -103,11 +116,12 @@ class Worker:
         self.started = 0.0
         self.chores = [
             Chore(1.0, tasks.sweep),
-            Chore(CANARY_SECONDS, lambda: async_task("runs.worker.sing", group=CANARY)),
+            Chore(CANARY_SECONDS, send_canary),
             Chore(10.0, reaper.reap_expired),
             Chore(1.0, lambda: backends.notice_deaths(config)),
             Chore(2.0, lambda: reconciler.reconcile(config)),
             Chore(60.0, branches.watch_branches),
+            Chore(3600.0, lambda: retention.remove_unneeded(config)),
         ]
 
     def run(self) -> None:
@@ -129,7 +143,8 @@ class Worker:
     def step(self) -> None:
         """Look after the cluster once: start a dead one, restart a frozen one."""
         if self.cluster is None or not process.alive(self.cluster):
-            log.error("the queue's cluster is gone; starting another")
+            code = self.cluster and process.exit_code(self.cluster)
+            log.error("the queue's cluster is gone (exit code %s); starting another", code)
             self._start_cluster()
         elif self._is_well():
             notify(WATCHDOG)

@@ -36,8 +36,8 @@ def sleepers(seconds):
     return found
 
 
-def wait_until(said):
-    deadline = time.monotonic() + LOOK_SECONDS
+def wait_until(said, seconds=LOOK_SECONDS):
+    deadline = time.monotonic() + seconds
     while not said():
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.02)
