@@ -16,6 +16,9 @@ from runs.models import Event
 from runs.repository import repository
 from slots.host import guard
 from slots.host.database import Admin
+from tests.host.conftest import config, folder
+
+__all__ = ["config", "folder"]
 
 WEB = "web: python -m http.server --bind 127.0.0.1 $PORT\n"
 TOML = '[backend]\nhealth_path = "/"\n'
@@ -33,16 +36,16 @@ def place(host, tmp_path):
     return host(application)
 
 
-def store(place):
-    return place.config.var / "cache" / "installs"
+def store(config):
+    return config.var / "cache" / "installs"
 
 
-def make(place, name, *, days):
+def make(config, name, *, days):
     """An install of that age, whole."""
-    (store(place) / name / ".venv" / "bin").mkdir(parents=True)
-    (store(place) / f"{name}.done").touch()
-    age(store(place) / name, days)
-    age(store(place) / f"{name}.done", days)
+    (store(config) / name / ".venv" / "bin").mkdir(parents=True)
+    (store(config) / f"{name}.done").touch()
+    age(store(config) / name, days)
+    age(store(config) / f"{name}.done", days)
 
 
 def age(path, days):
@@ -50,61 +53,58 @@ def age(path, days):
     os.utime(path, (then, then))
 
 
-def installed(place):
-    return sorted(path.name for path in store(place).iterdir() if path.is_dir())
+def installed(config):
+    return sorted(path.name for path in store(config).iterdir() if path.is_dir())
 
 
 def test_an_install_goes_once_it_is_old_and_neither_slot_nor_release_names_it(place):
+    config = place.config
     run = place.preview("feature/first", {"README.md": "hello"})
-    (used,) = installed(place)
-    age(store(place) / f"{used}.done", 15)
+    (used,) = installed(config)
+    age(store(config) / f"{used}.done", 15)
     kept, interrupted, young = (f"node-{40 * letter}" for letter in "abc")
     for name, days in ((OLD, 15), (kept, 15), (young, 13)):
-        make(place, name, days=days)
-    (store(place) / interrupted).mkdir()
-    age(store(place) / interrupted, 15)
-    build = place.config.var / "releases" / "r-20260101000000-000000000000"
+        make(config, name, days=days)
+    (store(config) / interrupted).mkdir()
+    age(store(config) / interrupted, 15)
+    build = config.var / "releases" / "r-20260101000000-000000000000"
     build.mkdir(parents=True)
-    bins = [str(store(place) / kept / "node_modules" / ".bin")]
+    bins = [str(store(config) / kept / "node_modules" / ".bin")]
     (build / "manifest.json").write_text(json.dumps({"bins": bins}))
 
     said = StringIO()
     call_command("retention", "--dry-run", stdout=said)
-    assert OLD in said.getvalue() and OLD in installed(place)
-    assert len(retention.remove_unneeded(place.config)) == 2
-    assert installed(place) == sorted([used, kept, young])
+    assert OLD in said.getvalue() and OLD in installed(config)
+    assert len(retention.remove_unneeded(config)) == 2
+    assert installed(config) == sorted([used, kept, young])
     told = Event.objects.filter(kind="removed").values_list("text", flat=True)
     assert sorted(text.split()[1] for text in told) == sorted([OLD, interrupted])
     assert place.page().status_code == 200
 
     tasks.cancel(run, actor="ada")
     place.tidy()
-    retention.remove_unneeded(place.config)
-    assert installed(place) == sorted([kept, young])
-    assert retention.remove_unneeded(place.config) == []
+    retention.remove_unneeded(config)
+    assert installed(config) == sorted([kept, young])
+    assert retention.remove_unneeded(config) == []
 
 
-def test_an_install_that_is_used_again_or_made_just_now_stays(place):
-    place.preview("feature/first", {"README.md": "hello"})
-    (used,) = installed(place)
-    assert store(place).joinpath(f"{used}.done").stat().st_mtime > time.time() - 60
-    make(place, OLD, days=15)
-    assert installs.unused(place.config, 14 * DAY) == [OLD]
-    with locks.held(store(place) / f"{OLD}.lock", seconds=0):
-        assert not installs.remove(place.config, OLD, 14 * DAY)
-    (store(place) / f"{OLD}.done").touch()
-    assert not installs.remove(place.config, OLD, 14 * DAY)
-    assert (store(place) / f"{OLD}.done").exists()
-    assert installed(place) == sorted([used, OLD])
+def test_an_install_that_is_used_again_or_made_just_now_stays(config):
+    make(config, OLD, days=15)
+    assert installs.unused(config, 14 * DAY) == [OLD]
+    with locks.held(store(config) / f"{OLD}.lock", seconds=0):
+        assert not installs.remove(config, OLD, 14 * DAY)
+    (store(config) / f"{OLD}.done").touch()
+    assert not installs.remove(config, OLD, 14 * DAY)
+    assert (store(config) / f"{OLD}.done").exists()
+    assert installed(config) == [OLD]
 
 
-def test_the_setting_says_how_long_an_install_is_kept(place, settings):
-    place.preview("feature/first", {"README.md": "hello"})
-    make(place, OLD, days=2)
-    assert retention.remove_unneeded(place.config) == []
-    place.config.environ["RETENTION_INSTALLS_SECONDS"] = str(DAY)
-    assert len(retention.remove_unneeded(place.config)) == 1
-    assert OLD not in installed(place)
+def test_the_setting_says_how_long_an_install_is_kept(config, db):
+    make(config, OLD, days=2)
+    assert retention.remove_unneeded(config) == []
+    config.environ["RETENTION_INSTALLS_SECONDS"] = str(DAY)
+    assert len(retention.remove_unneeded(config)) == 1
+    assert installed(config) == []
 
 
 def test_a_template_goes_a_day_after_nobody_needed_it(place):
