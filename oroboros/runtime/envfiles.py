@@ -11,6 +11,16 @@ from oroboros.lib.config import Config
 HEAD = "# Made once by quickstart; .env.example says what else can be set.\n"
 PREVIEW_NOTE = "# What every preview is given besides its own addresses and database.\n"
 APP_NOTE = "# What the production app is given besides its own addresses and database.\n"
+# What the shell of the first start may say of the team's repository, kept in worker.env.
+ASKED = (
+    "GIT_REMOTE_URL",
+    "GIT_LOCAL_ROOTS",
+    "GIT_CREDENTIALS_FILE",
+    "GIT_SSH_KEY_FILE",
+    "GIT_SSH_KNOWN_HOSTS_FILE",
+    "MERGE_GATE_GIT_PUSH_BRANCH",
+    "MERGE_GATE_GIT_PUSH_MODE",
+)
 # What names the stack's ports, users and hosts must stay what it was set up with.
 KEPT = ("OROBOROS_PORT_OFFSET", "OROBOROS_UID_BASE", "OROBOROS_SLOTS", "OROBOROS_DOMAIN")
 
@@ -25,7 +35,7 @@ def make(config: Config, remote: Path) -> None:
 
 
 def contents(config: Config, remote: Path) -> dict[str, str]:
-    """Return what a new checkout's files say."""
+    """Return what a new checkout's files say; `remote` is the demo's, unless another is asked."""
     api = {
         "OROBOROS_HOME": str(config.home),
         "SECRET_KEY": secrets.token_urlsafe(48),
@@ -34,15 +44,23 @@ def contents(config: Config, remote: Path) -> dict[str, str]:
     api |= {name: config.get(name) for name in KEPT if config.get(name)}
     worker = {
         "PREVIEW_ADMIN_DATABASE_URL": _database_url(config, "oroboros_admin", "postgres"),
-        "GIT_REMOTE_URL": str(remote),
-        "GIT_LOCAL_ROOTS": str(remote.parent),
-        "MERGE_GATE_GIT_PUSH_MODE": "auto",
+        **_repository(config, remote),
     }
     return {
         "api.env": HEAD + _lines(api),
         "worker.env": HEAD + _lines(worker),
         "worker-preview.env": PREVIEW_NOTE,
         "app.env": APP_NOTE,
+    }
+
+
+def _repository(config: Config, remote: Path) -> dict[str, str]:
+    if config.git_remote_url:
+        return {name: config.get(name) for name in ASKED if config.get(name)}
+    return {
+        "GIT_REMOTE_URL": str(remote),
+        "GIT_LOCAL_ROOTS": str(remote.parent),
+        "MERGE_GATE_GIT_PUSH_MODE": "auto",
     }
 
 

@@ -1,4 +1,8 @@
-"""From a clean checkout to a preview of a real branch, on to merged. All of it may run again."""
+"""From a clean checkout to a preview of a real branch, on to merged. All of it may run again.
+
+With GIT_REMOTE_URL in the shell at the first start it is the team's own repository, of which `main`
+is shipped; the demo is left out.
+"""
 
 import os
 import sys
@@ -29,8 +33,8 @@ def run(*, ship: bool) -> int:
         stack.up(config)
         release_main(config)
         client = Client(config.api_port)
-        found = preview(client)
-        if ship and found["status"] != "merged":
+        found = preview(client) if is_demo(config) else None
+        if ship and found is not None and found["status"] != "merged":
             found = merge(config, client, found)
     finally:
         for line in said:  # the password is nowhere else
@@ -42,7 +46,9 @@ def run(*, ship: bool) -> int:
 def prepare() -> Config:
     """Make the demo's remote, the env files, and the database server's roles and database."""
     config = configuration.load()
-    envfiles.make(config, demo.make(config))
+    if is_demo(config):
+        demo.make(config)
+    envfiles.make(config, demo.remote(config))
     config = configuration.load()
     with progress.step("Starting PostgreSQL"):
         cluster = stack.cluster(config)
@@ -56,6 +62,11 @@ def prepare() -> Config:
             cluster.url("postgres"), {"postgres": [admin], "template1": [], "oroboros": [role]}
         )
     return config
+
+
+def is_demo(config: Config) -> bool:
+    """Say whether no other repository than the demo's was named."""
+    return config.git_remote_url in ("", str(demo.remote(config)))
 
 
 def setup(config: Config) -> list[str]:
@@ -134,7 +145,7 @@ def live(client: Client) -> str:
     return next((one["release_id"] for one in newest if one["status"] == "live"), "an older one")
 
 
-def summary(config: Config, found: Json, live_now: str) -> list[str]:
+def summary(config: Config, found: Json | None, live_now: str) -> list[str]:
     """Return where to look: the result, so for stdout, where progress is on stderr."""
     lines = [
         "",
@@ -143,7 +154,9 @@ def summary(config: Config, found: Json, live_now: str) -> list[str]:
         f"Production app      http://localhost:{config.web_port}",
         f"                    live is release {live_now}",
     ]
-    if found["status"] == "merged":
+    if found is None:
+        lines += [f"Preview a branch    http://127.0.0.1:{config.api_port}/admin/runs/run/"]
+    elif found["status"] == "merged":
         lines += [f"{BRANCH}   is merged, as release {found['release_id']}"]
     else:
         lines += [

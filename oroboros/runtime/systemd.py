@@ -20,7 +20,7 @@ from oroboros.lib import environment, files, jobs, process
 from oroboros.lib.config import INSTALLED_UNIT, SYSTEM_ENV_DIR, Config
 from oroboros.lib.hostuser import OURSELVES, SERVICE
 from oroboros.lib.process import User
-from oroboros.runtime import hostdatabase, progress
+from oroboros.runtime import envfiles, hostdatabase, progress
 from oroboros.runtime import install as requirements
 from slots.host import runtimelog, surface
 
@@ -34,7 +34,7 @@ TARGET = "ouroboros.target"
 SLICE = "ouroboros.slice"  # systemd's own, above ours
 HEAD = "# Made once by systemd-install-runtime.sh; .env.example says what else can be set.\n"
 # What the shell of the first installation says, kept in the file that it makes.
-ASKED = ("GIT_REMOTE_URL", "GIT_LOCAL_ROOTS", "MERGE_GATE_GIT_PUSH_MODE", *environment.NETWORK)
+ASKED = (*envfiles.ASKED, *environment.NETWORK)
 
 
 @dataclass(frozen=True)

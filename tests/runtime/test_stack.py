@@ -158,6 +158,16 @@ def test_the_env_files_say_what_the_stack_needs(tmp_path):
     assert len(made["SECRET_KEY"]) >= 50
 
 
+def test_the_repository_that_the_shell_names_is_kept_in_place_of_the_demos(tmp_path):
+    asked = {"GIT_REMOTE_URL": "ssh://git@git.example.com/app.git", "GIT_SSH_KEY_FILE": "/k"}
+    config = load(tmp_path, **asked)
+    assert not quickstart.is_demo(config)
+    envfiles.make(config, tmp_path / "demo.git")
+    kept = configuration.read_env_file(config.env_dir / "worker.env")
+    assert {name: kept[name] for name in kept if name.startswith(("GIT", "MERGE"))} == asked
+    assert quickstart.is_demo(load(tmp_path))
+
+
 @pytest.fixture
 def router(tmp_path):
     """Run the router before a server that says which port was asked, and by which host name."""
