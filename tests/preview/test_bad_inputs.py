@@ -1,53 +1,72 @@
-"""Every bad input at a preview's boundaries, by where it is refused and with which code.
+"""Every bad input at a preview's boundaries: refused with its code, nothing executed or written.
 
 What each guard refuses besides, its own room's tests say; here none of the list is forgotten.
+Branches and commits of a request, tests/runs/test_api_runs.py sends.
 """
+
+import json
+import socket
+from contextlib import suppress
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from oroboros.errors import Refused
-from oroboros.lib import environment, gitcommand, policy
-from oroboros.lib.config import load, parse_env
+from oroboros.lib import environment, gitcommand, manifest, policy, process, units
+from oroboros.lib.config import load, load_env_files
+from oroboros.lib.git import Repository
 from oroboros.lib.manifest import Manifest
-from oroboros.lib.shape import SHAPE, Wrong
+from oroboros.lib.units import Status
 from slots.host import guard
-from slots.host.__main__ import answer
-from tests.host.test_guard import resolve
+from slots.host.__main__ import COMMANDS, answer
+from tests.environment import free_port
+from tests.host.backend import echo
+from tests.preview import effects
 
 LONG = "x" * 60
 NAMED = "postgresql://localhost/app_preview_1"
+COMMIT = "c" * 40
 
 
-def slot_id(given):
-    said = answer(["status", f"--slot={given}"])
+def said_of(words):
+    """Return what a command of the shell says to refuse the words."""
+    with effects.none():
+        said = answer(words)
     assert not said["ok"]
-    return said["error"]
+    return said
 
 
-def database(given):
-    with pytest.raises(Refused) as refusal:
-        resolve(given)
-    assert refusal.value.code == "unsafe_database_target"
-    return refusal.value.fields[guard.SETTING]
+def database(given, monkeypatch):
+    monkeypatch.setenv(guard.SETTING, given)
+    reasons = set()
+    for words in (["migrate"], ["migrate", "--dry-run"], ["reset"]):
+        said = said_of([*words, "--slot=preview-1"])
+        assert said["error"] == "unsafe_database_target"
+        reasons.add(said["fields"][guard.SETTING])
+    (reason,) = reasons
+    return reason
 
 
-def env_file(given):
-    return code_of(parse_env, given, "x.env")
+def env_file(given, tmp_path):
+    for name in ("api.env", "worker.env"):
+        (tmp_path / name).write_text(given)
+    return code_of(load_env_files, {"OROBOROS_ENV_DIR": str(tmp_path)})
 
 
 def application_env(given, tmp_path):
     (tmp_path / environment.PREVIEW_FILE).write_text(given)
     config = load({"OROBOROS_ENV_DIR": str(tmp_path), "SECRET_KEY": "k" * 40})
     built = {"home": tmp_path, "purpose": "preview-1"}
-    with pytest.raises(Refused) as refusal:
-        environment.build(config, {}, Manifest(), **built)
-    return refusal.value.code
+    return code_of(environment.build, config, {}, Manifest(), **built)
 
 
-def git_url(given):
+def git_url(given, tmp_path):
     config = load({"GIT_LOCAL_ROOTS": "/srv/git", "GIT_ALLOWED_HOSTS": "git.example"})
-    return code_of(gitcommand.validate_remote, given, config)
+    repository, log = Repository(tmp_path / "repo.git", config), tmp_path / "log"
+    asked = code_of(repository.remote_head, given, "main")
+    assert code_of(repository.push, given, COMMIT, "main", log=log) == asked
+    assert list(tmp_path.iterdir()) == []
+    return asked
 
 
 def argv(given, tmp_path):
@@ -57,11 +76,33 @@ def argv(given, tmp_path):
     )
 
 
+def health_path(given, tmp_path):
+    backend = f"[backend]\nweb = ['python', 'x.py']\nhealth_path = {json.dumps(given)}\n"
+    (tmp_path / "oroboros.toml").write_text(backend)
+    return code_of(manifest.load, tmp_path)
+
+
 def code_of(guarded, *given, **options):
-    with pytest.raises(Refused) as refusal:
+    with effects.none(), pytest.raises(Refused) as refusal:
         guarded(*given, **options)
     assert refusal.value.status == 400
     return refusal.value.code
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        lambda place: place.write_text("x"),
+        lambda place: place.mkdir(),
+        lambda place: place.unlink(missing_ok=True),
+        lambda place: process.capture(["true"], timeout=10),
+        lambda place: socket.create_connection(("127.0.0.1", 1), 1),
+    ],
+    ids=["writes", "makes", "deletes", "executes", "connects"],
+)
+def test_what_a_guard_must_not_do_would_be_seen(effect, tmp_path):
+    with pytest.raises(AssertionError), effects.none(), suppress(OSError):
+        effect(tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -69,8 +110,9 @@ def code_of(guarded, *given, **options):
     ["", "Slot-1", "preview-1/..", "-rf", "preview-1\n", "preview\0-1", "preview-1@evil.service",
      "admin"],
 )  # fmt: skip
-def test_a_slot_id(given):
-    assert slot_id(given) == "slot_id_invalid"
+@pytest.mark.parametrize("word", COMMANDS)
+def test_a_slot_id(word, given):
+    assert said_of([word, f"--slot={given}"])["error"] == "slot_id_invalid"
 
 
 @pytest.mark.parametrize(
@@ -109,8 +151,8 @@ def test_a_commit(given):
         ("http://169.254.169.254/latest/", "git_url_scheme"),
     ],
 )
-def test_a_remote(given, code):
-    assert git_url(given) == code
+def test_a_remote(given, code, tmp_path):
+    assert git_url(given, tmp_path) == code
 
 
 @pytest.mark.parametrize(
@@ -134,9 +176,9 @@ def test_a_remote(given, code):
         ("mysql://localhost/app_preview_1", "db_url_scheme"),
     ],
 )
-def test_a_database_url(given, reason):
+def test_a_database_url(given, reason, monkeypatch):
     """That the server itself is asked too, tests/host/test_database.py proves."""
-    assert database(given) == reason
+    assert database(given, monkeypatch) == reason
 
 
 @pytest.mark.parametrize(
@@ -148,12 +190,16 @@ def test_a_database_url(given, reason):
         ("A=" + "x" * 2**20, "env_file_too_large"),
     ],
 )
-def test_an_env_file(given, code):
-    assert env_file(given) == code
+def test_an_env_file(given, code, tmp_path):
+    assert env_file(given, tmp_path) == code
 
 
-def test_a_value_of_an_env_file_is_never_expanded():
-    assert parse_env("A=$(cat /etc/shadow)", "x.env") == {"A": "$(cat /etc/shadow)"}
+def test_a_value_of_an_env_file_is_never_expanded(tmp_path):
+    (tmp_path / "api.env").write_text("A=$(cat /etc/shadow)")
+    found = {"OROBOROS_ENV_DIR": str(tmp_path)}
+    with effects.none():
+        load_env_files(found)
+    assert found["A"] == "$(cat /etc/shadow)"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +241,16 @@ def test_a_command(given, tmp_path):
 
 
 @pytest.mark.parametrize("given", ["/ok\r\nHost: admin", "http://evil.example/", "ok", "/a b"])
-def test_a_health_path(given):
-    """Where it leads, and how long an answer may be, tests/lib/test_probe.py proves."""
-    with pytest.raises(Wrong):
-        SHAPE["backend"]["health_path"].read(given)
+def test_a_health_path(given, tmp_path):
+    """How long an answer may be and last, tests/lib/test_probe.py proves."""
+    assert health_path(given, tmp_path) == "manifest_invalid"
+
+
+def test_a_health_path_that_looks_like_an_address_leads_to_the_slots_own_port():
+    port = free_port()
+    with echo(port):
+        health = units.probe(Status(True, 1, 1.0, None, "ours"), port, "/@evil.example")
+    assert health.ok
+    said = json.loads(health.body)
+    assert said["path"] == "/@evil.example"
+    assert ["host", f"127.0.0.1:{port}"] in said["headers"]
