@@ -1,4 +1,4 @@
-"""Tokens: how programs are known to the API."""
+"""Tokens: how programs are known to the API. Logins that failed."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -39,3 +39,20 @@ class ApiToken(models.Model):
         """End the token; False if it was over already."""
         open_token = ApiToken.objects.filter(pk=self.pk, revoked_at=None)
         return open_token.update(revoked_at=ClockTimestamp(), revoked_by=by) == 1
+
+
+class LoginAttempt(models.Model):
+    """A login that failed, or whose password is looked at just now."""
+
+    account = models.CharField(max_length=150)
+    address = models.CharField(max_length=50)
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["account", "-at"], name="oroboros_logins_of_account"),
+            models.Index(fields=["address", "-at"], name="oroboros_logins_of_address"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account} from {self.address}"

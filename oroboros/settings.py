@@ -79,6 +79,7 @@ DATABASES = {"default": env.db("DATABASE_URL")}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database")
 DATABASES["default"].update(
+    ENGINE="oroboros.postgresql",
     CONN_MAX_AGE=None,
     CONN_HEALTH_CHECKS=True,
     OPTIONS={
@@ -220,6 +221,7 @@ UNFOLD = {
             "href": lambda request: static("oroboros/icon.svg"),
         }
     ],
+    "LOGIN": {"form": "oroboros.logins.LoginForm"},
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "runs.admin.front.front",

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from oroboros.identity import GROUPS
+from oroboros.logins import unlock
 
 
 class Command(BaseCommand):
@@ -41,4 +42,5 @@ class Command(BaseCommand):
         user.set_password(password)
         user.is_active = True
         user.save()
+        unlock(admin)
         self.stdout.write(f"user {admin}, password {password}")
