@@ -93,6 +93,7 @@ class Chore:
     seconds: float
     work: Callable[[], object]
     due: float = 0.0
+    thread: threading.Thread | None = None
 
     def step(self, now: float) -> None:
         """Do it if it is due. An accident is logged and the next time is another try."""
@@ -130,15 +131,22 @@ class Worker:
             signal.signal(number, lambda *_: self.shutdown.set())
         server = ThreadingHTTPServer(("127.0.0.1", self.config.worker_port), _Health)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for chore in self.chores:
-            threading.Thread(target=self._repeat, args=(chore,), daemon=True).start()
+        self.keep_chores()
         self._start_cluster()
         notify("READY=1")
         while not self.shutdown.wait(TICK_SECONDS):
+            self.keep_chores()
             self.step()
         notify("STOPPING=1")
         self._stop_cluster()
         server.shutdown()
+
+    def keep_chores(self) -> None:
+        """Begin the chores, each in a thread of its own; again where a bug ended one."""
+        for chore in self.chores:
+            if chore.thread is None or not chore.thread.is_alive():
+                chore.thread = threading.Thread(target=self._repeat, args=(chore,), daemon=True)
+                chore.thread.start()
 
     def step(self) -> None:
         """Look after the cluster once: start a dead one, restart a frozen one."""
@@ -161,10 +169,12 @@ class Worker:
             return True  # the database is away: not the cluster's fault, and nothing it could mend
 
     def _repeat(self, chore: Chore) -> None:
-        """Do one chore again and again, in a thread of its own: no other that hangs delays it."""
-        while not self.shutdown.wait(0.2):
-            chore.step(time.monotonic())
-        connections.close_all()
+        """Do one chore again and again: no other that hangs delays it."""
+        try:
+            while not self.shutdown.wait(0.2):
+                chore.step(time.monotonic())
+        finally:
+            connections.close_all()
 
     def _start_cluster(self) -> None:
         argv = [sys.executable, str(self.config.home / "manage.py"), "run_queue"]
