@@ -18,7 +18,7 @@ from runs.journal import record
 from runs.leaserules import RELEASED, Release, View
 from runs.line import ENQUEUE, asking, begin_ending, queue_full
 from runs.models import Run
-from runs.pool import GRANT, fetch, passing
+from runs.pool import GRANT, entered, fetch, passed
 from runs.rules import FINAL, Status
 from slots.models import Lease
 from slots.rules import LeaseState
@@ -99,8 +99,7 @@ def acquire(run_id: uuid.UUID, *, actor: str, owner: str | None, ttl_seconds: in
     (404), `lease_not_yours` (403), `run_ended`, `lease_fenced`, `queue_full` (429).
     """
     values = asking(run_id, actor=actor, owner=owner, ttl_seconds=ttl_seconds)
-    with passing(ENQUEUE, GRANT, STANDING, **values) as (_, (_, _, found)):
-        pass
+    _, _, found = passed(ENQUEUE, GRANT, STANDING, **values)
     if not found:
         raise run_unknown()
     status, created_by, state, slot_id, fence, expires_at, ttl, is_over, position = found[0]
@@ -170,8 +169,10 @@ def release(
         "reason": reason,
     }
     leaserules.check_force(force=force, reason=reason)
-    with passing(BACK_TO_QUEUE, GRANT, **values) as (pool, (ended, _)):
-        if ended:
+    if passed(BACK_TO_QUEUE, GRANT, **values)[0]:
+        return True
+    with entered() as pool:
+        if pool.run(BACK_TO_QUEUE, GRANT, **values)[0]:  # it was granted the slot just now
             return True
         run = Run.objects.select_for_update(no_key=True).filter(pk=run_id).first()
         view = _view(pool.run(VIEW, **values)[0])

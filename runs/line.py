@@ -21,7 +21,7 @@ from runs.cleaning import clean_and_finish, finish_ending
 from runs.journal import record
 from runs.leaserules import fenced
 from runs.models import Run
-from runs.pool import GRANT, Pool, entered, passing
+from runs.pool import GRANT, Pool, entered, passed
 from runs.rules import FAILURES, Status
 from runs.standing import positions
 from slots.models import Lease
@@ -99,7 +99,8 @@ def ask(run: Run, *, actor: str) -> Lease:
 
     Raises Refused `not_queued`, `queue_full` (429).
     """
-    with passing(ENQUEUE, GRANT, **asking(run.pk, actor=actor)):
+    with transaction.atomic():
+        passed(ENQUEUE, GRANT, **asking(run.pk, actor=actor))
         run.refresh_from_db()
         open_lease = Lease.objects.exclude(state=LeaseState.ENDED).select_related("slot")
         lease = open_lease.filter(run=run).first()

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from psycopg import Cursor
 
-from runs.bell import ring
+from runs import bell
 from slots import rules
 from slots.rules import Room
 
@@ -81,6 +81,10 @@ told AS (
     UNION ALL
     SELECT run_id, '', at, %(line)s::text, 'left_line', 'did not ask again and left the line', '{}'
     FROM silent, moment
+),
+rung AS (
+    INSERT INTO django_q_ormq (key, payload, lock)
+    SELECT %(queue)s::text, %(bell)s::text, 'epoch' FROM granted WHERE prepare
 )
 SELECT id, run_id, slot_id, fence, expires_at, ttl_seconds, prepare FROM granted
 """
@@ -102,14 +106,17 @@ class Grant:
 def fetch(*statements: str, **values: Any) -> list[list[tuple]]:
     """Run prepared statements in one round trip; returns each one's rows.
 
-    To plan the grant takes PostgreSQL ten times as long as to do it, and Django's cursors bind on
-    our side, where nothing can be prepared.
+    Outside of a transaction they are one of their own, which ends on the server with the last of
+    them. To plan the grant takes PostgreSQL ten times as long as to do it, and Django's cursors
+    bind on our side, where nothing can be prepared.
     """
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
-    with connection.wrap_database_errors, connection.connection.pipeline():
+    with connection.wrap_database_errors:
         cursors = [Cursor(connection.connection) for _ in statements]
-        for cursor, statement in zip(cursors, statements, strict=True):
-            cursor.execute(statement, values, prepare=True)
+        with connection.connection.pipeline():
+            for cursor, statement in zip(cursors, statements, strict=True):
+                cursor.execute(statement, values, prepare=True)
         return [cursor.fetchall() for cursor in cursors]
 
 
@@ -120,29 +127,20 @@ class Pool:
     refusal: str
 
     def run(self, *statements: str, **values: Any) -> list[list[tuple]]:
-        """Run statements in one round trip; rings for those that GRANT gave a slot."""
+        """Run statements in one round trip; GRANT rings for those that it gave a slot."""
         surroundings = {
             "is_open": not self.refusal,
             "host": settings.HOST_NAME,
             "slots": len(settings.OROBOROS.slots),
             "line": LINE,
+            **bell.for_granted(),
         }
-        results = fetch(*statements, **surroundings, **values)
-        for statement, rows in zip(statements, results, strict=True):
-            if statement is GRANT:
-                _ring(rows)
-        return results
+        return fetch(*statements, **surroundings, **values)
 
     def grant(self) -> list[Grant]:
         """Give the free slots to the first in line; ring for those that are to be prepared."""
         [rows] = self.run(GRANT)
         return [Grant(*row) for row in rows]
-
-
-def _ring(rows: list[tuple]) -> None:
-    for row in rows:
-        if Grant(*row).prepare:
-            ring(row[1])
 
 
 def room() -> Room:
@@ -180,17 +178,13 @@ def entered() -> Iterator[Pool]:
         yield pool
 
 
-@contextmanager
-def passing(*statements: str, **values: Any) -> Iterator[tuple[Pool, list[list[tuple]]]]:
-    """Enter the pool and run statements in one round trip; yields the pool and their rows.
+def passed(*statements: str, **values: Any) -> list[list[tuple]]:
+    """Enter the pool, run statements and, outside of a transaction, leave it: one round trip.
 
-    Under the lock the client is not waited for between them, as it would be by statements one by
-    one: with sixteen busy threads that is most of the time.
+    Returns their rows. Under the lock nobody waits for the client, whose thread may have to wait
+    for fifteen busy ones before it says another word.
     """
-    refused = refusal()
-    with transaction.atomic():
-        pool = Pool(refused)
-        yield pool, pool.run(LOCK, *statements, **values)[1:]
+    return Pool(refusal()).run(LOCK, *statements, **values)[1:]
 
 
 def grant() -> list[Grant]:

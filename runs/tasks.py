@@ -222,18 +222,32 @@ def pipeline(run: Run) -> Sequence[Action]:
     return ()
 
 
-def carry(run_id: uuid.UUID) -> None:
-    """Carry a run as far as it goes. A second bell finds nothing to claim."""
+def carry_granted() -> None:
+    """Carry the first run on that was granted a slot and has nobody who works on it."""
+    granted = Run.objects.filter(status=Status.PREPARING).exclude(
+        claim_expires_at__gt=ClockTimestamp()
+    )
+    for run_id in granted.order_by("created_at").values_list("pk", flat=True):
+        if carry(run_id):
+            return
+
+
+def carry(run_id: uuid.UUID) -> bool:
+    """Carry a run as far as it goes; returns whether it was ours to carry.
+
+    A second bell finds nothing to claim.
+    """
     run = Run.objects.filter(pk=run_id).first()
     if run is None or not (run.stop_status or pipeline(run)):
-        return
+        return False
     claim = Run.objects.claim(run_id, owner_name())
     if claim is None:
-        return
+        return False
     with journal.kept(claim), suppress(ClaimLost):
         run.refresh_from_db()
         _kill_leftovers(claim)
         _work(settings.OROBOROS, run, claim)
+    return True
 
 
 def _work(config: Config, run: Run, claim: Claim) -> None:

@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from runs import line
+from runs import line, pool
 from runs.models import Event, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
@@ -121,13 +121,21 @@ def test_who_asks_after_the_time_ran_out_is_fenced(slots, ci):
     refused(ci.post(ACQUIRE, run_id=str(run.pk)), 409, "lease_fenced")
 
 
-def test_an_acquire_is_a_few_statements(slots, ci, django_assert_num_queries):
+def test_an_acquire_is_one_trip_to_the_pool(slots, ci, django_assert_num_queries, monkeypatch):
+    trips, fetch = [], pool.fetch
+
+    def counted(*statements, **values):
+        trips.append(len(statements))
+        return fetch(*statements, **values)
+
+    monkeypatch.setattr(pool, "fetch", counted)
     run = reservation(ci)
     ci.get("/api/slots")  # the token's first use in a minute is noted
-    with django_assert_num_queries(3):  # token, the test's savepoint, the pool's one trip
+    with django_assert_num_queries(1):  # the token
         acquired(ci, run)
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(1):
         ci.post(RELEASE, run_id=str(run.pk))
+    assert trips == [4, 3]
 
 
 # --- heartbeat
