@@ -38,6 +38,10 @@ class User:
     uid: int
     gid: int
 
+    def pids(self) -> set[int]:
+        """Return the pids of this user's processes."""
+        return {entry.pid for entry in _of_user(self.uid)}
+
     def kill_all(self) -> bool:
         """Kill every process of this user (as root only); returns whether all are gone."""
         return kill_user(self.uid)
@@ -240,9 +244,11 @@ def kill_user(uid: int) -> bool:
     """Kill every process of a reserved uid (as root only); returns whether all are gone."""
     if uid in (0, os.getuid(), os.geteuid()):
         raise ValueError(f"uid {uid} is not a reserved one")
-    return _kill_all(
-        lambda: [entry for entry in proctable.entries() if uid in proctable.uids(entry.pid)]
-    )
+    return _kill_all(lambda: _of_user(uid))
+
+
+def _of_user(uid: int) -> list[proctable.Entry]:
+    return [entry for entry in proctable.entries() if uid in proctable.uids(entry.pid)]
 
 
 def _source(stdin: bytes | None) -> IO[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from oroboros.errors import Refused
 from oroboros.lib import locks, units
 from oroboros.lib.config import Config, SlotConfig
-from oroboros.lib.process import Elsewhere
+from oroboros.lib.process import Elsewhere, User
 from oroboros.lib.units import Health, Manager, Status, Unit
 from slots.host import idle, runtimelog, worktree
 from slots.host import spec as specs
@@ -129,26 +129,34 @@ def end(config: Config, slot: SlotConfig) -> None:
 
 def _end(config: Config, slot: SlotConfig) -> None:
     user = config.slot_user(slot)
-    # As root we kill by uid, and so the idle responder too; elsewhere one that works stays.
-    by_uid = user is not None and not isinstance(user, Elsewhere)
-    stays = not by_uid and specs.read(slot).is_idle and _idles(config, slot)
+    # An idle responder that works stays, where it can be told from what else its user may run.
+    stays = specs.read(slot).is_idle and _idles(config, slot, user)
     if not stays:
         _stop(config, slot)
     # What left the backend's family, or an install's, still has the slot's uid.
-    if user is not None and not user.kill_all():
+    if user is not None and not (stays and _is_local(user)) and not user.kill_all():
         raise Refused("backend_still_runs", f"Processes of uid {user.uid} cannot be killed.")
     if not stays:
         specs.forget(slot)
 
 
-def _idles(config: Config, slot: SlotConfig) -> bool:
-    """Say whether an idle responder does its work, or will soon: somebody may be starting it."""
+def _is_local(user: User) -> bool:
+    """Say whether we run the user's processes, its idle responder with them."""
+    return not isinstance(user, Elsewhere)
+
+
+def _idles(config: Config, slot: SlotConfig, user: User | None) -> bool:
+    """Say whether an idle responder does its work, or will soon: somebody may be starting it.
+
+    Where its user is known to us it must be all that this user runs.
+    """
     found = status(config, slot)
     if found.status.active and not found.health.ok:
         unit = _unit(config, slot, specs.IDLE)
         units.wait_healthy(units.manager(config), unit, IDLE_SECONDS)
         found = status(config, slot)
-    return found.health.ok
+    is_alone = user is None or not _is_local(user) or user.pids() == {found.status.pid}
+    return found.health.ok and is_alone
 
 
 def status(config: Config, slot: SlotConfig) -> Occupant:

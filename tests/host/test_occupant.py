@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from oroboros.errors import Refused
-from oroboros.lib import logs, ownership
+from oroboros.lib import logs, ownership, process
 from slots.host import occupant, runtimelog, worktree
 from slots.host import spec as specs
 from slots.host.spec import Spec
@@ -225,6 +225,26 @@ def test_a_process_that_left_its_family_is_gone_when_the_slot_is_idle(config, sl
     found = psutil.process_iter(["uids"])
     left = [p.pid for p in found if p.info["uids"].real == uid and alive(p.pid)]
     assert left == [occupant.status(config, slot).status.pid]
+
+
+def test_an_idle_responder_that_works_stays(config, slot):
+    pid = occupant.make_idle(config, slot).status.pid
+    assert occupant.make_idle(config, slot).status.pid == pid
+
+
+@pytest.mark.root
+def test_who_runs_beside_the_idle_responder_is_ended(config, slot, tmp_path):
+    first = occupant.make_idle(config, slot).status.pid
+    user = config.slot_user(slot)
+    log = tmp_path / "stranger.log"
+    stranger = process.spawn(["sleep", "60"], cwd=Path("/"), env={}, user=user, log=log)
+    try:
+        found = occupant.make_idle(config, slot)
+        assert not process.alive(stranger)
+    finally:
+        process.stop(stranger, grace=0)
+    assert found.health.ok and found.status.pid != first
+    assert user.pids() == {found.status.pid}
 
 
 def test_a_backend_that_dies_is_seen_and_started_again(config, slot):
