@@ -151,12 +151,10 @@ def for_production(
     config: Config, *, port: int, database_url: str, release_id: str, commit: str
 ) -> dict[str, str]:
     """Return what a colour of the production app is given."""
-    local = [f"http://{host}:{config.web_port}" for host in ("127.0.0.1", "localhost")]
-    url = f"https://app.{config.domain}" if config.is_https else local[0]
     return {
         "PORT": str(port),
         **for_database(database_url),
-        **_addresses(url, url, local),
+        **_production(config),
         "OROBOROS_RELEASE": release_id,
         "OROBOROS_COMMIT": commit,
     }
@@ -195,7 +193,7 @@ def build(
     secret = {name: _generated(config, purpose, name) for name in manifest.env_generated}
     given = {**given, "OROBOROS_SECRET": _generated(config, purpose, "OROBOROS_SECRET")}
     sources = [
-        ("oroboros", _base(home, bins)),
+        ("oroboros", _base(home, bins) | _production(config)),
         ("app.json", _unblocked(config, manifest.env_defaults, "app.json", notes)),
         ("app.json, generated", _unblocked(config, secret, "app.json", notes)),
         (file, _operators(config, file, notes)),
@@ -242,6 +240,13 @@ def _base(home: Path, bins: Sequence[Path]) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **({"VIRTUAL_ENV": str(venv)} if venv else {}),
     }
+
+
+def _production(config: Config) -> dict[str, str]:
+    """Return production's addresses; what runs for no slot (a build, a check) has them too."""
+    local = [f"http://{host}:{config.web_port}" for host in ("127.0.0.1", "localhost")]
+    url = f"https://app.{config.domain}" if config.is_https else local[0]
+    return _addresses(url, url, local)
 
 
 def _addresses(frontend: str, backend: str, local: list[str]) -> dict[str, str]:

@@ -71,6 +71,17 @@ def test_a_slot_is_given_port_database_and_the_pairs_addresses(build):
     assert (env["HOME"], env["TMPDIR"]) == ("/private", "/private")
 
 
+def test_what_runs_for_no_slot_has_productions_addresses():
+    """An `[env]` that names them is whole in a build, a check and a template's migrations too."""
+    conf = config.load(
+        {"OROBOROS_HTTPS": "1", "OROBOROS_DOMAIN": "shop.example", "SECRET_KEY": "k"}
+    )
+    says = Manifest(env={"SITE_URL": "${FRONTEND_URL}"})
+    resolved = environment.build(conf, {}, says, home=HOME, purpose="template")
+    assert resolved.env["SITE_URL"] == "https://app.shop.example"
+    assert resolved.notes == ()
+
+
 def test_the_applications_own_programs_go_first_on_path(build):
     env = build().env
     assert env["PATH"].split(":")[:2] == [str(folder) for folder in BINS]
