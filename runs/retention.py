@@ -65,6 +65,7 @@ def _templates(config: Config, dry_run: bool) -> Iterator[str]:
         if is_old and name not in needed:
             if not dry_run:
                 admin.drop(name)
+                workshop.schema_file(config, name).unlink(missing_ok=True)
             yield f"{name} dropped: no slot and no run needs it"
         elif not dry_run:
             wanted = None if name in needed else since or at

@@ -130,4 +130,6 @@ def test_a_template_goes_a_day_after_nobody_needed_it(place):
     admin.note_unneeded(second, database_time() - timedelta(hours=25))
     retention.remove_unneeded(place.config)
     assert (admin.exists(first), admin.exists(second)) == (False, True)
+    schemas = [path.stem for path in (place.config.var / "templates").glob("*.sql")]
+    assert schemas == [second]
     assert admin.templates()[second] is None
