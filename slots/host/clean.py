@@ -39,7 +39,10 @@ def leftovers(config: Config, slot: SlotConfig) -> list[str]:
     """Look for what a run left on a slot that should be free, and change nothing."""
     from slots.host import database
 
-    found = occupant.status(config, slot)
+    try:
+        found = occupant.status(config, slot)
+    except Refused as refusal:  # its spec cannot be read
+        return [refusal.detail]
     shown = surface.shown(slot)
     left = {
         "no idle responder": not found.is_as_wanted,

@@ -130,7 +130,7 @@ def end(config: Config, slot: SlotConfig) -> None:
 def _end(config: Config, slot: SlotConfig) -> None:
     user = config.slot_user(slot)
     # An idle responder that works stays, where it can be told from what else its user may run.
-    stays = specs.read(slot).is_idle and _idles(config, slot, user)
+    stays = _is_free(slot) and _idles(config, slot, user)
     if not stays:
         _stop(config, slot)
     # What left the backend's family, or an install's, still has the slot's uid.
@@ -138,6 +138,14 @@ def _end(config: Config, slot: SlotConfig) -> None:
         raise Refused("backend_still_runs", f"Processes of uid {user.uid} cannot be killed.")
     if not stays:
         specs.forget(slot)
+
+
+def _is_free(slot: SlotConfig) -> bool:
+    """Say whether no run left a spec; one that cannot be read is a run's."""
+    try:
+        return specs.read(slot).is_idle
+    except Refused:
+        return False
 
 
 def _is_local(user: User) -> bool:

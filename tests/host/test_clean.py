@@ -54,3 +54,12 @@ def test_a_port_that_is_taken_is_said_and_the_rest_is_cleaned(config, slot):
         assert str(slot.backend_port) in left[0]
     assert clean.leftovers(config, slot) == ["preview-1 has no idle responder."]
     assert clean.clean(config, slot) == []
+
+
+def test_a_slot_whose_spec_cannot_be_read_is_cleaned(config, slot):
+    leased(config, slot).close()
+    (slot.folder / "spec.json").write_text("{}")
+    [left] = clean.leftovers(config, slot)
+    assert "spec.json cannot be read" in left
+    assert clean.clean(config, slot) == []
+    assert clean.leftovers(config, slot) == []
