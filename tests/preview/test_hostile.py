@@ -3,25 +3,20 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import sysconfig
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import requests
 from django.db import connection
 
-from oroboros.lib import config as configuration
 from oroboros.lib import files, ownership
 from oroboros.runtime import envfiles
 from runs import tasks
 from slots.host.database import Admin, close_to_public
-from tests.environment import CLUSTER, PASSWORD, free_port
+from tests import service
+from tests.environment import CLUSTER, PASSWORD
 from tests.oroboros.test_socket_owner import ask
-from tests.preview.world import database_url
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 ATTACK = Path(__file__).with_name("hostile") / "attack.py"
@@ -64,30 +59,11 @@ HOOK = "#!/bin/sh\nid -u > {drop}/$(basename $0)-$(id -u)\n"
 @pytest.fixture
 def api():
     """The API on a port of its own, on the tests' database."""
-    port, database = free_port(), connection.settings_dict
+    database = connection.settings_dict
     # As the set-up closes the real one.
     close_to_public(CLUSTER.url("postgres"), {database["NAME"]: [database["USER"]]})
-    server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "oroboros.wsgi", "--bind", f"127.0.0.1:{port}"],
-        cwd=configuration.HOME,
-        env={**os.environ, "DATABASE_URL": database_url()},
-    )
-    try:
-        wait_until_it_answers(port)
+    with service.api() as port:
         yield port
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def wait_until_it_answers(port, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with suppress(OSError):
-            if b"200 OK" in ask(port, b"GET /health HTTP/1.1"):
-                return
-        time.sleep(0.05)
-    raise AssertionError("the API does not answer")
 
 
 @pytest.fixture
