@@ -22,6 +22,33 @@ DATABASES = {
     }
 }
 """
+# What `startproject` makes knows SQLite alone. This one is configured by its environment only, and
+# comes as a wheel; the manifest maps the database and nothing else of it is ours.
+PRETALX_REQUIREMENTS = "pretalx==2025.2.2\npsycopg[binary]\ngunicorn\n"
+PRETALX = """\
+[backend]
+build = "python -m pretalx collectstatic --noinput"
+release = "python -m pretalx migrate --noinput"
+web = ["gunicorn", "pretalx.wsgi", "--bind", "127.0.0.1:$PORT"]
+health_path = "/orga/login/"
+
+[database]
+seed = "python -m pretalx createsuperuser --noinput"
+
+[env]
+PRETALX_DB_TYPE = "postgresql"
+PRETALX_DB_NAME = "${PGDATABASE}"
+PRETALX_DB_USER = "${PGUSER}"
+PRETALX_DB_PASS = "${PGPASSWORD}"
+PRETALX_DB_HOST = "${PGHOST}"
+PRETALX_DB_PORT = "${PGPORT}"
+PRETALX_DATA_DIR = "data"
+PRETALX_FILESYSTEM_STATIC = "data/static"
+PRETALX_SITE_URL = "${FRONTEND_URL}"
+PRETALX_HTTPS = "off"
+DJANGO_SUPERUSER_EMAIL = "ada@example.com"
+DJANGO_SUPERUSER_PASSWORD = "only-for-the-previews"
+"""
 ALERTA = """\
 [backend]
 install = ["uv", "pip", "install", "alerta-server==9.1.0", "psycopg2-binary", "gunicorn"]
@@ -66,6 +93,35 @@ def test_a_django_project_with_postgresql_logs_in(host, django_project):
     run = place.preview("feature/first", {"README.md": "hello"})
     assert "CREATE TABLE public.django_session" in place.artifact(run, "schema_after")
     assert place.page("/admin/login/").status_code == 200
+
+
+def log_in(place, path, **fields):
+    """Fill in a login form as a browser would; returns the session and the answer."""
+    session = requests.Session()
+    address = f"http://127.0.0.1:{place.slot.web_port}{path}"
+    page = session.get(address, timeout=30)
+    assert page.status_code == 200
+    token = session.cookies["pretalx_csrftoken"]
+    headers = {"Referer": address}
+    fields = {"csrfmiddlewaretoken": token, **fields}
+    return session, session.post(address, fields, headers=headers, timeout=30)
+
+
+@pytest.mark.full
+def test_a_django_application_from_the_package_index_logs_its_organiser_in(host, tmp_path):
+    application = tmp_path / "talks"
+    application.mkdir()
+    (application / "requirements.txt").write_text(PRETALX_REQUIREMENTS)
+    (application / "oroboros.toml").write_text(PRETALX)
+    place = host(application)
+    run = place.preview("feature/first", {"README.md": "hello"})
+    assert "CREATE TABLE public.event_event" in place.artifact(run, "schema_after")
+    session, answer = log_in(
+        place, "/orga/login/", login_email="ada@example.com", login_password="only-for-the-previews"
+    )
+    assert answer.status_code == 200, answer.text
+    assert "pretalx_session" in session.cookies, answer.text
+    assert answer.headers["X-Oroboros-Run"] == str(run.pk)
 
 
 @pytest.mark.full
