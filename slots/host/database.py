@@ -321,6 +321,9 @@ def _connection(url: str, database: str | None = None) -> Iterator[psycopg.Conne
         raise Refused("database_rights_missing", detail) from error
     except psycopg.OperationalError as error:
         raise Refused("database_unreachable", _said(error), status=503) from error
+    except psycopg.InternalError as error:  # such as a checkpoint for which there is no room
+        detail = f"PostgreSQL failed, and its own log says why: {_said(error)}."
+        raise Refused("database_failed", detail, status=503) from error
 
 
 def _said(error: psycopg.Error) -> str:
