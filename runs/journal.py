@@ -144,7 +144,8 @@ def perform(
     results: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Perform one action: journal, probe, act, probe, journal. Returns its result."""
-    context = _begin(config, run, claim, actions, action, results)
+    with told_accidents(Work(config, artifact_path(config, run, action.log), "")):
+        context = _begin(config, run, claim, actions, action, results)
     try:
         with told_accidents(context):
             found = action.probe(context)

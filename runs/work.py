@@ -116,8 +116,10 @@ def told_accidents(work: Work) -> Iterator[None]:
             raise
         raise StepFailed("DISK_FULL", f"No room left on the disk: {exc.filename or exc}.") from exc
     except Refused as refused:
-        code = "DISK_FULL" if FULL in refused.detail else refused.code.upper()
-        raise StepFailed(code if code in FAILURES else "HOST_REFUSED", refused.detail) from refused
+        code = refused.code.upper() if refused.code.upper() in FAILURES else "HOST_REFUSED"
+        # Git has other words for it.
+        is_full = FULL in refused.detail or (code == "HOST_REFUSED" and _is_full(work.config))
+        raise StepFailed("DISK_FULL" if is_full else code, refused.detail) from refused
     except StepFailed as failed:
         if failed.code in OF_COMMANDS and _is_full(work.config):
             raise StepFailed("DISK_FULL", f"No room left on the disk. {failed.detail}") from failed

@@ -33,10 +33,13 @@ GIT = {
 
 
 class World:
-    """The host of these tests. `files` makes the application from the host's folder."""
+    """The host of these tests. `files` makes the application from the host's folder.
 
-    def __init__(self, files=None, **environ):
-        self.folder = Path(tempfile.mkdtemp(prefix="oroboros-world-"))
+    `within` is where that folder is made.
+    """
+
+    def __init__(self, files=None, within=None, **environ):
+        self.folder = Path(tempfile.mkdtemp(prefix="oroboros-world-", dir=within))
         self.folder.chmod(0o755)
         self.remote = self.folder / "remote.git"
         self.clone = self.folder / "clone"
