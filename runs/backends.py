@@ -51,7 +51,10 @@ def look_after(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bool)
 
     Returns what was found, as sentences; nothing for one that is well, or stopped by hand.
     """
-    found = occupant.status(config, slot)
+    try:
+        found = occupant.status(config, slot)
+    except Refused as refusal:  # its spec cannot be read; nothing else waits for that
+        return [refusal.detail]
     if not dry_run:
         runtimelog.trim(config, slot)
     at = database_time()

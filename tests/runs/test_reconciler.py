@@ -100,6 +100,17 @@ def test_a_free_slot_is_mended_told_and_then_well(config, place, row):
     assert reconciler.reconcile(config) == []
 
 
+def test_a_spec_that_cannot_be_read_is_said_and_keeps_nobody_from_the_rest(config, place, preview):
+    (place.folder / "spec.json").write_text("{}")
+    with echo(config.web_port):
+        found = reconciler.reconcile(config)
+    assert "spec.json cannot be read" in found[0]
+    assert f"port {config.web_port} of ouroboros-web@main is held by" in found[1]
+    line.begin_ending(preview, reason="", to=Status.CANCELED, actor="alice")
+    assert line.clean_and_finish(config, lease_of(preview))
+    assert reconciler.reconcile(config) == []
+
+
 def test_what_a_run_left_on_a_free_slot_is_taken_away(config, place, clean_slot):
     admin = Admin(config)
     admin.ensure_role(place.database)
