@@ -320,7 +320,9 @@ class Harness:
         usual = self.usual
         if reached == len(STEPS):
             return usual
-        kinds = usual[: usual.index("approved" if reached < len(PREVIEW) else "merged")]
+        comes = {"probe": "preview_ready", "push": "deploying", "health": "merged"}
+        missed = next(kind for step, kind in comes.items() if reached <= STEPS.index(step))
+        kinds = usual[: usual.index(missed)]
         if fault.step in ("deploy", "health"):
             return [*kinds, "failed", "rollback_guidance", "lease_over", "frozen"]
         return [*kinds, "failed", "lease_over"]
