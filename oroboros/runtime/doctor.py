@@ -14,10 +14,9 @@ import psutil
 import psycopg
 
 from oroboros.errors import Refused
-from oroboros.lib import jobs, process, units, web
+from oroboros.lib import process, units, web
 from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
-from oroboros.lib.hostuser import SERVICE
 from oroboros.runtime import preflight, rules, stack, systemd
 from oroboros.runtime.rules import Finding
 
@@ -87,10 +86,8 @@ def clock(config: Config) -> Look:
 
 def users(config: Config) -> Look:
     """The users of the units, and that the control plane is in their groups."""
-    mine = os.getgrouplist(SERVICE, 0)
-    for role in ["job", "install", "app", *(slot.slot_id for slot in config.slots)]:
-        user = jobs.known(role)
-        yield rules.user(f"ouroboros-{role}", user is not None and user.gid in mine)
+    for role in systemd.roles(config):
+        yield rules.user(f"ouroboros-{role}", systemd.is_known(role))
 
 
 def installed(config: Config) -> Look:

@@ -148,7 +148,8 @@ def service(name: str, ok: bool, said: str, stopped_slot: str | None) -> Finding
     if stopped_slot is not None:
         mend = f"./scripts/preview-backend-runtime.sh start --slot {stopped_slot}"
         return Finding(name, False, "stopped by hand", mend)
-    return Finding(name, ok, (said.splitlines() or [""])[0], UP)
+    mend = f"{UP}; if it stays so ./scripts/runtime-down.sh, then {UP}"
+    return Finding(name, ok, (said.splitlines() or [""])[0], mend)
 
 
 def port(what: str, number: int, listening: str, holder: str) -> Finding:

@@ -95,9 +95,9 @@ def surface_port() -> int:
 def plan(config: Config) -> Iterator[Step]:
     """Yield all that is to be so, in the order in which it is made."""
     home = config.home
-    yield _text(
-        SYSUSERS, rendered(config, "sysusers.conf"), lambda: _run("systemd-sysusers", str(SYSUSERS))
-    )
+    yield _text(SYSUSERS, rendered(config, "sysusers.conf"))
+    users = lambda: all(is_known(role) for role in roles(config))  # noqa: E731
+    yield Step("the users", users, lambda: _run("systemd-sysusers", str(SYSUSERS)))
     for name in ("", "run", "log", "log/slots", "slots", "cache", "gates", "releases",
                  "templates", "tmp", "artifacts"):  # fmt: skip
         yield _folder(config.var / name)
@@ -117,6 +117,17 @@ def plan(config: Config) -> Iterator[Step]:
     yield _text(POLKIT, rights(config))
     for name in unit_files(config):
         yield _text(UNITS / name, rendered(config, f"units/{name}"))
+
+
+def roles(config: Config) -> list[str]:
+    """Return whose user the control plane shares a group with, by the name after ouroboros-."""
+    return ["job", "install", "app", *(slot.slot_id for slot in config.slots)]
+
+
+def is_known(role: str) -> bool:
+    """Say whether the role's user is there and the control plane is in its group."""
+    user = jobs.known(role)
+    return user is not None and user.gid in os.getgrouplist(SERVICE, 0)
 
 
 def unit_files(config: Config) -> list[str]:

@@ -161,7 +161,7 @@ def test_a_worker_that_died_is_told_with_its_last_words(config, tmp_path):
         manager.stop("ouroboros-worker")
     assert not found.ok
     assert "ended" in found.seen
-    assert found.mend == "./scripts/runtime-up.sh"
+    assert found.mend.startswith("./scripts/runtime-up.sh;")
 
 
 def test_where_nothing_runs_every_row_is_told(config):
