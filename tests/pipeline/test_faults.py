@@ -1,9 +1,11 @@
 """What befalls a host at work: its database, its processes, its signals, its crowd."""
 
+import re
 import signal
 import time
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from django.db import Error, connection
@@ -13,9 +15,12 @@ from releases.shipping import ship_commit
 from runs import tasks, turns
 from runs.models import Run, Step
 from slots.models import Lease
+from tests import pipeline
 from tests.environment import CLUSTER, FAST
 from tests.pipeline.harness import LOOKS, STEPS, Fault, wait_for
 from tests.pipeline.processes import LOOK_SECONDS, forked, sleepers
+
+TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 
 
 def restart_database():
@@ -239,3 +244,11 @@ def work_until_all_ended(count):
         for run in runs:
             tasks.carry(run.pk)
         time.sleep(0.05)
+
+
+def test_each_proof_that_the_package_names_is_there():
+    folder = Path(pipeline.__file__).parent
+    there = {name for file in folder.glob("test_*.py") for name in TEST.findall(file.read_text())}
+    named = re.findall(r"\btest_\w{20,}", pipeline.__doc__)
+    assert len(named) > 20
+    assert set(named) <= there

@@ -199,9 +199,7 @@ def test_a_queue_that_freezes_is_told_and_begun_anew(who, worker, host, monkeypa
     assert_merged_once(run, harness)
 
 
-def test_a_cluster_whose_main_process_dies_leaves_nobody_and_does_nothing_twice(
-    worker, host, monkeypatch
-):
+def test_a_queue_whose_main_process_dies_leaves_nobody_and_nothing_twice(worker, host, monkeypatch):
     harness = Harness(host, monkeypatch)
     run = make_run(host, "killed", {"waits.sh": WAITS, "oroboros.toml": BUILD})
     wait_until(lambda: sleepers(SLEEP))
