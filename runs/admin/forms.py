@@ -56,7 +56,7 @@ class Approving(MaybeReason):
     accept_checks = forms.BooleanField(
         required=False,
         label="Run the branch's own checks in place of the target branch's",
-        help_text="For operators, where the changes above are in the checks; else both sets run.",
+        help_text="For operators; else both sets run.",
     )
 
 

@@ -34,6 +34,13 @@ def changes(run: Run | None) -> dict[str, Any]:
         return {"no_difference": no.detail}
 
 
+def _about_approving(run: Run) -> dict[str, Any]:
+    """Return the difference, and which question is left out: about checks that stay as they are."""
+    facts = changes(run)
+    difference = facts.get("difference")
+    return {**facts, "left_out": [] if difference and difference.checks else ["accept_checks"]}
+
+
 def _new(request: HttpRequest, row: None, given: Given) -> Done:
     run = tasks.create_run(
         title=given["title"],
@@ -145,7 +152,7 @@ VERBS = (
         is_main=True,
         fits=lambda run: run.status == Status.PREVIEW_READY,
         about="oroboros/about_changes.html",
-        facts=changes,
+        facts=_about_approving,
         shown=lambda run: {"commit_sha": run.commit_sha},
     ),
     Verb(

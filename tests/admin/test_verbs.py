@@ -160,6 +160,7 @@ def test_changed_checks_are_shown_where_an_operator_accepts_them(operator, run, 
     monkeypatch.setattr(shown, "difference", lambda run, repo: changed)
     page = operator.get(url("approve", run)).content.decode()
     assert ("It changes the checks" in page, "<code>pytest</code> → gone" in page) == (True, True)
+    assert 'name="accept_checks"' in page
     body = {"commit_sha": run.commit_sha, "reason": "", "accept_checks": "on"}
     approver = Client()
     approver.force_login(UserFactory(groups=["approver"]))
@@ -170,6 +171,13 @@ def test_changed_checks_are_shown_where_an_operator_accepts_them(operator, run, 
     assert (run.approvals.get().actor, run.approvals.get().accepts_checks) == ("olga", True)
     after = operator.get(reverse("admin:runs_run_change", args=[run.pk])).content.decode()
     assert "with its own checks only" in after
+
+
+def test_nobody_is_asked_about_checks_that_stay_as_they_are(operator, run, monkeypatch):
+    same = Difference("a" * 40, run.commit_sha)
+    monkeypatch.setattr(shown, "difference", lambda run, repo: same)
+    page = operator.get(url("approve", run)).content.decode()
+    assert ('name="reason"' in page, 'name="accept_checks"' in page) == (True, False)
 
 
 def test_slots_are_drained_and_quarantined_and_back(operator, monkeypatch):
