@@ -6,9 +6,12 @@ import sys
 import pytest
 import requests
 
-DJANGO = """\
-[backend]
-install = ["uv", "pip", "install", "django>=5.2,<5.3"]
+DJANGO = "django>=5.2,<5.3\npsycopg[binary]\n"
+# The database is the environment's: libpq reads where it is and who we are.
+MAPPING = """\
+[env]
+DJANGO_SETTINGS_MODULE = "mysite.production"
+DB_NAME = "${PGDATABASE}"
 """
 POSTGRESQL = """\
 import os
@@ -65,13 +68,13 @@ def starter(*argv, cwd):
 
 @pytest.fixture
 def django_project(tmp_path):
-    """What `django-admin startproject` makes, as it makes it."""
+    """What `django-admin startproject` makes, as it makes it, and what it needs."""
     starter(sys.executable, "-m", "django", "startproject", "mysite", cwd=tmp_path)
+    (tmp_path / "mysite" / "requirements.txt").write_text(DJANGO)
     return tmp_path / "mysite"
 
 
 def test_a_new_django_project_is_shown_as_it_is(host, django_project):
-    (django_project / "oroboros.toml").write_text(DJANGO)
     place = host(django_project)
     run = place.preview("feature/first", {"README.md": "hello"})
     page = place.page()
@@ -84,11 +87,9 @@ def test_a_new_django_project_is_shown_as_it_is(host, django_project):
 
 
 @pytest.mark.full
-def test_a_django_project_with_postgresql_logs_in(host, django_project):
+def test_a_django_project_with_settings_for_postgresql_asks_for_a_login(host, django_project):
     (django_project / "mysite" / "production.py").write_text(POSTGRESQL)
-    driver = DJANGO.replace('5.3"', '5.3", "psycopg[binary]"')
-    mapping = '[env]\nDJANGO_SETTINGS_MODULE = "mysite.production"\nDB_NAME = "${PGDATABASE}"\n'
-    (django_project / "oroboros.toml").write_text(driver + mapping)
+    (django_project / "oroboros.toml").write_text(MAPPING)
     place = host(django_project)
     run = place.preview("feature/first", {"README.md": "hello"})
     assert "CREATE TABLE public.django_session" in place.artifact(run, "schema_after")
