@@ -46,7 +46,8 @@ class Verb:
     is_grave: bool = False
     on_row: bool = True
     fits: Callable[[Any], bool] = lambda row: True
-    # What to look at before deciding: a template, and what it is given.
+    # What to look at before deciding: a template, and what it is given. `left_out` among the facts
+    # names the fields of the form that are not asked for this row.
     about: str = ""
     facts: Callable[[Any], Mapping[str, Any]] = lambda row: {}
     # What the page that links here showed, such as the commit; it comes back with the form.
@@ -185,6 +186,7 @@ class Rows(ModelAdmin):
             "row": row,
             "opts": self.opts,
             "back": self.row_url(row) if row else reverse("admin:index"),
+            "left_out": [],
             **verb.facts(row),
         }
         return TemplateResponse(request, "oroboros/ask.html", context, status=status)
