@@ -1,7 +1,10 @@
 """Applications that nobody here wrote: their own starters make them, one small manifest is ours."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import requests
@@ -51,6 +54,11 @@ PRETALX_SITE_URL = "${FRONTEND_URL}"
 PRETALX_HTTPS = "off"
 DJANGO_SUPERUSER_EMAIL = "ada@example.com"
 DJANGO_SUPERUSER_PASSWORD = "only-for-the-previews"
+"""
+FASTAPI = """\
+[backend]
+web = ["fastapi", "run", "--host", "127.0.0.1", "--port", "$PORT"]
+health_path = "/"
 """
 ALERTA = """\
 [backend]
@@ -123,6 +131,24 @@ def test_a_django_application_from_the_package_index_logs_its_organiser_in(host,
     assert answer.status_code == 200, answer.text
     assert "pretalx_session" in session.cookies, answer.text
     assert answer.headers["X-Oroboros-Run"] == str(run.pk)
+
+
+@pytest.mark.full
+def test_a_new_fastapi_project_answers_from_its_lock_file(host, tmp_path):
+    """Its starter makes a project with a uv.lock, and a virtual environment that stays at home."""
+    python = os.path.realpath(sys.executable)
+    starter(
+        Path(sys.executable).with_name("uv"), "tool", "run", "--python", python,
+        "fastapi-new", "--python", python, "api", cwd=tmp_path,
+    )  # fmt: skip
+    shutil.rmtree(tmp_path / "api" / ".venv")
+    (tmp_path / "api" / "oroboros.toml").write_text(FASTAPI)
+    place = host(tmp_path / "api")
+    run = place.preview("feature/first", {"README.md": "hello"})
+    answer = place.page()
+    assert answer.json() == {"message": "Hello World"}
+    assert answer.headers["X-Oroboros-Run"] == str(run.pk)
+    assert "Swagger UI" in place.page("/docs").text
 
 
 @pytest.mark.full
