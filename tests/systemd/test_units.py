@@ -134,6 +134,13 @@ def test_only_our_own_origins_pass_a_preflight(host, port):
         assert "access-control-allow-credentials" not in said
 
 
+def test_the_nightly_retention_removes_an_old_install(host):
+    old = f"{HOME}/var/cache/installs/python-{40 * '0'}"
+    host.run(f"install -d -o oroboros -g oroboros {old} && touch -d '15 days ago' {old}")
+    host.run("systemctl start ouroboros-retention")
+    assert host.start(f"test -e {old}").returncode != 0
+
+
 @pytest.fixture(scope="module")
 def preview(host):
     """Return a preview that does what it is told, as a hostile branch's backend."""
