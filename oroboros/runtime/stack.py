@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.2
 POSTGRES = "postgres"
 API, WORKER, ROUTER = "ouroboros-api", "ouroboros-worker", "ouroboros-caddy"
 # Of the caller's environment, what configures us or says how to reach the outside. Everything else
-# (a terminal, an agent, a desktop) would make every start another command.
+# (a terminal, an editor, a desktop) would make every start another command.
 CONFIGURES = re.compile(
     r"PATH|HOME|LANG|TZ|TMPDIR|SECRET_KEY|DATABASE_URL|DEBUG|ALLOWED_HOSTS|TIME_ZONE"
     r"|STEP_TIMEOUT_SECONDS|CORS_APP_ORIGINS|RELEASES_KEEP|HEALTH_.*"

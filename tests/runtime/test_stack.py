@@ -45,7 +45,7 @@ def test_a_second_stack_beside_it_has_other_ports_everywhere(tmp_path):
     assert (router["WEB_MAIN_PORT"], router["API_PORT"]) == ("4100", "9000")
 
 
-def test_a_terminal_or_an_agent_makes_no_other_command_of_it():
+def test_a_terminal_or_an_editor_makes_no_other_command_of_it():
     given = {
         "PATH": "/bin",
         "HOME": "/root",
