@@ -13,21 +13,24 @@ from oroboros.lib import installs
 from oroboros.lib.config import Config
 from releases import seal
 from runs import workshop
+from runs.backends import RECONCILER
 from runs.journal import record
 from runs.models import Run
 from runs.repository import repository, shown_base
 from slots.host import guard, spec
 
-RETENTION = "retention"
 INSTALLS_SECONDS = 14 * 24 * 3600
 TEMPLATES_SECONDS = 24 * 3600
 
 
 def remove_unneeded(config: Config, dry_run: bool = False) -> list[str]:
     """Remove it; returns what was removed (with `dry_run` what would be), as sentences."""
-    found = [*_installs(config, dry_run), *_templates(config, dry_run)]
-    for sentence in () if dry_run else found:
-        record("removed", sentence, actor=RETENTION)
+    found = []
+    for part in (_installs, _templates):
+        for sentence in part(config, dry_run):
+            found.append(sentence)
+            if not dry_run:
+                record("removed", sentence, actor=RECONCILER)
     return found
 
 
