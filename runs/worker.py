@@ -119,7 +119,7 @@ class Worker:
             Chore(1.0, tasks.sweep),
             Chore(CANARY_SECONDS, send_canary),
             Chore(10.0, reaper.reap_expired),
-            Chore(1.0, lambda: backends.notice_deaths(config)),
+            Chore(2.0, lambda: backends.notice_deaths(config)),
             Chore(2.0, lambda: reconciler.reconcile(config)),
             Chore(60.0, branches.watch_branches),
             Chore(3600.0, lambda: retention.remove_unneeded(config)),
