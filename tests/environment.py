@@ -12,14 +12,19 @@ from oroboros.runtime.postgres import Cluster
 from slots.host.database import close_to_public
 
 PASSWORD = "only-for-the-tests-on-loopback"
+GIVEN_PORTS: set[int] = set()
 FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port of 127.0.0.1 that nobody listens on now, and that nobody here was given."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port not in GIVEN_PORTS:
+            GIVEN_PORTS.add(port)
+            return port
 
 
 def _end(owner: int, cluster: Cluster, folder: Path) -> None:
