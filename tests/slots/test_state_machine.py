@@ -170,7 +170,9 @@ class Pool(RuleBasedStateMachine):
 
     @rule(run=runs)
     def somebody_works_on_it(self, run):
-        Run.objects.exclude(status__in=FINAL).claim(run, f"worker {uuid.uuid4()}")
+        """A worker claims what there is work for: nobody works on a reservation, or in the line."""
+        idle = (Status.QUEUED, Status.HOLDING, *FINAL)
+        Run.objects.exclude(status__in=idle).claim(run, f"worker {uuid.uuid4()}")
 
     @rule(run=runs)
     def the_worker_dies(self, run):
