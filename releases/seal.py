@@ -32,10 +32,10 @@ def close(folder: Path, facts: Mapping[str, Any]) -> str:
 
 
 def facts(folder: Path) -> dict[str, Any] | None:
-    """Return what the manifest says of a whole build; None if there is none."""
+    """Return what the manifest says of a whole build; None if there is none, or it is no folder."""
     try:
         return json.loads((folder / MANIFEST).read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 

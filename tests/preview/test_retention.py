@@ -68,6 +68,8 @@ def test_an_install_goes_once_it_is_old_and_neither_slot_nor_release_names_it(pl
     (store(config) / interrupted).mkdir()
     age(store(config) / interrupted, 15)
     build = config.var / "releases" / "r-20260101000000-000000000000"
+    build.parent.mkdir(parents=True, exist_ok=True)
+    (build.parent / ".somebody-builds.lock").touch()
     build.mkdir(parents=True)
     bins = [str(store(config) / kept / "node_modules" / ".bin")]
     (build / "manifest.json").write_text(json.dumps({"bins": bins}))
