@@ -105,6 +105,7 @@ BROKEN = {
 MEND = re.compile(r"^      -> (.*)$", re.MULTILINE)
 
 
+@pytest.mark.full
 def test_the_doctor_tells_what_is_broken_and_what_it_says_mends_it(host):
     for command in BROKEN:
         host.run(command, cwd="/")
