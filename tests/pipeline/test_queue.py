@@ -21,7 +21,7 @@ from tests.pipeline.conftest import opened
 from tests.pipeline.harness import Harness
 from tests.pipeline.processes import sleepers, wait_until
 from tests.pipeline.world import World
-from tests.system.host import free_offset
+from tests.system.host import free_offset, words
 
 # The worker as it is started, with the times after which it looks at its cluster made shorter.
 HASTY = """\
@@ -101,8 +101,7 @@ class Worker:
     def cluster(self):
         """Return the main process of the queue's cluster."""
         children = psutil.Process(self.process.pid).children()
-        living = (one for one in children if one.status() != psutil.STATUS_ZOMBIE)
-        return next((one for one in living if "run_queue" in one.cmdline()), None)
+        return next((one for one in children if "run_queue" in words(one)), None)
 
     def of_role(self, role):
         """Return the living processes of the cluster that log said to be that."""
@@ -130,15 +129,15 @@ class Worker:
         return is_still
 
     def end(self):
-        cluster = self.cluster()
-        self.process.terminate()
+        """End it as it is ended by those who stop it; nothing of its queue is left."""
         try:
-            self.process.wait(40)
+            queue = processes_of(self.cluster())
+            self.process.terminate()
+            assert self.process.wait(40) == 0
+            assert not psutil.wait_procs(queue, 10)[1]
         finally:
             self.process.kill()
             self.process.wait()
-        _, left = psutil.wait_procs([cluster] if cluster else [], 10)
-        assert not left
 
 
 def syscall(pid):
@@ -149,7 +148,7 @@ def syscall(pid):
 def processes_of(cluster):
     """Return the queue's own processes: what they started for a step is not among them."""
     children = cluster.children(recursive=True)
-    return [cluster, *(one for one in children if "run_queue" in one.cmdline())]
+    return [cluster, *(one for one in children if "run_queue" in words(one))]
 
 
 def make_run(world, name, files=None):
