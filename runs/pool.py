@@ -43,7 +43,8 @@ free AS (
     SELECT slot.id, slot.slot_id, slot.fence + 1 AS fence,
            row_number() OVER (ORDER BY slot.number) AS place
     FROM slots_slot AS slot
-    WHERE %(is_open)s::boolean AND host = %(host)s AND drained_at IS NULL AND quarantined_at IS NULL
+    WHERE %(is_open)s::boolean AND host = %(host)s AND slot.number <= %(slots)s::int
+      AND drained_at IS NULL AND quarantined_at IS NULL
       AND NOT EXISTS (
           SELECT FROM slots_lease AS other
           WHERE other.slot_id = slot.id AND other.state IN ('held', 'ending'))

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import F
 
@@ -69,10 +70,14 @@ class Line:
 
 
 def slots() -> list[SlotView]:
-    """Return every slot with the lease on it and that lease's run: two queries."""
+    """Return every slot with the lease on it and that lease's run: two queries.
+
+    A row that is configured no longer is no slot.
+    """
+    configured = Slot.objects.filter(slot_id__in=[one.slot_id for one in settings.OROBOROS.slots])
     on_slot = Lease.objects.filter(state__in=ON_SLOT).select_related("run")
     leases = {lease.slot_id: lease for lease in on_slot}
-    return [_view(slot, leases.get(slot.pk)) for slot in Slot.objects.all()]
+    return [_view(slot, leases.get(slot.pk)) for slot in configured]
 
 
 def _view(slot: Slot, lease: Lease | None) -> SlotView:

@@ -1,5 +1,7 @@
 """Where leases meet runs: the line, the grant, the fence."""
 
+from dataclasses import replace
+
 import pytest
 from django.db import IntegrityError, transaction
 from django_q.models import OrmQ
@@ -286,3 +288,11 @@ def test_the_line_tells_what_is_held_and_how_long_one_waits(slot, django_assert_
     usual = told.past_seconds[0]
     assert told.estimate(1) == pytest.approx(usual, rel=0.01)
     assert told.estimate(2) == pytest.approx(2 * usual, rel=0.01)
+
+
+def test_a_slot_that_is_configured_no_longer_is_neither_granted_nor_shown(slots, settings):
+    config = settings.OROBOROS
+    settings.OROBOROS = replace(config, slots=config.slots[:1])
+    runs = [asked()[0] for _ in range(2)]
+    assert [run.status for run in runs] == [Status.PREPARING, Status.QUEUED]
+    assert [view.slot for view in standing.slots()] == slots[:1]
