@@ -123,7 +123,8 @@ def make(
         return _run(config, install, root, user, log, stop)
     with _locked(store / f"{install.key}.lock", stop) as is_ours:
         if not is_ours:
-            return Outcome(None, 0.0, timed_out=False, stopped=True)
+            stopped = stop is not None and stop()
+            return Outcome(None, 0.0, timed_out=not stopped, stopped=stopped)
         if not _use(_mark(config, install, root)):
             outcome = _make_shared(config, install, root, log, stop)
             if outcome.exit_code != 0:

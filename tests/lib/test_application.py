@@ -437,6 +437,17 @@ def test_who_waits_for_anothers_install_can_be_stopped(work, conf):
     assert outcome.exit_code is None
 
 
+def test_who_waits_for_anothers_install_too_long_runs_out_of_time(work, conf, monkeypatch):
+    monkeypatch.setattr(installs, "INSTALL_SECONDS", 0.0)
+    found = work.plan()
+    store = conf.var / "cache" / "installs"
+    store.mkdir(parents=True)
+    with (store / f"{only(found.installs).key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = work.make(found)
+    assert (outcome.timed_out, outcome.stopped, outcome.exit_code) == (True, False, None)
+
+
 def test_an_install_of_the_trees_own_is_gone_with_its_tree(work, conf):
     (work.root / "install").write_text("#!/bin/sh\nmkdir node_modules\n")
     (work.root / "install").chmod(0o755)
