@@ -39,6 +39,10 @@ def releases(host):
     return {one["release_id"]: one["status"] for one in host.answer(LIST)["releases"]}
 
 
+def states(host):
+    return [slot["state"] for slot in host.get("/api/slots")]
+
+
 def is_well(host):
     """Wait until the doctor finds nothing wrong."""
     asked = []
@@ -86,6 +90,8 @@ def test_every_command_of_the_operators_page_succeeds(host):
     given = {"<slot_id>": run["slot_id"], "<run_id>": run["id"], "<release_id>": earlier}
     for commands in sections("operate.md").values():
         follow(host, commands, given)
+        # A slot that was taken back is cleaned: nobody restarts its backend in that moment.
+        wait_for(lambda: "cleaning" not in states(host), 30, "a slot is not cleaned")
     assert releases(host)[earlier] == "live"
     assert host.get(f"/api/runs/{run['id']}")["status"] == "canceled"
     is_well(host)
