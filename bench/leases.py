@@ -20,7 +20,7 @@ from service import NO_DISK, api, database
 
 CLIENTS = (1, 4, 16)
 # Who is told a place asks again the later, the further back it is.
-ASK_AGAIN_SECONDS = 0.005
+ASK_AGAIN_SECONDS = 0.01
 LENGTH = re.compile(rb"(?i)content-length: (\d+)")
 
 

@@ -1,7 +1,5 @@
 """How gunicorn serves the control API: on loopback only, whoever is in front."""
 
-import sys
-
 from oroboros.lib import config as configuration
 
 CONFIG = configuration.load()
@@ -20,7 +18,5 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 — the files are unlinked at once
 # Nobody else decides what a request came through: identity looks at the socket.
 forwarded_allow_ips = "127.0.0.1"
 control_socket_disable = True
-# A thread that holds the pool's lock must not wait its turn behind seven busy ones for long.
-sys.setswitchinterval(0.0005)
 accesslog = None
 errorlog = "-"
