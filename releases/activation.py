@@ -170,7 +170,7 @@ def _switch(carrier: Carrier) -> None:
     if activation.kind == ActivationKind.DEPLOY:
         database.migrate(carrier)
     carrier.say(f"starting {activation.release} as {activation.colour}")
-    with production.colours_locked(config):
+    with database.noting_changes(carrier), production.colours_locked(config):
         production.start_colour(carrier, activation)
     live = pointer.Pointer(
         activation.number,

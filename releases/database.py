@@ -1,6 +1,9 @@
 """Production's database around a deploy: its restore point, its `release:`, what that changed."""
 
 import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -57,8 +60,8 @@ def _password(config: Config) -> str:
 def migrate(carrier: "Carrier") -> None:
     """Run the new build's `release:` on production, with a way back kept first.
 
-    Raises MigrationFailed. The schema from before lies in a file, so that a second try after a
-    crash still knows what the first one changed.
+    Raises MigrationFailed. The schema from before lies in a file until `noting_changes` has noted
+    what became of it, so that a second try after a crash still knows what the first one changed.
     """
     config, release = carrier.config, carrier.release
     made = production.recipe(config, release)
@@ -66,7 +69,7 @@ def migrate(carrier: "Carrier") -> None:
         ensure(config)
     if made.release is None or _is_done(carrier):
         return
-    before = _kept(config, carrier.activation.number, "schema.sql")
+    before = _schema_before(carrier)
     if not before.exists():
         before.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.write_atomic(before, database.schema(url(config)).encode(), 0o600)
@@ -74,7 +77,31 @@ def migrate(carrier: "Carrier") -> None:
         _restore_point(carrier)
     carrier.say("running release: on production")
     _release(carrier, made.release, made.bins)
-    changes = database.schema_changes(before.read_text(), database.schema(url(config)))
+
+
+@contextmanager
+def noting_changes(carrier: "Carrier") -> Iterator[None]:
+    """Look at the migrated schema while the body starts what needs it; note what changed.
+
+    Nothing is done where nothing was migrated, or all is noted. Raises Refused as
+    `database.schema`.
+    """
+    before = _schema_before(carrier)
+    if not before.exists():
+        yield
+        return
+    with ThreadPoolExecutor(max_workers=1) as dumps:
+        after = dumps.submit(database.schema, url(carrier.config))
+        try:
+            yield
+        finally:
+            _note_changes(carrier, before, after.result())
+
+
+def _note_changes(carrier: "Carrier", before: Path, after: str) -> None:
+    carrier.check()
+    release = carrier.release
+    changes = database.schema_changes(before.read_text(), after)
     found = [{"kind": change.kind, "text": change.text} for change in changes]
     known = [change for change in release.schema_changes if change not in found]
     Release.objects.filter(pk=release.pk).update(
@@ -82,6 +109,10 @@ def migrate(carrier: "Carrier") -> None:
     )
     release.refresh_from_db()
     before.unlink()
+
+
+def _schema_before(carrier: "Carrier") -> Path:
+    return _kept(carrier.config, carrier.activation.number, "schema.sql")
 
 
 def _is_done(carrier: "Carrier") -> bool:

@@ -183,7 +183,12 @@ def _run(
         downloads = _downloads(config, user) if install.shared else home / "downloads"
         env = environment.for_install(config, home=home, cache=downloads)
         if install.kind == "python":
-            env |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{env['PATH']}"}
+            env |= {
+                "VIRTUAL_ENV": str(venv),
+                "PATH": f"{venv}/bin:{env['PATH']}",
+                # Once and here: who runs the application may not write beside its modules.
+                "UV_COMPILE_BYTECODE": "true",
+            }
         deadline = time.monotonic() + INSTALL_SECONDS
         for argv in install.commands:
             outcome = process.run(

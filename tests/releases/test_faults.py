@@ -158,6 +158,21 @@ def test_a_release_command_that_fails_changes_nothing_else(config, repo, web):
     assert_all_agrees(config, first, web)
 
 
+def test_a_migration_is_noted_though_its_colour_never_comes_up(config, repo, web):
+    first = ship(config, repo.commit("one"))
+    more = {
+        "backend/migrations/0002_more.sql": "CREATE TABLE IF NOT EXISTS more (x int);\n",
+        "backend/server.py": "raise SystemExit(3)\n",
+    }
+    with pytest.raises(tasks.ActivationFailed):
+        ship(config, repo.commit("two", **more))
+    release = Release.objects.get(commit_sha=repo.head)
+    assert release.migrated_at is not None
+    assert [change["kind"] for change in release.schema_changes] == ["adds"]
+    assert not list((config.var / "restore").glob("*.schema.sql"))
+    assert_all_agrees(config, first, web)
+
+
 def test_a_deploy_with_migrations_leaves_a_restore_point_that_restores(config, repo, web):
     first = ship(config, repo.commit("one"))
     with psycopg.connect(database.url(config)) as link:
