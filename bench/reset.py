@@ -1,6 +1,6 @@
 """A reset of a preview's database beside the bare commands, on the same server.
 
-    python bench/preview.py [--mb 1024] [--times 3]
+    python bench/reset.py [--mb 1024] [--times 3]
 
 The floor is `dropdb` and `createdb --template` by hand, with the strategy that is faster for this
 size and with PostgreSQL's own; `reset` is what scripts/preview-db-reset.sh does, without a backend
