@@ -75,3 +75,19 @@ def _renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
         ring(run.pk)
     record("new_commit", f"{run.branch} is at {sha[:12]} now", actor=WORKER, run=run)
     return True
+
+
+def prepare_anew(run: Run) -> bool:
+    """Begin the preview of the same commit anew, in the slot it holds.
+
+    False, and nothing changed, unless it was ready and nobody works on it.
+    """
+    with line.entered():
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        at = database_time()
+        is_idle = run.status == Status.PREVIEW_READY and not run.is_claimed(at)
+        if not is_idle or run.stop_status or not Lease.objects.good(at).filter(run=run).exists():
+            return False
+        run.move(Status.PREPARING, next_action="", generation=run.generation + 1)
+        ring(run.pk)
+    return True

@@ -16,14 +16,14 @@ from oroboros.errors import Refused
 from oroboros.lib import units
 from oroboros.lib.config import Config, SlotConfig
 from releases.reconcile import reconcile as reconcile_releases
-from runs import backends, cleaning, gate, reaper, tasks
+from runs import backends, branches, cleaning, gate, reaper, tasks
 from runs.backends import RECONCILER
 from runs.journal import record
 from runs.models import Run
 from runs.pool import entered
 from runs.rules import SHIPPING, Status
 from runs.upkeep import quarantine
-from slots.host import guard, occupant
+from slots.host import guard, occupant, surface
 from slots.host.clean import leftovers
 from slots.models import Lease, Slot
 from slots.rules import ON_SLOT, LeaseState
@@ -93,7 +93,19 @@ def _slots(config: Config, dry_run: bool) -> Iterator[str]:
         if lease is None:
             yield from _free(config, row, slot, dry_run)
         elif lease.state == LeaseState.HELD and lease.run.status != Status.PREPARING:
-            yield from backends.look_after(config, slot, lease, dry_run=dry_run)
+            lost = _lost(slot, lease, dry_run)
+            yield from lost or backends.look_after(config, slot, lease, dry_run=dry_run)
+
+
+def _lost(slot: SlotConfig, lease: Lease, dry_run: bool) -> list[str]:
+    """A preview that is not on the machine, as after a restore: its slot does not show it."""
+    run, shown = lease.run, surface.shown(slot)
+    if run.status != Status.PREVIEW_READY or (shown and shown.run_id == str(run.pk)):
+        return []
+    text = f"{slot.slot_id} does not show run {run.pk}, which holds it"
+    if not dry_run and branches.prepare_anew(run):
+        _mended(f"{text}: it is prepared anew", slot.slot_id, run)
+    return [text]
 
 
 def _free(config: Config, row: Slot, slot: SlotConfig, dry_run: bool) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """The way of a branch from waiting to merged, on real parts."""
 
+from runs import reconciler, tasks
 from runs.journal import artifacts_folder
 from runs.models import Run
-from slots.host import database, guard
+from slots.host import clean, database, guard
 
 
 def test_a_branch_reaches_preview_ready_and_is_shown(world, ready):
@@ -32,6 +33,21 @@ def test_the_schema_before_is_what_a_clone_of_the_template_has(world, ready):
     kept = artifacts_folder(world.config) / run.artifacts.get(name="schema_before").path
     assert "CREATE TABLE public.entries" in clone
     assert kept.read_text() == clone
+
+
+def test_a_preview_that_is_gone_from_the_machine_is_prepared_anew(world, ready):
+    world.commit("feature/lost", {"backend/lost.txt": "lost"})
+    run = ready("feature/lost")
+    slot = world.config.slot("preview-1")
+    assert not clean.clean(world.config, slot)  # as a host is that a backup was put back on
+    assert "does not show run" in reconciler.reconcile(world.config)[0]
+    run.refresh_from_db()
+    assert (run.status, run.generation) == ("preparing", 2)
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert run.status == "preview_ready"
+    assert world.get(slot.web_port).headers["X-Oroboros-Run"] == str(run.pk)
+    assert reconciler.reconcile(world.config) == []
 
 
 def test_an_approved_branch_is_merged_pushed_and_live(world, shipped):

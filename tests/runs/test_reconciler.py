@@ -55,13 +55,14 @@ def clean_slot(config, place, row):
 
 @pytest.fixture
 def preview(config, place, clean_slot):
-    """A run at preview_ready whose backend runs."""
+    """A run at preview_ready whose backend runs and which the slot shows."""
     run = RunFactory()
     line.ask(run, actor="alice")
     Run.objects.filter(pk=run.pk).update(status=Status.PREVIEW_READY)
     OrmQ.objects.all().delete()
     write(config, place, SERVE + RUN, run=str(run.pk))
     occupant.start(config, place)
+    surface.show_live(config, place, run.pk, "0" * 40, None)
     return Run.objects.get(pk=run.pk)
 
 
