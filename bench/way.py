@@ -1,11 +1,12 @@
 """A branch's way, from its commit to `preview_ready` and from its approval to `merged`.
 
-    python bench/way.py [times]
+    python bench/way.py [guestbook|django] [times]
 
-Beside it, in the same run, shell scripts that do the same work by hand, both on a branch of the
-guestbook of `examples/` without its checks and on a warm cache of installs:
+Beside it, in the same run, shell scripts that do the same work by hand, both on a warm cache of
+installs and on a branch of an application without checks: the guestbook of `examples/`, which
+starts in a fifth of a second, or what Django's own starter makes, on PostgreSQL.
 
-- prepare: fetch, lay out, clone the template, migrate, build the frontend, start, probe;
+- prepare: fetch, lay out, clone the template, migrate, build, start, probe;
 - ship: fetch, merge, migrate a clone, build, push, migrate production, start the new backend,
   probe, switch, probe, stop the old one.
 
@@ -18,7 +19,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
@@ -33,11 +36,12 @@ git="git --git-dir=$REPO"
 $git fetch --quiet --prune "$REMOTE" '+refs/heads/*:refs/remotes/origin/*'
 commit=$($git rev-parse "refs/remotes/origin/$BRANCH")
 lay_out() { mkdir -p "$2"; $git archive "$1" | tar -x -C "$2"; }
-release() { (cd "$1/backend" && DATABASE_URL="$2" "$PYTHON" -m guestbook.migrate); }
+build() { [ -z "$BUILD" ] || (cd "$1" && "$PYTHON" $BUILD); }
+release() { (cd "$1/$DIRECTORY" && DATABASE_URL="$2" DB_NAME="${2##*/}" "$PYTHON" $RELEASE); }
 start() {
-    (cd "$1/backend" && PORT=$PORT DATABASE_URL="$2" \
-        exec setsid "$PYTHON" -m guestbook >/dev/null 2>&1 & echo $! >"$WORK/$3")
-    until curl -fs "http://127.0.0.1:$PORT/health"; do sleep 0.02; done
+    (cd "$1/$DIRECTORY" && export PORT DATABASE_URL="$2" DB_NAME="${2##*/}" &&
+        eval "exec setsid $PYTHON $WEB" >/dev/null 2>&1 & echo $! >"$WORK/$3")
+    until curl -fs "http://127.0.0.1:$PORT$HEALTH"; do sleep 0.02; done
 }
 end() { [ ! -e "$WORK/$1" ] || kill "$(cat "$WORK/$1")"; }
 """
@@ -48,7 +52,7 @@ lay_out "$commit" "$WORK/preview"
 dropdb --if-exists --force preview_by_hand
 createdb -T "$TEMPLATE" preview_by_hand
 release "$WORK/preview" "$SERVER/preview_by_hand"
-(cd "$WORK/preview/frontend" && "$PYTHON" build.py)
+build "$WORK/preview"
 start "$WORK/preview" "$SERVER/preview_by_hand" preview.pid
 """
 SHIP = r"""
@@ -63,7 +67,7 @@ release "$WORK/gate" "$SERVER/gate_by_hand"
 dropdb gate_by_hand
 rm -rf "$WORK/gate"
 lay_out "$candidate" "$WORK/$candidate"
-(cd "$WORK/$candidate/frontend" && "$PYTHON" build.py)
+build "$WORK/$candidate"
 
 $git update-ref refs/heads/main "$candidate" "$base"
 $git push --quiet "$REMOTE" "$candidate:refs/heads/main"
@@ -71,13 +75,72 @@ $git push --quiet "$REMOTE" "$candidate:refs/heads/main"
 release "$WORK/$candidate" "$SERVER/by_hand"
 start "$WORK/$candidate" "$SERVER/by_hand" new.pid
 ln -s "$candidate" "$WORK/fresh" && mv -T "$WORK/fresh" "$WORK/current"
-curl -fs "http://127.0.0.1:$PORT/health"
+curl -fs "http://127.0.0.1:$PORT$HEALTH"
 end live.pid
 mv "$WORK/new.pid" "$WORK/live.pid"
 """
+DJANGO_FILES = {
+    "requirements.txt": "django>=5.2,<5.3\npsycopg[binary]\n",
+    "Procfile": "web: python manage.py runserver --noreload 127.0.0.1:$PORT\n"
+    "release: python manage.py migrate --noinput\n",
+    "oroboros.toml": '[backend]\nhealth_path = "/admin/login/"\n\n'
+    '[env]\nDJANGO_SETTINGS_MODULE = "mysite.production"\nDB_NAME = "${PGDATABASE}"\n',
+    "mysite/production.py": "import os\n\nfrom .settings import *\n\n"
+    'DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", '
+    '"NAME": os.environ["DB_NAME"]}}\n',
+}
 
 
-def main(times: int) -> bool:
+@dataclass(frozen=True)
+class Application:
+    """What the scripts do: arguments of the application's Python, and where they are run."""
+
+    directory: str
+    build: str
+    release: str
+    web: str
+    health: str
+
+
+APPLICATIONS = {
+    "guestbook": Application(
+        "backend", "frontend/build.py", "-m guestbook.migrate", "-m guestbook", "/health"
+    ),
+    "django": Application(
+        ".",
+        "",
+        "manage.py migrate --noinput",
+        "manage.py runserver --noreload 127.0.0.1:$PORT",
+        "/admin/login/",
+    ),
+}
+
+
+def guestbook(folder: Path) -> dict[str, str]:
+    """Return the files of the guestbook, without its checks."""
+    from tests.pipeline.world import GUESTBOOK
+
+    paths = [path for path in GUESTBOOK.rglob("*") if path.is_file()]
+    found = {
+        str(path.relative_to(GUESTBOOK)): path.read_text()
+        for path in paths
+        if "__pycache__" not in path.parts
+    }
+    return {**found, "oroboros.toml": found["oroboros.toml"].partition("[checks]")[0]}
+
+
+def django_project(folder: Path) -> dict[str, str]:
+    """Return what `startproject` makes, with settings for PostgreSQL beside its own."""
+    with tempfile.TemporaryDirectory() as place:
+        argv = [sys.executable, "-m", "django", "startproject", "mysite", place]
+        subprocess.run(argv, check=True)
+        made = {
+            str(path.relative_to(place)): path.read_text() for path in Path(place).rglob("*.py")
+        }
+    return {**made, **DJANGO_FILES}
+
+
+def main(name: str, times: int) -> bool:
     """Measure both in turns and say whether ours is within its bounds."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "oroboros.settings"
     import django
@@ -87,19 +150,18 @@ def main(times: int) -> bool:
     from django.core.management import call_command
 
     from slots.models import Slot
-    from tests.pipeline.world import GUESTBOOK, World
+    from tests.pipeline.world import World
 
     call_command("migrate", verbosity=0)
-    world = World(DEPLOY_HEALTH_SECONDS="0")
-    said = (GUESTBOOK / "oroboros.toml").read_text()
-    world.commit("main", {"oroboros.toml": said.partition("[checks]")[0]})
+    files = {"guestbook": guestbook, "django": django_project}[name]
+    world = World(files, DEPLOY_HEALTH_SECONDS="0")
     settings.OROBOROS = world.config
     for slot in world.config.slots:
         Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host=settings.HOST_NAME)
     hand = None
     try:
         ours(world, "warm")
-        hand = Hand(world)
+        hand = Hand(world, APPLICATIONS[name])
         rounds = [(ours(world, f"ours-{n}"), hand.goes(f"hand-{n}")) for n in range(times + 1)]
     finally:
         if hand:
@@ -139,7 +201,7 @@ class Hand:
     It runs the application with the Python that ours has installed for it.
     """
 
-    def __init__(self, world) -> None:
+    def __init__(self, world, application: Application) -> None:
         from oroboros.runtime.postgres import tool
 
         self.world, self.work, self.count = world, world.folder / "by-hand", 0
@@ -157,6 +219,12 @@ class Hand:
             "REMOTE": str(world.remote),
             "WORK": str(self.work),
             "PYTHON": str(next(world.config.var.glob("cache/installs/*/.venv/bin/python"))),
+            "DIRECTORY": application.directory,
+            "BUILD": application.build,
+            "RELEASE": application.release,
+            "WEB": application.web,
+            "HEALTH": application.health,
+            "DJANGO_SETTINGS_MODULE": "mysite.production",
             "GIT_AUTHOR_NAME": "Ada",
             "GIT_AUTHOR_EMAIL": "ada@example.com",
             "GIT_COMMITTER_NAME": "Ada",
@@ -205,4 +273,7 @@ def told(part: str, ours: list[float], hand: list[float]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(int(sys.argv[1]) if len(sys.argv) > 1 else 7) else 1)
+    asked = sys.argv[1] if len(sys.argv) > 1 else "guestbook"
+    if asked not in APPLICATIONS:
+        sys.exit(__doc__)
+    sys.exit(0 if main(asked, int(sys.argv[2]) if len(sys.argv) > 2 else 7) else 1)
