@@ -1,7 +1,6 @@
 """What the stack consists of, what it is told, and where the router sends whom."""
 
 import json
-import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,6 +14,7 @@ from oroboros.runtime import envfiles, production, progress, quickstart, stack
 from oroboros.runtime.production import Live
 from releases import pointer
 from tests.environment import free_port
+from tests.system.host import free_offset
 
 URL = "postgresql://oroboros:secret@127.0.0.1:1/oroboros"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -171,7 +171,7 @@ def test_the_repository_that_the_shell_names_is_kept_in_place_of_the_demos(tmp_p
 @pytest.fixture
 def router(tmp_path):
     """Run the router before a server that says which port was asked, and by which host name."""
-    config = load(tmp_path, OROBOROS_PORT_OFFSET=str(20_000 + os.getpid() % 9000))
+    config = load(tmp_path, OROBOROS_PORT_OFFSET=str(free_offset()))
 
     class Echo(BaseHTTPRequestHandler):
         def do_GET(self):
