@@ -131,11 +131,11 @@ class Machine:
         """Put a branch of one commit on main, with those files, into the demo's repository."""
         us = "runuser -u oroboros -- env HOME=/tmp"
         git = f"{us} git -c user.name=x -c user.email=x@example.com"
-        self.run(f"rm -rf /tmp/work && {git} clone -q {DEMO}/guestbook.git /tmp/work", cwd="/")
+        self.run(f"rm -rf /tmp/branch && {git} clone -q {DEMO}/guestbook.git /tmp/branch", cwd="/")
         for path, text in files.items():
-            self.run(f"{us} tee /tmp/work/{path}", stdin=text.encode())
-        self.run(f"{git} add -A && {git} commit -qm x", cwd="/tmp/work")
-        self.run(f"{git} push -q origin HEAD:refs/heads/{name}", cwd="/tmp/work")
+            self.run(f"{us} tee /tmp/branch/{path}", stdin=text.encode())
+        self.run(f"{git} add -A && {git} commit -qm x", cwd="/tmp/branch")
+        self.run(f"{git} push -q origin HEAD:refs/heads/{name}", cwd="/tmp/branch")
 
     def post(self, path, **body):
         said = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
