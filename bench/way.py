@@ -176,18 +176,19 @@ def main(name: str, times: int) -> bool:
 
 def ours(world, branch: str) -> dict[str, float]:
     """Take a branch all the way; return the seconds to `preview_ready`, and to `merged`."""
-    from runs import tasks
+    from runs import tasks, templates
     from runs.models import Run
     from runs.repository import repository
 
     world.commit(branch, {f"{branch}.txt": branch})
     # The script has shipped to the same remote; a worker sees that within a minute.
     repository(world.config).fetch(str(world.remote))
-    tasks.warm_template()
+    templates.warm()
     begun = time.monotonic()
     run = tasks.create_run(title=branch, branch=branch, actor="ada")
     tasks.carry(run.pk)
     prepared = time.monotonic() - begun
+    templates.keep_spare(world.config)
     tasks.approve(Run.objects.get(pk=run.pk), actor="grace")
     tasks.carry(run.pk)
     run.refresh_from_db()

@@ -15,7 +15,7 @@ from oroboros.lib.config import Config
 from releases import build as releases
 from releases.build import BuildFailed
 from releases.models import ActivationLost
-from runs import workshop
+from runs import templates, workshop
 from runs.journal import Context
 from runs.models import Approval, Run
 from runs.repository import repository
@@ -46,13 +46,14 @@ def rehearse(context: Context) -> None:
     )
     workshop.install(context, app)
     target = guard.target(config, config.slots[0])
-    template = workshop.ensure_template(context, repo, run.base_sha, target)
+    template = templates.ensure(context, repo, run.base_sha, target)
     admin, name = Admin(config), guard.gate_name(run.pk)
     with admin.connected():
         password = admin.ensure_role(guard.GATE_ROLE)
         admin.clone(template, name, guard.GATE_ROLE)
     url = workshop.url_for(target, name, guard.GATE_ROLE, password)
-    done = workshop.migrate(context, app, _given(context, url), template, "gate")
+    before = templates.schema(config, template)
+    done = workshop.migrate(context, app, _given(context, url), before, "gate")
     workshop.note(folder(context), "rehearse", {"candidate": run.candidate_sha, "url": url, **done})
 
 

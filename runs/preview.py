@@ -15,7 +15,7 @@ from oroboros.lib import application, environment, ownership, web
 from oroboros.lib.application import Command
 from oroboros.lib.config import SlotConfig
 from oroboros.lib.environment import Resolved
-from runs import workshop
+from runs import templates, workshop
 from runs.journal import Action, Context
 from runs.repository import repository, shown_base
 from runs.rules import Status
@@ -146,12 +146,12 @@ def make_database(context: Context) -> None:
     repo = repository(config)
     target = guard.target(config, slot)
     base = shown_base(repo, config.target_branch)
-    template = workshop.ensure_template(context, repo, base, target)
     admin = Admin(config)
     with admin.connected():
+        template = templates.ensure(context, repo, base, target)
         password = admin.ensure_role(slot.database)
         admin.clone(template, slot.database, slot.database)
-    admin.check_target(target, slot.database, password)
+        admin.check_target(target, slot.database, password)
     url = guard.application_url(target, slot.database, password)
     context.say(f"{slot.database} is a clone of {template}")
     leave_note(context, url=url, template=template)
@@ -172,9 +172,9 @@ def migrate(context: Context) -> None:
     if context.attempt > 1:
         context.say("an earlier attempt was interrupted: the database is cloned anew")
         make_database_again(context)
-    template = context.results["database"]["template"]
+    before = templates.schema(context.config, context.results["database"]["template"])
     done = workshop.migrate(
-        context, app_of(context), given_to(context), template, slot_of(context).slot_id
+        context, app_of(context), given_to(context), before, slot_of(context).slot_id
     )
     leave_note(context, **done)
 

@@ -12,7 +12,7 @@ from oroboros.errors import Refused
 from oroboros.lib import installs
 from oroboros.lib.config import Config
 from releases import seal
-from runs import workshop
+from runs import templates, workshop
 from runs.backends import RECONCILER
 from runs.journal import record
 from runs.models import Run
@@ -68,7 +68,7 @@ def _templates(config: Config, dry_run: bool) -> Iterator[str]:
         if is_old and name not in needed:
             if not dry_run:
                 admin.drop(name)
-                workshop.schema_file(config, name).unlink(missing_ok=True)
+                templates.schema_file(config, name).unlink(missing_ok=True)
             yield f"{name} dropped: no slot and no run needs it"
         elif not dry_run:
             wanted = None if name in needed else since or at

@@ -17,14 +17,13 @@ from oroboros.errors import Refused
 from oroboros.lib import jobs
 from oroboros.lib.config import Config
 from oroboros.lib.git import validate_ref, validate_sha
-from runs import branches, gate, guidance, journal, line, preview, shipping, turns, workshop
+from runs import branches, gate, guidance, journal, line, preview, shipping, turns
 from runs.bell import ring
 from runs.journal import Action, record
 from runs.models import Approval, Run
-from runs.repository import repository, shown_base
+from runs.repository import repository
 from runs.rules import AT_WORK, FAILURES, SHIPPING, Status
-from runs.work import StepFailed, Stopped, Work
-from slots.host import guard
+from runs.work import StepFailed, Stopped
 from slots.models import Lease
 
 log = logging.getLogger(__name__)
@@ -334,7 +333,7 @@ def _end(
             turns.freeze_for(run, actor=actor, reason=f"{code}: {detail}")
         if is_merged:
             turns.lift_mended(run, mended, actor)
-            async_task("runs.tasks.warm_template")
+            async_task("runs.templates.warm")
     turns.ring_next()
     _clear(config, run, lease)
 
@@ -392,17 +391,3 @@ def sweep() -> int:
         for run_id in rung:
             ring(run_id)
     return len(rung)
-
-
-def warm_template() -> None:
-    """Build the template of the target branch as it is now, so that the next preview need not."""
-    config = settings.OROBOROS
-    repo = repository(config)
-    output = config.var / "log" / "templates.log"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    work = Work(config, output, f"template:{uuid.uuid4()}")
-    base = shown_base(repo, config.target_branch)
-    try:
-        workshop.ensure_template(work, repo, base, guard.target(config, config.slots[0]))
-    except StepFailed as failed:
-        log.warning("the template of %s is not made: %s", base, failed)

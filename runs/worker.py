@@ -31,7 +31,7 @@ from oroboros.errors import Refused
 from oroboros.lib import process
 from oroboros.lib.config import Config
 from oroboros.lib.process import Identity
-from runs import backends, branches, reaper, reconciler, retention, tasks
+from runs import backends, branches, reaper, reconciler, retention, tasks, templates
 from runs.models import Beat, Run
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ class Worker:
             Chore(10.0, reaper.reap_expired),
             Chore(2.0, lambda: backends.notice_deaths(config)),
             Chore(2.0, lambda: reconciler.reconcile(config)),
+            Chore(5.0, lambda: templates.keep_spare(config)),
             Chore(60.0, branches.watch_branches),
             Chore(3600.0, lambda: retention.remove_unneeded(config)),
         ]

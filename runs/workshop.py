@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oroboros.errors import Refused
 from oroboros.lib import application, environment, files, installs, manifest, ownership
 from oroboros.lib.application import Command, Plan
 from oroboros.lib.config import Config
@@ -130,18 +129,18 @@ def run_all(
 
 
 def migrate(
-    context: Context, app: Application, given: Mapping[str, str], template: str, purpose: str
+    context: Context, app: Application, given: Mapping[str, str], before: str | None, purpose: str
 ) -> dict[str, Any]:
     """Run the application's `release:` and keep the schema before and after as artifacts.
 
-    Returns what changed: `changes` is a list of {kind, text}. The database that is `given` is a
-    clone of `template`. Raises StepFailed MIGRATION_FAILED.
+    `before` is the schema of the database that is `given`, where it is known. Returns what changed:
+    `changes` is a list of {kind, text}. Raises StepFailed MIGRATION_FAILED.
     """
     from slots.host import database
 
     url = libpq(given["DATABASE_URL"])
-    kept = schema_file(context.config, template)
-    before = kept.read_text() if kept.exists() else database.schema(url)
+    if before is None:
+        before = database.schema(url)
     if app.plan.release is not None:
         run_all(context, app, [app.plan.release], given, purpose=purpose, code="MIGRATION_FAILED")
     after = database.schema(url)
@@ -151,70 +150,6 @@ def migrate(
     for change in changes:
         context.say(f"{change.kind}: {change.text}")
     return {"changes": [{"kind": change.kind, "text": change.text} for change in changes]}
-
-
-def ensure_template(context: Work, repo: Repository, commit: str, target: Target) -> str:
-    """Return the sealed template of that commit of the target branch, built if it is missing.
-
-    An empty database, then that commit's `release:`, then its seed; never rows of production.
-    """
-    from slots.host.database import Admin
-
-    name = guard.template_name(commit)
-    admin = Admin(context.config)
-    if admin.template_exists(name):
-        return name
-    with admin.exclusively(name):
-        if not admin.template_exists(name):
-            context.say(f"building {name}")
-            _build_template(context, repo, commit, name, target)
-    return name
-
-
-def schema_file(config: Config, template: str) -> Path:
-    """Return where the schema of a template lies: what its clones have before they migrate."""
-    return config.var / "templates" / f"{template}.sql"
-
-
-def _build_template(
-    context: Work, repo: Repository, commit: str, name: str, target: Target
-) -> None:
-    from slots.host import database
-
-    admin = database.Admin(context.config)
-    root = context.config.var / "templates" / name
-    try:
-        app = _target_app(context, repo, commit, root)
-        password = admin.ensure_role(guard.TEMPLATE_ROLE)
-        admin.create(name, guard.TEMPLATE_ROLE)
-        given = {
-            **environment.for_database(url_for(target, name, guard.TEMPLATE_ROLE, password)),
-            "OROBOROS_COMMIT": commit,
-        }
-        if app is not None:
-            commands = [one for one in (app.plan.release, app.plan.seed) if one is not None]
-            run_all(context, app, commands, given, purpose="template", code="MIGRATION_FAILED")
-        schema = database.schema(libpq(given["DATABASE_URL"]))
-        files.write_atomic(schema_file(context.config, name), schema.encode(), 0o600)
-        admin.seal_template(name)
-    finally:
-        ownership.delete(root)
-
-
-def _target_app(context: Work, repo: Repository, commit: str, root: Path) -> Application | None:
-    """Return the target branch's application, installed; None where it does not say how to run.
-
-    So the branch that brings the manifest can be looked at: its database begins empty.
-    """
-    try:
-        app = lay_out(context, repo, commit, root, context.config.job_user)
-    except Refused as refused:
-        if refused.code not in ("manifest_invalid", "command_refused"):
-            raise
-        context.say(f"the template is empty: {refused.detail}")
-        return None
-    install(context, app)
-    return app
 
 
 def url_for(target: Target, name: str, role: str, password: str) -> str:

@@ -186,17 +186,40 @@ class Admin:
             connection.execute(statement)
 
     def clone(self, template: str, name: str, owner: str) -> None:
-        """Make `name` a copy of a sealed template, owned by `owner`, in place of what was there."""
+        """Make `name` a copy of a sealed template, owned by `owner`, in place of what was there.
+
+        The spare copy is taken where there is one.
+        """
         self._checked(name, owner)
         is_template = guard.TEMPLATE_NAME.fullmatch(template) is not None
         with self.connected():
             if not (is_template and self.template_exists(template)):
                 raise Refused("template_missing", f"{template} is not a sealed template; build it.")
             self.drop(name)
-            self._create(name, template)
+            if not self._take_spare(template, name):
+                self._create(name, template)
             with self.connected(name) as connection:
                 _hand_over(connection, owner)
             self._let_in(name, owner)
+
+    def keep_spare(self, template: str) -> bool:
+        """Have one copy of the sealed template ready for its next clone; drop other templates'.
+
+        Returns whether a copy was made. May be repeated, and interrupted.
+        """
+        spare = guard.spare_name(template)
+        with self.connected():
+            for name in self.names():
+                if guard.SPARE_NAME.fullmatch(name) and name != spare:
+                    self.drop(name)
+            if self._is_open(spare) or not self.template_exists(template):
+                return False
+            with self.exclusively(spare):
+                if self._is_open(spare):
+                    return False
+                self.drop(spare)
+                self._create(spare, template)
+        return True
 
     def end_sessions(self, name: str) -> bool:
         """End every session in the database; returns whether none is left."""
@@ -266,6 +289,29 @@ class Admin:
             )
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {name} FROM PUBLIC").format(**names))
             _alter(connection, name, "ALLOW_CONNECTIONS true")
+
+    def _is_open(self, name: str) -> bool:
+        """Say whether `_create` came to its end: the database is open to us as the last thing."""
+        with self.connected() as connection:
+            row = connection.execute(
+                "SELECT datallowconn FROM pg_database WHERE datname = %s", [name]
+            ).fetchone()
+        return row is not None and bool(row[0])
+
+    def _take_spare(self, template: str, name: str) -> bool:
+        """Make the template's spare copy that database; False if there is none to be had."""
+        spare = guard.spare_name(template)
+        names = {"spare": sql.Identifier(spare), "name": sql.Identifier(name)}
+        with self.connected() as connection:
+            if not self._is_open(spare):
+                return False
+            try:
+                connection.execute(
+                    sql.SQL("ALTER DATABASE {spare} RENAME TO {name}").format(**names)
+                )
+            except (errors.InvalidCatalogName, errors.ObjectInUse):  # another clone was quicker
+                return False
+        return True
 
     def _let_in(self, name: str, owner: str) -> None:
         names = {"name": sql.Identifier(name), "owner": sql.Identifier(owner)}

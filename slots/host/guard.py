@@ -22,6 +22,7 @@ NAME_BYTES = 63  # PostgreSQL cuts longer names without an error, and two slots 
 TEMPLATE_ROLE = "app_template"
 GATE_ROLE = "app_gate"
 TEMPLATE_NAME = re.compile(r"app_template_[0-9a-f]{12}")
+SPARE_NAME = re.compile(r"app_spare_[0-9a-f]{12}")
 GATE_NAME = re.compile(r"app_gate_[0-9a-z_-]{1,40}")
 
 
@@ -139,6 +140,11 @@ def template_name(commit: str) -> str:
     return f"app_template_{commit[:12]}"
 
 
+def spare_name(template: str) -> str:
+    """Return the name of the copy that is kept ready for that template's next clone."""
+    return template.replace("app_template_", "app_spare_")
+
+
 def gate_name(run_id: object) -> str:
     """Return the name of the database on which that run's candidate is migrated."""
     return f"app_gate_{run_id}"
@@ -147,8 +153,8 @@ def gate_name(run_id: object) -> str:
 def check_name(config: Config, name: str) -> str:
     """Return `name` if the pipeline may create and drop it, else raise `unsafe_database_target`.
 
-    Those are app_preview_N, app_template_<12 hex> and app_gate_<run>; for production's see
-    `check_production_name`.
+    Those are app_preview_N, app_template_<12 hex>, app_spare_<12 hex> and app_gate_<run>; for
+    production's see `check_production_name`.
     """
     if not is_pipelines(config, name):
         raise _protected("database", f"{name!r} is no database of the pipeline.")
@@ -158,8 +164,9 @@ def check_name(config: Config, name: str) -> str:
 def is_pipelines(config: Config, name: str) -> bool:
     """Say whether the database of that name is the pipeline's to create and drop."""
     slots = {slot.database for slot in config.slots}
-    ours = name in slots or TEMPLATE_NAME.fullmatch(name) or GATE_NAME.fullmatch(name)
-    return bool(ours) and name not in protected(config)
+    kinds = (TEMPLATE_NAME, SPARE_NAME, GATE_NAME)
+    ours = name in slots or any(kind.fullmatch(name) for kind in kinds)
+    return ours and name not in protected(config)
 
 
 def check_production_name(config: Config, name: str) -> str:

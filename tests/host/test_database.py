@@ -1,5 +1,6 @@
 """Databases and roles on the session's own PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ from slots.host.guard import Target
 from tests import environment
 
 TEMPLATE = "app_template_0123456789ab"
+SPARE = "app_spare_0123456789ab"
+OLD_SPARE = "app_spare_ffffffffffff"
 GATE = "app_gate_1"
 
 
@@ -19,7 +22,7 @@ GATE = "app_gate_1"
 def admin(config):
     admin = database.Admin(config)
     yield admin
-    for name in ("app_preview_1", "app_preview_2", GATE, TEMPLATE):
+    for name in ("app_preview_1", "app_preview_2", GATE, TEMPLATE, SPARE, OLD_SPARE):
         admin.drop(name)
 
 
@@ -152,6 +155,72 @@ def test_a_clone_that_died_before_its_end_is_not_ready(admin):
     admin._create("app_preview_1", TEMPLATE)
     assert admin.exists("app_preview_1")
     assert not admin.ready("app_preview_1", "app_preview_1")
+
+
+def oid(admin, name):
+    with admin.connected() as connection:
+        row = connection.execute("SELECT oid FROM pg_database WHERE datname = %s", [name])
+        return row.fetchone()
+
+
+def test_the_spare_copy_becomes_the_next_clone_and_only_that(admin):
+    template(admin)
+    assert admin.keep_spare(TEMPLATE)
+    assert not admin.keep_spare(TEMPLATE)
+    spare = oid(admin, SPARE)
+    password = admin.ensure_role("app_preview_1")
+    admin.clone(TEMPLATE, "app_preview_1", "app_preview_1")
+    assert oid(admin, "app_preview_1") == spare
+    assert not admin.exists(SPARE)
+    with connect(url_of(admin, "app_preview_1", "app_preview_1", password)) as session:
+        session.execute("ALTER TABLE entry ADD COLUMN reaction text")
+        assert session.execute("SELECT text FROM entry").fetchall() == [("from main",)]
+    admin.ensure_role("app_preview_2")
+    admin.clone(TEMPLATE, "app_preview_2", "app_preview_2")
+    assert oid(admin, "app_preview_2") != spare
+    assert admin.keep_spare(TEMPLATE)
+
+
+def test_nobody_else_is_let_into_a_spare_copy(admin):
+    template(admin)
+    admin.keep_spare(TEMPLATE)
+    password = admin.ensure_role("app_preview_1")
+    with pytest.raises(psycopg.OperationalError, match="permission denied"):
+        connect(url_of(admin, SPARE, "app_preview_1", password))
+
+
+def test_a_spare_copy_that_died_before_its_end_is_not_taken_but_made_anew(admin):
+    template(admin)
+    admin._create(SPARE, TEMPLATE)
+    with admin.connected() as connection:
+        connection.execute(f"ALTER DATABASE {SPARE} ALLOW_CONNECTIONS false")
+    half = oid(admin, SPARE)
+    admin.ensure_role("app_preview_1")
+    admin.clone(TEMPLATE, "app_preview_1", "app_preview_1")
+    assert oid(admin, "app_preview_1") != half
+    assert admin.keep_spare(TEMPLATE)
+    assert oid(admin, SPARE) != half
+
+
+def test_spare_copies_of_other_templates_go_and_none_is_made_of_what_is_not_sealed(admin):
+    admin.ensure_role(guard.TEMPLATE_ROLE)
+    admin.create(TEMPLATE, guard.TEMPLATE_ROLE)
+    admin._create(OLD_SPARE, "template0")
+    assert not admin.keep_spare(TEMPLATE)
+    assert not admin.exists(OLD_SPARE)
+    assert not admin.exists(SPARE)
+
+
+def test_of_two_clones_at_once_one_gets_the_spare_copy(admin):
+    template(admin)
+    admin.keep_spare(TEMPLATE)
+    spare, names = oid(admin, SPARE), ("app_preview_1", "app_preview_2")
+    for name in names:
+        admin.ensure_role(name)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(lambda name: admin.clone(TEMPLATE, name, name), names))
+    assert [oid(admin, name) for name in names].count(spare) == 1
+    assert all(admin.ready(name, name) for name in names)
 
 
 def test_a_half_built_template_is_not_cloned(admin):

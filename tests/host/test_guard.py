@@ -106,7 +106,14 @@ def test_a_slot_database_that_is_the_control_planes_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name", ["app_preview_1", "app_preview_3", "app_template_0123456789ab", "app_gate_17"]
+    "name",
+    [
+        "app_preview_1",
+        "app_preview_3",
+        "app_template_0123456789ab",
+        "app_spare_0123456789ab",
+        "app_gate_17",
+    ],
 )
 def test_the_pipelines_own_names_pass(name):
     assert guard.check_name(load(ENVIRON), name) == name
@@ -123,6 +130,7 @@ def test_the_pipelines_own_names_pass(name):
         "app_preview_1\n",
         "app_template_0123456789AB",
         "app_template_1",
+        "app_spare_1",
         "app_gate_",
         "app_gate_1;drop",
         "",

@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from oroboros.clock import database_time
 from oroboros.lib import installs, locks
-from runs import retention, tasks
+from runs import retention, tasks, templates
 from runs.models import Event
 from runs.repository import repository
 from slots.host import guard
@@ -135,3 +135,29 @@ def test_a_template_goes_a_day_after_nobody_needed_it(place):
     schemas = [path.stem for path in (place.config.var / "templates").glob("*.sql")]
     assert schemas == [second]
     assert admin.templates()[second] is None
+
+
+def test_one_spare_copy_is_kept_and_it_follows_the_target_branch(place):
+    admin = Admin(place.config)
+    assert not templates.keep_spare(place.config), "no template is built yet"
+    place.preview("feature/first", {"README.md": "hello"})
+    first = guard.spare_name(guard.template_name(place.remote_main()))
+    assert templates.keep_spare(place.config)
+    assert admin.exists(first)
+
+    second = guard.spare_name(guard.template_name(place.commit("main", {"README.md": "on"})))
+    repository(place.config).fetch(str(place.remote))
+    templates.warm()
+    assert (admin.exists(first), admin.exists(second)) == (False, True)
+
+
+def test_a_template_that_is_built_anew_leaves_no_copy_of_the_former(place):
+    admin = Admin(place.config)
+    run = place.preview("feature/first", {"README.md": "hello"})
+    template = run.steps.get(name="database").result["template"]
+    assert templates.keep_spare(place.config)
+    admin.drop(template)
+    place.tidy()
+    place.preview("feature/second", {"README.md": "hello"})
+    assert admin.template_exists(template)
+    assert not admin.exists(guard.spare_name(template))
