@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from oroboros.lib.config import Config
 from releases import production
 from releases.models import Release
 from slots.host import database, guard, pgdump
+from slots.host.schema import schema_changes
 
 if TYPE_CHECKING:  # it carries what is migrated here
     from releases.activation import Carrier
@@ -72,7 +72,7 @@ def migrate(carrier: "Carrier") -> None:
     before = _schema_before(carrier)
     if not before.exists():
         before.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write_atomic(before, database.schema(url(config)).encode(), 0o600)
+        files.write_atomic(before, pgdump.schema(url(config)).encode(), 0o600)
     if release.migrations:
         _restore_point(carrier)
     carrier.say("running release: on production")
@@ -84,14 +84,13 @@ def noting_changes(carrier: "Carrier") -> Iterator[None]:
     """Look at the migrated schema while the body starts what needs it; note what changed.
 
     Nothing is done where nothing was migrated, or all is noted. Raises Refused as
-    `database.schema`.
+    `pgdump.schema`.
     """
     before = _schema_before(carrier)
     if not before.exists():
         yield
         return
-    with ThreadPoolExecutor(max_workers=1) as dumps:
-        after = dumps.submit(database.schema, url(carrier.config))
+    with pgdump.reading(url(carrier.config)) as after:
         try:
             yield
         finally:
@@ -101,7 +100,7 @@ def noting_changes(carrier: "Carrier") -> Iterator[None]:
 def _note_changes(carrier: "Carrier", before: Path, after: str) -> None:
     carrier.check()
     release = carrier.release
-    changes = database.schema_changes(before.read_text(), after)
+    changes = schema_changes(before.read_text(), after)
     found = [{"kind": change.kind, "text": change.text} for change in changes]
     known = [change for change in release.schema_changes if change not in found]
     Release.objects.filter(pk=release.pk).update(

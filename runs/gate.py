@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oroboros.errors import Refused
-from oroboros.lib import environment, ownership
+from oroboros.lib import application, environment, manifest, ownership
 from oroboros.lib.application import Command
 from oroboros.lib.config import Config
 from releases import build as releases
@@ -46,23 +46,20 @@ def rehearse(context: Context) -> None:
     )
     workshop.install(context, app)
     target = guard.target(config, config.slots[0])
-    template = templates.ensure(context, repo, run.base_sha, target)
     admin, name = Admin(config), guard.gate_name(run.pk)
     with admin.connected():
+        template = templates.ensure(context, repo, run.base_sha, target)
         password = admin.ensure_role(guard.GATE_ROLE)
         admin.clone(template, name, guard.GATE_ROLE)
     url = workshop.url_for(target, name, guard.GATE_ROLE, password)
-    before = templates.schema(config, template)
-    done = workshop.migrate(context, app, _given(context, url), before, "gate")
-    workshop.note(folder(context), "rehearse", {"candidate": run.candidate_sha, "url": url, **done})
+    workshop.migrate(context, app, _given(context, url), purpose="gate")
+    workshop.note(folder(context), "rehearse", {"candidate": run.candidate_sha, "url": url})
 
 
 def see_rehearsal(context: Context) -> Found:
     """The rehearsal is there if its note speaks of this very candidate."""
     note = workshop.noted(folder(context), "rehearse")
-    if note.get("candidate") != context.run.candidate_sha:
-        return None
-    return {"changes": note["changes"]}
+    return {} if note.get("candidate") == context.run.candidate_sha else None
 
 
 def check(context: Context) -> None:
@@ -103,20 +100,13 @@ def _checks(context: Context, app: Application) -> list[Command]:
 
 
 def _base_checks(context: Context) -> list[Command]:
-    """Return the base's checks; none where it does not say how to be run, as a first commit."""
-    config, root = context.config, folder(context) / "base"
+    """Return the base's checks; none where it does not say any, as a first commit."""
+    said = repository(context.config).show_file(context.run.base_sha, "oroboros.toml") or b""
     try:
-        base = workshop.lay_out(
-            context, repository(config), context.run.base_sha, root, config.job_user
-        )
-    except Refused as refused:
-        if refused.code not in ("manifest_invalid", "command_refused"):
-            raise
-        context.say(f"the base has no checks: {refused.detail}")
+        return [*application.checking(manifest.checks(said.decode()))]
+    except (Refused, UnicodeDecodeError) as unreadable:
+        context.say(f"the base has no checks: {unreadable}")
         return []
-    finally:
-        ownership.delete(root)
-    return [*base.plan.checks]
 
 
 def see_checks(context: Context) -> Found:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Subquery
 
 from oroboros import claims
 from oroboros.claims import Claim, ClaimLost
-from oroboros.clock import ClockTimestamp, database_time
+from oroboros.clock import ClockTimestamp
 from oroboros.lib import files
 from oroboros.lib.config import Config
 from runs.models import Artifact, Event, Run, Step
@@ -68,10 +69,11 @@ class Context(Work):
         return asked or self.claim.is_lost
 
     def set(self, **fields: Any) -> None:
-        """Write fields of the run, while the claim is good. Raises ClaimLost."""
+        """Write values to fields of the run, while the claim is good. Raises ClaimLost."""
         if Run.objects.held_by(self.claim).update(**fields) != 1:
             raise ClaimLost
-        self.run.refresh_from_db()
+        for name, value in fields.items():
+            setattr(self.run, name, value)
 
     def event(self, kind: str, text: str, **data: Any) -> None:
         """Add a line to the run's timeline."""
@@ -185,16 +187,35 @@ def _begin(
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch(mode=0o600)
     with transaction.atomic():
-        at = claimed(run, claim)
-        asked = Run.objects.filter(pk=run.pk).exclude(stop_status="").exists()
+        steps = Step.objects.filter(run=run, generation=run.generation, name=action.name)
+        at, asked, attempts = _held(claim, "stop_status", Subquery(steps.values("attempt")))
         if asked and not is_past_stopping(run, actions):
             raise Stopped
-        step = Step.objects.begin(run, action.name, at=at)
+        step = _begun(run, action.name, at, attempt=(attempts or 0) + 1)
         _register(config, run, step, action.log, log)
         if action.begins is not None and run.status != action.begins:
             move_on(run, action.begins, claim)
     job = f"{run.pk}:{claim.fence}"
     return Context(config, log, job, run, claim, action, step.attempt, step, results)
+
+
+def _begun(run: Run, name: str, at: datetime, attempt: int) -> Step:
+    """Journal that an attempt at a step of the run's generation begins; it has one row."""
+    step = Step(
+        run=run,
+        generation=run.generation,
+        name=name,
+        status=StepStatus.RUNNING,
+        started_at=at,
+        attempt=attempt,
+    )
+    [begun] = Step.objects.bulk_create(
+        [step],
+        update_conflicts=True,
+        unique_fields=["run", "generation", "name"],
+        update_fields=["status", "attempt", "started_at", "ended_at", "detail"],
+    )
+    return begun
 
 
 def _end(
@@ -205,13 +226,12 @@ def _end(
     to: Status | None = None,
 ) -> None:
     with transaction.atomic():
-        at = claimed(context.run, context.claim)
+        at = claimed(context.claim)
         Step.objects.filter(pk=context.step.pk).update(
             status=status, ended_at=at, detail=detail, result=result
         )
-        if status == StepStatus.SUCCEEDED:
-            # This claim is the first attempt at what comes next.
-            Run.objects.held_by(context.claim).update(attempts=1)
+        if status == StepStatus.SUCCEEDED and context.run.attempts != 1:
+            context.set(attempts=1)  # this claim is the first attempt at what comes next
         if to is not None and context.run.status != to:
             move_on(context.run, to, context.claim)
 
@@ -222,12 +242,22 @@ def move_on(run: Run, to: Status, claim: Claim) -> None:
     record(to, f"is {to.label.lower()} now", actor=WORKER, run=run)
 
 
-def claimed(run: Run, claim: Claim) -> datetime:
+def claimed(claim: Claim) -> datetime:
     """Lock the run's row for this claim and return the database's time. Raises ClaimLost."""
-    if not Run.objects.held_by(claim).select_for_update(no_key=True).exists():
+    return _held(claim)[0]
+
+
+def _held(claim: Claim, *more: Any) -> tuple[Any, ...]:
+    """Lock the run's row for this claim; return the database's time, and `more` of the row.
+
+    One statement for all that a step begins or ends with. Raises ClaimLost.
+    """
+    rows = Run.objects.held_by(claim).select_for_update(no_key=True)
+    row = rows.values_list(ClockTimestamp(), *more).first()
+    if row is None:
         claim.lost.set()
         raise ClaimLost
-    return database_time()
+    return row
 
 
 def _done(run: Run) -> dict[str, dict[str, Any]]:
@@ -242,7 +272,7 @@ def _reopen(run: Run, claim: Claim, actions: Sequence[Action], again: Again) -> 
     names = [action.name for action in actions]
     names = names[names.index(again.step) :]
     with transaction.atomic():
-        claimed(run, claim)
+        claimed(claim)
         Step.objects.filter(run=run, generation=run.generation, name__in=names).update(
             status=StepStatus.STOPPED
         )

@@ -15,13 +15,13 @@ from oroboros.lib import application, environment, ownership, web
 from oroboros.lib.application import Command
 from oroboros.lib.config import SlotConfig
 from oroboros.lib.environment import Resolved
-from runs import templates, workshop
+from runs import migrated, templates, workshop
 from runs.journal import Action, Context
 from runs.repository import repository, shown_base
 from runs.rules import Status
 from runs.work import StepFailed
 from runs.workshop import Application
-from slots.host import guard, occupant, surface, worktree
+from slots.host import guard, occupant, pgdump, surface, worktree
 from slots.models import Lease
 from slots.rules import LeaseState
 
@@ -168,15 +168,23 @@ def see_database(context: Context) -> Found:
 
 @told
 def migrate(context: Context) -> None:
-    """Run the branch's own migrations; again from the template where an attempt died in them."""
+    """Run the branch's own migrations; again from the template where an attempt died in them.
+
+    The schema before them is kept for the run's page.
+    """
     if context.attempt > 1:
         context.say("an earlier attempt was interrupted: the database is cloned anew")
         make_database_again(context)
-    before = templates.schema(context.config, context.results["database"]["template"])
-    done = workshop.migrate(
-        context, app_of(context), given_to(context), before, slot_of(context).slot_id
-    )
-    leave_note(context, **done)
+    given, template = given_to(context), context.results["database"]["template"]
+    before = templates.schema(context.config, template) or pgdump.schema(database_of(given))
+    context.artifact(migrated.BEFORE, before)
+    workshop.migrate(context, app_of(context), given, purpose=slot_of(context).slot_id)
+    leave_note(context)
+
+
+def database_of(given: dict[str, str]) -> str:
+    """Return the URL of the preview's database as PostgreSQL's own programs take it."""
+    return workshop.libpq(given["DATABASE_URL"])
 
 
 def make_database_again(context: Context) -> None:
@@ -189,8 +197,7 @@ def make_database_again(context: Context) -> None:
 
 
 def see_migrations(context: Context) -> Found:
-    note = see_note(context)
-    return None if note is None else {"changes": note["changes"]}
+    return {} if see_note(context) else None
 
 
 @told
@@ -212,11 +219,19 @@ def see_build(context: Context) -> Found:
 
 @told
 def start_backend(context: Context) -> None:
-    """Start the branch's backend in the slot, if the application has one."""
-    config, slot, run, app = context.config, slot_of(context), context.run, app_of(context)
+    """Start the branch's backend, if the application has one; read its schema meanwhile."""
+    with pgdump.reading(database_of(given_to(context))) as after:
+        try:
+            _start(context, app_of(context))
+        finally:
+            context.artifact(migrated.AFTER, after.result())
+    leave_note(context)
+
+
+def _start(context: Context, app: Application) -> None:
+    config, slot, run = context.config, slot_of(context), context.run
     if app.plan.web is None:
         context.say("the application has no backend")
-        leave_note(context)
         return
     home = slot.folder / "home"
     home.mkdir(mode=0o700, exist_ok=True)
@@ -245,7 +260,6 @@ def start_backend(context: Context) -> None:
     except Refused as refused:
         context.check()
         raise StepFailed("BACKEND_UNHEALTHY", refused.detail) from refused
-    leave_note(context)
 
 
 def _keep_environment(context: Context, resolved: Resolved) -> None:

@@ -15,10 +15,11 @@ from oroboros.lib.config import SlotConfig
 from oroboros.lib.git import LogEntry, Repository
 from oroboros.lib.tree import FILE_BYTES
 from releases.rules import migrations_among
-from runs import standing
+from runs import migrated, standing
 from runs.models import Run
 from runs.models.run import RunQuerySet
 from runs.rules import Status
+from slots.host.schema import Change
 from slots.models import Lease
 from slots.rules import ON_SLOT, OPEN, LeaseState
 
@@ -123,6 +124,8 @@ class Difference:
     files: list[str] = field(default_factory=list)
     migrations: list[str] = field(default_factory=list)
     checks: list[ChangedCheck] = field(default_factory=list)
+    # What the migrations did to the preview's database; None until its backend was started.
+    schema_changes: list[Change] | None = None
     patch: str = ""
     is_cut: bool = False
 
@@ -139,6 +142,7 @@ def difference(run: Run, repo: Repository) -> Difference:
     base = run.base_sha if run.candidate_sha else _base(commit, repo)
     files = repo.changed_files(base, commit)
     patch = repo.diff(base, commit, limit=PATCH_CHARACTERS + 1)
+    schema = migrated.schema(run)
     return Difference(
         base_sha=base,
         commit_sha=commit,
@@ -146,6 +150,7 @@ def difference(run: Run, repo: Repository) -> Difference:
         files=files,
         migrations=migrations_among(files),
         checks=_changed_checks(repo, base, commit) if MANIFEST in files else [],
+        schema_changes=schema.changes if schema else None,
         patch=patch[:PATCH_CHARACTERS],
         is_cut=len(patch) > PATCH_CHARACTERS,
     )

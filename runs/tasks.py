@@ -325,7 +325,7 @@ def _end(
     is_merged = to == Status.MERGED
     mended = [one for one in turns.standing_freezes() if is_merged and turns.passes(run, one)]
     with line.entered():
-        journal.claimed(run, claim)
+        journal.claimed(claim)
         lease = _ended(
             run, claim, to, code=code, detail=detail, next_action=next_action, actor=actor
         )

@@ -18,7 +18,7 @@ from runs import workshop
 from runs.repository import repository, shown_base
 from runs.work import StepFailed, Work
 from runs.workshop import Application
-from slots.host import guard
+from slots.host import guard, pgdump
 from slots.host.guard import Target
 
 log = logging.getLogger(__name__)
@@ -91,11 +91,10 @@ def _build(context: Work, repo: Repository, commit: str, name: str, target: Targ
         url = workshop.url_for(target, name, guard.TEMPLATE_ROLE, password)
         given = {**environment.for_database(url), "OROBOROS_COMMIT": commit}
         if app is not None:
-            commands = [one for one in (app.plan.release, app.plan.seed) if one is not None]
-            workshop.run_all(
-                context, app, commands, given, purpose="template", code="MIGRATION_FAILED"
-            )
-        kept = database.schema(workshop.libpq(url))
+            workshop.migrate(context, app, given, purpose="template")
+            seed = [app.plan.seed] if app.plan.seed is not None else []
+            workshop.run_all(context, app, seed, given, purpose="template", code="MIGRATION_FAILED")
+        kept = pgdump.schema(workshop.libpq(url))
         files.write_atomic(schema_file(context.config, name), kept.encode(), 0o600)
         admin.seal_template(name)
     finally:

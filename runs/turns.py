@@ -48,7 +48,7 @@ def take(run: Run, claim: Claim) -> bool:
     Approvals enter the pool too, so that the order cannot change under the decision.
     """
     with entered():
-        claimed(run, claim)
+        claimed(claim)
         run.refresh_from_db()
         if run.status != Status.APPROVED or not has_its_turn(run):
             return False

@@ -17,7 +17,6 @@ from oroboros.lib.environment import Resolved
 from oroboros.lib.git import Repository
 from oroboros.lib.manifest import Manifest
 from oroboros.lib.process import Outcome, User
-from runs.journal import Context
 from runs.work import StepFailed, Work
 from slots.host import guard
 from slots.host.guard import Target
@@ -128,28 +127,10 @@ def run_all(
             raise StepFailed(code, f"{how}:\n{context.tail()}")
 
 
-def migrate(
-    context: Context, app: Application, given: Mapping[str, str], before: str | None, purpose: str
-) -> dict[str, Any]:
-    """Run the application's `release:` and keep the schema before and after as artifacts.
-
-    `before` is the schema of the database that is `given`, where it is known. Returns what changed:
-    `changes` is a list of {kind, text}. Raises StepFailed MIGRATION_FAILED.
-    """
-    from slots.host import database
-
-    url = libpq(given["DATABASE_URL"])
-    if before is None:
-        before = database.schema(url)
+def migrate(context: Work, app: Application, given: Mapping[str, str], *, purpose: str) -> None:
+    """Run the application's `release:`. Raises StepFailed MIGRATION_FAILED."""
     if app.plan.release is not None:
         run_all(context, app, [app.plan.release], given, purpose=purpose, code="MIGRATION_FAILED")
-    after = database.schema(url)
-    context.artifact("schema_before", before)
-    context.artifact("schema_after", after)
-    changes = database.schema_changes(before, after)
-    for change in changes:
-        context.say(f"{change.kind}: {change.text}")
-    return {"changes": [{"kind": change.kind, "text": change.text} for change in changes]}
 
 
 def url_for(target: Target, name: str, role: str, password: str) -> str:

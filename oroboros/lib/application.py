@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from oroboros.lib import commandline, habits, policy
 from oroboros.lib.commandline import Argv
 from oroboros.lib.config import Config
 from oroboros.lib.manifest import Manifest
+from oroboros.lib.shape import Check
 from oroboros.lib.tree import Tree
 
 INSTALL_SECONDS = 900.0
@@ -109,16 +110,19 @@ def plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
         *(Command("build backend", argv, backend) for argv in manifest.backend_build),
         *(Command("build frontend", argv, frontend) for argv in manifest.frontend_build),
     ]
-    checks = [
-        Command(check.name, check.argv, check.directory, check.timeout) for check in manifest.checks
-    ]
+    checks = checking(manifest.checks)
     release = _command("release", manifest.release, backend, RELEASE_SECONDS)
     seed = _command("seed", manifest.seed, backend, SEED_SECONDS)
     web = _command("web", manifest.web, backend, 0.0)
     for command in (*builds, *checks, release, seed, web):
         if command is not None:
             policy.check(command.argv)
-    return Plan(_installs(tree, manifest, tools), tuple(builds), release, seed, web, tuple(checks))
+    return Plan(_installs(tree, manifest, tools), tuple(builds), release, seed, web, checks)
+
+
+def checking(checks: Iterable[Check]) -> tuple[Command, ...]:
+    """Return the commands of a manifest's checks."""
+    return tuple(Command(one.name, one.argv, one.directory, one.timeout) for one in checks)
 
 
 def ready(

@@ -90,6 +90,11 @@ def load(root: Path) -> Manifest:
     return Manifest(**given, files=tuple(used), notes=tuple(notes))
 
 
+def checks(text: str) -> tuple[Check, ...]:
+    """Return what an oroboros.toml says is to be checked. Raises Refused `manifest_invalid`."""
+    return _toml(_Source("oroboros.toml", text), []).get("checks", ())
+
+
 @dataclass(frozen=True)
 class _Source:
     """A file of the manifest, so that a refusal can say where."""

@@ -10,7 +10,7 @@ from oroboros.lib import files
 from releases import wayback
 from releases.models import Activation
 from releases.rules import ReleaseStatus, blocking, rollback_command
-from runs import preview, shipping, shown
+from runs import migrated, preview, shipping, shown
 from runs.journal import Action, artifacts_folder
 from runs.models import Artifact, Run, Step
 from runs.rules import FAILURES, StepStatus
@@ -63,6 +63,7 @@ def context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "artifacts": list(run.artifacts.select_related("step")),
         "environment": environment(run),
         "checks": checks(run, stages),
+        "schema": schema(run),
         "release": release(run),
         "is_live": is_live,
     }
@@ -152,6 +153,19 @@ def _last_lines_all(artifact: Artifact) -> list[str]:
     return files.read_tail(path, 10_000).splitlines()
 
 
+def schema(run: Run) -> dict[str, Any] | None:
+    """Return what the migrations did to the preview's schema, and both schemas as a patch."""
+    found = migrated.schema(run)
+    if found is None:
+        return None
+    lines = found.patch
+    return {
+        "changes": found.changes,
+        "patch": [(_kind(line), line) for line in lines[:PATCH_LINES]],
+        "is_cut": len(lines) > PATCH_LINES,
+    }
+
+
 def release(run: Run) -> dict[str, Any] | None:
     """Return the release and the exact way back from it."""
     if run.release is None:
@@ -175,7 +189,7 @@ def patch(difference: shown.Difference) -> list[dict[str, Any]]:
     for number, line in enumerate(difference.patch.splitlines()):
         if number >= PATCH_LINES:
             break
-        kind = next((kind for start, kind in LINE_KINDS if line.startswith(start)), "")
+        kind = _kind(line)
         if kind == "head":
             name = line.rsplit(" b/", 1)[-1]
             is_migration = name in difference.migrations
@@ -183,3 +197,7 @@ def patch(difference: shown.Difference) -> list[dict[str, Any]]:
         elif found:
             found[-1]["lines"].append((kind, line))
     return found
+
+
+def _kind(line: str) -> str:
+    return next((kind for start, kind in LINE_KINDS if line.startswith(start)), "")

@@ -161,6 +161,11 @@ class ChangedCheckShape(serializers.Serializer):
     after = serializers.CharField(allow_null=True)
 
 
+class SchemaChangeShape(serializers.Serializer):
+    kind = serializers.CharField()
+    text = serializers.CharField()
+
+
 class DifferenceShape(serializers.Serializer):
     base_sha = serializers.CharField()
     commit_sha = serializers.CharField()
@@ -168,5 +173,6 @@ class DifferenceShape(serializers.Serializer):
     files = serializers.ListField(child=serializers.CharField())
     migrations = serializers.ListField(child=serializers.CharField())
     checks = ChangedCheckShape(many=True)
+    schema_changes = SchemaChangeShape(many=True, allow_null=True)
     patch = serializers.CharField()
     is_cut = serializers.BooleanField()

@@ -1,36 +1,9 @@
 """What a run did: steps, events, files."""
 
-from datetime import datetime
-
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 
-from runs.models.run import Run
 from runs.rules import StepStatus
-
-
-class StepQuerySet(models.QuerySet["Step"]):
-    """The journal's steps."""
-
-    def begin(self, run: Run, name: str, *, at: datetime) -> "Step":
-        """Journal that a step of the run's generation begins: a new row, or one more attempt."""
-        same = self.filter(run=run, generation=run.generation, name=name)
-        again = same.update(
-            status=StepStatus.RUNNING,
-            attempt=F("attempt") + 1,
-            started_at=at,
-            ended_at=None,
-            detail="",
-        )
-        if again:
-            return same.get()
-        return self.create(
-            run=run,
-            generation=run.generation,
-            name=name,
-            status=StepStatus.RUNNING,
-            started_at=at,
-        )
 
 
 class Step(models.Model):
@@ -46,8 +19,6 @@ class Step(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     detail = models.TextField(blank=True)
     result = models.JSONField(default=dict, blank=True)
-
-    objects = StepQuerySet.as_manager()
 
     class Meta:
         ordering = ["started_at", "id"]

@@ -21,10 +21,6 @@ from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from slots.host import guard
 from slots.host.guard import Target
-from slots.host.pgdump import schema
-from slots.host.schema import Change, schema_changes
-
-__all__ = ["Admin", "Change", "close_to_public", "identity", "schema", "schema_changes"]
 
 CONNECT_SECONDS = 10
 SESSION_END_SECONDS = 5

@@ -5,9 +5,10 @@ from typing import Any
 from oroboros.errors import Refused
 from oroboros.lib import files, process
 from oroboros.lib.config import Config, SlotConfig
-from slots.host import guard, occupant
+from slots.host import guard, occupant, pgdump
 from slots.host import spec as specs
 from slots.host.guard import Target
+from slots.host.schema import schema_changes
 from slots.host.spec import Spec
 
 MIGRATE_SECONDS = 1800.0
@@ -75,12 +76,10 @@ def _check_server(config: Config, slot: SlotConfig, target: Target) -> None:
 
 def _apply(config: Config, slot: SlotConfig, spec: Spec) -> list[dict[str, str]]:
     """Run `release:` and return what it changed in the schema."""
-    from slots.host import database
-
     target = guard.target(config, slot)
     environment = specs.environment(slot)
     url = guard.server_url(target, slot.database, environment.get("PGPASSWORD", ""))
-    before = database.schema(url)
+    before = pgdump.schema(url)
     log = config.var / "log" / "slots" / f"{slot.slot_id}-migrate.log"
     done = process.run(
         spec.release or (),
@@ -94,5 +93,5 @@ def _apply(config: Config, slot: SlotConfig, spec: Spec) -> list[dict[str, str]]
         how = "took too long" if done.timed_out else f"ended with exit code {done.exit_code}"
         tail = files.read_tail(log, LAST_LINES)
         raise Refused("migration_failed", f"release: {how}. Last lines of {log}:\n{tail}")
-    changes = database.schema_changes(before, database.schema(url))
+    changes = schema_changes(before, pgdump.schema(url))
     return [{"kind": change.kind, "text": change.text} for change in changes]

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +35,13 @@ def schema(url: str) -> str:
         if "version mismatch" not in tried:
             raise Refused("schema_unreadable", f"pg_dump failed: {tried[-2000:]}")
     raise Refused("pg_dump_missing", f"No pg_dump as new as the server: {tried[-500:]}")
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Future[str]]:
+    """Read the schema while the body does something else; the future has it, or raises as above."""
+    with ThreadPoolExecutor(max_workers=1) as dumps:
+        yield dumps.submit(schema, url)
 
 
 def environment(url: str) -> dict[str, str]:

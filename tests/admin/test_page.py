@@ -86,6 +86,20 @@ def test_the_environment_is_shown_with_where_each_value_came_from():
     assert found["notes"] == ["Not passed on: LD_PRELOAD"]
 
 
+def test_what_the_migrations_did_to_the_schema_is_shown_the_irreversible_first():
+    run = RunFactory(generation=2)
+    table = "CREATE TABLE public.entries (\n    id bigint NOT NULL,\n    {} text\n);\n"
+    artifact(run, "schema_before", table.format("mood"), generation=2)
+    assert gathered(run)["schema"] is None, "the backend was not started yet"
+    artifact(run, "schema_after", table.format("text"), generation=2)
+    found = gathered(run)["schema"]
+    kinds = [change.kind for change in found["changes"]]
+    assert kinds == ["drops", "adds"]
+    assert ("del", "-    mood text") in found["patch"]
+    assert ("add", "+    text text") in found["patch"]
+    assert gathered(RunFactory())["schema"] is None
+
+
 def test_the_way_back_is_shown_while_the_release_is_live():
     live, old = ReleaseFactory(live=True), ReleaseFactory()
     ActivationFactory(release=live, previous=old)

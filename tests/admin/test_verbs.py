@@ -14,6 +14,7 @@ from runs import holding, shown, tasks
 from runs.models import Event, Freeze, Run
 from runs.rules import Status
 from runs.shown import ChangedCheck, Difference
+from slots.host.schema import Change
 from slots.models import Slot
 from slots.rules import LeaseState
 from tests.factories import LeaseFactory, ReleaseFactory, RunFactory, SlotFactory, UserFactory
@@ -171,6 +172,14 @@ def test_changed_checks_are_shown_where_an_operator_accepts_them(operator, run, 
     assert (run.approvals.get().actor, run.approvals.get().accepts_checks) == ("olga", True)
     after = operator.get(reverse("admin:runs_run_change", args=[run.pk])).content.decode()
     assert "with its own checks only" in after
+
+
+def test_who_approves_is_told_what_the_migrations_drop(operator, run, monkeypatch):
+    drops = Change("drops", "column public.entries.mood")
+    found = Difference("a" * 40, run.commit_sha, schema_changes=[drops])
+    monkeypatch.setattr(shown, "difference", lambda run, repo: found)
+    page = operator.get(url("approve", run)).content.decode()
+    assert ("column public.entries.mood" in page, "does not come back" in page) == (True, True)
 
 
 def test_nobody_is_asked_about_checks_that_stay_as_they_are(operator, run, monkeypatch):

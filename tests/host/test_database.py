@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from oroboros.errors import Refused
-from slots.host import database, guard
+from slots.host import database, guard, pgdump
 from slots.host.guard import Target
+from slots.host.schema import schema_changes
 from tests import environment
 
 TEMPLATE = "app_template_0123456789ab"
@@ -323,9 +324,9 @@ def test_the_schema_of_a_real_migration_says_what_it_drops_and_narrows(admin):
             "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'a;'\n|| ';'; $$;"
             "CREATE VIEW latest AS SELECT id FROM entry"
         )
-        before = database.schema(url)
-        assert database.schema(url) == before
-        assert database.schema_changes(before, before) == []
+        before = pgdump.schema(url)
+        assert pgdump.schema(url) == before
+        assert schema_changes(before, before) == []
         session.execute(
             "DROP TABLE gone; ALTER TABLE entry DROP COLUMN at;"
             "ALTER TABLE entry ALTER name TYPE varchar(20);"
@@ -337,7 +338,7 @@ def test_the_schema_of_a_real_migration_says_what_it_drops_and_narrows(admin):
             "CREATE UNIQUE INDEX one_name ON entry (name); CREATE INDEX plain ON entry (score);"
             "DROP VIEW latest; ALTER TYPE mood ADD VALUE 'new'"
         )
-        found = database.schema_changes(before, database.schema(url))
+        found = schema_changes(before, pgdump.schema(url))
     said = [(change.kind, change.text) for change in found]
     assert said == [
         ("drops", "drops column public.entry.at"),

@@ -182,6 +182,7 @@ def test_a_state_file_that_names_a_foreign_process_signals_nobody(config, slot):
     stranger = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         write(config, slot, SERVE + RUN)
+        time.sleep(0.02)  # the kernel tells starts apart by hundredths of a second
         pid = occupant.start(config, slot).status.pid
         state = config.var / "run" / f"{occupant.unit_name(slot)}.json"
         state.write_text(state.read_text().replace(f'"pid": {pid}', f'"pid": {stranger.pid}'))

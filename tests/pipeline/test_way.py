@@ -1,9 +1,9 @@
 """The way of a branch from waiting to merged, on real parts."""
 
-from runs import reconciler, tasks
+from runs import migrated, reconciler, tasks
 from runs.journal import artifacts_folder
 from runs.models import Run
-from slots.host import clean, database, guard
+from slots.host import clean, database, guard, pgdump
 
 
 def test_a_branch_reaches_preview_ready_and_is_shown(world, ready):
@@ -29,10 +29,24 @@ def test_the_schema_before_is_what_a_clone_of_the_template_has(world, ready):
     password = admin.ensure_role(slot.database)
     admin.clone(template, slot.database, slot.database)
     target = guard.target(world.config, slot)
-    clone = database.schema(guard.server_url(target, slot.database, password))
+    clone = pgdump.schema(guard.server_url(target, slot.database, password))
     kept = artifacts_folder(world.config) / run.artifacts.get(name="schema_before").path
     assert "CREATE TABLE public.entries" in clone
     assert kept.read_text() == clone
+
+
+def test_what_a_branchs_migrations_drop_is_shown_even_where_its_backend_does_not_start(world):
+    drop = "ALTER TABLE entries DROP COLUMN written_at; ALTER TABLE entries ADD COLUMN mood text;"
+    files = {"backend/migrations/0002_mood.sql": drop, "backend/guestbook/__main__.py": "exit(3)\n"}
+    world.commit("feature/drops", files)
+    run = tasks.create_run(title="drops", branch="feature/drops", actor="ada")
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert run.failure_code == "BACKEND_UNHEALTHY"
+    kinds = {change.kind: change.text for change in migrated.schema(run).changes}
+    assert list(kinds) == ["drops", "adds"]
+    assert "written_at" in kinds["drops"]
+    assert "mood" in kinds["adds"]
 
 
 def test_a_preview_that_is_gone_from_the_machine_is_prepared_anew(world, ready):
