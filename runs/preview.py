@@ -250,7 +250,7 @@ def _start(context: Context, app: Application) -> None:
         argv=ready(app.plan.web),
         cwd=app.root / app.plan.web.cwd,
         health_path=app.manifest.health_path,
-        host=f"preview{slot.number}.localhost",
+        host=config.frontend_host(slot),
         release=ready(app.plan.release) if app.plan.release else None,
         template=context.results["database"]["template"],
     )
@@ -298,12 +298,13 @@ def see_surface(context: Context) -> Found:
 def see_answer(context: Context) -> Found:
     """Ask the preview as a person would, through its web port, until it answers for this run."""
     slot, run = slot_of(context), context.run
+    host = context.config.frontend_host(slot)
     until = time.monotonic() + PROBE_SECONDS
     why = ""
     while time.monotonic() < until:
         context.check()
         try:
-            answer = web.get(slot.web_port, "/", host=f"preview{slot.number}.localhost")
+            answer = web.get(slot.web_port, "/", host=host)
         except (OSError, ValueError) as exc:
             why = str(exc)
         else:

@@ -88,17 +88,19 @@ class Config:
         """Whether the proxy in front speaks https under the domain's names."""
         return self.get("OROBOROS_HTTPS").lower() in ("true", "on", "ok", "y", "yes", "1")
 
+    def frontend_host(self, slot: SlotConfig) -> str:
+        """Return the slot's own host name: never the admin's, since cookies ignore ports."""
+        return f"preview{slot.number}.{self.domain if self.is_https else 'localhost'}"
+
     def frontend_url(self, slot: SlotConfig) -> str:
-        """Return where people open the slot: never the admin's host name, cookies ignore ports."""
-        if self.is_https:
-            return f"https://preview{slot.number}.{self.domain}"
-        return f"http://preview{slot.number}.localhost:{slot.web_port}"
+        """Return where people open the slot."""
+        host = self.frontend_host(slot)
+        return f"https://{host}" if self.is_https else f"http://{host}:{slot.web_port}"
 
     def backend_url(self, slot: SlotConfig) -> str:
         """Return where people reach the slot's backend: its own port, or /api of its surface."""
-        if self.is_https:
-            return f"https://preview{slot.number}.{self.domain}/api"
-        return f"http://preview{slot.number}.localhost:{slot.backend_port}"
+        host = self.frontend_host(slot)
+        return f"https://{host}/api" if self.is_https else f"http://{host}:{slot.backend_port}"
 
     def _user(self, role: str, offset: int) -> User | None:
         if self.is_systemd:
