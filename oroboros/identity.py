@@ -15,14 +15,14 @@ import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, User
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -215,3 +215,33 @@ class BrowserAuthentication(SessionAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="oroboros"'
+
+
+def sessions_of_people(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: the session that an application's process shows is nobody's.
+
+    Cookies ignore ports: who follows a link to a backend's own port on our host name sends it
+    ours. It can neither use it here nor reach us from elsewhere. Without users of their own
+    (root or systemd) such processes cannot be told from ours; the set-up says that.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and _is_applications(request.META):
+            del request.COOKIES[settings.SESSION_COOKIE_NAME]
+        return get_response(request)
+
+    return middleware
+
+
+def _is_applications(meta: Mapping[str, Any]) -> bool:
+    connection = meta.get("gunicorn.socket")
+    ends = loopback_ends(connection) if connection is not None else None
+    if ends is None:
+        return False
+    config = settings.OROBOROS
+    users = [config.job_user, config.app_user, *map(config.slot_user, config.slots)]
+    uids = {user.uid for user in users if user is not None}
+    # Who has closed the connection already cannot be asked who it was.
+    return bool(uids) and netowner.owner(*ends) in {*uids, None}

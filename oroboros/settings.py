@@ -50,6 +50,7 @@ MIDDLEWARE = [
     "oroboros.headers.content_security",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "oroboros.identity.sessions_of_people",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
