@@ -71,6 +71,9 @@
     const answer = await fetch(url, { headers: { Accept: "text/html" }, redirect: "error" });
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const root = fresh.querySelector("[data-live]");
+    // What a poll leaves out, such as the difference, is of the commit that the page was made for.
+    if (root?.dataset.commit !== page.dataset.commit) return location.reload();
     const here = parts(document);
     for (const [name, part] of parts(fresh)) {
       if (here.has(name) && sent.get(name) !== part.outerHTML) {
@@ -78,7 +81,7 @@
         sent.set(name, part.outerHTML);
       }
     }
-    page.dataset.live = fresh.querySelector("[data-live]")?.dataset.live || "";
+    page.dataset.live = root?.dataset.live || "";
     tick();
   }
 

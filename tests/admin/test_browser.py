@@ -1,15 +1,18 @@
 """The desk in a real browser: it asks nobody elsewhere, fits a phone, and follows what happens."""
 
 import os
+import re
 
 import pytest
 from django.conf import settings
 from django.urls import reverse
 from playwright.sync_api import expect, sync_playwright
 
+from runs import shown
 from runs.journal import artifacts_folder
 from runs.models import Run, Step
 from runs.rules import Status, StepStatus
+from runs.shown import Difference
 from tests.factories import (
     ArtifactFactory,
     FreezeFactory,
@@ -135,6 +138,22 @@ def test_a_run_is_approved_with_two_clicks(open_desk):
     expect(page.locator(".oro-head .oro-chip")).to_have_text("Approved")
     run.refresh_from_db()
     assert run.status == Status.APPROVED
+
+
+def test_a_page_of_an_older_commit_never_offers_to_approve_a_newer_one(open_desk, monkeypatch):
+    def patch(run, repo):
+        text = f"diff --git a/app.py b/app.py\n+of {run.commit_sha}\n"
+        return Difference("0" * 40, run.commit_sha, patch=text)
+
+    monkeypatch.setattr(shown, "difference", patch)
+    run, newer = ready_run(), "b" * 40
+    page = open_desk()
+    page.goto(url_of(run))
+    expect(page.locator(".oro-patch .add")).to_have_text(f"+of {run.commit_sha}")
+    Run.objects.filter(pk=run.pk).update(commit_sha=newer)
+    expect(page.get_by_role("link", name="Approve")).to_have_attribute("href", re.compile(newer))
+    assert page.locator(".oro-patch .add").inner_text().strip() == f"+of {newer}"
+    assert page.wrong == []
 
 
 def test_a_running_steps_log_and_state_are_followed_without_a_reload(open_desk):
