@@ -236,12 +236,11 @@ def sessions_of_people(
 
 
 def _is_applications(meta: Mapping[str, Any]) -> bool:
-    connection = meta.get("gunicorn.socket")
-    ends = loopback_ends(connection) if connection is not None else None
-    if ends is None:
-        return False
-    config = settings.OROBOROS
+    """Say whether it is one's, or may be: who has gone already cannot be asked any more."""
+    connection, config = meta.get("gunicorn.socket"), settings.OROBOROS
     users = [config.job_user, config.app_user, *map(config.slot_user, config.slots)]
     uids = {user.uid for user in users if user is not None}
-    # Who has closed the connection already cannot be asked who it was.
-    return bool(uids) and netowner.owner(*ends) in {*uids, None}
+    if connection is None or not uids or not ipaddress.ip_address(meta["REMOTE_ADDR"]).is_loopback:
+        return False
+    ends = loopback_ends(connection)
+    return (netowner.owner(*ends) if ends is not None else None) in {*uids, None}
