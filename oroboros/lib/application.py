@@ -60,7 +60,8 @@ class Command:
 class Install:
     """The dependencies of one folder. Its commands run in `place`, all of them or none.
 
-    `files` are the tree's files (relative to `directory`) that a shared install is made of.
+    `files` are the tree's files (relative to `directory`) that a shared install is made of. `own`
+    are the manifest's commands: they come last, and only what may be started at all is.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class Install:
     files: tuple[str, ...]
     key: str
     shared: bool
+    own: tuple[Argv, ...] = ()
 
     @property
     def makes(self) -> str:
@@ -114,6 +116,8 @@ def plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
     release = _command("release", manifest.release, backend, RELEASE_SECONDS)
     seed = _command("seed", manifest.seed, backend, SEED_SECONDS)
     web = _command("web", manifest.web, backend, 0.0)
+    for argv in (*manifest.backend_install, *manifest.frontend_install):
+        policy.check(argv)
     for command in (*builds, *checks, release, seed, web):
         if command is not None:
             policy.check(command.argv)
@@ -167,7 +171,7 @@ def _python(tree: Tree, folder: str, own: tuple[Argv, ...], tools: Tools) -> Ins
     shared = not own and not is_package
     commands: tuple[Argv, ...]
     if own:
-        commands = tuple((tools.uv, *a[1:]) if a[0] == "uv" else a for a in own)
+        commands = ()
     elif tree.has(f"{folder}/uv.lock"):
         files = ("uv.lock", "pyproject.toml", ".python-version", "uv.toml")
         shared = shared and not LOCKED_PLACE.search(tree.text(f"{folder}/uv.lock") or "")
@@ -184,7 +188,8 @@ def _python(tree: Tree, folder: str, own: tuple[Argv, ...], tools: Tools) -> Ins
         commands = ((*pip, "-e", "."),) if is_package else ((*pip, "-r", "pyproject.toml"),)
     else:
         commands, shared = (), True
-    return _install(tree, "python", folder, (venv, *commands), files, tools.python_version, shared)
+    commands = (venv, *commands)
+    return _install(tree, "python", folder, commands, own, files, tools.python_version, shared)
 
 
 def _requirements(tree: Tree, folder: str, name: str) -> tuple[str, ...]:
@@ -210,15 +215,16 @@ def _node(tree: Tree, folder: str, own: tuple[Argv, ...], tools: Tools) -> Insta
     quiet = ("--no-audit", "--no-fund", "--loglevel=error")
     lock = tree.text(f"{folder}/package-lock.json")
     files = ("package-lock.json", "package.json", ".npmrc")
+    commands: tuple[Argv, ...]
     if own:
-        commands, shared = own, False
+        commands, shared = (), False
     elif lock is None:
         commands, shared = ((tools.npm, "install", "--no-package-lock", *quiet),), False
     else:
         commands = ((tools.npm, "ci", *quiet),)
         # A link is a folder of the tree, and a script of the package itself may read any of it.
         shared = '"link": true' not in lock and "file:" not in lock and not _own_scripts(data)
-    return _install(tree, "node", folder, commands, files, tools.node_version, shared)
+    return _install(tree, "node", folder, commands, own, files, tools.node_version, shared)
 
 
 def _own_scripts(data: Mapping[str, object]) -> bool:
@@ -232,6 +238,7 @@ def _install(
     kind: str,
     folder: str,
     commands: tuple[Argv, ...],
+    own: tuple[Argv, ...],
     files: tuple[str, ...],
     version: str,
     shared: bool,
@@ -242,8 +249,8 @@ def _install(
         "kind": kind,
         "version": version,
         # Only the program's name: another checkout's uv makes the same install.
-        "commands": [[os.path.basename(argv[0]), *argv[1:]] for argv in commands],  # noqa: PTH119
+        "commands": [[os.path.basename(argv[0]), *argv[1:]] for argv in (*commands, *own)],  # noqa: PTH119
         "files": {name: hashlib.sha256(contents[name] or b"").hexdigest() for name in present},
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return Install(kind, folder, commands, present, f"{kind}-{digest[:40]}", shared)
+    return Install(kind, folder, commands, present, f"{kind}-{digest[:40]}", shared, own)

@@ -8,14 +8,15 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from oroboros.errors import Refused
-from oroboros.lib import environment, files, locks, ownership, process
+from oroboros.lib import environment, files, locks, ownership, policy, process
 from oroboros.lib.application import INSTALL_SECONDS, Install, Plan, Tools
+from oroboros.lib.commandline import Argv
 from oroboros.lib.config import Config
 from oroboros.lib.process import Outcome, User
 from oroboros.lib.tree import Tree
@@ -190,9 +191,9 @@ def _run(
                 "UV_COMPILE_BYTECODE": "true",
             }
         deadline = time.monotonic() + INSTALL_SECONDS
-        for argv in install.commands:
+        for argv in (*install.commands, *install.own):
             outcome = process.run(
-                argv,
+                _allowed(config, install, root, argv) if argv in install.own else argv,
                 cwd=place,
                 log=log,
                 timeout=deadline - time.monotonic(),
@@ -205,6 +206,15 @@ def _run(
     if not install.shared:
         _mark(config, install, root).touch()
     return DONE
+
+
+def _allowed(config: Config, install: Install, root: Path, argv: Argv) -> Sequence[str]:
+    """Return the argv of one of the manifest's commands. Raises Refused `command_refused`."""
+    if argv[0] == "uv":
+        policy.check(argv)
+        return [tools(config).uv, *argv[1:]]
+    bins = [install.bin(config, root)]
+    return policy.resolve(argv, config, cwd=install.place(config, root), root=root, bins=bins)
 
 
 def _downloads(config: Config, user: User | None) -> Path:

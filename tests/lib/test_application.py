@@ -13,7 +13,7 @@ import pytest
 
 from oroboros.errors import Refused
 from oroboros.lib import application, config, installs, policy
-from oroboros.lib.application import Command, Tools
+from oroboros.lib.application import Command, Install, Tools
 from oroboros.lib.manifest import Check, Manifest
 
 TOOLS = Tools("/v/bin/uv", "/usr/bin/python3", "3.11.2", "/usr/bin/npm", "v20")
@@ -82,6 +82,14 @@ def test_a_plan_with_code_on_a_command_line_is_refused(tree):
     with pytest.raises(Refused) as refusal:
         plan(tree({}), checks=(Check("x", ("bash", "-c", "id")),))
     assert (refusal.value.code, refusal.value.status) == ("command_refused", 400)
+
+
+@pytest.mark.parametrize("key", ["backend_install", "frontend_install"])
+@pytest.mark.parametrize("argv", [("bash", "-c", "id"), ("perl", "-e", "1"), ("uv", "run", "x")])
+def test_an_install_with_code_on_its_command_line_is_refused(key, argv, tree):
+    with pytest.raises(Refused) as refusal:
+        plan(tree({}), **{key: (argv,)})
+    assert refusal.value.code == "command_refused"
 
 
 def test_without_dependencies_there_is_an_empty_shared_venv(tree):
@@ -174,8 +182,8 @@ def test_install_commands_of_the_manifest_replace_the_habit(tree):
     own = (("uv", "pip", "install", "-r", "requirements/dev.txt"), ("npm", "ci", "--omit=dev"))
     root = tree({"requirements.txt": "a\n", "package.json": "{}"})
     python, node = plan(root, backend_install=own).installs
-    assert python.commands[1] == ("/v/bin/uv", *own[0][1:])
-    assert node.commands == (own[1],)
+    assert (len(python.commands), python.own) == (1, own[:1])
+    assert (node.commands, node.own) == ((), own[1:])
     assert not python.shared
     assert not node.shared
 
@@ -451,12 +459,27 @@ def test_who_waits_for_anothers_install_too_long_runs_out_of_time(work, conf, mo
 def test_an_install_of_the_trees_own_is_gone_with_its_tree(work, conf):
     (work.root / "install").write_text("#!/bin/sh\nmkdir node_modules\n")
     (work.root / "install").chmod(0o755)
-    own = application.Install("node", ".", (("./install",),), (), "node-own", shared=False)
+    own = Install("node", ".", (), (), "node-own", shared=False, own=(("./install",),))
     assert not installs.is_done(conf, own, work.root)
     assert installs.make(conf, own, work.root, user=None, log=work.log).exit_code == 0
     assert installs.is_done(conf, own, work.root)
     (work.root / "node_modules").rmdir()  # as if it were laid out anew
     assert not installs.is_done(conf, own, work.root)
+
+
+def test_an_install_of_the_manifest_starts_only_what_is_allowed(work, conf):
+    (work.root / "note.py").write_text("import sys; open('by', 'w').write(sys.prefix)")
+    planned = replace(only(work.plan().installs), shared=False)
+
+    def make(*own):
+        install = replace(planned, own=own)
+        return installs.make(conf, install, work.root, user=None, log=work.log)
+
+    assert make(("uv", "pip", "list"), ("python", "note.py")).exit_code == 0
+    assert (work.root / "by").read_text() == str(work.root / ".venv")
+    with pytest.raises(Refused, match="WORKER_ALLOWED_COMMANDS") as refusal:
+        make(("perl", "note.pl"))
+    assert refusal.value.code == "command_refused"
 
 
 def test_a_shared_node_install_is_linked_into_the_tree(work, conf):
@@ -485,7 +508,7 @@ def test_an_install_runs_as_the_jobs_user_with_nothing_of_ours(work, conf, tree)
     (work.root / "install").write_text(script)
     (work.root / "install").chmod(0o755)
     os.chown(work.root, 60801, 60801)
-    own = application.Install("node", ".", (("./install",),), (), "node-own", shared=False)
+    own = Install("node", ".", (), (), "node-own", shared=False, own=(("./install",),))
     user = conf.slot_user(conf.slot("preview-1"))
     conf.environ["SECRET_KEY"] = "control"
     assert installs.make(conf, own, work.root, user=user, log=work.log).exit_code == 0
