@@ -11,7 +11,7 @@ from oroboros.desk import Done, MaybeReason, Reason, Verb
 from oroboros.errors import Refused
 from oroboros.identity import APPROVE, HOLD, OPERATE, abilities_of, actor
 from runs import holding, shown, tasks, turns
-from runs.admin import forms
+from runs.admin import forms, page
 from runs.models import Run
 from runs.repository import repository
 from runs.rules import Status
@@ -35,10 +35,11 @@ def changes(run: Run | None) -> dict[str, Any]:
 
 
 def _about_approving(run: Run) -> dict[str, Any]:
-    """Return the difference, and which question is left out: about checks that stay as they are."""
+    """Return what changes, and which question is left out: about checks that stay as they are."""
     facts = changes(run)
     difference = facts.get("difference")
-    return {**facts, "left_out": [] if difference and difference.checks else ["accept_checks"]}
+    left_out = [] if difference and difference.checks else ["accept_checks"]
+    return {**facts, "schema": page.schema(run), "left_out": left_out}
 
 
 def _new(request: HttpRequest, row: None, given: Given) -> Done:

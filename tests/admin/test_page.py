@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.conf import settings
 from django.utils import timezone
 
 from oroboros.templatetags.oroboros import first_line, lasting, other_lines
@@ -11,12 +10,11 @@ from releases.models import Release
 from releases.rules import ReleaseStatus
 from runs import preview, shipping, shown
 from runs.admin import page
-from runs.journal import artifacts_folder
 from runs.rules import Status, StepStatus
 from runs.shown import Difference
+from tests.admin.artifacts import written
 from tests.factories import (
     ActivationFactory,
-    ArtifactFactory,
     LeaseFactory,
     ReleaseFactory,
     RunFactory,
@@ -28,14 +26,6 @@ pytestmark = pytest.mark.django_db
 
 def gathered(run):
     return page.context(shown.runs().get(pk=run.pk), is_live=True)
-
-
-def artifact(run, name, text, **fields):
-    row = ArtifactFactory(run=run, name=name, **fields)
-    path = artifacts_folder(settings.OROBOROS) / row.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return row
 
 
 def test_the_timeline_has_the_steps_to_come():
@@ -58,7 +48,7 @@ def test_a_failure_says_each_thing_once():
     detail = "tests ended with exit code 1:\n$ tests\nFAILED"
     run = RunFactory(status=Status.FAILED, failure_code="CHECKS_FAILED", failure_detail=detail)
     step = StepFactory(run=run, name="checks", status=StepStatus.FAILED)
-    artifact(run, "checks_log", "more\n$ tests\nFAILED\n", step=step)
+    written(run, "checks_log", "more\n$ tests\nFAILED\n", step=step)
     failure = gathered(run)["failure"]
     assert failure["detail"] == "tests ended with exit code 1:"
     assert failure["lines"] == "more\n$ tests\nFAILED"
@@ -77,7 +67,7 @@ def test_a_failure_whose_detail_is_not_in_the_log_keeps_it():
 def test_the_environment_is_shown_with_where_each_value_came_from():
     run = RunFactory()
     lines = "PORT=8101  # the slot\nURL=a=b  # c  # mapping\n\nNot passed on: LD_PRELOAD\n"
-    artifact(run, "environment", lines)
+    written(run, "environment", lines)
     found = gathered(run)["environment"]
     assert found["values"] == [
         {"name": "PORT", "value": "8101", "origin": "the slot"},
@@ -89,9 +79,9 @@ def test_the_environment_is_shown_with_where_each_value_came_from():
 def test_what_the_migrations_did_to_the_schema_is_shown_the_irreversible_first():
     run = RunFactory(generation=2)
     table = "CREATE TABLE public.entries (\n    id bigint NOT NULL,\n    {} text\n);\n"
-    artifact(run, "schema_before", table.format("mood"), generation=2)
+    written(run, "schema_before", table.format("mood"), generation=2)
     assert gathered(run)["schema"] is None, "the backend was not started yet"
-    artifact(run, "schema_after", table.format("text"), generation=2)
+    written(run, "schema_after", table.format("text"), generation=2)
     found = gathered(run)["schema"]
     kinds = [change.kind for change in found["changes"]]
     assert kinds == ["drops", "adds"]

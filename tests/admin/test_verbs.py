@@ -14,9 +14,9 @@ from runs import holding, shown, tasks
 from runs.models import Event, Freeze, Run
 from runs.rules import Status
 from runs.shown import ChangedCheck, Difference
-from slots.host.schema import Change
 from slots.models import Slot
 from slots.rules import LeaseState
+from tests.admin.artifacts import written
 from tests.factories import LeaseFactory, ReleaseFactory, RunFactory, SlotFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -174,12 +174,21 @@ def test_changed_checks_are_shown_where_an_operator_accepts_them(operator, run, 
     assert "with its own checks only" in after
 
 
-def test_who_approves_is_told_what_the_migrations_drop(operator, run, monkeypatch):
-    drops = Change("drops", "column public.entries.mood")
-    found = Difference("a" * 40, run.commit_sha, schema_changes=[drops])
-    monkeypatch.setattr(shown, "difference", lambda run, repo: found)
+def test_who_approves_is_told_what_the_migrations_drop(operator, run):
+    table = "CREATE TABLE public.entries (\n    id bigint NOT NULL{}\n);\n"
+    written(run, "schema_before", table.format(",\n    mood text"))
+    written(run, "schema_after", table.format(""))
     page = operator.get(url("approve", run)).content.decode()
     assert ("column public.entries.mood" in page, "does not come back" in page) == (True, True)
+
+
+def test_who_approves_reads_a_change_of_the_schema_that_has_no_name(operator, run):
+    written(run, "schema_before", "COMMENT ON TABLE public.entries IS 'old';\n")
+    written(run, "schema_after", "COMMENT ON TABLE public.entries IS 'new';\n")
+    for address in (url("approve", run), url("change", run)):
+        page = operator.get(address).content.decode()
+        told = ("IS &#x27;new&#x27;" in page, "change nothing in it" in page)
+        assert (address, told) == (address, (True, False))
 
 
 def test_nobody_is_asked_about_checks_that_stay_as_they_are(operator, run, monkeypatch):
