@@ -81,10 +81,10 @@ class Work:
     ) -> Outcome:
         """Run a command of the application with its output in the log.
 
-        Raises Stopped when the claim or the run ended meanwhile, StepFailed STEP_TIMEOUT.
+        `argv` itself is not written there: a password may be filled in. Raises Stopped when the
+        claim or the run ended meanwhile, StepFailed STEP_TIMEOUT.
         """
         self.check()
-        self.say("$ " + " ".join(argv))
         limit = settings.STEP_SECONDS if timeout is None else timeout
         outcome = process.run(
             list(argv),

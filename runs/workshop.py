@@ -101,6 +101,7 @@ def run(
         argv = application.ready(
             command, app.config, root=app.root, bins=app.bins, env=resolved.env
         )
+        context.say("$ " + " ".join(command.argv))
         return context.command(
             argv,
             cwd=app.root / command.cwd,
