@@ -10,6 +10,7 @@ from oroboros.desk import Rows
 from oroboros.identity import create_token
 from runs.models import Step
 from runs.rules import Status, StepStatus
+from tests.admin.artifacts import written
 from tests.factories import (
     ActivationFactory,
     ApprovalFactory,
@@ -160,6 +161,29 @@ def test_the_runs_page_has_its_links_and_its_timeline(operator):
     for text in ("Frontend preview", "Backend preview", "worktree", "to come", run.commit_sha):
         assert text in page
     assert Step.objects.filter(run=run).count() == 2
+
+
+def test_the_runs_page_has_its_environment_and_its_schema(operator):
+    run = rows()
+    url_of_run = url_of(type(run), "change", run.pk)
+    empty = operator.get(url_of_run).content.decode()
+    assert empty.count("Shown once the backend is started.") == 2
+    table = "CREATE TABLE public.entries (\n    id bigint NOT NULL{}\n);\n"
+    written(run, "environment", "API_KEY=******  # worker-preview.env\nNot passed on: LD_PRELOAD\n")
+    written(run, "schema_before", table.format(",\n    mood text"))
+    written(run, "schema_after", table.format(""))
+    page = operator.get(url_of_run).content.decode()
+    for text in (
+        "<code>API_KEY</code>",
+        "<code>******</code>",
+        "<td>worker-preview.env</td>",
+        "Not passed on: LD_PRELOAD",
+        '<span class="del">-    mood text',
+        '<span class="oro-chip failed">drops</span>',
+        "column public.entries.mood",
+    ):
+        assert (text, text in page) == (text, True)
+    assert "Shown once the backend is started." not in page
 
 
 def test_an_unknown_run_is_404(operator):
