@@ -5,6 +5,7 @@ crash the same question decides. Every write names the claim's fence, so a proce
 claim writes nothing. See docs/decisions/0002.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from django.db.models import Subquery
 from oroboros import claims
 from oroboros.claims import Claim, ClaimLost
 from oroboros.clock import ClockTimestamp
-from oroboros.lib import files
+from oroboros.lib import files, logs
 from oroboros.lib.config import Config
 from runs.models import Artifact, Event, Run, Step
 from runs.rules import Status, StepStatus
@@ -78,6 +79,15 @@ class Context(Work):
     def event(self, kind: str, text: str, **data: Any) -> None:
         """Add a line to the run's timeline."""
         record(kind, text, actor=WORKER, run=self.run, **data)
+
+    def follow(self, output: Path) -> None:
+        """Have the log that a daemon of ours writes to as this step's: one file with two names.
+
+        It is there to be followed while the daemon runs, and stays when its own name goes.
+        """
+        self.log.unlink(missing_ok=True)
+        with logs.open_append(output):
+            os.link(output, self.log)
 
     def artifact(self, name: str, content: str) -> None:
         """Keep `content` as the artifact `name` of this step."""

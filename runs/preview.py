@@ -21,7 +21,7 @@ from runs.repository import repository, shown_base
 from runs.rules import Status
 from runs.work import StepFailed
 from runs.workshop import Application
-from slots.host import guard, occupant, pgdump, surface, worktree
+from slots.host import guard, occupant, pgdump, runtimelog, surface, worktree
 from slots.models import Lease
 from slots.rules import LeaseState
 
@@ -230,14 +230,14 @@ def start_backend(context: Context) -> None:
 
 def _start(context: Context, app: Application) -> None:
     config, slot, run = context.config, slot_of(context), context.run
-    if app.plan.web is None:
-        context.say("the application has no backend")
-        return
     home = slot.folder / "home"
     home.mkdir(mode=0o700, exist_ok=True)
     ownership.give(home, app.user)
     resolved = workshop.resolve(app, given_to(context), home=home, purpose=slot.slot_id)
     _keep_environment(context, resolved)
+    if app.plan.web is None:
+        context.say("the application has no backend")
+        return
 
     def ready(command: Command) -> tuple[str, ...]:
         words = application.ready(command, config, root=app.root, bins=app.bins, env=resolved.env)
@@ -255,6 +255,7 @@ def _start(context: Context, app: Application) -> None:
         template=context.results["database"]["template"],
     )
     occupant.write_spec(config, slot, spec, resolved.env)
+    context.follow(runtimelog.path(config, slot))
     try:
         occupant.restart(config, slot, stopping=context.is_stopping)
     except Refused as refused:
@@ -263,7 +264,8 @@ def _start(context: Context, app: Application) -> None:
 
 
 def _keep_environment(context: Context, resolved: Resolved) -> None:
-    lines = [f"{one['name']}={one['value']}  # {one['origin']}" for one in resolved.masked()]
+    masked = [{**one, "value": one["value"].replace("\n", "\\n")} for one in resolved.masked()]
+    lines = [f"{one['name']}={one['value']}  # {one['origin']}" for one in masked]
     context.artifact("environment", "\n".join([*lines, *resolved.notes]))
 
 

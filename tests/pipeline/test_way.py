@@ -3,7 +3,11 @@
 from runs import migrated, reconciler, tasks
 from runs.journal import artifacts_folder
 from runs.models import Run
-from slots.host import clean, database, guard, pgdump
+from slots.host import clean, database, guard, pgdump, runtimelog
+
+
+def artifact(world, run, name):
+    return (artifacts_folder(world.config) / run.artifacts.get(name=name).path).read_text()
 
 
 def test_a_branch_reaches_preview_ready_and_is_shown(world, ready):
@@ -30,23 +34,41 @@ def test_the_schema_before_is_what_a_clone_of_the_template_has(world, ready):
     admin.clone(template, slot.database, slot.database)
     target = guard.target(world.config, slot)
     clone = pgdump.schema(guard.server_url(target, slot.database, password))
-    kept = artifacts_folder(world.config) / run.artifacts.get(name="schema_before").path
     assert "CREATE TABLE public.entries" in clone
-    assert kept.read_text() == clone
+    assert artifact(world, run, "schema_before") == clone
 
 
 def test_what_a_branchs_migrations_drop_is_shown_even_where_its_backend_does_not_start(world):
     drop = "ALTER TABLE entries DROP COLUMN written_at; ALTER TABLE entries ADD COLUMN mood text;"
-    files = {"backend/migrations/0002_mood.sql": drop, "backend/guestbook/__main__.py": "exit(3)\n"}
+    files = {
+        "backend/migrations/0002_mood.sql": drop,
+        "backend/guestbook/__main__.py": "exit('the last words')\n",
+    }
     world.commit("feature/drops", files)
     run = tasks.create_run(title="drops", branch="feature/drops", actor="ada")
     tasks.carry(run.pk)
     run.refresh_from_db()
     assert run.failure_code == "BACKEND_UNHEALTHY"
+    assert "the last words" in artifact(world, run, "backend_log")
     kinds = {change.kind: change.text for change in migrated.schema(run).changes}
     assert list(kinds) == ["drops", "adds"]
     assert "written_at" in kinds["drops"]
     assert "mood" in kinds["adds"]
+
+
+def test_a_backends_own_output_is_its_steps_log_and_stays_when_the_slot_is_free(world, ready):
+    files = {"backend/guestbook/__init__.py": "print('hello from the branch', flush=True)\n"}
+    world.commit("feature/says", files)
+    run = ready("feature/says")
+    assert "hello from the branch" in artifact(world, run, "backend_log")
+    log = runtimelog.path(world.config, world.config.slot("preview-1"))
+    with log.open("a") as output:
+        output.write("later\n")
+    assert artifact(world, run, "backend_log").endswith("later\n")
+    tasks.cancel(run, actor="ada")
+    world.commit("feature/next", {"backend/next.txt": "next"})
+    ready("feature/next")
+    assert artifact(world, run, "backend_log").count("hello from the branch") == 1
 
 
 def test_a_preview_that_is_gone_from_the_machine_is_prepared_anew(world, ready):

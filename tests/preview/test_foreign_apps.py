@@ -173,6 +173,7 @@ def test_the_branch_that_brings_the_manifest_is_shown(host, tmp_path):
     run = place.preview("feature/manifest", {"index.html": "<h1>hello</h1>"})
     assert place.page().text == "<h1>hello</h1>"
     assert "the template is empty" in place.artifact(run, "database_log")
+    assert f"OROBOROS_COMMIT={run.commit_sha}" in place.artifact(run, "environment")
 
 
 @pytest.mark.full
