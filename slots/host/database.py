@@ -238,8 +238,22 @@ class Admin:
             _end_sessions(connection, name)
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
 
+    def check_server(self, target: Target) -> None:
+        """Ask the server at the target's host and port, before any DDL, whether it is ours.
+
+        It is asked as the admin: a slot's role may connect to its own database only, and that
+        may not be there yet. Raises Refused `unsafe_database_target`, `database_unreachable`.
+        """
+        admin = self.config.preview_admin_database_url
+        # An address in the admin's URL would win over the host.
+        there = make_conninfo(admin, host=target.host, port=target.port, hostaddr="")
+        with self.connected() as connection:
+            row = connection.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
+        if row != (identity(there).system,):
+            raise guard.unsafe("db_target_is_another", "The URL leads to another server.")
+
     def check_target(self, target: Target, role: str, password: str) -> None:
-        """Ask the server itself where the target's URL leads, before anything is changed there.
+        """Ask the server itself where the target's URL leads: once the database is there.
 
         Raises Refused `unsafe_database_target` if it is another database or server than the
         admin's, or the control plane's.

@@ -2,7 +2,8 @@
 
 The parser is libpq's own, since what counts is where libpq would connect: it takes several hosts,
 decodes percents in every part, and lets the query override all of them (each seen to happen).
-`database.Admin.check_target` asks the server itself afterwards, before any DDL.
+`database.Admin` asks the server itself afterwards: `check_server` before any DDL, and
+`check_target` the database as its role sees it.
 """
 
 import re

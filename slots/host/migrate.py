@@ -20,13 +20,13 @@ def migrate(config: Config, slot: SlotConfig, *, dry_run: bool = False) -> dict[
 
     Raises Refused `unsafe_database_target` before anything is done, `migration_failed`.
     """
-    target = guard.target(config, slot)
+    target = _target(config, slot)
     spec = specs.read(slot)
     command = list(spec.release or ())
     said: dict[str, Any] = {"dry_run": dry_run, "target": _shown(target), "command": command}
     if spec.is_idle:
         return said | {"applied": [], "reason": "SLOT_IDLE"}
-    _check_server(config, slot, target)
+    _check_target(config, slot, target)
     if spec.release is None:
         return said | {"applied": [], "reason": "NO_RELEASE_COMMAND"}
     if dry_run:
@@ -41,7 +41,7 @@ def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
     """
     from slots.host import database
 
-    target = guard.target(config, slot)
+    target = _target(config, slot)
     spec = specs.read(slot)
     said: dict[str, Any] = {"target": _shown(target), "template": spec.template}
     if spec.is_idle:
@@ -55,7 +55,7 @@ def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
     was_wanted = spec.wanted
     occupant.stop(config, slot)
     admin.clone(spec.template, slot.database, slot.database)
-    _check_server(config, slot, target)
+    _check_target(config, slot, target)
     changes = _apply(config, slot, spec) if spec.release else []
     if was_wanted == "up":
         occupant.start(config, slot)
@@ -66,7 +66,16 @@ def _shown(target: Target) -> str:
     return f"{target.scheme}://{target.host}:{target.port}/{target.database}"
 
 
-def _check_server(config: Config, slot: SlotConfig, target: Target) -> None:
+def _target(config: Config, slot: SlotConfig) -> Target:
+    """Return where the slot's database lies, once the URL and the server there were looked at."""
+    from slots.host import database
+
+    target = guard.target(config, slot)
+    database.Admin(config).check_server(target)
+    return target
+
+
+def _check_target(config: Config, slot: SlotConfig, target: Target) -> None:
     """Connect as the application would, and ask the server which database that is."""
     from slots.host import database
 

@@ -11,9 +11,11 @@ import pytest
 
 from oroboros.lib import config as configuration
 from oroboros.lib import ownership
+from oroboros.runtime.postgres import Cluster
 from slots.host import clean, database, guard, occupant, worktree
 from slots.host.__main__ import answer
 from slots.host.spec import Spec
+from tests.environment import FAST, PASSWORD, free_port
 from tests.host.backend import echo
 from tests.host.test_occupant import COMMIT, RUN, SERVE
 
@@ -186,6 +188,37 @@ def test_a_runs_slot_is_migrated_and_reset_by_hand(environ, leased):
     said = answer(["status", "--slot", "preview-1"])
     assert (said["run"], said["occupant"], said["health"]) == ("17", "run", "healthy")
     assert "it works" not in json.dumps(said)
+
+
+@pytest.fixture
+def another_server(folder):
+    """A PostgreSQL on a port of its own, which knows the admin by the same password."""
+    cluster = Cluster(folder / "another", free_port(), configuration.load().postgres_user)
+    cluster.start(FAST)
+    cluster.ensure_role("oroboros_admin", PASSWORD, "CREATEDB", "CREATEROLE")
+    yield cluster
+    cluster.stop()
+
+
+def test_a_target_on_another_server_is_refused_before_anything_is_done(
+    leased, another_server, monkeypatch
+):
+    assert answer(["start", "--slot", "preview-1"])["ok"]
+    before = slot_database(leased)
+    monkeypatch.setenv(guard.SETTING, f"postgresql://127.0.0.1:{another_server.port}/{{db_name}}")
+    for command in ("reset", "migrate"):
+        said = answer([command, "--slot", "preview-1"])
+        assert (said["ok"], said["error"]) == (False, "unsafe_database_target")
+        assert said["fields"] == {guard.SETTING: "db_target_is_another"}
+    assert slot_database(leased) == before
+    assert answer(["health", "--slot", "preview-1"])["health"] == "healthy"
+
+
+def slot_database(config):
+    """Return what a database that was dropped and made anew would have another of."""
+    with database.Admin(config).connected() as connection:
+        query = "SELECT oid FROM pg_database WHERE datname = 'app_preview_1'"
+        return connection.execute(query).fetchone()
 
 
 def test_logs_are_shown_on_stderr(environ, leased):
