@@ -4,7 +4,7 @@
 
 The floor is `dropdb` and `createdb --template` by hand, with the strategy that is faster for this
 size and with PostgreSQL's own; `reset` is what scripts/preview-db-reset.sh does, without a backend
-to stop and a migration to run.
+to stop, a migration to run, or a spare copy of the template to take.
 """
 
 import argparse
@@ -20,9 +20,11 @@ HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
 
 ROWS_PER_MB = 1024
+RATIO = 1.1
 
 
-def main() -> None:
+def main() -> bool:
+    """Measure, print, and say whether a reset is within its bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mb", type=int, default=1024, help="size of the database")
     parser.add_argument("--times", type=int, default=3)
@@ -31,10 +33,10 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(dir=environment.CLUSTER.folder.parent) as folder:
         Path(folder).chmod(0o755)
-        measure(Path(folder), options.mb, options.times)
+        return measure(Path(folder), options.mb, options.times)
 
 
-def measure(folder: Path, size: int, times: int) -> None:
+def measure(folder: Path, size: int, times: int) -> bool:
     import psycopg
 
     from oroboros.lib import config as configuration
@@ -89,7 +91,9 @@ def measure(folder: Path, size: int, times: int) -> None:
     floor = min(seconds for name, seconds in medians.items() if name != "reset")
     for name, seconds in medians.items():
         print(f"{name:18} median {seconds:.3f} s, {seconds / floor:.2f} of the floor")
+    print(f"bound {RATIO}")
+    return medians["reset"] / floor < RATIO
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(0 if main() else 1)

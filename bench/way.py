@@ -10,8 +10,9 @@ starts in a fifth of a second, or what Django's own starter makes, on PostgreSQL
 - ship: fetch, merge, migrate a clone, build, push, migrate production, start the new backend,
   probe, switch, probe, stop the old one.
 
-The scripts keep no journal, ask nobody twice and cannot be killed in between. Ours are without the
-queue's poll (0.2 s at most).
+The scripts keep no journal, ask nobody twice and cannot be killed in between; they copy the
+template themselves, where ours take the spare copy that a worker makes while nobody waits. Ours are
+without the queue's poll (0.2 s at most).
 """
 
 import os
@@ -180,10 +181,10 @@ def ours(world, branch: str) -> dict[str, float]:
     from runs.models import Run
     from runs.repository import repository
 
-    world.commit(branch, {f"{branch}.txt": branch})
     # The script has shipped to the same remote; a worker sees that within a minute.
     repository(world.config).fetch(str(world.remote))
     templates.warm()
+    world.commit(branch, {f"{branch}.txt": branch})
     begun = time.monotonic()
     run = tasks.create_run(title=branch, branch=branch, actor="ada")
     tasks.carry(run.pk)
