@@ -19,6 +19,7 @@ from runs import migrated, standing
 from runs.models import Run
 from runs.models.run import RunQuerySet
 from runs.rules import Status
+from runs.standing import Turn
 from slots.host.schema import Change
 from slots.models import Lease
 from slots.rules import ON_SLOT, OPEN, LeaseState
@@ -88,7 +89,12 @@ def positions(shown: Iterable[Run]) -> dict[uuid.UUID, int]:
     return standing.positions(list(waiting))
 
 
-def next_action(run: Run, position: int | None) -> str:
+def turns(shown: Iterable[Run]) -> dict[uuid.UUID, Turn]:
+    """Return where those that are approved stand in the line to ship; no query where none is."""
+    return standing.to_ship() if any(run.status == Status.APPROVED for run in shown) else {}
+
+
+def next_action(run: Run, position: int | None, turn: Turn | None) -> str:
     """Return what somebody should do next, or what the run waits for."""
     if run.next_action:
         return run.next_action
@@ -98,7 +104,7 @@ def next_action(run: Run, position: int | None) -> str:
         Status.HOLDING: "Whoever made it holds the slot until they release it.",
         Status.PREPARING: "The preview is being prepared.",
         Status.PREVIEW_READY: f"Look at the preview, then approve or reject {run.commit_sha[:12]}.",
-        Status.APPROVED: "Approved; it ships when its turn comes.",
+        Status.APPROVED: turn.reason if turn else "Approved; it ships when its turn comes.",
         Status.MERGING: "The merge is being made and checked.",
         Status.DEPLOYING: "The release is being deployed.",
     }

@@ -1,4 +1,4 @@
-"""The line as people read it: who waits where, who holds what since when and why, how long still.
+"""The lines as people read them: who waits where, who holds what since when and why, how long.
 
 Reads never lock, and cost the same number of queries however many wait.
 """
@@ -11,9 +11,13 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connection
 from django.db.models import F
+from django.utils import timezone
 
 from oroboros.clock import database_time
+from runs import turns
+from runs.models import Freeze, Run
 from runs.pool import refusal
+from runs.rules import AT_WORK
 from slots import rules
 from slots.models import Lease, Slot
 from slots.rules import ON_SLOT, LeaseState, SlotState
@@ -113,3 +117,51 @@ def positions(run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
     with connection.cursor() as cursor:
         cursor.execute(PLACES if len(run_ids) == 1 else PLACES_OF_MANY, [list(run_ids)])
         return dict(cursor.fetchall())
+
+
+# -- the line to ship -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where a run stands in the line to ship, 1 is next: whom it comes after, what holds it."""
+
+    place: int
+    after: Run | None
+    freezes: list[Freeze]
+
+    @property
+    def reason(self) -> str:
+        """Why the run does not ship yet, a sentence a line."""
+        if self.after is not None:
+            place = f"Approved; number {self.place} in the line to ship, after {self.after}."
+        else:
+            place = "Approved; next to ship."
+        return "\n".join([place, *map(frozen_by, self.freezes)])
+
+
+def frozen_by(freeze: Freeze) -> str:
+    """Return a freeze as a sentence: by whom, since and until when, why."""
+    until = f" until {_minute(freeze.until)}" if freeze.until else ""
+    since = _minute(freeze.since)
+    return f"Shipping is frozen by {freeze.actor} since {since}{until}: {freeze.reason}"
+
+
+def _minute(at: datetime) -> str:
+    return f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}"
+
+
+def to_ship() -> dict[uuid.UUID, Turn]:
+    """Return the turn of each run that ships or waits for it.
+
+    Whom a freeze holds is passed by whom it does not hold.
+    """
+    found: dict[uuid.UUID, Turn] = {}
+    order = turns.in_order()
+    freezes = turns.standing_freezes() if order else []
+    for place, run in enumerate(order):
+        at_work = run.status in AT_WORK
+        held = [] if at_work else [one for one in freezes if not turns.passes(run, one)]
+        ahead = [one for one in order[:place] if held or not found[one.pk].freezes]
+        found[run.pk] = Turn(len(ahead) + 1, ahead[-1] if ahead else None, held)
+    return found

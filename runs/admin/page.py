@@ -53,7 +53,7 @@ def context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "position": position,
         "expires_at": shown.expires_at(run),
         "seconds_left": shown.seconds_left(run),
-        "next_action": shown.next_action(run, position),
+        "next_action": shown.next_action(run, position, shown.turns([run]).get(run.pk)),
         "frontend_url": shown.frontend_url(run),
         "backend_url": shown.backend_url(run),
         "timeline": stages,

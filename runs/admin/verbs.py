@@ -39,7 +39,8 @@ def _about_approving(run: Run) -> dict[str, Any]:
     facts = changes(run)
     difference = facts.get("difference")
     left_out = [] if difference and difference.checks else ["accept_checks"]
-    return {**facts, "schema": page.schema(run), "left_out": left_out}
+    holds = {"freezes": turns.standing_freezes(), "schema": page.schema(run)}
+    return {**facts, **holds, "left_out": left_out}
 
 
 def _new(request: HttpRequest, row: None, given: Given) -> Done:

@@ -14,7 +14,7 @@ from oroboros.errors import Refused
 from oroboros.identity import APPROVE, HOLD, OPERATE, VIEW, abilities_of, actor
 from runs import shown, tasks
 from runs.api.fields import parse_run_id
-from runs.api.shapes import DifferenceShape, EventShape, RunDetailShape, RunShape
+from runs.api.shapes import DifferenceShape, EventShape, RunDetailShape, RunShape, places
 from runs.models import Event, Run
 from runs.models.run import RunQuerySet
 from runs.repository import repository
@@ -31,8 +31,7 @@ def find_run(run_id: str) -> Run:
 
 def answer(run: Run, code: int = status.HTTP_200_OK) -> Response:
     """Answer with a run that `find_run` read."""
-    shape = RunDetailShape(run, context={"positions": shown.positions([run])})
-    return Response(shape.data, code)
+    return Response(RunDetailShape(run, context=places([run])).data, code)
 
 
 class NewRun(Input):
@@ -77,7 +76,7 @@ class RunList(ListAPIView):
 
     def list(self, request: Request, *args: object, **kwargs: object) -> Response:
         page = self.paginate_queryset(self.get_queryset()) or []
-        shape = RunShape(page, many=True, context={"positions": shown.positions(page)})
+        shape = RunShape(page, many=True, context=places(page))
         return self.get_paginated_response(shape.data)
 
     @extend_schema(request=NewRun, responses={201: RunDetailShape})

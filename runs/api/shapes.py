@@ -4,11 +4,16 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from runs import shown
-from runs.models import Approval, Artifact, Event, Run, Step
+from runs.models import Approval, Artifact, Event, Freeze, Run, Step
+
+
+def places(runs):
+    """Return the context of a shape of those runs: where they stand in both lines."""
+    return {"positions": shown.positions(runs), "turns": shown.turns(runs)}
 
 
 class RunShape(serializers.ModelSerializer):
-    """A run that came from `shown.runs()`; `positions` in the context is `shown.positions()`."""
+    """A run that came from `shown.runs()`, with the context `places()`."""
 
     slot_id = serializers.SerializerMethodField()
     lease_state = serializers.SerializerMethodField()
@@ -82,7 +87,8 @@ class RunShape(serializers.ModelSerializer):
 
     @extend_schema_field({"type": "string"})
     def get_next_action(self, run):
-        return shown.next_action(run, self.context["positions"].get(run.pk))
+        position, turn = (self.context[line].get(run.pk) for line in ("positions", "turns"))
+        return shown.next_action(run, position, turn)
 
 
 class StepShape(serializers.ModelSerializer):
@@ -110,15 +116,30 @@ class ApprovalShape(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class FreezeShape(serializers.ModelSerializer):
+    """What holds shipping; `run_id` names the run whose deploy left it, if one did."""
+
+    class Meta:
+        model = Freeze
+        fields = ["reason", "actor", "since", "until", "run_id"]
+        read_only_fields = fields
+
+
 class RunDetailShape(RunShape):
-    """A run with its journal of today's generation and what people decided."""
+    """A run with its journal of today's generation, what people decided, and what holds it."""
 
     steps = serializers.SerializerMethodField()
     approvals = ApprovalShape(many=True, read_only=True)
+    held_by = serializers.SerializerMethodField()
 
     class Meta(RunShape.Meta):
-        fields = [*RunShape.Meta.fields, "steps", "approvals"]
+        fields = [*RunShape.Meta.fields, "held_by", "steps", "approvals"]
         read_only_fields = fields
+
+    @extend_schema_field(FreezeShape(many=True))
+    def get_held_by(self, run):
+        turn = self.context["turns"].get(run.pk)
+        return FreezeShape(turn.freezes if turn else [], many=True).data
 
     @extend_schema_field(StepShape(many=True))
     def get_steps(self, run):

@@ -17,7 +17,14 @@ from runs.shown import ChangedCheck, Difference
 from slots.models import Slot
 from slots.rules import LeaseState
 from tests.admin.artifacts import written
-from tests.factories import LeaseFactory, ReleaseFactory, RunFactory, SlotFactory, UserFactory
+from tests.factories import (
+    FreezeFactory,
+    LeaseFactory,
+    ReleaseFactory,
+    RunFactory,
+    SlotFactory,
+    UserFactory,
+)
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -196,6 +203,17 @@ def test_nobody_is_asked_about_checks_that_stay_as_they_are(operator, run, monke
     monkeypatch.setattr(shown, "difference", lambda run, repo: same)
     page = operator.get(url("approve", run)).content.decode()
     assert ('name="reason"' in page, 'name="accept_checks"' in page) == (True, False)
+
+
+def test_who_approves_sees_what_holds_shipping_and_then_the_run_says_it(operator, run):
+    FreezeFactory(actor="ada", reason="a demo")
+    FreezeFactory(actor="bob", reason="no power")
+    page = operator.get(url("approve", run)).content.decode()
+    assert ("a demo" in page, "no power" in page) == (True, True)
+    operator.post(url("approve", run), {"commit_sha": run.commit_sha, "reason": ""})
+    page = operator.get(url("change", run)).content.decode()
+    assert "next to ship.\nShipping is frozen by bob since" in page
+    assert "Shipping is frozen by ada since" in page
 
 
 def test_slots_are_drained_and_quarantined_and_back(operator, monkeypatch):

@@ -17,6 +17,7 @@ from slots.rules import LeaseState
 from tests.factories import (
     ApprovalFactory,
     EventFactory,
+    FreezeFactory,
     LeaseFactory,
     ReleaseFactory,
     RunFactory,
@@ -254,6 +255,51 @@ def test_waiting_runs_know_their_place(client):
     urgent = LeaseFactory(priority=1, asked_at=timezone.now() + timedelta(seconds=5))
     places = {row["id"]: row["position"] for row in client.get("/api/runs").json()["results"]}
     assert places == {str(urgent.run.pk): 1, str(first.run.pk): 2, str(second.run.pk): 3}
+
+
+def test_an_approved_run_says_what_it_waits_for(client):
+    at = timezone.now()
+    first = RunFactory(status=Status.APPROVED, approved_at=at, title="Reactions")
+    second = RunFactory(status=Status.APPROVED, approved_at=at + timedelta(seconds=1))
+    shapes = [client.get(f"/api/runs/{run.pk}").json() for run in (first, second)]
+    assert [shape["next_action"] for shape in shapes] == [
+        "Approved; next to ship.",
+        "Approved; number 2 in the line to ship, after Reactions.",
+    ]
+    assert [shape["held_by"] for shape in shapes] == [[], []]
+
+
+def test_an_approved_run_says_who_froze_shipping_and_why(client):
+    at = timezone.now()
+    run = RunFactory(status=Status.APPROVED, approved_at=at)
+    failed = RunFactory(status=Status.FAILED)
+    left = FreezeFactory(run=failed, actor="worker", reason="not healthy")
+    FreezeFactory(actor="ada", reason="a demo", until=at + timedelta(hours=1))
+    FreezeFactory(actor="ada", reason="over", until=at - timedelta(hours=1))
+    shape = client.get(f"/api/runs/{run.pk}").json()
+    assert shape["next_action"] == (
+        f"Approved; next to ship.\nShipping is frozen by ada since {at:%Y-%m-%d %H:%M} UTC until "
+        f"{at + timedelta(hours=1):%Y-%m-%d %H:%M} UTC: a demo\n"
+        f"Shipping is frozen by worker since {at:%Y-%m-%d %H:%M} UTC: not healthy"
+    )
+    assert [(one["actor"], one["run_id"]) for one in shape["held_by"]] == [
+        ("ada", None),
+        ("worker", str(left.run_id)),
+    ]
+    listed = client.get("/api/runs?status=approved").json()["results"]
+    assert listed[0]["next_action"] == shape["next_action"]
+
+
+def test_who_mends_what_froze_shipping_is_before_those_that_wait(client):
+    failed = RunFactory(status=Status.FAILED)
+    FreezeFactory(run=failed)
+    waiting, mends = (
+        RunFactory(status=Status.APPROVED, approved_at=timezone.now(), parent=parent)
+        for parent in (None, failed)
+    )
+    shape = client.get(f"/api/runs/{mends.pk}").json()
+    assert (shape["next_action"], shape["held_by"]) == ("Approved; next to ship.", [])
+    assert client.get(f"/api/runs/{waiting.pk}").json()["held_by"] != []
 
 
 def test_the_list_is_in_pages_newest_first(client):
