@@ -148,6 +148,7 @@ def make_database(context: Context) -> None:
     base = shown_base(repo, config.target_branch)
     admin = Admin(config)
     with admin.connected():
+        admin.check_server(target)
         template = templates.ensure(context, repo, base, target)
         password = admin.ensure_role(slot.database)
         admin.clone(template, slot.database, slot.database)
