@@ -1,5 +1,7 @@
 """Migrating and resetting a slot's database by hand, behind the guard in all its layers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from oroboros.errors import Refused
@@ -37,7 +39,8 @@ def migrate(config: Config, slot: SlotConfig, *, dry_run: bool = False) -> dict[
 def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
     """Give the slot its database as it was at the start: main's template, then `release:`.
 
-    The backend is down meanwhile. Raises Refused as `migrate`, `template_missing`.
+    The backend is down meanwhile, and afterwards as it was, whatever came of it. Raises Refused as
+    `migrate`, `template_missing`.
     """
     from slots.host import database
 
@@ -52,14 +55,40 @@ def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
     if not admin.template_exists(spec.template):
         detail = f"{spec.template} is gone; retry the run, which builds it again."
         raise Refused("template_missing", detail)
-    was_wanted = spec.wanted
-    occupant.stop(config, slot)
-    admin.clone(spec.template, slot.database, slot.database)
-    _check_target(config, slot, target)
-    changes = _apply(config, slot, spec) if spec.release else []
-    if was_wanted == "up":
-        occupant.start(config, slot)
+    with _stopped(config, slot, spec):
+        admin.clone(spec.template, slot.database, slot.database)
+        _check_target(config, slot, target)
+        changes = _apply(config, slot, spec) if spec.release else []
     return said | {"reset": True, "reason": None, "changes": changes}
+
+
+@contextmanager
+def _stopped(config: Config, slot: SlotConfig, spec: Spec) -> Iterator[None]:
+    """Have the backend down within the body, then as it was; a refusal says how that went."""
+    try:
+        occupant.stop(config, slot)
+        yield
+    except Refused as refusal:
+        detail = f"{refusal.detail.rstrip()}\n{_put_back(config, slot, spec)}"
+        raise Refused(
+            refusal.code, detail, status=refusal.status, fields=refusal.fields
+        ) from refusal
+    except BaseException:
+        _put_back(config, slot, spec)
+        raise
+    if spec.wanted == "up":
+        occupant.start(config, slot)
+
+
+def _put_back(config: Config, slot: SlotConfig, spec: Spec) -> str:
+    """Start the backend again after a reset that failed, if it ran; returns a sentence."""
+    if spec.wanted != "up":
+        return "The backend was stopped before, and still is."
+    try:
+        occupant.start(config, slot)
+    except Refused as refusal:
+        return f"The backend was started again, and failed: {refusal.detail}"
+    return "The backend runs again."
 
 
 def _shown(target: Target) -> str:

@@ -221,6 +221,31 @@ def slot_database(config):
         return connection.execute(query).fetchone()
 
 
+@pytest.mark.parametrize(("word", "health"), [("start", "healthy"), ("stop", "stopped")])
+def test_a_reset_that_fails_leaves_the_backend_as_it_was_and_says_so(leased, word, health):
+    assert answer([word, "--slot", "preview-1"])["ok"]
+    (worktree.path(leased.slots[0]) / "migration.py").write_text("raise SystemExit('no good')")
+    said = answer(["reset", "--slot", "preview-1"])
+    assert (said["ok"], said["error"]) == (False, "migration_failed")
+    assert "no good" in said["detail"]
+    told = {"healthy": "The backend runs again.", "stopped": "stopped before, and still is."}
+    assert said["detail"].endswith(told[health])
+    found = answer(["status", "--slot", "preview-1"])
+    assert (found["health"], found["wanted"]) == (health, "up" if health == "healthy" else "down")
+
+
+def test_a_reset_whose_backend_does_not_come_back_says_that_too(leased):
+    assert answer(["start", "--slot", "preview-1"])["ok"]
+    tree = worktree.path(leased.slots[0])
+    (tree / "migration.py").write_text("raise SystemExit('no good')")
+    (tree / "app.py").write_text("raise SystemExit('broken too')")
+    said = answer(["reset", "--slot", "preview-1"])
+    assert said["error"] == "migration_failed"
+    assert "was started again, and failed" in said["detail"]
+    assert "broken too" in said["detail"]
+    assert answer(["status", "--slot", "preview-1"])["wanted"] == "up"
+
+
 def test_logs_are_shown_on_stderr(environ, leased):
     answer(["start", "--slot", "preview-1"])
     done = subprocess.run(
