@@ -30,7 +30,7 @@ def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "line": line,
         "waiting": _waiting(line),
         "shipping": turns.in_order(),
-        "freeze": turns.standing_freeze(),
+        "freezes": turns.standing_freezes(),
         "live": Release.objects.live(),
         "offered": wayback.offered(),
         "activation": Activation.objects.running().select_related("release").first(),

@@ -27,5 +27,14 @@ class EventAdmin(Rows):
 
 @admin.register(Freeze)
 class FreezeAdmin(Rows):
-    list_display = ["reason", "actor", "since", "until", "lifted_at", "lifted_by", "lift_reason"]
+    list_display = [
+        "reason",
+        "run",
+        "actor",
+        "since",
+        "until",
+        "lifted_at",
+        "lifted_by",
+        "lift_reason",
+    ]
     list_select_related = ["run"]

@@ -114,10 +114,6 @@ def _unfreeze(request: HttpRequest, row: None, given: Given) -> Done:
     return Done("Shipping goes on." if lifted else "Nothing was frozen.")
 
 
-def _is_open(run: Run) -> bool:
-    return not run.is_final
-
-
 def _may_stop(run: Run) -> bool:
     return not run.is_final and run.status != Status.DEPLOYING
 
@@ -234,5 +230,7 @@ VERBS = (
         _unfreeze,
         Reason,
         on_row=False,
+        about="oroboros/freezes.html",
+        facts=lambda row: {"freezes": turns.standing_freezes()},
     ),
 )

@@ -186,5 +186,20 @@ def test_the_runs_page_has_its_environment_and_its_schema(operator):
     assert "Shown once the backend is started." not in page
 
 
+def test_all_that_holds_shipping_is_listed_where_it_is_lifted(operator):
+    failed = RunFactory(status=Status.FAILED, title="Reactions")
+    FreezeFactory(run=failed, reason="not healthy")
+    FreezeFactory(reason="a demo")
+    FreezeFactory(reason="long over", lifted_at=failed.created_at)
+    for address in ("/admin/", "/admin/runs/run/unfreeze/"):
+        page = operator.get(address).content.decode()
+        seen = [text in page for text in ("not healthy", "a demo", "long over")]
+        assert (address, seen) == (address, [True, True, False])
+        assert f"{url_of(type(failed), 'change', failed.pk)}" in page
+    listed = operator.get("/admin/runs/freeze/").content.decode()
+    assert 'class="field-run' in listed
+    assert "Reactions" in listed
+
+
 def test_an_unknown_run_is_404(operator):
     assert operator.get("/admin/runs/run/nonsense/change/").status_code == 404
