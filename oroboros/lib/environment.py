@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,59 +19,10 @@ from oroboros.errors import Refused
 from oroboros.lib import commandline
 from oroboros.lib.config import Config, SlotConfig, read_env_file
 from oroboros.lib.manifest import Manifest
+from oroboros.lib.variables import is_blocked, is_ours, matches, may_be_mapped
 
 PREVIEW_FILE = "worker-preview.env"
 PRODUCTION_FILE = "app.env"
-# What makes a program run other code than its own, or speaks for the control plane.
-BLOCKED = (
-    "LD_*",
-    "DYLD_*",
-    "PYTHON*",
-    "BASH_ENV",
-    "BASH_FUNC_*",
-    "ENV",
-    "SHELLOPTS",
-    "BASHOPTS",
-    "PS4",
-    "IFS",
-    "PROMPT_COMMAND",
-    "PERL5*",
-    "PERLLIB",
-    "RUBYOPT",
-    "RUBYLIB",
-    "NODE_OPTIONS",
-    "NODE_PATH",
-    "JAVA_TOOL_OPTIONS",
-    "GCONV_PATH",
-    "GIT_*",
-    "PGSERVICE*",
-    "PGPASSFILE",
-    "PGSYSCONFDIR",
-    "PGOPTIONS",
-    "OROBOROS_*",
-    "WORKER_*",
-    "MERGE_GATE_*",
-    "DEPLOY_*",
-    "PREVIEW_ADMIN_*",
-    "PREVIEW_BACKEND_DATABASE_URL_TEMPLATE",
-)
-# What only we may set, for each start anew.
-GIVEN = {
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-    "PORT",
-    "DATABASE_URL",
-    "PGHOST",
-    "PGPORT",
-    "PGUSER",
-    "PGPASSWORD",
-    "PGDATABASE",
-    "FRONTEND_URL",
-    "BACKEND_URL",
-    "CORS_ALLOWED_ORIGINS",
-}
 # How this host reaches the package registries: for installs only.
 NETWORK = (
     "HTTP_PROXY",
@@ -273,11 +223,11 @@ def _operators(config: Config, file: str, notes: list[str]) -> dict[str, str]:
     allowed, blocked = _patterns(config, "ALLOWLIST"), _patterns(config, "BLOCKLIST")
     found = {}
     for name, value in read_env_file(config.env_dir / file).items():
-        if _matches(name, BLOCKED) or name in GIVEN:
+        if is_blocked(name) or is_ours(name):
             raise _forbidden(name, file)
-        if _matches(name, blocked):
+        if matches(name, blocked):
             notes.append(f"{name} of {file} is in WORKER_SUBPROCESS_ENV_BLOCKLIST.")
-        elif allowed and not _matches(name, allowed):
+        elif allowed and not matches(name, allowed):
             notes.append(f"{name} of {file} is not in WORKER_SUBPROCESS_ENV_ALLOWLIST.")
         else:
             found[name] = _harmless(config, name, value, file)
@@ -288,8 +238,8 @@ def _unblocked(
     config: Config, values: Mapping[str, str], origin: str, notes: list[str]
 ) -> dict[str, str]:
     """Leave out what may not be set; an application was not written for us, so it is only said."""
-    blocked = [*BLOCKED, *_patterns(config, "BLOCKLIST")]
-    left_out = [name for name in values if _matches(name, blocked) or name in GIVEN]
+    blocked = _patterns(config, "BLOCKLIST")
+    left_out = [n for n in values if is_blocked(n) or is_ours(n) or matches(n, blocked)]
     notes += [f"{name} of {origin} is left out: it is not the application's." for name in left_out]
     return {name: value for name, value in values.items() if name not in left_out}
 
@@ -301,9 +251,9 @@ def _mapped(
     values = {name: value.value for name, value in known.items()}
     found = {}
     for name, text in manifest.env.items():
-        if _matches(name, BLOCKED) or name in GIVEN - {"DATABASE_URL"}:
+        if not may_be_mapped(name):
             raise _forbidden(name, "oroboros.toml, [env]")
-        if _matches(name, _patterns(config, "BLOCKLIST")):
+        if matches(name, _patterns(config, "BLOCKLIST")):
             notes.append(f"{name} of oroboros.toml is in WORKER_SUBPROCESS_ENV_BLOCKLIST.")
             continue
         used = commandline.variables(text)
@@ -347,10 +297,6 @@ def _masked(value: Value, secrets: Iterable[str]) -> str:
 
 def _patterns(config: Config, name: str) -> list[str]:
     return [p for p in re.split(r"[,\s]+", config.get(f"WORKER_SUBPROCESS_ENV_{name}")) if p]
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name.upper(), pattern.upper()) for pattern in patterns)
 
 
 def _forbidden(name: str, origin: str) -> Refused:

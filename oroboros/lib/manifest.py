@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from oroboros.errors import Refused
-from oroboros.lib import commandline, habits, shape
-from oroboros.lib.commandline import Argv, NotArgv
+from oroboros.lib import habits, shape, variables
+from oroboros.lib.commandline import Argv
 from oroboros.lib.shape import NAMED, SHAPE, Check
 from oroboros.lib.tree import Tree
 
@@ -61,37 +61,35 @@ class Manifest:
 def load(root: Path) -> Manifest:
     """Read what the tree says about itself, and fill in what its ecosystem's habits say.
 
-    Raises Refused `manifest_invalid` (400) naming file, line and key, and what to write.
+    Raises Refused `manifest_invalid` or `command_refused` (400) naming file, line and key, and
+    what to write.
     """
     tree = Tree(root)
     read = {"Procfile": _procfile, "app.json": _app_json, "oroboros.toml": _toml}
     given: dict[str, Any] = {}
-    used: list[str] = []
+    used: dict[str, _Source] = {}
     notes: list[str] = []
     for name, reader in read.items():  # the later file wins
         text = tree.text(name)
         if text is not None:
-            used.append(name)
-            given |= reader(_Source(name, text), notes)
+            used[name] = _Source(name, text)
+            given |= reader(used[name], notes)
     given |= habits.fill(tree, given)
     if "web" not in given and "frontend_output" not in given:
-        raise Refused(
-            "manifest_invalid",
-            "Nothing here says what to run: write a Procfile with a `web:` line, or an "
-            "oroboros.toml with [frontend] output.",
-            status=400,
+        raise used.get("Procfile", _Source("Procfile", "")).refuse(
+            "nothing here says what to run: write `web: <command>`, or [frontend] output in an "
+            "oroboros.toml",
+            "web",
         )
     if "frontend_build" in given and "frontend_output" not in given:
-        raise Refused(
-            "manifest_invalid",
-            "oroboros.toml, frontend.output: say which folder the build makes, such as dist.",
-            status=400,
+        raise used["oroboros.toml"].refuse(
+            "say which folder the build makes, such as dist", "frontend", "output"
         )
     return Manifest(**given, files=tuple(used), notes=tuple(notes))
 
 
 def checks(text: str) -> tuple[Check, ...]:
-    """Return what an oroboros.toml says is to be checked. Raises Refused `manifest_invalid`."""
+    """Return what an oroboros.toml says is to be checked. Raises Refused as `load`."""
     return _toml(_Source("oroboros.toml", text), []).get("checks", ())
 
 
@@ -102,12 +100,14 @@ class _Source:
     name: str
     text: str
 
-    def refuse(self, problem: str, *key: str, line: int | None = None) -> Refused:
+    def refuse(
+        self, problem: str, *key: str, line: int | None = None, code: str = "manifest_invalid"
+    ) -> Refused:
         line = line or self._line(key)
         dotted = ".".join(key)
         where = f"{self.name} line {line}" + (f", {dotted}" if dotted else "")
         fields = {"file": self.name, "line": str(line), "key": dotted}
-        return Refused("manifest_invalid", f"{where}: {problem}.", status=400, fields=fields)
+        return Refused(code, f"{where}: {problem}.", status=400, fields=fields)
 
     def _line(self, key: tuple[str, ...]) -> int:
         """Return the line that sets `key`, or the nearest table around it."""
@@ -166,10 +166,7 @@ def _procfile(source: _Source, notes: list[str]) -> dict[str, Any]:
             continue
         if name in found:
             raise source.refuse("it is given twice", name, line=number)
-        try:
-            found[name] = commandline.parse(text)
-        except NotArgv as error:
-            raise source.refuse(str(error), name, line=number) from None
+        found[name] = _value(source, (name,), shape.command, text, line=number)
     return found
 
 
@@ -234,6 +231,9 @@ def _toml(source: _Source, notes: list[str]) -> dict[str, Any]:
             found |= _shaped(source, table, values)
         else:
             found[table] = _named(source, table, values)
+    for name in found.get("env", ()):
+        if not variables.may_be_mapped(name):
+            raise source.refuse("it is not yours to set: take it out", "env", name)
     if "checks" in found:
         found["checks"] = tuple(replace(c, name=name) for name, c in found["checks"].items())
     return found
@@ -258,12 +258,19 @@ def _named(source: _Source, table: str, values: Mapping[str, object]) -> dict[st
 
 
 def _value(
-    source: _Source, key: tuple[str, ...], read: Callable[[object], Any], value: object
+    source: _Source,
+    key: tuple[str, ...],
+    read: Callable[[object], Any],
+    value: object,
+    line: int | None = None,
 ) -> Any:
     try:
         return read(value)
     except shape.Wrong as error:
-        raise source.refuse(str(error), *key) from None
+        raise source.refuse(str(error), *key, line=line) from None
+    except Refused as refused:
+        problem = refused.detail.removesuffix(".")
+        raise source.refuse(problem, *key, line=line, code=refused.code) from None
 
 
 def _unknown(key: str, known: list[str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from oroboros.lib import commandline
+from oroboros.lib import commandline, policy
 from oroboros.lib.commandline import Argv, NotArgv
 
 CHECK_SECONDS = 600.0
@@ -55,6 +55,13 @@ def _health_path(value: object) -> str:
 
 
 def command(value: object) -> Argv:
+    """Return a command's argv. Raises Wrong, and Refused `command_refused` as `policy.check`."""
+    argv = _argv(value)
+    policy.check(argv)
+    return argv
+
+
+def _argv(value: object) -> Argv:
     try:
         if isinstance(value, list) and all(isinstance(word, str) for word in value):
             return commandline.check(value)

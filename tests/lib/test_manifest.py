@@ -252,18 +252,45 @@ def test_a_shell_line_is_refused_though_the_schema_takes_any_string(tree):
     assert refused.fields["key"] == "checks.all"
 
 
+CODE = [
+    ("Procfile", "web: a\nrelease: bash -c id\n", "2", "release"),
+    ("app.json", '{\n "scripts": {"postdeploy": "perl -e 1"}\n}', "2", "scripts.postdeploy"),
+    ("oroboros.toml", '[backend]\n\nweb = ["bash", "-c", "x"]\n', "3", "backend.web"),
+    ("oroboros.toml", '[backend]\ninstall = [["a"], ["sh", "-c", "x"]]\n', "2", "backend.install"),
+    ("oroboros.toml", '[checks]\nb = { run = "node -e 1" }\n', "2", "checks.b"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "line", "key"), CODE)
+def test_code_on_a_command_line_is_refused_by_line_and_key(tree, name, text, line, key):
+    with pytest.raises(Refused) as caught:
+        tree({"Procfile": "web: a\n", name: text})
+    assert (caught.value.code, caught.value.status) == ("command_refused", 400)
+    assert caught.value.fields == {"file": name, "line": line, "key": key}
+    assert caught.value.detail.startswith(f"{name} line {line}, {key}: ")
+
+
+@pytest.mark.parametrize("name", ["PYTHONPATH", "PORT", "LD_PRELOAD", "PATH", "GIT_DIR"])
+def test_a_variable_that_is_not_the_applications_is_refused_by_line_and_key(tree, name):
+    text = f'[env]\nDATABASE_URL = "x"\n{name} = "x"\n'
+    refused = refusal(tree, {"Procfile": "web: a\n", "oroboros.toml": text})
+    assert refused.fields == {"file": "oroboros.toml", "line": "3", "key": f"env.{name}"}
+
+
 def test_an_unknown_key_is_answered_with_the_nearest(tree):
     text = '[frontend]\noutptu = "dist"\n'
     assert "did you mean output?" in refusal(tree, {"oroboros.toml": text}).detail
 
 
 def test_a_build_without_an_output_is_refused(tree):
-    text = '[frontend]\nbuild = "make"\n'
-    assert "frontend.output" in refusal(tree, {"Procfile": "web: a", "oroboros.toml": text}).detail
+    refused = refusal(tree, {"Procfile": "web: a", "oroboros.toml": '[frontend]\nbuild = "make"\n'})
+    assert refused.fields == {"file": "oroboros.toml", "line": "1", "key": "frontend.output"}
 
 
 def test_a_tree_that_says_nothing_is_told_what_to_write(tree):
-    assert "Procfile" in refusal(tree, {"README": "x"}).detail
+    refused = refusal(tree, {"README": "x"})
+    assert refused.fields == {"file": "Procfile", "line": "1", "key": "web"}
+    assert "oroboros.toml" in refused.detail
 
 
 # the schema
