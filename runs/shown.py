@@ -18,6 +18,7 @@ from releases.rules import migrations_among
 from runs import migrated, standing
 from runs.models import Run
 from runs.models.run import RunQuerySet
+from runs.pool import refusal
 from runs.rules import Status
 from runs.standing import Turn
 from slots.host.schema import Change
@@ -94,17 +95,28 @@ def turns(shown: Iterable[Run]) -> dict[uuid.UUID, Turn]:
     return standing.to_ship() if any(run.status == Status.APPROVED for run in shown) else {}
 
 
+def waiting_reason(run: Run, position: int | None, turn: Turn | None) -> str:
+    """Return why a run waits for a slot or for its turn to ship; "" if it waits for neither."""
+    if position is not None:
+        place = f"Waiting for a slot, number {position} in the line."
+        return f"{place} {refusal()}".rstrip()
+    if turn is not None and run.status == Status.APPROVED:
+        return turn.reason
+    return ""
+
+
 def next_action(run: Run, position: int | None, turn: Turn | None) -> str:
     """Return what somebody should do next, or what the run waits for."""
     if run.next_action:
         return run.next_action
-    waits = f"Waiting for a slot, number {position} in the line." if position else ""
+    if waits := waiting_reason(run, position, turn):
+        return waits
     sentences: dict[str, str] = {
-        Status.QUEUED: waits or "Waiting to be acquired by whoever made it.",
+        Status.QUEUED: "Waiting to be acquired by whoever made it.",
         Status.HOLDING: "Whoever made it holds the slot until they release it.",
         Status.PREPARING: "The preview is being prepared.",
         Status.PREVIEW_READY: f"Look at the preview, then approve or reject {run.commit_sha[:12]}.",
-        Status.APPROVED: turn.reason if turn else "Approved; it ships when its turn comes.",
+        Status.APPROVED: "Approved; it ships when its turn comes.",
         Status.MERGING: "The merge is being made and checked.",
         Status.DEPLOYING: "The release is being deployed.",
     }

@@ -63,6 +63,11 @@ class Line:
     refusal: str
     past_seconds: list[float]
 
+    @property
+    def holding(self) -> list[SlotView]:
+        """The slots that nobody is given now: who has them, or why they are out of use."""
+        return [view for view in self.slots if view.state != SlotState.FREE]
+
     def estimate(self, position: int) -> float | None:
         """Return in how many seconds the waiter at `position` may get a slot; None: not known."""
         held = [

@@ -10,7 +10,7 @@ from oroboros.lib import files
 from releases import wayback
 from releases.models import Activation
 from releases.rules import ReleaseStatus, blocking, rollback_command
-from runs import migrated, preview, shipping, shown
+from runs import migrated, preview, shipping, shown, standing
 from runs.journal import Action, artifacts_folder
 from runs.models import Artifact, Run, Step
 from runs.rules import FAILURES, StepStatus
@@ -46,11 +46,14 @@ def context(run: Run, *, is_live: bool) -> dict[str, Any]:
     """Return all of the page; a poll of it (`is_live`) leaves out what git would be asked for."""
     stages = timeline(run)
     position = shown.positions([run]).get(run.pk)
+    line = standing.line() if position else None
     return {
         "run": run,
         "slot": shown.slot(run),
         "lease": shown.lease(run),
         "position": position,
+        "estimate": line.estimate(position) if line and position else None,
+        "blocked_by": line.holding if line else [],
         "expires_at": shown.expires_at(run),
         "seconds_left": shown.seconds_left(run),
         "next_action": shown.next_action(run, position, shown.turns([run]).get(run.pk)),

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from oroboros.api import Flag, Input, Integer, Text
 from oroboros.errors import Refused
 from oroboros.identity import APPROVE, HOLD, OPERATE, VIEW, abilities_of, actor
-from runs import shown, tasks
+from runs import shown, standing, tasks
 from runs.api.fields import parse_run_id
 from runs.api.shapes import DifferenceShape, EventShape, RunDetailShape, RunShape, places
 from runs.models import Event, Run
@@ -31,7 +31,9 @@ def find_run(run_id: str) -> Run:
 
 def answer(run: Run, code: int = status.HTTP_200_OK) -> Response:
     """Answer with a run that `find_run` read."""
-    return Response(RunDetailShape(run, context=places([run])).data, code)
+    where = places([run])
+    line = standing.line() if where["positions"] else None
+    return Response(RunDetailShape(run, context={**where, "line": line}).data, code)
 
 
 class NewRun(Input):

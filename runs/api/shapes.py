@@ -4,6 +4,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from runs import shown
+from runs.api.slots import SlotShape
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
 
 
@@ -87,8 +88,11 @@ class RunShape(serializers.ModelSerializer):
 
     @extend_schema_field({"type": "string"})
     def get_next_action(self, run):
-        position, turn = (self.context[line].get(run.pk) for line in ("positions", "turns"))
-        return shown.next_action(run, position, turn)
+        return shown.next_action(run, *self._places(run))
+
+    def _places(self, run):
+        """Return the run's place in the line for a slot, and that in the line to ship."""
+        return [self.context[line].get(run.pk) for line in ("positions", "turns")]
 
 
 class StepShape(serializers.ModelSerializer):
@@ -126,15 +130,43 @@ class FreezeShape(serializers.ModelSerializer):
 
 
 class RunDetailShape(RunShape):
-    """A run with its journal of today's generation, what people decided, and what holds it."""
+    """A run with its journal of today's generation, what people decided, and what it waits for.
 
+    The context's `line` is `standing.line()` for a run that waits for a slot, else None.
+    """
+
+    waiting_reason = serializers.SerializerMethodField()
+    estimate_seconds = serializers.SerializerMethodField()
+    blocked_by = serializers.SerializerMethodField()
+    held_by = serializers.SerializerMethodField()
     steps = serializers.SerializerMethodField()
     approvals = ApprovalShape(many=True, read_only=True)
-    held_by = serializers.SerializerMethodField()
 
     class Meta(RunShape.Meta):
-        fields = [*RunShape.Meta.fields, "held_by", "steps", "approvals"]
+        fields = [
+            *RunShape.Meta.fields,
+            "waiting_reason",
+            "estimate_seconds",
+            "blocked_by",
+            "held_by",
+            "steps",
+            "approvals",
+        ]
         read_only_fields = fields
+
+    @extend_schema_field({"type": "string"})
+    def get_waiting_reason(self, run):
+        return shown.waiting_reason(run, *self._places(run))
+
+    @extend_schema_field({"type": "number", "nullable": True, "minimum": 0})
+    def get_estimate_seconds(self, run):
+        line = self.context["line"]
+        return line.estimate(self.context["positions"][run.pk]) if line else None
+
+    @extend_schema_field(SlotShape(many=True))
+    def get_blocked_by(self, run):
+        line = self.context["line"]
+        return SlotShape(line.holding if line else [], many=True).data
 
     @extend_schema_field(FreezeShape(many=True))
     def get_held_by(self, run):

@@ -1,5 +1,7 @@
 """Every page of the admin opens, for whom it should, at a price that does not grow."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -161,6 +163,20 @@ def test_the_runs_page_has_its_links_and_its_timeline(operator):
     for text in ("Frontend preview", "Backend preview", "worktree", "to come", run.commit_sha):
         assert text in page
     assert Step.objects.filter(run=run).count() == 2
+
+
+def test_the_page_of_a_run_that_waits_says_for_whom_and_how_long(operator):
+    held = LeaseFactory(held=True, slot__number=1, run__title="Reactions", run__status="preparing")
+    LeaseFactory(held=True, state="ended", ended_at=held.asked_at + timedelta(hours=2))
+    run = LeaseFactory().run
+    page = operator.get(url_of(type(run), "change", run.pk)).content.decode()
+    for text in (
+        "number 1, a slot in about 1 h 59",
+        "<b>preview-1</b>",
+        "Reactions",
+        "alice, since",
+    ):
+        assert (text, text in page) == (text, True)
 
 
 def test_the_runs_page_has_its_environment_and_its_schema(operator):

@@ -13,7 +13,8 @@ from oroboros.identity import create_token
 from runs import tasks
 from runs.api import runs as api
 from runs.rules import Status
-from slots.rules import LeaseState
+from slots.models import Slot
+from slots.rules import LeaseState, Room
 from tests.factories import (
     ApprovalFactory,
     EventFactory,
@@ -257,6 +258,38 @@ def test_waiting_runs_know_their_place(client):
     assert places == {str(urgent.run.pk): 1, str(first.run.pk): 2, str(second.run.pk): 3}
 
 
+def test_a_waiting_run_says_for_how_long_and_who_holds_what(client, slots):
+    at = timezone.now() - timedelta(minutes=5)
+    LeaseFactory(held=True, state=LeaseState.ENDED, asked_at=at, ended_at=at + timedelta(minutes=9))
+    holder = LeaseFactory(
+        held=True, slot__number=1, asked_at=at, run__title="Reactions", run__status="preview_ready"
+    )
+    Slot.objects.filter(number=2).update(quarantined_at=at, quarantine_reason="the disk")
+    Slot.objects.filter(number=3).update(drained_at=at, drain_reason="a new kernel")
+    shape = client.get(f"/api/runs/{LeaseFactory().run.pk}").json()
+    assert shape["waiting_reason"] == "Waiting for a slot, number 1 in the line."
+    assert shape["waiting_reason"] == shape["next_action"]
+    assert 200 < shape["estimate_seconds"] <= 240
+    blocked = [(one["slot_id"], one["state"], one["run_title"]) for one in shape["blocked_by"]]
+    assert blocked == [
+        ("preview-1", "leased", "Reactions"),
+        ("preview-2", "quarantined", None),
+        ("preview-3", "drained", None),
+    ]
+    assert [one["reason"] for one in shape["blocked_by"]] == ["", "the disk", "a new kernel"]
+    assert shape["blocked_by"][0]["held_since"] is not None
+    shape = client.get(f"/api/runs/{holder.run.pk}").json()
+    said = [shape[name] for name in ("waiting_reason", "estimate_seconds", "blocked_by")]
+    assert said == ["", None, []]
+
+
+def test_a_waiting_run_says_that_the_host_has_no_room(client, monkeypatch):
+    monkeypatch.setattr("runs.pool.room", lambda: Room(memory_mb=10, disk_mb=10**6))
+    shape = client.get(f"/api/runs/{LeaseFactory().run.pk}").json()
+    assert "No slot is granted: 10 MiB of memory are free" in shape["next_action"]
+    assert shape["waiting_reason"] == shape["next_action"]
+
+
 def test_an_approved_run_says_what_it_waits_for(client):
     at = timezone.now()
     first = RunFactory(status=Status.APPROVED, approved_at=at, title="Reactions")
@@ -334,7 +367,7 @@ def test_the_detail_costs_the_same_for_many_steps(client, django_assert_max_num_
     for _ in range(20):
         StepFactory(run=lease.run)
     ApprovalFactory(run=lease.run)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(12):
         shape = client.get(f"/api/runs/{lease.run.pk}").json()
     assert (len(shape["steps"]), len(shape["approvals"]), shape["position"]) == (20, 1, 1)
     assert shape["release_id"] == lease.run.release_id
