@@ -7,10 +7,12 @@ from drf_spectacular.views import SpectacularAPIView
 
 from oroboros import health
 from oroboros.docs import Docs
+from runs.api.metrics import Metrics
 
 urlpatterns = [
     *(path(name, health.health) for name in ("health", "healthz", "readyz")),
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("metrics", Metrics.as_view(), name="metrics"),
     path("api/docs/", Docs.as_view(), name="api-docs"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/", include("runs.api.urls")),
