@@ -193,7 +193,7 @@ def _run(
         deadline = time.monotonic() + INSTALL_SECONDS
         for argv in (*install.commands, *install.own):
             outcome = process.run(
-                _allowed(config, install, root, argv) if argv in install.own else argv,
+                _startable(config, install, root, argv),
                 cwd=place,
                 log=log,
                 timeout=deadline - time.monotonic(),
@@ -208,8 +208,16 @@ def _run(
     return DONE
 
 
-def _allowed(config: Config, install: Install, root: Path, argv: Argv) -> Sequence[str]:
-    """Return the argv of one of the manifest's commands. Raises Refused `command_refused`."""
+def _startable(config: Config, install: Install, root: Path, argv: Argv) -> Sequence[str]:
+    """Return what to start: ours as it is, one of the manifest's if it is allowed.
+
+    Raises Refused `command_refused`.
+    """
+    if argv[0] == "npm" and shutil.which("npm", path=SEARCH) is None:
+        detail = "npm is not on this host; install nodejs and npm."
+        raise Refused("command_refused", detail, status=400)
+    if argv not in install.own:
+        return argv
     if argv[0] == "uv":
         policy.check(argv)
         return [tools(config).uv, *argv[1:]]

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 
 from oroboros.errors import Refused
-from oroboros.lib import process, units, web
+from oroboros.lib import installs, process, units, web
 from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
 from oroboros.runtime import preflight, rules, stack, systemd
@@ -60,6 +60,7 @@ def programs(config: Config) -> Look:
         yield Finding("programs", False, problem.partition(":")[0], problem)
     if not problems:
         yield Finding("programs", True, "git, setpriv and what brings uv")
+    yield rules.npm(shutil.which("npm", path=installs.SEARCH))
     if config.is_systemd:
         match = re.search(r"\d+", _said("systemctl", "--version"))
         yield rules.systemd(int(match[0]) if match else 0)

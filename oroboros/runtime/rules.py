@@ -32,6 +32,12 @@ def systemd(version: int) -> Finding:
     return Finding("systemd", version >= OLDEST_SYSTEMD, str(version), mend)
 
 
+def npm(place: str | None) -> Finding:
+    """Say whether npm is here: only applications with a package.json need it."""
+    without = "none: for applications with a package.json install nodejs and npm"
+    return Finding("npm", True, place or without)
+
+
 def disk(place: str, free_mb: int, floor_mb: int) -> Finding:
     """Judge what is free where everything is written; below the floor no slot is granted."""
     mend = f"Make room there, or keep fewer releases (RELEASES_KEEP): see du -sh {place}/*"

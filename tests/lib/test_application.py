@@ -482,6 +482,19 @@ def test_an_install_of_the_manifest_starts_only_what_is_allowed(work, conf):
     assert refusal.value.code == "command_refused"
 
 
+@pytest.mark.parametrize("own", [(), (("npm", "ci"),)], ids=["by habit", "by the manifest"])
+def test_an_npm_project_on_a_host_without_npm_is_told_what_to_install(
+    work, conf, tree, tmp_path, monkeypatch, own
+):
+    monkeypatch.setattr(installs, "SEARCH", str(tmp_path / "nothing"))
+    tree({"package.json": package(), "package-lock.json": "{}"})
+    without = replace(installs.tools(conf), npm="npm", node_version="")
+    found = plan(work.root, without, frontend_install=own)
+    with pytest.raises(Refused, match="install nodejs and npm") as refusal:
+        work.make(found)
+    assert refusal.value.code == "command_refused"
+
+
 def test_a_shared_node_install_is_linked_into_the_tree(work, conf):
     found = work.plan_node("mkdir node_modules && cp package.json node_modules/")
     assert work.make(found).exit_code == 0

@@ -70,6 +70,8 @@ def test_what_is_not_right_says_what_was_seen_and_what_mends_it(found, word, men
     "found",
     [
         rules.systemd(252),
+        rules.npm("/usr/bin/npm"),
+        rules.npm(None),
         rules.disk("/srv/var", 1024, 1024),
         rules.memory(256, 256),
         rules.clock(1.9),
