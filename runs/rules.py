@@ -69,6 +69,9 @@ SHIPPING = (Status.APPROVED, Status.MERGING, Status.DEPLOYING)
 # Of those that ship, the one whose turn it is.
 AT_WORK = (Status.MERGING, Status.DEPLOYING)
 
+# Both ways from 0. The line's statements negate it: the column's lowest number is not among them.
+PRIORITY_MAX = 2**15 - 1
+
 
 class StepStatus(TextChoices):
     """How a journaled action stands."""

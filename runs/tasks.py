@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 LEFTOVER_FENCES = 5
 RING_AGAIN_SECONDS = 5
 ONLY_OPERATORS = "Only an operator accepts a branch's own checks in place of the target branch's."
+ONLY_OPERATORS_RANK = "Only an operator gives a run a priority in the line."
 # What shipping cannot simply go on after, with the guidance as an event of its own.
 GUIDED = ("DEPLOY_PUSH_FAILED", "DEPLOY_HEALTHCHECK_FAILED")
 
@@ -42,13 +43,15 @@ def create_run(
     branch: str = "",
     commit: str = "",
     prepare: bool = True,
+    priority: int = 0,
     parent: Run | None = None,
 ) -> Run:
     """Make a run of a branch or a commit and put it in line; it may be granted a slot at once.
 
-    Without `prepare` it only holds a slot, and git is not asked. Raises Refused: what
-    `validate_ref` and `validate_sha` say, `source_required`, `branch_is_target`,
-    `branch_unknown` (404), `sha_unknown` (404), and what the line says (`queue_full`, 429).
+    Without `prepare` it only holds a slot, and git is not asked. A higher `priority`, an operator's
+    to say, is before all lower ones in the line. Raises Refused: what `validate_ref` and
+    `validate_sha` say, `source_required`, `branch_is_target`, `branch_unknown` (404), `sha_unknown`
+    (404), and what the line says (`queue_full`, 429).
     """
     config = settings.OROBOROS
     sha = _resolve(config, branch, commit) if prepare else _named(config, branch, commit)
@@ -58,12 +61,15 @@ def create_run(
             branch=branch,
             commit_sha=sha,
             prepare=prepare,
+            priority=priority,
             parent=parent,
             created_by=actor,
             created_at=ClockTimestamp(),
         )
         run.refresh_from_db()
-        record("created", f"{title}: {branch or sha[:12] or 'a slot'}", actor=actor, run=run)
+        rank = f", priority {priority}" if priority else ""
+        text = f"{title}: {branch or sha[:12] or 'a slot'}{rank}"
+        record("created", text, actor=actor, run=run)
         if prepare:
             line.ask(run, actor=actor)
     run.refresh_from_db()

@@ -6,6 +6,7 @@ from django.conf import settings
 from oroboros.desk import MaybeReason
 from oroboros.errors import Refused
 from runs.repository import repository
+from runs.rules import PRIORITY_MAX
 
 HOURS = (4, 24, 72)
 
@@ -38,6 +39,13 @@ class NewRun(forms.Form):
     )
     title = forms.CharField(
         max_length=200, required=False, label="Title", help_text="Default: the branch's name."
+    )
+    priority = forms.IntegerField(
+        min_value=-PRIORITY_MAX,
+        max_value=PRIORITY_MAX,
+        required=False,
+        label="Priority",
+        help_text="For operators: a higher number is before all lower ones in the line; default 0.",
     )
 
     def clean(self):

@@ -44,10 +44,13 @@ def _about_approving(run: Run) -> dict[str, Any]:
 
 
 def _new(request: HttpRequest, row: None, given: Given) -> Done:
+    if given["priority"] and OPERATE not in abilities_of(request.user):
+        raise Refused("forbidden", tasks.ONLY_OPERATORS_RANK, status=403)
     run = tasks.create_run(
         title=given["title"],
         branch=given["branch"],
         commit=given["commit"],
+        priority=given["priority"] or 0,
         actor=actor(request),
     )
     return Done(f"{run} waits for its slot or has one already.", run_url(run))

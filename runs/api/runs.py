@@ -18,7 +18,7 @@ from runs.api.shapes import DifferenceShape, EventShape, RunDetailShape, RunShap
 from runs.models import Event, Run
 from runs.models.run import RunQuerySet
 from runs.repository import repository
-from runs.rules import Status
+from runs.rules import PRIORITY_MAX, Status
 
 
 def find_run(run_id: str) -> Run:
@@ -37,12 +37,13 @@ def answer(run: Run, code: int = status.HTTP_200_OK) -> Response:
 
 
 class NewRun(Input):
-    """One of branch and commit; neither is needed only to hold a slot."""
+    """One of branch and commit; neither is needed to hold a slot. `priority`: an operator's."""
 
     title = Text(max_length=200)
     branch = Text(required=False, trim_whitespace=False)
     commit = Text(required=False, trim_whitespace=False)
     prepare = Flag(required=False, default=True)
+    priority = Integer(required=False, min_value=-PRIORITY_MAX, max_value=PRIORITY_MAX)
 
     def validate(self, attrs):
         if "branch" in attrs and "commit" in attrs:
@@ -84,7 +85,10 @@ class RunList(ListAPIView):
     @extend_schema(request=NewRun, responses={201: RunDetailShape})
     def post(self, request: Request) -> Response:
         """Make a run; it is prepared as soon as a slot is free."""
-        run = tasks.create_run(**NewRun.given(request), actor=actor(request))
+        given = NewRun.given(request)
+        if "priority" in given and OPERATE not in abilities_of(request.user):
+            raise PermissionDenied(tasks.ONLY_OPERATORS_RANK)
+        run = tasks.create_run(**given, actor=actor(request))
         made = answer(find_run(str(run.pk)), 201)
         made["Location"] = f"/api/runs/{made.data['id']}"
         return made

@@ -34,6 +34,7 @@ class RunShape(serializers.ModelSerializer):
             "commit_sha",
             "status",
             "prepare",
+            "priority",
             "failure_code",
             "failure_detail",
             "next_action",

@@ -124,8 +124,20 @@ def test_a_new_run_names_a_branch_or_a_commit(operator, told):
         "title": "feature/a",
         "branch": "feature/a",
         "commit": "",
+        "priority": 0,
         "actor": "olga",
     }
+
+
+def test_an_operator_gives_a_new_run_a_priority_and_an_approver_does_not(operator, told):
+    body = {"branch": "feature/a", "commit": "", "title": "", "priority": "-3"}
+    approver = Client()
+    approver.force_login(UserFactory(groups=["approver"]))
+    refused = approver.post(url("new"), body)
+    assert (refused.status_code, b"Only an operator" in refused.content) == (403, True)
+    assert told == []
+    operator.post(url("new"), body)
+    assert told[0][2]["priority"] == -3
 
 
 def test_a_reason_that_is_required_is_asked_for(operator, told, run):

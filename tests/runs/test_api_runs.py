@@ -85,6 +85,9 @@ def test_a_run_is_made_for_whoever_asked(client, told):
         ({"title": "x" * 201}, "invalid_input"),
         ({"title": "x", "brunch": "a"}, "unknown_field"),
         ({"title": "x", "prepare": "yes"}, "invalid_input"),
+        ({"title": "x", "priority": "1"}, "invalid_input"),
+        ({"title": "x", "priority": -(2**15)}, "invalid_input"),
+        ({"title": "x", "priority": 2**15}, "invalid_input"),
         ({"title": "x"}, "source_required"),
     ],
 )
@@ -333,6 +336,21 @@ def test_who_mends_what_froze_shipping_is_before_those_that_wait(client):
     shape = client.get(f"/api/runs/{mends.pk}").json()
     assert (shape["next_action"], shape["held_by"]) == ("Approved; next to ship.", [])
     assert client.get(f"/api/runs/{waiting.pk}").json()["held_by"] != []
+
+
+def test_an_operator_puts_a_run_before_those_that_wait(client, slots):
+    for _ in slots:
+        LeaseFactory(held=True)
+    urgent, low = {"title": "x", "prepare": False, "priority": 5}, -(2**15) + 1
+    for priority in (0, low, 5):
+        made = post(client, "/api/runs", {**urgent, "priority": priority}).json()
+        assert post(client, "/api/slots/acquire", {"run_id": made["id"]}).status_code == 200
+    page = client.get("/api/runs").json()["results"]
+    places = {one["priority"]: one["position"] for one in page if one["position"]}
+    assert places == {5: 1, 0: 2, low: 3}
+    assert client.get(f"/api/runs/{made['id']}").json()["position"] == 1
+    refused = post(client_with("view", "hold"), "/api/runs", urgent)
+    assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
 
 
 def test_the_list_is_in_pages_newest_first(client):
