@@ -33,7 +33,7 @@ def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "freezes": turns.standing_freezes(),
         "live": Release.objects.live(),
         "offered": wayback.offered(),
-        "activation": Activation.objects.running().select_related("release").first(),
+        "activation": Activation.objects.select_related("release").first(),
         "unpushed": list(unpushed[:SHOWN]),
         "unpushed_count": unpushed.count(),
         "recent": list(shown.runs()[:SHOWN]),

@@ -217,5 +217,30 @@ def test_all_that_holds_shipping_is_listed_where_it_is_lifted(operator):
     assert "Reactions" in listed
 
 
+@pytest.mark.parametrize("outcome", ["failed", "restored", "stuck"])
+def test_the_front_page_says_that_the_last_switch_did_not_succeed(operator, outcome):
+    live, tried = ReleaseFactory(live=True), ReleaseFactory()
+    ActivationFactory(release=live)
+    assert "ended <span" not in operator.get("/admin/").content.decode()
+    activation = ActivationFactory(
+        release=tried,
+        previous=live,
+        outcome=outcome,
+        detail="The backend is not healthy: <500>",
+        guidance=["./scripts/rollback.sh r-1"],
+    )
+    page = operator.get("/admin/").content.decode()
+    for text in (
+        f"The last deploy, to {tried}",
+        f'<span class="oro-chip {outcome}">',
+        "not healthy: &lt;500&gt;",
+        "./scripts/rollback.sh r-1</pre>",
+        url_of(type(activation), "change", activation.pk),
+    ):
+        assert (text, text in page) == (text, True)
+    ActivationFactory(release=live)
+    assert "ended <span" not in operator.get("/admin/").content.decode()
+
+
 def test_an_unknown_run_is_404(operator):
     assert operator.get("/admin/runs/run/nonsense/change/").status_code == 404
