@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-TABLE = re.compile(r"CREATE (?:UNLOGGED |FOREIGN )?TABLE (\S+) \(\n(.*?)\n\)", re.DOTALL)
+TABLE = re.compile(r"CREATE (?:UNLOGGED |FOREIGN )?TABLE (\S+) \(\n(?:(.*?)\n)?\)", re.DOTALL)
 ADDED = re.compile(
     r"ALTER (?:FOREIGN )?TABLE (?:ONLY )?(\S+)\s+ADD CONSTRAINT (\S+) (.+)", re.DOTALL
 )
@@ -24,6 +24,15 @@ THING = re.compile(
     r"(MATERIALIZED VIEW|VIEW|SEQUENCE|FUNCTION|PROCEDURE|AGGREGATE|TYPE|DOMAIN|SCHEMA|EXTENSION"
     r"|FOREIGN TABLE|SERVER|COLLATION|OPERATOR|CAST) (?:IF NOT EXISTS )?([^\s(;]+)"
 )
+# What another statement is about, and which of them let fewer rows be seen or written.
+SUBJECT = re.compile(r"(?:ALTER|COMMENT ON) ([A-Z]+) (?:ONLY )?(\S+)")
+ROW_SECURITY = re.compile(r"ALTER TABLE \S.* (?:ENABLE|FORCE) ROW LEVEL SECURITY")
+COMPOSITE = re.compile(r"CREATE TYPE \S+ AS \(\n(.*)\n\)", re.DOTALL)
+SELECTED = re.compile(r"^ SELECT (.*?)(?=^   FROM |\Z)", re.DOTALL | re.MULTILINE)
+SEQUENCE = re.compile(r"\n    AS (smallint|integer)\b|\n    MAXVALUE (-?\d+)")
+MOST = {"smallint": 2**15 - 1, "integer": 2**31 - 1}
+MOST_OF_ALL = 2**63 - 1
+SHOWN_CHARACTERS = 200
 DOLLARS = re.compile(r"\$[A-Za-z_0-9]*\$")
 LENGTH = re.compile(r"(character varying|character|bit varying|bit)(?:\((\d+)\))?(\[\])?")
 NUMERIC = re.compile(r"numeric(?:\((\d+),(-?\d+)\))?(\[\])?")
@@ -58,6 +67,7 @@ class _Column:
     type: str
     is_required: bool
     has_default: bool
+    line: str
 
 
 @dataclass
@@ -67,6 +77,7 @@ class _Schema:
     indexes: dict[str, tuple[str, bool, str]] = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)
     things: dict[str, str] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
 
 
 def schema_changes(before: str, after: str) -> list[Change]:
@@ -78,6 +89,7 @@ def schema_changes(before: str, after: str) -> list[Change]:
         *_indexes(old, new),
         *_labels(old, new),
         *_things(old, new),
+        *_others(old, new),
     ]
     order = ("drops", "narrows", "changes", "adds")
     return sorted(found, key=lambda change: (order.index(change.kind), change.text))
@@ -113,7 +125,7 @@ def _read(text: str) -> _Schema:
 
 def _note(schema: _Schema, statement: str) -> None:
     if match := TABLE.match(statement):
-        _note_table(schema, match[1], match[2])
+        _note_table(schema, match[1], match[2] or "")
         if rest := statement[match.end() :].strip():
             schema.things[f"table {match[1]} storage"] = rest
     elif match := ADDED.match(statement):
@@ -122,6 +134,7 @@ def _note(schema: _Schema, statement: str) -> None:
         column = schema.columns.get(match[1], {}).get(match[2])
         if column is not None:
             column.has_default = True
+            column.line += f" {_line(statement[match.end(2) :])}"
     elif match := INDEX.match(statement):
         schema.indexes[match[2]] = (match[3], bool(match[1]), match[4])
     elif match := ENUM.match(statement):
@@ -130,6 +143,8 @@ def _note(schema: _Schema, statement: str) -> None:
         schema.things[f"{match[1].lower()} {match[2]} on {match[3]}"] = statement
     elif match := THING.match(statement):
         schema.things[f"{match[1].lower()} {_signature(statement, match)}"] = statement
+    else:
+        schema.others.add(statement)
 
 
 def _signature(statement: str, match: re.Match[str]) -> str:
@@ -141,7 +156,7 @@ def _signature(statement: str, match: re.Match[str]) -> str:
 
 def _note_table(schema: _Schema, table: str, body: str) -> None:
     columns = schema.columns.setdefault(table, {})
-    for raw in body.split("\n"):
+    for raw in body.splitlines():
         line = raw.strip().removesuffix(",")
         if line.startswith("CONSTRAINT "):
             _, name, text = line.split(" ", 2)
@@ -150,7 +165,7 @@ def _note_table(schema: _Schema, table: str, body: str) -> None:
         name, _, text = _named(line)
         kind = COLUMN_END.split(text, maxsplit=1)[0].strip()
         has_default = " DEFAULT " in f" {text} " or " GENERATED " in f" {text} "
-        columns[name] = _Column(kind, "NOT NULL" in text, has_default)
+        columns[name] = _Column(kind, "NOT NULL" in text, has_default, text)
 
 
 def _named(line: str) -> tuple[str, str, str]:
@@ -183,6 +198,13 @@ def _columns(table: str, old: dict[str, _Column], new: dict[str, _Column]) -> It
 
 
 def _column(name: str, old: _Column, new: _Column) -> Iterator[Change]:
+    found = list(_known(name, old, new))
+    yield from found
+    if not found and old.line != new.line:  # a default, a collation, how it is generated
+        yield Change("changes", f"changes {name}: {_short(new.line)}")
+
+
+def _known(name: str, old: _Column, new: _Column) -> Iterator[Change]:
     if old.type != new.type:
         kind = "changes" if holds(new.type, old.type) else "narrows"
         yield Change(kind, f"changes {name} from {old.type} to {new.type}")
@@ -273,7 +295,61 @@ def _things(old: _Schema, new: _Schema) -> Iterator[Change]:
         elif name not in old.things:
             yield Change("adds", f"adds {name}")
         elif old.things[name] != new.things[name]:
-            yield Change("changes", f"changes {name}")
+            yield _thing(name, old.things[name], new.things[name])
+
+
+def _thing(name: str, old: str, new: str) -> Change:
+    """Return how a thing that is still there has changed."""
+    lost = [part for part in _parts(old) if part not in _parts(new)]
+    if lost:
+        return Change("drops", f"drops {', '.join(lost)} of {name}")
+    if name.startswith("domain ") and not _conditions(new) <= _conditions(old):
+        return Change("narrows", f"adds a condition to {name}")
+    if name.startswith("sequence ") and _most(new) < _most(old):
+        return Change("narrows", f"lowers the end of {name} to {_most(new)}")
+    return Change("changes", f"changes {name}")
+
+
+def _parts(statement: str) -> list[str]:
+    """Return the columns of a composite type, a view or a materialized view."""
+    if match := COMPOSITE.match(statement):
+        return [_named(line.strip())[0] for line in match[1].split("\n")]
+    match = SELECTED.search(statement) if "VIEW" in statement.partition(" AS\n")[0] else None
+    return [item.split()[-1].rpartition(".")[2] for item in match[1].split(",\n")] if match else []
+
+
+def _conditions(domain: str) -> set[str]:
+    """Return what a value of the domain must fulfil."""
+    head, *conditions = (line.strip() for line in domain.split("\n"))
+    return {*conditions, *(["NOT NULL"] if "NOT NULL" in head else [])}
+
+
+def _most(sequence: str) -> int:
+    """Return the last number of an ascending sequence."""
+    ends = [int(most) if most else MOST[kind] for kind, most in SEQUENCE.findall(sequence)]
+    return min(ends, default=MOST_OF_ALL)
+
+
+def _others(old: _Schema, new: _Schema) -> Iterator[Change]:
+    """Yield every other statement that came or went, unless it did so with what it is about."""
+    for statement in old.others ^ new.others:
+        subject = SUBJECT.match(statement)
+        if subject and not (_has(old, subject) and _has(new, subject)):
+            continue
+        came = statement in new.others
+        kind = "narrows" if came and ROW_SECURITY.match(statement) else "changes"
+        yield Change(kind, f"{'adds' if came else 'takes away'}: {_short(statement)}")
+
+
+def _has(schema: _Schema, subject: re.Match[str]) -> bool:
+    """Say whether the table or the sequence is there; of what is neither we say yes."""
+    if subject[1] == "TABLE":
+        return subject[2] in schema.columns
+    return subject[1] != "SEQUENCE" or f"sequence {subject[2]}" in schema.things
+
+
+def _short(text: str) -> str:
+    return _line(text)[:SHOWN_CHARACTERS]
 
 
 def _line(text: str) -> str:

@@ -368,3 +368,48 @@ def test_a_large_template_is_copied_file_by_file_to_the_same_end(admin, monkeypa
     admin.clone(TEMPLATE, "app_preview_1", "app_preview_1")
     with connect(url_of(admin, "app_preview_1", "app_preview_1", password)) as session:
         assert session.execute("SELECT text FROM entry").fetchall() == [("from main",)]
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "kind"),
+    [
+        ("CREATE TABLE t (a int DEFAULT 1)", "ALTER TABLE t ALTER a SET DEFAULT 2", "changes"),
+        ("CREATE TABLE t (a text)", 'ALTER TABLE t ALTER a TYPE text COLLATE "C"', "changes"),
+        (
+            "CREATE TABLE t (a int NOT NULL)",
+            "ALTER TABLE t ALTER a ADD GENERATED ALWAYS AS IDENTITY",
+            "changes",
+        ),
+        (
+            "CREATE TABLE t (a int) PARTITION BY LIST (a); CREATE TABLE p (a int)",
+            "ALTER TABLE t ATTACH PARTITION p FOR VALUES IN (1)",
+            "changes",
+        ),
+        ("CREATE TABLE t (a int)", "COMMENT ON COLUMN t.a IS 'b'", "changes"),
+        ("CREATE TABLE t (a int)", "ALTER TABLE t ENABLE ROW LEVEL SECURITY", "narrows"),
+        ("CREATE TABLE t (a int)", "ALTER TABLE t FORCE ROW LEVEL SECURITY", "narrows"),
+        ("CREATE DOMAIN d AS int", "ALTER DOMAIN d ADD CHECK (VALUE > 0)", "narrows"),
+        ("CREATE DOMAIN d AS int", "ALTER DOMAIN d SET NOT NULL", "narrows"),
+        ("CREATE SEQUENCE s", "ALTER SEQUENCE s MAXVALUE 9", "narrows"),
+        ("CREATE SEQUENCE s", "ALTER SEQUENCE s AS integer", "narrows"),
+        ("CREATE TYPE c AS (a int, b text)", "ALTER TYPE c DROP ATTRIBUTE b", "drops"),
+        (
+            "CREATE TABLE t (a int, b int); CREATE VIEW v AS SELECT a, b + 1 AS c FROM t",
+            "DROP VIEW v; CREATE VIEW v AS SELECT a FROM t",
+            "drops",
+        ),
+        (
+            "CREATE VIEW v AS WITH q AS (SELECT 1 AS a, 2 AS b) SELECT a, b FROM q",
+            "DROP VIEW v; CREATE VIEW v AS WITH q AS (SELECT 1 AS a, 2 AS b) SELECT b FROM q",
+            "drops",
+        ),
+    ],
+)
+def test_what_postgresql_itself_changes_is_seen_and_judged(admin, before, change, kind):
+    url = granted(admin, "app_preview_1")
+    with connect(url) as session:
+        session.execute(before)
+        old = pgdump.schema(url)
+        session.execute(change)
+        found = schema_changes(old, pgdump.schema(url))
+    assert [one.kind for one in found] == [kind], found
