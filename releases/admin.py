@@ -6,17 +6,24 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
 from oroboros.desk import Done, Reason, Rows, Verb
 from oroboros.identity import OPERATE, actor
+from oroboros.lib import files
 from releases import bell, wayback
+from releases.activation import default_log
 from releases.models import Activation, Release
 from releases.rules import ActivationOutcome, ReleaseStatus
 
+LOG_LINES = 200
+SWITCHES = 50
 STATUS_COLOURS = {
     ReleaseStatus.BUILDING: "info",
     ReleaseStatus.BUILT: "info",
@@ -94,8 +101,9 @@ class ReleaseAdmin(Rows):
         "migration_list",
         "schema_list",
         "restore_command",
+        "switches",
     ]
-    readonly_fields = ["run", "migration_list", "schema_list"]
+    readonly_fields = ["run", "migration_list", "schema_list", "switches"]
     verbs = (ROLLBACK,)
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)
@@ -126,28 +134,57 @@ class ReleaseAdmin(Rows):
         changes = (f"{one['kind']}: {one['text']}" for one in release.schema_changes)
         return "\n".join(changes) or "nothing"
 
+    @display(description="Activations")
+    def switches(self, release):
+        """Each switch to the release, the newest first: who, when, how it ended."""
+        lines = (
+            (
+                reverse("admin:releases_activation_change", args=[one.pk]),
+                f"{one.kind} {one.number}",
+                f"{one.outcome}, {one.started_at:%Y-%m-%d %H:%M} by {one.actor}: {one.reason}",
+            )
+            for one in release.activations.all()[:SWITCHES]
+        )
+        return format_html_join("\n", '<a href="{}">{}</a> {}', lines) or "none"
+
 
 @admin.register(Activation)
 class ActivationAdmin(Rows):
-    list_display = ["number", "kind", "state", "release", "previous", "actor", "started_at", "took"]
-    list_filter = ["outcome", "kind"]
-    list_select_related = ["release", "previous"]
-    fields = [
+    list_display = [
         "number",
         "kind",
-        "outcome",
-        "progress",
-        "detail",
+        "state",
         "release",
         "previous",
         "actor",
         "reason",
         "started_at",
-        "switched_at",
-        "ended_at",
-        "guidance_list",
+        "took",
     ]
-    readonly_fields = ["guidance_list"]
+    list_filter = ["outcome", "kind"]
+    list_select_related = ["release", "previous"]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show how far the switch is, with the end of its log; the page asks for itself again."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = self.get_object(request, unquote(object_id))
+        if found is None:
+            raise Http404
+        context = {
+            **self.admin_site.each_context(request),
+            "activation": found,
+            "log": files.read_tail(default_log(settings.OROBOROS, found), LOG_LINES),
+            "title": str(found).capitalize(),
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "oroboros/activation.html", context)
 
     @display(description="Outcome", ordering="outcome", label=OUTCOME_COLOURS)
     def state(self, activation):
@@ -156,7 +193,3 @@ class ActivationAdmin(Rows):
     @display(description="Took")
     def took(self, activation):
         return "–" if activation.seconds is None else f"{activation.seconds:.1f} s"
-
-    @display(description="What to do now")
-    def guidance_list(self, activation):
-        return "\n".join(activation.guidance) or "–"

@@ -57,12 +57,18 @@
   const sent = new Map();
   const parts = (root) => new Map([...root.querySelectorAll("[data-part]")].map((p) => [p.dataset.part, p]));
 
+  // The end of a log that comes with the page is what is read.
+  function tail(root) {
+    for (const box of root.querySelectorAll("pre[data-tail]")) box.scrollTop = box.scrollHeight;
+  }
+
   function replace(now, fresh) {
     const wasOpen = now.querySelector("details[data-log]")?.open;
     const copy = document.importNode(fresh, true);
     const details = copy.querySelector("details[data-log]");
     if (details && wasOpen) details.open = true;
     now.replaceWith(copy);
+    tail(copy);
   }
 
   async function refresh(page) {
@@ -88,6 +94,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     for (const [name, part] of parts(document)) sent.set(name, part.outerHTML);
     tick();
+    tail(document);
     follow();
     setInterval(tick, 1000);
     setInterval(follow, 1000);

@@ -8,12 +8,15 @@ from django.conf import settings
 from django.urls import reverse
 from playwright.sync_api import expect, sync_playwright
 
+from releases.activation import default_log
+from releases.models import Activation
 from runs import shown
 from runs.journal import artifacts_folder
 from runs.models import Run, Step
 from runs.rules import Status, StepStatus
 from runs.shown import Difference
 from tests.factories import (
+    ActivationFactory,
     ArtifactFactory,
     FreezeFactory,
     LeaseFactory,
@@ -177,4 +180,24 @@ def test_a_running_steps_log_and_state_are_followed_without_a_reload(open_desk):
         status=Status.FAILED, failure_code="BUILD_FAILED", ended_at=step.started_at
     )
     expect(page.locator("[data-part=failure]")).to_contain_text("BUILD_FAILED")
+    assert page.wrong == []
+
+
+def test_a_rollback_is_followed_to_its_end(open_desk):
+    switch = ActivationFactory(
+        previous=ReleaseFactory(live=True), kind="rollback", outcome="running", ended_at=None
+    )
+    log = default_log(settings.OROBOROS, switch)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("line\n" * 150)
+    page = open_desk()
+    page.goto(reverse("admin:releases_activation_change", args=[switch.pk]))
+    expect(page.locator(".oro-log")).to_contain_text("line")
+    log.write_text("line\n" * 150 + "the old colour is drained\n")
+    Activation.objects.update(outcome="succeeded", ended_at=switch.started_at)
+    expect(page.locator(".oro-chip")).to_have_text("Succeeded")
+    box = page.locator(".oro-log")
+    expect(box).to_contain_text("the old colour is drained")
+    end = "box => box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 1"
+    assert box.evaluate(end)
     assert page.wrong == []

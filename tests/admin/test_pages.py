@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
@@ -10,6 +11,7 @@ from django.urls import reverse
 
 from oroboros.desk import Rows
 from oroboros.identity import create_token
+from releases.activation import default_log
 from runs.models import Step
 from runs.rules import Status, StepStatus
 from tests.admin.artifacts import written
@@ -240,6 +242,45 @@ def test_the_front_page_says_that_the_last_switch_did_not_succeed(operator, outc
         assert (text, text in page) == (text, True)
     ActivationFactory(release=live)
     assert "ended <span" not in operator.get("/admin/").content.decode()
+
+
+def test_a_switch_has_a_page_with_its_progress_its_log_and_its_end(operator):
+    old = ReleaseFactory()
+    live = ReleaseFactory(live=True)
+    begun = ActivationFactory(
+        release=old,
+        previous=live,
+        kind="rollback",
+        reason="the login is broken",
+        progress="starting <blue>",
+        outcome="running",
+        ended_at=None,
+    )
+    log = default_log(settings.OROBOROS, begun)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("started & probed\n")
+    address = url_of(type(begun), "change", begun.pk)
+    page = operator.get(address).content.decode()
+    for text in (
+        'data-live="2"',
+        "starting &lt;blue&gt;",
+        "the login is broken",
+        "started &amp; probed",
+        url_of(type(old), "change", live.pk),
+    ):
+        assert (text, text in page) == (text, True)
+    type(begun).objects.update(
+        outcome="restored", ended_at=begun.started_at, detail="no answer", guidance=["doctor"]
+    )
+    page = operator.get(address).content.decode()
+    for text in ('data-live=""', "Restored", "no answer", 'class="oro-command">doctor<'):
+        assert (text, text in page) == (text, True)
+    listed = operator.get(url_of(type(begun), "changelist")).content.decode()
+    assert "the login is broken" in listed
+    shown = operator.get(url_of(type(old), "change", old.pk)).content.decode()
+    assert f'<a href="{address}">rollback {begun.number}</a>' in shown
+    assert "the login is broken" in shown
+    assert operator.get(url_of(type(begun), "change", 10**6)).status_code == 404
 
 
 def test_an_unknown_run_is_404(operator):
