@@ -214,7 +214,7 @@ class Activation(Claimed):
         if Activation.objects.held_by(claim).update(**fields) != 1:
             claim.lost.set()
             raise ActivationLost
-        self.refresh_from_db()
+        self.refresh_from_db(fields=fields)
 
     def go_live(self, claim: Claim) -> None:
         """Tell the registry that the link was switched: its release is live, the other retired."""
