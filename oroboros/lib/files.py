@@ -71,11 +71,12 @@ def open_beneath(root: Path, relative: str) -> IO[bytes]:
 def read_tail(path: Path, lines: int = 200, since: int = 0) -> str:
     """Return the last lines of a log (of its last 64 KiB), none from before the byte `since`.
 
-    An absent log is empty.
+    An absent log is empty; one that ends before `since` was begun anew, and all of it is later.
     """
     try:
         with path.open("rb") as file:
-            file.seek(max(since, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(since if since <= end else 0, end - TAIL_BYTES))
             text = file.read(TAIL_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return ""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from oroboros.errors import Refused
-from oroboros.lib import files, process
+from oroboros.lib import files, logs, process
 from oroboros.lib.config import Config, SlotConfig
 from slots.host import guard, occupant, pgdump
 from slots.host import spec as specs
@@ -119,6 +119,7 @@ def _apply(config: Config, slot: SlotConfig, spec: Spec) -> list[dict[str, str]]
     url = guard.server_url(target, slot.database, environment.get("PGPASSWORD", ""))
     before = pgdump.schema(url)
     log = config.var / "log" / "slots" / f"{slot.slot_id}-migrate.log"
+    logs.rotate(log)
     done = process.run(
         spec.release or (),
         cwd=spec.cwd,

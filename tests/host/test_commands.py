@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from oroboros.lib import config as configuration
-from oroboros.lib import ownership
+from oroboros.lib import logs, ownership
 from oroboros.runtime.postgres import Cluster
 from slots.host import clean, database, guard, occupant, worktree
 from slots.host.__main__ import answer
@@ -179,10 +179,13 @@ def test_a_runs_slot_is_migrated_and_reset_by_hand(environ, leased):
     assert (dry["ok"], dry["applied"], dry["reason"]) == (True, [], "DRY_RUN")
     done = run(environ, "migrate", "--slot", "preview-1")
     assert done["ok"], done
+    log = leased.var / "log" / "slots" / "preview-1-migrate.log"
+    os.truncate(log, logs.LOG_BYTES + 1)
     assert done["changes"] == [{"kind": "adds", "text": "adds column public.entry.reaction (text)"}]
     again = answer(["migrate", "--slot", "preview-1"])
     assert (again["ok"], again["error"]) == (False, "migration_failed")
     assert "already exists" in again["detail"]
+    assert log.with_name(f"{log.name}.1").stat().st_size > logs.LOG_BYTES > log.stat().st_size
     reset = run(environ, "reset", "--slot", "preview-1")
     assert (reset["ok"], reset["reset"], len(reset["changes"])) == (True, True, 1)
     said = answer(["status", "--slot", "preview-1"])

@@ -107,7 +107,13 @@ def test_the_last_lines_are_read(tmp_path):
     log.write_text("one\ntwo\nthree\n")
     assert files.read_tail(log, 2) == "two\nthree"
     assert files.read_tail(log, since=4) == "two\nthree"
-    assert files.read_tail(log, since=400) == ""
+    assert files.read_tail(log, since=14) == ""
+
+
+def test_a_log_that_was_emptied_since_then_is_read_from_its_beginning(tmp_path):
+    log = tmp_path / "a.log"
+    log.write_text("last words\n")
+    assert files.read_tail(log, since=10 * 1024 * 1024) == "last words"
 
 
 def test_the_last_lines_of_a_large_log_are_bounded(tmp_path):
