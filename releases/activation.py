@@ -114,23 +114,35 @@ def carried(
     """Take the activation and keep the claim while the body works; None if it is over.
 
     Raises Refused `activation_in_progress` if another process still carries it after `wait`
-    seconds.
+    seconds, ActivationFailed with all undone again where the hooks are not configured rightly.
     """
     claim = _take(activation, wait)
     activation.refresh_from_db()
     if claim is None:
         yield None
         return
+    hooks, problem = _hooks(config)
     with claims.kept(Activation.objects.all(), claim):
-        yield Carrier(
+        carrier = Carrier(
             config,
             activation,
             claim,
             log or default_log(config, activation),
-            Hooks.read(config),
+            hooks,
             stop or (lambda: False),
             progress or (lambda text: None),
         )
+        if problem:
+            undo(carrier, f"{problem} No hook was run.")
+        yield carrier
+
+
+def _hooks(config: Config) -> tuple[Hooks, str]:
+    """Return what is configured; where that cannot be read nothing of it, and what is wrong."""
+    try:
+        return Hooks.read(config), ""
+    except Refused as refused:
+        return Hooks.unset(config), refused.detail
 
 
 def _take(activation: Activation, wait: float) -> Claim | None:

@@ -1,6 +1,6 @@
 """What the operator configured to be run around a switch: the runbook's reload and health hooks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oroboros.errors import Refused
 from oroboros.lib import commandline
@@ -27,15 +27,20 @@ class Hooks:
 
     @classmethod
     def read(cls, config: Config) -> "Hooks":
-        """Read them. Raises Refused `setting_invalid` for a command that needs a shell."""
+        """Read them. Raises Refused `setting_invalid` for a bad duration or a shell's command."""
         return cls(
             reload=_argv(config, "DEPLOY_BACKEND_RELOAD_CMD"),
-            reload_seconds=config.seconds("DEPLOY_BACKEND_RELOAD_TIMEOUT", 60),
+            reload_seconds=config.seconds("DEPLOY_BACKEND_RELOAD_TIMEOUT", 60, allows_none=False),
             healthcheck=_argv(config, "DEPLOY_BACKEND_HEALTHCHECK_CMD"),
             health_seconds=config.seconds("DEPLOY_HEALTH_SECONDS", 3),
-            start_seconds=config.seconds("DEPLOY_START_SECONDS", 60),
+            start_seconds=config.seconds("DEPLOY_START_SECONDS", 60, allows_none=False),
             drain_seconds=config.seconds("DEPLOY_DRAIN_SECONDS", 2),
         )
+
+    @classmethod
+    def unset(cls, config: Config) -> "Hooks":
+        """Return what holds where nothing is configured: no commands, each time its default."""
+        return cls.read(replace(config, environ={}))
 
 
 def _argv(config: Config, name: str) -> Argv | None:

@@ -3,6 +3,8 @@
 from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
+from oroboros.lib.gitcommand import validate_ref, validate_remote
+from releases.hooks import Hooks
 from runs.rules import PushMode, base_of
 from runs.work import StepFailed
 
@@ -26,6 +28,29 @@ def push_mode(config: Config) -> PushMode:
 def push_url(config: Config) -> str:
     """Return where to push: MERGE_GATE_GIT_PUSH_REMOTE, else where we fetch from."""
     return config.get("MERGE_GATE_GIT_PUSH_REMOTE", config.git_remote_url)
+
+
+def push_seconds(config: Config) -> float:
+    """Return how long a push may take. Raises Refused."""
+    return config.seconds("MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS", 60, allows_none=False)
+
+
+def check_settings(config: Config) -> None:
+    """Read all that shipping is configured with: what is wrong is said before anything is merged.
+
+    Raises Refused with the setting's name in the detail.
+    """
+    push_mode(config)
+    push_seconds(config)
+    for name, check in (
+        ("MERGE_GATE_GIT_PUSH_BRANCH", lambda: validate_ref(config.target_branch)),
+        ("MERGE_GATE_GIT_PUSH_REMOTE", lambda: validate_remote(push_url(config), config)),
+    ):
+        try:
+            check()
+        except Refused as refused:
+            raise Refused("setting_invalid", f"{name}: {refused.detail}") from None
+    Hooks.read(config)
 
 
 def find_base(repo: Repository, target: str) -> tuple[str, str | None]:

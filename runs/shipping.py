@@ -22,7 +22,14 @@ from runs import gate, guidance
 from runs.journal import Action, Context, artifact_path
 from runs.models import Approval, Run
 from runs.models.run import RunQuerySet
-from runs.repository import find_base, push_mode, push_url, repository
+from runs.repository import (
+    check_settings,
+    find_base,
+    push_mode,
+    push_seconds,
+    push_url,
+    repository,
+)
 from runs.rules import PushMode, Status
 from runs.work import Again, StepFailed, Stopped
 
@@ -57,7 +64,7 @@ def make_candidate(context: Context) -> None:
     """Merge the approved commit into the base, in the object database."""
     config, run = context.config, context.run
     repo = repository(config)
-    push_mode(config)  # what is misspelled is said before anything is merged
+    check_settings(config)
     repo.fetch(config.git_remote_url)
     head = repo.branch_sha(run.branch) if run.branch else None
     if head is not None and head != run.commit_sha:
@@ -176,7 +183,7 @@ def _arrives(context: Context, repo: Repository, *, is_dry: bool) -> bool:
             run.candidate_sha,
             config.target_branch,
             log=context.log,
-            timeout=config.seconds("MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS", 60),
+            timeout=push_seconds(config),
             dry_run=is_dry,
             stop=context.is_stopping,
         )

@@ -135,8 +135,11 @@ class Config:
         """Return a setting that is not a field of its own; an empty value counts as not set."""
         return self.environ.get(name, "") or default
 
-    def seconds(self, name: str, default: float) -> float:
-        """Return a duration in seconds. Raises Refused `setting_invalid` if it is no number ≥ 0."""
+    def seconds(self, name: str, default: float, *, allows_none: bool = True) -> float:
+        """Return a duration in seconds, a number ≥ 0; > 0 where it may not be none at all.
+
+        Raises Refused `setting_invalid`.
+        """
         raw = self.get(name)
         if not raw:
             return default
@@ -144,8 +147,9 @@ class Config:
             value = float(raw)
         except ValueError:
             value = -1.0
-        if not 0 <= value < 10**9:
-            raise Refused("setting_invalid", f"{name} must be a number of seconds, not {raw!r}.")
+        if not 0 <= value < 10**9 or (value == 0 and not allows_none):
+            what = "number of seconds" if allows_none else "number of seconds above 0"
+            raise Refused("setting_invalid", f"{name} must be a {what}, not {raw!r}.")
         return value
 
 

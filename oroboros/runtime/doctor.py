@@ -42,13 +42,19 @@ class Floors:
 Look = Iterator[Finding]
 
 
-def examine(config: Config, floors: Floors) -> Look:
-    """Yield what was found, in the order in which it is best mended."""
+def examine(config: Config, floors: Floors, check_shipping: Callable[[Config], None]) -> Look:
+    """Yield what was found, in the order in which it is best mended.
+
+    `check_shipping` reads what shipping is configured with, and raises Refused.
+    """
     yield from programs(config)
     yield from room(config, floors)
     parts: list[Callable[[Config], Look]] = [clock]
     parts += [users, installed, rights] if config.is_systemd else [boundary]
-    for part in [*parts, secrets, databases, remote, ports, services, routes]:
+    for part in [*parts, secrets, databases, remote]:
+        yield from part(config)
+    yield shipping(config, check_shipping)
+    for part in [ports, services, routes]:
         yield from part(config)
 
 
@@ -187,6 +193,15 @@ def remote(config: Config) -> Look:
         except Refused as refused:
             said = refused.detail
     yield rules.remote(url, branch, head is not None, said)
+
+
+def shipping(config: Config, check: Callable[[Config], None]) -> Finding:
+    """What shipping is configured with, read as the candidate step reads it."""
+    try:
+        check(config)
+    except Refused as refused:
+        return rules.shipping(refused.detail)
+    return rules.shipping("")
 
 
 def ports(config: Config) -> Look:

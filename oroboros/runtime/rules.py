@@ -149,6 +149,12 @@ def remote(url: str, branch: str, has_branch: bool, said: str) -> Finding:
     return Finding("git remote", has_branch, f"has {branch}" if has_branch else silent, mend)
 
 
+def shipping(problem: str) -> Finding:
+    """Judge the settings of push, hooks and health gate by what is wrong with them, if anything."""
+    mend = f"Correct that setting in worker.env (.env.example says what it may be); {AGAIN}"
+    return Finding("shipping's settings", not problem, problem or "can be read", mend)
+
+
 def service(name: str, ok: bool, said: str, stopped_slot: str | None) -> Finding:
     """Judge a row of the startup matrix; `stopped_slot` is the slot it is, if stopped by hand."""
     if stopped_slot is not None:

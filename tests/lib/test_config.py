@@ -136,6 +136,12 @@ def test_a_duration_that_is_none_is_refused(value):
     assert refused(config.load({"T": value}).seconds, "T", 5).code == "setting_invalid"
 
 
+def test_a_duration_that_has_to_be_one_is_not_nothing():
+    assert config.load({"T": "0"}).seconds("T", 5) == 0
+    with pytest.raises(Refused, match="T must be a number of seconds above 0, not '0'"):
+        config.load({"T": "0"}).seconds("T", 5, allows_none=False)
+
+
 def test_a_duration_has_its_default_and_its_value():
     assert config.load({"T": ""}).seconds("T", 5) == 5
     assert config.load({"T": "0.5"}).seconds("T", 5) == 0.5

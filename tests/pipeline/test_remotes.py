@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from releases.models import Activation
 from runs import branches, shipping, tasks, turns
 from runs.models import Run
 from tests.pipeline.harness import kinds_of
@@ -88,13 +89,47 @@ def test_what_was_not_pushed_goes_with_the_next_push(small, ships, configured):
     assert two.base_sha == one.candidate_sha
 
 
-def test_a_mode_that_is_misspelled_is_said_before_anything_is_merged(small, ships, configured):
-    configured(MERGE_GATE_GIT_PUSH_MODE="always")
-    main = our_main(small)
-    run = ships("mode/misspelled")
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MERGE_GATE_GIT_PUSH_MODE", "always", "manual, auto, dry-run"),
+        ("MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS", "0", "above 0"),
+        ("MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS", "-5", "above 0"),
+        ("MERGE_GATE_GIT_PUSH_REMOTE", "git://example.com/x", "ssh://user@host/path"),
+        ("DEPLOY_BACKEND_RELOAD_CMD", "a && b", "needs a shell"),
+        ("DEPLOY_BACKEND_RELOAD_TIMEOUT", "soon", "'soon'"),
+        ("DEPLOY_BACKEND_HEALTHCHECK_CMD", "a | b", "needs a shell"),
+        ("DEPLOY_HEALTH_SECONDS", "soon", "'soon'"),
+        ("DEPLOY_START_SECONDS", "0", "above 0"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_said_before_anything_is_merged(
+    name, value, said, small, ships, configured
+):
+    configured(**{name: value})
+    main = small.remote_main()
+    run = ships("setting/wrong")
     assert (run.status, run.failure_code) == ("failed", "HOST_REFUSED")
-    assert "manual, auto, dry-run" in run.failure_detail
-    assert our_main(small) == main
+    assert run.failure_detail.startswith(name)
+    assert said in run.failure_detail
+    assert (run.candidate_sha, small.remote_main()) == ("", main)
+    assert turns.standing_freeze() is None
+
+
+def test_a_setting_that_goes_wrong_after_the_push_undoes_the_deploy(
+    small, ships, configured, before, settings
+):
+    healthy = ships("setting/before")
+    configured()
+    environ = settings.OROBOROS.environ
+    before("deploy", lambda: environ.update(DEPLOY_HEALTH_SECONDS="soon"))
+    run = ships("setting/after")
+    assert (run.status, run.failure_code) == ("failed", "DEPLOY_HEALTHCHECK_FAILED")
+    assert "DEPLOY_HEALTH_SECONDS" in run.failure_detail
+    assert not Activation.objects.running().exists()  # which would refuse every rollback
+    assert small.get(small.config.web_port, "/api/health").text == healthy.candidate_sha
+    environ.update(DEPLOY_HEALTH_SECONDS="0")
+    assert ship(tasks.retry(run, actor="ada")).status == "merged"
 
 
 def test_a_rejected_push_leaves_nothing_that_rides_along(small, ships, ready_small):

@@ -103,6 +103,23 @@ def test_a_reload_hook_that_hangs_is_ended(config, web, two):
     assert web.get()[1] == two[1].commit_sha
 
 
+@pytest.mark.parametrize("switched", [False, True])
+def test_a_hook_that_cannot_be_read_has_all_undone(switched, config, web, two):
+    activation = tasks.begin(two[0].pk, kind="rollback", actor="bob", reason="a test")
+    if switched:
+        with activations.carried(config, activation) as carrier:
+            activations.advance_to_switch(carrier)
+    config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = "a && b"
+    with pytest.raises(tasks.ActivationFailed, match=r"DEPLOY_BACKEND_RELOAD_CMD.*No hook was run"):
+        tasks.confirm(config, activation)
+    activation.refresh_from_db()
+    assert activation.outcome == (ActivationOutcome.RESTORED if switched else "failed")
+    assert_all_agrees(config, two[1], web)
+    config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = ""
+    tasks.rollback(config, two[0].pk, actor="bob", reason="mended")
+    assert_all_agrees(config, Release.objects.get(pk=two[0].pk), web)
+
+
 def test_a_change_of_the_frontend_alone_skips_reload_and_gate(config, repo, web):
     ship(config, repo.commit("one"))
     config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = "false"

@@ -16,6 +16,7 @@ from oroboros.lib import units
 from oroboros.lib.units import Unit
 from oroboros.runtime import doctor, rules, stack, systemd
 from oroboros.runtime.doctor import Floors
+from runs.repository import check_settings
 from tests.environment import CLUSTER
 
 NOTHING = Floors(0, 0)
@@ -52,6 +53,7 @@ WELL = {"app.example.com": 200, "nobody.example.com": 404}
         (rules.open_databases(["b", "a"]), "a, b", "REVOKE CONNECT ON DATABASE a, b FROM PUBLIC"),
         (rules.remote("", "main", False, ""), "not configured", "GIT_REMOTE_URL"),
         (rules.remote("/r", "main", False, "fatal: gone"), "fatal: gone", "worker.env"),
+        (rules.shipping("X is wrong."), "X is wrong.", "worker.env"),
         (rules.service("API", False, "It does not run.", None), "does not", "runtime-up.sh"),
         (rules.service("S", False, "x", "preview-1"), "by hand", "start --slot preview-1"),
         (rules.port("api", 8000, "foreign", "process 7 (nc)"), "process 7", "Stop process 7 (nc)"),
@@ -88,6 +90,7 @@ def test_what_is_not_right_says_what_was_seen_and_what_mends_it(found, word, men
         rules.admin_role("a", True, False),
         rules.open_databases([]),
         rules.remote("/r", "main", True, ""),
+        rules.shipping(""),
         rules.service("API", True, "/health answered 200.", None),
         rules.port("api", 8000, "ours", ""),
         rules.port("api", 8000, "none", ""),
@@ -189,6 +192,15 @@ def test_a_git_remote_that_is_gone_is_told_in_gits_own_words(config, tmp_path):
     assert "does not appear to be a git repository" in found.seen
 
 
+def test_a_setting_that_shipping_would_refuse_is_told_by_name(config, tmp_path):
+    there = with_remote(config, tmp_path / "team.git")
+    assert doctor.shipping(there, check_settings).ok
+    more = {"MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS": "0"}
+    found = doctor.shipping(configuration.load({**there.environ, **more}), check_settings)
+    assert not found.ok
+    assert found.seen.startswith("MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS must be")
+
+
 def test_a_clock_that_is_off_is_told(config, monkeypatch):
     assert bad(doctor.clock(config)) == []
     now = doctor.time.time()
@@ -247,10 +259,10 @@ def test_a_missing_program_is_told_with_how_to_get_it(config, monkeypatch, tmp_p
 
 def test_the_command_fails_exactly_if_something_is_not_right(monkeypatch, capsys):
     right = rules.memory(256, 256)
-    monkeypatch.setattr(doctor, "examine", lambda config, floors: iter([right]))
+    monkeypatch.setattr(doctor, "examine", lambda *given: iter([right]))
     call_command("doctor")
     assert "ok    memory" in capsys.readouterr().out
     wrong = rules.memory(0, 256)
-    monkeypatch.setattr(doctor, "examine", lambda config, floors: iter([right, wrong]))
+    monkeypatch.setattr(doctor, "examine", lambda *given: iter([right, wrong]))
     with pytest.raises(CommandError, match="1 things are not right"):
         call_command("doctor")
