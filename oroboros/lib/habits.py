@@ -9,6 +9,12 @@ from typing import Any
 from oroboros.lib.tree import Tree
 
 PYTHON_FILES = ("uv.lock", "requirements.txt", "pyproject.toml")
+# What makes an application, the files in which its framework's command looks for one, and what must
+# be required for that command to be there.
+PYTHON_APPS = (
+    (b"FastAPI(", ("main.py", "app.py", "api.py"), r"fastapi(-cli|\[[a-z,]*standard)", "fastapi"),
+    (b"Flask(", ("app.py", "wsgi.py"), r"\bflask\b", "flask"),
+)
 # What builds a static frontend, and where it leaves it.
 BUNDLERS = {"vite": "dist", "react-scripts": "build", "@vue/cli-service": "dist", "astro": "dist"}
 FRONTEND_FOLDERS = (".", "frontend", "client")
@@ -42,7 +48,7 @@ def fill(tree: Tree, given: Mapping[str, Any]) -> dict[str, Any]:
 def _backend(tree: Tree, given: Mapping[str, Any]) -> dict[str, Any]:
     named = given.get("backend_dir")
     for folder in [named] if named else BACKEND_FOLDERS:
-        found = _django(tree, folder) or _node_backend(tree, folder)
+        found = _django(tree, folder) or _python_app(tree, folder) or _node_backend(tree, folder)
         if found:
             return {"backend_dir": folder, **found}
     return {}
@@ -53,16 +59,30 @@ def _django(tree: Tree, folder: str) -> dict[str, Any]:
     manage = tree.read(f"{folder}/manage.py")
     if manage is None or b"DJANGO_SETTINGS_MODULE" not in manage:
         return {}
-    required = " ".join(tree.text(f"{folder}/{name}") or "" for name in PYTHON_FILES)
     modules = [name for name in tree.folders(folder) if tree.has(f"{folder}/{name}/wsgi.py")]
     web: tuple[str, ...] = ("python", "manage.py", "runserver", "--noreload", "127.0.0.1:$PORT")
-    if re.search(r"\bgunicorn\b", required) and len(modules) == 1:
+    if re.search(r"\bgunicorn\b", _required(tree, folder)) and len(modules) == 1:
         web = ("gunicorn", f"{modules[0]}.wsgi", "--bind", "127.0.0.1:$PORT")
     return {
         "web": web,
         "release": ("python", "manage.py", "migrate", "--noinput"),
         "health_path": "/",  # a project that knows us says so, in a file of ours
     }
+
+
+def _python_app(tree: Tree, folder: str) -> dict[str, Any]:
+    """Return how a FastAPI or Flask application starts: by its framework's own command."""
+    required = _required(tree, folder)
+    for made, files, needs, command in PYTHON_APPS:
+        is_there = any(made in (tree.read(f"{folder}/{name}") or b"") for name in files)
+        if is_there and re.search(needs, required, re.IGNORECASE):
+            web = (command, "run", "--host", "127.0.0.1", "--port", "$PORT")
+            return {"web": web, "health_path": "/"}
+    return {}
+
+
+def _required(tree: Tree, folder: str) -> str:
+    return " ".join(tree.text(f"{folder}/{name}") or "" for name in PYTHON_FILES)
 
 
 def _node_backend(tree: Tree, folder: str) -> dict[str, Any]:

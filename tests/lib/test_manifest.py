@@ -338,6 +338,32 @@ def test_a_django_project_starts_by_gunicorn_where_it_is_required(tree):
     assert found.frontend_output is None
 
 
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"main.py": "app = FastAPI()", "requirements.txt": "fastapi[standard]"}, "fastapi"),
+        ({"main.py": "app = FastAPI()", "uv.lock": 'name = "fastapi-cli"'}, "fastapi"),
+        ({"app.py": "app = Flask(__name__)", "requirements.txt": "Flask==3.1"}, "flask"),
+    ],
+)
+def test_a_fastapi_or_flask_application_starts_by_its_own_command(tree, files, command):
+    found = tree(files)
+    assert found.web == (command, "run", "--host", "127.0.0.1", "--port", "$PORT")
+    assert found.health_path == "/"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"main.py": "app = FastAPI()", "requirements.txt": "fastapi\nuvicorn"},
+        {"app.py": "print()", "requirements.txt": "flask"},
+    ],
+)
+def test_an_application_that_no_command_would_find_must_say_how_it_starts(tree, files):
+    with pytest.raises(Refused, match="what to run"):
+        tree(files)
+
+
 def test_a_django_project_starts_by_runserver_otherwise(tree):
     found = tree({"backend/manage.py": "DJANGO_SETTINGS_MODULE", "backend/requirements.txt": "d"})
     assert found.web[:3] == ("python", "manage.py", "runserver")

@@ -55,11 +55,6 @@ PRETALX_HTTPS = "off"
 DJANGO_SUPERUSER_EMAIL = "ada@example.com"
 DJANGO_SUPERUSER_PASSWORD = "only-for-the-previews"
 """
-FASTAPI = """\
-[backend]
-web = ["fastapi", "run", "--host", "127.0.0.1", "--port", "$PORT"]
-health_path = "/"
-"""
 ALERTA = """\
 [backend]
 install = ["uv", "pip", "install", "alerta-server==9.1.0", "psycopg2-binary", "gunicorn"]
@@ -142,7 +137,6 @@ def test_a_new_fastapi_project_answers_from_its_lock_file(host, tmp_path):
         "fastapi-new", "--python", python, "api", cwd=tmp_path,
     )  # fmt: skip
     shutil.rmtree(tmp_path / "api" / ".venv")
-    (tmp_path / "api" / "oroboros.toml").write_text(FASTAPI)
     place = host(tmp_path / "api")
     run = place.preview("feature/first", {"README.md": "hello"})
     answer = place.page()
