@@ -164,8 +164,13 @@ def build(
 
 
 def for_install(config: Config, *, home: Path, cache: Path) -> dict[str, str]:
-    """Return the environment of an install: the host's registries, nothing of the application's."""
-    network = {name: config.get(name) for name in NETWORK if config.get(name)}
+    """Return the environment of an install: the host's registries, nothing of the application's.
+
+    A branch's own install scripts see it, so what the operator's blocklist names is left out.
+    """
+    blocked = _patterns(config, "BLOCKLIST")
+    told = [name for name in NETWORK if config.get(name) and not matches(name, blocked)]
+    network = {name: config.get(name) for name in told}
     return network | {
         **_base(home, ()),
         "UV_CACHE_DIR": str(cache / "uv"),

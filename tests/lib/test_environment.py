@@ -267,3 +267,15 @@ def test_an_install_gets_the_hosts_registries_and_no_value_of_the_application(tm
     assert (env["HTTPS_PROXY"], env["UV_INDEX_URL"]) == ("http://proxy", "i")
     assert (env["UV_CACHE_DIR"], env["npm_config_cache"]) == ("/c/uv", "/c/npm")
     assert SECRET not in env.values()
+
+
+def test_what_the_blocklist_names_is_not_told_to_installs_either():
+    said = {
+        "UV_INDEX_URL": "https://u:pw@index.example/simple",
+        "https_proxy": "http://u:pw@proxy.example:3128",
+        "NO_PROXY": "localhost",
+        "WORKER_SUBPROCESS_ENV_BLOCKLIST": "UV_INDEX_URL, HTTP*_PROXY",
+    }
+    env = environment.for_install(config.load(said), home=HOME, cache=Path("/c"))
+    assert env["NO_PROXY"] == "localhost"
+    assert not any("pw" in value for value in env.values())
