@@ -28,12 +28,19 @@ def after_push(config: Config, run: Run, log: Path) -> list[str]:
 
 
 def after_deploy(config: Config, run: Run, lines: Sequence[str]) -> list[str]:
-    """The branch keeps the commit and shipping is frozen: `lines` first, then the three ways out.
+    """The branch keeps the commit and shipping is frozen: `lines`, then the three ways out.
 
-    `lines` are what the activation says about the releases themselves.
+    `lines` are what the activation says about the releases themselves. What we did not push comes
+    before them: a revert is made on the remote's branch.
     """
     target, short = config.target_branch, run.candidate_sha[:12]
+    push = push_command(config, run.candidate_sha)
     return [
+        *(
+            []
+            if run.pushed
+            else [f"The remote does not have it yet; push it before you take it back: {push}"]
+        ),
         *lines,
         f"To try again, or a newer commit of the branch: {retry(config, run)}",
         f"To take it back: git fetch && git switch -c revert-{short} origin/{target} && git revert"

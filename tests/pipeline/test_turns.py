@@ -1,5 +1,8 @@
 """Whose turn it is to ship, and what holds all."""
 
+import shlex
+import subprocess
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +15,7 @@ from runs import tasks, turns
 from runs.models import Freeze, Run
 from tests.factories import FreezeFactory, RunFactory
 from tests.pipeline.harness import kinds_of
+from tests.pipeline.world import GIT
 
 MINUTE = timedelta(minutes=1)
 
@@ -123,25 +127,46 @@ def test_a_release_that_is_not_healthy_freezes_until_the_retry_is_merged(small, 
     assert waiting.status == "merged"
 
 
-def test_a_branch_that_takes_it_back_ships_through_the_freeze(small, ships, ready_small):
+@pytest.mark.parametrize("mode", ["auto", "manual", "dry-run"])
+def test_a_branch_that_takes_it_back_ships_through_the_freeze(
+    mode, small, ships, ready_small, settings
+):
     healthy = ships("back/before")
+    environ = {**small.config.environ, "MERGE_GATE_GIT_PUSH_MODE": mode}
+    settings.OROBOROS = replace(small.config, environ=environ)
     failed = ready_small("back/one")
     (small.folder / "unhealthy").touch()
     ship(failed)
-    small.git("fetch", "-q", cwd=small.clone)
-    branch = f"revert/{small.commits()}"
-    small.git("checkout", "-q", "-b", branch, "origin/main", cwd=small.clone)
-    small.git("revert", "--no-edit", "-m", "1", failed.candidate_sha, cwd=small.clone)
-    small.git("push", "-q", "origin", branch, cwd=small.clone)
+    branch = followed(small, failed, is_pushed=mode == "auto")
     revert = tasks.create_run(title="take it back", branch=branch, actor="ada")
     tasks.carry(revert.pk)
     ship(revert)
     assert (revert.status, revert.failure_detail) == ("merged", "")
     assert serves(small) == revert.candidate_sha
-    trees = [f"{sha}^{{tree}}" for sha in (revert.candidate_sha, healthy.candidate_sha)]
-    mended, before = small.git("rev-parse", *trees, cwd=small.remote).split()
-    assert mended == before
+    assert tree(small, revert.candidate_sha) == tree(small, healthy.candidate_sha)
     assert turns.standing_freeze() is None
+
+
+def followed(world, failed, *, is_pushed):
+    """Do by hand what the guidance says to take a failed deploy back; returns the branch."""
+    lines = failed.next_action.splitlines()
+    assert lines == failed.events.get(kind="rollback_guidance").text.splitlines()[1:]
+    first = lines[0].rpartition(": ")[2]
+    assert (not first.startswith("git ")) == is_pushed
+    if not is_pushed:
+        subprocess.run(shlex.split(first), check=True, capture_output=True)
+    [back] = [line for line in lines if line.startswith("To take it back: ")]
+    command = back.removeprefix("To take it back: ").partition(";")[0]
+    world.git("reset", "-q", "--hard", cwd=world.clone)
+    env = {**GIT, "GIT_EDITOR": "true"}
+    subprocess.run(["sh", "-ec", command], cwd=world.clone, env=env, check=True)
+    branch = world.git("branch", "--show-current", cwd=world.clone)
+    world.git("push", "-q", "origin", branch, cwd=world.clone)
+    return branch
+
+
+def tree(world, commit):
+    return world.git("rev-parse", f"{commit}^{{tree}}", cwd=world.config.var / "repo.git")
 
 
 def test_two_approvals_of_one_run_are_one(small, ready_small):
