@@ -60,7 +60,11 @@ class NewRun(forms.Form):
 class Approving(MaybeReason):
     """The commit that the run's page showed comes back, so that no other is approved."""
 
-    commit_sha = forms.CharField(widget=forms.HiddenInput, max_length=40)
+    commit_sha = forms.CharField(
+        widget=forms.HiddenInput,
+        max_length=40,
+        error_messages={"required": "Nothing is approved: come here by the button on its page."},
+    )
     accept_checks = forms.BooleanField(
         required=False,
         label="Run the branch's own checks in place of the target branch's",

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from oroboros.lib import files
 from releases import wayback
-from releases.models import Activation
+from releases.models import Activation, Release
 from releases.rules import ReleaseStatus, blocking, rollback_command
 from runs import migrated, preview, shipping, shown, standing
 from runs.journal import Action, artifacts_folder
@@ -49,6 +49,7 @@ def context(run: Run, *, is_live: bool) -> dict[str, Any]:
     line = standing.line() if position else None
     return {
         "run": run,
+        "children": list(run.children.order_by("created_at")),
         "slot": shown.slot(run),
         "lease": shown.lease(run),
         "position": position,
@@ -127,11 +128,17 @@ def _last_lines(log: Artifact | None) -> str:
 
 
 def checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
-    """Return how the checks on the candidate stand, and their names once they have passed."""
+    """Return how the checks on the candidate stand: their names once they have passed.
+
+    Until then, and where one failed: the commands begun, as the end of the log has them.
+    """
     found = [s for _, group in stages for s in group if s.name == "checks" and s.step]
     if not found or found[0].step is None:
         return None
-    return {"stage": found[0], "names": found[0].step.result.get("checks", [])}
+    stage, names = found[0], found[0].step.result.get("checks", [])
+    lines = [] if names or stage.log is None else _last_lines_all(stage.log)
+    begun = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    return {"stage": stage, "names": names, "passed": begun[:-1], "last": begun[-1:]}
 
 
 def environment(run: Run) -> dict[str, Any] | None:
@@ -170,20 +177,34 @@ def schema(run: Run) -> dict[str, Any] | None:
 
 
 def release(run: Run) -> dict[str, Any] | None:
-    """Return the release and the exact way back from it."""
-    if run.release is None:
+    """Return the release, and the exact way back to what was live before it, while there is one.
+
+    Once something newer is live that way takes it back too (`is_behind`).
+    """
+    own = run.release
+    if own is None:
         return None
-    deploys = Activation.objects.filter(release=run.release).exclude(previous=None)
-    activation = deploys.select_related("previous").order_by("number").first()
-    back = activation.previous if activation else None
-    can_go_back = back is not None and run.release.status == ReleaseStatus.LIVE
-    blocked = blocking(wayback.crossing(back)) if back and can_go_back else []
+    back = _before(own)
+    blocked = blocking(wayback.crossing(back)) if back else []
     return {
-        "row": run.release,
-        "back": back if can_go_back else None,
+        "row": own,
+        "back": back,
+        "is_behind": own.status != ReleaseStatus.LIVE,
         "command": rollback_command(back.pk, accept_schema=bool(blocked)) if back else "",
         "irreversible": blocked,
     }
+
+
+def _before(own: Release) -> Release | None:
+    """Return what was live before that release first was, if it can be and is not live now."""
+    if own.status != ReleaseStatus.LIVE and not own.was_healthy:
+        return None
+    deploys = Activation.objects.filter(release=own).exclude(previous=None)
+    activation = deploys.select_related("previous").order_by("number").first()
+    back = activation.previous if activation else None
+    if back is None or back.status == ReleaseStatus.LIVE:
+        return None
+    return back if back.was_healthy and back.removed_at is None else None
 
 
 def patch(difference: shown.Difference) -> list[dict[str, Any]]:

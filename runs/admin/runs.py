@@ -10,7 +10,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.decorators import display
 
-from oroboros.desk import Rows
+from oroboros.desk import Rows, may
+from oroboros.identity import OPERATE
 from runs import shown
 from runs.admin import page, verbs
 from runs.models import Run
@@ -77,6 +78,7 @@ class RunAdmin(Rows):
             **changes,
             "patch": page.patch(changes["difference"]) if "difference" in changes else [],
             "offers": self.offers(request, run),
+            "may_operate": may(request, OPERATE),
             "title": run.title,
             "opts": self.opts,
         }

@@ -10,6 +10,7 @@ from releases.models import Release
 from releases.rules import ReleaseStatus
 from runs import preview, shipping, shown
 from runs.admin import page
+from runs.models import Step
 from runs.rules import Status, StepStatus
 from runs.shown import Difference
 from tests.admin.artifacts import written
@@ -90,14 +91,44 @@ def test_what_the_migrations_did_to_the_schema_is_shown_the_irreversible_first()
     assert gathered(RunFactory())["schema"] is None
 
 
-def test_the_way_back_is_shown_while_the_release_is_live():
+def test_the_way_back_is_shown_until_it_was_taken_or_is_gone():
     live, old = ReleaseFactory(live=True), ReleaseFactory()
     ActivationFactory(release=live, previous=old)
     run = RunFactory(status=Status.MERGED, release=live)
     assert gathered(run)["release"]["command"] == f"./scripts/rollback.sh {old.pk}"
     assert gathered(run)["release"]["back"] == old
+    assert not gathered(run)["release"]["is_behind"]
     Release.objects.filter(pk=live.pk).update(status=ReleaseStatus.RETIRED)
+    newer = ReleaseFactory(live=True)
+    assert gathered(run)["release"]["back"] == old
+    assert gathered(run)["release"]["is_behind"]
+    Release.objects.filter(pk=newer.pk).update(status=ReleaseStatus.RETIRED)
+    Release.objects.filter(pk=old.pk).update(status=ReleaseStatus.LIVE)
+    assert gathered(run)["release"]["back"] is None, "it was taken"
+    Release.objects.filter(pk=old.pk).update(
+        status=ReleaseStatus.RETIRED, removed_at=timezone.now()
+    )
+    assert gathered(run)["release"]["back"] is None, "it is gone"
+
+
+def test_a_release_that_never_was_healthy_has_no_way_back():
+    ReleaseFactory(live=True)
+    failed = ReleaseFactory(status=ReleaseStatus.FAILED, healthy_at=None)
+    ActivationFactory(release=failed, previous=ReleaseFactory(), outcome="restored")
+    run = RunFactory(status=Status.FAILED, release=failed)
     assert gathered(run)["release"]["back"] is None
+
+
+def test_the_checks_begun_are_shown_while_they_run_and_their_names_in_the_end():
+    run = RunFactory(status=Status.MERGING)
+    assert gathered(run)["checks"] is None
+    step = StepFactory(run=run, name="checks", status=StepStatus.RUNNING)
+    written(run, "checks_log", "2 checks\n$ lint .\nfine\n$ pytest -q\n....\n", step=step)
+    found = gathered(run)["checks"]
+    assert (found["passed"], found["last"]) == (["lint ."], ["pytest -q"])
+    Step.objects.update(status=StepStatus.SUCCEEDED, result={"checks": ["lint", "tests"]})
+    found = gathered(run)["checks"]
+    assert (found["names"], found["passed"], found["last"]) == (["lint", "tests"], [], [])
 
 
 def test_a_slot_that_is_being_cleaned_is_not_linked():

@@ -283,5 +283,33 @@ def test_a_switch_has_a_page_with_its_progress_its_log_and_its_end(operator):
     assert operator.get(url_of(type(begun), "change", 10**6)).status_code == 404
 
 
+def test_the_page_of_a_failed_run_has_its_retry_and_the_check_that_failed(operator):
+    run = RunFactory(status=Status.FAILED)
+    again = RunFactory(parent=run)
+    detail = "tests ended with exit code 1:\nE assert"
+    step = StepFactory(run=run, name="checks", status=StepStatus.FAILED, detail=detail)
+    written(run, "checks_log", "$ lint .\n$ pytest <all>\n", step=step)
+    page = operator.get(url_of(type(run), "change", run.pk)).content.decode()
+    for text in (
+        url_of(type(run), "change", again.pk),
+        "</span> tests ended with exit code 1:</p>",
+        '<span class="oro-chip succeeded">succeeded</span> <code>lint .</code>',
+        '<span class="oro-chip failed">failed</span> <code>pytest &lt;all&gt;</code>',
+    ):
+        assert (text, text in page) == (text, True)
+
+
+def test_the_way_back_is_a_button_for_operators_alone(operator):
+    restore = "./scripts/release-registry.sh restore r-1"
+    live, old = ReleaseFactory(live=True, restore_command=restore), ReleaseFactory()
+    ActivationFactory(release=live, previous=old)
+    run = RunFactory(status=Status.MERGED, release=live)
+    address, button = url_of(type(run), "change", run.pk), url_of(type(old), "rollback", old.pk)
+    for client, may in ((operator, True), (logged_in("viewer"), False)):
+        page = client.get(address).content.decode()
+        assert (f"./scripts/rollback.sh {old.pk}" in page, button in page) == (True, may)
+        assert f"{restore}</pre>" in page
+
+
 def test_an_unknown_run_is_404(operator):
     assert operator.get("/admin/runs/run/nonsense/change/").status_code == 404

@@ -167,6 +167,12 @@ def test_the_commit_that_was_looked_at_is_the_one_approved(operator, run):
     assert run.status == Status.PREVIEW_READY
 
 
+def test_who_comes_to_approve_by_an_address_without_the_commit_is_told(operator, run):
+    page = operator.post(url("approve", run), {"reason": "fine"})
+    assert (page.status_code, b"come here by the button" in page.content) == (200, True)
+    assert not run.approvals.exists()
+
+
 def test_approving_moves_the_run_and_tells_who(operator, run):
     answer = operator.post(url("approve", run), {"commit_sha": run.commit_sha, "reason": "fine"})
     assert answer.status_code == 302
