@@ -22,6 +22,7 @@ ENV_FILE_BYTES = 64 * 1024
 CONTROL_FILES = ("api.env", "worker.env")
 KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
+SLOTS_MOST = 3  # infra/ has an env file, a unit and a route for so many
 SYSTEM_ENV_DIR = Path("/etc/oroboros")
 BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
@@ -246,7 +247,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     var = Path(values.get("OROBOROS_VAR") or home / "var").absolute()
     folder = env_dir(values, home)
     offset = _integer(values, "OROBOROS_PORT_OFFSET", 0, 0, 50000)
-    count = _integer(values, "OROBOROS_SLOTS", 3, 1, 9)
+    count = _integer(values, "OROBOROS_SLOTS", 3, 1, SLOTS_MOST)
     postgres_port = _in_range(54329 + offset)
     server = f"127.0.0.1:{postgres_port}"
     return Config(

@@ -103,6 +103,17 @@ def test_a_slot_is_found_by_both_spellings():
     assert (slot.web_port, slot.backend_port, slot.database) == (3102, 8102, "app_preview_2")
 
 
+def test_as_many_slots_may_be_configured_as_have_a_surface():
+    files = (config.HOME / "infra" / "systemd" / "env").glob("web-preview*.env")
+    numbers = sorted(int(file.stem.removeprefix("web-preview")) for file in files)
+    most = config.load({"OROBOROS_SLOTS": str(config.SLOTS_MOST)})
+    assert [slot.number for slot in most.slots] == numbers
+    refusal = refused(config.load, {"OROBOROS_SLOTS": str(config.SLOTS_MOST + 1)})
+    assert (refusal.code, refusal.detail) == (
+        "setting_invalid", "OROBOROS_SLOTS must be a number from 1 to 3."
+    )  # fmt: skip
+
+
 def test_an_offset_moves_every_port_and_keeps_it_a_port():
     found = config.load({"OROBOROS_PORT_OFFSET": "50000"})
     ports = [
@@ -121,7 +132,7 @@ def test_an_offset_moves_every_port_and_keeps_it_a_port():
     [
         ("OROBOROS_PORT_OFFSET", "-1"), ("OROBOROS_PORT_OFFSET", "50001"),
         ("OROBOROS_PORT_OFFSET", "1e3"), ("OROBOROS_PORT_OFFSET", "١"),
-        ("OROBOROS_SLOTS", "0"), ("OROBOROS_SLOTS", "10"), ("OROBOROS_SLOTS", "three"),
+        ("OROBOROS_SLOTS", "0"), ("OROBOROS_SLOTS", "4"), ("OROBOROS_SLOTS", "three"),
         ("OROBOROS_UID_BASE", "0"), ("OROBOROS_UID_BASE", "9" * 30),
     ],
 )  # fmt: skip
