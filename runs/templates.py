@@ -14,7 +14,7 @@ from oroboros.errors import Refused
 from oroboros.lib import environment, files, ownership
 from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
-from runs import workshop
+from runs import pool, workshop
 from runs.repository import repository, shown_base
 from runs.work import StepFailed, Work
 from runs.workshop import Application
@@ -67,10 +67,15 @@ def warm() -> None:
 
 
 def keep_spare(config: Config) -> bool:
-    """Have a spare copy of the target branch's template, if that is built. True if one was made."""
+    """Have a spare copy of the target branch's template, if that is built. True if one was made.
+
+    None is made while the host has no room for another preview either.
+    """
     from slots.host.database import Admin
 
     repo = repository(config)
+    if pool.refusal():
+        return False
     try:
         base = shown_base(repo, config.target_branch)
     except Refused:  # nothing was fetched yet

@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from oroboros.clock import database_time
 from oroboros.lib import installs, locks
-from runs import retention, tasks, templates
+from runs import pool, retention, tasks, templates
 from runs.models import Event
 from runs.repository import repository
 from slots.host import guard
@@ -137,11 +137,14 @@ def test_a_template_goes_a_day_after_nobody_needed_it(place):
     assert admin.templates()[second] is None
 
 
-def test_one_spare_copy_is_kept_and_it_follows_the_target_branch(place):
+def test_one_spare_copy_is_kept_and_it_follows_the_target_branch(place, monkeypatch):
     admin = Admin(place.config)
     assert not templates.keep_spare(place.config), "no template is built yet"
     place.preview("feature/first", {"README.md": "hello"})
     first = guard.spare_name(guard.template_name(place.remote_main()))
+    with monkeypatch.context() as host:
+        host.setattr(pool, "refusal", lambda: "No slot is granted: the disk is full.")
+        assert not templates.keep_spare(place.config)
     assert templates.keep_spare(place.config)
     assert admin.exists(first)
 
