@@ -141,7 +141,7 @@ CORS_ALLOWED_ORIGINS = [
         for slot in OROBOROS.slots
         for host in ("127.0.0.1", "localhost", f"preview{slot.number}.localhost")
     ),
-    *env.list("CORS_APP_ORIGINS", default=[]),
+    *OROBOROS.app_origins,
 ]
 
 REST_FRAMEWORK = {
@@ -171,6 +171,7 @@ SPECTACULAR_SETTINGS = {
     "APPEND_COMPONENTS": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     "SECURITY": [{"token": []}],
     "ENUM_NAME_OVERRIDES": {
+        "ReleaseStatus": "releases.rules.ReleaseStatus",
         "RunStatus": "runs.rules.Status",
         "StepStatus": "runs.rules.StepStatus",
     },

@@ -22,6 +22,7 @@ ENV_FILE_BYTES = 64 * 1024
 CONTROL_FILES = ("api.env", "worker.env")
 KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
 SLOTS_MOST = 3  # infra/ has an env file, a unit and a route for so many
 SYSTEM_ENV_DIR = Path("/etc/oroboros")
 BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
@@ -88,6 +89,19 @@ class Config:
     def is_https(self) -> bool:
         """Whether the proxy in front speaks https under the domain's names."""
         return self.get("OROBOROS_HTTPS").lower() in ("true", "on", "ok", "y", "yes", "1")
+
+    @property
+    def app_origins(self) -> list[str]:
+        """Return the origins besides ours that may read answers: CORS_APP_ORIGINS.
+
+        Raises Refused `setting_invalid` for what is no origin.
+        """
+        origins = [one for one in re.split(r"[,\s]+", self.get("CORS_APP_ORIGINS")) if one]
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                detail = f"CORS_APP_ORIGINS: write {origin!r} as https://app.example.com, no path."
+                raise Refused("setting_invalid", detail)
+        return origins
 
     def frontend_host(self, slot: SlotConfig) -> str:
         """Return the slot's own host name: never the admin's, since cookies ignore ports."""

@@ -90,7 +90,7 @@ def for_slot(
     return {
         "PORT": str(slot.backend_port),
         **for_database(database_url),
-        **_addresses(frontend, config.backend_url(slot), local),
+        **_addresses(config, frontend, config.backend_url(slot), local),
         "OROBOROS_SLOT": slot.slot_id,
         "OROBOROS_RUN": run_id,
         "OROBOROS_COMMIT": commit,
@@ -201,11 +201,11 @@ def _production(config: Config) -> dict[str, str]:
     """Return production's addresses; what runs for no slot (a build, a check) has them too."""
     local = [f"http://{host}:{config.web_port}" for host in ("127.0.0.1", "localhost")]
     url = f"https://app.{config.domain}" if config.is_https else local[0]
-    return _addresses(url, url, local)
+    return _addresses(config, url, url, local)
 
 
-def _addresses(frontend: str, backend: str, local: list[str]) -> dict[str, str]:
-    origins = list(dict.fromkeys([frontend, *local]))
+def _addresses(config: Config, frontend: str, backend: str, local: list[str]) -> dict[str, str]:
+    origins = list(dict.fromkeys([frontend, *local, *config.app_origins]))
     hosts = [urlsplit(url).hostname or "" for url in (frontend, backend, *local)]
     return {
         "FRONTEND_URL": frontend,

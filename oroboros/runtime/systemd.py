@@ -172,7 +172,8 @@ def enabled(config: Config) -> list[str]:
 def web_environment(config: Config) -> str:
     """Return what all surfaces and the router are told; no secret is among it."""
     return (
-        "# Made by systemd-install-runtime.sh from OROBOROS_DOMAIN; run it again after a change.\n"
+        "# Made by systemd-install-runtime.sh from OROBOROS_DOMAIN and CORS_APP_ORIGINS;\n"
+        "# run it again after a change.\n"
         f"OROBOROS_DOMAIN={config.domain}\n"
         f"WEB_ORIGINS='{surface.origins(config)}'\n"
     )

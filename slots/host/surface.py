@@ -179,11 +179,12 @@ def environment(config: Config, name: str) -> dict[str, str]:
 
 
 def origins(config: Config) -> str:
-    """Return the pattern of the origins that may read a surface's answers: our own pages."""
+    """Return the pattern of the origins that may read a surface's answers: ours, the operator's."""
     names = "|".join(["app", *(f"preview{slot.number}" for slot in config.slots)])
     local = [f"http://(?:127\\.0\\.0\\.1|localhost|preview{slot.number}\\.localhost):{slot.web_port}"
              for slot in config.slots]  # fmt: skip
-    return "|".join([f"https://(?:{names})\\.{re.escape(config.domain)}", *local])
+    more = [re.escape(origin) for origin in config.app_origins]
+    return "|".join([f"https://(?:{names})\\.{re.escape(config.domain)}", *local, *more])
 
 
 def command(config: Config) -> list[str]:

@@ -216,6 +216,20 @@ def test_our_own_pages_may_read_answers_of_a_surface_without_credentials(web, co
                 assert "Origin" in answer.headers["Vary"]
 
 
+def test_the_operators_further_origins_may_read_answers_too(config, slot):
+    config.environ["CORS_APP_ORIGINS"] = "https://shop.example,https://desk.example:8443"
+    surface.show_live(config, slot, 17, COMMIT, None)
+    with caddy(config, "preview1") as port, echo(slot.backend_port):
+        for origin, allowed in (
+            ("https://shop.example", ["https://shop.example"]),
+            ("https://desk.example:8443", ["https://desk.example:8443"]),
+            ("https://shopxexample", None),
+            ("https://desk.example", None),
+        ):
+            answer = ask(port, "/api/x", Origin=origin)
+            assert answer.headers.get_all("Access-Control-Allow-Origin") == allowed
+
+
 @pytest.mark.parametrize(
     "origin",
     [

@@ -71,6 +71,28 @@ def test_a_slot_is_given_port_database_and_the_pairs_addresses(build):
     assert (env["HOME"], env["TMPDIR"]) == ("/private", "/private")
 
 
+def test_backends_are_told_of_the_operators_further_origins():
+    more = {"CORS_APP_ORIGINS": "https://shop.example, https://desk.example:8443"}
+    conf = config.load(more)
+    slot = environment.for_slot(
+        conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40
+    )
+    app = environment.for_production(conf, port=1, database_url=URL, release_id="r", commit="c")
+    for given in (slot, app):
+        told = given["CORS_ALLOWED_ORIGINS"].split(",")
+        assert told[-2:] == ["https://shop.example", "https://desk.example:8443"]
+        assert "shop.example" not in given["OROBOROS_HOSTS"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["shop.example", "https://shop.example/", "*", "null", "https://a|.*"]
+)
+def test_what_is_no_origin_is_refused(origin):
+    with pytest.raises(Refused) as refusal:
+        config.load({"CORS_APP_ORIGINS": origin}).app_origins  # noqa: B018
+    assert refusal.value.code == "setting_invalid"
+
+
 def test_what_runs_for_no_slot_has_productions_addresses():
     """An `[env]` that names them is whole in a build, a check and a template's migrations too."""
     conf = config.load(
