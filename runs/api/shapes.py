@@ -3,6 +3,7 @@
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from releases.api import CommitShape, SchemaChangeShape
 from runs import shown
 from runs.api.slots import SlotShape
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
@@ -202,22 +203,10 @@ class ArtifactShape(serializers.ModelSerializer):
         return f"/api/runs/{artifact.run_id}/artifacts/{artifact.name}{query}"
 
 
-class CommitShape(serializers.Serializer):
-    sha = serializers.CharField()
-    author = serializers.CharField()
-    at = serializers.CharField()
-    subject = serializers.CharField()
-
-
 class ChangedCheckShape(serializers.Serializer):
     name = serializers.CharField()
     before = serializers.CharField(allow_null=True)
     after = serializers.CharField(allow_null=True)
-
-
-class SchemaChangeShape(serializers.Serializer):
-    kind = serializers.CharField()
-    text = serializers.CharField()
 
 
 class DifferenceShape(serializers.Serializer):

@@ -1,11 +1,13 @@
 """Nothing that a caller sends may end in anything but a coded answer."""
 
 import json
+from unittest.mock import ANY
 
 import pytest
 from django.http import Http404
 from django.test import Client, RequestFactory
 from django.urls import path
+from drf_spectacular.generators import SchemaGenerator
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -13,7 +15,9 @@ from rest_framework.views import APIView
 from oroboros import api
 from oroboros.errors import Refused
 from oroboros.urls import handler400, handler404, handler500  # noqa: F401  this is a URLconf too
-from tests.factories import UserFactory
+from releases import bell
+from releases.shown import activation_facts, release_facts
+from tests.factories import ActivationFactory, ReleaseFactory, UserFactory
 
 
 class Echo(APIView):
@@ -181,3 +185,32 @@ def test_the_schema_describes_every_address_and_the_docs_show_it(capsys):
         assert address in page
     assert "https://" not in page
     assert "http://" not in page
+
+
+@pytest.mark.urls("oroboros.urls")
+@pytest.mark.django_db
+def test_the_schema_names_each_field_of_a_release_and_of_a_switch(monkeypatch):
+    client = Client()
+    client.force_login(UserFactory(groups=["operator"]))
+    old = ReleaseFactory()
+    live = ReleaseFactory(live=True, schema_changes=[{"kind": "adds", "text": "a column"}])
+    switch = ActivationFactory(release=live, previous=old, guidance=["doctor"])
+    monkeypatch.setattr(bell, "request_rollback", lambda *args, **given: switch)
+    one = client.get(f"/api/releases/{live.pk}").json()
+    asked = client.post(
+        f"/api/releases/{old.pk}/rollback", {"reason": "x"}, content_type="application/json"
+    )
+    [listed] = client.get("/api/releases?limit=1").json()["results"]
+    assert listed == release_facts(live)
+    assert one == {**listed, "activations": [activation_facts(switch)], "rollback": ANY}
+    assert asked.status_code == 202
+    answers = {
+        "ReleaseShape": listed,
+        "ReleaseDetailShape": one,
+        "ActivationShape": client.get(f"/api/releases/{live.pk}/activations/{switch.pk}").json(),
+        "WayBackShape": one["rollback"],
+        "RollbackShape": asked.json(),
+    }
+    known = SchemaGenerator().get_schema(public=True)["components"]["schemas"]
+    for shape, answer in answers.items():
+        assert (shape, set(known[shape]["properties"])) == (shape, set(answer))
