@@ -33,17 +33,31 @@ def after_deploy(config: Config, run: Run, lines: Sequence[str]) -> list[str]:
     `lines` are what the activation says about the releases themselves. What we did not push comes
     before them: a revert is made on the remote's branch.
     """
-    target, short = config.target_branch, run.candidate_sha[:12]
-    push = push_command(config, run.candidate_sha)
+    unfreeze = ".venv/bin/python manage.py unfreeze --reason '<why>'"
     return [
-        *(
-            []
-            if run.pushed
-            else [f"The remote does not have it yet; push it before you take it back: {push}"]
-        ),
+        *_unpushed(config, run),
         *lines,
         f"To try again, or a newer commit of the branch: {retry(config, run)}",
+        *_revert(config, run),
+        f"To ship the others on: {unfreeze}",
+    ]
+
+
+def _unpushed(config: Config, run: Run) -> list[str]:
+    if run.pushed:
+        return []
+    command = push_command(config, run.candidate_sha)
+    return [f"The remote does not have it yet; push it before you take it back: {command}"]
+
+
+def _revert(config: Config, run: Run) -> list[str]:
+    """Say how the run is taken back, with those that it retried in vain."""
+    target, short = config.target_branch, run.candidate_sha[:12]
+    # A retry of the same commit merged nothing of its own.
+    merges = [one.candidate_sha for one in run.chain() if one.candidate_sha != one.base_sha]
+    if not merges:
+        return []
+    return [
         f"To take it back: git fetch && git switch -c revert-{short} origin/{target} && git revert"
-        f" -m 1 {run.candidate_sha}; push that branch, make a run of it and approve it",
-        "To ship the others on: .venv/bin/python manage.py unfreeze --reason '<why>'",
+        f" -m 1 {' '.join(merges)}; push that branch, make a run of it and approve it"
     ]

@@ -114,6 +114,17 @@ class Run(Claimed):
             parent = parent.parent
         return found
 
+    def chain(self) -> "list[Run]":
+        """Return this run and those it retries whose merges lie right below its own, newest first.
+
+        No other run was merged between them: what the last is based on is from before them all.
+        """
+        found = [self]
+        for one in self.ancestors():
+            if one.candidate_sha and one.candidate_sha == found[-1].base_sha:
+                found.append(one)
+        return found
+
     def move(self, to: Status, *, claim: Claim | None = None, **fields: Any) -> None:
         """Make the move in one UPDATE; final moves stamp `ended_at`.
 

@@ -147,6 +147,41 @@ def test_a_branch_that_takes_it_back_ships_through_the_freeze(
     assert turns.standing_freeze() is None
 
 
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_after_a_retry_failed_too_a_revert_of_all_of_it_ships(
+    is_changed, small, ships, ready_small
+):
+    healthy = ships("chain/before")
+    first = ready_small("chain/one")
+    (small.folder / "unhealthy").touch()
+    ship(first)
+    if is_changed:
+        small.commit(first.branch, {"mended.txt": "not really"})
+    second = tasks.retry(first, actor="ada")
+    tasks.carry(second.pk)
+    (small.folder / "unhealthy").touch()
+    ship(second)
+    assert [one.run for one in turns.standing_freezes()] == [second, first]
+    branch = followed(small, second, is_pushed=True)
+    revert = tasks.create_run(title="take it all back", branch=branch, actor="ada")
+    tasks.carry(revert.pk)
+    ship(revert)
+    assert (revert.status, revert.failure_detail) == ("merged", "")
+    assert serves(small) == revert.candidate_sha
+    assert tree(small, revert.candidate_sha) == tree(small, healthy.candidate_sha)
+    assert not turns.standing_freezes()
+
+
+@pytest.mark.django_db
+def test_what_others_merged_between_two_failures_is_not_in_their_chain():
+    first = RunFactory(status="failed", base_sha="a" * 40, candidate_sha="b" * 40)
+    unmerged = RunFactory(status="failed", parent=first, base_sha="b" * 40, candidate_sha="c" * 40)
+    second = RunFactory(status="failed", parent=unmerged, base_sha="b" * 40, candidate_sha="d" * 40)
+    assert second.chain() == [second, first]
+    later = RunFactory(status="failed", parent=second, base_sha="e" * 40, candidate_sha="f" * 40)
+    assert later.chain() == [later]
+
+
 def followed(world, failed, *, is_pushed):
     """Do by hand what the guidance says to take a failed deploy back; returns the branch."""
     lines = failed.next_action.splitlines()
