@@ -2,5 +2,6 @@
 # Build a commit or branch and make it live: scripts/deploy.sh <commit>
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/installed.sh
 export OROBOROS_ONLY=releases
 exec .venv/bin/python manage.py deploy "$@"

@@ -2,4 +2,5 @@
 # Start, stop or look at a slot's backend: start|stop|restart|status|health|logs --slot preview-1
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/installed.sh
 exec .venv/bin/python -m slots.host "$@"

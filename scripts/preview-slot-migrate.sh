@@ -2,4 +2,5 @@
 # Run the application's migrations on a slot's database: --slot preview-1 [--dry-run]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/installed.sh
 exec .venv/bin/python -m slots.host migrate "$@"

@@ -2,5 +2,6 @@
 # List, get, verify releases; restore a database: scripts/release-registry.sh list
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/installed.sh
 export OROBOROS_ONLY=releases
 exec .venv/bin/python manage.py releases "$@"

@@ -2,4 +2,5 @@
 # Make an earlier release live again: scripts/rollback.sh <release_id>
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/installed.sh
 exec .venv/bin/python -m releases "$@"
