@@ -131,9 +131,14 @@ def positions(run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
 class Turn:
     """Where a run stands in the line to ship, 1 is next: whom it comes after, what holds it."""
 
+    run: Run
     place: int
     after: Run | None
     freezes: list[Freeze]
+
+    @property
+    def is_held(self) -> bool:
+        return bool(self.freezes)
 
     @property
     def reason(self) -> str:
@@ -167,6 +172,6 @@ def to_ship() -> dict[uuid.UUID, Turn]:
     for place, run in enumerate(order):
         at_work = run.status in AT_WORK
         held = [] if at_work else [one for one in freezes if not turns.passes(run, one)]
-        ahead = [one for one in order[:place] if held or not found[one.pk].freezes]
-        found[run.pk] = Turn(len(ahead) + 1, ahead[-1] if ahead else None, held)
+        ahead = [one for one in order[:place] if held or not found[one.pk].is_held]
+        found[run.pk] = Turn(run, len(ahead) + 1, ahead[-1] if ahead else None, held)
     return found
