@@ -342,14 +342,12 @@ def approver(run: Run) -> str:
 
 @contextmanager
 def _told(context: Context) -> Iterator[None]:
-    """Turn how an activation ends into how a step does, with the guidance for this very case."""
+    """Turn how an activation ends into how a step does, with what it says of the releases."""
     try:
         yield
     except ActivationFailed as failed:
-        lines = guidance.after_deploy(context.config, context.run, failed.guidance)
-        raise StepFailed(
-            "DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action="\n".join(lines)
-        ) from failed
+        lines = "\n".join(failed.guidance)
+        raise StepFailed("DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action=lines) from failed
     except ActivationLost:
         raise Stopped from None
 

@@ -32,8 +32,6 @@ LEFTOVER_FENCES = 5
 RING_AGAIN_SECONDS = 5
 ONLY_OPERATORS = "Only an operator accepts a branch's own checks in place of the target branch's."
 ONLY_OPERATORS_RANK = "Only an operator gives a run a priority in the line."
-# What shipping cannot simply go on after, with the guidance as an event of its own.
-GUIDED = ("DEPLOY_PUSH_FAILED", "DEPLOY_HEALTHCHECK_FAILED")
 
 
 def create_run(
@@ -290,8 +288,7 @@ def _keeps_dying(config: Config, run: Run, claim: Claim) -> None:
     """Raises StepFailed STEP_KEPT_DYING; what was live is made live again before."""
     lines: list[str] = []
     if run.status == Status.DEPLOYING and run.attempts <= 2 * journal.ATTEMPTS:
-        undone = shipping.undo_deploy(config, run, lambda: claim.is_lost)
-        lines = guidance.after_deploy(config, run, undone)
+        lines = shipping.undo_deploy(config, run, lambda: claim.is_lost)
     step = run.steps.filter(generation=run.generation).last()
     where = f" at the step {step.name}" if step else ""
     raise StepFailed(
@@ -304,15 +301,16 @@ def _keeps_dying(config: Config, run: Run, claim: Claim) -> None:
 def _fail(config: Config, run: Run, claim: Claim, failed: StepFailed) -> None:
     """End the run as failed; where its commit stays in the target branch, shipping is frozen."""
     run.refresh_from_db()
-    is_shipping = run.status in AT_WORK
-    stays = is_shipping and (
-        run.status == Status.DEPLOYING
-        or failed.code == "MAIN_DIVERGED"
-        or not shipping.leave_main(config, run)
+    is_diverged = failed.code == "MAIN_DIVERGED"
+    stays = run.status == Status.DEPLOYING or (
+        run.status == Status.MERGING and not is_diverged and not shipping.leave_main(config, run)
     )
+    ways = failed.next_action
+    if stays:
+        ways = "\n".join(guidance.after_deploy(config, run, ways.splitlines()))
     _end(
-        config, run, claim, Status.FAILED, failed.code, failed.detail, failed.next_action,
-        freezes=stays,
+        config, run, claim, Status.FAILED, failed.code, failed.detail, ways,
+        freezes=stays or is_diverged,
     )  # fmt: skip
 
 
@@ -333,7 +331,14 @@ def _end(
     with line.entered():
         journal.claimed(claim)
         lease = _ended(
-            run, claim, to, code=code, detail=detail, next_action=next_action, actor=actor
+            run,
+            claim,
+            to,
+            code=code,
+            detail=detail,
+            next_action=next_action,
+            actor=actor,
+            is_guided=freezes or code == "DEPLOY_PUSH_FAILED",
         )
         if freezes:
             turns.freeze_for(run, actor=actor, reason=f"{code}: {detail}")
@@ -364,13 +369,17 @@ def _ended(
     detail: str,
     actor: str,
     next_action: str = "",
+    is_guided: bool = False,
 ) -> Lease | None:
-    """Move the run to its end, fence its lease, tell it; the lease is to be cleaned after."""
+    """Move the run to its end, fence its lease, tell it; the lease is to be cleaned after.
+
+    What shipping cannot simply go on after has its guidance as an event of its own.
+    """
     remedy = next_action or (FAILURES[code].remedy if code else run.next_action)
     run.move(to, claim=claim, failure_code=code, failure_detail=detail, next_action=remedy)
     text = ": ".join(part for part in (str(to), code, detail) if part)
     record(to, text, actor=actor, run=run, next_action=remedy)
-    if code in GUIDED:
+    if is_guided:
         record("rollback_guidance", f"To look and to go on:\n{remedy}", actor=actor, run=run)
     return line.begin_ending(run, reason=code or str(to), actor=actor)
 

@@ -356,3 +356,14 @@ def wait_for(child):
             os.waitpid(child, 0)
             raise AssertionError("the child did not end")
         time.sleep(0.01)
+
+
+def ways_out(run):
+    """Return which ways out of a freeze the run's own event of guidance names."""
+    told = "\n".join(run.events.filter(kind="rollback_guidance").values_list("text", flat=True))
+    signs = {
+        "retry": f"/api/runs/{run.pk}/retry",
+        "revert": "git revert",
+        "unfreeze": "unfreeze --",
+    }
+    return [way for way, sign in signs.items() if sign in told]

@@ -18,7 +18,7 @@ from slots.models import Lease
 from tests.environment import CLUSTER
 from tests.pipeline import tiny
 from tests.pipeline.conftest import opened
-from tests.pipeline.harness import Harness
+from tests.pipeline.harness import Harness, ways_out
 from tests.pipeline.world import World
 
 pytestmark = pytest.mark.root
@@ -167,6 +167,8 @@ def test_a_disk_that_is_full_at_the_push_leaves_the_merge_to_a_retry(cramped, du
     assert cramped.remote_main() == main
     assert_failed_and_clean(run, harness)
     assert turns.standing_freeze().run == run  # our main could not be taken back
+    assert ways_out(run) == ["retry", "revert", "unfreeze"]
+    assert f"{run.candidate_sha}:refs/heads/main" in run.next_action  # nobody has pushed it
     again = tasks.retry(run, actor="ada")
     go(again)
     assert (again.status, again.candidate_sha) == ("merged", run.candidate_sha)

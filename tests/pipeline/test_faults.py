@@ -17,7 +17,7 @@ from runs.models import Run, Step
 from slots.models import Lease
 from tests import pipeline
 from tests.environment import CLUSTER, FAST
-from tests.pipeline.harness import LOOKS, STEPS, Fault, wait_for
+from tests.pipeline.harness import LOOKS, STEPS, Fault, wait_for, ways_out
 from tests.pipeline.processes import LOOK_SECONDS, forked, sleepers
 
 TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
@@ -139,6 +139,7 @@ def test_a_step_that_kills_its_worker_is_given_up(step, status, small, harness, 
     assert not Activation.objects.running().exists()
     assert Release.objects.live().commit_sha == before
     assert (turns.standing_freeze() is not None) == (step == "health")
+    assert ways_out(run) == (["retry", "revert", "unfreeze"] if step == "health" else [])
 
 
 def test_a_worker_that_kept_dying_between_merge_and_push_leaves_nothing_merged(
@@ -156,6 +157,7 @@ def test_a_worker_that_kept_dying_between_merge_and_push_leaves_nothing_merged(
     ours = small.git("rev-parse", "main", cwd=small.config.var / "repo.git")
     assert ours == small.remote_main() == main
     assert turns.standing_freeze() is None
+    assert ways_out(run) == []
 
 
 def test_a_check_that_leaves_a_grandchild_is_over_when_it_ends(small, ready_small):
