@@ -6,6 +6,7 @@ from pathlib import Path
 from oroboros.lib.config import Config
 from runs.models import Run
 from runs.repository import push_url
+from runs.rules import UNFREEZE
 
 POST = "curl -fsS -X POST -H 'Content-Type: application/json'"
 
@@ -33,13 +34,12 @@ def after_deploy(config: Config, run: Run, lines: Sequence[str]) -> list[str]:
     `lines` are what the activation says about the releases themselves. What we did not push comes
     before them: a revert is made on the remote's branch.
     """
-    unfreeze = ".venv/bin/python manage.py unfreeze --reason '<why>'"
     return [
         *_unpushed(config, run),
         *lines,
         f"To try again, or a newer commit of the branch: {retry(config, run)}",
         *_revert(config, run),
-        f"To ship the others on: {unfreeze}",
+        f"To ship the others on: {UNFREEZE}",
     ]
 
 

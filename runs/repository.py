@@ -5,7 +5,7 @@ from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
 from oroboros.lib.gitcommand import validate_ref, validate_remote
 from releases.hooks import Hooks
-from runs.rules import PushMode, base_of
+from runs.rules import UNFREEZE, PushMode, base_of
 from runs.work import StepFailed
 
 
@@ -64,15 +64,26 @@ def find_base(repo: Repository, target: str) -> tuple[str, str | None]:
     theirs_in_ours = bool(ours and theirs) and repo.is_ancestor(theirs or "", ours or "")
     base = base_of(ours, theirs, ours_in_theirs=ours_in_theirs, theirs_in_ours=theirs_in_ours)
     if base is None:
-        git = f"git --git-dir={repo.path}"
-        look = f"{git} log --oneline --left-right {ours}...{theirs}"
-        accept = f"{git} update-ref refs/heads/{target} {theirs} {ours}"
         raise StepFailed(
             "MAIN_DIVERGED",
             f"{target} here is {ours}, the remote's is {theirs}, and neither contains the other.",
-            next_action=f"Look: {look}\nTo take the remote's: {accept}\nThen retry the run.",
+            next_action="\n".join(_both_ways(repo, target, ours or "", theirs or "")),
         )
     return base, ours
+
+
+def _both_ways(repo: Repository, target: str, ours: str, theirs: str) -> list[str]:
+    """Say what a person does where both sides have commits of their own."""
+    git, push = f"git --git-dir={repo.path}", push_url(repo.config)
+    return [
+        f"Look: {git} log --oneline --left-right {ours}...{theirs}",
+        f"To keep both, in a clone of the remote: git fetch {repo.path} {target} && git switch -c"
+        f" both-{ours[:12]} FETCH_HEAD && git fetch {push} {target} && git merge FETCH_HEAD"
+        f" && git push {push} HEAD:refs/heads/{target}",
+        "To take the remote's and drop ours, of which some may be live:"
+        f" {git} update-ref refs/heads/{target} {theirs} {ours}",
+        f"Then retry the run; to ship the others on without it: {UNFREEZE}",
+    ]
 
 
 def shown_base(repo: Repository, target: str) -> str:

@@ -163,6 +163,10 @@ FAILURES: dict[str, Failure] = {
 }
 
 
+# What lifts every freeze, for those who decide to ship on all the same.
+UNFREEZE = ".venv/bin/python manage.py unfreeze --reason '<why>'"
+
+
 class PushMode(TextChoices):
     """What the push step does with the remote."""
 

@@ -9,7 +9,8 @@ import pytest
 from releases.models import Activation
 from runs import branches, shipping, tasks, turns
 from runs.models import Run
-from tests.pipeline.harness import kinds_of
+from tests.pipeline.harness import kinds_of, ways_out
+from tests.pipeline.world import GIT
 
 AUTO, MANUAL, DRY_RUN = "auto", "manual", "dry-run"
 
@@ -187,10 +188,14 @@ def test_a_main_that_keeps_moving_is_given_up(small, ready_small, monkeypatch):
     assert turns.standing_freeze() is None
 
 
-def test_a_remote_that_diverged_stops_shipping_until_somebody_decided(small, ships, ready_small):
+@pytest.mark.parametrize("decision", ["To keep both", "To take the remote's"])
+def test_a_remote_that_diverged_stops_shipping_until_somebody_decided(
+    decision, small, ships, ready_small
+):
     waiting = ready_small("diverged/waiting")
-    ships("diverged/before")
-    small.git("checkout", "-q", "--detach", "origin/main~1", cwd=small.clone)
+    shipped = ships("diverged/before")
+    small.git("fetch", "-q", "origin", cwd=small.clone)
+    small.git("checkout", "-q", "--detach", shipped.base_sha, cwd=small.clone)
     small.git("commit", "-q", "--allow-empty", "-m", "another history", cwd=small.clone)
     small.git("push", "-q", "--force", "origin", "HEAD:main", cwd=small.clone)
     ours, theirs = our_main(small), small.remote_main()
@@ -202,11 +207,17 @@ def test_a_remote_that_diverged_stops_shipping_until_somebody_decided(small, shi
     tasks.carry(waiting.pk)
     waiting.refresh_from_db()
     assert waiting.status == "approved"  # it waits, and does not fail for the same cause
-    accept = run.next_action.splitlines()[1].partition(": ")[2]
-    subprocess.run(shlex.split(accept), check=True)
+    lines = run.next_action.splitlines()
+    subprocess.run(shlex.split(lines[0].removeprefix("Look: ")), check=True, capture_output=True)
+    [command] = [line.partition(": ")[2] for line in lines if line.startswith(decision)]
+    subprocess.run(["sh", "-ec", command], cwd=small.clone, env=GIT, check=True)
+    assert "unfreeze" in ways_out(run)
     again = tasks.retry(run, actor="ada")
     small.git("branch", "-f", "main", theirs, cwd=small.clone)
-    assert ship(again).status == "merged"
+    again = ship(again)
+    assert again.status == "merged"
+    is_kept = shipped.candidate_sha in small.git("rev-list", "main", cwd=small.remote).split()
+    assert is_kept == (decision == "To keep both")
     assert turns.standing_freeze() is None
     tasks.carry(waiting.pk)
     waiting.refresh_from_db()
