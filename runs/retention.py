@@ -1,4 +1,4 @@
-"""What nobody needs any more: shared installs, and the databases that slots were cloned from.
+"""What nobody needs any more: shared installs, databases that slots were cloned from, runs' files.
 
 Idempotent, and run by the worker and by a timer both. What is removed is an event too.
 """
@@ -9,24 +9,26 @@ from datetime import timedelta
 
 from oroboros.clock import database_time
 from oroboros.errors import Refused
-from oroboros.lib import installs
+from oroboros.lib import installs, ownership
 from oroboros.lib.config import Config
 from releases import seal
 from runs import templates, workshop
 from runs.backends import RECONCILER
-from runs.journal import record
+from runs.journal import artifacts_folder, record
 from runs.models import Run
 from runs.repository import repository, shown_base
+from runs.shipping import CANDIDATES
 from slots.host import guard, spec
 
 INSTALLS_SECONDS = 14 * 24 * 3600
 TEMPLATES_SECONDS = 24 * 3600
+RUNS_SECONDS = 90 * 24 * 3600
 
 
 def remove_unneeded(config: Config, dry_run: bool = False) -> list[str]:
     """Remove it; returns what was removed (with `dry_run` what would be), as sentences."""
     found = []
-    for part in (_installs, _templates):
+    for part in (_installs, _templates, _runs):
         for sentence in part(config, dry_run):
             found.append(sentence)
             if not dry_run:
@@ -83,3 +85,27 @@ def _needed(config: Config) -> set[str]:
     named = [workshop.noted(slot.folder, "database").get("template") for slot in config.slots]
     named += [spec.read(slot).template for slot in config.slots]
     return {guard.template_name(commit) for commit in (base, *bases)} | {*filter(None, named)}
+
+
+def _runs(config: Config, dry_run: bool) -> Iterator[str]:
+    """Logs, artifacts and candidates' refs of runs that ended long ago; their other rows stay.
+
+    A run whose release still has its build is kept whole: somebody may yet go back to it.
+    """
+    seconds = config.seconds("RETENTION_RUNS_SECONDS", RUNS_SECONDS)
+    before = database_time() - timedelta(seconds=seconds)
+    found = Run.objects.filter(ended_at__lt=before, artifacts__isnull=False).distinct()
+    for run in found.exclude(release__isnull=False, release__removed_at=None):
+        if not dry_run:
+            _forget(config, run)
+        yield f"artifacts of run {run.pk} removed: it ended over {seconds / 86400:.0f} days ago"
+
+
+def _forget(config: Config, run: Run) -> None:
+    """Remove what a run left; its rows of artifacts go last, since the next time begins at them."""
+    repo, ref = repository(config), f"{CANDIDATES}/{run.pk}"
+    head = repo.head(ref)
+    if head is not None:
+        repo.update_ref(ref, None, head)
+    ownership.delete(artifacts_folder(config) / str(run.pk))
+    run.artifacts.all().delete()

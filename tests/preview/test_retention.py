@@ -1,4 +1,4 @@
-"""What is removed once nobody needs it: shared installs, and databases slots were cloned from."""
+"""What is removed once nobody needs it: installs, databases slots were cloned from, runs' files."""
 
 import json
 import os
@@ -12,10 +12,13 @@ from django.core.management import call_command
 from oroboros.clock import database_time
 from oroboros.lib import installs, locks
 from runs import pool, retention, tasks, templates
-from runs.models import Event
+from runs.journal import artifacts_folder
+from runs.models import Artifact, Event, Run
 from runs.repository import repository
+from runs.shipping import CANDIDATES
 from slots.host import guard
 from slots.host.database import Admin
+from tests.factories import ArtifactFactory, ReleaseFactory, RunFactory
 from tests.host.conftest import config, folder
 
 __all__ = ["config", "folder"]
@@ -164,3 +167,47 @@ def test_a_template_that_is_built_anew_leaves_no_copy_of_the_former(place):
     place.preview("feature/second", {"README.md": "hello"})
     assert admin.template_exists(template)
     assert not admin.exists(guard.spare_name(template))
+
+
+def ended(*, days, **fields):
+    """A run that ended that long ago."""
+    run = RunFactory(status="canceled", **fields)
+    Run.objects.filter(pk=run.pk).update(ended_at=database_time() - timedelta(days=days))
+    return run
+
+
+def test_the_files_of_a_run_go_long_after_its_end_and_its_timeline_stays(place):
+    config, repo = place.config, repository(place.config)
+    run = place.preview("feature/first", {"README.md": "hello"})
+    tasks.cancel(run, actor="ada")
+    ref = f"{CANDIDATES}/{run.pk}"
+    repo.update_ref(ref, run.commit_sha, None)
+    folder, had = artifacts_folder(config) / str(run.pk), run.events.count()
+    assert retention.remove_unneeded(config) == []
+
+    Run.objects.filter(pk=run.pk).update(ended_at=database_time() - timedelta(days=91))
+    [said] = retention.remove_unneeded(config, dry_run=True)
+    assert str(run.pk) in said
+    assert (folder.is_dir(), repo.head(ref)) == (True, run.commit_sha)
+    assert retention.remove_unneeded(config) == [said]
+    assert (folder.exists(), repo.head(ref)) == (False, None)
+    assert not Artifact.objects.filter(run=run).exists()
+    assert (run.events.count(), run.steps.filter(name="backend").count()) == (had, 1)
+    assert Event.objects.filter(kind="removed").get().text == said
+    assert retention.remove_unneeded(config) == []
+
+
+def test_a_run_is_kept_whole_while_somebody_may_go_back_to_its_release(config, db):
+    config.environ["RETENTION_RUNS_SECONDS"] = str(DAY)
+    release, young = ReleaseFactory(), ended(days=0.9)
+    kept, works = ended(days=2, release=release), RunFactory(status="preparing")
+    for run in (young, kept, works):
+        file = artifacts_folder(config) / ArtifactFactory(run=run).path
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert retention.remove_unneeded(config) == []
+    release.removed_at = database_time()
+    release.save()
+    assert len(retention.remove_unneeded(config)) == 1
+    left = {path.name for path in artifacts_folder(config).iterdir()}
+    assert left == {str(young.pk), str(works.pk)}

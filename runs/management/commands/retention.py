@@ -7,7 +7,7 @@ from runs.retention import remove_unneeded
 
 
 class Command(BaseCommand):
-    help = "Remove installs and database templates that nothing needs any more. May be repeated."
+    help = "Remove installs, templates and old runs' files that nobody needs. May be repeated."
 
     def add_arguments(self, parser):
         parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
