@@ -35,12 +35,14 @@ def watch_branches() -> list[Run]:
 
 
 def _note_pushed(repo: Repository, head: str | None) -> None:
-    """Tell the merged runs whose commit we did not push that it is there now."""
+    """Tell the runs whose commit we did not push that it is there now."""
     if head is None:
         return
-    for run in shipping.unpushed():
+    for run in shipping.unpushed(settings.OROBOROS):
         row = Run.objects.filter(pk=run.pk, pushed=False)
-        if repo.is_ancestor(run.candidate_sha, head) and row.update(pushed=True, next_action=""):
+        # What failed has more to be done than the push.
+        todo = "" if run.status == Status.MERGED else run.next_action
+        if repo.is_ancestor(run.candidate_sha, head) and row.update(pushed=True, next_action=todo):
             record("pushed", "the remote has the commit now", actor=WORKER, run=run)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.db.models import Q
+
 from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from oroboros.lib.git import Author, Repository
@@ -279,9 +281,16 @@ def leave_main(config: Config, run: Run) -> bool:
         return False
 
 
-def unpushed() -> RunQuerySet:
-    """Return the merged runs whose commit was not pushed by us."""
-    return Run.objects.filter(status=Status.MERGED, pushed=False)
+def unpushed(config: Config) -> RunQuerySet:
+    """Return the runs whose commit our branch has and we did not push: failed deploys, too."""
+    ours = Run.objects.filter(pushed=False)
+    failed = [run.pk for run in ours.filter(status=Status.FAILED) if _stays(config, run)]
+    return ours.filter(Q(status=Status.MERGED) | Q(pk__in=failed))
+
+
+def _stays(config: Config, run: Run) -> bool:
+    """Whether our branch has the run's candidate; one that the repository has lost is no error."""
+    return repository(config).has(run.candidate_sha) and is_in_main(config, run)
 
 
 # -- deploy and health gate -----------------------------------------------------------------------

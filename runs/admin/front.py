@@ -23,7 +23,7 @@ def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not may(request, VIEW):
         return context
     config, line = settings.OROBOROS, standing.line()
-    unpushed = shipping.unpushed()
+    unpushed = shipping.unpushed(config)
     return {
         **context,
         "slots": [_slot(view) for view in line.slots],

@@ -9,6 +9,7 @@ import pytest
 from releases.models import Activation
 from runs import branches, shipping, tasks, turns
 from runs.models import Run
+from tests.factories import RunFactory
 from tests.pipeline.harness import kinds_of, ways_out
 from tests.pipeline.world import GIT
 
@@ -72,13 +73,36 @@ def test_each_push_mode_ends_merged_and_is_what_the_next_is_based_on(
     if mode == AUTO:
         return
     assert f"push mode {mode}" in log_of(small, two)
-    assert [run.pk for run in shipping.unpushed()] == [two.pk, one.pk]
+    assert [run.pk for run in shipping.unpushed(small.config)] == [two.pk, one.pk]
     command = shlex.split(two.next_action)
     subprocess.run(command, check=True, capture_output=True)
     assert small.remote_main() == two.candidate_sha
     branches.watch_branches()
-    assert not shipping.unpushed().exists()
+    assert not shipping.unpushed(small.config).exists()
     assert kinds_of(one)[-1] == "pushed"
+
+
+def test_a_failed_deploy_that_stays_in_main_is_unpushed_until_somebody_pushes_it(
+    small, ships, configured
+):
+    configured(MERGE_GATE_GIT_PUSH_MODE=MANUAL)
+    before = ships("unpushed/before")
+    (small.folder / "unhealthy").touch()
+    failed = ships("unpushed/failed")
+    assert (failed.status, failed.failure_code) == ("failed", "DEPLOY_HEALTHCHECK_FAILED")
+    elsewhere = small.commit("unpushed/taken-back", {"no.txt": "not in main"})
+    for candidate in (elsewhere, "a" * 40):
+        RunFactory(status="failed", pushed=False, candidate_sha=candidate)
+    branches.watch_branches()
+    assert [run.pk for run in shipping.unpushed(small.config)] == [failed.pk, before.pk]
+    push = failed.next_action.splitlines()[0].rpartition(": ")[2]
+    subprocess.run(shlex.split(push), check=True, capture_output=True)
+    branches.watch_branches()
+    assert not shipping.unpushed(small.config).exists()
+    assert kinds_of(failed)[-1] == "pushed"
+    way = failed.next_action
+    failed.refresh_from_db()
+    assert (failed.pushed, failed.next_action) == (True, way)
 
 
 def test_what_was_not_pushed_goes_with_the_next_push(small, ships, configured):
