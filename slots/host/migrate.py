@@ -7,6 +7,7 @@ from typing import Any
 from oroboros.errors import Refused
 from oroboros.lib import files, logs, process
 from oroboros.lib.config import Config, SlotConfig
+from oroboros.lib.environment import MASK
 from slots.host import guard, occupant, pgdump
 from slots.host import spec as specs
 from slots.host.guard import Target
@@ -24,7 +25,7 @@ def migrate(config: Config, slot: SlotConfig, *, dry_run: bool = False) -> dict[
     """
     target = _target(config, slot)
     spec = specs.read(slot)
-    command = list(spec.release or ())
+    command = _written(slot, spec)
     said: dict[str, Any] = {"dry_run": dry_run, "target": _shown(target), "command": command}
     if spec.is_idle:
         return said | {"applied": [], "reason": "SLOT_IDLE"}
@@ -89,6 +90,14 @@ def _put_back(config: Config, slot: SlotConfig, spec: Spec) -> str:
     except Refused as refusal:
         return f"The backend was started again, and failed: {refusal.detail}"
     return "The backend runs again."
+
+
+def _written(slot: SlotConfig, spec: Spec) -> list[str]:
+    """Return the words of `release:` without the password that may be filled in."""
+    if spec.release is None:
+        return []
+    password = specs.environment(slot).get("PGPASSWORD")
+    return [word.replace(password, MASK) if password else word for word in spec.release]
 
 
 def _shown(target: Target) -> str:

@@ -12,7 +12,7 @@ import pytest
 from oroboros.lib import config as configuration
 from oroboros.lib import logs, ownership
 from oroboros.runtime.postgres import Cluster
-from slots.host import clean, database, guard, occupant, worktree
+from slots.host import clean, database, guard, occupant, spec, worktree
 from slots.host.__main__ import answer
 from slots.host.spec import Spec
 from tests.environment import FAST, PASSWORD, free_port
@@ -163,11 +163,11 @@ def leased(environ):
         "DATABASE_URL": guard.application_url(target, slot.database, password),
         "PGPASSWORD": password,
     }
-    spec = Spec(
+    wanted = Spec(
         "17", COMMIT, 1, (sys.executable, "-u", "app.py"), tree,
-        release=(sys.executable, "migration.py"), template=template,
+        release=(sys.executable, "migration.py", values["DATABASE_URL"]), template=template,
     )  # fmt: skip
-    occupant.write_spec(config, slot, spec, values)
+    occupant.write_spec(config, slot, wanted, values)
     yield config
     clean.clean(config, slot)
     admin.drop(template)
@@ -177,8 +177,11 @@ def test_a_runs_slot_is_migrated_and_reset_by_hand(environ, leased):
     assert answer(["start", "--slot", "preview-1"])["ok"]
     dry = answer(["migrate", "--slot", "preview-1", "--dry-run"])
     assert (dry["ok"], dry["applied"], dry["reason"]) == (True, [], "DRY_RUN")
+    password = spec.environment(leased.slots[0])["PGPASSWORD"]
+    assert "app_preview_1:••••••••@" in dry["command"][-1]
     done = run(environ, "migrate", "--slot", "preview-1")
     assert done["ok"], done
+    assert password not in json.dumps(done)
     log = leased.var / "log" / "slots" / "preview-1-migrate.log"
     os.truncate(log, logs.LOG_BYTES + 1)
     assert done["changes"] == [{"kind": "adds", "text": "adds column public.entry.reaction (text)"}]
