@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from oroboros.clock import database_time
+from oroboros.clock import ClockTimestamp, database_time
 from oroboros.errors import Refused
 from oroboros.lib import units
 from oroboros.lib.config import Config, SlotConfig
@@ -19,7 +19,7 @@ from releases.reconcile import reconcile as reconcile_releases
 from runs import backends, branches, cleaning, gate, reaper, tasks
 from runs.backends import RECONCILER
 from runs.journal import record
-from runs.models import Run
+from runs.models import Event, Run
 from runs.pool import entered
 from runs.rules import SHIPPING, Status
 from runs.upkeep import quarantine
@@ -27,6 +27,9 @@ from slots.host import guard, occupant, surface
 from slots.host.clean import leftovers
 from slots.models import Lease, Slot
 from slots.rules import ON_SLOT, LeaseState
+
+# What every pass finds again, as a colour that never comes up, is an event once in so long.
+TOLD_SECONDS = 600
 
 
 def reconcile(config: Config, dry_run: bool = False) -> list[str]:
@@ -167,7 +170,11 @@ def _gate_folders(config: Config) -> list[str]:
 def _releases(config: Config, dry_run: bool) -> list[str]:
     """Production against the registry of releases."""
     found = reconcile_releases(config, dry_run)
-    for sentence in found:
-        if not dry_run:
-            _mended(sentence)
+    if found and not dry_run:
+        lately = ClockTimestamp() - timedelta(seconds=TOLD_SECONDS)
+        events = Event.objects.filter(kind="mended", run=None, text__in=found, at__gt=lately)
+        told = set(events.values_list("text", flat=True))
+        for sentence in found:
+            if sentence not in told:
+                _mended(sentence)
     return found

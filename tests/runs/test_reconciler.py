@@ -17,7 +17,7 @@ from slots.host import clean, guard, occupant, surface, worktree
 from slots.host.database import Admin
 from slots.models import Lease, Slot
 from slots.rules import BACKOFF_SECONDS, LeaseState
-from tests.factories import RunFactory
+from tests.factories import ActivationFactory, ReleaseFactory, RunFactory
 from tests.host.backend import echo
 from tests.host.conftest import config as whole_config
 from tests.host.conftest import folder
@@ -261,6 +261,25 @@ def test_a_gate_without_a_shipping_run_is_taken_away(config, clean_slot):
     assert not admin.exists(guard.gate_name(ended.pk))
     assert os.listdir(config.var / "gates") == [str(ships.pk)]
     admin.drop(guard.gate_name(ships.pk))
+
+
+def test_a_colour_that_never_comes_up_is_found_in_each_pass_and_told_once_in_a_while(
+    config, clean_slot
+):
+    release = ReleaseFactory(live=True)
+    ActivationFactory(release=release, switched_at=timezone.now())
+    reconciler.reconcile(config)
+    found = reconciler.reconcile(config)
+    assert [sentence for sentence in found if "did not come up" in sentence] == found[1:]
+    told = events("mended")
+    assert set(found) < set(told)
+    assert reconciler.reconcile(config) == found
+    assert events("mended") == told
+
+    long_ago = timezone.now() - timedelta(seconds=reconciler.TOLD_SECONDS + 1)
+    Event.objects.update(at=long_ago)
+    assert reconciler.reconcile(config) == found
+    assert events("mended") == [*told, *found]
 
 
 def test_the_command_prints_what_differs(config, place, row, capsys):
