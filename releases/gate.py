@@ -73,7 +73,7 @@ def look(carrier: "Carrier", activation: Activation) -> None:
     _surface(carrier.config.web_port, activation.release.commit_sha)
     hooks = carrier.hooks
     if hooks.healthcheck is not None:
-        _command(carrier, hooks.healthcheck, PROBE_SECONDS * 4, "The health check")
+        _command(carrier, hooks.healthcheck, hooks.healthcheck_seconds, "The health check")
 
 
 def _surface(port: int, commit: str) -> None:

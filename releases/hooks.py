@@ -16,6 +16,7 @@ class Hooks:
     reload: Argv | None
     reload_seconds: float
     healthcheck: Argv | None
+    healthcheck_seconds: float
     health_seconds: float
     start_seconds: float
     drain_seconds: float
@@ -32,6 +33,9 @@ class Hooks:
             reload=_argv(config, "DEPLOY_BACKEND_RELOAD_CMD"),
             reload_seconds=config.seconds("DEPLOY_BACKEND_RELOAD_TIMEOUT", 60, allows_none=False),
             healthcheck=_argv(config, "DEPLOY_BACKEND_HEALTHCHECK_CMD"),
+            healthcheck_seconds=config.seconds(
+                "DEPLOY_BACKEND_HEALTHCHECK_TIMEOUT", 20, allows_none=False
+            ),
             health_seconds=config.seconds("DEPLOY_HEALTH_SECONDS", 3),
             start_seconds=config.seconds("DEPLOY_START_SECONDS", 60, allows_none=False),
             drain_seconds=config.seconds("DEPLOY_DRAIN_SECONDS", 2),

@@ -124,6 +124,7 @@ def test_what_was_not_pushed_goes_with_the_next_push(small, ships, configured):
         ("DEPLOY_BACKEND_RELOAD_CMD", "a && b", "needs a shell"),
         ("DEPLOY_BACKEND_RELOAD_TIMEOUT", "soon", "'soon'"),
         ("DEPLOY_BACKEND_HEALTHCHECK_CMD", "a | b", "needs a shell"),
+        ("DEPLOY_BACKEND_HEALTHCHECK_TIMEOUT", "0", "above 0"),
         ("DEPLOY_HEALTH_SECONDS", "soon", "'soon'"),
         ("DEPLOY_START_SECONDS", "0", "above 0"),
     ],

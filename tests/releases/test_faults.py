@@ -103,6 +103,17 @@ def test_a_reload_hook_that_hangs_is_ended(config, web, two):
     assert web.get()[1] == two[1].commit_sha
 
 
+def test_a_health_check_that_hangs_is_ended_after_its_own_time(config, web, two):
+    check = f"! grep -q {two[0].commit_sha} {config.var}/current/live || sleep 60"
+    config.environ["DEPLOY_BACKEND_HEALTHCHECK_CMD"] = script(config, "check", check)
+    config.environ["DEPLOY_BACKEND_HEALTHCHECK_TIMEOUT"] = "0.3"
+    begun = time.monotonic()
+    with pytest.raises(tasks.ActivationFailed, match="health check took too long"):
+        tasks.rollback(config, two[0].pk, actor="bob", reason="a try")
+    assert time.monotonic() - begun < 15
+    assert_all_agrees(config, two[1], web)
+
+
 @pytest.mark.parametrize("switched", [False, True])
 def test_a_hook_that_cannot_be_read_has_all_undone(switched, config, web, two):
     activation = tasks.begin(two[0].pk, kind="rollback", actor="bob", reason="a test")
