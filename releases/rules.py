@@ -18,8 +18,11 @@ BACKEND_FILES = frozenset(
     | {"requirements.txt", "package.json", "package-lock.json", "pnpm-lock.yaml", "yarn.lock"}
     | {"Gemfile", "Gemfile.lock", "go.mod", "go.sum", "Cargo.toml", "Cargo.lock"}
 )
-MIGRATION_FOLDERS = frozenset({"migrations", "migrate", "versions"})
-MIGRATION_SUFFIXES = frozenset({".py", ".sql", ".rb", ".js", ".ts"})
+# Django's and most others', Rails', Alembic's, Flyway's.
+MIGRATION_FOLDERS = frozenset({"migrations", "migrate", "versions", "migration"})
+MIGRATION_SUFFIXES = frozenset(
+    {".sql", ".py", ".rb", ".js", ".ts", ".php", ".java", ".exs", ".xml", ".yml", ".yaml"}
+)
 # What a schema can no longer give back to a release that was written before the change.
 IRREVERSIBLE = ("drops", "narrows")
 

@@ -54,7 +54,11 @@ def test_only_a_change_of_the_backend_needs_reload_and_gate(files, backend, fron
 
 
 def test_migrations_are_known_by_the_folders_of_the_frameworks():
-    files = ["app/migrations/0001_a.py", "db/migrate/2_b.rb", "alembic/versions/c.py"]
+    files = [
+        *("app/migrations/0001_a.py", "db/migrate/2_b.rb", "alembic/versions/c.py"),
+        *("src/main/resources/db/migration/V1__a.sql", "db/migration/V2__b.java"),
+        *("db/migration/c.xml", "db/migration/d.yml", "db/migration/e.rb"),
+    ]
     others = ["app/migrations/__init__.py", "migrations.md", "app/models.py", "x/migrations/a.txt"]
     assert rules.migrations_among([*files, *others]) == files
 
