@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 CANDIDATES = "refs/oroboros/candidates"
 RELOAD_LOG = "deploy_backend_reload_log"
+UNGATED = "ungated"
 # After a push that took too long the remote may still be at it.
 SETTLE_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
@@ -327,6 +328,8 @@ def see_deploy(context: Context) -> Found:
 def watch(context: Context) -> None:
     """Pass the health gate, or have the last healthy release serve again."""
     activation = Activation.objects.get(key=_key(context.run))
+    if not activation.is_gated and not context.run.events.filter(kind=UNGATED).exists():
+        context.event(UNGATED, "no file of the backend changed: no reload, no health gate")
     with _told(context):
         releases.confirm(context.config, activation, log=context.log, stop=context.is_stopping)
 

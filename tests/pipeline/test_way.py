@@ -1,6 +1,6 @@
 """The way of a branch from waiting to merged, on real parts."""
 
-from runs import migrated, reconciler, tasks
+from runs import migrated, reconciler, shipping, tasks
 from runs.journal import artifacts_folder
 from runs.models import Run
 from slots.host import clean, database, guard, pgdump, runtimelog
@@ -102,3 +102,13 @@ def test_an_approved_branch_is_merged_pushed_and_live(world, shipped):
     idle = world.get(world.config.slot("preview-1").backend_port, "/health").json()
     assert idle["status"] == "idle"
     assert Run.objects.count() == 1
+
+
+def test_a_change_of_the_frontend_alone_says_that_it_skipped_reload_and_gate(world, shipped):
+    world.commit("feature/gated", {"backend/gated.txt": "gated"})
+    gated = shipped("feature/gated")
+    world.commit("feature/page", {"frontend/note.txt": "for the page alone"})
+    page = shipped("feature/page")
+    assert (gated.status, page.status) == ("merged", "merged")
+    assert not gated.events.filter(kind=shipping.UNGATED).exists()
+    assert "no reload, no health gate" in page.events.get(kind=shipping.UNGATED).text
