@@ -1,9 +1,12 @@
 """What the remote's branches do to runs: new commits, and commits that somebody pushed by hand."""
 
+import logging
+
 from django.conf import settings
 
 from oroboros.claims import Claim
 from oroboros.clock import ClockTimestamp, database_time
+from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
 from runs import line, shipping
 from runs.bell import ring
@@ -12,6 +15,8 @@ from runs.models import Approval, Run
 from runs.repository import repository
 from runs.rules import Status
 from slots.models import Lease
+
+log = logging.getLogger(__name__)
 
 
 def watch_branches() -> list[Run]:
@@ -22,7 +27,7 @@ def watch_branches() -> list[Run]:
     repo = repository(config)
     repo.fetch(config.git_remote_url)
     heads = repo.branches()
-    _note_pushed(repo, heads.get(config.target_branch))
+    _note_pushed(config, repo)
     waiting = Run.objects.filter(
         prepare=True, status__in=(Status.QUEUED, Status.PREVIEW_READY, Status.APPROVED)
     ).exclude(branch="")
@@ -34,11 +39,13 @@ def watch_branches() -> list[Run]:
     return moved
 
 
-def _note_pushed(repo: Repository, head: str | None) -> None:
+def _note_pushed(config: Config, repo: Repository) -> None:
     """Tell the runs whose commit we did not push that it is there now."""
+    unpushed = list(shipping.unpushed(config))
+    head = shipping.pushed_head(config, repo, log.warning) if unpushed else None
     if head is None:
         return
-    for run in shipping.unpushed(settings.OROBOROS):
+    for run in unpushed:
         row = Run.objects.filter(pk=run.pk, pushed=False)
         # What failed has more to be done than the push.
         todo = "" if run.status == Status.MERGED else run.next_action

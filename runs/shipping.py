@@ -232,25 +232,25 @@ def see_push(context: Context) -> Found:
 
 def _is_pushed(context: Context, repo: Repository) -> bool:
     """Whether the remote's branch contains the candidate; a silent remote is no yes."""
-    head = _remote_head(context.config, repo, context.say)
+    head = pushed_head(context.config, repo, context.say)
     return head is not None and repo.is_ancestor(context.run.candidate_sha, head)
 
 
 def _has_moved(context: Context, repo: Repository) -> bool:
     """Whether the remote's branch is where the candidate cannot be pushed to; silence is no."""
-    run, head = context.run, _remote_head(context.config, repo, context.say)
+    run, head = context.run, pushed_head(context.config, repo, context.say)
     return head is not None and not (
         repo.is_ancestor(head, run.base_sha) or repo.is_ancestor(run.candidate_sha, head)
     )
 
 
-def _remote_head(config: Config, repo: Repository, say: Callable[[str], None]) -> str | None:
-    """Ask the remote where its branch is, and have that commit here; None if it does not say."""
+def pushed_head(config: Config, repo: Repository, say: Callable[[str], None]) -> str | None:
+    """Ask where we push to where its branch is, and have that commit; None if it does not say."""
     url = push_url(config)
     try:
         head = repo.remote_head(url, config.target_branch)
         if head is not None and not repo.has(head):
-            repo.fetch(url)
+            repo.fetch_branch(url, config.target_branch)
     except Refused as refused:
         say(refused.detail)
         return None
@@ -273,7 +273,7 @@ def leave_main(config: Config, run: Run) -> bool:
     repo = repository(config)
     try:
         if is_in_main(config, run) and run.pushed is not True:
-            head = _remote_head(config, repo, log.warning)
+            head = pushed_head(config, repo, log.warning)
             if head is None or not repo.is_ancestor(run.candidate_sha, head):
                 _take_back(config, run, repo)
         return not is_in_main(config, run)

@@ -23,6 +23,7 @@ from oroboros.lib.gitcommand import (
     commit_argv,
     environment,
     fetch_argv,
+    fetch_branch_argv,
     merge_argv,
     push_argv,
     remote_head_argv,
@@ -101,6 +102,11 @@ class Repository:
         """Take the remote's branches as refs/remotes/origin/*; one fetch at a time."""
         with self._alone():
             self._ask(remote, fetch_argv(self.path, remote), timeout)
+
+    def fetch_branch(self, remote: str, branch: str, *, timeout: float = NETWORK_SECONDS) -> None:
+        """Have the commits of one branch here, of any remote: refs/remotes/origin/* stay."""
+        with self._alone():
+            self._ask(remote, fetch_branch_argv(self.path, remote, branch), timeout)
 
     def remote_head(
         self, remote: str, branch: str, *, timeout: float = NETWORK_SECONDS

@@ -148,6 +148,12 @@ def fetch_argv(repository: Path, remote: str) -> list[str]:
     )
 
 
+def fetch_branch_argv(repository: Path, remote: str, branch: str) -> list[str]:
+    """Take one branch of `remote` as refs/oroboros/fetched/<branch>; all other refs stay."""
+    refspec = f"+refs/heads/{validate_ref(branch)}:refs/oroboros/fetched/{branch}"
+    return [*fetch_argv(repository, remote)[:-1], refspec]
+
+
 def push_argv(
     repository: Path, remote: str, source: str, branch: str, *, dry_run: bool = False
 ) -> list[str]:

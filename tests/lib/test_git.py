@@ -219,6 +219,18 @@ def test_a_fetch_takes_all_branches_and_forgets_the_gone_ones():
     assert {"--prune", "--no-tags", "--no-recurse-submodules"} < set(argv)
 
 
+def test_a_branch_of_another_remote_is_taken_beside_what_was_fetched(remote, repository, tmp_path):
+    fetched = {"main": remote.commit("main", {"a": "1"})}
+    fetched["feature/x"] = remote.commit("feature/x", {"b": "2"})
+    repository.fetch(str(remote.path))
+    (tmp_path / "elsewhere").mkdir()
+    other = Remote(tmp_path / "elsewhere")
+    head = other.commit("main", {"c": "3"})
+    repository.fetch_branch(str(other.path), "main")
+    assert repository.has(head)
+    assert repository.branches() == fetched
+
+
 def test_gits_environment_is_built_from_empty():
     conf = config.load({"PATH": "/bin", "GIT_SSH_COMMAND": "touch x", "SECRET_KEY": "s" * 40})
     env = gitcommand.environment(conf, Path("/dev/null"))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from oroboros.lib.git import Repository
 from releases.models import Activation
 from runs import branches, shipping, tasks, turns
 from runs.models import Run
@@ -103,6 +104,30 @@ def test_a_failed_deploy_that_stays_in_main_is_unpushed_until_somebody_pushes_it
     way = failed.next_action
     failed.refresh_from_db()
     assert (failed.pushed, failed.next_action) == (True, way)
+
+
+def test_a_remote_to_push_to_is_asked_and_leaves_the_other_as_it_was(small, ships, configured):
+    was, other = small.remote_main(), small.folder / f"other-{small.commits()}.git"
+    small.git("clone", "-q", "--bare", str(small.remote), str(other))
+    other_main = lambda: small.git("rev-parse", "main", cwd=other)  # noqa: E731
+    configured(MERGE_GATE_GIT_PUSH_MODE=AUTO, MERGE_GATE_GIT_PUSH_REMOTE=str(other))
+    one = ships("other/auto")
+    assert (one.status, one.pushed, other_main()) == ("merged", True, one.candidate_sha)
+    configured(MERGE_GATE_GIT_PUSH_MODE=MANUAL, MERGE_GATE_GIT_PUSH_REMOTE=str(other))
+    two = ships("other/manual")
+    branches.watch_branches()
+    assert two.pk in [run.pk for run in shipping.unpushed(small.config)]
+    subprocess.run(shlex.split(two.next_action), check=True, capture_output=True)
+    small.git("fetch", "-q", str(other), "main", cwd=small.clone)
+    small.git("checkout", "-q", "--detach", "FETCH_HEAD", cwd=small.clone)
+    small.git("commit", "-q", "--allow-empty", "-m", "on top, unknown here", cwd=small.clone)
+    small.git("push", "-q", str(other), "HEAD:main", cwd=small.clone)
+    branches.watch_branches()
+    two.refresh_from_db()
+    assert (two.pushed, kinds_of(two)[-1]) == (True, "pushed")
+    theirs = Repository(small.config.var / "repo.git", small.config).branches()
+    assert (theirs["main"], theirs[two.branch]) == (was, two.commit_sha)
+    assert small.remote_main() == was
 
 
 def test_what_was_not_pushed_goes_with_the_next_push(small, ships, configured):
