@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from oroboros.lib import config as configuration
+from releases.way import sentences
 
 API_SECONDS = 10.0
 # A worker takes it up within a fraction of a second; after this we do.
@@ -39,18 +40,23 @@ def main(arguments: list[str]) -> None:
         in_process(arguments)
     reason = given.reason or f"shell by {os.environ.get('SUDO_USER') or getpass.getuser()}"
     port = configuration.load().api_port
+    place = f"/api/releases/{quote(given.release_id)}"
     try:
-        status, answer = ask(
-            port,
-            "POST",
-            f"/api/releases/{quote(given.release_id)}/rollback",
-            {"reason": reason, "accept_schema": given.accept_schema},
-        )
+        said = accepted(*ask(port, "GET", place))
+        for line in sentences(said["rollback"]):
+            say(line)
+        body = {"reason": reason, "accept_schema": given.accept_schema}
+        answer = accepted(*ask(port, "POST", f"{place}/rollback", body))
     except NoApi:
         in_process(arguments)
-    if status != 202:
-        finish({"error": answer["error"], "detail": answer["detail"]})
     follow(port, answer)
+
+
+def accepted(status: int, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return what the API answered; a refusal is told, and ends the command."""
+    if status >= 400:
+        finish({"error": answer["error"], "detail": answer["detail"]})
+    return answer
 
 
 def follow(port: int, answer: dict[str, Any]) -> NoReturn:

@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each room and the rooms it may know, most particular first; a room may always know itself.
 BASE = {"oroboros.lib", "oroboros.errors"}
 CLOCK = {*BASE, "oroboros.clock", "oroboros.claims"}
-ON_DISK = {"releases.hooks", "releases.pointer", "releases.seal"}  # plain Python, as slots.host
+# Plain Python, as slots.host.
+ON_DISK = {"releases.hooks", "releases.pointer", "releases.seal", "releases.way"}
 ROOMS = {
     "oroboros.lib": {"oroboros.errors"},
     "oroboros.errors": set(),

@@ -4,6 +4,7 @@ from releases import tasks, wayback
 from releases.commands import Answer, JsonCommand, shell_actor
 from releases.models import Activation
 from releases.rules import rollback_command
+from releases.way import sentences
 
 
 class Command(JsonCommand):
@@ -36,7 +37,8 @@ class Command(JsonCommand):
             return Answer.refused("release_unknown", "No other release was healthy yet.")
         release = offered or tasks.known(release_id)
         way = wayback.preview(self.config, release)
-        self.show(way)
+        for line in sentences(way.as_dict()):
+            self.say(line)
         if dry_run:
             wayback.check(self.config, release, accept_schema=accept_schema)
             return Answer({"dry_run": True, **way.as_dict()})
@@ -63,13 +65,3 @@ class Command(JsonCommand):
         activation = tasks.confirm(self.config, found, progress=self.say)
         facts = {"release_id": activation.release_id, "from_release_id": activation.previous_id}
         return Answer({**facts, "seconds": round(activation.seconds or 0.0, 3)})
-
-    def show(self, way) -> None:
-        """Say on stderr what the rollback takes back."""
-        self.say(f"{way.live or 'nothing'} -> {way.release} ({way.release.commit_sha[:12]})")
-        for entry in way.commits:
-            self.say(f"  takes back {entry['sha'][:12]} {entry['subject']}")
-        for name in way.migrations:
-            self.say(f"  crosses {name}")
-        for text in way.irreversible:
-            self.say(f"  irreversible: {text}")
