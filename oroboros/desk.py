@@ -190,3 +190,34 @@ class Rows(ModelAdmin):
             **verb.facts(row),
         }
         return TemplateResponse(request, "oroboros/ask.html", context, status=status)
+
+
+class Pages(Rows):
+    """Rows with a page of their own, at `page_template`, in place of Django's form."""
+
+    page_template = ""
+
+    def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what the page shows of the row."""
+        raise NotImplementedError
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        context = {
+            **self.admin_site.each_context(request),
+            "offers": self.offers(request, row),
+            "title": str(row),
+            "opts": self.opts,
+            **self.facts(request, row),
+        }
+        return TemplateResponse(request, self.page_template, context)

@@ -6,15 +6,12 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
-from oroboros.desk import Done, Reason, Rows, Verb
+from oroboros.desk import Done, Pages, Reason, Rows, Verb
 from oroboros.identity import OPERATE, actor
 from oroboros.lib import files
 from releases import bell, wayback
@@ -149,7 +146,8 @@ class ReleaseAdmin(Rows):
 
 
 @admin.register(Activation)
-class ActivationAdmin(Rows):
+class ActivationAdmin(Pages):
+    page_template = "oroboros/activation.html"
     list_display = [
         "number",
         "kind",
@@ -164,27 +162,13 @@ class ActivationAdmin(Rows):
     list_filter = ["outcome", "kind"]
     list_select_related = ["release", "previous"]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def facts(self, request: HttpRequest, row: Activation) -> dict[str, Any]:
         """Show how far the switch is, with the end of its log; the page asks for itself again."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        found = self.get_object(request, unquote(object_id))
-        if found is None:
-            raise Http404
-        context = {
-            **self.admin_site.each_context(request),
-            "activation": found,
-            "log": files.read_tail(default_log(settings.OROBOROS, found), LOG_LINES),
-            "title": str(found).capitalize(),
-            "opts": self.opts,
+        return {
+            "activation": row,
+            "log": files.read_tail(default_log(settings.OROBOROS, row), LOG_LINES),
+            "title": str(row).capitalize(),
         }
-        return TemplateResponse(request, "oroboros/activation.html", context)
 
     @display(description="Outcome", ordering="outcome", label=OUTCOME_COLOURS)
     def state(self, activation):

@@ -3,14 +3,12 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 from unfold.decorators import display
 
-from oroboros.desk import Rows, may
+from oroboros.desk import Pages, may
 from oroboros.identity import OPERATE
 from runs import shown
 from runs.admin import page, verbs
@@ -30,7 +28,8 @@ STATUS_COLOURS = {
 
 
 @admin.register(Run)
-class RunAdmin(Rows):
+class RunAdmin(Pages):
+    page_template = "oroboros/run.html"
     list_display = [
         "title",
         "state",
@@ -57,32 +56,16 @@ class RunAdmin(Rows):
         except ValidationError:  # no UUID at all
             return None
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def facts(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         """Show the run; `?live` is the page asking for itself again."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        run = self.get_object(request, unquote(object_id))
-        if run is None:
-            raise Http404
         is_live = "live" in request.GET
-        changes = {} if is_live else verbs.changes(run)
-        context = {
-            **self.admin_site.each_context(request),
-            **page.context(run, is_live=is_live),
+        changes = {} if is_live else verbs.changes(row)
+        return {
+            **page.context(row, is_live=is_live),
             **changes,
             "patch": page.patch(changes["difference"]) if "difference" in changes else [],
-            "offers": self.offers(request, run),
             "may_operate": may(request, OPERATE),
-            "title": run.title,
-            "opts": self.opts,
         }
-        return TemplateResponse(request, "oroboros/run.html", context)
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)
     def state(self, run):
