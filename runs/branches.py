@@ -1,4 +1,4 @@
-"""What the remote's branches do to runs: new commits, and commits that somebody pushed by hand."""
+"""What the remote's branches do to runs: they get commits, are deleted, are pushed to by hand."""
 
 import logging
 
@@ -10,6 +10,7 @@ from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
 from runs import line, shipping
 from runs.bell import ring
+from runs.holding import ask_to_stop
 from runs.journal import WORKER, is_past_stopping, record
 from runs.models import Approval, Run
 from runs.repository import repository
@@ -20,7 +21,12 @@ log = logging.getLogger(__name__)
 
 
 def watch_branches() -> list[Run]:
-    """Fetch the remote; runs whose branch has a new commit are prepared anew and renewed."""
+    """Fetch the remote; runs whose branch has a new commit are prepared anew and renewed.
+
+    A branch that was there and is deleted takes its runs along while nobody has approved them: what
+    is approved is a commit, and ships without its branch. A remote that has lost even the target
+    branch is not believed.
+    """
     config = settings.OROBOROS
     if not config.git_remote_url:
         return []
@@ -36,7 +42,20 @@ def watch_branches() -> list[Run]:
         head = heads.get(run.branch)
         if head and head != run.commit_sha and renew_commit(run, head, None):
             moved.append(run)
+        elif head is None and config.target_branch in heads:
+            _end_without_branch(run)
+    waiting.filter(branch__in=heads, branch_seen_at=None).update(branch_seen_at=ClockTimestamp())
     return moved
+
+
+def _end_without_branch(run: Run) -> None:
+    """Have the run canceled if its branch was there once and nobody has approved the commit."""
+    waits = Run.objects.filter(status__in=(Status.QUEUED, Status.PREVIEW_READY), stop_status="")
+    seen = waits.filter(pk=run.pk, branch_seen_at__isnull=False)
+    reason = f"the git remote has no branch {run.branch} any more; a retry takes its last commit"
+    with line.entered():
+        if seen.select_for_update().exists():
+            ask_to_stop(run, to=Status.CANCELED, code="", reason=reason, actor=WORKER)
 
 
 def _note_pushed(config: Config, repo: Repository) -> None:

@@ -37,6 +37,8 @@ class Run(Claimed):
     title = models.CharField(max_length=200)
     branch = models.CharField(max_length=200, blank=True)
     commit_sha = models.CharField(max_length=40, blank=True)
+    # When the remote was first seen to have the branch; who names a commit may name any.
+    branch_seen_at = models.DateTimeField(null=True, blank=True)
     # False: the run only holds a slot; who made it acquires, heartbeats and releases.
     prepare = models.BooleanField(default=True)
     priority = models.SmallIntegerField(default=0)

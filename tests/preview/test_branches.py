@@ -1,0 +1,82 @@
+"""What becomes of runs whose branch is deleted at the remote, and of a remote that falls silent."""
+
+import pytest
+
+from oroboros.errors import Refused
+from runs import branches, tasks
+from runs.models import Run
+from slots.models import Lease
+from slots.rules import LeaseState
+
+WEB = "web: python -m http.server --bind 127.0.0.1 $PORT\n"
+TOML = '[backend]\nhealth_path = "/"\n'
+
+
+@pytest.fixture
+def place(host, tmp_path):
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "Procfile").write_text(WEB)
+    (application / "oroboros.toml").write_text(TOML)
+    return host(application)
+
+
+def delete(place, branch):
+    place.git("push", "-q", "origin", "--delete", branch, cwd=place.clone)
+
+
+def watched(*runs):
+    """Watch the branches, then do what the worker is rung for; returns the runs as they are."""
+    branches.watch_branches()
+    for run in runs:
+        tasks.carry(run.pk)
+    return [Run.objects.get(pk=run.pk) for run in runs]
+
+
+def test_a_preview_ends_when_its_branch_is_deleted_and_an_approved_run_ships_on(place):
+    ready = place.preview("feature/ready", {"README.md": "ready"})
+    approved = place.preview("feature/approved", {"README.md": "approved"})
+    place.commit("feature/waits", {"README.md": "waits"})
+    _, waits = [
+        tasks.create_run(title=title, branch="feature/waits", actor="ada")
+        for title in ("has the last slot", "waits")
+    ]
+    assert waits.status == "queued"
+    branches.watch_branches()
+    tasks.approve(approved, actor="grace")
+    for branch in ("feature/ready", "feature/approved", "feature/waits"):
+        delete(place, branch)
+
+    ended = watched(ready, waits)
+    for run in ended:
+        assert run.status == "canceled"
+        assert f"no branch {run.branch} any more" in run.failure_detail
+        assert Lease.objects.get(run=run).state == LeaseState.ENDED
+    approved.refresh_from_db()
+    assert (approved.status, approved.stop_status) == ("approved", "")
+    again = tasks.retry(ended[0], actor="ada")
+    assert again.commit_sha == ready.commit_sha
+
+
+def test_a_run_of_a_commit_whose_branch_was_never_there_goes_on(place):
+    commit = place.commit("feature/known", {"README.md": "known"})
+    run = tasks.create_run(title="named", branch="made/up", commit=commit, actor="ada")
+    tasks.carry(run.pk)
+    [once] = watched(run)
+    [twice] = watched(run)
+    assert (once.status, twice.status) == ("preview_ready", "preview_ready")
+
+
+def test_a_remote_that_is_silent_or_has_lost_its_main_ends_no_preview(place):
+    run = place.preview("feature/ready", {"README.md": "ready"})
+    branches.watch_branches()
+    away = place.folder / "away.git"
+    place.remote.rename(away)
+    with pytest.raises(Refused, match="did not answer"):
+        branches.watch_branches()
+    place.git("init", "-q", "--bare", "--initial-branch=main", str(place.remote))
+    [still] = watched(run)
+    assert (still.status, still.stop_status) == ("preview_ready", "")
+    place.git("push", "-q", "origin", "main", cwd=place.clone)
+    [ended] = watched(run)
+    assert ended.status == "canceled"
