@@ -3,21 +3,26 @@
 import logging
 
 from django.conf import settings
+from django.db import transaction
 
 from oroboros.claims import Claim
 from oroboros.clock import ClockTimestamp, database_time
+from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from oroboros.lib.git import Repository
 from runs import line, shipping
 from runs.bell import ring
 from runs.holding import ask_to_stop
 from runs.journal import WORKER, is_past_stopping, record
-from runs.models import Approval, Run
+from runs.models import Approval, Beat, Run
 from runs.repository import repository
 from runs.rules import Status
 from slots.models import Lease
 
 log = logging.getLogger(__name__)
+
+# The beat that stands while the minute's fetch fails: since when.
+FAILS = "fetch_fails"
 
 
 def watch_branches() -> list[Run]:
@@ -31,7 +36,7 @@ def watch_branches() -> list[Run]:
     if not config.git_remote_url:
         return []
     repo = repository(config)
-    repo.fetch(config.git_remote_url)
+    _fetch(repo, config.git_remote_url)
     heads = repo.branches()
     _note_pushed(config, repo)
     waiting = Run.objects.filter(
@@ -46,6 +51,21 @@ def watch_branches() -> list[Run]:
             _end_without_branch(run)
     waiting.filter(branch__in=heads, branch_seen_at=None).update(branch_seen_at=ClockTimestamp())
     return moved
+
+
+def _fetch(repo: Repository, url: str) -> None:
+    """Fetch; that it began to fail is told once, and that it works again. Raises Refused."""
+    try:
+        repo.fetch(url)
+    except Refused as refused:
+        with transaction.atomic():
+            if Beat.objects.get_or_create(name=FAILS, defaults={"at": ClockTimestamp()})[1]:
+                text = f"new commits are not seen any more: {refused.detail}"
+                record("fetch_fails", text, actor=WORKER)
+        raise
+    with transaction.atomic():
+        if Beat.objects.filter(name=FAILS).delete()[0]:
+            record("fetch_works", "new commits are seen again", actor=WORKER)
 
 
 def _end_without_branch(run: Run) -> None:

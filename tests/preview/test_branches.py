@@ -4,7 +4,7 @@ import pytest
 
 from oroboros.errors import Refused
 from runs import branches, tasks
-from runs.models import Run
+from runs.models import Event, Run
 from slots.models import Lease
 from slots.rules import LeaseState
 
@@ -80,3 +80,23 @@ def test_a_remote_that_is_silent_or_has_lost_its_main_ends_no_preview(place):
     place.git("push", "-q", "origin", "main", cwd=place.clone)
     [ended] = watched(run)
     assert ended.status == "canceled"
+
+
+def test_a_remote_that_falls_silent_is_told_once_and_that_it_answers_again_too(place):
+    def told():
+        return list(Event.objects.order_by("id").values_list("kind", flat=True))
+
+    branches.watch_branches()
+    assert told() == []
+    away = place.folder / "away.git"
+    for _ in range(2):
+        place.remote.rename(away)
+        for _ in range(2):
+            with pytest.raises(Refused):
+                branches.watch_branches()
+        assert told()[-1] == "fetch_fails"
+        away.rename(place.remote)
+        branches.watch_branches()
+        branches.watch_branches()
+    assert told() == ["fetch_fails", "fetch_works"] * 2
+    assert "did not answer" in Event.objects.filter(kind="fetch_fails").first().text
