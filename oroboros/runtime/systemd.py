@@ -297,6 +297,8 @@ def uninstall(config: Config, *, dry_run: bool) -> str:
     for folder in (jobs.FOLDER.parent, runtimelog.links_folder(config)):
         shutil.rmtree(folder, ignore_errors=True)
     _systemctl("daemon-reload")
+    # What a timer had just started was killed: systemd would go on listing it as failed.
+    _systemctl("reset-failed", "ouroboros*")
     return (
         f"{len(present)} files were removed. What stays: {config.var}, the env files with secrets "
         f"in {SYSTEM_ENV_DIR}, the databases, and the users; docs/uninstall.md says how they go."

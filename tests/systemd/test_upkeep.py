@@ -183,6 +183,8 @@ def test_an_upgrade_keeps_runs_their_previews_and_what_is_live(host, newer):
 def test_uninstalled_nothing_is_left_that_runs_and_installed_again_all_is_there(host):
     run, had = host.get("/api/runs")["results"][0], releases(host)
     commands = sections("uninstall.md")["Stop it and take it out of systemd"]
+    kill = "until systemctl kill -s KILL ouroboros-reaper; do sleep 0.1; done"
+    host.run(f"systemctl start --no-block ouroboros-reaper && {kill}")  # at work as it is stopped
     for _ in range(2):
         follow(host, commands, {})
         assert traces(host) == []
