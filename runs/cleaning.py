@@ -92,7 +92,8 @@ def _not_clean(lease: Lease, slot: Slot, left: list[str]) -> bool:
 def take_back(config: Config, slot: Slot, *, actor: str) -> bool:
     """Clean a quarantined slot and hand it out again. False if it was not quarantined.
 
-    Raises Refused `not_clean` with what is left, `slot_busy` while another cleans it.
+    A run that still holds the slot keeps what it has there: then nothing is cleaned. Raises Refused
+    `not_clean` with what is left, `slot_busy` while another cleans it.
     """
     if slot.quarantined_at is None:
         return False
@@ -100,7 +101,8 @@ def take_back(config: Config, slot: Slot, *, actor: str) -> bool:
     with only_one(place, until) as is_ours:
         if not is_ours:
             raise Refused("slot_busy", f"Another process cleans {slot.slot_id}; try again.")
-        left = _cleaned(config, place, until)
+        is_held = Lease.objects.filter(slot=slot, state=LeaseState.HELD).exists()
+        left = [] if is_held else _cleaned(config, place, until)
         if left:
             raise Refused("not_clean", f"{slot.slot_id} stays quarantined: {'; '.join(left)}.")
         return unquarantine(slot, actor=actor)

@@ -48,6 +48,7 @@ def rehearse(context: Context) -> None:
     target = guard.target(config, config.slots[0])
     admin, name = Admin(config), guard.gate_name(run.pk)
     with admin.connected():
+        admin.check_server(target)
         template = templates.ensure(context, repo, run.base_sha, target)
         password = admin.ensure_role(guard.GATE_ROLE)
         admin.clone(template, name, guard.GATE_ROLE)

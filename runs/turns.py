@@ -73,11 +73,6 @@ def standing_freezes() -> list[Freeze]:
     return [one for one in found if one.until is None or one.until > at]
 
 
-def standing_freeze() -> Freeze | None:
-    """Return the newest of what holds shipping now, or None."""
-    return next(iter(standing_freezes()), None)
-
-
 def passes(run: Run, freeze: Freeze) -> bool:
     """Whether the run may ship though that freeze stands, since it mends its cause."""
     failed = freeze.run

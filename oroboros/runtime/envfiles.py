@@ -20,6 +20,8 @@ ASKED = (
     "GIT_SSH_KNOWN_HOSTS_FILE",
     "MERGE_GATE_GIT_PUSH_BRANCH",
     "MERGE_GATE_GIT_PUSH_MODE",
+    "MERGE_GATE_GIT_PUSH_REMOTE",
+    "MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS",
 )
 # What names the stack's ports, users and hosts must stay what it was set up with.
 KEPT = ("OROBOROS_PORT_OFFSET", "OROBOROS_UID_BASE", "OROBOROS_SLOTS", "OROBOROS_DOMAIN")

@@ -151,7 +151,7 @@ def test_a_disk_that_is_full_ends_the_run_and_nothing_else(step, cramped, during
     assert run.steps.get(name=step).status == "failed"
     assert cramped.remote_main() == main
     assert_failed_and_clean(run, harness)
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
     assert_goes_on(cramped)
 
 
@@ -166,14 +166,15 @@ def test_a_disk_that_is_full_at_the_push_leaves_the_merge_to_a_retry(cramped, du
         make_room(cramped.folder)
     assert cramped.remote_main() == main
     assert_failed_and_clean(run, harness)
-    assert turns.standing_freeze().run == run  # our main could not be taken back
+    [freeze] = turns.standing_freezes()
+    assert freeze.run == run  # our main could not be taken back
     assert ways_out(run) == ["retry", "revert", "unfreeze"]
     assert f"{run.candidate_sha}:refs/heads/main" in run.next_action  # nobody has pushed it
     again = tasks.retry(run, actor="ada")
     go(again)
     assert (again.status, again.candidate_sha) == ("merged", run.candidate_sha)
     assert cramped.remote_main() == run.candidate_sha
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
 
 
 def test_a_disk_that_is_full_at_the_deploy_keeps_what_serves(cramped, during, monkeypatch):

@@ -164,7 +164,7 @@ def test_a_setting_that_is_wrong_is_said_before_anything_is_merged(
     assert run.failure_detail.startswith(name)
     assert said in run.failure_detail
     assert (run.candidate_sha, small.remote_main()) == ("", main)
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
 
 
 def test_a_setting_that_goes_wrong_after_the_push_undoes_the_deploy(
@@ -193,7 +193,7 @@ def test_a_rejected_push_leaves_nothing_that_rides_along(small, ships, ready_sma
     assert our_main(small) == small.remote_main() == main
     assert kinds_of(rejected)[-3:] == ["failed", "rollback_guidance", "lease_over"]
     assert f"/api/runs/{rejected.pk}/retry" in rejected.next_action
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
     following = ships("push/following")
     assert (following.status, following.base_sha) == ("merged", main)
 
@@ -235,7 +235,7 @@ def test_a_main_that_keeps_moving_is_given_up(small, ready_small, monkeypatch):
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "HOST_REFUSED")
     assert "Begun anew" in run.failure_detail
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
 
 
 @pytest.mark.parametrize("decision", ["To keep both", "To take the remote's"])
@@ -268,7 +268,7 @@ def test_a_remote_that_diverged_stops_shipping_until_somebody_decided(
     assert again.status == "merged"
     is_kept = shipped.candidate_sha in small.git("rev-list", "main", cwd=small.remote).split()
     assert is_kept == (decision == "To keep both")
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
     tasks.carry(waiting.pk)
     waiting.refresh_from_db()
     assert waiting.status == "merged"
@@ -284,7 +284,7 @@ def test_a_remote_that_is_gone_at_the_push_takes_nothing_with_it(small, ships, b
     assert (run.status, run.failure_code) == ("failed", "DEPLOY_PUSH_FAILED")
     assert "does not appear to be a git repository" in log_of(small, run)
     assert our_main(small) == small.remote_main() == main
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
 
 
 def test_a_remote_that_is_gone_at_the_candidate_is_named(small, ready_small):
@@ -345,7 +345,7 @@ def test_a_stale_lock_is_waited_for_a_little_and_then_named(small, ready_small):
     assert (run.status, run.failure_code) == ("failed", "HOST_REFUSED")
     assert str(lock) in run.failure_detail
     assert (our_main(small), small.remote_main()) == (ours, theirs)
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
 
 
 def ship(run):

@@ -120,7 +120,7 @@ def test_a_release_that_is_not_healthy_freezes_until_the_retry_is_merged(small, 
     ship(again)
     assert (again.status, again.candidate_sha) == ("merged", failed.candidate_sha)
     assert small.remote_main() == serves(small) == failed.candidate_sha  # no second merge
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
     assert "unfrozen" in kinds_of(again)
     tasks.carry(waiting.pk)
     waiting.refresh_from_db()
@@ -144,7 +144,7 @@ def test_a_branch_that_takes_it_back_ships_through_the_freeze(
     assert (revert.status, revert.failure_detail) == ("merged", "")
     assert serves(small) == revert.candidate_sha
     assert tree(small, revert.candidate_sha) == tree(small, healthy.candidate_sha)
-    assert turns.standing_freeze() is None
+    assert turns.standing_freezes() == []
 
 
 @pytest.mark.parametrize("is_changed", [False, True])

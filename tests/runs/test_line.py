@@ -199,6 +199,15 @@ def test_draining_twice_is_once(slot):
     assert Event.objects.filter(kind="drained").count() == 1
 
 
+def test_what_a_run_holds_is_not_cleaned_when_its_slot_is_taken_back(slot, settings, cleaner):
+    _, lease = asked()
+    upkeep.quarantine(slot, reason="a look", actor="alice")
+    slot.refresh_from_db()
+    assert cleaning.take_back(settings.OROBOROS, slot, actor="alice")
+    lease.refresh_from_db()
+    assert (cleaner.seen, lease.state, lease.slot.quarantined_at) == ([], LeaseState.HELD, None)
+
+
 def test_quarantine_wants_a_reason(slot):
     with pytest.raises(Refused, match="Say why"):
         upkeep.quarantine(slot, reason=" ", actor="alice")
