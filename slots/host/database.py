@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 import psycopg
 from psycopg import errors, sql
@@ -242,9 +243,14 @@ class Admin:
         """Ask the server at the target's host and port, before any DDL, whether it is ours.
 
         It is asked as the admin: a slot's role may connect to its own database only, and that
-        may not be there yet. Raises Refused `unsafe_database_target`, `database_unreachable`.
+        may not be there yet. The admin's own host and port need no question. Raises Refused
+        `unsafe_database_target`, `database_unreachable`.
         """
         admin = self.config.preview_admin_database_url
+        ours = guard.parse(admin)
+        place = (ours.get("host"), ours.get("port", "5432"))
+        if place == (target.host, str(target.port)) and "hostaddr" not in ours:
+            return
         # An address in the admin's URL would win over the host.
         there = make_conninfo(admin, host=target.host, port=target.port, hostaddr="")
         with self.connected() as connection:
@@ -266,7 +272,7 @@ class Admin:
                 [target.database],
             ).fetchone()
         if self.config.database_url:
-            control = identity(self.config.database_url)
+            control = _control(self.config.database_url)
             if (found.system, found.oid) == (control.system, control.oid):
                 raise guard.unsafe("db_target_is_control_plane", "That is our own database.")
         if (found.system, found.oid, found.name) != (*(row or (0, 0)), target.database):
@@ -331,6 +337,12 @@ class Admin:
                     **names
                 )
             )
+
+
+@cache
+def _control(url: str) -> Identity:
+    """Say which database the control plane's is: the same one for as long as we run on it."""
+    return identity(url)
 
 
 def identity(url: str) -> Identity:
