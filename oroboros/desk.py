@@ -198,8 +198,8 @@ class Pages(Rows):
     page_template = ""
 
     def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return what the page shows of the row."""
-        raise NotImplementedError
+        """Return what the page shows of the row besides its title and its buttons."""
+        return {}
 
     def change_view(
         self,

@@ -7,6 +7,9 @@ from slots.models import Slot
 from slots.rules import Room
 from tests.preview.world import Host
 
+WEB = "web: python -m http.server --bind 127.0.0.1 $PORT\n"
+TOML = '[backend]\nhealth_path = "/"\n'
+
 
 @pytest.fixture
 def host(transactional_db, settings, monkeypatch):
@@ -27,3 +30,13 @@ def host(transactional_db, settings, monkeypatch):
     for host in made:
         host.tidy()
         host.close()
+
+
+@pytest.fixture
+def place(host, tmp_path):
+    """Make a host whose application only serves its own files."""
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "Procfile").write_text(WEB)
+    (application / "oroboros.toml").write_text(TOML)
+    return host(application)

@@ -8,18 +8,6 @@ from runs.models import Event, Run
 from slots.models import Lease
 from slots.rules import LeaseState
 
-WEB = "web: python -m http.server --bind 127.0.0.1 $PORT\n"
-TOML = '[backend]\nhealth_path = "/"\n'
-
-
-@pytest.fixture
-def place(host, tmp_path):
-    application = tmp_path / "application"
-    application.mkdir()
-    (application / "Procfile").write_text(WEB)
-    (application / "oroboros.toml").write_text(TOML)
-    return host(application)
-
 
 def delete(place, branch):
     place.git("push", "-q", "origin", "--delete", branch, cwd=place.clone)

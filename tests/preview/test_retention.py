@@ -6,7 +6,6 @@ import time
 from datetime import timedelta
 from io import StringIO
 
-import pytest
 from django.core.management import call_command
 
 from oroboros.clock import database_time
@@ -23,20 +22,9 @@ from tests.host.conftest import config, folder
 
 __all__ = ["config", "folder"]
 
-WEB = "web: python -m http.server --bind 127.0.0.1 $PORT\n"
-TOML = '[backend]\nhealth_path = "/"\n'
 DAY = 24 * 3600
 OLD = "python-" + 40 * "0"
 HALF_BUILT = "app_template_ffffffffffff"
-
-
-@pytest.fixture
-def place(host, tmp_path):
-    application = tmp_path / "application"
-    application.mkdir()
-    (application / "Procfile").write_text(WEB)
-    (application / "oroboros.toml").write_text(TOML)
-    return host(application)
 
 
 def store(config):
