@@ -131,9 +131,10 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.shutdown.set())
         server = ThreadingHTTPServer(("127.0.0.1", self.config.worker_port), _Health)
+        # Nobody is answered before the canary of an earlier cluster is forgotten.
+        self._start_cluster()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.keep_chores()
-        self._start_cluster()
         notify("READY=1")
         while not self.shutdown.wait(TICK_SECONDS):
             self.keep_chores()

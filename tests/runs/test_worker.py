@@ -1,11 +1,18 @@
 """The worker's chores: none waits for another, and none is lost."""
 
+import dataclasses
+import signal
 import threading
 
 import pytest
+import requests
 from django.db import DatabaseError
 
-from runs.worker import Chore, Worker
+from oroboros.clock import database_time
+from oroboros.lib import process
+from runs.models import Beat
+from runs.worker import CANARY, Chore, Worker
+from tests.environment import free_port
 
 
 @pytest.fixture
@@ -55,3 +62,21 @@ def test_a_chore_that_a_bug_ended_is_begun_again(worker):
     worker.chores[0].thread.join(10)
     worker.keep_chores()
     assert again.wait(10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_is_answered_by_what_an_earlier_cluster_sang(settings, monkeypatch):
+    Beat.objects.create(name=CANARY, at=database_time())
+    worker = Worker(dataclasses.replace(settings.OROBOROS, worker_port=free_port()))
+    worker.chores, asked = [], []
+
+    def spawn(*argv, **options):
+        with pytest.raises(requests.Timeout):
+            requests.get(f"http://127.0.0.1:{worker.config.worker_port}/health", timeout=0.3)
+        asked.append(Beat.objects.filter(name=CANARY).exists())
+        worker.shutdown.set()
+
+    monkeypatch.setattr(process, "spawn", spawn)
+    monkeypatch.setattr(signal, "signal", lambda *how: None)
+    worker.run()
+    assert asked == [False]

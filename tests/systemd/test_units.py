@@ -95,9 +95,9 @@ def test_a_worker_that_is_killed_is_back_and_says_so_once_its_queue_delivers(hos
 
 
 def test_an_idle_queue_worker_that_is_killed_does_not_stop_the_queue(host):
-    cluster = host.run("pgrep -o -f manage.py.run_queue").strip()
-    sentinel = host.run(f"pgrep -P {cluster} | head -1").strip()
-    victim = host.run(f"pgrep -P {sentinel} | head -1").strip()
+    cluster = host.run("pgrep -o -f [m]anage.py.run_queue").strip()
+    sentinel = host.run(f"pgrep -P {cluster}").split()[0]
+    victim = host.run(f"pgrep -P {sentinel}").split()[0]
     host.run(f"kill -9 {victim}")
     host.post("/api/runs", branch="feature/conflict", title="after the kill")
 
