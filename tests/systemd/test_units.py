@@ -33,10 +33,12 @@ ORIGINS = [
 
 @pytest.fixture(scope="module")
 def host(machine):
-    """Return the machine with everything running."""
+    """Return the machine with everything running, and something live."""
     if machine.start("test -e /etc/oroboros/api.env").returncode != 0:
         machine.install()
     machine.run("./scripts/runtime-up.sh")
+    if machine.start("test -e var/current").returncode != 0:
+        machine.answer("./scripts/deploy.sh main --reason first")
     return machine
 
 
@@ -144,8 +146,6 @@ def test_the_nightly_retention_removes_an_old_install(host):
 @pytest.fixture(scope="module")
 def preview(host):
     """Return a preview that does what it is told, as a hostile branch's backend."""
-    if host.start("test -e var/current").returncode != 0:
-        host.answer("./scripts/deploy.sh main --reason first")
     host.make_branch(
         "feature/hostile",
         {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"},
