@@ -11,6 +11,7 @@ from django.conf import settings
 
 from oroboros.errors import Refused
 from oroboros.lib.config import SlotConfig
+from oroboros.statements import fetch
 from runs import leaserules
 from runs.bell import ring
 from runs.cleaning import clean_and_finish
@@ -18,7 +19,7 @@ from runs.journal import record
 from runs.leaserules import RELEASED, Release, View
 from runs.line import ENQUEUE, asking, begin_ending, queue_full
 from runs.models import Run
-from runs.pool import GRANT, entered, fetch, passed
+from runs.pool import GRANT, entered, passed
 from runs.rules import FINAL, Status
 from slots.models import Lease
 from slots.rules import LeaseState

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Subquery
+from psycopg.types.json import Jsonb
 
 from oroboros import claims
 from oroboros.claims import Claim, ClaimLost
 from oroboros.clock import ClockTimestamp
 from oroboros.lib import files, logs
 from oroboros.lib.config import Config
-from runs.models import Artifact, Event, Run, Step
+from oroboros.statements import fetch
+from runs.models import Event, Run, Step
 from runs.rules import Status, StepStatus
 from runs.work import Again, StepFailed, Stopped, Work, told_accidents
 
@@ -29,6 +30,49 @@ ATTEMPTS = 3
 # Times that one claim begins anew because what it stood on moved.
 AGAINS = 5
 WORKER = "worker"
+
+# What a step begins and ends with is SQL: put together by the ORM it took four fifths of the
+# journal's time. HELD is the run's row, locked; it is empty where the claim is lost.
+HELD = """
+WITH held AS MATERIALIZED (
+    SELECT id, stop_status, clock_timestamp() AS at FROM runs_run
+    WHERE id = %(run)s::uuid AND claim_owner = %(owner)s::text AND claim_fence = %(fence)s::bigint
+      AND claim_expires_at > clock_timestamp()
+    FOR NO KEY UPDATE
+)"""
+KEEP = """
+    INSERT INTO runs_artifact (run_id, generation, name, step_id, path, created_at)
+    SELECT run_id, generation, %(artifact)s::text, id, %(path)s::text, clock_timestamp() FROM step
+    ON CONFLICT (run_id, generation, name) DO UPDATE
+    SET step_id = excluded.step_id, path = excluded.path
+    RETURNING id
+"""
+BEGIN = f"""{HELD},
+step AS (
+    INSERT INTO runs_step AS step
+        (run_id, generation, name, status, attempt, started_at, detail, result)
+    SELECT id, %(generation)s::int, %(name)s::text, 'running', 1, at, '', '{{}}' FROM held
+    WHERE stop_status = '' OR %(goes_through)s::boolean
+    ON CONFLICT (run_id, generation, name) DO UPDATE
+    SET status = 'running', attempt = step.attempt + 1, started_at = excluded.started_at,
+        ended_at = NULL, detail = ''
+    RETURNING id, run_id, generation, attempt
+),
+kept AS ({KEEP})
+SELECT step.id, attempt FROM held LEFT JOIN step ON true
+"""  # noqa: S608 — put together of nothing but what stands here
+END = f"""{HELD},
+step AS (
+    UPDATE runs_step
+    SET status = %(status)s::text, ended_at = at, detail = %(detail)s::text, result = %(result)s
+    FROM held WHERE runs_step.id = %(step)s::bigint
+)
+SELECT id FROM held
+"""  # noqa: S608 — as above
+ARTIFACT = f"""
+WITH step AS (SELECT id, run_id, generation FROM runs_step WHERE id = %(step)s::bigint)
+{KEEP}
+"""  # noqa: S608 — as above
 
 
 @dataclass(frozen=True)
@@ -61,7 +105,7 @@ class Context(Work):
     claim: Claim
     action: Action
     attempt: int
-    step: Step
+    step_id: int
     results: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def is_stopping(self) -> bool:
@@ -94,7 +138,7 @@ class Context(Work):
         path = artifact_path(self.config, self.run, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(path, content.encode(), 0o600)
-        _register(self.config, self.run, self.step, name, path)
+        fetch(ARTIFACT, step=self.step_id, **_named(self.config, name, path))
 
 
 def record(
@@ -196,36 +240,16 @@ def _begin(
     log = artifact_path(config, run, action.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch(mode=0o600)
-    with transaction.atomic():
-        steps = Step.objects.filter(run=run, generation=run.generation, name=action.name)
-        at, asked, attempts = _held(claim, "stop_status", Subquery(steps.values("attempt")))
-        if asked and not is_past_stopping(run, actions):
+    words = {"generation": run.generation, "name": action.name, **_named(config, action.log, log)}
+    step_id, attempt = _fetch_held(claim, BEGIN, goes_through=False, **words)
+    if step_id is None:  # the run was asked to stop
+        if not is_past_stopping(run, actions):
             raise Stopped
-        step = _begun(run, action.name, at, attempt=(attempts or 0) + 1)
-        _register(config, run, step, action.log, log)
-        if action.begins is not None and run.status != action.begins:
-            move_on(run, action.begins, claim)
+        step_id, attempt = _fetch_held(claim, BEGIN, goes_through=True, **words)
+    if action.begins is not None and run.status != action.begins:
+        move_on(run, action.begins, claim)
     job = f"{run.pk}:{claim.fence}"
-    return Context(config, log, job, run, claim, action, step.attempt, step, results)
-
-
-def _begun(run: Run, name: str, at: datetime, attempt: int) -> Step:
-    """Journal that an attempt at a step of the run's generation begins; it has one row."""
-    step = Step(
-        run=run,
-        generation=run.generation,
-        name=name,
-        status=StepStatus.RUNNING,
-        started_at=at,
-        attempt=attempt,
-    )
-    [begun] = Step.objects.bulk_create(
-        [step],
-        update_conflicts=True,
-        unique_fields=["run", "generation", "name"],
-        update_fields=["status", "attempt", "started_at", "ended_at", "detail"],
-    )
-    return begun
+    return Context(config, log, job, run, claim, action, attempt, step_id, results)
 
 
 def _end(
@@ -235,11 +259,9 @@ def _end(
     result: dict[str, Any],
     to: Status | None = None,
 ) -> None:
+    words = {"step": context.step_id, "status": status.value, "detail": detail}
     with transaction.atomic():
-        at = claimed(context.claim)
-        Step.objects.filter(pk=context.step.pk).update(
-            status=status, ended_at=at, detail=detail, result=result
-        )
+        _fetch_held(context.claim, END, result=Jsonb(result), **words)
         if status == StepStatus.SUCCEEDED and context.run.attempts != 1:
             context.set(attempts=1)  # this claim is the first attempt at what comes next
         if to is not None and context.run.status != to:
@@ -254,20 +276,26 @@ def move_on(run: Run, to: Status, claim: Claim) -> None:
 
 def claimed(claim: Claim) -> datetime:
     """Lock the run's row for this claim and return the database's time. Raises ClaimLost."""
-    return _held(claim)[0]
-
-
-def _held(claim: Claim, *more: Any) -> tuple[Any, ...]:
-    """Lock the run's row for this claim; return the database's time, and `more` of the row.
-
-    One statement for all that a step begins or ends with. Raises ClaimLost.
-    """
     rows = Run.objects.held_by(claim).select_for_update(no_key=True)
-    row = rows.values_list(ClockTimestamp(), *more).first()
-    if row is None:
+    at = rows.values_list(ClockTimestamp(), flat=True).first()
+    if at is None:
         claim.lost.set()
         raise ClaimLost
-    return row
+    return at
+
+
+def _fetch_held(claim: Claim, statement: str, **values: Any) -> tuple[Any, ...]:
+    """Run a statement that begins with HELD; returns its row. Raises ClaimLost."""
+    whose = {"run": claim.pk, "owner": claim.owner, "fence": claim.fence}
+    [rows] = fetch(statement, **whose, **values)
+    if not rows:
+        claim.lost.set()
+        raise ClaimLost
+    return rows[0]
+
+
+def _named(config: Config, name: str, path: Path) -> dict[str, str]:
+    return {"artifact": name, "path": str(path.relative_to(artifacts_folder(config)))}
 
 
 def _done(run: Run) -> dict[str, dict[str, Any]]:
@@ -287,20 +315,3 @@ def _reopen(run: Run, claim: Claim, actions: Sequence[Action], again: Again) -> 
             status=StepStatus.STOPPED
         )
         record("begun_again", again.why, actor=WORKER, run=run)
-
-
-def _register(config: Config, run: Run, step: Step, name: str, path: Path) -> None:
-    artifact = Artifact(
-        run=run,
-        generation=run.generation,
-        name=name,
-        step=step,
-        path=str(path.relative_to(artifacts_folder(config))),
-        created_at=ClockTimestamp(),
-    )
-    Artifact.objects.bulk_create(
-        [artifact],
-        update_conflicts=True,
-        unique_fields=["run", "generation", "name"],
-        update_fields=["step", "path"],
-    )

@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 from django.conf import settings
-from django.db import connection, transaction
-from psycopg import Cursor
+from django.db import transaction
 
+from oroboros.statements import fetch
 from runs import bell
 from slots import rules
 from slots.rules import Room
@@ -102,23 +102,6 @@ class Grant:
     expires_at: datetime
     ttl_seconds: int
     prepare: bool
-
-
-def fetch(*statements: str, **values: Any) -> list[list[tuple]]:
-    """Run prepared statements in one round trip; returns each one's rows.
-
-    Outside of a transaction they are one of their own, which ends on the server with the last of
-    them. To plan the grant takes PostgreSQL ten times as long as to do it, and Django's cursors
-    bind on our side, where nothing can be prepared.
-    """
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        cursors = [Cursor(connection.connection) for _ in statements]
-        with connection.connection.pipeline():
-            for cursor, statement in zip(cursors, statements, strict=True):
-                cursor.execute(statement, values, prepare=True)
-        return [cursor.fetchall() for cursor in cursors]
 
 
 @dataclass
