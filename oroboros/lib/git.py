@@ -48,6 +48,11 @@ LOCK_PAUSES = (0.1, 0.2, 0.4, 0.8)  # seconds: a rival's lock is gone by then, a
 SECONDS = 60.0  # for what stays on this machine
 NETWORK_SECONDS = 180.0
 DIFF_BYTES = 1024 * 1024
+SUBCOMMAND = 2  # its place among what `command` returns
+# What only looks ends by itself: a tie to our life would cost it half as much again.
+LOOKS = frozenset(
+    ["cat-file", "diff", "diff-tree", "for-each-ref", "log", "ls-tree", "merge-base", "rev-parse"]
+)
 COMMITTER = ("Oroboros", "oroboros@localhost")
 
 
@@ -335,7 +340,14 @@ class Repository:
         lock = ""
         for pause in (0.0, *LOCK_PAUSES):
             time.sleep(pause)
-            answer = process.capture(argv, cwd=self.path, timeout=timeout, env=env, stdin=stdin)
+            answer = process.capture(
+                argv,
+                cwd=self.path,
+                timeout=timeout,
+                env=env,
+                stdin=stdin,
+                tied=argv[SUBCOMMAND] not in LOOKS,
+            )
             match = LOCKED.search(_text(answer.stderr)) if answer.exit_code else None
             if match is None:
                 return answer
@@ -378,4 +390,4 @@ def _reason(answer: process.Captured, timeout: float) -> str:
 
 
 def _failed(argv: list[str], answer: process.Captured) -> Refused:
-    return Refused("git_failed", f"git {argv[2]}: {_reason(answer, SECONDS)}")
+    return Refused("git_failed", f"git {argv[SUBCOMMAND]}: {_reason(answer, SECONDS)}")

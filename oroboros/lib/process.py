@@ -133,10 +133,12 @@ def capture(
     env: Mapping[str, str] | None = None,
     user: User | None = None,
     stdin: bytes | None = None,
+    tied: bool = True,
 ) -> Captured:
     """Run a short command and return what it wrote. Raises OSError if it cannot be started.
 
     Without `env` it gets PATH and a UTF-8 locale, nothing of ours; without `cwd` it runs in `/`.
+    Untied it may outlive us, and takes a millisecond less to start.
     """
     mark = os.urandom(8).hex()
     if env is None:
@@ -148,7 +150,7 @@ def capture(
         tempfile.TemporaryFile() as stderr,
     ):
         streams = (source, stdout, stderr)
-        child = _start(argv, cwd or Path("/"), {**env, MARK: mark}, user, streams, tied=True)
+        child = _start(argv, cwd or Path("/"), {**env, MARK: mark}, user, streams, tied=tied)
         outcome = _attend(child, mark, timeout, None, thorough=False)
         stdout.seek(0)
         stderr.seek(0)
