@@ -121,7 +121,7 @@ def carried(
     if claim is None:
         yield None
         return
-    hooks, problem = _hooks(config)
+    hooks, problem = Hooks.read_or_default(config)
     with claims.kept(Activation.objects.all(), claim):
         carrier = Carrier(
             config,
@@ -135,14 +135,6 @@ def carried(
         if problem:
             undo(carrier, f"{problem} No hook was run.")
         yield carrier
-
-
-def _hooks(config: Config) -> tuple[Hooks, str]:
-    """Return what is configured; where that cannot be read nothing of it, and what is wrong."""
-    try:
-        return Hooks.read(config), ""
-    except Refused as refused:
-        return Hooks.unset(config), refused.detail
 
 
 def _take(activation: Activation, wait: float) -> Claim | None:

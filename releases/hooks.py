@@ -42,9 +42,12 @@ class Hooks:
         )
 
     @classmethod
-    def unset(cls, config: Config) -> "Hooks":
-        """Return what holds where nothing is configured: no commands, each time its default."""
-        return cls.read(replace(config, environ={}))
+    def read_or_default(cls, config: Config) -> tuple["Hooks", str]:
+        """Return what is configured and "", or else nothing of it, and what is wrong with it."""
+        try:
+            return cls.read(config), ""
+        except Refused as refused:
+            return cls.read(replace(config, environ={})), refused.detail
 
 
 def _argv(config: Config, name: str) -> Argv | None:

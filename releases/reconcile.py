@@ -121,7 +121,8 @@ def _runs(config: Config, wanted: Activation) -> bool:
 
 def _drains(config: Config) -> bool:
     """Tell whether an activation ended so lately that its old colour may still be answering."""
-    lately = ClockTimestamp() - timedelta(seconds=Hooks.read(config).drain_seconds + 1)
+    hooks, _ = Hooks.read_or_default(config)
+    lately = ClockTimestamp() - timedelta(seconds=hooks.drain_seconds + 1)
     return Activation.objects.filter(ended_at__gt=lately).exists()
 
 

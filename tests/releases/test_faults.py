@@ -149,6 +149,14 @@ def test_a_colour_that_dies_is_started_again_by_the_reconciler(config, web, two)
     assert reconcile.reconcile(config) == []
 
 
+def test_a_setting_that_cannot_be_read_keeps_the_reconciler_from_nothing(config, web, two):
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "soon"
+    name = production.unit_name(production.live_colour(config))
+    units.manager(config).stop(name)
+    assert reconcile.reconcile(config)[-1] == f"{name} was started"
+    assert_all_agrees(config, two[1], web)
+
+
 def test_the_reconciler_leaves_a_colour_that_drains_alone(config, web, two):
     config.environ["DEPLOY_DRAIN_SECONDS"] = "30"
     activation = tasks.begin(two[0].pk, kind="rollback", actor="bob", reason="a test")
