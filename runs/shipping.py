@@ -6,8 +6,7 @@ acts, so it may be repeated at will. Whose turn it is, `runs.turns` says.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Q
@@ -15,13 +14,8 @@ from django.db.models import Q
 from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from oroboros.lib.git import Author, Repository
-from releases import tasks as releases
-from releases.activation import ActivationFailed, carried, undo
-from releases.models import Activation, ActivationLost, Release
-from releases.rules import ActivationOutcome
-from releases.shipping import needs_gate
-from runs import gate, guidance
-from runs.journal import Action, Context, artifact_path
+from runs import deployment, gate, guidance
+from runs.journal import Action, Context
 from runs.models import Approval, Run
 from runs.models.run import RunQuerySet
 from runs.repository import (
@@ -38,8 +32,6 @@ from runs.work import Again, StepFailed, Stopped
 log = logging.getLogger(__name__)
 
 CANDIDATES = "refs/oroboros/candidates"
-RELOAD_LOG = "deploy_backend_reload_log"
-UNGATED = "ungated"
 # After a push that took too long the remote may still be at it.
 SETTLE_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
@@ -294,97 +286,6 @@ def _stays(config: Config, run: Run) -> bool:
     return repository(config).has(run.candidate_sha) and is_in_main(config, run)
 
 
-# -- deploy and health gate -----------------------------------------------------------------------
-
-
-def deploy(context: Context) -> None:
-    """Make the build live, as far as the switch."""
-    config, run = context.config, context.run
-    release = Release.objects.get(pk=context.results["release"]["release"])
-    with _told(context):
-        releases.switch_to(
-            config,
-            release.pk,
-            actor=approver(run),
-            reason=run.title,
-            run_id=run.pk,
-            key=_key(run),
-            is_gated=needs_gate(config, repository(config), release),
-            log=context.log,
-            stop=context.is_stopping,
-        )
-
-
-def see_deploy(context: Context) -> Found:
-    """The switch is made once the activation says so and did not fail since."""
-    activation = Activation.objects.filter(key=_key(context.run)).first()
-    if activation is None or activation.switched_at is None:
-        return None
-    if activation.is_over and activation.outcome != ActivationOutcome.SUCCEEDED:
-        return None
-    return {"activation": activation.number, "is_gated": activation.is_gated}
-
-
-def watch(context: Context) -> None:
-    """Pass the health gate, or have the last healthy release serve again."""
-    activation = Activation.objects.get(key=_key(context.run))
-    if not activation.is_gated and not context.run.events.filter(kind=UNGATED).exists():
-        context.event(UNGATED, "no file of the backend changed: no reload, no health gate")
-    with _told(context):
-        releases.confirm(context.config, activation, log=context.log, stop=context.is_stopping)
-
-
-def see_health(context: Context) -> Found:
-    """The gate has passed once the activation has succeeded."""
-    passed = Activation.objects.filter(
-        key=_key(context.run), outcome=ActivationOutcome.SUCCEEDED
-    ).first()
-    return None if passed is None else {"activation": passed.number}
-
-
-def _key(run: Run) -> str:
-    """Name the one activation that this run makes."""
-    return f"{run.pk}:{run.generation}"
-
-
-def approver(run: Run) -> str:
-    """Return who approved the commit that is shipped."""
-    return run.approvals.get(verdict=Approval.APPROVED, voided_at=None).actor
-
-
-@contextmanager
-def _told(context: Context) -> Iterator[None]:
-    """Turn how an activation ends into how a step does, with what it says of the releases."""
-    try:
-        yield
-    except ActivationFailed as failed:
-        lines = "\n".join(failed.guidance)
-        raise StepFailed("DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action=lines) from failed
-    except ActivationLost:
-        raise Stopped from None
-
-
-def is_live(run: Run) -> bool:
-    """Whether the run's release has passed its health gate, whatever the journal knows of it."""
-    succeeded = Activation.objects.filter(key=_key(run), outcome=ActivationOutcome.SUCCEEDED)
-    return succeeded.exists()
-
-
-def undo_deploy(config: Config, run: Run, stop: Callable[[], bool]) -> list[str]:
-    """Make live what was, where the run's activation is under way; returns its guidance."""
-    activation = Activation.objects.filter(key=_key(run)).first()
-    if activation is None:
-        return []
-    log = artifact_path(config, run, RELOAD_LOG)
-    try:
-        with carried(config, activation, log=log, stop=stop) as carrier:
-            if carrier is not None:
-                undo(carrier, "Each process that carried it died; nothing more is tried.")
-    except ActivationFailed as failed:
-        return failed.guidance
-    return list(activation.guidance)
-
-
 ACTIONS = (
     Action("candidate", make_candidate, see_candidate),
     Action("rehearse", gate.rehearse, gate.see_rehearsal),
@@ -394,11 +295,17 @@ ACTIONS = (
     Action("push", push, see_push, "deploy_git_push_log", is_past_stopping=True),
     Action(
         "deploy",
-        deploy,
-        see_deploy,
-        RELOAD_LOG,
+        deployment.deploy,
+        deployment.see_deploy,
+        deployment.RELOAD_LOG,
         begins=Status.DEPLOYING,
         is_past_stopping=True,
     ),
-    Action("health", watch, see_health, RELOAD_LOG, is_past_stopping=True),
+    Action(
+        "health",
+        deployment.watch,
+        deployment.see_health,
+        deployment.RELOAD_LOG,
+        is_past_stopping=True,
+    ),
 )

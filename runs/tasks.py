@@ -1,6 +1,5 @@
 """What happens next to a run: what people ask for, and the bell that carries it on."""
 
-import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +8,6 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
-from django_q.tasks import async_task
 
 from oroboros.claims import Claim, ClaimLost, owner_name
 from oroboros.clock import ClockTimestamp, database_time
@@ -17,16 +15,14 @@ from oroboros.errors import Refused
 from oroboros.lib import jobs
 from oroboros.lib.config import Config
 from oroboros.lib.git import validate_ref, validate_sha
-from runs import branches, gate, guidance, journal, line, preview, shipping, turns
+from runs import branches, deployment, ends, gate, guidance, journal, line, preview, shipping, turns
 from runs.bell import ring
 from runs.journal import Action, record
 from runs.models import Approval, Run
 from runs.repository import repository
-from runs.rules import AT_WORK, FAILURES, SHIPPING, Status
+from runs.rules import AT_WORK, SHIPPING, Status
 from runs.work import StepFailed, Stopped
 from slots.models import Lease
-
-log = logging.getLogger(__name__)
 
 LEFTOVER_FENCES = 5
 RING_AGAIN_SECONDS = 5
@@ -147,7 +143,7 @@ def reject(run: Run, *, actor: str, reason: str) -> None:
             reason=reason,
             at=ClockTimestamp(),
         )
-    _clear(settings.OROBOROS, run, lease)
+    ends.clear(settings.OROBOROS, run, lease)
 
 
 def cancel(run: Run, *, actor: str, reason: str = "") -> None:
@@ -157,7 +153,7 @@ def cancel(run: Run, *, actor: str, reason: str = "") -> None:
     """
     with line.entered():
         lease = _stop(run, Status.CANCELED, actor, reason)
-    _clear(settings.OROBOROS, run, lease)
+    ends.clear(settings.OROBOROS, run, lease)
 
 
 def _stop(run: Run, to: Status, actor: str, reason: str) -> Lease | None:
@@ -169,7 +165,7 @@ def _stop(run: Run, to: Status, actor: str, reason: str) -> Lease | None:
     at = database_time()
     if run.is_final:
         raise Refused("already_ended", f"The run is {run.status} already.")
-    if is_past_stopping(run):
+    if ends.is_past_stopping(run):
         raise Refused("too_late", "The merge has begun; let it end, then roll back the release.")
     if run.stop_status:
         raise Refused("already_stopping", f"The run is being ended already ({run.stop_status}).")
@@ -177,12 +173,7 @@ def _stop(run: Run, to: Status, actor: str, reason: str) -> Lease | None:
     if run.is_claimed(at):
         Run.objects.filter(pk=run.pk).update(stop_status=to, stop_actor=actor, stop_reason=reason)
         return None
-    return _ended(run, None, to, code="", detail=reason, actor=actor)
-
-
-def is_past_stopping(run: Run) -> bool:
-    """Whether the run has begun what cannot be taken back by stopping it."""
-    return run.status in SHIPPING and journal.is_past_stopping(run, shipping.ACTIONS)
+    return ends.move_to_end(run, None, to, code="", detail=reason, actor=actor)
 
 
 def retry(run: Run, *, actor: str) -> Run:
@@ -265,19 +256,19 @@ def _work(config: Config, run: Run, claim: Claim) -> None:
             _work(config, run, claim)
     except Stopped:
         run.refresh_from_db()
-        if run.stop_status and not claim.is_lost and not is_past_stopping(run):
+        if run.stop_status and not claim.is_lost and not ends.is_past_stopping(run):
             to = Status(run.stop_status)
-            _end(config, run, claim, to, run.stop_code, run.stop_reason, actor=run.stop_actor)
+            ends.end(config, run, claim, to, run.stop_code, run.stop_reason, actor=run.stop_actor)
     else:
         if run.status == Status.DEPLOYING:
-            _end(config, run, claim, Status.MERGED)
+            ends.end(config, run, claim, Status.MERGED)
 
 
 def _go_on(config: Config, run: Run, claim: Claim) -> None:
     """Carry the run's pipeline on. Raises StepFailed, Stopped, ClaimLost."""
-    if run.stop_status and not is_past_stopping(run):
+    if run.stop_status and not ends.is_past_stopping(run):
         raise Stopped
-    if run.attempts > journal.ATTEMPTS and not shipping.is_live(run):
+    if run.attempts > journal.ATTEMPTS and not deployment.is_live(run):
         _keeps_dying(config, run, claim)
     if run.status == Status.APPROVED and not turns.take(run, claim):
         return
@@ -288,7 +279,7 @@ def _keeps_dying(config: Config, run: Run, claim: Claim) -> None:
     """Raises StepFailed STEP_KEPT_DYING; what was live is made live again before."""
     lines: list[str] = []
     if run.status == Status.DEPLOYING and run.attempts <= 2 * journal.ATTEMPTS:
-        lines = shipping.undo_deploy(config, run, lambda: claim.is_lost)
+        lines = deployment.undo_deploy(config, run, lambda: claim.is_lost)
     step = run.steps.filter(generation=run.generation).last()
     where = f" at the step {step.name}" if step else ""
     raise StepFailed(
@@ -308,80 +299,10 @@ def _fail(config: Config, run: Run, claim: Claim, failed: StepFailed) -> None:
     ways = failed.next_action
     if stays:
         ways = "\n".join(guidance.after_deploy(config, run, ways.splitlines()))
-    _end(
+    ends.end(
         config, run, claim, Status.FAILED, failed.code, failed.detail, ways,
         freezes=stays or is_diverged,
     )  # fmt: skip
-
-
-def _end(
-    config: Config,
-    run: Run,
-    claim: Claim,
-    to: Status,
-    code: str = "",
-    detail: str = "",
-    next_action: str = "",
-    actor: str = journal.WORKER,
-    *,
-    freezes: bool = False,
-) -> None:
-    is_merged = to == Status.MERGED
-    mended = [one for one in turns.standing_freezes() if is_merged and turns.passes(run, one)]
-    with line.entered():
-        journal.claimed(claim)
-        lease = _ended(
-            run,
-            claim,
-            to,
-            code=code,
-            detail=detail,
-            next_action=next_action,
-            actor=actor,
-            is_guided=freezes or code == "DEPLOY_PUSH_FAILED",
-        )
-        if freezes:
-            turns.freeze_for(run, actor=actor, reason=f"{code}: {detail}")
-        if is_merged:
-            turns.lift_mended(run, mended, actor)
-            async_task("runs.templates.warm")
-    turns.ring_next()
-    _clear(config, run, lease)
-
-
-def _clear(config: Config, run: Run, lease: Lease | None) -> None:
-    """Take away what an ended run has on the machine; what stays is the reconciler's."""
-    run.refresh_from_db()
-    if run.is_final and run.approved_at is not None:
-        try:
-            gate.close(config, run)
-        except (Refused, OSError) as accident:
-            log.warning("the gate of run %s is not closed: %s", run.pk, accident)
-    line.clean_and_finish(config, lease)
-
-
-def _ended(
-    run: Run,
-    claim: Claim | None,
-    to: Status,
-    *,
-    code: str,
-    detail: str,
-    actor: str,
-    next_action: str = "",
-    is_guided: bool = False,
-) -> Lease | None:
-    """Move the run to its end, fence its lease, tell it; the lease is to be cleaned after.
-
-    What shipping cannot simply go on after has its guidance as an event of its own.
-    """
-    remedy = next_action or (FAILURES[code].remedy if code else run.next_action)
-    run.move(to, claim=claim, failure_code=code, failure_detail=detail, next_action=remedy)
-    text = ": ".join(part for part in (str(to), code, detail) if part)
-    record(to, text, actor=actor, run=run, next_action=remedy)
-    if is_guided:
-        record("rollback_guidance", f"To look and to go on:\n{remedy}", actor=actor, run=run)
-    return line.begin_ending(run, reason=code or str(to), actor=actor)
 
 
 def _kill_leftovers(claim: Claim) -> None:

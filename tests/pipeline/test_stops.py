@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 
 from oroboros.errors import Refused
-from runs import reaper, reconciler, tasks
+from runs import ends, reaper, reconciler, tasks
 from runs.models import Run
 from slots.models import Lease
 from tests.pipeline.harness import kinds_of, wait_for
@@ -45,13 +45,13 @@ def at_work(run):
 
 def carry_and_watch(run):
     """Carry the run; fail if it is ended while a process of it lives."""
-    ended = tasks._ended
+    ended = ends.move_to_end
 
     def watched(*words, **more):
         assert not sleepers(SLEEP), "the run is ended before its processes"
         return ended(*words, **more)
 
-    tasks._ended = watched
+    ends.move_to_end = watched
     tasks.carry(run.pk)
 
 

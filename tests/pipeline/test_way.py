@@ -1,6 +1,6 @@
 """The way of a branch from waiting to merged, on real parts."""
 
-from runs import migrated, reconciler, shipping, tasks
+from runs import deployment, migrated, reconciler, tasks
 from runs.journal import artifacts_folder
 from runs.models import Run
 from slots.host import clean, database, guard, pgdump, runtimelog
@@ -110,5 +110,5 @@ def test_a_change_of_the_frontend_alone_says_that_it_skipped_reload_and_gate(wor
     world.commit("feature/page", {"frontend/note.txt": "for the page alone"})
     page = shipped("feature/page")
     assert (gated.status, page.status) == ("merged", "merged")
-    assert not gated.events.filter(kind=shipping.UNGATED).exists()
-    assert "no reload, no health gate" in page.events.get(kind=shipping.UNGATED).text
+    assert not gated.events.filter(kind=deployment.UNGATED).exists()
+    assert "no reload, no health gate" in page.events.get(kind=deployment.UNGATED).text
