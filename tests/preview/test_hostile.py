@@ -101,7 +101,7 @@ def targets(place, api, root):
         "known": str(root / "drop" / "known.json"),
         # What the tests made around the host, for everybody; the runbook's folder of links.
         "open": [
-            *(str(root / name) for name in ("", "var", "var/static", "var/slots")),
+            *(str(root / name) for name in ("", "var", "var/static")),
             *(str(place.folder / name) for name in ("", "runtime-logs")),
         ],
         "public": [str(config.var / name) for name in ("cache/installs", "releases")]
