@@ -19,6 +19,7 @@ LIST = "./scripts/release-registry.sh list"
 GIVEN = {"ssh://git@git.example.com/team/app.git": f"{DEMO}/guestbook.git"}
 WHO = "-c user.name=x -c user.email=x@example.com"
 UPSTREAM = "/root/upstream.git"
+KEPT = "/root/demo"  # the team's repository outlives our host: it has what was pushed
 SAVED = "app repo.git releases activations current restore secrets"
 
 
@@ -198,6 +199,7 @@ def test_uninstalled_nothing_is_left_that_runs_and_installed_again_all_is_there(
 def test_removed_for_good_nothing_is_left_and_a_backup_brings_it_to_a_new_host(host):
     had = releases(host)
     follow(host, sections("backup-and-restore.md")["Back up"], {})
+    host.run(f"cp -a {DEMO} {KEPT}")
     for commands in sections("uninstall.md").values():
         follow(host, commands, {})
     elsewhere = " ".join(f"-not -path '{path}/*'" for path in ("/var/backups", "/root", "/work"))
@@ -209,6 +211,7 @@ def test_removed_for_good_nothing_is_left_and_a_backup_brings_it_to_a_new_host(h
     host.copy_checkout()
     install_again(host)
     assert releases(host) != had
+    host.run(f"rm -r {DEMO} && cp -a {KEPT} {DEMO} && chown -R oroboros: {DEMO}")
     follow(host, sections("backup-and-restore.md")["Restore"], {})
     assert releases(host) == had
     is_well(host)
