@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from django.conf import settings
 from django.db import connection
 
 from oroboros.lib import files, ownership
@@ -58,9 +59,10 @@ HOOK = "#!/bin/sh\nid -u > {drop}/$(basename $0)-$(id -u)\n"
 
 @pytest.fixture
 def api():
-    """The API on a port of its own, on the tests' database."""
+    """The API on a port of its own, on the tests' folder and database."""
     database = connection.settings_dict
-    # As the set-up closes the real one.
+    # As the set-up closes the real ones, whatever earlier tests left open.
+    ownership.close(settings.OROBOROS)
     close_to_public(CLUSTER.url("postgres"), {database["NAME"]: [database["USER"]]})
     with service.api() as port:
         yield port
@@ -101,7 +103,7 @@ def targets(place, api, root):
         "known": str(root / "drop" / "known.json"),
         # What the tests made around the host, for everybody; the runbook's folder of links.
         "open": [
-            *(str(root / name) for name in ("", "var", "var/static")),
+            str(root),
             *(str(place.folder / name) for name in ("", "runtime-logs")),
         ],
         "public": [str(config.var / name) for name in ("cache/installs", "releases")]

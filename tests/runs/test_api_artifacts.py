@@ -15,8 +15,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def client():
-    secret = create_token("reader", ["view"], created_by="tests")
-    return Client(headers={"authorization": f"Bearer {secret}"})
+    token = create_token("reader", ["view"], created_by="tests")
+    return Client(headers={"authorization": f"Bearer {token}"})
 
 
 @pytest.fixture
@@ -27,6 +27,15 @@ def artifact():
     path.write_bytes(b"0123456789")
     row.file = path
     return row
+
+
+@pytest.fixture
+def secret():
+    """A file beside the artifacts' folder, which no answer may hold."""
+    path = artifacts_folder(settings.OROBOROS).parent / "secret"
+    path.write_text("secret")
+    yield path
+    path.unlink()
 
 
 def content(client, artifact, **headers):
@@ -97,16 +106,13 @@ def test_a_path_for_a_name_is_404(client, artifact, name):
 @pytest.mark.parametrize(
     "path", ["../secret", "/etc/passwd", "", "a/../../secret", "%2e%2e/secret", "a\x00b"[:1]]
 )
-def test_a_row_that_points_elsewhere_opens_nothing(client, artifact, path):
-    (artifacts_folder(settings.OROBOROS).parent / "secret").write_text("secret")
+def test_a_row_that_points_elsewhere_opens_nothing(client, artifact, secret, path):
     artifact.path = path
     artifact.save()
     assert content(client, artifact).json()["error"] == "artifact_not_found"
 
 
-def test_a_link_a_second_name_a_pipe_and_a_folder_are_no_artifacts(client, artifact):
-    secret = artifacts_folder(settings.OROBOROS).parent / "secret"
-    secret.write_text("secret")
+def test_a_link_a_second_name_a_pipe_and_a_folder_are_no_artifacts(client, artifact, secret):
     for make in (
         lambda path: path.symlink_to(secret),
         lambda path: path.hardlink_to(secret),
