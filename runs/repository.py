@@ -60,8 +60,10 @@ def find_base(repo: Repository, target: str) -> tuple[str, str | None]:
     `target_unknown` where neither side has the branch.
     """
     ours, theirs = _both(repo, target)
-    ours_in_theirs = bool(ours and theirs) and repo.is_ancestor(ours or "", theirs or "")
-    theirs_in_ours = bool(ours and theirs) and repo.is_ancestor(theirs or "", ours or "")
+    both = bool(ours and theirs)
+    ours_in_theirs = both and repo.is_ancestor(ours or "", theirs or "")
+    # Where that is so, the other way round decides nothing more.
+    theirs_in_ours = both and not ours_in_theirs and repo.is_ancestor(theirs or "", ours or "")
     base = base_of(ours, theirs, ours_in_theirs=ours_in_theirs, theirs_in_ours=theirs_in_ours)
     if base is None:
         raise StepFailed(
