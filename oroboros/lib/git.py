@@ -1,10 +1,12 @@
 """A bare repository of the control plane, asked from outside: there is never a checkout.
 
-Git's working directory is the bare repository itself, never code under preview.
+Git's working directory is the bare repository itself, never code under preview: a commit is laid
+out in a folder that is empty when git gets there, and that git sees no second time.
 """
 
 import fcntl
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -269,19 +271,18 @@ class Repository:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix="layout-", dir=self.path) as scratch:
-            env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": scratch}
-            self._read_tree(commit, env)
-            options = ["--all", "--quiet", f"--prefix={partial}/"]
-            self._git(command(self.path, "checkout-index", *options), more_env=env)
+            env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(partial)}
+            self._check_out(commit, env)
         partial.rename(destination)
         return [
             f"The submodule {path} was left out: previews have no submodules."
-            for path in self._submodules(commit)
+            for path in _empty_folders(destination)
         ]
 
-    def _read_tree(self, commit: str, env: dict[str, str]) -> None:
+    def _check_out(self, commit: str, env: dict[str, str]) -> None:
+        argv = command(self.path, "read-tree", "--reset", "-u", validate_sha(commit))
         try:
-            self._git(command(self.path, "read-tree", validate_sha(commit)), more_env=env)
+            self._git(argv, more_env=env)
         except Refused:
             self.known(commit)
             raise
@@ -292,11 +293,6 @@ class Repository:
         with (self.path / "oroboros.alone").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-    def _submodules(self, commit: str) -> list[str]:
-        entries = self._git(command(self.path, "ls-tree", "-r", "-z", validate_sha(commit)))
-        links = (entry for entry in entries.split("\0") if entry.startswith("160000 "))
-        return [entry.split("\t", 1)[1] for entry in links]
 
     def _environment(self, remote: str = "") -> dict[str, str]:
         return environment(self.config, self._global_config(remote), remote)
@@ -369,6 +365,12 @@ def _identity(author: Author, at: datetime) -> dict[str, str]:
         "GIT_COMMITTER_EMAIL": COMMITTER[1],
         "GIT_COMMITTER_DATE": date,
     }
+
+
+def _empty_folders(tree: Path) -> list[str]:
+    """Return the paths of the submodules in a tree as git laid it out: no other is empty."""
+    found = (Path(folder) for folder, inner, names in os.walk(tree) if not (inner or names))
+    return sorted(_text(bytes(path.relative_to(tree))) for path in found if path != tree)
 
 
 def _lines(text: str) -> list[str]:

@@ -479,15 +479,17 @@ def test_a_layout_that_was_cut_off_is_done_over(remote, repository, tmp_path):
     assert [path.name for path in (tmp_path / "tree").iterdir()] == ["a"]
 
 
-def test_a_submodule_is_left_out_with_a_word(remote, repository, tmp_path):
+@pytest.mark.parametrize("name", [b"lib", b"l\xffb"])
+def test_a_submodule_is_left_out_with_a_word(remote, repository, tmp_path, name):
     first = remote.commit("main", {"a": "1\n"})
-    remote._run("update-index", "--add", "--cacheinfo", f"160000,{first},vendor/lib")
+    path = os.fsdecode(b"vendor/" + name)
+    remote._run("update-index", "--add", "--cacheinfo", f"160000,{first},{path}")
     remote._run("commit", "-q", "-m", "submodule")
     remote._run("push", "-q", str(remote.path), "HEAD:refs/heads/main")
     repository.fetch(str(remote.path))
     notes = repository.lay_out(repository.branch_sha("main"), tmp_path / "tree")
     assert len(notes) == 1
-    assert "vendor/lib" in notes[0]
+    assert f"vendor/{name.decode(errors='replace')}" in notes[0]
 
 
 def test_files_and_patches_are_read_without_a_checkout(remote, repository):
