@@ -12,8 +12,18 @@ from oroboros.lib.process import User
 TAIL_BYTES = 64 * 1024
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644, owner: User | None = None) -> None:
-    """Put `data` at `path` in one step that survives a crash; `owner` needs root."""
+def write_atomic(
+    path: Path,
+    data: bytes,
+    mode: int = 0o644,
+    owner: User | None = None,
+    *,
+    outlasts_boot: bool = True,
+) -> None:
+    """Put `data` at `path` in one step that survives a crash; `owner` needs root.
+
+    What says nothing after a restart of the machine need not wait for the disk.
+    """
     fresh = _beside(path)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -23,12 +33,14 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644, owner: User | None 
             os.fchmod(file.fileno(), mode)  # after the owner: a chown clears bits of the mode
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if outlasts_boot:
+                os.fsync(file.fileno())
         fresh.rename(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if outlasts_boot:
+        _sync_folder(path.parent)
 
 
 def replace_link(target: Path | str, link: Path) -> None:

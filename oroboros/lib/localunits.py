@@ -106,7 +106,7 @@ class LocalManager(Kept):
 
     def _write(self, name: str, state: _State) -> None:
         text = json.dumps(asdict(state), indent=1) + "\n"
-        files.write_atomic(self._file(name), text.encode(), 0o600)
+        files.write_atomic(self._file(name), text.encode(), 0o600, outlasts_boot=False)
 
     def _read(self, name: str) -> _State | None:
         """Return who the unit is; None if it was not started, or not since this boot."""

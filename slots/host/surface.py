@@ -72,7 +72,8 @@ def show_preparing(
         if now is not None and (now.commit, now.run_id, now.mode) == (
             wanted.commit, wanted.run_id, wanted.mode
         ):  # fmt: skip
-            files.write_atomic(_activations(slot) / str(now.number) / "page.html", page)
+            shown_now = _activations(slot) / str(now.number) / "page.html"
+            files.write_atomic(shown_now, page, outlasts_boot=False)
         else:
             _activate(slot, wanted, page)
 
