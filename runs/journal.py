@@ -7,7 +7,7 @@ claim writes nothing. See docs/decisions/0002.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -79,14 +79,16 @@ WITH step AS (SELECT id, run_id, generation FROM runs_step WHERE id = %(step)s::
 class Action:
     """One step of a pipeline.
 
-    `act` makes the effect, `probe` returns its result where the effect is there, else None.
-    `begins` and `ends` are the run's moves with the step's start and success.
+    `act` makes the effect, `probe` returns its result where the effect is there, else None; both
+    happen `within` what they share. `begins` and `ends` are the run's moves with the step's start
+    and success.
     """
 
     name: str
     act: Callable[["Context"], None]
     probe: Callable[["Context"], dict[str, Any] | None]
     log_name: str = ""
+    within: Callable[["Context"], AbstractContextManager[object]] = nullcontext
     begins: Status | None = None
     ends: Status | None = None
     # From here on the run goes through: a request to stop is no longer honoured.
@@ -203,7 +205,7 @@ def perform(
     with told_accidents(Work(config, artifact_path(config, run, action.log), "")):
         context = _begin(config, run, claim, actions, action, results)
     try:
-        with told_accidents(context):
+        with told_accidents(context), action.within(context):
             found = action.probe(context)
             if found is None:
                 context.check()

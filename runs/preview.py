@@ -7,6 +7,7 @@ the fence, so that it never speaks for another run.
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any
 
@@ -137,6 +138,13 @@ def see_install(context: Context) -> Found:
     return {"installs": keys} if app.is_installed else None
 
 
+def on_server(context: Context) -> AbstractContextManager[object]:
+    """Connect to the databases' server once for the action and its probe."""
+    from slots.host.database import Admin
+
+    return Admin(context.config).connected()
+
+
 @told
 def make_database(context: Context) -> None:
     """Clone the target branch's template for the slot, with a password made anew."""
@@ -147,12 +155,11 @@ def make_database(context: Context) -> None:
     target = guard.target(config, slot)
     base = shown_base(repo, config.target_branch)
     admin = Admin(config)
-    with admin.connected():
-        admin.check_server(target)
-        template = templates.ensure(context, repo, base, target)
-        password = admin.ensure_role(slot.database)
-        admin.clone(template, slot.database, slot.database)
-        admin.check_target(target, slot.database, password)
+    admin.check_server(target)
+    template = templates.ensure(context, repo, base, target)
+    password = admin.ensure_role(slot.database)
+    admin.clone(template, slot.database, slot.database)
+    admin.check_target(target, slot.database, password)
     url = guard.application_url(target, slot.database, password)
     context.say(f"{slot.database} is a clone of {template}")
     leave_note(context, url=url, template=template)
@@ -322,7 +329,7 @@ ACTIONS = (
     Action("lease", nothing, see_lease),
     Action("worktree", lay_out, see_worktree),
     Action("install", install, see_install),
-    Action("database", make_database, see_database),
+    Action("database", make_database, see_database, within=on_server),
     Action("migrate", migrate, see_migrations),
     Action("build", build, see_build),
     Action("backend", start_backend, see_backend),

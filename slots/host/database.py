@@ -95,10 +95,12 @@ class Admin:
             verb = "ALTER ROLE {role}" if found.fetchone() else "CREATE ROLE {role} LOGIN"
             options = " CONNECTION LIMIT {limit} PASSWORD {secret}"
             names = {"role": sql.Identifier(role), "limit": sql.Literal(limit)}
-            connection.execute(sql.SQL(verb + options).format(**names, secret=sql.Literal(secret)))
-            connection.execute(sql.SQL("ALTER ROLE {role} RESET ALL").format(**names))
-            # From 16 on, who creates a role may administer it but not act as it.
-            connection.execute(sql.SQL("GRANT {role} TO CURRENT_USER").format(**names))
+            with connection.transaction():
+                literal = sql.Literal(secret)
+                connection.execute(sql.SQL(verb + options).format(**names, secret=literal))
+                connection.execute(sql.SQL("ALTER ROLE {role} RESET ALL").format(**names))
+                # From 16 on, who creates a role may administer it but not act as it.
+                connection.execute(sql.SQL("GRANT {role} TO CURRENT_USER").format(**names))
         return password
 
     def exists(self, name: str) -> bool:
@@ -234,8 +236,7 @@ class Admin:
             if row is None:
                 return
             if not row[0]:  # else a drop was interrupted, and only a drop is left
-                _alter(connection, name, "IS_TEMPLATE false")
-                _alter(connection, name, "ALLOW_CONNECTIONS false")
+                _alter(connection, name, "IS_TEMPLATE false ALLOW_CONNECTIONS false")
             _end_sessions(connection, name)
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
 

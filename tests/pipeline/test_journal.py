@@ -1,6 +1,7 @@
 """The engine alone, with steps that touch no machine: what is journaled, and what ends a step."""
 
 import errno
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -76,6 +77,38 @@ def test_an_effect_that_is_there_is_not_made_again(run, claim):
     steps.there.add("one")
     steps.carry(run, claim)
     assert (steps.acts, statuses(run)) == ([], {"one": "succeeded"})
+
+
+def test_what_an_act_and_its_probe_share_is_open_for_both_and_closed_after(run, claim):
+    happened = []
+
+    @contextmanager
+    def shared(context):
+        happened.append("open")
+        yield
+        happened.append("closed")
+
+    def probe(context):
+        happened.append("probe")
+        return {} if "act" in happened else None
+
+    def act(context):
+        happened.append("act")
+
+    journal.carry(settings.OROBOROS, run, claim, [Action("one", act, probe, within=shared)])
+    assert happened == ["open", "probe", "act", "probe", "closed"]
+
+
+def test_a_step_whose_server_does_not_let_it_in_fails_with_a_code(run, claim):
+    def shut(context):
+        raise Refused("database_unreachable", "connection refused")
+
+    steps = Steps("one")
+    steps.actions = [replace(steps.actions[0], within=shut)]
+    with pytest.raises(StepFailed) as failed:
+        steps.carry(run, claim)
+    assert failed.value.code == "HOST_REFUSED"
+    assert (statuses(run), steps.acts) == ({"one": "failed"}, [])
 
 
 def test_an_effect_that_is_not_there_after_the_act_is_a_bug_that_is_told(run, claim):
