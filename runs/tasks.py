@@ -99,7 +99,7 @@ def approve(
 
     The candidate step fetches the branch, so a commit that came meanwhile still voids it. With
     `accept_checks`, an operator's to say, the branch's checks run in place of the target branch's.
-    Raises Refused `not_ready`, `commit_moved`, `lease_fenced`.
+    Raises Refused `not_ready`, `already_stopping`, `commit_moved`, `lease_fenced`.
     """
     with line.entered():
         run = Run.objects.select_for_update().get(pk=run.pk)
@@ -107,6 +107,7 @@ def approve(
             raise Refused(
                 "not_ready", f"The run is {run.status}; only a ready preview is approved."
             )
+        _refuse_stopping(run)
         if commit_sha and validate_sha(commit_sha) != run.commit_sha:
             raise Refused(
                 "commit_moved",
@@ -167,13 +168,17 @@ def _stop(run: Run, to: Status, actor: str, reason: str) -> Lease | None:
         raise Refused("already_ended", f"The run is {run.status} already.")
     if ends.is_past_stopping(run):
         raise Refused("too_late", "The merge has begun; let it end, then roll back the release.")
-    if run.stop_status:
-        raise Refused("already_stopping", f"The run is being ended already ({run.stop_status}).")
+    _refuse_stopping(run)
     record("stop_asked", f"{to}: {reason}" if reason else str(to), actor=actor, run=run)
     if run.is_claimed(at):
         Run.objects.filter(pk=run.pk).update(stop_status=to, stop_actor=actor, stop_reason=reason)
         return None
     return ends.move_to_end(run, None, to, code="", detail=reason, actor=actor)
+
+
+def _refuse_stopping(run: Run) -> None:
+    if run.stop_status:
+        raise Refused("already_stopping", f"The run is being ended already ({run.stop_status}).")
 
 
 def retry(run: Run, *, actor: str) -> Run:

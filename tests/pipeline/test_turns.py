@@ -216,6 +216,16 @@ def test_two_approvals_of_one_run_are_one(small, ready_small):
     assert (run.status, run.approvals.count(), run.approvals.get().actor) == ("merged", 1, "grace")
 
 
+@pytest.mark.django_db
+def test_a_run_that_is_being_ended_is_not_approved():
+    run = RunFactory(status="preview_ready", stop_status="canceled")
+    with pytest.raises(Refused) as refusal:
+        tasks.approve(run, actor="grace")
+    run.refresh_from_db()
+    assert refusal.value.code == "already_stopping"
+    assert (run.status, run.approvals.count()) == ("preview_ready", 0)
+
+
 def ship(run):
     run.refresh_from_db()
     tasks.approve(run, actor="grace")
