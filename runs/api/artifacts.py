@@ -20,6 +20,7 @@ from runs.api.runs import find_run
 from runs.api.shapes import ArtifactShape
 from runs.journal import artifacts_folder
 from runs.models import Artifact, Run
+from slots.host import runtimelog
 
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 DIGITS = re.compile(r"\d{1,9}", re.ASCII)
@@ -79,12 +80,17 @@ def _find(run: Run, name: str, generation: str) -> Artifact:
 
 
 def _open(artifact: Artifact) -> IO[bytes]:
-    """Open the file, which is a regular one of a single name below the artifacts' folder."""
+    """Open the file, a regular one below the artifacts' folder.
+
+    The only one with a second name elsewhere is the log that a backend of a slot writes to.
+    """
+    config = settings.OROBOROS
     try:
-        file = files.open_beneath(artifacts_folder(settings.OROBOROS), artifact.path)
+        file = files.open_beneath(artifacts_folder(config), artifact.path)
     except (Refused, OSError):
         raise _unknown() from None
-    if os.fstat(file.fileno()).st_nlink != 1:  # a hard link to what lies elsewhere
+    found = os.fstat(file.fileno())
+    if found.st_nlink != 1 and not runtimelog.is_one(config, found):
         file.close()
         raise _unknown()
     return file

@@ -17,6 +17,12 @@ def path(config: Config, slot: SlotConfig) -> Path:
     return config.var / "log" / "slots" / f"{slot.slot_id}.log"
 
 
+def is_one(config: Config, found: os.stat_result) -> bool:
+    """Say whether that file is the log of a slot's occupant, or of the run before it."""
+    folder = path(config, config.slots[0]).parent
+    return any(os.path.samestat(found, log.lstat()) for log in folder.glob("*.log*"))
+
+
 def links_folder(config: Config) -> Path:
     """Return the folder of the links; a checkout beside another one has its own."""
     offset = config.web_port - STANDARD_PORT

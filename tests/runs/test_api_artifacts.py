@@ -8,6 +8,7 @@ from django.test import Client
 
 from oroboros.identity import create_token
 from runs.journal import artifacts_folder
+from slots.host import runtimelog
 from tests.factories import ArtifactFactory
 
 pytestmark = pytest.mark.django_db
@@ -110,6 +111,24 @@ def test_a_row_that_points_elsewhere_opens_nothing(client, artifact, secret, pat
     artifact.path = path
     artifact.save()
     assert content(client, artifact).json()["error"] == "artifact_not_found"
+
+
+@pytest.mark.parametrize("put_aside", [False, True])
+def test_the_log_that_a_backend_writes_to_is_followed_while_it_runs(client, artifact, put_aside):
+    config = settings.OROBOROS
+    slot = config.slots[0]
+    log = runtimelog.path(config, slot)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("started\n")
+    artifact.file.unlink()
+    artifact.file.hardlink_to(log)
+    if put_aside:  # the next run has begun in that slot
+        runtimelog.start_anew(config, slot)
+    else:
+        log.write_text("started\nmore\n")
+    answer = content(client, artifact)
+    log.with_name(log.name + ".1" * put_aside).unlink()
+    assert (answer.status_code, answer.getvalue().splitlines()[0]) == (200, b"started")
 
 
 def test_a_link_a_second_name_a_pipe_and_a_folder_are_no_artifacts(client, artifact, secret):
