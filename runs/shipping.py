@@ -7,6 +7,7 @@ acts, so it may be repeated at will. Whose turn it is, `runs.turns` says.
 import logging
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from django.db.models import Q
@@ -80,7 +81,9 @@ def _merged(context: Context, repo: Repository, base: str) -> str:
             context.say("the commit is merged already; it is deployed again")
             return base
         raise StepFailed(
-            "NOTHING_TO_SHIP", f"{context.config.target_branch} contains {run.commit_sha} already."
+            "NOTHING_TO_SHIP",
+            f"{context.config.target_branch} contains {run.commit_sha} already. What was taken "
+            "back there comes again by a new commit: revert the revert on the branch.",
         )
     approval = run.approvals.filter(verdict=Approval.APPROVED, voided_at=None).get()
     source = run.branch or run.commit_sha[:12]
@@ -99,13 +102,25 @@ def _merged(context: Context, repo: Repository, base: str) -> str:
 
 
 def mends_a_deploy(run: Run, repo: Repository, base: str) -> bool:
-    """Whether an ancestor of the retries merged this very commit into `base` and failed after."""
+    """Whether a run that this one retries merged this very commit into `base` and failed after.
+
+    Not where it was taken back since, nor where a retry of it was merged: nothing is left to ship.
+    """
+    unmended = takewhile(lambda one: one.status != Status.MERGED, run.ancestors())
     return any(
-        one.candidate_sha
-        and one.commit_sha == run.commit_sha
+        one.commit_sha == run.commit_sha
+        and one.candidate_sha not in ("", one.base_sha)
+        and repo.has(one.candidate_sha)
         and repo.is_ancestor(one.candidate_sha, base)
-        for one in run.ancestors()
+        and not _is_taken_back(repo, one, base)
+        for one in unmended
     )
+
+
+def _is_taken_back(repo: Repository, merged: Run, base: str) -> bool:
+    """Whether every file that the run's merge changed is in `base` as it was before the merge."""
+    changed = set(repo.changed_files(merged.base_sha, merged.candidate_sha))
+    return bool(changed) and changed.isdisjoint(repo.changed_files(merged.base_sha, base))
 
 
 def see_candidate(context: Context) -> Found:

@@ -147,6 +147,37 @@ def test_a_branch_that_takes_it_back_ships_through_the_freeze(
     assert turns.standing_freezes() == []
 
 
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_what_was_taken_back_is_not_shipped_by_a_retry(is_mixed, small, ships, ready_small):
+    ships("gone/before")
+    failed = ready_small("gone/one", {"gone.txt": "one"})
+    (small.folder / "unhealthy").touch()
+    ship(failed)
+    branch = followed(small, failed, is_pushed=True)
+    if is_mixed:  # then only an unfreeze lets it pass
+        small.commit(branch, {"more.txt": "of the same branch"})
+        turns.unfreeze(actor="olga", reason="it is taken back")
+    back = tasks.create_run(title="take it back", branch=branch, actor="ada")
+    tasks.carry(back.pk)
+    ship(back)
+    assert back.status == "merged"
+    again = tasks.retry(failed, actor="ada")
+    tasks.carry(again.pk)
+    ship(again)
+    assert (again.status, again.failure_code) == ("failed", "NOTHING_TO_SHIP")
+    assert "revert the revert" in again.failure_detail
+    assert small.remote_main() == serves(small) == back.candidate_sha
+    assert turns.standing_freezes() == []
+
+
+def test_what_was_merged_is_not_deployed_again_by_a_retry(small, ships, ready_small):
+    merged = ships("twice/merged")
+    again = tasks.retry(merged, actor="ada")
+    tasks.carry(again.pk)
+    ship(again)
+    assert (again.status, again.failure_code) == ("failed", "NOTHING_TO_SHIP")
+
+
 @pytest.mark.parametrize("is_changed", [False, True])
 def test_after_a_retry_failed_too_a_revert_of_all_of_it_ships(
     is_changed, small, ships, ready_small
