@@ -113,7 +113,14 @@ def _renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
     Approval.objects.filter(run=run, verdict=Approval.APPROVED, voided_at=None).update(
         voided_at=ClockTimestamp(), void_reason=f"the branch has a new commit, {sha}"
     )
-    fields = {"commit_sha": sha, "generation": run.generation + 1, "approved_at": None}
+    # What was made of the commit before is not what will be looked at.
+    fields = {
+        "commit_sha": sha,
+        "generation": run.generation + 1,
+        "approved_at": None,
+        "base_sha": "",
+        "candidate_sha": "",
+    }
     if run.status == Status.QUEUED:
         Run.objects.filter(pk=run.pk).update(**fields)
     else:

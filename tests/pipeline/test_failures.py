@@ -3,8 +3,9 @@
 import pytest
 
 from oroboros.errors import Refused
-from runs import tasks
+from runs import shown, tasks
 from runs.models import Run
+from runs.repository import repository
 from slots.models import Lease
 from slots.rules import LeaseState
 
@@ -113,12 +114,16 @@ def test_a_new_commit_voids_the_approval_and_prepares_anew(world, ready):
     run = ready("feature/moving")
     second = world.commit("feature/moving", {"backend/moving.txt": "2"})
     tasks.approve(run, actor="grace", commit_sha=first)
+    # A candidate of the first commit had been made when the target branch moved.
+    main = world.remote_main()
+    Run.objects.filter(pk=run.pk).update(base_sha=main, candidate_sha=first)
     tasks.carry(run.pk)
     run.refresh_from_db()
     assert (run.status, run.commit_sha, run.generation) == ("preview_ready", second, 2)
     assert run.approvals.get().voided_at is not None
     assert world.get(world.config.slots[0].web_port).headers["X-Oroboros-Commit"] == second
-    assert world.remote_main() != run.candidate_sha
+    assert shown.difference(run, repository(world.config)).commit_sha == second
+    assert world.remote_main() == main
 
 
 def test_approving_a_commit_that_nobody_looked_at_is_refused(world, ready):
