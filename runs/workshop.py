@@ -120,9 +120,15 @@ def run_all(
     purpose: str,
     code: str,
 ) -> None:
-    """Run the commands in order. Raises StepFailed `code` at the first that does not succeed."""
+    """Run the commands in order. Raises StepFailed `code` at the first that does not succeed.
+
+    One whose folder or program is not in these files does not: a check may be another commit's.
+    """
     for command in commands:
-        outcome = run(context, app, command, given, purpose)
+        try:
+            outcome = run(context, app, command, given, purpose)
+        except (FileNotFoundError, NotADirectoryError) as gone:
+            raise StepFailed(code, f"{command.name} cannot be started: {gone}") from gone
         if outcome.exit_code != 0:
             how = f"{command.name} ended with exit code {outcome.exit_code}"
             raise StepFailed(code, f"{how}:\n{context.tail()}")

@@ -51,6 +51,18 @@ def test_a_branch_that_changes_its_checks_meets_both_sets(small, ready_small):
     assert "both sets run" in log.read_text()
 
 
+def test_a_check_whose_folder_the_branch_has_moved_fails(small, ready_small):
+    told = '[checks]\ninner = {run = "true", directory = "inner"}\n'
+    small.commit("main", {"oroboros.toml": told, "inner/one": ""})
+    run = ready_small("checks/moved", {"inner/one": None, "outer/one": "", "oroboros.toml": USUAL})
+    tasks.approve(run, actor="grace")
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code) == ("failed", "CHECKS_FAILED")
+    assert "inner cannot be started" in run.failure_detail
+    small.commit("main", {"oroboros.toml": USUAL, "inner/one": None})
+
+
 def test_checks_that_somebody_accepted_run_in_place_of_the_base_s(small, ready_small):
     small.commit("main", {"oroboros.toml": '[checks]\nbroken = "false"\n'})
     mended = {"oroboros.toml": USUAL}
