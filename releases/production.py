@@ -4,6 +4,7 @@ A colour is a unit on a port of its own. The new one is started and probed besid
 old one is stopped only when its requests had time to end.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from releases.rules import COLOURS
 
 if TYPE_CHECKING:  # it carries what is started here
     from releases.activation import Carrier
+
+logger = logging.getLogger(__name__)
 
 # An app may finish its requests after SIGTERM; then it is killed.
 GRACE_SECONDS = 20.0
@@ -194,12 +197,18 @@ def live_colour(config: Config) -> str | None:
 
 
 def stop_others(config: Config) -> None:
-    """Stop the colours that do not serve, unless an activation needs them now."""
-    with colours_locked(config):
-        if Activation.objects.running().exists():
-            return
-        for colour in idle_colours(config):
-            units.manager(config).stop(unit_name(colour), grace=GRACE_SECONDS)
+    """Stop the colours that do not serve, unless an activation needs them now.
+
+    Where somebody is at them already that is no failure of what serves: the reconciler comes back.
+    """
+    try:
+        with colours_locked(config):
+            if Activation.objects.running().exists():
+                return
+            for colour in idle_colours(config):
+                units.manager(config).stop(unit_name(colour), grace=GRACE_SECONDS)
+    except Refused as refused:
+        logger.warning("what does not serve still runs: %s", refused.detail)
 
 
 def idle_colours(config: Config) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from releases import tasks as releases
 from releases.activation import ActivationFailed, carried, undo
@@ -80,12 +81,27 @@ def approver(run: Run) -> str:
 def _told(context: Context) -> Iterator[None]:
     """Turn how an activation ends into how a step does, with what it says of the releases."""
     try:
-        yield
+        with _in_turn():
+            yield
     except ActivationFailed as failed:
         lines = "\n".join(failed.guidance)
         raise StepFailed("DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action=lines) from failed
+
+
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    """Stop here where another process carries an activation on; the sweep comes back for the run.
+
+    It may be this run's own, which the reconciler found interrupted: how that ends decides.
+    """
+    try:
+        yield
     except ActivationLost:
         raise Stopped from None
+    except Refused as refused:
+        if refused.code != "activation_in_progress":
+            raise
+        raise Stopped(refused.detail) from None
 
 
 def is_live(run: Run) -> bool:
@@ -95,13 +111,16 @@ def is_live(run: Run) -> bool:
 
 
 def undo_deploy(config: Config, run: Run, stop: Callable[[], bool]) -> list[str]:
-    """Make live what was, where the run's activation is under way; returns its guidance."""
+    """Make live what was, where the run's activation is under way; returns its guidance.
+
+    Raises Stopped while another process carries it.
+    """
     activation = Activation.objects.filter(key=_key(run)).first()
     if activation is None:
         return []
     log = artifact_path(config, run, RELOAD_LOG)
     try:
-        with carried(config, activation, log=log, stop=stop) as carrier:
+        with _in_turn(), carried(config, activation, log=log, stop=stop) as carrier:
             if carrier is not None:
                 undo(carrier, "Each process that carried it died; nothing more is tried.")
     except ActivationFailed as failed:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import Error, connection
 
+from oroboros.errors import Refused
 from releases.models import Activation, Release
 from releases.shipping import ship_commit
 from runs import tasks, turns
@@ -254,3 +255,23 @@ def test_each_proof_that_the_package_names_is_there():
     named = re.findall(r"\btest_\w{20,}", pipeline.__doc__)
     assert len(named) > 20
     assert set(named) <= there
+
+
+@pytest.mark.parametrize("verb", ["switch_to", "confirm"])
+def test_a_deploy_that_another_process_carries_on_is_waited_for(
+    verb, small, ready_small, monkeypatch
+):
+    run = ready_small(f"waits/{verb}")
+    tasks.approve(run, actor="grace")
+
+    def busy(*args, **kwargs):
+        raise Refused("activation_in_progress", "Another process works on it.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"runs.deployment.releases.{verb}", busy)
+        tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, turns.standing_freezes()) == ("deploying", [])
+    tasks.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.attempts) == ("merged", 0)
