@@ -14,6 +14,7 @@ from pathlib import Path
 from oroboros import claims
 from oroboros.claims import CLAIM_SECONDS, Claim
 from oroboros.errors import Refused
+from oroboros.lib import jobs
 from oroboros.lib.config import Config
 from releases import database, gate, pointer, production
 from releases.database import MigrationFailed
@@ -60,6 +61,11 @@ class Carrier:
     @property
     def release(self) -> Release:
         return self.activation.release
+
+    @property
+    def job(self) -> str:
+        """The mark of the migrations of this activation, whoever carries it."""
+        return f"activation:{self.activation.number}"
 
     def stopping(self) -> bool:
         """Tell a command under way whether to end."""
@@ -132,6 +138,8 @@ def carried(
             stop or (lambda: False),
             progress or (lambda text: None),
         )
+        if claim.fence > 1:  # who carried it before may have been killed amid migrations
+            jobs.kill_marked(carrier.job)
         if problem:
             undo(carrier, f"{problem} No hook was run.")
         yield carrier

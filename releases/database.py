@@ -129,7 +129,7 @@ def _release(carrier: "Carrier", wanted: Command, bins: list[Path]) -> None:
         cwd=root / wanted.cwd,
         log=carrier.log,
         timeout=wanted.timeout,
-        env=env,
+        env={**env, process.MARK: carrier.job},
         user=config.app_user,
         stop=carrier.stopping,
     )

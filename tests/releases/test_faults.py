@@ -13,7 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from oroboros.lib import units
+from oroboros.errors import Refused
+from oroboros.lib import process, units
 from releases import activation as activations
 from releases import database, gate, pointer, production, reconcile, tasks, wayback
 from releases.build import BuildFailed
@@ -92,6 +93,33 @@ def test_the_reload_hook_runs_after_the_switch_and_its_failure_takes_the_release
         ship(config, repo.head)
     assert calls.read_text().split() == [first.commit_sha, repo.head, first.commit_sha]
     assert_all_agrees(config, Release.objects.get(pk=first.pk), web)
+
+
+def test_a_migration_that_outlived_its_worker_ends_before_the_next_one(config, web, two):
+    activation = tasks.begin(two[0].pk, kind="rollback", actor="bob", reason="a try")
+    left = process.spawn(
+        ["sleep", "5051"],
+        cwd=config.var,
+        env={"PATH": os.defpath},
+        user=None,
+        log=config.var / "left.log",
+        mark=f"activation:{activation.number}",
+    )
+    Activation.objects.filter(pk=activation.pk).update(claim_fence=1)
+    with activations.carried(config, activation):
+        assert not process.alive(left)
+    tasks.confirm(config, activation)
+    assert_all_agrees(config, Release.objects.get(pk=two[0].pk), web)
+
+
+def test_colours_that_somebody_is_busy_with_fail_no_release(config, web, two, monkeypatch):
+    monkeypatch.setattr(production, "idle_colours", busy)
+    tasks.rollback(config, two[0].pk, actor="bob", reason="a try")
+    assert Activation.objects.first().outcome == ActivationOutcome.SUCCEEDED
+
+
+def busy(config):
+    raise Refused("unit_busy", "Another start or stop is under way; try again.")
 
 
 def test_a_reload_hook_that_hangs_is_ended(config, web, two):
