@@ -23,12 +23,10 @@ from runs.rules import Status
 from slots.host import occupant, runtimelog
 from slots.host.occupant import Occupant
 from slots.models import Lease
-from slots.rules import LeaseState, backoff
+from slots.rules import LeaseState, backoff, is_restart_due
 
 RECONCILER = "reconciler"
 START_SECONDS = 60.0
-# A process that runs and does not answer is given so long before it counts as dead.
-GRACE_SECONDS = 15.0
 # One that was well for so long has no past.
 WELL_SECONDS = 60.0
 LAST_LINES = 20
@@ -64,7 +62,10 @@ def look_after(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bool)
     if not found.status.active and not occupant.is_gone(config, slot):
         return []  # somebody restarts it just now
     why = f"the backend of {slot.slot_id} {_trouble(found)}"
-    if dry_run or not _is_due(lease, found, at):
+    if dry_run:
+        return [why]
+    unhealthy_at = _unhealthy_since(lease, at) if found.status.active else None
+    if not is_restart_due(at, restart_at=lease.restart_at, unhealthy_at=unhealthy_at):
         return [why]
     delay = backoff(lease.restarts)
     if delay is None and lease.run.status == Status.PREVIEW_READY:
@@ -80,22 +81,21 @@ def _trouble(found: Occupant) -> str:
 
 
 def _forget(lease: Lease, at: datetime, *, dry_run: bool) -> None:
-    long_ago = at - timedelta(seconds=WELL_SECONDS)
-    if dry_run or lease.restart_at is None or (lease.restarts and lease.restart_at > long_ago):
+    """Forget the failed probes of a backend that is well, and its restarts after a while."""
+    if dry_run:
         return
-    Lease.objects.filter(pk=lease.pk).update(restarts=0, restart_at=None)
+    same = Lease.objects.filter(pk=lease.pk, restarts=lease.restarts)
+    if lease.unhealthy_at is not None:
+        same.update(unhealthy_at=None)
+    if lease.restart_at is not None and lease.restart_at <= at - timedelta(seconds=WELL_SECONDS):
+        same.update(restarts=0, restart_at=None)
 
 
-def _is_due(lease: Lease, found: Occupant, at: datetime) -> bool:
-    """Whether to act now: a dead process at once, one that only does not answer after a while."""
-    if lease.restart_at is not None:
-        return lease.restart_at <= at
-    if not found.status.active:
-        return True
-    Lease.objects.filter(pk=lease.pk, restart_at=None).update(
-        restart_at=at + timedelta(seconds=GRACE_SECONDS)
-    )
-    return False
+def _unhealthy_since(lease: Lease, at: datetime) -> datetime:
+    """Return when the first probe in a row failed: this one, where none is noted."""
+    if lease.unhealthy_at is None:
+        Lease.objects.filter(pk=lease.pk, unhealthy_at=None).update(unhealthy_at=at)
+    return lease.unhealthy_at or at
 
 
 def _schedule(lease: Lease, delay: float | None, at: datetime, why: str) -> None:
@@ -105,7 +105,7 @@ def _schedule(lease: Lease, delay: float | None, at: datetime, why: str) -> None
         same = Lease.objects.filter(
             pk=lease.pk, state=LeaseState.HELD, restarts=lease.restarts, restart_at=lease.restart_at
         )
-        if same.update(restarts=lease.restarts + 1, restart_at=at + wait) != 1:
+        if not same.update(restarts=lease.restarts + 1, restart_at=at + wait, unhealthy_at=None):
             return
         record("backend_down", why, actor=RECONCILER, run=lease.run, slot_id=str(lease.slot))
         async_task("runs.backends.restart", lease.pk, lease.restarts + 1)
@@ -128,7 +128,8 @@ def restart(lease_id: int, number: int) -> None:
         except Refused as refused:
             text = f"{text} and failed: {refused.detail}"
     again = ClockTimestamp() + timedelta(seconds=backoff(number) or 0.0)
-    ours.update(restart_at=again)
+    # That it did not answer while it started says nothing.
+    ours.update(restart_at=again, unhealthy_at=None)
     record("backend_restarted", text, actor=RECONCILER, run=lease.run, slot_id=slot.slot_id)
 
 

@@ -65,9 +65,11 @@ class Lease(models.Model):
     end_reason = models.TextField(blank=True)
     # Times that cleaning was tried; what cannot be cleaned is quarantined.
     cleanings = models.PositiveSmallIntegerField(default=0)
-    # Restarts in a row of a backend that died, and when it is looked at again.
+    # Restarts in a row of a backend that died, and when the back-off of the last one is over.
     restarts = models.PositiveSmallIntegerField(default=0)
     restart_at = models.DateTimeField(null=True, blank=True)
+    # The first failed probe in a row of a backend whose process runs.
+    unhealthy_at = models.DateTimeField(null=True, blank=True)
 
     objects = LeaseQuerySet.as_manager()
 

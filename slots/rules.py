@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from statistics import median
 
 from django.db.models import TextChoices
@@ -84,3 +85,20 @@ BACKOFF_SECONDS = (0.0, 2.0, 4.0, 8.0, 16.0)
 def backoff(restarts: int) -> float | None:
     """Return how long to wait before the next restart, after so many in a row; None: no more."""
     return BACKOFF_SECONDS[restarts] if restarts < len(BACKOFF_SECONDS) else None
+
+
+# A process that runs and does not answer is given so long before it counts as dead.
+GRACE_SECONDS = 15.0
+
+
+def is_restart_due(
+    at: datetime, *, restart_at: datetime | None, unhealthy_at: datetime | None
+) -> bool:
+    """Whether a backend that is not well is started again at `at`.
+
+    `restart_at`: when the back-off of its last restart is over, None if it had none;
+    `unhealthy_at`: the first failed probe in a row of a process that runs, None for a dead one.
+    """
+    if restart_at is not None and at < restart_at:
+        return False
+    return unhealthy_at is None or unhealthy_at + timedelta(seconds=GRACE_SECONDS) <= at

@@ -16,7 +16,7 @@ from runs.rules import Status
 from slots.host import clean, guard, occupant, surface, worktree
 from slots.host.database import Admin
 from slots.models import Lease, Slot
-from slots.rules import BACKOFF_SECONDS, LeaseState
+from slots.rules import BACKOFF_SECONDS, GRACE_SECONDS, LeaseState
 from tests.factories import ActivationFactory, ReleaseFactory, RunFactory
 from tests.host.backend import echo
 from tests.host.conftest import config as whole_config
@@ -25,6 +25,8 @@ from tests.host.test_occupant import RUN, SERVE, write
 
 __all__ = ["folder", "whole_config"]
 
+# It answers with an error as long as somebody wants it to.
+SICKLY = SERVE.replace("200 if", "503 if os.path.exists('sick') else 200 if")
 DIES = 'print("I cannot go on", flush=True)\nsys.exit(3)\n'
 
 
@@ -166,6 +168,53 @@ def test_a_dead_backend_is_told_and_started_again(config, place, preview):
     backends.restart(lease_of(preview).pk, 1)
     assert occupant.status(config, place).kind == "run"
     assert events("backend_restarted") == ["the backend of preview-1 was started again"]
+    assert reconciler.reconcile(config) == []
+
+
+@pytest.fixture
+def sick(config, place, preview):
+    """The preview's backend runs and answers with errors while this file is there."""
+    write(config, place, SICKLY + RUN, run=str(preview.pk))
+    occupant.restart(config, place)
+    file = worktree.path(place) / "sick"
+    file.touch()
+    return file
+
+
+def test_a_backend_that_dies_after_a_failed_probe_is_started_again_at_once(
+    config, place, preview, sick
+):
+    assert "is not healthy" in reconciler.reconcile(config)[0]
+    assert (OrmQ.objects.count(), events("backend_down")) == (0, [])
+    kill(config, place)
+    backends.notice_deaths(config)
+    assert events("backend_down") == ["the backend of preview-1 is not running"]
+    assert (OrmQ.objects.count(), lease_of(preview).unhealthy_at) == (1, None)
+
+
+def test_a_failed_probe_soon_after_a_restart_kills_nothing(config, place, preview, sick):
+    Lease.objects.filter(run=preview).update(restarts=1)
+    due_now(preview)
+    reconciler.reconcile(config)
+    assert lease_of(preview).unhealthy_at is not None
+    assert (OrmQ.objects.count(), events("backend_down")) == (0, [])
+    sick.unlink()
+    assert reconciler.reconcile(config) == []
+    assert (lease_of(preview).restarts, lease_of(preview).unhealthy_at) == (1, None)
+
+
+def test_a_backend_that_runs_and_stays_sick_is_started_again(config, place, preview, sick):
+    reconciler.reconcile(config)
+    since = timezone.now() - timedelta(seconds=GRACE_SECONDS)
+    Lease.objects.filter(run=preview).update(unhealthy_at=since)
+    [found] = reconciler.reconcile(config)
+    assert "answered 503" in found and found.endswith("it is started again")
+    sick.unlink()
+    pid = occupant.status(config, place).status.pid
+    Lease.objects.filter(run=preview).update(unhealthy_at=since)  # looked at while it starts
+    backends.restart(lease_of(preview).pk, 1)
+    assert occupant.status(config, place).status.pid != pid
+    assert lease_of(preview).unhealthy_at is None
     assert reconciler.reconcile(config) == []
 
 

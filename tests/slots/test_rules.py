@@ -1,9 +1,24 @@
 """What slots are and when they are granted, as values."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from slots.rules import BACKOFF_SECONDS, LeaseState, Room, SlotState, admission, backoff, slot_state
+from slots.rules import (
+    BACKOFF_SECONDS,
+    GRACE_SECONDS,
+    LeaseState,
+    Room,
+    SlotState,
+    admission,
+    backoff,
+    is_restart_due,
+    slot_state,
+)
 from slots.rules import estimate as estimated
+
+AT = datetime(2026, 7, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +71,24 @@ def test_restarts_come_slower_and_slower_and_then_no_more():
     delays = [backoff(number) for number in range(len(BACKOFF_SECONDS) + 2)]
     assert delays == [*BACKOFF_SECONDS, None, None]
     assert sorted(BACKOFF_SECONDS) == list(BACKOFF_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("restart_at", "unhealthy_at", "due"),
+    [
+        (None, None, True),  # dead, and never before
+        (AT - SECOND, None, True),
+        (AT, None, True),
+        (AT + SECOND, None, False),  # dead again within its back-off
+        (None, AT, False),  # its first failed probe
+        (None, AT - (GRACE_SECONDS - 1) * SECOND, False),
+        (None, AT - GRACE_SECONDS * SECOND, True),
+        (AT - SECOND, AT, False),  # a past does not shorten the grace
+        (AT - SECOND, AT - GRACE_SECONDS * SECOND, True),
+        (AT + SECOND, AT - GRACE_SECONDS * SECOND, False),
+    ],
+)
+def test_a_dead_backend_is_due_after_its_back_off_a_silent_one_after_its_grace(
+    restart_at, unhealthy_at, due
+):
+    assert is_restart_due(AT, restart_at=restart_at, unhealthy_at=unhealthy_at) is due
