@@ -25,14 +25,17 @@ log = logging.getLogger(__name__)
 
 
 def ensure(context: Work, repo: Repository, commit: str, target: Target) -> str:
-    """Return the name of the sealed template of that commit, built if it is missing."""
+    """Return the name of the sealed template of that commit, built if it is missing.
+
+    Raises Stopped, also while another run builds it, and StepFailed.
+    """
     from slots.host.database import Admin
 
     name = guard.template_name(commit)
     admin = Admin(context.config)
     if admin.template_exists(name):
         return name
-    with admin.exclusively(name):
+    with admin.exclusively(name, context.check):
         if not admin.template_exists(name):
             context.say(f"building {name}")
             _build(context, repo, commit, name, target)

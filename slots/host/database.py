@@ -7,8 +7,9 @@ Works on PostgreSQL 15 to 18. psycopg takes 0.2 s to import: import this module 
 """
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ from slots.host.guard import Target
 
 CONNECT_SECONDS = 10
 SESSION_END_SECONDS = 5
+LOOK_SECONDS = 0.1
 # What one preview may take of the server's connections; production has no limit.
 ROLE_CONNECTIONS = 30
 # Above this the files are copied, with a checkpoint before and after; below it that costs more.
@@ -280,11 +282,23 @@ class Admin:
             raise guard.unsafe("db_target_is_another", "The URL leads to another database.")
 
     @contextmanager
-    def exclusively(self, name: str) -> Iterator[None]:
-        """Wait until nobody else does `name`, on any host; ends with our process at the latest."""
+    def exclusively(self, name: str, check: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Wait until nobody else does `name`, on any host; ends with our process at the latest.
+
+        `check` is called while waiting, and ends that by what it raises.
+        """
+        take = "SELECT pg_try_advisory_lock(hashtext(%s))"
+        words = [f"oroboros:{name}"]
         with self.connected() as connection:
-            connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [f"oroboros:{name}"])
-            yield
+            while connection.execute(take, words).fetchone() != (True,):
+                check()
+                time.sleep(LOOK_SECONDS)
+            try:
+                yield
+            finally:
+                # The connection may be an outer one, which goes on; one that is lost has no lock.
+                with suppress(psycopg.OperationalError):
+                    connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", words)
 
     def _checked(self, name: str, owner: str | None = None) -> None:
         check = guard.check_production_name if self.production else guard.check_name

@@ -305,6 +305,35 @@ def test_only_one_at_a_time_builds_a_template(admin, config):
         assert taken == (False,)
 
 
+def test_the_next_may_build_a_template_though_the_connection_goes_on(admin, config):
+    with admin.connected(), connect(config.preview_admin_database_url) as rival:
+        with admin.exclusively(TEMPLATE):
+            pass
+        take = "SELECT pg_try_advisory_lock(hashtext(%s))"
+        assert rival.execute(take, [f"oroboros:{TEMPLATE}"]).fetchone() == (True,)
+
+
+def test_who_waits_for_a_template_is_asked_meanwhile_and_may_leave(admin, config):
+    asked = []
+
+    def check():
+        asked.append("still?")
+        if len(asked) == 2:
+            raise TimeoutError
+
+    with connect(config.preview_admin_database_url) as rival:
+        rival.execute("SELECT pg_advisory_lock(hashtext(%s))", [f"oroboros:{TEMPLATE}"])
+        with pytest.raises(TimeoutError), admin.exclusively(TEMPLATE, check):
+            asked.append("it was free")
+        assert asked == 2 * ["still?"]
+
+
+def test_a_lock_that_was_lost_with_its_connection_hides_no_error(admin):
+    with pytest.raises(KeyError), admin.connected() as connection, admin.exclusively(TEMPLATE):
+        connection.close()
+        raise KeyError("what went wrong")
+
+
 def test_a_server_that_is_not_there_is_said(config):
     away = replace(config, preview_admin_database_url="postgresql://admin:hunter2@127.0.0.1:1/x")
     with pytest.raises(Refused) as refusal:

@@ -1,11 +1,14 @@
 """What ends a run at work: a lease that runs out, and people who cancel or reject."""
 
+import psycopg
 import pytest
 from django.db import connection
 
 from oroboros.errors import Refused
 from runs import ends, reaper, reconciler, tasks
 from runs.models import Run
+from slots.host import guard
+from slots.host.database import Admin
 from slots.models import Lease
 from tests.pipeline.harness import kinds_of, wait_for
 from tests.pipeline.processes import forked, sleepers, wait_until
@@ -123,6 +126,23 @@ def test_stopping_a_run_ends_its_processes_first(verb, status, stage, small, har
     assert wait_for(worker) == 0
     assert_ended_once(run, status, harness)
     assert (run.failure_detail, run.events.get(kind=status).actor) == ("not like this", "bob")
+
+
+def test_a_run_that_waits_for_anothers_template_is_stopped(small, harness):
+    small.commit("main", {"base.txt": "another template"})
+    template = guard.template_name(small.remote_main())
+    with psycopg.connect(small.config.preview_admin_database_url, autocommit=True) as another:
+        # What builds it may take half an hour.
+        another.execute("SELECT pg_advisory_lock(hashtext(%s))", [f"oroboros:{template}"])
+        branch = f"stop/template/{small.commits()}"
+        small.commit(branch, {"waits.txt": branch})
+        run = tasks.create_run(title=branch, branch=branch, actor="ada")
+        worker = forked(lambda: tasks.carry(run.pk))
+        wait_until(lambda: run.steps.filter(name="database", status="running").exists())
+        tasks.cancel(run, actor="bob", reason="not like this")
+        assert wait_for(worker) == 0
+    assert_ended_once(run, "canceled", harness)
+    assert not Admin(small.config).exists(template)
 
 
 def test_a_run_is_not_stopped_once_its_merge_has_begun(small, during, ready_small):
