@@ -8,6 +8,7 @@ import difflib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import IO, Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -289,10 +290,20 @@ class Flag(serializers.BooleanField):
         return data
 
 
+class Moment(serializers.DateTimeField):
+    """A date and time; without an offset it is the server's, and at the calendar's edge none."""
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        try:
+            return super().enforce_timezone(value)
+        except OverflowError:  # DRF looks for that only where an offset is given
+            self.fail("overflow")
+
+
 class Input(serializers.Serializer):
     """What a request may say: fields that are not declared are refused by name.
 
-    Use `given(request)`; declare with Text, Integer and Flag, which coerce nothing.
+    Use `given(request)`; declare with Text, Integer, Flag and Moment, which coerce nothing.
     """
 
     @classmethod

@@ -5,7 +5,7 @@ run whose files are those from before it; the freeze is lifted when that run is 
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -19,6 +19,9 @@ from runs.models import Freeze, Run
 from runs.pool import entered
 from runs.repository import repository
 from runs.rules import AT_WORK, Status
+
+# A freeze with an end has it within a year, of whatever length.
+LONGEST_HOURS = 366 * 24.0
 
 
 def in_order() -> list[Run]:
@@ -97,17 +100,32 @@ def _undoes(run: Run, failed: Run) -> bool:
 def freeze(*, actor: str, reason: str, until: datetime | None = None) -> Freeze:
     """Stop shipping until then, or until somebody lifts it.
 
-    Raises Refused `reason_required`, `until_is_over` (400).
+    Raises Refused `reason_required`, `until_is_over`, `until_too_far` (400).
     """
     if not reason.strip():
         raise Refused("reason_required", "Say why shipping stands still.", status=400)
     with transaction.atomic():
-        if until is not None and until <= database_time():
-            raise Refused("until_is_over", "That time is over already.", status=400)
+        if until is not None:
+            _check_hours((until - database_time()) / timedelta(hours=1))
         record("frozen", reason, actor=actor)
         return Freeze.objects.create(
             actor=actor, reason=reason, since=ClockTimestamp(), until=until
         )
+
+
+def end_after(hours: float) -> datetime:
+    """Return when a freeze of so many hours from now ends. Raises Refused as `freeze` does."""
+    _check_hours(hours)
+    return database_time() + timedelta(hours=hours)
+
+
+def _check_hours(hours: float) -> None:
+    """Refuse an end that is over, or so far that a calendar has no such day."""
+    if hours <= 0:
+        raise Refused("until_is_over", "That time is over already.", status=400)
+    if not hours <= LONGEST_HOURS:  # nor is what is no number
+        detail = "A freeze ends within a year; without an end it stands until somebody lifts it."
+        raise Refused("until_too_far", detail, status=400)
 
 
 def freeze_for(run: Run, *, actor: str, reason: str) -> None:

@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from oroboros.api import Input, Text
+from oroboros.api import Input, Moment, Text
 from oroboros.identity import OPERATE, VIEW, actor
 from runs import standing, turns
 from runs.api.shapes import FreezeShape
@@ -44,10 +44,10 @@ class Shipping(APIView):
 
 
 class Freezing(Input):
-    """`until`: without it until somebody lifts it."""
+    """`until`: within a year; without it until somebody lifts it."""
 
     reason = Text(multiline=True, max_length=2000)
-    until = serializers.DateTimeField(required=False)
+    until = Moment(required=False)
 
 
 class Freeze(APIView):

@@ -1,5 +1,7 @@
 """Every button asks first, does it by POST, for whom it should, and shows a rule's no."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib import admin
 from django.test import Client
@@ -249,12 +251,21 @@ def test_slots_are_drained_and_quarantined_and_back(operator, monkeypatch):
 
 
 def test_shipping_is_frozen_until_a_time_and_unfrozen(operator):
-    operator.post(url("freeze"), {"reason": "party", "until": "2030-01-01T10:00"})
+    until = (NOW + timedelta(days=300)).replace(second=0, microsecond=0)
+    operator.post(url("freeze"), {"reason": "party", "until": f"{until:%Y-%m-%dT%H:%M}"})
     freeze = Freeze.objects.get()
-    assert (freeze.reason, freeze.actor, freeze.until.year) == ("party", "olga", 2030)
+    assert (freeze.reason, freeze.actor, freeze.until) == ("party", "olga", until)
     operator.post(url("unfreeze"), {"reason": "over"})
     freeze.refresh_from_db()
     assert (freeze.lifted_by, freeze.lift_reason) == ("olga", "over")
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin"])
+def test_a_freeze_until_the_calendars_last_day_is_refused(operator, settings, zone):
+    settings.TIME_ZONE = zone
+    page = operator.post(url("freeze"), {"reason": "party", "until": "9999-12-31T23:59"})
+    assert "A freeze ends within a year" in page.content.decode()
+    assert not Freeze.objects.exists()
 
 
 def test_a_rollback_shows_what_it_takes_back_and_needs_a_reason(operator, monkeypatch):

@@ -3,7 +3,8 @@
 import shlex
 import subprocess
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -77,6 +78,50 @@ def test_a_freeze_needs_a_reason_and_an_end_to_come():
         turns.freeze(actor="ada", reason=" ")
     with pytest.raises(Refused, match="over already"):
         turns.freeze(actor="ada", reason="late", until=timezone.now() - MINUTE)
+
+
+EDGES = [
+    (datetime.max, "America/New_York", "until_too_far"),
+    (datetime.max, "Europe/Berlin", "until_too_far"),
+    (datetime.min, "America/New_York", "until_is_over"),
+    (datetime.min, "Europe/Berlin", "until_is_over"),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("edge", "zone", "code"), EDGES)
+def test_a_freeze_does_not_end_where_the_calendar_does(edge, zone, code):
+    with pytest.raises(Refused) as refusal:
+        turns.freeze(actor="ada", reason="a demo", until=edge.replace(tzinfo=ZoneInfo(zone)))
+    assert (refusal.value.code, refusal.value.status) == (code, 400)
+    assert not Freeze.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_freeze_that_ends_ends_within_a_year():
+    year = timezone.now() + timedelta(days=366)
+    turns.freeze(actor="ada", reason="a sabbatical", until=year - MINUTE)
+    with pytest.raises(Refused, match="within a year"):
+        turns.freeze(actor="ada", reason="a sabbatical", until=year + MINUTE)
+    assert Freeze.objects.count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        ("nan", "within a year"),
+        ("inf", "within a year"),
+        ("1e9", "within a year"),
+        ("1e300", "within a year"),
+        ("0", "over already"),
+        ("-1e300", "over already"),
+    ],
+)
+def test_hours_that_are_no_time_to_come_freeze_nothing(hours, said):
+    with pytest.raises(CommandError, match=said):
+        call_command("freeze", "--reason", "a demo", f"--hours={hours}")
+    assert not Freeze.objects.exists()
 
 
 @pytest.mark.django_db

@@ -86,11 +86,30 @@ def test_shipping_is_frozen_and_goes_on(operator):
         ({**WHY, "until": 5}, "invalid_input"),
         ({**WHY, "until": "0001-01-01T00:00:00+14:00"}, "invalid_input"),
         ({**WHY, "until": "2020-01-01T00:00:00Z"}, "until_is_over"),
+        ({**WHY, "until": "9999-12-31T23:59:59Z"}, "until_too_far"),
         ({**WHY, "untill": "2040-01-01T00:00:00Z"}, "unknown_field"),
     ],
 )
 def test_a_freeze_that_is_malformed_freezes_nothing(operator, body, code):
     refused(operator.post("/api/shipping/freeze", **body), 400, code)
+    assert not Freeze.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("zone", "until", "code"),
+    [
+        ("Europe/Berlin", "0001-01-01T00:00:00", "invalid_input"),
+        ("Europe/Berlin", "9999-12-31T23:59:59", "until_too_far"),
+        ("America/New_York", "9999-12-31T23:59:59", "invalid_input"),
+        ("America/New_York", "0001-01-01T00:00:00", "until_is_over"),
+    ],
+)
+def test_the_calendars_edge_is_refused_in_the_servers_own_zone(
+    operator, settings, zone, until, code
+):
+    settings.TIME_ZONE = zone
+    refused(operator.post("/api/shipping/freeze", **WHY, until=until), 400, code)
     assert not Freeze.objects.exists()
 
 

@@ -1,10 +1,7 @@
 """Shipping stands still: approved runs wait, previews go on."""
 
-from datetime import timedelta
-
 from django.core.management.base import BaseCommand, CommandError
 
-from oroboros.clock import database_time
 from oroboros.errors import Refused
 from releases.commands import shell_actor
 from runs import turns
@@ -18,8 +15,8 @@ class Command(BaseCommand):
         parser.add_argument("--hours", type=float, help="how long; without it until somebody lifts")
 
     def handle(self, *, reason, hours, **options):
-        until = None if hours is None else database_time() + timedelta(hours=hours)
         try:
+            until = None if hours is None else turns.end_after(hours)
             turns.freeze(actor=shell_actor(), reason=reason, until=until)
         except Refused as refused:
             raise CommandError(refused.detail) from None
