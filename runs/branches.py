@@ -84,11 +84,12 @@ def _note_pushed(config: Config, repo: Repository) -> None:
     head = shipping.pushed_head(config, repo, log.warning) if unpushed else None
     if head is None:
         return
+    there = repo.contained(head, [run.candidate_sha for run in unpushed])
     for run in unpushed:
         row = Run.objects.filter(pk=run.pk, pushed=False)
         # What failed has more to be done than the push.
         todo = "" if run.status == Status.MERGED else run.next_action
-        if repo.is_ancestor(run.candidate_sha, head) and row.update(pushed=True, next_action=todo):
+        if run.candidate_sha in there and row.update(pushed=True, next_action=todo):
             record("pushed", "the remote has the commit now", actor=WORKER, run=run)
 
 

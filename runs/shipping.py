@@ -10,8 +10,6 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
-from django.db.models import Q
-
 from oroboros.errors import Refused
 from oroboros.lib.config import Config
 from oroboros.lib.git import Author, Repository
@@ -291,14 +289,13 @@ def leave_main(config: Config, run: Run) -> bool:
 
 def unpushed(config: Config) -> RunQuerySet:
     """Return the runs whose commit our branch has and we did not push: failed deploys, too."""
-    ours = Run.objects.filter(pushed=False)
-    failed = [run.pk for run in ours.filter(status=Status.FAILED) if _stays(config, run)]
-    return ours.filter(Q(status=Status.MERGED) | Q(pk__in=failed))
-
-
-def _stays(config: Config, run: Run) -> bool:
-    """Whether our branch has the run's candidate; one that the repository has lost is no error."""
-    return repository(config).has(run.candidate_sha) and is_in_main(config, run)
+    ours = Run.objects.filter(pushed=False, status__in=(Status.MERGED, Status.FAILED))
+    candidates = set(ours.values_list("candidate_sha", flat=True))
+    repo = repository(config)
+    head = repo.head(target_ref(config)) if candidates else None
+    # A person may have taken back what diverged, and a repository that was restored may be older.
+    stays = repo.contained(head, candidates) if head is not None else set()
+    return ours.filter(candidate_sha__in=stays)
 
 
 ACTIONS = (

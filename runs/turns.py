@@ -87,12 +87,11 @@ def passes(run: Run, freeze: Freeze) -> bool:
 def _undoes(run: Run, failed: Run) -> bool:
     """Whether the run's files are exactly those from before the other was merged.
 
-    Where that one retried what had failed too, before the first of them.
+    Where that one retried what had failed too, before the first of them. Nothing undoes what the
+    repository has lost.
     """
     repo = repository(settings.OROBOROS)
-    if not failed.candidate_sha or not repo.has(run.commit_sha):
-        return False
-    if not repo.is_ancestor(failed.candidate_sha, run.commit_sha):
+    if not failed.candidate_sha or not repo.contained(run.commit_sha, [failed.candidate_sha]):
         return False
     return repo.tree(run.commit_sha) == repo.tree(failed.chain()[-1].base_sha)
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -53,7 +53,17 @@ DIFF_BYTES = 1024 * 1024
 SUBCOMMAND = 2  # its place among what `command` returns
 # What only looks ends by itself: a tie to our life would cost it half as much again.
 LOOKS = frozenset(
-    ["cat-file", "diff", "diff-tree", "for-each-ref", "log", "ls-tree", "merge-base", "rev-parse"]
+    [
+        "cat-file",
+        "diff",
+        "diff-tree",
+        "for-each-ref",
+        "log",
+        "ls-tree",
+        "merge-base",
+        "rev-list",
+        "rev-parse",
+    ]
 )
 COMMITTER = ("Oroboros", "oroboros@localhost")
 
@@ -187,6 +197,23 @@ class Repository:
         if answer.exit_code not in (0, 1):
             raise _failed(argv, answer)
         return answer.exit_code == 0
+
+    def contained(self, head: str, commits: Iterable[str]) -> set[str]:
+        """Return those of the commits that `head` contains: two gits, however many they are.
+
+        What is not here, as after a restore, contains nothing and is contained in nothing.
+        """
+        asked = {validate_sha(one) for one in commits}
+        form = "--batch-check=%(objectname) %(objecttype)"
+        words = "".join(f"{one}\n" for one in {validate_sha(head), *asked})
+        found = self._git(command(self.path, "cat-file", form), stdin=words.encode())
+        here = {line.split(" ")[0] for line in _lines(found) if line.endswith(" commit")}
+        known = asked & here
+        if head not in here or not known:
+            return set()
+        words = "".join(f"{one}\n" for one in (f"^{head}", *known))
+        beyond = self._git(command(self.path, "rev-list", "--stdin"), stdin=words.encode())
+        return known.difference(_lines(beyond))
 
     def update_ref(self, ref: str, new: str | None, old: str | None) -> bool:
         """Compare and swap: False, and nothing changed, if `ref` was not at `old`."""

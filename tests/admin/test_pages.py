@@ -1,5 +1,7 @@
 """Every page of the admin opens, for whom it should, at a price that does not grow."""
 
+import subprocess
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +14,8 @@ from django.urls import reverse
 from oroboros.desk import Rows
 from oroboros.identity import create_token
 from releases.activation import default_log
-from runs.models import Step
+from runs.models import Run, Step
+from runs.repository import repository
 from runs.rules import Status, StepStatus
 from tests.admin.artifacts import written
 from tests.factories import (
@@ -28,6 +31,7 @@ from tests.factories import (
     StepFactory,
     UserFactory,
 )
+from tests.pipeline.world import GIT
 
 pytestmark = pytest.mark.django_db
 OURS = [(model, found) for model, found in admin.site._registry.items() if isinstance(found, Rows)]
@@ -53,13 +57,32 @@ def url_of(model, page, *args):
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
 
 
+def in_main(config):
+    """Have a commit in our main, as a merge leaves it, and return its id."""
+    repo = repository(config)
+
+    def git(*words):
+        argv = ["git", f"--git-dir={repo.path}", *words]
+        return subprocess.run(argv, env=GIT, check=True, capture_output=True, text=True, input="")
+
+    commit = git("commit-tree", "-m", "a merge", git("mktree").stdout.strip()).stdout.strip()
+    repo.update_ref("refs/heads/main", commit, repo.head("refs/heads/main"))
+    return commit
+
+
 def rows():
     """One of each, related as they are in life."""
     live = ReleaseFactory(live=True, schema_changes=[{"kind": "adds", "text": "a column"}])
     ActivationFactory(release=live, previous=ReleaseFactory())
     lease = LeaseFactory(held=True, run__status=Status.PREVIEW_READY)
     LeaseFactory()
-    merged = RunFactory(status=Status.MERGED, release=live, pushed=False, next_action="git push")
+    merged = RunFactory(
+        status=Status.MERGED,
+        release=live,
+        candidate_sha="a" * 40,
+        pushed=False,
+        next_action="git push",
+    )
     step = StepFactory(run=lease.run, name="lease")
     ArtifactFactory(run=lease.run, step=step, name="lease_log")
     StepFactory(run=lease.run, name="worktree", status=StepStatus.RUNNING)
@@ -112,11 +135,13 @@ def test_the_list_of_people_opens_and_every_row_of_it(superuser):
         assert superuser.get(url_of(User, "change", person.pk)).status_code == 200
 
 
-def test_the_front_page_opens_empty_and_full(operator):
+def test_the_front_page_opens_empty_and_full(operator, settings, tmp_path):
+    settings.OROBOROS = replace(settings.OROBOROS, var=tmp_path)
     assert b"No run yet" in operator.get("/admin/").content
     for number in (1, 2, 3):
         SlotFactory(number=number)
     run = rows()
+    Run.objects.filter(status=Status.MERGED).update(candidate_sha=in_main(settings.OROBOROS))
     page = operator.get("/admin/").content.decode()
     for text in (run.title, "The release party", "git push", "Roll back to", "preview-3"):
         assert text in page

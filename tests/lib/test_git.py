@@ -351,6 +351,18 @@ def test_ancestry_is_asked_both_ways(remote, repository):
         repository.is_ancestor(SHA, new)
 
 
+def test_of_many_commits_those_are_told_that_a_head_contains(remote, repository):
+    old = remote.commit("main", {"a": "1\n"})
+    aside = remote.commit("aside", {"a": "3\n"})
+    new = remote.commit("main", {"a": "2\n"})
+    repository.fetch(str(remote.path))
+    commits = [old, new, aside, SHA]  # the last is not here
+    assert repository.contained(new, commits) == {old, new}
+    assert repository.contained(aside, commits) == {old, aside}
+    assert repository.contained(new, [SHA, aside]) == set()
+    assert repository.contained(new, []) == repository.contained(SHA, commits) == set()
+
+
 def test_a_ref_moves_only_from_where_it_was_seen(remote, repository):
     one = remote.commit("main", {"a": "1\n"})
     two = remote.commit("main", {"a": "2\n"})

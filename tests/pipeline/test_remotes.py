@@ -106,6 +106,28 @@ def test_a_failed_deploy_that_stays_in_main_is_unpushed_until_somebody_pushes_it
     assert (failed.pushed, failed.next_action) == (True, way)
 
 
+def test_what_main_has_no_longer_is_not_to_be_pushed(small, ships, configured):
+    configured(MERGE_GATE_GIT_PUSH_MODE=MANUAL)
+    kept, dropped = ships("dropped/before"), ships("dropped/one")
+    assert [run.pk for run in shipping.unpushed(small.config)] == [dropped.pk, kept.pk]
+    repo = Repository(small.config.var / "repo.git", small.config)
+    assert repo.update_ref("refs/heads/main", kept.candidate_sha, dropped.candidate_sha)
+    assert [run.pk for run in shipping.unpushed(small.config)] == [kept.pk]
+
+
+def test_a_merge_that_the_repository_has_lost_keeps_nobody_from_being_told(
+    small, ships, configured
+):
+    configured(MERGE_GATE_GIT_PUSH_MODE=MANUAL)
+    RunFactory(status="merged", pushed=False, candidate_sha="a" * 40)
+    one = ships("lost/before")
+    subprocess.run(shlex.split(one.next_action), check=True, capture_output=True)
+    branches.watch_branches()
+    one.refresh_from_db()
+    assert one.pushed is True
+    assert not shipping.unpushed(small.config).exists()
+
+
 def test_a_remote_to_push_to_is_asked_and_leaves_the_other_as_it_was(small, ships, configured):
     was, other = small.remote_main(), small.folder / f"other-{small.commits()}.git"
     small.git("clone", "-q", "--bare", str(small.remote), str(other))

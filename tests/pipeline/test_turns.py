@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from oroboros.errors import Refused
-from runs import tasks, turns
+from runs import standing, tasks, turns
 from runs.models import Freeze, Run
 from tests.factories import FreezeFactory, RunFactory
 from tests.pipeline.harness import kinds_of
@@ -170,6 +170,18 @@ def test_a_release_that_is_not_healthy_freezes_until_the_retry_is_merged(small, 
     tasks.carry(waiting.pk)
     waiting.refresh_from_db()
     assert waiting.status == "merged"
+
+
+def test_a_freeze_for_a_commit_that_the_repository_has_lost_stands(small, ready_small):
+    run = ready_small("froze/lost")
+    lost = RunFactory(status="failed", base_sha="b" * 40, candidate_sha="a" * 40)
+    FreezeFactory(run=lost)
+    tasks.approve(run, actor="grace")
+    tasks.sweep()
+    assert turns.next_run() is None
+    assert standing.to_ship()[run.pk].is_held
+    turns.unfreeze(actor="ada", reason="that commit is gone")
+    assert turns.next_run() == run
 
 
 @pytest.mark.parametrize("mode", ["auto", "manual", "dry-run"])
