@@ -199,7 +199,7 @@ def _requirements(tree: Tree, folder: str, name: str) -> tuple[str, ...]:
     while waiting:
         name = os.path.normpath(waiting.pop())
         text = tree.text(f"{folder}/{name}")
-        if text is None or name.startswith("..") or LOCAL.search(text):
+        if text is None or name.startswith(("..", "/")) or LOCAL.search(text):
             return ()
         found.append(name)
         base = os.path.dirname(name)  # noqa: PTH120 — a path of the tree, not of this host

@@ -160,6 +160,8 @@ def _make_shared(
     place.mkdir()
     for name in install.files:
         path = place / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{name} is no file of an install")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(Tree(root).read(f"{install.directory}/{name}") or b"")
     ownership.give(place, config.install_user)

@@ -161,6 +161,28 @@ def test_requirements_that_name_a_place_are_installed_in_the_tree(tree, requirem
     assert not install.shared
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-r {}",
+        "-r={}",
+        " --requirement {}",
+        "-c {}",
+        "--constraint={}",
+        "-r /{}",
+        "-r sub/deep.txt",
+    ],
+)
+def test_requirements_that_include_a_file_of_the_host_are_installed_in_the_tree(tree, line):
+    files = {
+        "requirements.txt": line.format("/etc/cron.d/x") + "\n",
+        "sub/deep.txt": "-c /etc/cron.d/x\n",
+        "etc/cron.d/x": "# what would be written there\n",
+    }
+    install = only(plan(tree(files)).installs)
+    assert (install.shared, install.files) == (False, ())
+
+
 def test_requirements_that_include_each_other_end(tree):
     root = tree({"requirements.txt": "-r a/b.txt\n", "a/b.txt": "-r ../requirements.txt\n"})
     assert only(plan(root).installs).files == ("requirements.txt", "a/b.txt")
@@ -432,6 +454,16 @@ def test_a_shared_install_sees_the_files_of_its_key_alone(work, conf):
     assert work.make(found).exit_code == 0
     place = only(found.installs).place(conf, work.root)
     assert {path.name for path in place.iterdir()} == {"requirements.txt", "base.txt", ".venv"}
+
+
+def test_a_shared_install_writes_nothing_outside_of_its_place(work, conf, tmp_path):
+    victim = tmp_path / "host" / "cron"
+    for name in (str(victim), "../forged"):
+        forged = Install("python", ".", (), (name,), "python-forged", shared=True)
+        with pytest.raises(ValueError, match="no file of an install"):
+            installs.make(conf, forged, work.root, user=None, log=work.log)
+    assert not victim.parent.exists()
+    assert not (conf.var / "cache" / "installs" / "forged").exists()
 
 
 def test_who_waits_for_anothers_install_can_be_stopped(work, conf):
