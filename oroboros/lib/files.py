@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -43,16 +45,38 @@ def write_atomic(
         _sync_folder(path.parent)
 
 
-def replace_link(target: Path | str, link: Path) -> None:
-    """Point the symlink `link` at `target` by one rename: a reader sees the old or the new."""
+def replace_link(target: Path | str, link: Path, folder: int | None = None) -> None:
+    """Point the symlink `link` at `target` by one rename: a reader sees the old or the new.
+
+    Where an open `folder` is given, `link` is a name in it.
+    """
     fresh = _beside(link)
-    fresh.symlink_to(target)
+    os.symlink(target, fresh, dir_fd=folder)
     try:
-        fresh.rename(link)
+        os.rename(fresh, link, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        fresh.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(fresh, dir_fd=folder)
         raise
-    _sync_folder(link.parent)
+    _sync_folder(link.parent, folder)
+
+
+@contextmanager
+def folder_beneath(root: Path, parts: Sequence[str]) -> Iterator[int]:
+    """Open a folder below `root`, or `root` itself, following no symlink on the way.
+
+    Raises Refused `path_invalid` (400) for a part that is a symlink or no folder, and
+    FileNotFoundError.
+    """
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts:
+            inner = _open_at(folder, part, os.O_DIRECTORY)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def open_beneath(root: Path, relative: str) -> IO[bytes]:
@@ -64,16 +88,9 @@ def open_beneath(root: Path, relative: str) -> IO[bytes]:
     parts = relative.split("/")
     if "\0" in relative or any(part in ("", ".", "..") for part in parts):
         raise _path_invalid()
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in parts[:-1]:
-            inner = _open_at(folder, part, os.O_DIRECTORY)
-            os.close(folder)
-            folder = inner
+    with folder_beneath(root, parts[:-1]) as folder:
         # O_NONBLOCK: to open a FIFO would wait for its writer
         file = _open_at(folder, parts[-1], os.O_NONBLOCK)
-    finally:
-        os.close(folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise _path_invalid()
@@ -112,9 +129,9 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}")
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path, within: int | None = None) -> None:
     """Make the rename itself last: it is an entry of the folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=within)
     try:
         os.fsync(descriptor)
     finally:

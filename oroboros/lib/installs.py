@@ -264,13 +264,24 @@ def _linked(config: Config, install: Install, root: Path) -> bool:
 
 
 def _link(config: Config, install: Install, root: Path) -> None:
-    """Point the tree's node_modules at the shared one: node looks for it beside the code."""
+    """Point the tree's node_modules at the shared one: node looks for it beside the code.
+
+    A command of the branch may have put a link in place of a folder on the way: none is followed.
+    Raises Refused `command_refused`.
+    """
     if _linked(config, install, root):
         return
-    link = root / install.directory / install.makes
-    if link.is_dir() and not link.is_symlink():
-        shutil.rmtree(link)  # one that was committed
-    files.replace_link(install.place(config, root) / install.makes, link)
+    target, name = install.place(config, root) / install.makes, install.makes
+    try:
+        with files.folder_beneath(root, Path(install.directory).parts) as folder:
+            with os.scandir(folder) as entries:
+                folders = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
+            if name in folders:
+                shutil.rmtree(name, dir_fd=folder)  # one that was committed
+            files.replace_link(target, Path(name), folder)
+    except (Refused, FileNotFoundError):
+        detail = f"{install.directory} is no folder of the tree any more: no {name} for it."
+        raise Refused("command_refused", detail, status=400) from None
 
 
 @contextmanager

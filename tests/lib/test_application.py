@@ -539,6 +539,35 @@ def test_a_shared_node_install_is_linked_into_the_tree(work, conf):
     assert link.is_symlink()
 
 
+def test_a_node_modules_that_was_committed_gives_way_to_the_shared_one(work, conf, tree):
+    found = work.plan_node("mkdir node_modules")
+    tree({"node_modules/a/index.js": "", "node_modules/.bin": ""})
+    assert work.make(found).exit_code == 0
+    link = work.root / "node_modules"
+    assert link.readlink() == found.installs[1].place(conf, work.root) / "node_modules"
+
+
+@pytest.mark.parametrize("swap", ["front", "front/deep", None])
+def test_a_folder_that_became_a_link_gets_no_node_modules(work, conf, tree, tmp_path, swap):
+    npm = work.plan_node("mkdir node_modules").installs[1].commands[0][0]
+    tree({"front/deep/package.json": package(), "front/deep/package-lock.json": "{}"})
+    tools = replace(installs.tools(conf), npm=npm)
+    node = plan(work.root, tools, frontend_dir="front/deep").installs[1]
+    victim = tmp_path / "victim"
+    for folder in (victim, victim / "deep"):
+        (folder / "node_modules").mkdir(parents=True)
+        (folder / "node_modules" / "theirs").touch()
+    before = sorted(victim.rglob("*"))
+    installs.ownership.delete(work.root / "front")
+    if swap:
+        (work.root / swap).parent.mkdir(exist_ok=True)
+        (work.root / swap).symlink_to(victim)
+    with pytest.raises(Refused, match="front/deep is no folder") as refusal:
+        installs.make(conf, node, work.root, user=None, log=work.log)
+    assert refusal.value.code == "command_refused"
+    assert sorted(victim.rglob("*")) == before
+
+
 def test_two_who_want_the_same_install_make_it_once(work):
     found = work.plan_node("echo made; sleep 0.1; mkdir node_modules")
     with ThreadPoolExecutor(3) as pool:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,33 @@ def test_a_folder_in_the_way_of_a_link_is_not_removed(tmp_path):
     with pytest.raises(IsADirectoryError):
         files.replace_link("elsewhere", folder)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_link_is_made_in_an_open_folder_wherever_its_path_leads_by_now(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    with files.folder_beneath(tmp_path, ("a", "b")) as folder:
+        (tmp_path / "a").rename(tmp_path / "moved")
+        (tmp_path / "a").symlink_to("other")
+        for target in ("one", "two"):
+            files.replace_link(target, Path("link"), folder)
+    assert str((tmp_path / "moved" / "b" / "link").readlink()) == "two"
+    assert list((tmp_path / "moved" / "b").iterdir()) == [tmp_path / "moved" / "b" / "link"]
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@pytest.mark.parametrize("parts", [("out",), ("a", "out"), ("file",)])
+def test_a_folder_that_is_reached_by_a_link_or_is_none_is_refused(tmp_path, parts):
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    (tmp_path / "root" / "out").symlink_to(tmp_path)
+    (tmp_path / "root" / "a" / "out").symlink_to("..")
+    (tmp_path / "root" / "file").touch()
+    with (
+        pytest.raises(Refused) as refusal,
+        files.folder_beneath(tmp_path / "root", parts),
+    ):
+        pass
+    assert refusal.value.code == "path_invalid"
 
 
 def test_a_file_beneath_the_root_is_opened(tmp_path):
