@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from oroboros.errors import Refused
 from oroboros.lib import commandline, habits, policy
 from oroboros.lib.commandline import Argv
 from oroboros.lib.config import Config
@@ -137,6 +138,9 @@ def ready(
     It is started with `cwd=root / command.cwd` and exactly `env`. Raises Refused
     `command_refused` (400).
     """
+    if not Path(os.path.realpath(root / command.cwd)).is_relative_to(os.path.realpath(root)):
+        detail = f"The directory {command.cwd} of {command.name} leads out of the tree."
+        raise Refused("command_refused", detail, status=400)
     argv = [commandline.substitute(word, env) for word in command.argv]
     return policy.resolve(argv, config, cwd=root / command.cwd, root=root, bins=bins)
 

@@ -29,6 +29,7 @@ KILL_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
 # util-linux; it sets what Python could set only in `preexec_fn`, which is not safe with threads.
 SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
+ENV = shutil.which("env") or "/usr/bin/env"  # coreutils 8.28 or newer
 
 
 @dataclass(frozen=True)
@@ -276,8 +277,8 @@ def _start(
     _require(argv[0], cwd, env)
     stdin, stdout, stderr = streams
     return subprocess.Popen(
-        [*_launcher(user, tied=tied), *argv],
-        cwd=cwd,
+        [*_launcher(user, tied=tied), *_entering(argv[0], cwd, user), *argv],
+        cwd=cwd if user is None else "/",
         env=env,
         stdin=stdin,
         stdout=stdout,
@@ -298,6 +299,20 @@ def _launcher(user: User | None, *, tied: bool) -> list[str]:
     if tied:
         options += ["--pdeathsig", "KILL"]
     return [SETPRIV, *options, "--"] if options else []
+
+
+def _entering(program: str, cwd: Path, user: User | None) -> list[str]:
+    """Return the words before argv that enter `cwd` as `user`.
+
+    As root we would get through folders that are closed to the user: a link that a branch
+    committed, or put there meanwhile, must not lead it into another slot's. Where the user gets
+    nowhere, it ends with 125 and says why.
+    """
+    if user is None:
+        return []
+    words = [ENV, f"--chdir={cwd}", "--"]
+    # env would set it as a variable, and start the next word in its place.
+    return [*words, SETPRIV, "--no-new-privs", "--"] if "=" in program else words
 
 
 def _require(program: str, cwd: Path, env: Mapping[str, str]) -> None:

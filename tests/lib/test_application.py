@@ -372,6 +372,24 @@ def test_ready_fills_in_the_port_and_finds_the_program(tree, tmp_path):
     assert argv == [str(root / "run"), "--bind=127.0.0.1:8101", ""]
 
 
+def test_a_directory_that_leads_out_of_the_tree_is_refused(tree, tmp_path):
+    root = tree({"inner/run": "#!/bin/sh\n"})
+    (root / "within").symlink_to("inner")
+    (root / "out").symlink_to(tmp_path)
+    (root / "round").symlink_to("round")  # the start will fail, as it should
+
+    def ready(directory):
+        command = Command("web", ("true",), directory)
+        return application.ready(command, config.load({}), root=root, bins=[], env={})
+
+    for directory in (".", "inner", "within", "round", "absent"):
+        assert ready(directory) == ["/usr/bin/true"]
+    for directory in ("out", "out/tree-2", "within/../.."):
+        with pytest.raises(Refused, match=f"directory {directory} of web leads out") as refusal:
+            ready(directory)
+        assert refusal.value.code == "command_refused"
+
+
 def test_a_variable_cannot_smuggle_code_past_the_check(tree):
     command = Command("web", ("sh", "$FLAG", "id"))
     with pytest.raises(Refused, match="command line"):

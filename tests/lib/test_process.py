@@ -188,7 +188,6 @@ def dies_with_its_parent(tmp_path, log, uid):
     if uid:
         pid.touch()
         os.chown(pid, uid, uid)
-        tmp_path.chmod(0o755)
     script = PARENT.format(uid=uid, pid=pid, log=log, env=ENV)
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=CHECKOUT)
     child = noted(pid)
@@ -213,6 +212,7 @@ def open_path(tmp_path):
     for folder in tmp_path.parents:
         if folder.name.startswith("pytest-"):
             folder.chmod(0o755)
+    tmp_path.chmod(0o755)
     return tmp_path
 
 
@@ -374,6 +374,44 @@ def test_our_own_uid_is_no_reserved_one():
 def test_another_user_is_taken_whole_before_the_command_runs(log):
     run("id -u; id -g; id -G; grep NoNewPrivs /proc/self/status", log, user=NOBODY)
     assert log.read_text().split() == ["61990", "61990", "61990", "NoNewPrivs:", "1"]
+
+
+@pytest.mark.root
+def test_another_user_sees_its_environment_and_a_mark_and_nothing_more(log):
+    process.run(["env"], cwd=ROOT, log=log, timeout=5, env={**ENV, "a-b": "c=d"}, user=NOBODY)
+    names = {line.partition("=")[0] for line in log.read_text().splitlines()}
+    assert names == {"PATH", "a-b", "OROBOROS_JOB"}
+
+
+@pytest.mark.root
+def test_another_user_runs_where_it_is_told_to_and_may_go_itself(open_path, log):
+    (open_path / "a b").mkdir()
+    run("pwd", log, cwd=open_path / "a b", user=NOBODY)
+    assert log.read_text().strip() == str(open_path / "a b")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("way", ["", "link"])
+def test_a_folder_behind_one_that_is_closed_to_the_user_is_not_entered(open_path, log, way):
+    (open_path / "closed" / "inner").mkdir(parents=True)
+    (open_path / "closed").chmod(0o700)
+    (open_path / "closed" / "inner").chmod(0o777)
+    (open_path / "link").symlink_to("closed/inner")
+    cwd = open_path / (way or "closed/inner")
+    assert run("touch here", log, cwd=cwd, user=NOBODY).exit_code == 125
+    assert "cannot change directory" in log.read_text()
+    assert str(cwd) in log.read_text()
+    assert list((open_path / "closed" / "inner").iterdir()) == []
+
+
+@pytest.mark.root
+def test_a_program_whose_path_looks_like_a_variable_is_started_as_it_is(open_path, log):
+    program = open_path / "a=b"
+    program.write_text('#!/bin/sh\necho "$0 $1"\n')
+    program.chmod(0o755)
+    argv = [str(program), "id"]
+    assert process.run(argv, cwd=ROOT, log=log, timeout=5, env=ENV, user=NOBODY).exit_code == 0
+    assert log.read_text() == f"{program} id\n"
 
 
 @pytest.mark.root
