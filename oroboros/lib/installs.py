@@ -9,7 +9,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from oroboros.lib import environment, files, locks, ownership, policy, process
 from oroboros.lib.application import INSTALL_SECONDS, Install, Plan, Tools
 from oroboros.lib.commandline import Argv
 from oroboros.lib.config import Config
-from oroboros.lib.process import Outcome, User
+from oroboros.lib.process import Elsewhere, Outcome, User
 from oroboros.lib.tree import Tree
 
 ASK_SECONDS = 10.0
@@ -116,7 +116,7 @@ def make(
 
     A shared one is made by the installs' user, once: who comes meanwhile waits. One of the tree's
     own is made by `user`, with downloads of its own: what a branch writes is never shared.
-    Returns the first command's outcome that is no success.
+    Returns the first command's outcome that is no success. Raises Refused `install_still_runs`.
     """
     store = _store(config)
     store.mkdir(parents=True, exist_ok=True)
@@ -124,8 +124,7 @@ def make(
         return _run(config, install, root, user, log, stop)
     with _locked(store / f"{install.key}.lock", stop) as is_ours:
         if not is_ours:
-            stopped = stop is not None and stop()
-            return Outcome(None, 0.0, timed_out=not stopped, stopped=stopped)
+            return _gave_up(stop)
         if not _use(_mark(config, install, root)):
             outcome = _make_shared(config, install, root, log, stop)
             if outcome.exit_code != 0:
@@ -155,21 +154,53 @@ def make_all(
 def _make_shared(
     config: Config, install: Install, root: Path, log: Path, stop: Callable[[], bool] | None
 ) -> Outcome:
-    place = install.place(config, root)
-    ownership.delete(place)  # what an interrupted install left
-    place.mkdir()
-    for name in install.files:
-        path = place / name
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"{name} is no file of an install")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(Tree(root).read(f"{install.directory}/{name}") or b"")
-    ownership.give(place, config.install_user)
-    outcome = _run(config, install, root, config.install_user, log, stop)
-    if outcome.exit_code == 0:
-        ownership.take(place)
-        files.write_atomic(_mark(config, install, root), b"")
+    place, user = install.place(config, root), config.install_user
+    with _turn(config, user, stop) as is_ours:
+        if not is_ours:
+            return _gave_up(stop)
+        _end_all(user)  # what an interrupted install left
+        ownership.delete(place)
+        place.mkdir()
+        for name in install.files:
+            path = place / name
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"{name} is no file of an install")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(Tree(root).read(f"{install.directory}/{name}") or b"")
+        ownership.give(place, user)
+        outcome = _run(config, install, root, user, log, stop)
+        _end_all(user)
+        if outcome.exit_code == 0:
+            ownership.take(place)
+            files.write_atomic(_mark(config, install, root), b"")
     return outcome
+
+
+def _turn(
+    config: Config, user: User | None, stop: Callable[[], bool] | None
+) -> AbstractContextManager[bool]:
+    """Be the only one who installs as that user; False as `_locked`.
+
+    Nothing of one package's build may be there while another's is made.
+    """
+    if user is None or isinstance(user, Elsewhere):  # systemd runs that user's jobs in turn
+        return nullcontext(True)
+    return _locked(_store(config) / "user.lock", stop)
+
+
+def _end_all(user: User | None) -> None:
+    """End what a package's build left running: it could change what others use.
+
+    A job of systemd's leaves nothing. Raises Refused `install_still_runs`.
+    """
+    if user is not None and not isinstance(user, Elsewhere) and not user.kill_all():
+        raise Refused("install_still_runs", f"Processes of uid {user.uid} cannot be killed.")
+
+
+def _gave_up(stop: Callable[[], bool] | None) -> Outcome:
+    """Return how it ends for who waited for another's install in vain."""
+    stopped = stop is not None and stop()
+    return Outcome(None, 0.0, timed_out=not stopped, stopped=stopped)
 
 
 def _run(

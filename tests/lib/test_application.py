@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from oroboros.errors import Refused
-from oroboros.lib import application, config, installs, policy
+from oroboros.lib import application, config, installs, locks, policy, process
 from oroboros.lib.application import Command, Install, Tools
 from oroboros.lib.manifest import Check, Manifest
 
@@ -402,7 +402,12 @@ def test_a_variable_cannot_smuggle_code_past_the_check(tree):
 @pytest.fixture
 def conf(tmp_path):
     (tmp_path / "var").mkdir(mode=0o755)
-    values = {"OROBOROS_VAR": str(tmp_path / "var"), "OROBOROS_ENV_DIR": str(tmp_path / "env")}
+    # Whoever tests here at the same time must not share our uids: an install kills all of its.
+    values = {
+        "OROBOROS_VAR": str(tmp_path / "var"),
+        "OROBOROS_ENV_DIR": str(tmp_path / "env"),
+        "OROBOROS_UID_BASE": str(100000 + 100 * (os.getpid() % 5000)),
+    }
     return config.load(values)
 
 
@@ -595,17 +600,47 @@ def test_two_who_want_the_same_install_make_it_once(work):
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("end", ["mkdir node_modules", "exit 1"])
+def test_a_shared_install_leaves_no_process(work, conf, end):
+    # Out of its family, its session and its mark.
+    leaves = "(setsid env -i /bin/sh -c ': > left; exec sleep 60' &)"
+    work.make(work.plan_node(f"{leaves}; until [ -e left ]; do sleep 0.01; done; {end}"))
+    assert conf.install_user.pids() == set()
+
+
+@pytest.mark.root
+def test_what_an_interrupted_install_left_is_gone_before_the_next(work, conf):
+    env, user = {"PATH": os.defpath}, conf.install_user
+    left = process.spawn(["sleep", "60"], cwd=Path("/"), env=env, user=user, log=work.log)
+    found = work.plan_node(f"ps -o s= -p {left.pid}; mkdir node_modules")
+    assert work.make(found).exit_code == 0
+    assert "S" not in work.log.read_text()
+    assert not process.alive(left)
+
+
+@pytest.mark.root
+def test_shared_installs_of_different_files_are_made_one_at_a_time(work, conf):
+    found = work.plan()
+    store = conf.var / "cache" / "installs"
+    store.mkdir(parents=True)
+    with locks.held(store / "user.lock", seconds=0):
+        assert work.make(found, stop=lambda: True).stopped
+    assert not only(found.installs).place(conf, work.root).exists()
+    assert work.make(found).exit_code == 0
+
+
+@pytest.mark.root
 def test_an_install_runs_as_the_jobs_user_with_nothing_of_ours(work, conf, tree):
     script = "#!/bin/sh\nid -u > who; ls -ld $HOME >> who; env > environment; mkdir node_modules\n"
     (work.root / "install").write_text(script)
     (work.root / "install").chmod(0o755)
-    os.chown(work.root, 60801, 60801)
     own = Install("node", ".", (), (), "node-own", shared=False, own=(("./install",),))
     user = conf.slot_user(conf.slot("preview-1"))
+    os.chown(work.root, user.uid, user.gid)
     conf.environ["SECRET_KEY"] = "control"
     assert installs.make(conf, own, work.root, user=user, log=work.log).exit_code == 0
     who = (work.root / "who").read_text()
-    assert who.startswith("60801\ndrwx------")
+    assert who.startswith(f"{user.uid}\ndrwx------")
     assert "SECRET_KEY" not in (work.root / "environment").read_text()
     assert list((conf.var / "tmp").iterdir()) == []
 
