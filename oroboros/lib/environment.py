@@ -163,21 +163,20 @@ def build(
     return Resolved(tuple(sorted(found.values(), key=lambda value: value.name)), tuple(notes))
 
 
-def for_install(config: Config, *, home: Path, cache: Path) -> dict[str, str]:
+def for_install(config: Config, *, home: Path) -> dict[str, str]:
     """Return the environment of an install: the host's registries, nothing of the application's.
 
     A branch's own install scripts see it, so what the operator's blocklist names is left out.
+    Downloads are kept below `home` and go with it: a package's build could change what others find.
     """
     blocked = _patterns(config, "BLOCKLIST")
     told = [name for name in NETWORK if config.get(name) and not matches(name, blocked)]
     network = {name: config.get(name) for name in told}
     return network | {
         **_base(home, ()),
-        "UV_CACHE_DIR": str(cache / "uv"),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_PROGRESS": "1",
         "UV_COMPILE_BYTECODE": "1",  # the venv will be read-only, and a backend starts sooner
-        "npm_config_cache": str(cache / "npm"),
         "npm_config_update_notifier": "false",
     }
 

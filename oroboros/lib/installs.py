@@ -115,7 +115,7 @@ def make(
     """Make the install for the tree at `root`, unless it is there; output goes to `log`.
 
     A shared one is made by the installs' user, once: who comes meanwhile waits. One of the tree's
-    own is made by `user`, with downloads of its own: what a branch writes is never shared.
+    own is made by `user`: what a branch writes is never shared.
     Returns the first command's outcome that is no success. Raises Refused `install_still_runs`.
     """
     store = _store(config)
@@ -214,8 +214,7 @@ def _run(
     place = install.place(config, root)
     venv = place / install.makes
     with private_folder(config, user) as home:
-        downloads = _downloads(config, user) if install.shared else home / "downloads"
-        env = environment.for_install(config, home=home, cache=downloads)
+        env = environment.for_install(config, home=home)
         if install.kind == "python":
             env |= {
                 "VIRTUAL_ENV": str(venv),
@@ -256,14 +255,6 @@ def _startable(config: Config, install: Install, root: Path, argv: Argv) -> Sequ
         return [tools(config).uv, *argv[1:]]
     bins = [install.bin(config, root)]
     return policy.resolve(argv, config, cwd=install.place(config, root), root=root, bins=bins)
-
-
-def _downloads(config: Config, user: User | None) -> Path:
-    """Return what shared installs have downloaded so far, which no branch's code may touch."""
-    folder = config.var / "cache" / "downloads"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ownership.hand(folder, user)
-    return folder
 
 
 def _store(config: Config) -> Path:
