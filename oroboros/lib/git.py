@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from oroboros.errors import Refused
-from oroboros.lib import files, process
+from oroboros.lib import files, ownership, process, walk
 from oroboros.lib.config import Config
 from oroboros.lib.gitcommand import (
     command,
@@ -295,7 +294,7 @@ class Repository:
         if destination.exists():
             raise FileExistsError(destination)
         partial = destination.with_name(f".{destination.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        ownership.delete(partial)
         partial.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix="layout-", dir=self.path) as scratch:
             env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(partial)}
@@ -396,8 +395,12 @@ def _identity(author: Author, at: datetime) -> dict[str, str]:
 
 def _empty_folders(tree: Path) -> list[str]:
     """Return the paths of the submodules in a tree as git laid it out: no other is empty."""
-    found = (Path(folder) for folder, inner, names in os.walk(tree) if not (inner or names))
-    return sorted(_text(bytes(path.relative_to(tree))) for path in found if path != tree)
+    found = [
+        "/".join(folder.way)
+        for folder in walk.folders(tree)
+        if folder.way and not (folder.folders or folder.names)
+    ]
+    return sorted(_text(os.fsencode(path)) for path in found)
 
 
 def _lines(text: str) -> list[str]:

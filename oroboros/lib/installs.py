@@ -299,7 +299,7 @@ def _link(config: Config, install: Install, root: Path) -> None:
             with os.scandir(folder) as entries:
                 folders = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
             if name in folders:
-                shutil.rmtree(name, dir_fd=folder)  # one that was committed
+                ownership.delete(Path(f"/proc/self/fd/{folder}", name))  # one that was committed
             files.replace_link(target, Path(name), folder)
     except (Refused, FileNotFoundError):
         detail = f"{install.directory} is no folder of the tree any more: no {name} for it."

@@ -10,7 +10,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from oroboros.lib import jobs
+from oroboros.lib import jobs, walk
 from oroboros.lib.config import Config
 from oroboros.lib.process import Elsewhere, User
 
@@ -44,9 +44,9 @@ def give(root: Path, user: User | None) -> None:
     """Let `user` change a tree that only we wrote to until now; links are not followed."""
     if user is None:
         return
-    for _, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
-        for name in [*folders, *names]:
-            _give(name, user, descriptor)
+    for folder in walk.folders(root):
+        for name in [*folder.folders, *folder.names]:
+            _give(name, user, folder.descriptor)
     hand(root, user)
 
 
@@ -68,23 +68,25 @@ def admit(folder: Path, user: User | None) -> None:
 def take(root: Path) -> None:
     """Take a tree back from whoever wrote it: ours, readable by all, writable by nobody.
 
-    No link is followed and no setuid bit survives. Who wrote it must have ended.
+    No link is followed and no setuid bit survives. Who wrote it must have ended. Raises Refused
+    `build_failed` for one that is nested too deeply to be read by its paths.
     """
     if os.geteuid() != 0 and _strangers(root):
         _copy_back(root)
-    for _, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
-        _own(descriptor)
-        os.fchmod(descriptor, 0o555)
-        for name in [*folders, *names]:  # a link to a folder is among the folders
-            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+    for folder in walk.folders(root):
+        walk.require_shallow(folder.way)
+        _own(folder.descriptor)
+        os.fchmod(folder.descriptor, 0o555)
+        for name in folder.names:
+            mode = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_mode
             if os.geteuid() == 0:
-                os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
+                os.chown(name, 0, 0, dir_fd=folder.descriptor, follow_symlinks=False)
             if stat.S_ISREG(mode):
-                os.chmod(name, 0o555 if mode & 0o100 else 0o444, dir_fd=descriptor)
+                os.chmod(name, 0o555 if mode & 0o100 else 0o444, dir_fd=folder.descriptor)
 
 
 def delete(root: Path) -> None:
-    """Delete a tree, whatever rights its folders were left with; an absent one is no error.
+    """Delete a tree, whatever its depth and its folders' rights; an absent one is no error.
 
     Several may delete it at once.
     """
@@ -92,18 +94,22 @@ def delete(root: Path) -> None:
         with suppress(FileNotFoundError):  # another one was faster with some of it
             if os.geteuid() != 0:
                 _open_all(root)
-            shutil.rmtree(root)
+            for folder in walk.folders(root, deepest_first=True):
+                for name in folder.names:
+                    os.unlink(name, dir_fd=folder.descriptor)
+                for name in folder.folders:
+                    os.rmdir(name, dir_fd=folder.descriptor)
+            root.rmdir()
 
 
 def _open_all(root: Path) -> None:
     """Get the right to write to each folder: without it nothing in it can be deleted."""
+    _make_ours(str(root), None)
     for user in _strangers(root):
         _open_up(root, user)
-    for _, folders, _, descriptor in os.fwalk(root, follow_symlinks=False):
-        _make_ours(".", descriptor)
-        for name in folders:
-            if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                _make_ours(name, descriptor)
+    for folder in walk.folders(root):
+        for name in folder.folders:
+            _make_ours(name, folder.descriptor)
 
 
 def _restrict(folder: Path, mode: int) -> None:
@@ -121,7 +127,7 @@ def _give(name: str, user: User, folder: int | None) -> None:
         os.chmod(name, stat.S_IMODE(mode) | (mode & 0o700) >> 3, dir_fd=folder)
 
 
-def _make_ours(name: str, folder: int) -> None:
+def _make_ours(name: str, folder: int | None) -> None:
     """Give ourselves all rights to a folder, where it is ours to do so."""
     if os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid == os.geteuid():
         os.chmod(name, 0o700, dir_fd=folder)
@@ -130,17 +136,19 @@ def _make_ours(name: str, folder: int) -> None:
 def _strangers(root: Path) -> list[jobs.JobUser]:
     """Return the users of ours besides us who own something in the tree."""
     found = {root.lstat().st_uid}
-    for _, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
-        for name in [*folders, *names]:
-            found.add(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid)
+    for folder in walk.folders(root):
+        for name in [*folder.folders, *folder.names]:
+            found.add(os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_uid)
     users = [jobs.owner(uid) for uid in sorted(found) if uid != os.geteuid()]
     return [user for user in users if user is not None]
 
 
 def _open_up(root: Path, user: jobs.JobUser) -> None:
-    """Have the user let us read, change and delete what is its own in the tree."""
-    argv = ["/usr/bin/find", str(root), "-user", str(user.uid), "!", "-type", "l",
-            "-exec", "/bin/chmod", "ug+rwX", "{}", "+"]  # fmt: skip
+    """Have the user let us read, change and delete what is its own in the tree.
+
+    chmod does so on its way down, at any depth; where it may not, it goes on.
+    """
+    argv = ["/bin/chmod", "-R", "ug+rwX", "--", str(root)]
     log = Path(os.devnull)
     with log.open("rb") as source, log.open("wb") as output:
         streams = (source, output)
@@ -151,6 +159,8 @@ def _copy_back(root: Path) -> None:
     """Put a copy that is ours in place of a tree in which others own something."""
     for user in _strangers(root):
         _open_up(root, user)
+    for folder in walk.folders(root):
+        walk.require_shallow(folder.way)  # copytree recurses
     copy = root.with_name(f".{root.name}.{os.urandom(6).hex()}")
     old = copy.with_name(f"{copy.name}.old")
     shutil.copytree(root, copy, symlinks=True)

@@ -9,7 +9,6 @@ import fcntl
 import html
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from string import Template
 
-from oroboros.lib import files, locks
+from oroboros.lib import files, locks, ownership
 from oroboros.lib.config import Config, SlotConfig, read_env_file
 from slots.host import idle, publish, worktree
 
@@ -119,7 +118,7 @@ def _drop_old(slot: SlotConfig) -> None:
     over = time.time() - GRACE_SECONDS
     old = [entry for entry, later in pairwise(entries) if later.stat().st_mtime < over]
     for entry in [*stray, *old]:
-        shutil.rmtree(entry)
+        ownership.delete(entry)
 
 
 def _numbered(activations: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import pytest
 from slots.host import clean, database, guard, occupant, surface, worktree
 from tests.host.backend import echo
 from tests.host.test_occupant import COMMIT, RUN, SERVE, slot, write
+from tests.lib.test_ownership import deepen
 
 __all__ = ["slot"]
 
@@ -61,5 +62,13 @@ def test_a_slot_whose_spec_cannot_be_read_is_cleaned(config, slot):
     (slot.folder / "spec.json").write_text("{}")
     [left] = clean.leftovers(config, slot)
     assert "spec.json cannot be read" in left
+    assert clean.clean(config, slot) == []
+    assert clean.leftovers(config, slot) == []
+
+
+def test_a_slot_with_folders_of_any_depth_is_cleaned(config, slot):
+    leased(config, slot).close()
+    deepen(slot.folder / "home" / "deep")
+    deepen(worktree.path(slot) / "deep")
     assert clean.clean(config, slot) == []
     assert clean.leftovers(config, slot) == []

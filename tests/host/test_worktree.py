@@ -101,3 +101,25 @@ def test_another_slots_user_cannot_look_in(config, slot, repository, commits):
         argv = ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
         argv += ["cat", str(worktree.path(slot) / "app.txt")]
         assert (subprocess.run(argv, capture_output=True).returncode == 0) is reads
+
+
+DEEP = "a/" * 1500 + "file"
+
+
+def test_a_commit_of_any_depth_is_laid_out_and_removed(config, slot, repository, commits):
+    source, _ = commits
+
+    def git(*words):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        argv = ["git", *identity, "-C", str(source), *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("update-index", "--add", "--cacheinfo", "100644", git("hash-object", "-w", "app.txt"), DEEP)
+    git("update-ref", "refs/heads/main", git("commit-tree", "-m", "deep", git("write-tree")))
+    repository.fetch(str(source))
+    deep = git("rev-parse", "HEAD")
+    worktree.lay_out(config, slot, repository, deep, config.slot_user(slot))
+    assert worktree.commit(slot) == deep
+    worktree.remove(config, slot)
+    assert worktree.commit(slot) is None
+    assert not worktree.path(slot).exists()

@@ -5,7 +5,8 @@ import stat
 
 import pytest
 
-from oroboros.lib import ownership
+from oroboros.errors import Refused
+from oroboros.lib import ownership, walk
 from oroboros.lib.process import User
 
 
@@ -60,3 +61,80 @@ def test_a_tree_is_given_whole_and_taken_whole(tree, tmp_path):
 def test_without_a_user_nothing_is_given(tree):
     ownership.give(tree, None)
     assert tree.stat().st_uid == os.getuid()
+
+
+LEVELS = 1500  # more than Python recurses, than files may be open, and 15,000 characters long
+
+
+def deepen(root, levels=LEVELS):
+    """Nest folders in `root`, as a build could, with a file and a link in the last of them."""
+    root.mkdir()
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(levels):
+        os.mkdir("folder-two", dir_fd=descriptor)
+        inner = os.open("folder-two", os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
+    os.symlink("/etc/passwd", "link", dir_fd=descriptor)
+    os.close(descriptor)
+    return root
+
+
+def test_a_tree_of_any_depth_is_deleted(tmp_path):
+    root = deepen(tmp_path / "deep")
+    ownership.delete(root)
+    assert not root.exists()
+
+
+@pytest.mark.root
+def test_a_tree_of_any_depth_is_deleted_by_who_is_not_root(tmp_path):
+    root = deepen(tmp_path / "deep")
+    (root / "folder-two" / "closed").mkdir(mode=0)
+    user = User(60999, 60999)
+    ownership.give(root, user)
+    tmp_path.chmod(0o777)
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+        try:
+            ownership.delete(root)
+        finally:
+            os._exit(root.exists())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not root.exists()
+
+
+@pytest.mark.root
+def test_a_tree_of_any_depth_is_given_whole(tmp_path):
+    root = deepen(tmp_path / "deep")
+    ownership.give(root, User(60999, 60999))
+    owners = {
+        os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_uid
+        for folder in walk.folders(root)
+        for name in [*folder.folders, *folder.names]
+    }
+    assert owners == {60999}
+    ownership.delete(root)
+
+
+@pytest.mark.parametrize("levels", [LEVELS, 190])  # 190 have a path that is too long
+def test_a_tree_that_paths_cannot_reach_is_not_taken(tmp_path, levels):
+    root = deepen(tmp_path / "deep", levels)
+    with pytest.raises(Refused, match="nested deeper") as caught:
+        ownership.take(root)
+    assert caught.value.code == "build_failed"
+    ownership.delete(root)
+
+
+def test_a_folder_that_is_moved_under_us_ends_the_walk(tmp_path):
+    (tmp_path / "tree" / "one" / "two").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    seen = walk.folders(tmp_path / "tree")
+    assert [list(next(seen).way) for _ in range(3)] == [[], ["one"], ["one", "two"]]
+    (tmp_path / "tree" / "one" / "two").rename(tmp_path / "elsewhere" / "two")
+    with pytest.raises(OSError, match="was moved"):
+        next(seen)
