@@ -185,11 +185,7 @@ def _publish(work: Work, says: Manifest, folder: Path) -> None:
     """Copy the frontend's output to where the surface finds it: files only, no links."""
     if says.public is None:
         return
-    try:
-        left_out = publish.copy_public(work.root, Path(says.public), folder / "public")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise BuildFailed("BUILD_FAILED", f"The build left nothing at {says.public}.") from error
-    for name in left_out:
+    for name in publish.copy_public(work.root, Path(says.public), folder / "public"):
         with work.log.open("a") as file:
             file.write(f"{name} is no regular file and is not served.\n")
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from oroboros.errors import Refused
@@ -22,7 +23,7 @@ from runs.repository import repository, shown_base
 from runs.rules import Status
 from runs.work import StepFailed
 from runs.workshop import Application
-from slots.host import guard, occupant, pgdump, runtimelog, surface, worktree
+from slots.host import guard, occupant, pgdump, publish, runtimelog, surface, worktree
 from slots.models import Lease
 from slots.rules import LeaseState
 
@@ -216,8 +217,9 @@ def build(context: Context) -> None:
     workshop.run_all(
         context, app, app.plan.builds, given_to(context), purpose=purpose, code="BUILD_FAILED"
     )
-    if app.public is not None and not app.public.is_dir():
-        raise StepFailed("BUILD_FAILED", f"The build left no folder {app.manifest.public}.")
+    if app.manifest.public is not None:
+        with publish.opened(app.root, Path(app.manifest.public)):
+            pass  # there is something to serve, or it is refused here and not after the backend
     leave_note(context)
 
 

@@ -3,7 +3,12 @@
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from oroboros.errors import Refused
+from oroboros.lib import walk
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: to open a FIFO would wait for its writer.
@@ -14,20 +19,39 @@ def copy_public(root: Path, relative: Path, destination: Path) -> list[str]:
     """Copy the folder `relative` below `root` to `destination`, which must not exist.
 
     Only files and folders: a link in a build's output could name any file of this host. Returns
-    the paths that were left out. Raises OSError if the folder is not there or is itself a link.
+    the paths that were left out. Raises Refused `build_failed` as `opened`, or for folders that are
+    nested too deeply.
+    """
+    with opened(root, relative) as folder:
+        return _copy(folder, destination, [])
+
+
+@contextmanager
+def opened(root: Path, relative: Path) -> Iterator[int]:
+    """Open the folder `relative` below `root`, which whoever builds there may change meanwhile.
+
+    Raises Refused `build_failed` if it is not there, or is a link or below one.
     """
     folder = os.open(root, FOLDER_FLAGS)
     try:
         for part in relative.parts:
-            inner = os.open(part, FOLDER_FLAGS, dir_fd=folder)
+            try:
+                inner = os.open(part, FOLDER_FLAGS, dir_fd=folder)
+            except FileNotFoundError:
+                detail = f"The build left no folder {relative}: say in [frontend] output which."
+                raise Refused("build_failed", detail) from None
+            except NotADirectoryError:  # what O_NOFOLLOW says of a link, too
+                detail = f"{relative} is not served: {part} is a link or a file and no folder."
+                raise Refused("build_failed", detail) from None
             os.close(folder)
             folder = inner
-        return _copy(folder, destination, "")
+        yield folder
     finally:
         os.close(folder)
 
 
-def _copy(folder: int, destination: Path, place: str) -> list[str]:
+def _copy(folder: int, destination: Path, way: list[str]) -> list[str]:
+    walk.require_shallow(way)
     destination.mkdir(mode=0o755)
     left_out = []
     for name in sorted(os.listdir(folder)):
@@ -35,13 +59,13 @@ def _copy(folder: int, destination: Path, place: str) -> list[str]:
         if stat.S_ISDIR(mode):
             inner = os.open(name, FOLDER_FLAGS, dir_fd=folder)
             try:
-                left_out += _copy(inner, destination / name, f"{place}{name}/")
+                left_out += _copy(inner, destination / name, [*way, name])
             finally:
                 os.close(inner)
         elif stat.S_ISREG(mode):
             _copy_file(folder, name, destination / name)
         else:
-            left_out.append(f"{place}{name}")
+            left_out.append("/".join([*way, name]))
     return left_out
 
 

@@ -83,7 +83,7 @@ def show_live(
     """Show the run's preview: its built frontend, copied from `public`, or its backend alone.
 
     `public` is a folder in the slot's worktree. Returns what was left out of it (links and the
-    like). Raises OSError if it is not there.
+    like). Raises Refused `build_failed` if it cannot be served, as `publish.copy_public`.
     """
     with _locked(config, slot):
         return _activate(slot, Shown(0, commit, str(run_id), "live"), None, public)

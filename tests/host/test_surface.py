@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from oroboros.errors import Refused
 from oroboros.lib import files
 from slots.host import idle, surface, worktree
 from tests.host.backend import echo
@@ -309,8 +310,10 @@ def test_a_link_in_a_build_is_not_followed(web, config, slot, tmp_path):
         assert COMMIT.encode() not in body, path
     linked = worktree.path(slot) / "linked"
     linked.symlink_to(tmp_path)
-    with pytest.raises(OSError):
-        surface.show_live(config, slot, 17, COMMIT, linked)
+    for public in (linked, linked / "folder"):
+        with pytest.raises(Refused, match="linked is a link") as refused:
+            surface.show_live(config, slot, 17, COMMIT, public)
+        assert refused.value.code == "build_failed"
     assert surface.shown(slot).mode == "live"
 
 

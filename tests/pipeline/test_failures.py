@@ -48,6 +48,24 @@ def test_a_migration_that_fails_ends_the_run_before_anybody_looks(world):
     assert is_free_and_clean(world)
 
 
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        ("os.makedirs('out'); os.symlink('out', 'dist')", "dist is a link"),
+        ("open('dist', 'w').close()", "dist is a link or a file"),
+        ("pass", "left no folder frontend/dist"),
+        ("os.makedirs('dist/' + 'a/' * 900)", "nested deeper"),
+    ],
+)
+def test_an_output_that_cannot_be_served_is_a_failed_build(world, build, why):
+    branch = f"bad/output-{world.commits()}"
+    world.commit(branch, {"frontend/build.py": f"import os\n\n{build}\n"})
+    run = carried(branch)
+    assert (run.status, run.failure_code) == ("failed", "BUILD_FAILED")
+    assert why in run.failure_detail
+    assert is_free_and_clean(world)
+
+
 def test_checks_that_fail_keep_main_and_production_as_they_are(world):
     world.commit("bad/check", {"backend/tests/test_broken.py": FAILING_TEST})
     before = world.remote_main()

@@ -350,6 +350,25 @@ def test_a_build_that_fails_is_told_with_its_log_and_leaves_nothing(config, repo
     assert list((config.var / "releases").glob("r-*")) == []
 
 
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        ("os.makedirs('real'); os.symlink('real', 'out')", "site/out is not served: out is a link"),
+        ("os.makedirs('out'); os.makedirs('a/' * 900)", "nested deeper"),
+        ("os.makedirs('out/' + 'a/' * 900)", "nested deeper"),
+    ],
+)
+def test_a_build_that_cannot_be_kept_or_served_is_a_failed_one(config, repo, web, build, why):
+    toml = '[frontend]\ndirectory = "site"\nbuild = "python build.py"\noutput = "out"\n'
+    with pytest.raises(BuildFailed, match=why) as failed:
+        ship(
+            config,
+            repo.commit("one", **{"oroboros.toml": toml, "site/build.py": f"import os; {build}"}),
+        )
+    assert failed.value.code == "BUILD_FAILED"
+    assert list((config.var / "releases").glob("r-*")) == []
+
+
 def test_a_build_is_nobodys_to_change(config, repo, web):
     release = ship(config, repo.commit("one"))
     folder = production.folder(config, release.pk)
