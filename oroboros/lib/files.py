@@ -100,7 +100,8 @@ def open_beneath(root: Path, relative: str) -> IO[bytes]:
 def read_tail(path: Path, lines: int = 200, since: int = 0) -> str:
     """Return the last lines of a log (of its last 64 KiB), none from before the byte `since`.
 
-    An absent log is empty; one that ends before `since` was begun anew, and all of it is later.
+    An absent log is empty; one that ends before `since` was begun anew, and all of it is later. A
+    NUL is replaced as what is no UTF-8 is: the database's text holds none.
     """
     try:
         with path.open("rb") as file:
@@ -109,7 +110,7 @@ def read_tail(path: Path, lines: int = 200, since: int = 0) -> str:
             text = file.read(TAIL_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.replace("\0", "\N{REPLACEMENT CHARACTER}").splitlines()[-lines:])
 
 
 def _open_at(folder: int, name: str, flags: int) -> int:

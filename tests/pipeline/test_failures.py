@@ -66,6 +66,15 @@ def test_an_output_that_cannot_be_served_is_a_failed_build(world, build, why):
     assert is_free_and_clean(world)
 
 
+def test_a_build_that_prints_what_no_column_holds_fails_as_any_other(world):
+    branch = f"bad/output-{world.commits()}"
+    world.commit(branch, {"frontend/build.py": 'print("a\\0b")\nraise SystemExit(1)\n'})
+    run = carried(branch)
+    assert (run.status, run.failure_code) == ("failed", "BUILD_FAILED")
+    assert "a\N{REPLACEMENT CHARACTER}b" in run.failure_detail
+    assert is_free_and_clean(world)
+
+
 def test_checks_that_fail_keep_main_and_production_as_they_are(world):
     world.commit("bad/check", {"backend/tests/test_broken.py": FAILING_TEST})
     before = world.remote_main()
