@@ -101,8 +101,10 @@ def resolve(
 def _file(program: str, config: Config, cwd: Path, root: Path, bins: Sequence[Path]) -> Path:
     path = Path(os.path.normpath(cwd / program))
     # The link itself counts for the application's own programs (venv/bin/python leads out of it);
-    # for a file of the tree the place counts where it leads.
-    owned = path.parent in bins or path.resolve().is_relative_to(root.resolve())
+    # for a file of the tree the place counts where it leads. (`resolve` raises RuntimeError for a
+    # link to itself on Python 3.11 and 3.12.)
+    leads_to = Path(os.path.realpath(path))
+    owned = path.parent in bins or leads_to.is_relative_to(root.resolve())
     allowed = path.name in _words(config, "WORKER_ALLOWED_COMMANDS", COMMANDS)
     if not owned and not (allowed and path.parent in _folders(config)):
         raise _refused(f"The program {program} is not a file of the tree.")

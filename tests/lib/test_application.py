@@ -321,6 +321,7 @@ def place(tmp_path):
         path.write_text("#!/bin/sh\n")
         path.chmod(0o755)
     (root / "data").write_text("x")
+    (root / "itself").symlink_to("itself")
     (bins / "python").symlink_to("/bin/sh")
     conf = config.load(
         {"WORKER_ALLOWED_COMMANDS": "git, sh", "WORKER_ALLOWED_PATHS": f"{tmp_path}/host:relative"}
@@ -350,7 +351,17 @@ def test_an_allowed_program_is_taken_from_an_allowed_folder(place, tmp_path):
 
 @pytest.mark.parametrize(
     "program",
-    ["/tmp/git", "/usr/bin/env", "curl", "sh", "../venv/bin/other", "./data", "./gone", "/bin/sh"],
+    [
+        "/tmp/git",
+        "/usr/bin/env",
+        "curl",
+        "sh",
+        "../venv/bin/other",
+        "./data",
+        "./gone",
+        "/bin/sh",
+        "./itself",
+    ],
 )
 def test_any_other_program_is_refused(place, program):
     with pytest.raises(Refused) as refusal:
