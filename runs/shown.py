@@ -188,11 +188,9 @@ def _checks(repo: Repository, commit: str) -> dict[str, str]:
     raw = repo.show_file(commit, MANIFEST) or b""
     try:
         table = tomllib.loads(raw[:FILE_BYTES].decode()).get("checks")
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        return {name: str(said) for name, said in table.items()} if isinstance(table, dict) else {}
+    except (ValueError, RecursionError):  # also a number of more digits than Python reads or writes
         return {}
-    if not isinstance(table, dict):
-        return {}
-    return {name: said if isinstance(said, str) else str(said) for name, said in table.items()}
 
 
 def _base(commit: str, repo: Repository) -> str:

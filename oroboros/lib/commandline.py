@@ -8,6 +8,8 @@ Argv = tuple[str, ...]
 
 VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?-([^}]*))?\})", re.ASCII)
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.ASCII | re.DOTALL)
+# What JSON can write and no program be handed.
+SURROGATE = re.compile("[\ud800-\udfff]")
 SCRIPT_HINT = "put these lines into an executable file of the tree and name it here: ./bin/release"
 
 
@@ -44,6 +46,8 @@ def check(words: Sequence[str]) -> Argv:
         raise NotArgv(f"{words[0]!r} is no program: give each word its own string")
     if any("\0" in word for word in words):
         raise NotArgv("there is a NUL in it: take it out")
+    if any(SURROGATE.search(word) for word in words):
+        raise NotArgv("there is half of a surrogate pair in it: take it out")
     return tuple(words)
 
 

@@ -30,7 +30,7 @@ def package(tree: Tree, folder: str) -> Mapping[str, Any] | None:
     """Return the folder's package.json, None if it has none that can be read."""
     try:
         data = json.loads(tree.read(f"{folder}/package.json") or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 

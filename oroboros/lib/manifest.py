@@ -6,6 +6,7 @@ The tree is somebody else's: only regular files within it are read, and nothing 
 import difflib
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from oroboros.lib.tree import Tree
 __all__ = ["Check", "Manifest", "load"]
 
 PROCESS = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
+LONG_NUMBER = re.compile(rf"[0-9_]{{{sys.get_int_max_str_digits() + 1},}}")
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ class _Source:
         self, problem: str, *key: str, line: int | None = None, code: str = "manifest_invalid"
     ) -> Refused:
         line = line or self._line(key)
-        dotted = ".".join(key)
+        dotted = _shown(".".join(key))
         where = f"{self.name} line {line}" + (f", {dotted}" if dotted else "")
         fields = {"file": self.name, "line": str(line), "key": dotted}
-        return Refused(code, f"{where}: {problem}.", status=400, fields=fields)
+        return Refused(code, f"{where}: {_shown(problem)}.", status=400, fields=fields)
 
     def _line(self, key: tuple[str, ...]) -> int:
         """Return the line that sets `key`, or the nearest table around it."""
@@ -117,6 +119,11 @@ class _Source:
                 if path[:length] == key[:length]:
                     return number
         return 1
+
+
+def _shown(text: str) -> str:
+    """Return what holds names of the file as something that can be stored and read."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _toml_keys(text: str) -> list[tuple[int, tuple[str, ...]]]:
@@ -176,6 +183,8 @@ def _app_json(source: _Source, notes: list[str]) -> dict[str, Any]:
         data = json.loads(source.text)
     except json.JSONDecodeError as error:
         raise source.refuse(f"this is not JSON: {error.msg}", line=error.lineno) from None
+    except ValueError:
+        raise _too_long(source) from None
     except RecursionError:
         raise source.refuse("it is nested too deeply") from None
     scripts, env = _object(source, data, "scripts"), _object(source, data, "env")
@@ -185,7 +194,7 @@ def _app_json(source: _Source, notes: list[str]) -> dict[str, Any]:
         found["seed"] = _value(source, key, shape.command, scripts["postdeploy"])
     defaults, generated, required = {}, [], []
     for name, wanted in env.items():
-        if not re.search(shape.NAME["variable"], name):
+        if not re.fullmatch(shape.NAME["variable"], name):
             raise source.refuse("that is not the name of a variable", "env", name)
         value = wanted.get("value") if isinstance(wanted, dict) else wanted
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -201,6 +210,13 @@ def _app_json(source: _Source, notes: list[str]) -> dict[str, Any]:
         "env_generated": tuple(generated),
         "env_required": tuple(required),
     }
+
+
+def _too_long(source: _Source) -> Refused:
+    """Return the refusal of an integer of more digits than Python reads."""
+    found = LONG_NUMBER.search(source.text)
+    line = source.text.count("\n", 0, found.start()) + 1 if found else 1
+    return source.refuse("a number in it is too long", line=line)
 
 
 def _object(source: _Source, data: object, key: str) -> dict[str, Any]:
@@ -219,6 +235,8 @@ def _toml(source: _Source, notes: list[str]) -> dict[str, Any]:
         raise source.refuse(
             f"this is not TOML: {error}", line=int(line[1]) if line else last
         ) from None
+    except ValueError:
+        raise _too_long(source) from None
     except RecursionError:
         raise source.refuse("it is nested too deeply") from None
     found: dict[str, Any] = {}
@@ -252,7 +270,7 @@ def _shaped(source: _Source, table: str, values: Mapping[str, object]) -> dict[s
 def _named(source: _Source, table: str, values: Mapping[str, object]) -> dict[str, Any]:
     pattern, kind = NAMED[table]
     for key in values:
-        if not re.search(pattern, key):
+        if not re.fullmatch(pattern, key):
             raise source.refuse(f"a name here matches {pattern}", table, key)
     return {key: _value(source, (table, key), kind.read, value) for key, value in values.items()}
 

@@ -38,12 +38,14 @@ class Wrong(ValueError):
 def text(value: object) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise Wrong("give a string in quotes")
+    if commandline.SURROGATE.search(value):
+        raise Wrong("there is half of a surrogate pair in it: take it out")
     return value
 
 
 def _path(value: object) -> str:
     path = text(value)
-    if not re.search(PATH_PATTERN, path):
+    if not re.fullmatch(PATH_PATTERN, path):
         raise Wrong("give a path within the tree, relative, without `..`")
     return str(PurePosixPath(path))
 

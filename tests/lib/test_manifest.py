@@ -154,6 +154,14 @@ def test_app_json_gives_a_seed_and_defaults(tree):
         ('{\n "env": {\n  "A B": "x"\n }\n}', "3", "env.A B"),
         ('{\n "scripts": {"postdeploy": "a && b"}\n}', "2", "scripts.postdeploy"),
         ("[" * 100_000, "1", ""),
+        ('{\n "logo": ' + "1" * 5000 + "\n}", "2", ""),
+        ('{\n "env": {\n  "A": "\\ud800"\n }\n}', "3", "env.A"),
+        ('{\n "env": {\n  "A": {"value": "x\\udfff"}\n }\n}', "3", "env.A"),
+        ('{\n "env": {\n  "\\ud800": "x"\n }\n}', "2", "env.\\ud800"),
+        ('{\n "env": {\n  "A\\u0000": "x"\n }\n}', "2", "env.A\\x00"),
+        ('{\n "env": {\n  "A\\n": "x"\n }\n}', "2", "env.A\\n"),
+        ('{\n "scripts": {"postdeploy": "a \\ud800"}\n}', "2", "scripts.postdeploy"),
+        ('{\n "scripts": {"postdeploy": ["a", "\\ud800"]}\n}', "2", "scripts.postdeploy"),
     ],
 )
 def test_a_mistake_in_app_json_names_line_and_key(tree, text, line, key):
@@ -244,6 +252,24 @@ WRONG = [
 def test_a_mistake_in_oroboros_toml_names_line_and_key(tree, text, line, key):
     refused = refusal(tree, {"Procfile": "web: a\n", "oroboros.toml": text})
     assert refused.fields == {"file": "oroboros.toml", "line": str(line), "key": key}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("a = 1\n[checks]\nx = " + "1" * 5000, "3", ""),
+        ("[env]\nA." + "a." * 2000 + "b = 1", "2", "env.A"),
+        ('[checks]\n"x\\n" = "true"', "1", "checks.x\\n"),
+        ('[checks]\nx = { "\\u0000" = 1 }', "2", "checks.x"),
+        ('[env]\n"A\\n" = "x"', "1", "env.A\\n"),
+        ('[backend]\ndirectory = "app\\n"', "2", "backend.directory"),
+        ('[frontend]\noutput = "..\\n"', "2", "frontend.output"),
+    ],
+)
+def test_what_no_schema_can_say_is_refused_by_line_and_key_too(tree, text, line, key):
+    refused = refusal(tree, {"Procfile": "web: a\n", "oroboros.toml": text})
+    assert refused.fields == {"file": "oroboros.toml", "line": line, "key": key}
+    assert refused.detail.isprintable()
 
 
 def test_a_shell_line_is_refused_though_the_schema_takes_any_string(tree):
@@ -411,7 +437,16 @@ def test_a_servers_own_index_page_is_not_taken_for_a_static_site(tree):
     assert tree({"Procfile": "web: a\n", "index.html": "x"}).frontend_output is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"scripts": 1, "dependencies": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"scripts": 1, "dependencies": []}',
+        '{"a":' * 100_000,
+        '{"a": ' + "1" * 5000 + "}",
+    ],
+)
 def test_a_broken_package_json_says_nothing(tree, text):
     assert tree({"Procfile": "web: a\n", "package.json": text}).frontend_output is None
 

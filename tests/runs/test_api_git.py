@@ -110,3 +110,21 @@ def test_a_run_that_only_holds_a_slot_has_no_difference(client, remote):
     run = post(client, prepare=False).json()
     answer = client.get(f"/api/runs/{run['id']}/diff")
     assert (answer.status_code, answer.json()["error"]) == (409, "no_commit")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1" * 5000, "{ timeout = 0x" + "f" * 5000 + " }", "[" * 5000, "{ a" + ".a" * 3000 + " = 1 }"],
+)
+def test_checks_that_cannot_be_read_are_shown_as_none(client, remote, slots, tmp_path, value):
+    remote("checkout", "-q", "-b", "feature/odd")
+    (tmp_path / "remote" / "oroboros.toml").write_text(f"[checks]\ntests = {value}\n")
+    remote("commit", "-q", "-a", "-m", "odd")
+    run = post(client, branch="feature/odd").json()
+    answer = client.get(f"/api/runs/{run['id']}/diff")
+    assert answer.status_code == 200
+    assert {check["name"]: check["after"] for check in answer.json()["checks"]} == {
+        "tests": None,
+        "types": None,
+        "slow": None,
+    }
