@@ -104,7 +104,9 @@ def _file(program: str, config: Config, cwd: Path, root: Path, bins: Sequence[Pa
     # for a file of the tree the place counts where it leads. (`resolve` raises RuntimeError for a
     # link to itself on Python 3.11 and 3.12.)
     leads_to = Path(os.path.realpath(path))
-    owned = path.parent in bins or leads_to.is_relative_to(root.resolve())
+    # A shared install's node_modules is a link of ours.
+    is_own = os.path.realpath(path.parent) in {os.path.realpath(folder) for folder in bins}
+    owned = is_own or leads_to.is_relative_to(root.resolve())
     allowed = path.name in _words(config, "WORKER_ALLOWED_COMMANDS", COMMANDS)
     if not owned and not (allowed and path.parent in _folders(config)):
         raise _refused(f"The program {program} is not a file of the tree.")

@@ -344,6 +344,14 @@ def test_a_file_of_the_tree_is_found_from_where_it_is_started(place, tmp_path):
     assert place("../bin/run", cwd=tmp_path / "root" / "bin") == [run]
 
 
+def test_its_own_programs_are_found_through_the_link_to_a_shared_install(place, tmp_path):
+    linked = tmp_path / "root" / "node_modules"
+    linked.symlink_to(tmp_path / "venv")
+    assert place("node_modules/bin/gunicorn") == [str(linked / "bin" / "gunicorn")]
+    with pytest.raises(Refused):
+        place("node_modules/../venv/other")
+
+
 def test_an_allowed_program_is_taken_from_an_allowed_folder(place, tmp_path):
     assert place("git", "status") == [str(tmp_path / "host" / "git"), "status"]
     assert place(f"{tmp_path}/host/git") == [f"{tmp_path}/host/git"]
