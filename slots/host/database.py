@@ -193,7 +193,7 @@ class Admin:
         """
         self._checked(name, owner)
         is_template = guard.TEMPLATE_NAME.fullmatch(template) is not None
-        with self.connected():
+        with self.connected(), self.exclusively(name):
             if not (is_template and self.template_exists(template)):
                 raise Refused("template_missing", f"{template} is not a sealed template; build it.")
             self.drop(name)

@@ -40,8 +40,8 @@ def migrate(config: Config, slot: SlotConfig, *, dry_run: bool = False) -> dict[
 def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
     """Give the slot its database as it was at the start: main's template, then `release:`.
 
-    The backend is down meanwhile, and afterwards as it was, whatever came of it. Raises Refused as
-    `migrate`, `template_missing`.
+    The backend is down meanwhile, and afterwards as it was, whatever came of it; a second reset
+    waits for the first. Raises Refused as `migrate`, `template_missing`.
     """
     from slots.host import database
 
@@ -56,7 +56,7 @@ def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
     if not admin.template_exists(spec.template):
         detail = f"{spec.template} is gone; retry the run, which builds it again."
         raise Refused("template_missing", detail)
-    with _stopped(config, slot, spec):
+    with admin.connected(), admin.exclusively(slot.database), _stopped(config, slot, spec):
         admin.clone(spec.template, slot.database, slot.database)
         _check_target(config, slot, target)
         changes = _apply(config, slot, spec) if spec.release else []

@@ -224,6 +224,14 @@ def test_of_two_clones_at_once_one_gets_the_spare_copy(admin):
     assert all(admin.ready(name, name) for name in names)
 
 
+def test_clones_of_one_database_at_once_come_one_after_the_other(admin):
+    template(admin)
+    admin.ensure_role("app_preview_1")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: admin.clone(TEMPLATE, name, name), ["app_preview_1"] * 4))
+    assert admin.ready("app_preview_1", "app_preview_1")
+
+
 def test_a_half_built_template_is_not_cloned(admin):
     admin.ensure_role(guard.TEMPLATE_ROLE)
     admin.create(TEMPLATE, guard.TEMPLATE_ROLE)
