@@ -13,11 +13,16 @@ from pathlib import Path
 from oroboros.errors import Refused
 from oroboros.lib import process
 from slots.host import guard
+from slots.host.schema import QUOTED
 
 DUMP_SECONDS = 60.0
 VERSION = re.compile(rb"\(PostgreSQL\) ([0-9]+)")
 # Comments name versions; \restrict has a word that is new in every dump.
-NOISE = re.compile(r"(?m)^(?:--.*|\\(?:un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)\n")
+# What looks so within a string is none.
+NOISE = re.compile(
+    rf"({QUOTED})|^(?:--.*|\\(?:un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)\n",
+    re.MULTILINE,
+)
 
 
 def schema(url: str) -> str:
@@ -28,9 +33,11 @@ def schema(url: str) -> str:
     tried = "none is installed"
     for program in programs():
         argv = [str(program), "--schema-only", "--no-owner", "--no-privileges", "--no-password"]
+        argv += ["--encoding=UTF8"]
         done = process.capture(argv, timeout=DUMP_SECONDS, env=environment(url))
         if done.exit_code == 0:
-            return re.sub(r"\n{2,}", "\n\n", NOISE.sub("", done.stdout.decode())).strip() + "\n"
+            text = NOISE.sub(lambda found: found[1] or "", done.stdout.decode(errors="replace"))
+            return re.sub(r"\n{2,}", "\n\n", text).strip() + "\n"
         tried = done.stderr.decode(errors="replace").strip() or "it took too long"
         if "version mismatch" not in tried:
             raise Refused("schema_unreadable", f"pg_dump failed: {tried[-2000:]}")

@@ -8,32 +8,42 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-TABLE = re.compile(r"CREATE (?:UNLOGGED |FOREIGN )?TABLE (\S+) \(\n(?:(.*?)\n)?\)", re.DOTALL)
+# What may hold any sign, line breaks too: strings and names (a doubled quote makes two of one), and
+# bodies of functions.
+STRING = r"""'[^']*'|"[^"]*\""""
+QUOTED = rf"{STRING}|(?<![\w$])(?P<dollar>\$(?:[^\W\d]\w*)?\$)[\s\S]*?(?P=dollar)"
+NAME = r'(?:[^\s"(;]|"[^"]*")+'
+STATEMENT_END = re.compile(rf"{QUOTED}|;$", re.MULTILINE)
+ITEM_END = re.compile(rf"{STRING}|[()]|,\n")
+BODY = rf"""(?:[^'"\n]*(?:{STRING}|\n(?!\))))*[^'"\n]*"""
+TABLE = re.compile(rf"CREATE (?:UNLOGGED |FOREIGN )?TABLE ({NAME}) \(\n(?:({BODY})\n)?\)")
 ADDED = re.compile(
-    r"ALTER (?:FOREIGN )?TABLE (?:ONLY )?(\S+)\s+ADD CONSTRAINT (\S+) (.+)", re.DOTALL
+    rf"ALTER (?:FOREIGN )?TABLE (?:ONLY )?({NAME})\s+ADD CONSTRAINT ({NAME}) (.+)", re.DOTALL
 )
 DEFAULT = re.compile(
-    r"ALTER (?:FOREIGN )?TABLE (?:ONLY )?(\S+) ALTER COLUMN (\S+) SET DEFAULT (.+)", re.DOTALL
+    rf"ALTER (?:FOREIGN )?TABLE (?:ONLY )?({NAME}) ALTER COLUMN ({NAME}) SET DEFAULT (.+)",
+    re.DOTALL,
 )
-IDENTITY = re.compile(r"ALTER TABLE (\S+) ALTER COLUMN (\S+) ADD GENERATED", re.DOTALL)
-INDEX = re.compile(r"CREATE (UNIQUE )?INDEX (\S+) ON (?:ONLY )?(\S+) (.+)", re.DOTALL)
-ENUM = re.compile(r"CREATE TYPE (\S+) AS ENUM \(\n(.*)\n\)", re.DOTALL)
-TRIGGER = re.compile(r"CREATE (?:CONSTRAINT )?(TRIGGER|POLICY|RULE) (\S+) .*?\bON (\S+)", re.DOTALL)
+IDENTITY = re.compile(rf"ALTER TABLE ({NAME}) ALTER COLUMN ({NAME}) ADD GENERATED", re.DOTALL)
+INDEX = re.compile(rf"CREATE (UNIQUE )?INDEX ({NAME}) ON (?:ONLY )?({NAME}) (.+)", re.DOTALL)
+ENUM = re.compile(rf"CREATE TYPE ({NAME}) AS ENUM \(\n(.*)\n\)", re.DOTALL)
+TRIGGER = re.compile(
+    rf"CREATE (?:CONSTRAINT )?(TRIGGER|POLICY|RULE) ({NAME}) .*?\bON ({NAME})", re.DOTALL
+)
 THING = re.compile(
     r"CREATE (?:OR REPLACE )?(?:UNLOGGED )?"
     r"(MATERIALIZED VIEW|VIEW|SEQUENCE|FUNCTION|PROCEDURE|AGGREGATE|TYPE|DOMAIN|SCHEMA|EXTENSION"
-    r"|FOREIGN TABLE|SERVER|COLLATION|OPERATOR|CAST) (?:IF NOT EXISTS )?([^\s(;]+)"
+    rf"|FOREIGN TABLE|SERVER|COLLATION|OPERATOR|CAST) (?:IF NOT EXISTS )?({NAME})"
 )
 # What another statement is about, and which of them let fewer rows be seen or written.
-SUBJECT = re.compile(r"(?:ALTER|COMMENT ON) ([A-Z]+) (?:ONLY )?(\S+)")
-ROW_SECURITY = re.compile(r"ALTER TABLE \S.* (?:ENABLE|FORCE) ROW LEVEL SECURITY")
-COMPOSITE = re.compile(r"CREATE TYPE \S+ AS \(\n(.*)\n\)", re.DOTALL)
+SUBJECT = re.compile(rf"(?:ALTER|COMMENT ON) ([A-Z]+) (?:ONLY )?({NAME})")
+ROW_SECURITY = re.compile(rf"ALTER TABLE (?:ONLY )?{NAME} (?:ENABLE|FORCE) ROW LEVEL SECURITY")
+COMPOSITE = re.compile(rf"CREATE TYPE {NAME} AS \(\n(.*)\n\)", re.DOTALL)
 SELECTED = re.compile(r"^ SELECT (.*?)(?=^   FROM |\Z)", re.DOTALL | re.MULTILINE)
 SEQUENCE = re.compile(r"\n    AS (smallint|integer)\b|\n    MAXVALUE (-?\d+)")
 MOST = {"smallint": 2**15 - 1, "integer": 2**31 - 1}
 MOST_OF_ALL = 2**63 - 1
 SHOWN_CHARACTERS = 200
-DOLLARS = re.compile(r"\$[A-Za-z_0-9]*\$")
 LENGTH = re.compile(r"(character varying|character|bit varying|bit)(?:\((\d+)\))?(\[\])?")
 NUMERIC = re.compile(r"numeric(?:\((\d+),(-?\d+)\))?(\[\])?")
 COLUMN_END = re.compile(r" (?:DEFAULT|NOT NULL|CONSTRAINT|GENERATED|COLLATE|CHECK)\b")
@@ -92,28 +102,17 @@ def schema_changes(before: str, after: str) -> list[Change]:
         *_others(old, new),
     ]
     order = ("drops", "narrows", "changes", "adds")
-    return sorted(found, key=lambda change: (order.index(change.kind), change.text))
+    told = [Change(change.kind, _line(change.text)) for change in found]  # names may have breaks
+    return sorted(told, key=lambda change: (order.index(change.kind), change.text))
 
 
 def statements(text: str) -> Iterator[str]:
     """Split a dump at the semicolons that end lines, not at those in function bodies or strings."""
-    pending: list[str] = []
-    dollar: str | None = None
-    quotes = 0
-    for line in text.splitlines():
-        if not pending and not line.strip():
-            continue
-        pending.append(line)
-        for tag in DOLLARS.findall(line):
-            if dollar is None and quotes % 2 == 0:
-                dollar = tag
-            elif tag == dollar:
-                dollar = None
-        if dollar is None:
-            quotes += line.count("'")
-        if dollar is None and quotes % 2 == 0 and line.endswith(";"):
-            yield "\n".join(pending)[:-1]
-            pending, quotes = [], 0
+    begun = 0
+    for found in STATEMENT_END.finditer(text):
+        if found[0] == ";":
+            yield text[begun : found.start()].strip()
+            begun = found.end()
 
 
 def _read(text: str) -> _Schema:
@@ -138,7 +137,7 @@ def _note(schema: _Schema, statement: str) -> None:
     elif match := INDEX.match(statement):
         schema.indexes[match[2]] = (match[3], bool(match[1]), match[4])
     elif match := ENUM.match(statement):
-        schema.labels[match[1]] = [label.strip(" ,") for label in match[2].split("\n")]
+        schema.labels[match[1]] = list(_items(match[2]))
     elif match := TRIGGER.match(statement):
         schema.things[f"{match[1].lower()} {match[2]} on {match[3]}"] = statement
     elif match := THING.match(statement):
@@ -156,23 +155,35 @@ def _signature(statement: str, match: re.Match[str]) -> str:
 
 def _note_table(schema: _Schema, table: str, body: str) -> None:
     columns = schema.columns.setdefault(table, {})
-    for raw in body.splitlines():
-        line = raw.strip().removesuffix(",")
-        if line.startswith("CONSTRAINT "):
-            _, name, text = line.split(" ", 2)
+    for item in _items(body):
+        name, text = _named(item)
+        if name == "CONSTRAINT":
+            name, text = _named(text)
             schema.constraints[table, name] = text
             continue
-        name, _, text = _named(line)
         kind = COLUMN_END.split(text, maxsplit=1)[0].strip()
-        has_default = " DEFAULT " in f" {text} " or " GENERATED " in f" {text} "
-        columns[name] = _Column(kind, "NOT NULL" in text, has_default, text)
+        bare = re.sub(STRING, "''", text)
+        has_default = " DEFAULT " in f" {bare} " or " GENERATED " in f" {bare} "
+        columns[name] = _Column(kind, "NOT NULL" in bare, has_default, text)
 
 
-def _named(line: str) -> tuple[str, str, str]:
-    if line.startswith('"'):
-        end = line.index('"', 1) + 1
-        return line[:end], " ", line[end + 1 :]
-    return line.partition(" ")
+def _items(body: str) -> Iterator[str]:
+    """Split at the commas that end lines, not at those in strings, names or parentheses."""
+    begun = depth = 0
+    for found in ITEM_END.finditer(body):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if found[0] == ",\n" and depth == 0:
+            yield body[begun : found.start()].strip()
+            begun = found.end()
+    if last := body[begun:].strip():
+        yield last
+
+
+def _named(item: str) -> tuple[str, str]:
+    """Return the name that the item begins with, and the rest."""
+    match = re.match(NAME, item)
+    end = match.end() if match else 0
+    return item[:end], item[end:].strip()
 
 
 def _tables(old: _Schema, new: _Schema) -> Iterator[Change]:
@@ -313,9 +324,10 @@ def _thing(name: str, old: str, new: str) -> Change:
 def _parts(statement: str) -> list[str]:
     """Return the columns of a composite type, a view or a materialized view."""
     if match := COMPOSITE.match(statement):
-        return [_named(line.strip())[0] for line in match[1].split("\n")]
+        return [_named(item)[0] for item in _items(match[1])]
     match = SELECTED.search(statement) if "VIEW" in statement.partition(" AS\n")[0] else None
-    return [item.split()[-1].rpartition(".")[2] for item in match[1].split(",\n")] if match else []
+    items = _items(match[1]) if match else ()
+    return [item.split()[-1].rpartition(".")[2] for item in items if item]
 
 
 def _conditions(domain: str) -> set[str]:

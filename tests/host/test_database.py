@@ -450,3 +450,72 @@ def test_what_postgresql_itself_changes_is_seen_and_judged(admin, before, change
         session.execute(change)
         found = schema_changes(old, pgdump.schema(url))
     assert [one.kind for one in found] == [kind], found
+
+
+ODD = """
+CREATE TYPE "mood\n""x" AS ENUM ('a,\nb', 'c');
+CREATE TYPE "mood\n""y" AS ENUM ('a');
+CREATE TYPE pair AS ("first\n""one" int, b text);
+CREATE TABLE "my\ntable" (
+    id int PRIMARY KEY,
+    "it's" text DEFAULT '$$' NOT NULL,
+    "a;\n""b""\nCONSTRAINT x" text DEFAULT E'one\n"two\nCONSTRAINT x\n)\n);\n-- ''\nSET x\n,\n',
+    "c d" int DEFAULT 1,
+    e text GENERATED ALWAYS AS (CASE WHEN id > 1 THEN E'x,\n"y' ELSE 'z' END) STORED,
+    last int,
+    CONSTRAINT "odd\n""name" CHECK (last > 0 OR "it's" <> E'\n"')
+);
+CREATE VIEW odd AS SELECT E'x,\n,\n"y' AS "a\nb", last FROM "my\ntable";
+CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $x$ SELECT E'
+"a;
+-- it''s
+CONSTRAINT x'; $x$;
+CREATE TABLE plain (a int);
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ("SELECT 1", None, None),
+        ('ALTER TABLE "my\ntable" DROP last CASCADE', "drops", 'column public."my table".last'),
+        (
+            """ALTER TABLE "my\ntable" DROP "a;\n""b""\nCONSTRAINT x" """,
+            "drops",
+            '"a; ""b"" CONSTRAINT x"',
+        ),
+        ("""ALTER TABLE "my\ntable" ALTER "it's" SET DEFAULT E'\n"'""", "changes", "it's"),
+        (
+            """ALTER TABLE "my\ntable" ALTER "a;\n""b""\nCONSTRAINT x" SET DEFAULT E'one\n"two'""",
+            "changes",
+            "two",
+        ),
+        (
+            'ALTER TABLE "my\ntable" ALTER "c d" SET NOT NULL',
+            "narrows",
+            'makes public."my table"."c d"',
+        ),
+        ("""ALTER TABLE "my\ntable" DROP CONSTRAINT "odd\n""name" """, "changes", '"odd ""name"'),
+        ("""ALTER TYPE pair DROP ATTRIBUTE "first\n""one" """, "drops", 'drops "first ""one"'),
+        ("""ALTER TYPE "mood\n""x" ADD VALUE 'd'""", "changes", "adds value 'd'"),
+        ("""ALTER TYPE "mood\n""y" RENAME VALUE 'a' TO 'b'""", "drops", "drops value 'a'"),
+        ('ALTER TABLE "my\ntable" ENABLE ROW LEVEL SECURITY', "narrows", "ENABLE ROW"),
+        ('ALTER TABLE "my\ntable" RENAME TO "my\nown"', "drops", 'drops table public."my table"'),
+        ("DROP TABLE plain", "drops", "table public.plain"),
+        ("ALTER TABLE plain ALTER a TYPE bigint", "changes", "public.plain.a from integer"),
+        ("DROP FUNCTION f", "drops", "function public.f("),
+        ("DROP VIEW odd", "drops", "view public.odd"),
+    ],
+)
+def test_names_and_strings_of_any_kind_hide_no_change(admin, change, kind, said):
+    url = granted(admin, "app_preview_1")
+    with connect(url) as session:
+        session.execute(ODD)
+        old = pgdump.schema(url)
+        session.execute(change)
+        found = schema_changes(old, pgdump.schema(url))
+    if kind is None:
+        assert found == []
+        return
+    assert all("\n" not in one.text for one in found)
+    assert [one.kind for one in found if said in one.text] == [kind], found
