@@ -108,8 +108,7 @@ def mends_a_deploy(run: Run, repo: Repository, base: str) -> bool:
     return any(
         one.commit_sha == run.commit_sha
         and one.candidate_sha not in ("", one.base_sha)
-        and repo.has(one.candidate_sha)
-        and repo.is_ancestor(one.candidate_sha, base)
+        and repo.contained(base, [one.candidate_sha])
         and not _is_taken_back(repo, one, base)
         for one in unmended
     )

@@ -316,8 +316,10 @@ def _entering(program: str, cwd: Path, user: User | None) -> list[str]:
 
 
 def _require(program: str, cwd: Path, env: Mapping[str, str]) -> None:
-    """Raise FileNotFoundError for a program that is not there: the launcher would only exit 127."""
+    """Raise FileNotFoundError for what is not there: a launcher would only exit 125 or 127."""
     place = str(Path(cwd, program)) if "/" in program else program
+    if not cwd.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(cwd))
     if shutil.which(place, path=env.get("PATH", os.defpath)) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
 
