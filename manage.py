@@ -5,9 +5,9 @@ import os
 import sys
 
 if __name__ == "__main__":
-    from oroboros.lib import config, hostuser
+    from host import config, service_user
 
-    hostuser.become_service(config.load())
+    service_user.become_service(config.load())
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "oroboros.settings")
     from django.core.management import execute_from_command_line
 

@@ -58,8 +58,8 @@ def make_world():
     import django
 
     django.setup()
-    from tests.pipeline import tiny
-    from tests.pipeline.world import World
+    from tests.runs.pipelines.shipping import tiny
+    from tests.runs.pipelines.shipping.world import World
     from tests.system.host import free_offset
 
     world = World(tiny.files, OROBOROS_PORT_OFFSET=str(free_offset()), DEPLOY_HEALTH_SECONDS="0")

@@ -46,17 +46,18 @@ def raw_cycles(seconds: float) -> float:
     """The statements of acquire and release of one reservation, without the web."""
     from django.db import connection
 
-    from runs import bell, holding, line, pool
+    from runs.engine import enqueue
+    from runs.leasing import grants, leases, reservations
 
     run_id = new_run()
     surroundings = {"is_open": True, "host": "local", "slots": 3, "line": "line"}
-    values = {**line.asking(run_id, actor="bench"), **surroundings, **bell.for_granted()}
+    values = {**leases.asking(run_id, actor="bench"), **surroundings, **enqueue.for_granted()}
     values |= {"fence": None, "code": "RELEASED", "words": "released", "reason": ""}
     count, until = 0, time.monotonic() + seconds
     while time.monotonic() < until:
-        acquire = (pool.LOCK, line.ENQUEUE, pool.GRANT, holding.STANDING)
-        [*_, [(_, _, _, slot_id, *_)]] = pool.fetch(*acquire, **values)
-        pool.fetch(pool.LOCK, holding.BACK_TO_QUEUE, pool.GRANT, slot=slot_id, **values)
+        acquire = (grants.LOCK, leases.ENQUEUE, grants.GRANT, reservations.STANDING)
+        [*_, [(_, _, _, slot_id, *_)]] = grants.fetch(*acquire, **values)
+        grants.fetch(grants.LOCK, reservations.BACK_TO_QUEUE, grants.GRANT, slot=slot_id, **values)
         count += 1
     connection.close()
     return count / seconds
@@ -120,7 +121,7 @@ class Client:
 
 
 def new_run() -> uuid.UUID:
-    from oroboros.clock import ClockTimestamp
+    from core.clock import ClockTimestamp
     from runs.models import Run
 
     return Run.objects.create(

@@ -39,10 +39,11 @@ def main() -> bool:
 def measure(folder: Path, size: int, times: int) -> bool:
     import psycopg
 
-    from oroboros.lib import config as configuration
-    from slots.host import guard, migrate, occupant
-    from slots.host.database import Admin
-    from slots.host.spec import Spec
+    from host import config as configuration
+    from host.postgres import guard
+    from host.postgres.administration import Admin
+    from slots.runtime import backend, migrate
+    from slots.runtime.spec import Spec
     from tests.environment import CLUSTER, free_port
 
     loaded = configuration.load({**os.environ, "OROBOROS_VAR": str(folder / "var")})
@@ -65,7 +66,7 @@ def measure(folder: Path, size: int, times: int) -> bool:
         run_id="bench", commit="0" * 40, fence=1, argv=("true",), cwd=folder, wanted="down",
         template=template,
     )  # fmt: skip
-    occupant.write_spec(config, slot, spec, {"PGPASSWORD": password})
+    backend.write_spec(config, slot, spec, {"PGPASSWORD": password})
 
     def by_hand(strategy: str) -> None:
         with psycopg.connect(CLUSTER.url("postgres"), autocommit=True) as connection:

@@ -23,9 +23,9 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
 
-from oroboros.lib import config as configuration  # noqa: E402
-from slots.host import occupant  # noqa: E402
-from slots.host.spec import Spec  # noqa: E402
+from host import config as configuration  # noqa: E402
+from slots.runtime import backend  # noqa: E402
+from slots.runtime.spec import Spec  # noqa: E402
 
 OFFSET = 14200
 PAUSE_SECONDS = 0.001
@@ -95,7 +95,7 @@ def measure(folder: Path, times: int) -> tuple[list[float], list[float]]:
     argv = [shutil.which("python3", path="/usr/bin:/bin") or sys.executable, str(program)]
     env = {"PORT": str(slot.backend_port)}
     spec = Spec(run_id="bench", commit="0" * 40, fence=1, argv=tuple(argv), cwd=folder)
-    occupant.write_spec(config, slot, spec, env)
+    backend.write_spec(config, slot, spec, env)
     script = [str(HOME / "scripts/preview-backend-runtime.sh"), "restart", "--slot", "preview-1"]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -117,7 +117,7 @@ def measure(folder: Path, times: int) -> tuple[list[float], list[float]]:
     finally:
         process.kill()
         process.wait()
-        occupant.stop(config, slot)
+        backend.stop(config, slot)
     return floor, ours
 
 

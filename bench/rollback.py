@@ -38,7 +38,7 @@ def main(times: int) -> None:
     from django.conf import settings
     from django.core.management import call_command
 
-    from oroboros.lib import units
+    from host.units import managers
     from tests.releases.application import Repo
 
     call_command("migrate", verbosity=0)
@@ -48,8 +48,8 @@ def main(times: int) -> None:
         with running(config):
             measure(config, repo, times)
     finally:
-        for unit in units.manager(config).names():
-            units.manager(config).stop(unit)
+        for unit in managers.manager(config).names():
+            managers.manager(config).stop(unit)
 
 
 def measure(config, repo, times: int) -> None:
@@ -67,25 +67,25 @@ def spread(seconds: list[float]) -> str:
 
 
 def ship(config, commit):
-    from releases.shipping import ship_commit
+    from releases.deployments.manual_deploy import ship_commit
 
     return ship_commit(config, commit, actor="bench", reason="a measurement")[0]
 
 
 def start(config, release) -> float:
     """Start the release's backend on a port of its own and ask until it answers 200."""
-    from oroboros.lib import units
-    from releases import production
+    from host.units import managers
+    from releases.production import app
 
-    unit = production.unit(config, release, "blue")
+    unit = app.unit(config, release, "blue")
     port = environment.free_port()
     unit = replace(unit, name="floor", port=port, env={**unit.env, "PORT": str(port)})
     begun = time.monotonic()
-    units.manager(config).start(unit)
+    managers.manager(config).start(unit)
     while ask(port, "/health")[0] != 200:
         time.sleep(0.005)
     took = time.monotonic() - begun
-    units.manager(config).stop("floor")
+    managers.manager(config).stop("floor")
     return took
 
 
@@ -103,9 +103,9 @@ def until_served(config, release, roll) -> float:
 
 
 def call(config, release) -> None:
-    from releases import tasks
+    from releases.deployments import operations
 
-    tasks.rollback(config, release.pk, actor="bench", reason="a measurement")
+    operations.rollback(config, release.pk, actor="bench", reason="a measurement")
 
 
 def shell(config, release) -> None:
@@ -141,7 +141,7 @@ def ask(port: int, path: str) -> tuple[int, str | None]:
 @contextlib.contextmanager
 def running(config):
     """Production's Caddy, the API and the worker."""
-    from slots.host import surface
+    from slots.runtime import surface
 
     web = {**os.environ, **surface.environment(config, "main")}
     python = [sys.executable, "-m"]

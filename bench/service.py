@@ -14,8 +14,8 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
 
-from oroboros.lib import config  # noqa: E402
-from oroboros.runtime.postgres import Cluster  # noqa: E402
+from host import config  # noqa: E402
+from ops.postgres.embedded_server import Cluster  # noqa: E402
 
 # So that what is measured is the code, not the disk.
 NO_DISK = "fsync = off\nsynchronous_commit = off\n"

@@ -122,7 +122,7 @@ APPLICATIONS = {
 
 def guestbook(folder: Path) -> dict[str, str]:
     """Return the files of the guestbook, without its checks."""
-    from tests.pipeline.world import GUESTBOOK
+    from tests.runs.pipelines.shipping.world import GUESTBOOK
 
     paths = [path for path in GUESTBOOK.rglob("*") if path.is_file()]
     found = {
@@ -154,7 +154,7 @@ def main(name: str, times: int) -> bool:
     from django.core.management import call_command
 
     from slots.models import Slot
-    from tests.pipeline.world import World
+    from tests.runs.pipelines.shipping.world import World
 
     call_command("migrate", verbosity=0)
     files = {"guestbook": guestbook, "django": django_project}[name]
@@ -180,21 +180,22 @@ def main(name: str, times: int) -> bool:
 
 def ours(world, branch: str) -> dict[str, float]:
     """Take a branch all the way; return the seconds to `preview_ready`, and to `merged`."""
-    from runs import tasks, templates
+    from runs.lifecycle import operations
     from runs.models import Run
+    from runs.pipelines import template_databases
     from runs.repository import repository
 
     # The script has shipped to the same remote; a worker sees that within a minute.
     repository(world.config).fetch(str(world.remote))
-    templates.warm()
+    template_databases.warm()
     world.commit(branch, {f"{branch}.txt": branch})
     begun = time.monotonic()
-    run = tasks.create_run(title=branch, branch=branch, actor="ada")
-    tasks.carry(run.pk)
+    run = operations.create_run(title=branch, branch=branch, actor="ada")
+    operations.carry(run.pk)
     prepared = time.monotonic() - begun
-    templates.keep_spare(world.config)
-    tasks.approve(Run.objects.get(pk=run.pk), actor="grace")
-    tasks.carry(run.pk)
+    template_databases.keep_spare(world.config)
+    operations.approve(Run.objects.get(pk=run.pk), actor="grace")
+    operations.carry(run.pk)
     run.refresh_from_db()
     assert run.status == "merged", run.failure_detail
     return {"prepare": prepared, "ship": (run.ended_at - run.approved_at).total_seconds()}
@@ -207,7 +208,7 @@ class Hand:
     """
 
     def __init__(self, world, application: Application) -> None:
-        from oroboros.runtime.postgres import tool
+        from ops.postgres.embedded_server import tool
 
         self.world, self.work, self.count = world, world.folder / "by-hand", 0
         self.work.mkdir()

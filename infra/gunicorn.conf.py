@@ -1,6 +1,6 @@
 """How gunicorn serves the control API: on loopback only, whoever is in front."""
 
-from oroboros.lib import config as configuration
+from host import config as configuration
 
 CONFIG = configuration.load()
 

@@ -1,0 +1,1 @@
+"""The Django project on top: settings, URLs, health, navigation, set-up commands."""

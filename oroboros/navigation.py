@@ -5,8 +5,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from oroboros.desk import may
-from oroboros.identity import VIEW
+from web.permissions import VIEW, may
 
 GROUPS = (
     (
@@ -30,7 +29,7 @@ GROUPS = (
     (
         "Programs",
         (
-            ("API tokens", "password", "admin:oroboros_apitoken_changelist"),
+            ("API tokens", "password", "admin:accounts_apitoken_changelist"),
             ("API", "api", "api-docs"),
         ),
     ),

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from oroboros.lib import config
+from host import config
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 config.load_env_files()
@@ -37,6 +37,8 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "corsheaders",
     "django_q",
+    "web",
+    "accounts",
     "slots",
     "releases",
     "runs",
@@ -47,10 +49,10 @@ if env("OROBOROS_ONLY", default="") == "releases":
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "oroboros.headers.content_security",
+    "web.security_headers.content_security",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "oroboros.identity.sessions_of_people",
+    "accounts.authentication.sessions_of_people",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -80,7 +82,7 @@ DATABASES = {"default": env.db("DATABASE_URL")}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database")
 DATABASES["default"].update(
-    ENGINE="oroboros.postgresql",
+    ENGINE="core.postgresql",
     CONN_MAX_AGE=None,
     CONN_HEALTH_CHECKS=True,
     OPTIONS={
@@ -146,19 +148,19 @@ CORS_ALLOWED_ORIGINS = [
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "oroboros.identity.HostAuthentication",
-        "oroboros.identity.TokenAuthentication",
-        "oroboros.identity.BrowserAuthentication",
+        "accounts.authentication.HostAuthentication",
+        "accounts.authentication.TokenAuthentication",
+        "accounts.authentication.BrowserAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["oroboros.identity.HasAbility"],
-    "DEFAULT_PARSER_CLASSES": ["oroboros.api.StrictJSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["web.permissions.HasAbility"],
+    "DEFAULT_PARSER_CLASSES": ["web.api.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PAGINATION_CLASS": "oroboros.api.Pages",
+    "DEFAULT_PAGINATION_CLASS": "web.api.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "oroboros.api.exception_handler",
+    "EXCEPTION_HANDLER": "web.api.exception_handler",
     "PAGE_SIZE": 50,
 }
 SPECTACULAR_SETTINGS = {
@@ -166,7 +168,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Preview, approve, ship and roll back every branch on one host.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["oroboros.identity.HasAbility"],
+    "SERVE_PERMISSIONS": ["web.permissions.HasAbility"],
     "AUTHENTICATION_WHITELIST": [],
     "APPEND_COMPONENTS": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     "SECURITY": [{"token": []}],
@@ -223,10 +225,10 @@ UNFOLD = {
             "href": lambda request: static("oroboros/icon.svg"),
         }
     ],
-    "LOGIN": {"form": "oroboros.logins.LoginForm"},
+    "LOGIN": {"form": "accounts.login_throttle.LoginForm"},
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "runs.admin.front.front",
+    "DASHBOARD_CALLBACK": "runs.admin.dashboard.front",
     "STYLES": [lambda request: static("oroboros/admin.css")],
     "SCRIPTS": [lambda request: static("oroboros/live.js")],
     "SIDEBAR": {"navigation": "oroboros.navigation.navigation", "show_search": False},

@@ -6,8 +6,8 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from oroboros import health
-from oroboros.docs import Docs
 from runs.api.metrics import Metrics
+from web.api_docs import Docs
 
 urlpatterns = [
     *(path(name, health.health) for name in ("health", "healthz", "readyz")),
@@ -20,7 +20,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
-handler400 = "oroboros.api.bad_request"
-handler403 = "oroboros.api.forbidden"
-handler404 = "oroboros.api.not_found"
-handler500 = "oroboros.api.server_error"
+handler400 = "web.api.bad_request"
+handler403 = "web.api.forbidden"
+handler404 = "web.api.not_found"
+handler500 = "web.api.server_error"

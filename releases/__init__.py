@@ -1,0 +1,1 @@
+"""Releases and deployments: build, switch, health gate, roll back."""

@@ -15,8 +15,8 @@ from contextlib import closing
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from oroboros.lib import config as configuration
-from releases.way import sentences
+from host import config as configuration
+from releases.deployments.plan_text import sentences
 
 API_SECONDS = 10.0
 # A worker takes it up within a fraction of a second; after this we do.

@@ -11,13 +11,13 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
-from oroboros.desk import Done, Pages, Reason, Rows, Verb
-from oroboros.identity import OPERATE, actor
-from oroboros.lib import files
-from releases import bell, wayback
-from releases.activation import default_log
+from host.files import safe_files
+from releases.deployments import enqueue, rollback_plan
+from releases.deployments.switch import default_log
 from releases.models import Activation, Release
 from releases.rules import ActivationOutcome, ReleaseStatus
+from web.admin_actions import Done, Pages, Reason, Rows, Verb
+from web.permissions import OPERATE, actor
 
 LOG_LINES = 200
 SWITCHES = 50
@@ -49,7 +49,7 @@ class RollingBack(Reason):
 
 
 def _rollback(request: HttpRequest, release: Release, given: Mapping[str, Any]) -> Done:
-    activation = bell.request_rollback(
+    activation = enqueue.request_rollback(
         settings.OROBOROS,
         release.pk,
         actor=actor(request),
@@ -76,7 +76,7 @@ ROLLBACK = Verb(
     is_grave=True,
     fits=_can_go_back,
     about="oroboros/about_rollback.html",
-    facts=lambda release: {"way": wayback.preview(settings.OROBOROS, release)},
+    facts=lambda release: {"way": rollback_plan.preview(settings.OROBOROS, release)},
 )
 
 
@@ -166,7 +166,7 @@ class ActivationAdmin(Pages):
         """Show how far the switch is, with the end of its log; the page asks for itself again."""
         return {
             "activation": row,
-            "log": files.read_tail(default_log(settings.OROBOROS, row), LOG_LINES),
+            "log": safe_files.read_tail(default_log(settings.OROBOROS, row), LOG_LINES),
             "title": str(row).capitalize(),
         }
 

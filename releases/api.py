@@ -9,12 +9,12 @@ from rest_framework.generics import ListAPIView
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from oroboros.api import Flag, Input, Text
-from oroboros.identity import actor
-from releases import bell, tasks, wayback
+from releases.deployments import enqueue, operations, rollback_plan
 from releases.models import Activation, Release
+from releases.presenters import activation_facts, release_facts
 from releases.rules import ActivationKind, ActivationOutcome, ReleaseStatus
-from releases.shown import activation_facts, release_facts
+from web.api import Flag, Input, Text
+from web.permissions import actor
 
 HISTORY = 50
 
@@ -119,9 +119,9 @@ class ReleaseView(APIView):
 
     @extend_schema(responses=ReleaseDetailShape)
     def get(self, request, release_id):
-        release = tasks.known(release_id)
+        release = operations.known(release_id)
         history = Activation.objects.filter(release=release)[:HISTORY]
-        way = wayback.preview(settings.OROBOROS, release)
+        way = rollback_plan.preview(settings.OROBOROS, release)
         facts = {
             **release_facts(release),
             "activations": [activation_facts(one) for one in history],
@@ -139,8 +139,8 @@ class RollbackView(APIView):
     @extend_schema(request=RollbackInput, responses={202: RollbackShape})
     def post(self, request, release_id):
         given = RollbackInput.given(request)
-        way = wayback.preview(settings.OROBOROS, tasks.known(release_id))
-        activation = bell.request_rollback(
+        way = rollback_plan.preview(settings.OROBOROS, operations.known(release_id))
+        activation = enqueue.request_rollback(
             settings.OROBOROS, release_id, actor=actor(request), **given
         )
         facts = {
@@ -158,7 +158,7 @@ class ActivationView(APIView):
 
     @extend_schema(responses=ActivationShape)
     def get(self, request, release_id, number):
-        tasks.known(release_id)
+        operations.known(release_id)
         found = Activation.objects.filter(release=release_id, number=number).first()
         if found is None:
             raise NotFound

@@ -7,9 +7,9 @@ from typing import Any
 from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 
-from oroboros.claims import Claim, Claimed, ClaimedQuerySet, ClaimLost
-from oroboros.clock import ClockTimestamp, database_time
-from oroboros.errors import Refused
+from core.claims import Claim, Claimed, ClaimedQuerySet, ClaimLost
+from core.clock import ClockTimestamp, database_time
+from host.errors import Refused
 from releases.rules import (
     COLOURS,
     MOVES,

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from django.db.models import TextChoices
 
-from oroboros.errors import Refused
+from host.errors import Refused
 
 RELEASE_ID = re.compile(r"r-[0-9]{14}-[0-9a-f]{12}")
 COLOURS = ("blue", "green")

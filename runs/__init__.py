@@ -1,0 +1,1 @@
+"""Runs: one branch or commit each, from the request to the merge."""

@@ -1,12 +1,12 @@
 """The control plane's own repository, where runs' commits are fetched to and merged."""
 
-from oroboros.errors import Refused
-from oroboros.lib.config import Config
-from oroboros.lib.git import Repository
-from oroboros.lib.gitcommand import validate_ref, validate_remote
-from releases.hooks import Hooks
+from host.config import Config
+from host.errors import Refused
+from host.git.bare_repository import Repository
+from host.git.git_commands import validate_ref, validate_remote
+from releases.deployments.hooks import Hooks
+from runs.engine.step_context import StepFailed
 from runs.rules import UNFREEZE, PushMode, base_of
-from runs.work import StepFailed
 
 
 def repository(config: Config) -> Repository:

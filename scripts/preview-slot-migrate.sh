@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/installed.sh
-exec .venv/bin/python -m slots.host migrate "$@"
+exec .venv/bin/python -m slots.runtime migrate "$@"

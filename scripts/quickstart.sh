@@ -3,6 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(scripts/python.sh)
-"$python" -m oroboros.runtime preflight
-"$python" -m oroboros.runtime install embedded
-exec .venv/bin/python -m oroboros.runtime quickstart "$@"
+"$python" -m ops preflight
+"$python" -m ops install embedded
+exec .venv/bin/python -m ops quickstart "$@"

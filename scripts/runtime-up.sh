@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/python ] || { echo "Nothing is installed here yet: run ./scripts/quickstart.sh first." >&2; exit 1; }
-exec .venv/bin/python -m oroboros.runtime up "$@"
+exec .venv/bin/python -m ops up "$@"

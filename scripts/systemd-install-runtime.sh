@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(scripts/python.sh)
-exec "$python" -m oroboros.runtime systemd "$@"
+exec "$python" -m ops systemd "$@"

@@ -2,4 +2,4 @@
 # All checks and tests; --full adds the long matrices; what else is given goes to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec "$(scripts/python.sh)" -m oroboros.runtime test "$@"
+exec "$(scripts/python.sh)" -m ops test "$@"

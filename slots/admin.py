@@ -3,9 +3,9 @@
 from django.contrib import admin
 from unfold.decorators import display
 
-from oroboros.desk import Rows
 from slots.models import Lease
 from slots.rules import LeaseState
+from web.admin_actions import Rows
 
 STATE_COLOURS = {
     LeaseState.WAITING: "default",

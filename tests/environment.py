@@ -7,9 +7,9 @@ import socket
 import tempfile
 from pathlib import Path
 
-from oroboros.lib import config
-from oroboros.runtime.postgres import Cluster
-from slots.host.database import close_to_public
+from host import config
+from host.postgres.administration import close_to_public
+from ops.postgres.embedded_server import Cluster
 
 PASSWORD = "only-for-the-tests-on-loopback"
 GIVEN_PORTS: set[int] = set()

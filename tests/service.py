@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 from django.db import connection
 
-from oroboros.lib import config as configuration
+from host import config as configuration
 from tests.environment import free_port
 
 START_SECONDS = 60

@@ -1,40 +1,19 @@
-"""The direction of imports: `a ← b` means that b may import a, and never the other way."""
+"""The structure: imports go down one list, in no circle; packages and files stay small."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# Each room and the rooms it may know, most particular first; a room may always know itself.
-BASE = {"oroboros.lib", "oroboros.errors"}
-DATABASE = {*BASE, "oroboros.clock", "oroboros.claims", "oroboros.statements"}
-# Plain Python, as slots.host.
-ON_DISK = {"releases.hooks", "releases.pointer", "releases.seal", "releases.way"}
-ROOMS = {
-    "oroboros.lib": {"oroboros.errors"},
-    "oroboros.errors": set(),
-    "oroboros.clock": set(),
-    "oroboros.claims": {"oroboros.clock"},
-    "oroboros.statements": set(),
-    "oroboros.runtime": {*BASE, "slots.host", *ON_DISK},
-    "slots.host": BASE,
-    "slots": {*DATABASE, "slots.host"},
-    "releases": {*DATABASE, "slots.host"},
-    "runs": {*DATABASE, "slots", "slots.host", "releases"},
-    "oroboros": {*DATABASE, "slots", "slots.host", "releases", "runs"},
-}
-# Strings of an upper room that Django or DRF resolve are no imports; these are real ones.
-FRAMEWORK = {"oroboros.api", "oroboros.identity"}
-DESK = {"oroboros.desk", "oroboros.identity", "oroboros.templatetags"}
-# What must start in milliseconds, without Django.
-PLAIN = ("oroboros.lib", "oroboros.errors", "oroboros.runtime", "slots.host", *ON_DISK)
-
-
-def room_of(module):
-    """Return the most particular room a module lies in, or None for foreign code."""
-    matches = [room for room in ROOMS if module == room or module.startswith(f"{room}.")]
-    return max(matches, key=len, default=None)
+# A package may import those before it in the list, and itself. See docs/decisions/0014.
+ORDER = ("host", "core", "web", "accounts", "slots", "releases", "runs", "ops", "oroboros")
+# These start in milliseconds: nothing that they import may import Django.
+WITHOUT_DJANGO = ("host", "slots.runtime", "ops")
+DJANGO = ("django", "rest_framework", "django_q", "unfold", "drf_spectacular", "environ")
+MODULES_AT_MOST = 14
+LINES_AT_MOST = 400
 
 
 def module_name(path):
@@ -42,53 +21,90 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def sources():
-    for top in ("oroboros", "slots", "releases", "runs"):
-        yield from (p for p in (ROOT / top).rglob("*.py") if "migrations" not in p.parts)
+    """Return the path of every module of ours by its dotted name, migrations aside."""
+    found = (path for top in ORDER for path in sorted((ROOT / top).rglob("*.py")))
+    return {module_name(path): path for path in found if "migrations" not in path.parts}
 
 
-def imports(path):
-    """Return what the file imports, wherever in it, as absolute dotted names."""
+@functools.cache
+def imported(module):
+    """Return the dotted names that a module imports, at its top or anywhere within it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(sources()[module].read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute here"
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-            found.add(node.module)
+            assert node.level == 0, f"{module}: imports are absolute here"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            # `from package import module` imports the module; any other name lies in `package`.
+            found |= {name if name in sources() else node.module for name in names}
     return found
 
 
-@pytest.mark.parametrize("path", sorted(sources()), ids=module_name)
-def test_a_room_imports_only_what_lies_below_it(path):
-    room = room_of(module_name(path))
-    allowed = {room, *ROOMS[room]}
-    # API views are written against the project's strict serializers and pages.
-    if path.name in ("api.py", "serializers.py") or "api" in path.parts:
-        allowed |= FRAMEWORK
-    if path.name == "admin.py" or "admin" in path.parts:
-        allowed |= DESK
-    wrong = {
-        name
-        for name in imports(path)
-        if room_of(name) is not None
-        and not any(
-            name == good or room_of(name) == good or name.startswith(f"{good}.") for good in allowed
-        )
+def ours(module):
+    return {name for name in imported(module) if name in sources()}
+
+
+def reachable(module):
+    """Return all modules of ours that are imported when `module` is."""
+    seen, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += ours(name)
+    return seen
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_a_module_imports_only_what_is_before_its_package_in_the_order(module):
+    own = ORDER.index(module.partition(".")[0])
+    tops = {name.partition(".")[0] for name in ours(module)}
+    assert tops <= set(ORDER[: own + 1])
+
+
+def test_every_top_level_package_is_in_the_order():
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert packages == set(ORDER)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    circles = {
+        module: name
+        for module in sources()
+        for name in ours(module)
+        if name != module and module in reachable(name)
     }
-    # `from oroboros.lib import git` names the room `oroboros.lib`; the bare package is empty.
-    wrong -= {"oroboros", "slots", "releases", "runs"}
-    assert not wrong
+    assert not circles
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in sorted(sources()) if module_name(p).startswith(PLAIN)], ids=module_name
-)
-def test_the_shell_commands_ground_knows_no_django(path):
-    assert not {n for n in imports(path) if n.split(".")[0] in ("django", "rest_framework")}
+def starts_without_django(module):
+    return module.startswith(tuple(f"{name}." for name in WITHOUT_DJANGO))
 
 
-@pytest.mark.parametrize("package", ["oroboros", "slots"])
-def test_packages_on_the_shell_commands_way_stay_empty(package):
-    assert (ROOT / package / "__init__.py").read_text() == ""
+@pytest.mark.parametrize("module", sorted(filter(starts_without_django, sources())))
+def test_what_starts_in_milliseconds_reaches_no_django(module):
+    guilty = {
+        name
+        for name in reachable(module)
+        if {top.partition(".")[0] for top in imported(name)} & set(DJANGO)
+    }
+    assert not guilty
+
+
+def test_a_package_has_one_sentence_and_a_bounded_number_of_modules():
+    for module, path in sources().items():
+        if path.name != "__init__.py" or "management" in path.parts:
+            continue
+        body = ast.parse(path.read_text()).body
+        assert body, f"{module} does not say what belongs there"
+        beside = [one for one in path.parent.glob("*.py") if one != path]
+        assert len(beside) <= MODULES_AT_MOST, module
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_a_long_file_says_on_its_first_lines_why_it_is_long(module):
+    lines = sources()[module].read_text().splitlines()
+    assert len(lines) <= LINES_AT_MOST or any("400 lines" in line for line in lines[:12])

@@ -3,10 +3,10 @@
 from django import forms
 from django.conf import settings
 
-from oroboros.desk import MaybeReason
-from oroboros.errors import Refused
+from host.errors import Refused
 from runs.repository import repository
 from runs.rules import PRIORITY_MAX
+from web.admin_actions import MaybeReason
 
 HOURS = (4, 24, 72)
 

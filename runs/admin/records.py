@@ -3,9 +3,9 @@
 from django.contrib import admin
 from django_q import admin as queue  # registers its models, which are ours to hide
 
-from oroboros.desk import Rows
-from oroboros.templatetags.oroboros import first_line
 from runs.models import Event, Freeze
+from web.admin_actions import Rows
+from web.templatetags.presentation import first_line
 
 # The queue is a doorbell and its schedules are ours: nothing of it is edited by hand.
 for model in (queue.Success, queue.Failure, queue.Schedule, queue.OrmQ):

@@ -8,12 +8,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
-from oroboros.desk import Pages, may
-from oroboros.identity import OPERATE
-from runs import shown
-from runs.admin import page, verbs
+from runs import presenters
+from runs.admin import run_actions, run_page
 from runs.models import Run
 from runs.rules import SHIPPING, Status
+from web.admin_actions import Pages
+from web.permissions import OPERATE, may
 
 STATUS_COLOURS = {
     Status.QUEUED: "default",
@@ -43,10 +43,10 @@ class RunAdmin(Pages):
     list_filter = ["status"]
     search_fields = ["title", "branch", "commit_sha", "id"]
     search_help_text = "Title, branch, commit or id"
-    verbs = verbs.VERBS
+    run_actions = run_actions.VERBS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        return shown.runs()
+        return presenters.runs()
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -59,11 +59,11 @@ class RunAdmin(Pages):
     def facts(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         """Show the run; `?live` is the page asking for itself again."""
         is_live = "live" in request.GET
-        changes = {} if is_live else verbs.changes(row)
+        changes = {} if is_live else run_actions.changes(row)
         return {
-            **page.context(row, is_live=is_live),
+            **run_page.context(row, is_live=is_live),
             **changes,
-            "patch": page.patch(changes["difference"]) if "difference" in changes else [],
+            "patch": run_page.patch(changes["difference"]) if "difference" in changes else [],
             "may_operate": may(request, OPERATE),
         }
 
@@ -81,12 +81,12 @@ class RunAdmin(Pages):
 
     @display(description="Slot")
     def slot(self, run):
-        slot, lease = shown.slot(run), shown.lease(run)
+        slot, lease = presenters.slot(run), presenters.lease(run)
         if slot is not None:
             return slot.slot_id
         return "in line" if lease is not None else "–"
 
     @display(description="Time left")
     def left(self, run):
-        seconds = shown.seconds_left(run)
+        seconds = presenters.seconds_left(run)
         return "–" if seconds is None else f"{seconds // 3600} h {seconds % 3600 // 60:02} min"

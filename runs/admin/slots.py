@@ -11,12 +11,12 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from oroboros.desk import Done, Reason, Rows, Verb
-from oroboros.identity import OPERATE, actor
-from runs import upkeep
-from runs.cleaning import take_back
+from runs.leasing import maintenance
+from runs.leasing.cleanup import take_back
 from slots.models import Lease, Slot
 from slots.rules import ON_SLOT, SlotState, slot_state
+from web.admin_actions import Done, Reason, Rows, Verb
+from web.permissions import OPERATE, actor
 
 STATE_COLOURS = {
     SlotState.FREE: "success",
@@ -29,17 +29,17 @@ Given = Mapping[str, Any]
 
 
 def _drain(request: HttpRequest, slot: Slot, given: Given) -> Done:
-    is_new = upkeep.drain(slot, reason=given["reason"], actor=actor(request))
+    is_new = maintenance.drain(slot, reason=given["reason"], actor=actor(request))
     return Done(f"{slot} is drained." if is_new else f"{slot} was drained already.")
 
 
 def _undrain(request: HttpRequest, slot: Slot, given: Given) -> Done:
-    upkeep.undrain(slot, actor=actor(request))
+    maintenance.undrain(slot, actor=actor(request))
     return Done(f"{slot} is granted again.")
 
 
 def _quarantine(request: HttpRequest, slot: Slot, given: Given) -> Done:
-    upkeep.quarantine(slot, reason=given["reason"], actor=actor(request))
+    maintenance.quarantine(slot, reason=given["reason"], actor=actor(request))
     return Done(f"{slot} is quarantined.")
 
 

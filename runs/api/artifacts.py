@@ -13,14 +13,14 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from oroboros.errors import Refused
-from oroboros.identity import VIEW
-from oroboros.lib import files
+from host.errors import Refused
+from host.files import safe_files
 from runs.api.runs import find_run
-from runs.api.shapes import ArtifactShape
-from runs.journal import artifacts_folder
+from runs.api.serializers import ArtifactShape
+from runs.engine.journal import artifacts_folder
 from runs.models import Artifact, Run
-from slots.host import runtimelog
+from slots.runtime import backend_log
+from web.permissions import VIEW
 
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 DIGITS = re.compile(r"\d{1,9}", re.ASCII)
@@ -86,11 +86,11 @@ def _open(artifact: Artifact) -> IO[bytes]:
     """
     config = settings.OROBOROS
     try:
-        file = files.open_beneath(artifacts_folder(config), artifact.path)
+        file = safe_files.open_beneath(artifacts_folder(config), artifact.path)
     except (Refused, OSError):
         raise _unknown() from None
     found = os.fstat(file.fileno())
-    if found.st_nlink != 1 and not runtimelog.is_one(config, found):
+    if found.st_nlink != 1 and not backend_log.is_one(config, found):
         file.close()
         raise _unknown()
     return file

@@ -17,13 +17,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from oroboros.identity import VIEW
 from releases.models import Activation
-from runs import pool, standing, turns, worker
+from runs import merge_queue
+from runs.leasing import grants, queue_status
+from runs.lifecycle import supervisor
 from runs.models import Run
 from runs.rules import Status
 from slots.models import Lease
 from slots.rules import LeaseState, SlotState
+from web.permissions import VIEW
 
 MEBIBYTE = 1024 * 1024
 
@@ -63,14 +65,14 @@ class Host(Collector):
 
 
 def _slots() -> Iterator[Metric]:
-    line = standing.line()
+    line = queue_status.line()
     states = Counter(view.state for view in line.slots)
     yield _by("oroboros_slots", "Slots by what they are.", "state", _all(SlotState, states))
     yield _one("oroboros_slots_waiting", "Runs that wait for a slot.", line.waiting)
     asked = Lease.objects.filter(state=LeaseState.WAITING).aggregate(at=Min("asked_at"))["at"]
     longest = (line.at - asked).total_seconds() if asked else 0.0
     yield _one("oroboros_slots_longest_wait_seconds", "How long the first of them waits.", longest)
-    room = pool.room()
+    room = grants.room()
     free = {"memory": room.memory_mb * MEBIBYTE, "disk": room.disk_mb * MEBIBYTE}
     yield _by("oroboros_host_free_bytes", "What the host has free.", "resource", free)
 
@@ -78,9 +80,9 @@ def _slots() -> Iterator[Metric]:
 def _runs() -> Iterator[Metric]:
     counted = Run.objects.order_by().values_list("status").annotate(Count("pk"))
     yield _by("oroboros_runs", "Runs by status.", "status", _all(Status, dict(counted)))
-    waiting = len(turns.in_order())
+    waiting = len(merge_queue.in_order())
     yield _one("oroboros_shipping_line", "Runs that ship or wait for it.", waiting)
-    frozen = len(turns.standing_freezes())
+    frozen = len(merge_queue.standing_freezes())
     yield _one("oroboros_shipping_freezes", "Freezes that hold shipping.", frozen)
 
 
@@ -96,7 +98,7 @@ def _production() -> Iterator[Metric]:
 
 
 def _queue() -> Iterator[Metric]:
-    said = worker.state()
+    said = supervisor.state()
     is_well = float(said["status"] == "ok")
     yield _one("oroboros_queue_up", "1 where the queue delivers, as the worker's /health.", is_well)
     yield _one("oroboros_queue_busy_workers", "Workers that carry a run.", said["busy"])

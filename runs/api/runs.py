@@ -1,4 +1,4 @@
-"""Runs over HTTP: make, look at, decide. Every rule is in `runs.tasks`."""
+"""Runs over HTTP: make, look at, decide. Every rule is in `runs.lifecycle.operations`."""
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
@@ -9,21 +9,23 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from oroboros.api import Flag, Input, Integer, Text
-from oroboros.errors import Refused
-from oroboros.identity import APPROVE, HOLD, OPERATE, VIEW, abilities_of, actor
-from runs import shown, standing, tasks
+from host.errors import Refused
+from runs import presenters
 from runs.api.fields import parse_run_id
-from runs.api.shapes import DifferenceShape, EventShape, RunDetailShape, RunShape, places
+from runs.api.serializers import DifferenceShape, EventShape, RunDetailShape, RunShape, places
+from runs.leasing import queue_status
+from runs.lifecycle import operations
 from runs.models import Event, Run
 from runs.models.run import RunQuerySet
 from runs.repository import repository
 from runs.rules import PRIORITY_MAX, Status
+from web.api import Flag, Input, Integer, Text
+from web.permissions import APPROVE, HOLD, OPERATE, VIEW, abilities_of, actor
 
 
 def find_run(run_id: str) -> Run:
     """Return the run. Raises Refused `run_id_invalid` (400), `run_unknown` (404)."""
-    run = shown.runs().filter(pk=parse_run_id(run_id)).first()
+    run = presenters.runs().filter(pk=parse_run_id(run_id)).first()
     if run is None:
         raise Refused("run_unknown", "There is no such run.", status=404)
     return run
@@ -32,7 +34,7 @@ def find_run(run_id: str) -> Run:
 def answer(run: Run, code: int = status.HTTP_200_OK) -> Response:
     """Answer with a run that `find_run` read."""
     where = places([run])
-    line = standing.line() if where["positions"] else None
+    line = queue_status.line() if where["positions"] else None
     return Response(RunDetailShape(run, context={**where, "line": line}).data, code)
 
 
@@ -66,7 +68,7 @@ class RunList(ListAPIView):
     serializer_class = RunShape
 
     def get_queryset(self) -> RunQuerySet:
-        found = shown.runs()
+        found = presenters.runs()
         asked = self.request.query_params
         if "status" in asked:
             if asked["status"] not in Status.values:
@@ -87,8 +89,8 @@ class RunList(ListAPIView):
         """Make a run; it is prepared as soon as a slot is free."""
         given = NewRun.given(request)
         if "priority" in given and OPERATE not in abilities_of(request.user):
-            raise PermissionDenied(tasks.ONLY_OPERATORS_RANK)
-        run = tasks.create_run(**given, actor=actor(request))
+            raise PermissionDenied(operations.ONLY_OPERATORS_RANK)
+        run = operations.create_run(**given, actor=actor(request))
         made = answer(find_run(str(run.pk)), 201)
         made["Location"] = f"/api/runs/{made.data['id']}"
         return made
@@ -122,7 +124,7 @@ class RunDiff(APIView):
     def get(self, request: Request, run_id: str) -> Response:
         """What the run changes against the target branch, its migrations called out."""
         repo = repository(settings.OROBOROS)
-        return Response(DifferenceShape(shown.difference(find_run(run_id), repo)).data)
+        return Response(DifferenceShape(presenters.difference(find_run(run_id), repo)).data)
 
 
 class Approving(Input):
@@ -147,8 +149,8 @@ class Approve(APIView):
         """Approve the commit that was looked at; answers at once, shipping follows."""
         run, given = find_run(run_id), Approving.given(request)
         if given.get("accept_checks") and OPERATE not in abilities_of(request.user):
-            raise PermissionDenied(tasks.ONLY_OPERATORS)
-        tasks.approve(run, **given, actor=actor(request))
+            raise PermissionDenied(operations.ONLY_OPERATORS)
+        operations.approve(run, **given, actor=actor(request))
         return answer(find_run(run_id))
 
 
@@ -163,7 +165,7 @@ class Reject(APIView):
     def post(self, request: Request, run_id: str) -> Response:
         """Say no, with a reason for the author."""
         run = find_run(run_id)
-        tasks.reject(run, **Rejecting.given(request), actor=actor(request))
+        operations.reject(run, **Rejecting.given(request), actor=actor(request))
         return answer(find_run(run_id))
 
 
@@ -178,7 +180,7 @@ class Cancel(APIView):
     def post(self, request: Request, run_id: str) -> Response:
         """End the run; its processes die first."""
         run = find_run(run_id)
-        tasks.cancel(run, **Canceling.given(request), actor=actor(request))
+        operations.cancel(run, **Canceling.given(request), actor=actor(request))
         return answer(find_run(run_id))
 
 
@@ -194,7 +196,7 @@ class Retry(APIView):
         """Make a new run of an ended one; the answer is the new one."""
         run = find_run(run_id)
         Nothing.given(request)
-        return answer(find_run(str(tasks.retry(run, actor=actor(request)).pk)), 201)
+        return answer(find_run(str(operations.retry(run, actor=actor(request)).pk)), 201)
 
 
 class Keeping(Input):
@@ -213,5 +215,5 @@ class Keep(APIView):
     def post(self, request: Request, run_id: str) -> Response:
         """Keep the preview for so long from now, 72 h at most."""
         run = find_run(run_id)
-        tasks.keep(run, **Keeping.given(request), actor=actor(request))
+        operations.keep(run, **Keeping.given(request), actor=actor(request))
         return answer(find_run(run_id))

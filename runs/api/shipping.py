@@ -6,11 +6,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from oroboros.api import Input, Moment, Text
-from oroboros.identity import OPERATE, VIEW, actor
-from runs import standing, turns
-from runs.api.shapes import FreezeShape
+from runs import merge_queue
+from runs.api.serializers import FreezeShape
+from runs.leasing import queue_status
 from runs.rules import Status
+from web.api import Input, Moment, Text
+from web.permissions import OPERATE, VIEW, actor
 
 
 class TurnShape(serializers.Serializer):
@@ -30,7 +31,7 @@ class ShippingShape(serializers.Serializer):
 
 def answer() -> Response:
     """Answer with the line as it is now."""
-    found = {"freezes": turns.standing_freezes(), "line": standing.to_ship().values()}
+    found = {"freezes": merge_queue.standing_freezes(), "line": queue_status.to_ship().values()}
     return Response(ShippingShape(found).data)
 
 
@@ -56,7 +57,7 @@ class Freeze(APIView):
     @extend_schema(request=Freezing, responses=ShippingShape)
     def post(self, request: Request) -> Response:
         """Hold all that is approved; previews go on, and so does what ships already."""
-        turns.freeze(**Freezing.given(request), actor=actor(request))
+        merge_queue.freeze(**Freezing.given(request), actor=actor(request))
         return answer()
 
 
@@ -73,5 +74,5 @@ class Unfreeze(APIView):
     )
     def post(self, request: Request) -> Response:
         """Lift every standing freeze, a failed deploy's too; may be repeated."""
-        lifted = turns.unfreeze(**Unfreezing.given(request), actor=actor(request))
+        lifted = merge_queue.unfreeze(**Unfreezing.given(request), actor=actor(request))
         return Response({"lifted_count": lifted})

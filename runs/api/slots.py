@@ -8,11 +8,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from oroboros.api import Flag, Input, Integer, Text
-from oroboros.identity import HOLD, OPERATE, VIEW, abilities_of, actor
-from runs import holding, reaper, standing
 from runs.api.fields import RunId
-from runs.standing import SlotView
+from runs.leasing import queue_status, reaper, reservations
+from runs.leasing.queue_status import SlotView
+from web.api import Flag, Input, Integer, Text
+from web.permissions import HOLD, OPERATE, VIEW, abilities_of, actor
 
 FENCE_MAX = 2**63 - 1
 
@@ -89,7 +89,7 @@ class SlotList(APIView):
     @extend_schema(responses=SlotShape(many=True))
     def get(self, request: Request) -> Response:
         """Every slot and who has it: a plain list, two queries."""
-        return Response(SlotShape(standing.slots(), many=True).data)
+        return Response(SlotShape(queue_status.slots(), many=True).data)
 
 
 class Acquiring(Input):
@@ -118,7 +118,7 @@ class Acquire(APIView):
     def post(self, request: Request) -> Response:
         """Ask for a slot; a full pool answers with the place in the line. Ask again to keep it."""
         given = Acquiring.given(request)
-        answer = holding.acquire(
+        answer = reservations.acquire(
             given["run_id"],
             ttl_seconds=given.get("ttl_seconds"),
             actor=actor(request),
@@ -161,7 +161,7 @@ class Heartbeat(APIView):
     def post(self, request: Request, slot_id: str) -> Response:
         """Say that the holder lives; the lease of a reservation begins anew."""
         slot, given = settings.OROBOROS.slot(slot_id), Beating.given(request)
-        until = holding.heartbeat(
+        until = reservations.heartbeat(
             slot, given["run_id"], fence=given.get("fence"), owner=owner(request)
         )
         return Response(
@@ -200,7 +200,7 @@ class Release(APIView):
         slot, given = settings.OROBOROS.slot(slot_id), Releasing.given(request)
         if given["force"] and owner(request) is not None:
             raise PermissionDenied("Only an operator forces a release.")
-        released = holding.release(
+        released = reservations.release(
             slot,
             given["run_id"],
             fence=given.get("fence"),

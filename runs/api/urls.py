@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs.api import artifacts, runs, shipping, slots, upkeep
+from runs.api import artifacts, maintenance, runs, shipping, slots
 
 RUN = "runs/<str:run_id>"
 SLOT = "slots/<str:slot_id>"
@@ -28,10 +28,10 @@ urlpatterns = [
     path("slots/reap-expired", slots.ReapExpired.as_view(), name="api-slots-reap-expired"),
     path(f"{SLOT}/heartbeat", slots.Heartbeat.as_view(), name="api-slot-heartbeat"),
     path(f"{SLOT}/release", slots.Release.as_view(), name="api-slot-release"),
-    path(f"{SLOT}/drain", upkeep.Drain.as_view(), name="api-slot-drain"),
-    path(f"{SLOT}/undrain", upkeep.Undrain.as_view(), name="api-slot-undrain"),
-    path(f"{SLOT}/quarantine", upkeep.Quarantine.as_view(), name="api-slot-quarantine"),
-    path(f"{SLOT}/unquarantine", upkeep.Unquarantine.as_view(), name="api-slot-unquarantine"),
+    path(f"{SLOT}/drain", maintenance.Drain.as_view(), name="api-slot-drain"),
+    path(f"{SLOT}/undrain", maintenance.Undrain.as_view(), name="api-slot-undrain"),
+    path(f"{SLOT}/quarantine", maintenance.Quarantine.as_view(), name="api-slot-quarantine"),
+    path(f"{SLOT}/unquarantine", maintenance.Unquarantine.as_view(), name="api-slot-unquarantine"),
     path("shipping", shipping.Shipping.as_view(), name="api-shipping"),
     path("shipping/freeze", shipping.Freeze.as_view(), name="api-shipping-freeze"),
     path("shipping/unfreeze", shipping.Unfreeze.as_view(), name="api-shipping-unfreeze"),

@@ -6,9 +6,9 @@ from typing import Any
 from django.db import models
 from django.db.models import Q, Value
 
-from oroboros.claims import Claim, Claimed, ClaimedQuerySet, ClaimLost
-from oroboros.clock import ClockTimestamp
-from oroboros.errors import Refused
+from core.claims import Claim, Claimed, ClaimedQuerySet, ClaimLost
+from core.clock import ClockTimestamp
+from host.errors import Refused
 from runs.rules import AT_WORK, FAILURES, FINAL, MOVES, SHIPPING, Status
 
 

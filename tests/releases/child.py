@@ -15,23 +15,24 @@ RUN = uuid.UUID("11111111-2222-3333-4444-555555555555")
 
 def ship(config, commit):
     """Build, switch and confirm as the pipeline does, under one key."""
-    from oroboros.lib.git import Repository
-    from releases import build, tasks
+    from host.git.bare_repository import Repository
+    from releases.builds import build
+    from releases.deployments import operations
 
     log = config.var / "log" / "ship.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     repository = Repository(config.var / "repo.git", config)
     release = build.build(config, repository, commit, RUN, log=log)
-    activation = tasks.switch_to(
+    activation = operations.switch_to(
         config, release.pk, actor="worker", reason="run", run_id=RUN, key=f"{RUN}:1", log=log
     )
-    return tasks.confirm(config, activation, log=log)
+    return operations.confirm(config, activation, log=log)
 
 
 def rollback(config, release_id):
-    from releases import tasks
+    from releases.deployments import operations
 
-    return tasks.rollback(config, release_id, actor="ann", reason="a test")
+    return operations.rollback(config, release_id, actor="ann", reason="a test")
 
 
 def die_at(point, when):

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from oroboros.lib import config as configuration
-from oroboros.lib import ownership, units
-from slots.host import surface
+from host import config as configuration
+from host.files import ownership
+from host.units import managers
+from slots.runtime import surface
 from tests.releases.application import Repo
 
 
@@ -64,7 +65,7 @@ def config(place, monkeypatch, settings):
     (loaded.var / "env").mkdir(parents=True)
     settings.OROBOROS = loaded
     yield loaded
-    manager = units.manager(loaded)
+    manager = managers.manager(loaded)
     for name in manager.names():
         manager.stop(name, grace=1)
 

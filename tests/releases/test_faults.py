@@ -13,14 +13,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from oroboros.errors import Refused
-from oroboros.lib import process, units
-from releases import activation as activations
-from releases import database, gate, pointer, production, reconcile, tasks, wayback
-from releases.build import BuildFailed
+from host.errors import Refused
+from host.process import runner
+from host.units import managers
+from releases.builds.build import BuildFailed
+from releases.deployments import operations, reconciler, rollback_plan
+from releases.deployments import switch as activations
+from releases.deployments.manual_deploy import ship_commit
 from releases.models import Activation, Release
+from releases.production import app, current_link, database, health_gate
 from releases.rules import ActivationOutcome, ReleaseStatus
-from releases.shipping import ship_commit
 from tests.releases.test_kills import assert_all_agrees, environment, let_claims_run_out
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,8 +50,8 @@ def test_a_rollback_whose_gate_fails_restores_what_was_live(config, web, two):
     first, second = two
     check = script(config, "check", f"! grep -q {first.commit_sha} {config.var}/current/live")
     config.environ["DEPLOY_BACKEND_HEALTHCHECK_CMD"] = check
-    with pytest.raises(tasks.ActivationFailed) as failed:
-        tasks.rollback(config, first.pk, actor="bob", reason="a try")
+    with pytest.raises(operations.ActivationFailed) as failed:
+        operations.rollback(config, first.pk, actor="bob", reason="a try")
     assert not failed.value.is_stuck and f"{second} is live again" in failed.value.detail
     assert Activation.objects.first().outcome == ActivationOutcome.RESTORED
     assert_all_agrees(config, second, web)
@@ -61,19 +63,19 @@ def test_where_the_way_back_fails_too_it_is_stuck_and_said_so(
     config, web, two, monkeypatch, caplog
 ):
     first, second = two
-    monkeypatch.setattr(gate, "SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(health_gate, "SETTLE_SECONDS", 0.5)
     config.environ["DEPLOY_BACKEND_HEALTHCHECK_CMD"] = "false"
-    with pytest.raises(tasks.ActivationFailed) as failed:
-        tasks.rollback(config, first.pk, actor="bob", reason="a try")
+    with pytest.raises(operations.ActivationFailed) as failed:
+        operations.rollback(config, first.pk, actor="bob", reason="a try")
     assert failed.value.is_stuck
     assert any("tail -n 200" in line for line in failed.value.guidance)
     assert "production is stuck" in caplog.text
     first.refresh_from_db()
     assert first.status == ReleaseStatus.STUCK
     assert_all_agrees(config, second, web)
-    assert reconcile.reconcile(config) == []  # no loop
+    assert reconciler.reconcile(config) == []  # no loop
     config.environ["DEPLOY_BACKEND_HEALTHCHECK_CMD"] = ""
-    tasks.rollback(config, first.pk, actor="bob", reason="mended")
+    operations.rollback(config, first.pk, actor="bob", reason="mended")
     assert_all_agrees(config, Release.objects.get(pk=first.pk), web)
 
 
@@ -89,15 +91,15 @@ def test_the_reload_hook_runs_after_the_switch_and_its_failure_takes_the_release
     reload_two = f"{body} || ! grep -q {repo.commit('two')} {config.var}/current/live"
     config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = script(config, "reload", reload_two)
     (config.var / "bad").write_text("two")
-    with pytest.raises(tasks.ActivationFailed, match="reload hook ended with exit code 1"):
+    with pytest.raises(operations.ActivationFailed, match="reload hook ended with exit code 1"):
         ship(config, repo.head)
     assert calls.read_text().split() == [first.commit_sha, repo.head, first.commit_sha]
     assert_all_agrees(config, Release.objects.get(pk=first.pk), web)
 
 
 def test_a_migration_that_outlived_its_worker_ends_before_the_next_one(config, web, two):
-    activation = tasks.begin(two[0].pk, kind="rollback", actor="bob", reason="a try")
-    left = process.spawn(
+    activation = operations.begin(two[0].pk, kind="rollback", actor="bob", reason="a try")
+    left = runner.spawn(
         ["sleep", "5051"],
         cwd=config.var,
         env={"PATH": os.defpath},
@@ -107,14 +109,14 @@ def test_a_migration_that_outlived_its_worker_ends_before_the_next_one(config, w
     )
     Activation.objects.filter(pk=activation.pk).update(claim_fence=1)
     with activations.carried(config, activation):
-        assert not process.alive(left)
-    tasks.confirm(config, activation)
+        assert not runner.alive(left)
+    operations.confirm(config, activation)
     assert_all_agrees(config, Release.objects.get(pk=two[0].pk), web)
 
 
 def test_colours_that_somebody_is_busy_with_fail_no_release(config, web, two, monkeypatch):
-    monkeypatch.setattr(production, "idle_colours", busy)
-    tasks.rollback(config, two[0].pk, actor="bob", reason="a try")
+    monkeypatch.setattr(app, "idle_colours", busy)
+    operations.rollback(config, two[0].pk, actor="bob", reason="a try")
     assert Activation.objects.first().outcome == ActivationOutcome.SUCCEEDED
 
 
@@ -125,8 +127,8 @@ def busy(config):
 def test_a_reload_hook_that_hangs_is_ended(config, web, two):
     config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = script(config, "reload", "sleep 60")
     config.environ["DEPLOY_BACKEND_RELOAD_TIMEOUT"] = "0.3"
-    with pytest.raises(tasks.ActivationFailed, match="took too long") as failed:
-        tasks.rollback(config, two[0].pk, actor="bob", reason="a try")
+    with pytest.raises(operations.ActivationFailed, match="took too long") as failed:
+        operations.rollback(config, two[0].pk, actor="bob", reason="a try")
     assert failed.value.is_stuck  # the hook hung on the way back as well
     assert web.get()[1] == two[1].commit_sha
 
@@ -136,26 +138,28 @@ def test_a_health_check_that_hangs_is_ended_after_its_own_time(config, web, two)
     config.environ["DEPLOY_BACKEND_HEALTHCHECK_CMD"] = script(config, "check", check)
     config.environ["DEPLOY_BACKEND_HEALTHCHECK_TIMEOUT"] = "0.3"
     begun = time.monotonic()
-    with pytest.raises(tasks.ActivationFailed, match="health check took too long"):
-        tasks.rollback(config, two[0].pk, actor="bob", reason="a try")
+    with pytest.raises(operations.ActivationFailed, match="health check took too long"):
+        operations.rollback(config, two[0].pk, actor="bob", reason="a try")
     assert time.monotonic() - begun < 15
     assert_all_agrees(config, two[1], web)
 
 
 @pytest.mark.parametrize("switched", [False, True])
 def test_a_hook_that_cannot_be_read_has_all_undone(switched, config, web, two):
-    activation = tasks.begin(two[0].pk, kind="rollback", actor="bob", reason="a test")
+    activation = operations.begin(two[0].pk, kind="rollback", actor="bob", reason="a test")
     if switched:
         with activations.carried(config, activation) as carrier:
             activations.advance_to_switch(carrier)
     config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = "a && b"
-    with pytest.raises(tasks.ActivationFailed, match=r"DEPLOY_BACKEND_RELOAD_CMD.*No hook was run"):
-        tasks.confirm(config, activation)
+    with pytest.raises(
+        operations.ActivationFailed, match=r"DEPLOY_BACKEND_RELOAD_CMD.*No hook was run"
+    ):
+        operations.confirm(config, activation)
     activation.refresh_from_db()
     assert activation.outcome == (ActivationOutcome.RESTORED if switched else "failed")
     assert_all_agrees(config, two[1], web)
     config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = ""
-    tasks.rollback(config, two[0].pk, actor="bob", reason="mended")
+    operations.rollback(config, two[0].pk, actor="bob", reason="mended")
     assert_all_agrees(config, Release.objects.get(pk=two[0].pk), web)
 
 
@@ -168,53 +172,53 @@ def test_a_change_of_the_frontend_alone_skips_reload_and_gate(config, repo, web)
 
 
 def test_a_colour_that_dies_is_started_again_by_the_reconciler(config, web, two):
-    name = production.unit_name(production.live_colour(config))
-    os.kill(units.manager(config).status(name).pid, signal.SIGKILL)
+    name = app.unit_name(app.live_colour(config))
+    os.kill(managers.manager(config).status(name).pid, signal.SIGKILL)
     time.sleep(0.1)
-    told = reconcile.reconcile(config)
+    told = reconciler.reconcile(config)
     assert told == [f"{name} of {two[1]} did not run", f"{name} was started"]
     assert_all_agrees(config, two[1], web)
-    assert reconcile.reconcile(config) == []
+    assert reconciler.reconcile(config) == []
 
 
 def test_a_setting_that_cannot_be_read_keeps_the_reconciler_from_nothing(config, web, two):
     config.environ["DEPLOY_DRAIN_SECONDS"] = "soon"
-    name = production.unit_name(production.live_colour(config))
-    units.manager(config).stop(name)
-    assert reconcile.reconcile(config)[-1] == f"{name} was started"
+    name = app.unit_name(app.live_colour(config))
+    managers.manager(config).stop(name)
+    assert reconciler.reconcile(config)[-1] == f"{name} was started"
     assert_all_agrees(config, two[1], web)
 
 
 def test_the_reconciler_leaves_a_colour_that_drains_alone(config, web, two):
     config.environ["DEPLOY_DRAIN_SECONDS"] = "30"
-    activation = tasks.begin(two[0].pk, kind="rollback", actor="bob", reason="a test")
+    activation = operations.begin(two[0].pk, kind="rollback", actor="bob", reason="a test")
     with activations.carried(config, activation) as carrier:
         activations.advance_to_switch(carrier)
         activations.advance_to_end(carrier)
-    assert reconcile.reconcile(config) == []
-    assert len(units.manager(config).names()) == 2
+    assert reconciler.reconcile(config) == []
+    assert len(managers.manager(config).names()) == 2
     config.environ["DEPLOY_DRAIN_SECONDS"] = "0"
     Activation.objects.update(ended_at=activation.started_at - timedelta(hours=1))
-    assert "ran without serving: stopped" in reconcile.reconcile(config)[0]
+    assert "ran without serving: stopped" in reconciler.reconcile(config)[0]
     assert_all_agrees(config, Release.objects.get(pk=two[0].pk), web)
 
 
 def test_a_colour_that_does_not_come_up_again_is_told(config, web, two):
-    name = production.unit_name(production.live_colour(config))
-    units.manager(config).stop(name)
-    server = production.tree(config, two[1].pk) / "backend" / "server.py"
+    name = app.unit_name(app.live_colour(config))
+    managers.manager(config).stop(name)
+    server = app.tree(config, two[1].pk) / "backend" / "server.py"
     server.chmod(0o644)
     server.write_text("raise SystemExit(3)")
-    told = reconcile.reconcile(config)
+    told = reconciler.reconcile(config)
     assert told[0].endswith("did not run") and "did not come up" in told[1]
     assert Release.objects.live() == two[1]  # what an operator sees is what is so
-    assert wayback.offered() == two[0]
+    assert rollback_plan.offered() == two[0]
 
 
 def test_a_release_command_that_fails_changes_nothing_else(config, repo, web):
     first = ship(config, repo.commit("one"))
     bad = {"backend/migrations/0002_bad.sql": "ALTER TABLE nothing ADD x int;\n"}
-    with pytest.raises(tasks.ActivationFailed, match="`release:` on production") as failed:
+    with pytest.raises(operations.ActivationFailed, match="`release:` on production") as failed:
         ship(config, repo.commit("two", **bad))
     release = Release.objects.get(commit_sha=repo.head)
     assert (release.status, release.migrated_at) == (ReleaseStatus.FAILED, None)
@@ -228,7 +232,7 @@ def test_a_migration_is_noted_though_its_colour_never_comes_up(config, repo, web
         "backend/migrations/0002_more.sql": "CREATE TABLE IF NOT EXISTS more (x int);\n",
         "backend/server.py": "raise SystemExit(3)\n",
     }
-    with pytest.raises(tasks.ActivationFailed):
+    with pytest.raises(operations.ActivationFailed):
         ship(config, repo.commit("two", **more))
     release = Release.objects.get(commit_sha=repo.head)
     assert release.migrated_at is not None
@@ -249,13 +253,13 @@ def test_a_deploy_with_migrations_leaves_a_restore_point_that_restores(config, r
     assert (config.var / second.restore_point).stat().st_mode & 0o777 == 0o600
     assert second.restore_command == f"./scripts/release-registry.sh restore {second.pk}"
 
-    with pytest.raises(tasks.Refused) as refusal:
-        tasks.rollback(config, first.pk, actor="bob", reason="a try")
+    with pytest.raises(operations.Refused) as refusal:
+        operations.rollback(config, first.pk, actor="bob", reason="a try")
     assert refusal.value.code == "rollback_blocked_by_migration"
     assert f"rollback.sh {first.pk} --accept-schema" in refusal.value.detail
     assert_all_agrees(config, second, web)
 
-    tasks.rollback(config, first.pk, actor="bob", reason="accepted", accept_schema=True)
+    operations.rollback(config, first.pk, actor="bob", reason="accepted", accept_schema=True)
     database.restore(config, second)
     with psycopg.connect(database.url(config)) as link:
         assert link.execute("SELECT text FROM note").fetchall() == [("kept",)]
@@ -267,9 +271,9 @@ def test_going_forward_again_crosses_nothing(config, repo, web):
     first = ship(config, repo.commit("one"))
     drop = "ALTER TABLE note DROP COLUMN IF EXISTS text;\n"
     second = ship(config, repo.commit("two", **{"backend/migrations/0002_drop.sql": drop}))
-    tasks.rollback(config, first.pk, actor="bob", reason="back", accept_schema=True)
-    assert wayback.preview(config, second).irreversible == []
-    tasks.rollback(config, second.pk, actor="bob", reason="and forward")
+    operations.rollback(config, first.pk, actor="bob", reason="back", accept_schema=True)
+    assert rollback_plan.preview(config, second).irreversible == []
+    operations.rollback(config, second.pk, actor="bob", reason="and forward")
     assert_all_agrees(config, Release.objects.get(pk=second.pk), web)
 
 
@@ -286,7 +290,7 @@ def test_sigterm_in_the_middle_of_a_deploy_is_finished_later(config, repo, web):
     child.wait(10)
     assert web.get()[1] == commit
     let_claims_run_out()
-    reconcile.reconcile(config)
+    reconciler.reconcile(config)
     assert_all_agrees(config, Release.objects.get(commit_sha=commit), web)
 
 
@@ -318,9 +322,9 @@ def test_an_application_of_files_alone_is_released(config, repo, web):
     first = ship(config, repo.commit("one", **files, **without))
     second = ship(config, repo.commit("two"))
     assert (web.get()[1], "two" in web.get()[2]) == (second.commit_sha, True)
-    tasks.rollback(config, first.pk, actor="bob", reason="back")
+    operations.rollback(config, first.pk, actor="bob", reason="back")
     assert web.get()[1] == first.commit_sha
-    assert units.manager(config).names() == []
+    assert managers.manager(config).names() == []
 
 
 def test_an_application_without_a_frontend_is_served_by_its_backend(config, repo, web):
@@ -371,7 +375,7 @@ def test_a_build_that_cannot_be_kept_or_served_is_a_failed_one(config, repo, web
 
 def test_a_build_is_nobodys_to_change(config, repo, web):
     release = ship(config, repo.commit("one"))
-    folder = production.folder(config, release.pk)
+    folder = app.folder(config, release.pk)
     for path in [folder, *folder.rglob("*")]:
         assert path.is_symlink() or not path.stat().st_mode & 0o222, path
         assert path.lstat().st_uid == os.geteuid()
@@ -392,14 +396,14 @@ def test_a_full_disk_fails_the_build_with_a_code_and_nothing_else(config, repo, 
         assert failed.value.code == "DISK_FULL"
         release = Release.objects.get(commit_sha=commit)
         assert release.status == ReleaseStatus.FAILED
-        assert not production.folder(config, release.pk).exists()
+        assert not app.folder(config, release.pk).exists()
         assert web.get()[1] == first.commit_sha
         assert json.loads(web.get("/api/version")[2])["version"] == "one"
         smaller = ship(config, repo.commit("three", **{"site/big.bin": None}))
         assert_all_agrees(config, smaller, web)
     finally:
-        for name in units.manager(config).names():
-            units.manager(config).stop(name, grace=1)
+        for name in managers.manager(config).names():
+            managers.manager(config).stop(name, grace=1)
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
@@ -407,13 +411,13 @@ def test_a_log_that_cannot_be_written_does_not_stop_a_rollback(config, web, two)
     log = Path(config.var / "log" / "releases")
     shutil.rmtree(log)
     log.write_text("in the way")
-    tasks.rollback(config, two[0].pk, actor="bob", reason="back")
+    operations.rollback(config, two[0].pk, actor="bob", reason="back")
     assert web.get()[1] == two[0].commit_sha
 
 
 def test_a_stranger_on_the_port_of_the_new_colour_is_not_taken_for_it(config, repo, web):
     first = ship(config, repo.commit("one"))
-    port = production.port(config, "green")
+    port = app.port(config, "green")
     stranger = subprocess.Popen(
         [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"],
         stdout=subprocess.DEVNULL,
@@ -421,11 +425,11 @@ def test_a_stranger_on_the_port_of_the_new_colour_is_not_taken_for_it(config, re
     )
     try:
         time.sleep(0.5)
-        with pytest.raises(tasks.ActivationFailed, match=f"Port {port}"):
+        with pytest.raises(operations.ActivationFailed, match=f"Port {port}"):
             ship(config, repo.commit("two"))
         assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
     assert_all_agrees(config, first, web)
-    assert pointer.read(config).commit == first.commit_sha
+    assert current_link.read(config).commit == first.commit_sha

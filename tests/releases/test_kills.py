@@ -9,37 +9,38 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from oroboros.clock import ClockTimestamp
-from oroboros.lib import units
-from releases import pointer, production, reconcile, tasks
+from core.clock import ClockTimestamp
+from host.units import managers
+from releases.deployments import operations, reconciler
+from releases.deployments.manual_deploy import ship_commit
 from releases.models import Activation, Release
+from releases.production import app, current_link
 from releases.rules import ActivationOutcome, ReleaseStatus
-from releases.shipping import ship_commit
 from tests.releases import child
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BUILD = [
     "releases.models:ReleaseQuerySet.start",
-    "oroboros.lib.git:Repository.lay_out",
-    "oroboros.lib.installs:make_all",
-    "slots.host.publish:copy_public",
-    "releases.seal:close",
+    "host.git.bare_repository:Repository.lay_out",
+    "host.app.installs:make_all",
+    "host.files.publish:copy_public",
+    "releases.builds.build_manifest:close",
     "releases.models:Release.move",
 ]
 SWITCH = [
     "releases.models:ActivationQuerySet.claim",
-    "releases.database:_restore_point",
-    "releases.database:_release",
-    "releases.database:migrate",
-    "releases.production:start_colour",
-    "releases.pointer:write",
-    "releases.pointer:switch",
+    "releases.production.database:_restore_point",
+    "releases.production.database:_release",
+    "releases.production.database:migrate",
+    "releases.production.app:start_colour",
+    "releases.production.current_link:write",
+    "releases.production.current_link:switch",
     "releases.models:Activation.go_live",
-    "releases.gate:reload",
-    "releases.gate:watch",
+    "releases.production.health_gate:reload",
+    "releases.production.health_gate:watch",
     "releases.models:Activation.succeed",
-    "releases.production:stop_others",
+    "releases.production.app:stop_others",
 ]
 WHEN = ["before", "after"]
 
@@ -73,13 +74,13 @@ def assert_all_agrees(config, release, web):
     """One live release; row, link, colour and answer say the same; nothing else runs."""
     assert list(Release.objects.filter(status=ReleaseStatus.LIVE)) == [release]
     assert not Activation.objects.running().exists()
-    now = pointer.read(config)
+    now = current_link.read(config)
     assert now.commit == release.commit_sha
     assert Activation.objects.get(pk=now.number).release == release
     assert web.get()[1] == release.commit_sha
     assert release.commit_sha in web.get("/api/version")[2]
-    colour = production.live_colour(config)
-    assert units.manager(config).names() == [production.unit_name(colour)]
+    colour = app.live_colour(config)
+    assert managers.manager(config).names() == [app.unit_name(colour)]
 
 
 @pytest.mark.full
@@ -92,10 +93,10 @@ def test_a_pipeline_killed_anywhere_ends_the_same(point, when, config, repo, web
 @pytest.mark.parametrize(
     ("point", "when"),
     [
-        ("releases.seal:close", "before"),
-        ("releases.database:_release", "after"),
-        ("releases.pointer:switch", "after"),
-        ("releases.gate:watch", "before"),
+        ("releases.builds.build_manifest:close", "before"),
+        ("releases.production.database:_release", "after"),
+        ("releases.production.current_link:switch", "after"),
+        ("releases.production.health_gate:watch", "before"),
     ],
 )
 def test_a_pipeline_killed_at_a_seam_ends_the_same(point, when, config, repo, web):
@@ -117,18 +118,23 @@ def pipeline_killed(point, when, config, repo, web):
 
 @pytest.mark.parametrize(
     ("point", "when"),
-    [("releases.pointer:switch", "before"), ("releases.pointer:switch", "after")],
+    [
+        ("releases.production.current_link:switch", "before"),
+        ("releases.production.current_link:switch", "after"),
+    ],
 )
 def test_the_reconciler_finishes_a_rollback_that_was_killed(point, when, config, repo, web):
     first, _ = ship_commit(config, repo.commit("one"), actor="ann", reason="first")
     ship_commit(config, repo.commit("two"), actor="ann", reason="second")
     run_and_die(point, when, "rollback", first.pk)
-    assert "was interrupted" not in " ".join(reconcile.reconcile(config))  # it may still be at work
+    assert "was interrupted" not in " ".join(
+        reconciler.reconcile(config)
+    )  # it may still be at work
     let_claims_run_out()
-    assert "was interrupted" in reconcile.reconcile(config, dry_run=True)[0]
-    reconcile.reconcile(config)
+    assert "was interrupted" in reconciler.reconcile(config, dry_run=True)[0]
+    reconciler.reconcile(config)
     assert_all_agrees(config, first, web)
-    assert reconcile.reconcile(config) == []
+    assert reconciler.reconcile(config) == []
 
 
 def test_what_kills_each_of_its_processes_is_undone(config, repo, web):
@@ -138,10 +144,10 @@ def test_what_kills_each_of_its_processes_is_undone(config, repo, web):
         if Activation.objects.running().exists():
             Activation.objects.running().update(attempts=4)
         else:
-            run_and_die("releases.production:start_colour", "before", "rollback", first.pk)
+            run_and_die("releases.production.app:start_colour", "before", "rollback", first.pk)
         let_claims_run_out()
-    reconcile.reconcile(config)
+    reconciler.reconcile(config)
     assert Activation.objects.first().outcome == ActivationOutcome.FAILED
     assert_all_agrees(config, second, web)
-    with pytest.raises(tasks.ActivationFailed):
-        tasks.confirm(config, Activation.objects.first())
+    with pytest.raises(operations.ActivationFailed):
+        operations.confirm(config, Activation.objects.first())

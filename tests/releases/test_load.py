@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from releases import tasks
+from releases.deployments import operations
+from releases.deployments.manual_deploy import ship_commit
 from releases.models import Activation, Release
-from releases.shipping import ship_commit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +32,7 @@ def test_no_answer_fails_or_is_torn_while_releases_change(rounds, config, repo, 
         ship_commit(config, commits[version], actor="ann", reason="next")
     releases = list(Release.objects.order_by("created_at"))
     for number in range(rounds):
-        tasks.rollback(config, releases[number].pk, actor="ann", reason="back")
+        operations.rollback(config, releases[number].pk, actor="ann", reason="back")
     time.sleep(0.5)
     seen = json.loads(load.communicate()[0])
     assert seen["failures"] == []

@@ -8,12 +8,15 @@ import pytest
 from django.core.management import call_command
 from rest_framework.test import APIRequestFactory, force_authenticate
 
-from oroboros.clock import ClockTimestamp, database_time
-from oroboros.errors import Refused
-from oroboros.identity import Principal
-from releases import api, pointer, production, reconcile, seal, tasks, wayback
+from core.clock import ClockTimestamp, database_time
+from host.errors import Refused
+from releases import api
+from releases.builds import build_manifest
+from releases.deployments import operations, reconciler, rollback_plan
 from releases.models import Activation, Release
+from releases.production import app, current_link
 from releases.rules import ActivationKind, ActivationOutcome, ReleaseStatus
+from web.permissions import Principal
 
 pytestmark = pytest.mark.django_db
 
@@ -32,27 +35,27 @@ def registry(config):
 def make(config, digit, **fields):
     """Write down a built release with a sealed build."""
     release = Release.objects.start(digit * 40, tree=digit * 40, run_id=None)
-    folder = production.folder(config, release.pk)
+    folder = app.folder(config, release.pk)
     (folder / "app").mkdir(parents=True)
     (folder / "app" / "page").write_text(digit)
     facts = {"web": None, "release": None, "health_path": "/", "bins": []}
     release.move(
         ReleaseStatus.BUILT,
         built_at=ClockTimestamp(),
-        checksum=seal.close(folder, facts),
+        checksum=build_manifest.close(folder, facts),
         **fields,
     )
     return release
 
 
 def make_live(config, release):
-    activation = tasks.begin(release.pk, kind=ActivationKind.DEPLOY, actor="ann", reason="t")
+    activation = operations.begin(release.pk, kind=ActivationKind.DEPLOY, actor="ann", reason="t")
     claim = Activation.objects.running().claim(activation.number, "test")
-    address = f"127.0.0.1:{production.port(config, activation.colour)}"
-    pointer.write(
-        config, pointer.Pointer(activation.number, address, release.commit_sha), None, None
+    address = f"127.0.0.1:{app.port(config, activation.colour)}"
+    current_link.write(
+        config, current_link.Pointer(activation.number, address, release.commit_sha), None, None
     )
-    pointer.switch(config, activation.number)
+    current_link.switch(config, activation.number)
     activation.go_live(claim)
     activation.succeed(claim)
     release.refresh_from_db()
@@ -64,7 +67,7 @@ def state(config):
     return (
         list(Release.objects.values()),
         list(Activation.objects.values()),
-        pointer.link(config).readlink(),
+        current_link.link(config).readlink(),
     )
 
 
@@ -143,8 +146,8 @@ def break_by_removing(folder):
 
 def break_manifest(folder):
     folder.chmod(0o755)
-    (folder / seal.MANIFEST).chmod(0o644)
-    (folder / seal.MANIFEST).write_text("{}")
+    (folder / build_manifest.MANIFEST).chmod(0o644)
+    (folder / build_manifest.MANIFEST).write_text("{}")
 
 
 def break_all(folder):
@@ -155,7 +158,7 @@ def break_all(folder):
     "break_it", [break_content, break_by_adding, break_by_removing, break_manifest, break_all]
 )
 def test_a_build_that_is_not_the_one_that_was_made_is_refused(break_it, config, registry):
-    break_it(production.folder(config, registry[0].pk))
+    break_it(app.folder(config, registry[0].pk))
     assert_refused(config, registry[0].pk, "release_corrupt", 409)
 
 
@@ -171,10 +174,10 @@ def test_a_release_before_an_irreversible_migration_needs_to_be_accepted(config,
     Release.objects.filter(pk=old.pk).update(migrated_at=at)
     assert_refused(config, old.pk, "rollback_blocked_by_migration", 409)
     with pytest.raises(Refused, match=f"rollback.sh {old.pk} --accept-schema") as refusal:
-        wayback.check(config, old, accept_schema=False)
+        rollback_plan.check(config, old, accept_schema=False)
     assert "drops column note.text" in refusal.value.detail
-    wayback.check(config, old, accept_schema=True)
-    way = wayback.preview(config, old)
+    rollback_plan.check(config, old, accept_schema=True)
+    way = rollback_plan.preview(config, old)
     assert way.migrations == ["app/migrations/0042_drop.py"]
     assert way.irreversible == [f"{new.pk} drops column note.text"]
 
@@ -183,18 +186,18 @@ def test_what_only_adds_does_not_block(config, registry):
     Release.objects.filter(pk=registry[2].pk).update(
         migrated_at=ClockTimestamp(), schema_changes=[{"kind": "adds", "text": "adds table x"}]
     )
-    wayback.check(config, registry[0], accept_schema=False)
+    rollback_plan.check(config, registry[0], accept_schema=False)
 
 
 def test_while_an_activation_is_under_way_another_is_refused(config, registry):
-    tasks.begin(registry[0].pk, kind=ActivationKind.ROLLBACK, actor="bob", reason="first")
+    operations.begin(registry[0].pk, kind=ActivationKind.ROLLBACK, actor="bob", reason="first")
     assert_refused(config, registry[1].pk, "activation_in_progress", 409)
 
 
 def test_of_two_that_begin_at_once_one_wins(config, registry):
-    tasks.begin(registry[0].pk, kind=ActivationKind.ROLLBACK, actor="bob", reason="first")
+    operations.begin(registry[0].pk, kind=ActivationKind.ROLLBACK, actor="bob", reason="first")
     with pytest.raises(Refused) as refusal:
-        tasks.begin(registry[1].pk, kind=ActivationKind.ROLLBACK, actor="eve", reason="second")
+        operations.begin(registry[1].pk, kind=ActivationKind.ROLLBACK, actor="eve", reason="second")
     assert refusal.value.code == "activation_in_progress"
     assert Activation.objects.running().count() == 1
 
@@ -260,57 +263,57 @@ def test_the_registry_lists_gets_and_verifies(config, registry):
     assert [one["release_id"] for one in listed["releases"]] == [r.pk for r in registry[::-1]]
     assert answer("get", registry[0].pk)["release"]["commit_sha"] == "a" * 40
     assert answer("verify", registry[0].pk)["intact"] is True
-    break_content(production.folder(config, registry[0].pk))
+    break_content(app.folder(config, registry[0].pk))
     with pytest.raises(SystemExit):
         answer("verify", registry[0].pk)
 
 
 def test_the_link_follows_the_registry(config, registry):
-    wanted = pointer.read(config)
-    pointer.switch(config, Activation.objects.order_by("number").first().number)
-    assert "current named" in reconcile.reconcile(config, dry_run=True)[0]
-    assert pointer.read(config) != wanted
-    reconcile.reconcile(config)
-    assert pointer.read(config) == wanted
-    assert reconcile.reconcile(config) == []
+    wanted = current_link.read(config)
+    current_link.switch(config, Activation.objects.order_by("number").first().number)
+    assert "current named" in reconciler.reconcile(config, dry_run=True)[0]
+    assert current_link.read(config) != wanted
+    reconciler.reconcile(config)
+    assert current_link.read(config) == wanted
+    assert reconciler.reconcile(config) == []
 
 
 def test_a_link_that_is_gone_is_made_again(config, registry):
-    wanted = pointer.read(config)
-    pointer.clear(config)
-    (pointer.folder(config, wanted.number) / "live").unlink()
-    reconcile.reconcile(config)
-    assert pointer.read(config) == wanted
+    wanted = current_link.read(config)
+    current_link.clear(config)
+    (current_link.folder(config, wanted.number) / "live").unlink()
+    reconciler.reconcile(config)
+    assert current_link.read(config) == wanted
 
 
 def test_retention_keeps_the_live_one_and_the_last_healthy_ones(config, registry):
     config.environ["RELEASES_KEEP"] = "2"
-    stray = production.folder(config, "r-20200101000000-abcdef012345")
+    stray = app.folder(config, "r-20200101000000-abcdef012345")
     stray.mkdir()
-    told = reconcile.reconcile(config)
+    told = reconciler.reconcile(config)
     assert told == [f"build of {registry[0]} removed (retired)"]
     left = sorted(path.name for path in (config.var / "releases").glob("r-*"))
     assert left == [registry[1].pk, registry[2].pk]
     assert len(list((config.var / "activations").iterdir())) == 2
-    assert reconcile.reconcile(config) == []
+    assert reconciler.reconcile(config) == []
 
 
 def test_a_build_that_waits_for_its_switch_is_not_removed(config, registry):
     config.environ["RELEASES_KEEP"] = "1"
     waiting = make(config, "d")
-    reconcile.reconcile(config)
-    assert production.folder(config, waiting.pk).exists()
+    reconciler.reconcile(config)
+    assert app.folder(config, waiting.pk).exists()
     Release.objects.filter(pk=waiting.pk).update(created_at="2020-01-01T00:00:00Z")
-    reconcile.reconcile(config)
-    assert not production.folder(config, waiting.pk).exists()
+    reconciler.reconcile(config)
+    assert not app.folder(config, waiting.pk).exists()
 
 
 def test_a_failed_rollback_leaves_a_release_that_was_healthy_a_way_back(config, registry):
     old, _, new = registry
-    activation = tasks.begin(old.pk, kind=ActivationKind.ROLLBACK, actor="bob", reason="x")
+    activation = operations.begin(old.pk, kind=ActivationKind.ROLLBACK, actor="bob", reason="x")
     claim = Activation.objects.running().claim(activation.number, "test")
     activation.go_live(claim)
     activation.fail(claim, ActivationOutcome.RESTORED, "sick", [])
     old.refresh_from_db()
     assert (old.status, Release.objects.live()) == (ReleaseStatus.RETIRED, new)
-    wayback.check(config, old, accept_schema=False)
+    rollback_plan.check(config, old, accept_schema=False)

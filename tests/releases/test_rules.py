@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from oroboros.errors import Refused
+from host.errors import Refused
 from releases import rules
 from releases.rules import Crossed
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from oroboros.lib import config as configuration
+from host import config as configuration
 from tests.releases.conftest import free_offset
 
 RELEASE = "r-20261124120000-abcdef012345"

@@ -1,4 +1,4 @@
-"""A pool of three slots, and hosts that have room."""
+"""A pool of three slots, and clients of the API."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,15 +7,9 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from oroboros.identity import create_token
-from runs import cleaning
+from accounts.tokens import create_token
+from runs.leasing import cleanup
 from slots.models import Slot
-from slots.rules import Room
-
-
-@pytest.fixture(autouse=True)
-def a_host_with_room(monkeypatch):
-    monkeypatch.setattr("runs.pool.room", lambda: Room(10**6, 10**6))
 
 
 @pytest.fixture
@@ -41,9 +35,9 @@ def slot(slots):
 def cleaner(monkeypatch):
     """What cleaning leaves, call after call; the cleaned slots are in `cleaner.seen`."""
     found = Cleaner()
-    monkeypatch.setattr(cleaning, "clean", found)
-    monkeypatch.setattr(cleaning, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(cleaning, "CLEAN_SECONDS", 0.0)
+    monkeypatch.setattr(cleanup, "clean", found)
+    monkeypatch.setattr(cleanup, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(cleanup, "CLEAN_SECONDS", 0.0)
     return found
 
 

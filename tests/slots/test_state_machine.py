@@ -26,9 +26,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from oroboros.clock import database_time
-from oroboros.errors import Refused
-from runs import cleaning, holding, line, pool, reaper, upkeep
+from core.clock import database_time
+from host.errors import Refused
+from runs.leasing import cleanup, grants, leases, maintenance, reaper, reservations
 from runs.models import Run
 from runs.rules import FINAL, Status
 from slots.models import Lease, Slot
@@ -76,7 +76,7 @@ class Pool(RuleBasedStateMachine):
 
     def tried(self, act):
         """Do it; a refusal must be one that contention explains, and change nothing."""
-        pool.grant()  # what the line does whoever comes: the silent leave it, the next is granted
+        grants.grant()  # what the line does whoever comes: the silent leave it, the next is granted
         before = list(Lease.objects.order_by("id").values())
         try:
             return act()
@@ -103,7 +103,7 @@ class Pool(RuleBasedStateMachine):
     def make(self, priority, prepare):
         run = RunFactory(priority=priority, prepare=prepare)
         if prepare:
-            line.ask(run, actor="alice")
+            leases.ask(run, actor="alice")
         return run.pk
 
     @rule(target=holders, run=runs, ttl=st.integers(1, 100))
@@ -112,7 +112,7 @@ class Pool(RuleBasedStateMachine):
 
     def asks(self, run, ttl):
         answer = self.tried(
-            lambda: holding.acquire(run, actor="alice", owner=None, ttl_seconds=ttl)
+            lambda: reservations.acquire(run, actor="alice", owner=None, ttl_seconds=ttl)
         )
         if answer is None or answer.slot_id is None:
             return (run, "preview-1", 0)
@@ -123,7 +123,9 @@ class Pool(RuleBasedStateMachine):
         run, slot_id, fence = holder
         slot = self.config.slot(slot_id)
         self.tried(
-            lambda: holding.heartbeat(slot, run, fence=fence or 1 if knows else None, owner=None)
+            lambda: reservations.heartbeat(
+                slot, run, fence=fence or 1 if knows else None, owner=None
+            )
         )
 
     @rule(holder=holders, knows=st.booleans(), force=st.booleans())
@@ -132,7 +134,7 @@ class Pool(RuleBasedStateMachine):
 
     def lets_go(self, run, slot_id, fence, *, knows, force=False):
         self.tried(
-            lambda: holding.release(
+            lambda: reservations.release(
                 self.config.slot(slot_id),
                 run,
                 actor="alice",
@@ -157,7 +159,7 @@ class Pool(RuleBasedStateMachine):
     def approve(self, run):
         found = Run.objects.get(pk=run)
         if found.status == Status.PREVIEW_READY:
-            self.tried(lambda: line.pin(found))
+            self.tried(lambda: leases.pin(found))
             if Lease.objects.filter(run=run, is_pinned=True).exists():
                 Run.objects.filter(pk=run).update(status=Status.APPROVED)
 
@@ -165,8 +167,8 @@ class Pool(RuleBasedStateMachine):
     def cancel(self, run):
         found = Run.objects.get(pk=run)
         if found.status not in (*FINAL, Status.DEPLOYING):
-            lease = line.begin_ending(found, reason="", to=Status.CANCELED, actor="bob")
-            line.clean_and_finish(self.config, lease, deadline=0)
+            lease = leases.begin_ending(found, reason="", to=Status.CANCELED, actor="bob")
+            leases.clean_and_finish(self.config, lease, deadline=0)
 
     @rule(run=runs)
     def somebody_works_on_it(self, run):
@@ -181,10 +183,10 @@ class Pool(RuleBasedStateMachine):
         Run.objects.filter(pk=run, claim_expires_at__gt=past).update(claim_expires_at=past)
         found = Run.objects.get(pk=run)
         if found.stop_status and found.status not in FINAL:
-            lease = line.begin_ending(
+            lease = leases.begin_ending(
                 found, reason="", to=Status(found.stop_status), actor="worker"
             )
-            line.clean_and_finish(self.config, lease, deadline=0)
+            leases.clean_and_finish(self.config, lease, deadline=0)
 
     # -- time and operators
 
@@ -212,17 +214,17 @@ class Pool(RuleBasedStateMachine):
     def drain(self, slot, undo):
         found = self.of(f"preview-{slot}")
         if undo:
-            upkeep.undrain(found, actor="bob")
+            maintenance.undrain(found, actor="bob")
         else:
-            upkeep.drain(found, reason="", actor="bob")
+            maintenance.drain(found, reason="", actor="bob")
 
     @rule(slot=st.integers(1, SLOTS), undo=st.booleans())
     def quarantine(self, slot, undo):
         found = self.of(f"preview-{slot}")
         if not undo:
-            upkeep.quarantine(found, reason="strange", actor="bob")
+            maintenance.quarantine(found, reason="strange", actor="bob")
         elif not Lease.objects.filter(slot=found, state__in=ON_SLOT).exists():
-            self.tried(lambda: cleaning.take_back(self.config, found, actor="bob"))
+            self.tried(lambda: cleanup.take_back(self.config, found, actor="bob"))
 
     @rule(stuck=st.booleans())
     def cleaning_sticks(self, stuck):
@@ -238,7 +240,7 @@ class Pool(RuleBasedStateMachine):
     def the_worker_finishes_cleaning(self):
         for lease in Lease.objects.filter(state=LeaseState.ENDING).select_related("run", "slot"):
             if lease.run.status in (*FINAL, Status.DEPLOYING):
-                line.clean_and_finish(self.config, lease, deadline=0)
+                leases.clean_and_finish(self.config, lease, deadline=0)
 
     # -- what must always be so
 
@@ -261,7 +263,7 @@ class Pool(RuleBasedStateMachine):
         """After a moment of peace: the grant is all that is missing, and it leaves none."""
         if self.rooms.memory_mb == 0:
             return
-        pool.grant()
+        grants.grant()
         free = Slot.objects.filter(drained_at=None, quarantined_at=None).exclude(
             leases__state__in=ON_SLOT
         )
@@ -311,11 +313,11 @@ class Cleaner:
 def machine(db, monkeypatch, settings):
     """The state machine's class, in surroundings of this test's own."""
     rooms, cleaner = Rooms(), Cleaner()
-    monkeypatch.setattr("runs.pool.room", rooms)
-    monkeypatch.setattr(cleaning, "clean", cleaner)
-    monkeypatch.setattr(cleaning, "CLEAN_SECONDS", 0)
-    for module in (holding, reaper):
-        once = partial(cleaning.clean_and_finish, deadline=0)
+    monkeypatch.setattr("runs.leasing.grants.room", rooms)
+    monkeypatch.setattr(cleanup, "clean", cleaner)
+    monkeypatch.setattr(cleanup, "CLEAN_SECONDS", 0)
+    for module in (reservations, reaper):
+        once = partial(cleanup.clean_and_finish, deadline=0)
         monkeypatch.setattr(module, "clean_and_finish", once)
     skew = Skew()
     monkeypatch.setattr(time, "time", skew.shifted_time)
@@ -353,19 +355,19 @@ def test_no_order_of_moves_gives_a_slot_twice_or_passes_a_waiter_in_many_tries(m
 
 
 def test_the_machine_finds_a_grant_that_passes_who_came_first(machine, monkeypatch):
-    seeded = pool.GRANT.replace(
+    seeded = grants.GRANT.replace(
         "ORDER BY priority DESC, asked_at, id", "ORDER BY priority DESC, asked_at DESC, id DESC"
     )
-    monkeypatch.setattr(pool, "GRANT", seeded)
-    monkeypatch.setattr(holding, "GRANT", seeded)
-    monkeypatch.setattr(line, "GRANT", seeded)
+    monkeypatch.setattr(grants, "GRANT", seeded)
+    monkeypatch.setattr(reservations, "GRANT", seeded)
+    monkeypatch.setattr(leases, "GRANT", seeded)
     with pytest.raises(AssertionError, match="which came first"):
         run_machine(machine, examples=200, phases=SEARCH)
 
 
 def test_the_machine_finds_a_fence_that_does_not_grow(machine, monkeypatch):
-    seeded = pool.GRANT.replace("slot.fence + 1 AS fence", "1000 - slot.fence AS fence")
-    for module in (pool, holding, line):
+    seeded = grants.GRANT.replace("slot.fence + 1 AS fence", "1000 - slot.fence AS fence")
+    for module in (grants, reservations, leases):
         monkeypatch.setattr(module, "GRANT", seeded)
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE slots_lease DROP CONSTRAINT slots_no_fence_twice")
@@ -374,8 +376,8 @@ def test_the_machine_finds_a_fence_that_does_not_grow(machine, monkeypatch):
 
 
 def test_the_machine_finds_a_slot_that_is_handed_on_before_it_is_clean(machine, monkeypatch):
-    seeded = pool.GRANT.replace("other.state IN ('held', 'ending')", "other.state = 'held'")
-    for module in (pool, holding, line):
+    seeded = grants.GRANT.replace("other.state IN ('held', 'ending')", "other.state = 'held'")
+    for module in (grants, reservations, leases):
         monkeypatch.setattr(module, "GRANT", seeded)
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX slots_one_lease_on_a_slot")

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import requests
 
-from oroboros.lib import config as configuration
-from oroboros.lib import units
+from host import config as configuration
+from host.units import managers
 from tests.environment import free_port
 
 OURS = ("OROBOROS_", "PREVIEW_", "SECRET_KEY", "DATABASE_URL", "DJANGO_", "PYTEST_", "VIRTUAL_ENV")
@@ -152,7 +152,7 @@ class Host:
         """Return the table's columns, read as the superuser of the embedded cluster."""
         import psycopg
 
-        from oroboros.runtime import stack
+        from ops import stack
 
         with psycopg.connect(stack.cluster(self.config).url(database)) as connection:
             rows = connection.execute(
@@ -162,7 +162,7 @@ class Host:
 
     def unit(self, name):
         """Return the process that a unit runs as."""
-        status = units.manager(self.config).status(name)
+        status = managers.manager(self.config).status(name)
         assert status.pid, f"{name} does not run"
         return psutil.Process(status.pid)
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from oroboros.lib import units
+from host.units import managers
 from tests.system.host import wait_for
 
 STORY = {}
@@ -245,7 +245,7 @@ def test_a_dead_idle_responder_and_a_dead_surface_are_told(host):
     name = f"ouroboros-preview@{slot.slot_id}"
     host.unit(name).send_signal(signal.SIGKILL)
     wait_for(lambda: _answers(host, slot.backend_port), 30, "the reconciler puts it back")
-    assert units.manager(host.config).status(name).active
+    assert managers.manager(host.config).status(name).active
 
 
 def _answers(host, port):

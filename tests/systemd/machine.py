@@ -10,7 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from oroboros.lib import config, environment
+from host import config
+from host.app import environment
 
 SANDBOX = Path(__file__).with_name("sandbox")
 HOME = "/srv/oroboros"
@@ -115,10 +116,7 @@ class Machine:
 
     def make_remote(self):
         """Make the demo's repository, which the control plane fetches from and pushes to."""
-        make = (
-            "from oroboros.lib import config; from oroboros.runtime import demo;"
-            "demo.make(config.load())"
-        )
+        make = "from host import config; from ops import demo;demo.make(config.load())"
         self.run(f"install -d -o oroboros -g oroboros {DEMO}")
         self.run(f'runuser -u oroboros -- .venv/bin/python -c "{make}"')
 

@@ -2,7 +2,7 @@
 
 import re
 
-from oroboros.lib import config
+from host import config
 
 DOCS = config.HOME / "docs"
 FENCED = re.compile(r"^## ([^\n]*)$|^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)

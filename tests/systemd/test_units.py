@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oroboros.lib import config
+from host import config
 from tests.systemd.machine import DEMO, HOME, wait_for
 
 pytestmark = pytest.mark.root

@@ -5,8 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from oroboros.runtime import doctor
-from oroboros.runtime.doctor import Floors
+from ops.doctor import examination
+from ops.doctor.examination import Floors
 from runs.repository import check_settings
 
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         floors = Floors(settings.ADMISSION_FREE_MEMORY_MB, settings.ADMISSION_FREE_DISK_MB)
         bad = 0
-        for finding in doctor.examine(settings.OROBOROS, floors, check_settings):
+        for finding in examination.examine(settings.OROBOROS, floors, check_settings):
             self.stdout.write(str(finding))
             bad += not finding.ok
         if bad:

@@ -1,7 +1,7 @@
 """`manage.py deploy`: a commit of the control plane's repository, built and made live."""
 
-from releases.commands import Answer, JsonCommand, shell_actor
-from releases.shipping import ship_commit
+from releases.deployments.manual_deploy import ship_commit
+from releases.json_command import Answer, JsonCommand, shell_actor
 
 
 class Command(JsonCommand):

@@ -1,10 +1,12 @@
 """`manage.py releases`: the registry in the shell."""
 
-from releases import database, production, seal, tasks
-from releases.commands import Answer, JsonCommand
+from releases.builds import build_manifest
+from releases.deployments import operations
+from releases.deployments.reconciler import reconcile
+from releases.json_command import Answer, JsonCommand
 from releases.models import Activation, Release
-from releases.reconcile import reconcile
-from releases.shown import activation_facts, release_facts
+from releases.presenters import activation_facts, release_facts
+from releases.production import app, database
 
 LISTED = 50
 
@@ -39,7 +41,7 @@ class Command(JsonCommand):
         return Answer({"releases": [release_facts(release) for release in found]})
 
     def on_get(self, release_id, **options) -> Answer:
-        release = tasks.known(release_id)
+        release = operations.known(release_id)
         history = Activation.objects.filter(release=release)
         return Answer(
             {
@@ -49,12 +51,12 @@ class Command(JsonCommand):
         )
 
     def on_verify(self, release_id, **options) -> Answer:
-        release = tasks.known(release_id)
-        seal.verify(production.folder(self.config, release.pk), release.checksum)
+        release = operations.known(release_id)
+        build_manifest.verify(app.folder(self.config, release.pk), release.checksum)
         return Answer({"release_id": release.pk, "intact": True})
 
     def on_restore(self, release_id, *, yes, **options) -> Answer:
-        release = tasks.known(release_id)
+        release = operations.known(release_id)
         if not release.restore_point:
             return Answer.refused("restore_point_missing", f"{release} has no restore point.")
         detail = f"Put the production database back to before {release}; what came since is lost."

@@ -1,10 +1,10 @@
 """`manage.py rollback`: an earlier release serves again."""
 
-from releases import tasks, wayback
-from releases.commands import Answer, JsonCommand, shell_actor
+from releases.deployments import operations, rollback_plan
+from releases.deployments.plan_text import sentences
+from releases.json_command import Answer, JsonCommand, shell_actor
 from releases.models import Activation
 from releases.rules import rollback_command
-from releases.way import sentences
 
 
 class Command(JsonCommand):
@@ -32,21 +32,21 @@ class Command(JsonCommand):
         if resume is not None:
             return self.carry_on(resume)
         actor = shell_actor()
-        offered = None if release_id is not None else wayback.offered()
+        offered = None if release_id is not None else rollback_plan.offered()
         if release_id is None and offered is None:
             return Answer.refused("release_unknown", "No other release was healthy yet.")
-        release = offered or tasks.known(release_id)
-        way = wayback.preview(self.config, release)
+        release = offered or operations.known(release_id)
+        way = rollback_plan.preview(self.config, release)
         for line in sentences(way.as_dict()):
             self.say(line)
         if dry_run:
-            wayback.check(self.config, release, accept_schema=accept_schema)
+            rollback_plan.check(self.config, release, accept_schema=accept_schema)
             return Answer({"dry_run": True, **way.as_dict()})
         if offered is not None and not self.confirms(f"Roll back to {release}?"):
             detail = f"The last healthy release is {release}: {rollback_command(release.pk)}"
             return Answer.refused("release_id_missing", detail, **way.as_dict())
         reason = reason or self.asks("Why? ") or f"shell by {actor}"
-        activation = tasks.rollback(
+        activation = operations.rollback(
             self.config,
             release.pk,
             actor=actor,
@@ -62,6 +62,6 @@ class Command(JsonCommand):
         found = Activation.objects.select_related("release", "previous").filter(pk=number).first()
         if found is None:
             return Answer.refused("activation_unknown", f"There is no activation {number}.")
-        activation = tasks.confirm(self.config, found, progress=self.say)
+        activation = operations.confirm(self.config, found, progress=self.say)
         facts = {"release_id": activation.release_id, "from_release_id": activation.previous_id}
         return Answer({**facts, "seconds": round(activation.seconds or 0.0, 3)})

@@ -1,7 +1,7 @@
 """A slot that is granted to nobody else."""
 
-from runs.slotcommands import SlotCommand
-from runs.upkeep import drain, undrain
+from runs.leasing.maintenance import drain, undrain
+from runs.slot_command import SlotCommand
 
 
 class Command(SlotCommand):

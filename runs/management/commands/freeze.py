@@ -2,9 +2,9 @@
 
 from django.core.management.base import BaseCommand, CommandError
 
-from oroboros.errors import Refused
-from releases.commands import shell_actor
-from runs import turns
+from host.errors import Refused
+from releases.json_command import shell_actor
+from runs import merge_queue
 
 
 class Command(BaseCommand):
@@ -16,8 +16,8 @@ class Command(BaseCommand):
 
     def handle(self, *, reason, hours, **options):
         try:
-            until = None if hours is None else turns.end_after(hours)
-            turns.freeze(actor=shell_actor(), reason=reason, until=until)
+            until = None if hours is None else merge_queue.end_after(hours)
+            merge_queue.freeze(actor=shell_actor(), reason=reason, until=until)
         except Refused as refused:
             raise CommandError(refused.detail) from None
         how_long = "until it is lifted" if until is None else f"until {until:%Y-%m-%d %H:%M} UTC"

@@ -2,9 +2,9 @@
 
 from django.conf import settings
 
-from runs.cleaning import take_back
-from runs.slotcommands import SlotCommand
-from runs.upkeep import quarantine
+from runs.leasing.cleanup import take_back
+from runs.leasing.maintenance import quarantine
+from runs.slot_command import SlotCommand
 
 
 class Command(SlotCommand):

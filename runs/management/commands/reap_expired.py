@@ -2,8 +2,8 @@
 
 from django.core.management.base import BaseCommand
 
-from releases.commands import shell_actor
-from runs import reaper
+from releases.json_command import shell_actor
+from runs.leasing import reaper
 
 
 class Command(BaseCommand):

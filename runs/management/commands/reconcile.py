@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from runs.reconciler import reconcile
+from runs.lifecycle.reconciler import reconcile
 
 
 class Command(BaseCommand):

@@ -2,8 +2,8 @@
 
 from django.conf import settings
 
-from runs import holding
-from runs.slotcommands import SlotCommand
+from runs.leasing import reservations
+from runs.slot_command import SlotCommand
 from slots.models import Lease
 from slots.rules import LeaseState
 
@@ -21,7 +21,7 @@ class Command(SlotCommand):
         if lease is None:
             return f"nobody holds {slot}"
         config = settings.OROBOROS
-        holding.release(
+        reservations.release(
             config.slot(slot.slot_id),
             lease.run_id,
             actor=actor,

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from runs.retention import remove_unneeded
+from runs.lifecycle.retention import remove_unneeded
 
 
 class Command(BaseCommand):

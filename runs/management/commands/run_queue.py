@@ -3,12 +3,12 @@
 from django.core.management.base import BaseCommand
 from django_q.cluster import Cluster
 
-from oroboros.lib import process
+from host.process import runner
 
 
 class Command(BaseCommand):
     help = "Run the queue's cluster; started by run_worker, which watches it."
 
     def handle(self, **options):
-        process.tie_forks()
+        runner.tie_forks()
         Cluster().start()

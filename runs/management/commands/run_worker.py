@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from runs.worker import Worker
+from runs.lifecycle.supervisor import Worker
 
 
 class Command(BaseCommand):

@@ -2,9 +2,9 @@
 
 from django.core.management.base import BaseCommand, CommandError
 
-from oroboros.errors import Refused
-from releases.commands import shell_actor
-from runs import turns
+from host.errors import Refused
+from releases.json_command import shell_actor
+from runs import merge_queue
 
 
 class Command(BaseCommand):
@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     def handle(self, *, reason, **options):
         try:
-            lifted = turns.unfreeze(actor=shell_actor(), reason=reason)
+            lifted = merge_queue.unfreeze(actor=shell_actor(), reason=reason)
         except Refused as refused:
             raise CommandError(refused.detail) from None
         self.stdout.write(f"{lifted} freezes lifted")

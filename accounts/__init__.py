@@ -1,0 +1,1 @@
+"""Identity: users, tokens, authentication and the login throttle."""

@@ -1,0 +1,1 @@
+"""What every Django app needs: the database's clock, claims, prepared statements."""

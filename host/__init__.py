@@ -1,0 +1,1 @@
+"""The machine, without Django: processes, units, git, files, applications, PostgreSQL."""

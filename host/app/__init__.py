@@ -1,0 +1,1 @@
+"""An application's source tree: manifest, detection, policies, environment, installs."""

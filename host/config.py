@@ -1,0 +1,323 @@
+"""The one environment, read without Django: env files first, then a frozen `Config`.
+
+The process environment wins, then the files of `OROBOROS_ENV_DIR`, else `/etc/oroboros` if its
+`OROBOROS_HOME` names this checkout, else `var/env`. `settings.py` reads the same environment after
+`load_env_files`. `.env.example` lists every name with its default and meaning.
+"""
+
+import os
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.errors import Refused
+from host.process.runner import User
+from host.units import jobs
+
+HOME = Path(__file__).resolve().parents[1]
+ENV_FILE_BYTES = 64 * 1024
+# What a whole service needs, and so what the control plane itself reads; the other files of the
+# folder (worker-preview.env, app.env, web-*.env) are for what it starts.
+CONTROL_FILES = ("api.env", "worker.env")
+KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
+SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
+SLOTS_MOST = 3  # infra/ has an env file, a unit and a route for so many
+SYSTEM_ENV_DIR = Path("/etc/oroboros")
+BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
+
+
+@dataclass(frozen=True)
+class SlotConfig:
+    """A slot's fixed names on this host."""
+
+    slot_id: str
+    number: int
+    web_port: int
+    backend_port: int
+    database: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Config:
+    """What this checkout runs, where, on which ports. Paths are absolute, times are seconds."""
+
+    home: Path
+    var: Path
+    env_dir: Path
+    domain: str
+    slots: tuple[SlotConfig, ...]
+    api_port: int
+    worker_port: int
+    web_port: int
+    router_port: int
+    colour_ports: tuple[int, int]
+    postgres_port: int
+    database_url: str
+    preview_admin_database_url: str
+    preview_database_url_template: str
+    production_database: str
+    uid_base: int
+    is_root: bool
+    is_systemd: bool
+    git_remote_url: str
+    git_local_roots: tuple[Path, ...]
+    target_branch: str
+    environ: Mapping[str, str]
+
+    def slot(self, slot_id: str) -> SlotConfig:
+        """Return the configured slot of that id; `previewN` is accepted for `preview-N`.
+
+        Raises Refused `slot_id_invalid` (400) for what is no slot id, `slot_unknown` (404) for
+        one that is not configured here.
+        """
+        match = SLOT_ID.fullmatch(slot_id)
+        known = ", ".join(slot.slot_id for slot in self.slots)
+        if match is None:
+            raise Refused(
+                "slot_id_invalid", f"Not a slot id; the slots here are {known}.", status=400
+            )
+        for slot in self.slots:
+            if slot.number == int(match[1]):
+                return slot
+        raise Refused("slot_unknown", f"No such slot; the slots here are {known}.", status=404)
+
+    @property
+    def is_https(self) -> bool:
+        """Whether the proxy in front speaks https under the domain's names."""
+        return self.get("OROBOROS_HTTPS").lower() in ("true", "on", "ok", "y", "yes", "1")
+
+    @property
+    def app_origins(self) -> list[str]:
+        """Return the origins besides ours that may read answers: CORS_APP_ORIGINS.
+
+        Raises Refused `setting_invalid` for what is no origin.
+        """
+        origins = [one for one in re.split(r"[,\s]+", self.get("CORS_APP_ORIGINS")) if one]
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                detail = f"CORS_APP_ORIGINS: write {origin!r} as https://app.example.com, no path."
+                raise Refused("setting_invalid", detail)
+        return origins
+
+    def frontend_host(self, slot: SlotConfig) -> str:
+        """Return the slot's own host name: never the admin's, since cookies ignore ports."""
+        return f"preview{slot.number}.{self.domain if self.is_https else 'localhost'}"
+
+    def frontend_url(self, slot: SlotConfig) -> str:
+        """Return where people open the slot."""
+        host = self.frontend_host(slot)
+        return f"https://{host}" if self.is_https else f"http://{host}:{slot.web_port}"
+
+    def backend_url(self, slot: SlotConfig) -> str:
+        """Return where people reach the slot's backend: its own port, or /api of its surface."""
+        host = self.frontend_host(slot)
+        return f"https://{host}/api" if self.is_https else f"http://{host}:{slot.backend_port}"
+
+    def _user(self, role: str, offset: int) -> User | None:
+        if self.is_systemd:
+            return jobs.known(role)
+        return User(self.uid_base + offset, self.uid_base + offset) if self.is_root else None
+
+    def slot_user(self, slot: SlotConfig) -> User | None:
+        """Who the slot's occupant and builds run as; None where we cannot change user."""
+        return self._user(slot.slot_id, slot.number)
+
+    @property
+    def job_user(self) -> User | None:
+        """Who checks and release builds run as."""
+        return self._user("job", 50)
+
+    @property
+    def install_user(self) -> User | None:
+        """Who makes what all applications share: nothing of a branch runs as that user."""
+        return self._user("install", 51)
+
+    @property
+    def app_user(self) -> User | None:
+        """Who the production app runs as."""
+        return self._user("app", 60)
+
+    @property
+    def postgres_user(self) -> User | None:
+        """Who the embedded PostgreSQL runs as: it refuses to run as root."""
+        return None if self.is_systemd else self._user("postgres", 70)
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return a setting that is not a field of its own; an empty value counts as not set."""
+        return self.environ.get(name, "") or default
+
+    def seconds(self, name: str, default: float, *, allows_none: bool = True) -> float:
+        """Return a duration in seconds, a number ≥ 0; > 0 where it may not be none at all.
+
+        Raises Refused `setting_invalid`.
+        """
+        raw = self.get(name)
+        if not raw:
+            return default
+        try:
+            value = float(raw)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < 10**9 or (value == 0 and not allows_none):
+            what = "number of seconds" if allows_none else "number of seconds above 0"
+            raise Refused("setting_invalid", f"{name} must be a {what}, not {raw!r}.")
+        return value
+
+
+def parse_env(text: str, source: str) -> dict[str, str]:
+    """Parse an env file: `KEY=value` lines, `#` comments, optional quotes, nothing expanded.
+
+    Raises Refused naming `source` and the line: `env_file_too_large`, `env_file_invalid` (NUL),
+    `env_line_invalid`, `env_key_duplicate`.
+    """
+    if len(text.encode("utf-8", "surrogateescape")) > ENV_FILE_BYTES:
+        raise _too_large(source)
+    if "\0" in text:
+        raise Refused("env_file_invalid", f"{source} contains a NUL byte.", status=400)
+    values: dict[str, str] = {}
+    for number, raw in enumerate(text.split("\n"), start=1):  # only a line feed ends a line
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        key, equals, value = line.partition("=")
+        if not equals or not KEY.fullmatch(key):
+            raise Refused("env_line_invalid", f"{source} line {number}: not KEY=value.", status=400)
+        if key in values:
+            raise Refused("env_key_duplicate", f"{source} line {number}: {key} again.", status=400)
+        values[key] = _unquoted(value)
+    return values
+
+
+def _too_large(source: str) -> Refused:
+    return Refused("env_file_too_large", f"{source} is larger than 64 KiB.", status=400)
+
+
+def _unquoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1]
+    return value
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Parse the file; one that does not exist is empty. Raises Refused as `parse_env`."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(ENV_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    if len(raw) > ENV_FILE_BYTES:
+        raise _too_large(str(path))
+    try:
+        return parse_env(raw.decode(), str(path))
+    except UnicodeDecodeError:
+        raise Refused("env_file_invalid", f"{path} is not UTF-8.", status=400) from None
+
+
+def env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:
+    """Return the folder whose env files configure this checkout."""
+    if environ.get("OROBOROS_ENV_DIR"):
+        return Path(environ["OROBOROS_ENV_DIR"]).absolute()
+    try:
+        named = read_env_file(SYSTEM_ENV_DIR / "api.env").get("OROBOROS_HOME")
+    except PermissionError:  # somebody else's installation
+        named = None
+    if named and Path(named).resolve() == home:
+        return SYSTEM_ENV_DIR
+    return Path(environ.get("OROBOROS_VAR") or home / "var").absolute() / "env"
+
+
+def is_installed(folder: Path) -> bool:
+    """Say whether systemd keeps the units of the checkout whose env files lie there."""
+    return folder == SYSTEM_ENV_DIR and INSTALLED_UNIT.exists() and BOOTED_BY_SYSTEMD.is_dir()
+
+
+def load_env_files(environ: MutableMapping[str, str] = os.environ, home: Path = HOME) -> Path:
+    """Add the env files' values to `environ`, whose own values win. Returns their folder."""
+    folder = env_dir(environ, home)
+    for name in CONTROL_FILES:
+        try:
+            values = read_env_file(folder / name)
+        except PermissionError:  # a role of the host that may not read this service's secrets
+            continue
+        for key, value in values.items():
+            environ.setdefault(key, value)
+    return folder
+
+
+def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
+    """Read the environment (default: the process's, after the env files) into a Config.
+
+    Raises Refused `setting_invalid` for a number that is none or is out of range.
+    """
+    if environ is None:
+        values: dict[str, str] = dict(os.environ)
+        load_env_files(values, home)
+    else:
+        values = dict(environ)
+    var = Path(values.get("OROBOROS_VAR") or home / "var").absolute()
+    folder = env_dir(values, home)
+    offset = _integer(values, "OROBOROS_PORT_OFFSET", 0, 0, 50000)
+    count = _integer(values, "OROBOROS_SLOTS", 3, 1, SLOTS_MOST)
+    postgres_port = _in_range(54329 + offset)
+    server = f"127.0.0.1:{postgres_port}"
+    return Config(
+        home=home,
+        var=var,
+        env_dir=folder,
+        domain=values.get("OROBOROS_DOMAIN") or "example.com",
+        slots=tuple(_slot(number, var, offset) for number in range(1, count + 1)),
+        api_port=8000 + offset,
+        worker_port=8090 + offset,
+        web_port=3100 + offset,
+        router_port=8088 + offset,
+        colour_ports=(8110 + offset, 8111 + offset),
+        postgres_port=postgres_port,
+        database_url=values.get("DATABASE_URL", ""),
+        preview_admin_database_url=values.get("PREVIEW_ADMIN_DATABASE_URL", ""),
+        preview_database_url_template=values.get("PREVIEW_BACKEND_DATABASE_URL_TEMPLATE")
+        or f"postgresql://{server}/{{db_name}}",
+        production_database=values.get("OROBOROS_PRODUCTION_DATABASE") or "app_production",
+        uid_base=_integer(values, "OROBOROS_UID_BASE", _uids(offset), 1000, 2**31),
+        is_root=os.geteuid() == 0,
+        is_systemd=is_installed(folder),
+        git_remote_url=values.get("GIT_REMOTE_URL", ""),
+        git_local_roots=tuple(
+            Path(root) for root in values.get("GIT_LOCAL_ROOTS", "").split(":") if root
+        ),
+        target_branch=values.get("MERGE_GATE_GIT_PUSH_BRANCH") or "main",
+        environ=values,
+    )
+
+
+def _uids(offset: int) -> int:
+    """Return the first of our uids: a checkout beside another one must not kill that one's."""
+    return 60800 if offset == 0 else 200000 + 100 * offset
+
+
+def _slot(number: int, var: Path, offset: int) -> SlotConfig:
+    return SlotConfig(
+        slot_id=f"preview-{number}",
+        number=number,
+        web_port=3100 + number + offset,
+        backend_port=8100 + number + offset,
+        database=f"app_preview_{number}",
+        folder=var / "slots" / f"preview-{number}",
+    )
+
+
+def _in_range(port: int) -> int:
+    """Bring a port that an offset pushed beyond the last one back above the privileged ones."""
+    return port if port < 65536 else port - 65536 + 1024
+
+
+def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    raw = values.get(name, "")
+    if not raw:
+        return default
+    if not raw.isascii() or not raw.isdigit() or not low <= int(raw) <= high:
+        raise Refused("setting_invalid", f"{name} must be a number from {low} to {high}.")
+    return int(raw)

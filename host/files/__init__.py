@@ -1,0 +1,1 @@
+"""Files: atomic writes, safe paths, ownership, locks and logs."""

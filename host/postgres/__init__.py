@@ -1,0 +1,1 @@
+"""PostgreSQL: the database guard, roles and databases, dumps, schema differences."""

@@ -1,0 +1,1 @@
+"""Starting, stopping and identifying processes, and the owners of sockets."""

@@ -1,0 +1,1 @@
+"""Long-running processes with a name, kept by systemd or by a local manager."""

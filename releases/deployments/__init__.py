@@ -1,0 +1,1 @@
+"""Deployments: switching production to a release, forward or back."""

@@ -1,0 +1,1 @@
+"""Production on this machine: processes, database, health gate, current link."""

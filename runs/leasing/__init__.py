@@ -1,0 +1,1 @@
+"""Leases on slots: grants, renewal, expiry, cleanup, supervision of backends."""

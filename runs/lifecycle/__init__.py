@@ -1,0 +1,1 @@
+"""What people request of runs, the worker, the reconciler, and retention."""

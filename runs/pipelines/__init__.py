@@ -1,0 +1,1 @@
+"""The steps from a lease to a preview, and from an approval to a deployed merge."""

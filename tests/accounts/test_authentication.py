@@ -1,0 +1,258 @@
+"""Who is believed to be whom, and what they may do then."""
+
+import os
+import re
+import socket
+
+import pytest
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import get_resolver, include, path
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import authentication, tokens
+from accounts.models import ApiToken
+from host.process import socket_owner
+from tests.factories import UserFactory
+from web import permissions
+
+
+class Who(APIView):
+    abilities = {
+        "GET": permissions.VIEW,
+        "POST": permissions.HOLD,
+        "PUT": permissions.APPROVE,
+    }
+
+    def get(self, request):
+        return Response({"actor": permissions.actor(request)})
+
+    post = put = delete = get
+
+
+urlpatterns = [path("api/who", Who.as_view()), path("", include("oroboros.urls"))]
+pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db]
+BROWSER = {"accept": "text/html"}
+
+
+@pytest.fixture
+def ends():
+    """A connection over loopback within this process: the client's end and the server's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+        with client, server:
+            yield client, server
+
+
+def ask(server, method="post", **headers):
+    """Ask as gunicorn would for what came over the connection `server`."""
+    headers.setdefault("host", f"127.0.0.1:{server.getsockname()[1]}")
+    return getattr(Client(), method)(
+        "/api/who",
+        headers=headers,
+        **{"gunicorn.socket": server, "content_type": "application/json"},
+    )
+
+
+# --- the host's shell
+
+
+def test_the_services_own_user_on_this_host_is_the_operator(ends):
+    for host in ("127.0.0.1", "localhost"):
+        answer = ask(ends[1], host=f"{host}:{ends[1].getsockname()[1]}")
+        assert (answer.status_code, answer.json()) == (200, {"actor": "host"})
+    assert ask(ends[1], "delete").status_code == 200
+
+
+def test_root_is_the_operator_and_any_other_user_is_refused(ends, monkeypatch):
+    for uid, status in ((0, 200), (os.geteuid(), 200), (os.geteuid() + 1, 403), (65534, 403)):
+        monkeypatch.setattr(socket_owner, "owner", lambda *ends, uid=uid: uid)
+        assert ask(ends[1]).status_code == status
+
+
+def test_whoever_has_closed_already_is_nobody(ends):
+    client, server = ends
+    client.close()
+    answer = ask(server)
+    assert (answer.status_code, answer.json()["error"]) == (401, "not_authenticated")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"origin": "http://127.0.0.1:8000"},
+        {"origin": "null"},
+        {"forwarded": "for=127.0.0.1"},
+        {"x-forwarded-for": "127.0.0.1"},
+        {"x-forwarded-host": "127.0.0.1:8000"},
+        {"x-forwarded-anything": ""},
+        {"x-real-ip": "127.0.0.1"},
+        {"via": "1.1 caddy"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "same-origin"},
+        {"host": "127.0.0.1:1"},
+        {"host": "127.0.0.1"},
+        {"host": "localhost"},
+        {"authorization": "Bearer x"},
+        {"cookie": f"{settings.SESSION_COOKIE_NAME}=x"},
+    ],
+)
+def test_what_a_proxy_or_a_page_sends_is_not_the_shell(ends, header):
+    assert ask(ends[1], **header).status_code == 401
+
+
+def test_a_typed_address_is_the_shells_too(ends):
+    assert ask(ends[1], **{"sec-fetch-site": "none"}).status_code == 200
+
+
+def test_a_connection_from_elsewhere_is_not_the_shell():
+    class Elsewhere:
+        def getpeername(self):
+            return "192.0.2.7", 5000
+
+        def getsockname(self):
+            return "127.0.0.1", 8000
+
+    assert authentication.loopback_ends(Elsewhere()) is None
+    with socket.socketpair()[0] as unix:
+        assert authentication.loopback_ends(unix) is None
+
+
+def test_without_a_socket_nobody_is_the_shell():
+    assert Client(headers={"host": "127.0.0.1:8000"}).post("/api/who").status_code == 401
+
+
+# --- tokens
+
+
+def with_token(secret, method="get"):
+    headers = {"authorization": f"Bearer {secret}"}
+    return getattr(Client(), method)("/api/who", headers=headers, content_type="application/json")
+
+
+def test_a_token_may_what_it_was_made_for_and_is_kept_as_a_hash():
+    secret = tokens.create_token("ci", ["view", "hold"], created_by="alice")
+    token = ApiToken.objects.get()
+    assert secret not in (token.digest, token.name)
+    assert with_token(secret).json() == {"actor": "token ci"}
+    methods = ("get", "head", "options", "post", "put", "delete")
+    may = {method: with_token(secret, method).status_code for method in methods}
+    assert may == {"get": 200, "head": 200, "options": 200, "post": 200, "put": 403, "delete": 403}
+
+
+def test_the_use_of_a_token_is_noted_once_a_minute(django_assert_num_queries):
+    secret = tokens.create_token("ci", ["view"], created_by="alice")
+    with_token(secret)
+    first = ApiToken.objects.get().last_used_at
+    with_token(secret)
+    assert first is not None
+    assert ApiToken.objects.get().last_used_at == first
+
+
+def test_an_unknown_and_a_revoked_token_are_401():
+    secret = tokens.create_token("ci", ["view"], created_by="alice")
+    token = ApiToken.objects.get()
+    assert token.revoke(by="bob")
+    assert not token.revoke(by="carol")
+    assert ApiToken.objects.get().revoked_by == "bob"
+    for bad in (secret, "oro_x", "", "é"):
+        answer = with_token(bad)
+        assert (answer.status_code, answer.json()["error"]) == (401, "not_authenticated")
+        assert answer["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_token_has_known_abilities_and_a_name_of_its_own():
+    tokens.create_token("ci", ["view"], created_by="alice")
+    for name, abilities in (("ci", ["view"]), ("other", ["root"])):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            tokens.create_token(name, abilities, created_by="alice")
+
+
+# --- browsers
+
+
+def logged_in(*groups, **user):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(UserFactory(groups=groups, **user))
+    return client
+
+
+@pytest.mark.parametrize(
+    ("groups", "may"),
+    [
+        ((), []),
+        (("viewer",), ["view"]),
+        (("approver",), ["approve", "hold", "view"]),
+        (("operator",), ["approve", "hold", "operate", "view"]),
+        (("viewer", "approver"), ["approve", "hold", "view"]),
+        (("strangers",), []),
+    ],
+)
+def test_a_group_says_what_its_people_may(groups, may):
+    assert sorted(permissions.abilities_of(UserFactory(groups=groups))) == may
+
+
+def test_a_superuser_may_all_and_one_who_left_nothing():
+    assert len(permissions.abilities_of(UserFactory(is_superuser=True))) == 4
+    gone = UserFactory(is_active=False, is_superuser=True, groups=["operator"])
+    assert not permissions.abilities_of(gone)
+
+
+def post_json(client, token):
+    headers = {"x-csrftoken": token}
+    return client.post("/api/who", headers=headers, content_type="application/json")
+
+
+def test_a_session_reads_freely_and_writes_with_a_csrf_token_only():
+    client = logged_in("operator", username="olga")
+    assert client.get("/api/who").json() == {"actor": "olga"}
+    forged = client.post("/api/who")
+    assert (forged.status_code, forged.json()["error"]) == (403, "forbidden")
+    client.get("/admin/password_change/")
+    token = client.cookies[settings.CSRF_COOKIE_NAME].value
+    assert post_json(client, token).status_code == 200
+
+
+def test_an_anonymous_browser_gets_the_login_and_comes_back():
+    answer = Client().get("/api/who?a=b", headers=BROWSER)
+    assert answer.status_code == 302
+    assert answer["Location"] == "/admin/login/?next=%2Fapi%2Fwho%3Fa%3Db"
+    assert Client().post("/api/who", headers=BROWSER).status_code == 401
+    assert Client().get("/api/who").status_code == 401
+
+
+def test_somebody_who_may_not_is_told_so_and_not_sent_to_the_login():
+    client = logged_in()
+    assert client.get("/api/who", headers=BROWSER).status_code == 403
+
+
+def test_an_operator_in_a_browser_sees_the_browsable_api():
+    answer = logged_in("operator").get("/api/who", headers=BROWSER)
+    assert answer.status_code == 200
+    assert b"<html" in answer.content
+
+
+def addresses(resolver, prefix=""):
+    for entry in resolver.url_patterns:
+        if hasattr(entry, "url_patterns"):
+            yield from addresses(entry, prefix + str(entry.pattern))
+        else:
+            yield "/" + re.sub(r"<[^>]*>", "1", prefix + str(entry.pattern))
+
+
+def test_every_address_of_the_api_asks_who_it_is():
+    asked = [address for address in addresses(get_resolver()) if address.startswith("/api/")]
+    assert {"/api/runs", "/api/schema/", "/api/docs/"} <= set(asked)
+    for address in asked:
+        for method in ("get", "post", "put", "patch", "delete"):
+            assert (address, getattr(Client(), method)(address).status_code) == (address, 401)
+
+
+def test_health_asks_nobody():
+    for name in ("health", "healthz", "readyz"):
+        assert Client().get(f"/{name}").json() == {"status": "ok"}
+        assert Client().post(f"/{name}").status_code == 405

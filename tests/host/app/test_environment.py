@@ -1,0 +1,305 @@
+"""environment.py: what passes, what never does, and where each value came from."""
+
+from pathlib import Path
+
+import pytest
+
+from host import config
+from host.app import environment
+from host.app.manifest import Manifest
+from host.errors import Refused
+
+SECRET = "the-control-planes-own-secret-key-0123456789"
+URL = "postgresql://app_preview_1:p%40ss-w0rd@127.0.0.1:54329/app_preview_1"
+HOME = Path("/private")
+BINS = [Path("/cache/python-1/.venv/bin"), Path("/cache/node-1/node_modules/.bin")]
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Build a slot's environment from an operator's file, settings and a manifest's parts."""
+
+    def make(file="", settings=None, purpose="preview-1", **parts):
+        (tmp_path / "worker-preview.env").write_text(file)
+        conf = config.load(
+            {
+                "OROBOROS_ENV_DIR": str(tmp_path),
+                "SECRET_KEY": SECRET,
+                "DATABASE_URL": "postgresql://oroboros:control-pw@127.0.0.1/oroboros",
+                "PREVIEW_ADMIN_DATABASE_URL": "postgresql://admin:admin-pw@127.0.0.1/postgres",
+                "AWS_SECRET": "inherited",
+                **(settings or {}),
+            }
+        )
+        given = environment.for_slot(
+            conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40
+        )
+        return environment.build(
+            conf, given, Manifest(**parts), home=HOME, bins=BINS, purpose=purpose
+        )
+
+    return make
+
+
+def masked(resolved):
+    return {row["name"]: row["value"] for row in resolved.masked()}
+
+
+def origins(resolved):
+    return {row["name"]: row["origin"] for row in resolved.masked()}
+
+
+def test_it_is_built_from_empty(build, monkeypatch):
+    monkeypatch.setenv("FROM_THE_WORKER", "x")
+    env = build().env
+    assert not {"FROM_THE_WORKER", "AWS_SECRET", "SECRET_KEY"} & set(env)
+    for secret in (SECRET, "control-pw", "admin-pw", "inherited"):
+        assert not any(secret in value for value in env.values())
+
+
+def test_a_slot_is_given_port_database_and_the_pairs_addresses(build):
+    env = build().env
+    assert env["PORT"] == "8101"
+    assert env["DATABASE_URL"] == URL
+    assert (env["PGHOST"], env["PGPORT"], env["PGUSER"]) == ("127.0.0.1", "54329", "app_preview_1")
+    assert (env["PGPASSWORD"], env["PGDATABASE"]) == ("p@ss-w0rd", "app_preview_1")
+    assert env["FRONTEND_URL"] == "http://preview1.localhost:3101"
+    assert env["BACKEND_URL"] == "http://preview1.localhost:8101"
+    assert "http://127.0.0.1:3101" in env["CORS_ALLOWED_ORIGINS"].split(",")
+    assert env["OROBOROS_HOSTS"] == "preview1.localhost,127.0.0.1,localhost"
+    assert (env["OROBOROS_RUN"], env["OROBOROS_COMMIT"]) == ("run-1", "c" * 40)
+    assert env["CI"] == "1"
+    assert (env["HOME"], env["TMPDIR"]) == ("/private", "/private")
+
+
+def test_backends_are_told_of_the_operators_further_origins():
+    more = {"CORS_APP_ORIGINS": "https://shop.example, https://desk.example:8443"}
+    conf = config.load(more)
+    slot = environment.for_slot(
+        conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40
+    )
+    app = environment.for_production(conf, port=1, database_url=URL, release_id="r", commit="c")
+    for given in (slot, app):
+        told = given["CORS_ALLOWED_ORIGINS"].split(",")
+        assert told[-2:] == ["https://shop.example", "https://desk.example:8443"]
+        assert "shop.example" not in given["OROBOROS_HOSTS"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["shop.example", "https://shop.example/", "*", "null", "https://a|.*"]
+)
+def test_what_is_no_origin_is_refused(origin):
+    with pytest.raises(Refused) as refusal:
+        config.load({"CORS_APP_ORIGINS": origin}).app_origins  # noqa: B018
+    assert refusal.value.code == "setting_invalid"
+
+
+def test_what_runs_for_no_slot_has_productions_addresses():
+    """An `[env]` that names them is whole in a build, a check and a template's migrations too."""
+    conf = config.load(
+        {"OROBOROS_HTTPS": "1", "OROBOROS_DOMAIN": "shop.example", "SECRET_KEY": "k"}
+    )
+    says = Manifest(env={"SITE_URL": "${FRONTEND_URL}"})
+    resolved = environment.build(conf, {}, says, home=HOME, purpose="template")
+    assert resolved.env["SITE_URL"] == "https://app.shop.example"
+    assert resolved.notes == ()
+
+
+def test_the_applications_own_programs_go_first_on_path(build):
+    env = build().env
+    assert env["PATH"].split(":")[:2] == [str(folder) for folder in BINS]
+    assert env["VIRTUAL_ENV"] == "/cache/python-1/.venv"
+
+
+def test_production_is_given_its_own(tmp_path):
+    conf = config.load({"OROBOROS_HTTPS": "1", "OROBOROS_DOMAIN": "shop.example"})
+    given = environment.for_production(
+        conf, port=8110, database_url=URL, release_id="r-1", commit="c"
+    )
+    assert given["PORT"] == "8110"
+    assert given["FRONTEND_URL"] == "https://app.shop.example"
+    assert given["OROBOROS_RELEASE"] == "r-1"
+    assert "OROBOROS_SLOT" not in given
+
+
+def test_later_sources_win_and_each_value_says_its_own(build):
+    resolved = build(
+        "COLOUR=file\nSIZE=file\nPLAIN=file\n",
+        env_defaults={"COLOUR": "app", "SHAPE": "app"},
+        env={"SIZE": "toml", "DB_NAME": "${PGDATABASE}", "BOTH": "$SHAPE-${COLOUR}"},
+    )
+    env, origin = resolved.env, origins(resolved)
+    assert (env["SHAPE"], origin["SHAPE"]) == ("app", "app.json")
+    assert (env["COLOUR"], origin["COLOUR"]) == ("file", "worker-preview.env")
+    assert (env["SIZE"], origin["SIZE"]) == ("toml", "oroboros.toml")
+    assert (env["DB_NAME"], env["BOTH"]) == ("app_preview_1", "app-file")
+    assert origin["PORT"] == "oroboros"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "LD_PRELOAD=/tmp/x.so",
+        "PYTHONSTARTUP=/tmp/x.py",
+        "PYTHONPATH=/tmp",
+        "BASH_ENV=/tmp/x",
+        "ENV=/tmp/x",
+        "NODE_OPTIONS=--require=/tmp/x",
+        "GIT_SSH_COMMAND=x",
+        "PGSERVICEFILE=/tmp/x",
+        "DATABASE_URL=postgresql://prod/control",
+        "PGPASSWORD=x",
+        "PORT=1",
+        "PATH=/tmp",
+        "OROBOROS_RUN=x",
+        "PREVIEW_ADMIN_DATABASE_URL=x",
+        "DEPLOY_BACKEND_RELOAD_CMD=x",
+    ],
+)
+@pytest.mark.parametrize("allowed", ["", "*"])
+def test_what_is_forbidden_never_passes_even_if_allowed(build, line, allowed):
+    with pytest.raises(Refused) as refusal:
+        build(line + "\n", {"WORKER_SUBPROCESS_ENV_ALLOWLIST": allowed})
+    assert (refusal.value.code, refusal.value.status) == ("env_key_forbidden", 400)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("1BAD=x", "env_line_invalid"),
+        ("A=1\0B=2", "env_file_invalid"),
+        ("A=1\nA=2", "env_key_duplicate"),
+        ("A=" + "x" * 70_000, "env_file_too_large"),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_code(build, text, code):
+    with pytest.raises(Refused) as refusal:
+        build(text)
+    assert (refusal.value.code, refusal.value.status) == (code, 400)
+
+
+def test_nothing_in_the_operators_file_is_expanded(build):
+    assert build("A=$(cat /etc/shadow)\nB=$PORT\n").env["A"] == "$(cat /etc/shadow)"
+    assert build("B=$PORT\n").env["B"] == "$PORT"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        SECRET,
+        "postgresql://oroboros:control-pw@127.0.0.1/oroboros",
+        "postgresql://admin:admin-pw@127.0.0.1/postgres",
+    ],
+)
+def test_a_secret_of_the_control_plane_does_not_pass_under_another_name(build, value):
+    with pytest.raises(Refused) as refusal:
+        build(f"HARMLESS={value}\n")
+    assert refusal.value.code == "env_secret_forbidden"
+
+
+def test_the_allow_list_lets_only_its_names_pass(build):
+    settings = {"WORKER_SUBPROCESS_ENV_ALLOWLIST": "MAIL_*, COLOUR"}
+    resolved = build("MAIL_HOST=m\nCOLOUR=b\nOTHER=o\n", settings)
+    assert {"MAIL_HOST", "COLOUR"} < set(resolved.env)
+    assert "OTHER" not in resolved.env
+    assert any("OTHER" in note and "ALLOWLIST" in note for note in resolved.notes)
+
+
+def test_the_block_list_wins_over_the_allow_list_everywhere(build):
+    settings = {
+        "WORKER_SUBPROCESS_ENV_ALLOWLIST": "STRIPE_KEY",
+        "WORKER_SUBPROCESS_ENV_BLOCKLIST": "STRIPE_*",
+    }
+    resolved = build(
+        "STRIPE_KEY=live\n", settings, env_defaults={"STRIPE_A": "x"}, env={"STRIPE_B": "x"}
+    )
+    assert not any(name.startswith("STRIPE") for name in resolved.env)
+    assert len(resolved.notes) == 3
+
+
+def test_an_app_json_that_was_not_written_for_us_is_only_told(build):
+    resolved = build(env_defaults={"PYTHONUNBUFFERED": "0", "PORT": "5000", "LD_PRELOAD": "x"})
+    assert resolved.env["PORT"] == "8101"
+    assert resolved.env["PYTHONUNBUFFERED"] == "1"
+    assert "LD_PRELOAD" not in resolved.env
+    assert len(resolved.notes) == 3
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONPATH", "PORT", "OROBOROS_RUN", "HOME"])
+def test_the_manifest_may_not_set_what_is_ours(build, name):
+    with pytest.raises(Refused, match=r"oroboros\.toml") as refusal:
+        build(env={name: "x"})
+    assert refusal.value.code == "env_key_forbidden"
+
+
+def test_the_manifest_may_name_the_databases_driver(build):
+    url = "postgresql+psycopg://${PGUSER}@${PGHOST}/${PGDATABASE}"
+    assert build(env={"DATABASE_URL": url}).env["DATABASE_URL"].startswith("postgresql+psycopg://")
+
+
+def test_a_name_that_is_not_there_is_told(build):
+    resolved = build(env={"A": "${NOBODY}x"}, env_required=("API_TOKEN", "PORT"))
+    assert resolved.env["A"] == "x"
+    assert resolved.notes == (
+        "A: there is no NOBODY.",
+        "app.json requires API_TOKEN: set it in worker-preview.env.",
+    )
+
+
+def test_generated_secrets_stay_and_differ_by_purpose_and_name(build):
+    first = build(env_generated=("SESSION",)).env
+    assert build(env_generated=("SESSION",)).env["SESSION"] == first["SESSION"]
+    assert len(first["SESSION"]) == 64
+    assert first["SESSION"] != first["OROBOROS_SECRET"]
+    other = build(env_generated=("SESSION",), purpose="production").env
+    assert other["SESSION"] != first["SESSION"]
+
+
+def test_secrets_are_masked_wherever_they_stand(build):
+    resolved = build(
+        "MAIL_HOST=mail.example\nSHORT=1\n",
+        env_generated=("SESSION",),
+        env={
+            "DB_PASS": "${PGPASSWORD}",
+            "DSN_TEXT": "password=${PGPASSWORD} host=x",
+            "URL": "postgresql+psycopg://u:${PGPASSWORD}@h/d",
+            "COPY": "${MAIL_HOST}",
+            "COLOUR": "blue",
+            "ONE": "1",
+        },
+    )
+    shown = masked(resolved)
+    secret = ("PGPASSWORD", "DB_PASS", "DSN_TEXT", "URL", "SESSION", "OROBOROS_SECRET")
+    for name in (*secret, "MAIL_HOST", "COPY", "SHORT"):
+        assert shown[name] == environment.MASK, name
+    assert (shown["COLOUR"], shown["ONE"], shown["PORT"]) == ("blue", "1", "8101")
+    assert shown["DATABASE_URL"] == URL.replace("p%40ss-w0rd", environment.MASK)
+    for value in resolved.values:
+        if value.name in secret:
+            assert not any(value.value in text for text in shown.values())
+
+
+def test_without_our_secret_nothing_is_derived(build):
+    with pytest.raises(Refused, match="SECRET_KEY"):
+        build(settings={"SECRET_KEY": ""})
+
+
+def test_an_install_gets_the_hosts_registries_and_no_value_of_the_application(tmp_path):
+    conf = config.load({"HTTPS_PROXY": "http://proxy", "SECRET_KEY": SECRET, "UV_INDEX_URL": "i"})
+    env = environment.for_install(conf, home=HOME)
+    assert (env["HTTPS_PROXY"], env["UV_INDEX_URL"]) == ("http://proxy", "i")
+    assert env["HOME"] == str(HOME)  # where uv and npm keep downloads, if nothing says otherwise
+    assert not {"UV_CACHE_DIR", "XDG_CACHE_HOME", "npm_config_cache"} & set(env)
+    assert SECRET not in env.values()
+
+
+def test_what_the_blocklist_names_is_not_told_to_installs_either():
+    said = {
+        "UV_INDEX_URL": "https://u:pw@index.example/simple",
+        "https_proxy": "http://u:pw@proxy.example:3128",
+        "NO_PROXY": "localhost",
+        "WORKER_SUBPROCESS_ENV_BLOCKLIST": "UV_INDEX_URL, HTTP*_PROXY",
+    }
+    env = environment.for_install(config.load(said), home=HOME)
+    assert env["NO_PROXY"] == "localhost"
+    assert not any("pw" in value for value in env.values())

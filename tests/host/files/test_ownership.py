@@ -1,0 +1,140 @@
+"""ownership.py: trees that change hands, with links in them that lead elsewhere."""
+
+import os
+import stat
+
+import pytest
+
+from host.errors import Refused
+from host.files import ownership, safe_walk
+from host.process.runner import User
+
+
+def mode(path):
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root, outside = tmp_path / "tree", tmp_path / "outside"
+    (root / "folder").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "file").write_text("x")
+    (outside / "file").chmod(0o600)
+    (root / "folder" / "program").write_text("x")
+    (root / "folder" / "program").chmod(0o4777)
+    (root / "data").write_text("x")
+    (root / "to-file").symlink_to(outside / "file")
+    (root / "to-folder").symlink_to(outside)
+    return root
+
+
+def test_a_tree_that_is_taken_back_is_readable_and_no_longer_writable(tree):
+    ownership.take(tree)
+    assert mode(tree) == mode(tree / "folder") == 0o555
+    assert mode(tree / "folder" / "program") == 0o555
+    assert mode(tree / "data") == 0o444
+
+
+def test_what_links_lead_to_is_left_alone(tree, tmp_path):
+    ownership.take(tree)
+    assert mode(tmp_path / "outside" / "file") == 0o600
+    ownership.delete(tree)
+    assert (tmp_path / "outside" / "file").exists()
+    assert not tree.exists()
+
+
+def test_what_is_not_there_is_deleted_already(tmp_path):
+    ownership.delete(tmp_path / "nothing")
+
+
+@pytest.mark.root
+def test_a_tree_is_given_whole_and_taken_whole(tree, tmp_path):
+    ownership.give(tree, User(60999, 60999))
+    entries = [tree, *tree.rglob("*")]
+    assert {path.lstat().st_uid for path in entries} == {60999}
+    assert (tmp_path / "outside" / "file").stat().st_uid == os.getuid()
+    ownership.take(tree)
+    assert {path.lstat().st_uid for path in entries} == {0}
+
+
+def test_without_a_user_nothing_is_given(tree):
+    ownership.give(tree, None)
+    assert tree.stat().st_uid == os.getuid()
+
+
+LEVELS = 1500  # more than Python recurses, than files may be open, and 15,000 characters long
+
+
+def deepen(root, levels=LEVELS):
+    """Nest folders in `root`, as a build could, with a file and a link in the last of them."""
+    root.mkdir()
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(levels):
+        os.mkdir("folder-two", dir_fd=descriptor)
+        inner = os.open("folder-two", os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
+    os.symlink("/etc/passwd", "link", dir_fd=descriptor)
+    os.close(descriptor)
+    return root
+
+
+def test_a_tree_of_any_depth_is_deleted(tmp_path):
+    root = deepen(tmp_path / "deep")
+    ownership.delete(root)
+    assert not root.exists()
+
+
+@pytest.mark.root
+def test_a_tree_of_any_depth_is_deleted_by_who_is_not_root(tmp_path):
+    root = deepen(tmp_path / "deep")
+    (root / "folder-two" / "closed").mkdir(mode=0)
+    user = User(60999, 60999)
+    ownership.give(root, user)
+    tmp_path.chmod(0o777)
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+        try:
+            ownership.delete(root)
+        finally:
+            os._exit(root.exists())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not root.exists()
+
+
+@pytest.mark.root
+def test_a_tree_of_any_depth_is_given_whole(tmp_path):
+    root = deepen(tmp_path / "deep")
+    ownership.give(root, User(60999, 60999))
+    owners = {
+        os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_uid
+        for folder in safe_walk.folders(root)
+        for name in [*folder.folders, *folder.names]
+    }
+    assert owners == {60999}
+    ownership.delete(root)
+
+
+@pytest.mark.parametrize("levels", [LEVELS, 190])  # 190 have a path that is too long
+def test_a_tree_that_paths_cannot_reach_is_not_taken(tmp_path, levels):
+    root = deepen(tmp_path / "deep", levels)
+    with pytest.raises(Refused, match="nested deeper") as caught:
+        ownership.take(root)
+    assert caught.value.code == "build_failed"
+    ownership.delete(root)
+
+
+def test_a_folder_that_is_moved_under_us_ends_the_walk(tmp_path):
+    (tmp_path / "tree" / "one" / "two").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    seen = safe_walk.folders(tmp_path / "tree")
+    assert [list(next(seen).way) for _ in range(3)] == [[], ["one"], ["one", "two"]]
+    (tmp_path / "tree" / "one" / "two").rename(tmp_path / "elsewhere" / "two")
+    with pytest.raises(OSError, match="was moved"):
+        next(seen)

@@ -1,0 +1,157 @@
+"""Files that steps left: downloads that no browser runs, and names that lead nowhere else."""
+
+import os
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+from accounts.tokens import create_token
+from runs.engine.journal import artifacts_folder
+from slots.runtime import backend_log
+from tests.factories import ArtifactFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client():
+    token = create_token("reader", ["view"], created_by="tests")
+    return Client(headers={"authorization": f"Bearer {token}"})
+
+
+@pytest.fixture
+def artifact():
+    row = ArtifactFactory(name="build_log")
+    path = artifacts_folder(settings.OROBOROS) / row.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"0123456789")
+    row.file = path
+    return row
+
+
+@pytest.fixture
+def secret():
+    """A file beside the artifacts' folder, which no answer may hold."""
+    path = artifacts_folder(settings.OROBOROS).parent / "secret"
+    path.write_text("secret")
+    yield path
+    path.unlink()
+
+
+def content(client, artifact, **headers):
+    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}"
+    return client.get(path, headers=headers)
+
+
+def test_an_artifact_is_a_download_that_no_browser_runs(client, artifact):
+    artifact.file.write_bytes(b"<script>alert(1)</script>")
+    answer = content(client, artifact)
+    assert (answer.status_code, answer.getvalue()) == (200, b"<script>alert(1)</script>")
+    assert answer["Content-Disposition"] == 'attachment; filename="build_log"'
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Content-Security-Policy"].startswith("sandbox")
+    assert answer["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body"),
+    [
+        ("bytes=4-", 206, b"456789"),
+        ("bytes=2-3", 206, b"23"),
+        ("bytes=8-99", 206, b"89"),
+        ("bytes=-3", 206, b"789"),
+        ("bytes=-99", 206, b"0123456789"),
+        ("bytes=10-", 416, b""),
+        ("bytes=5-2", 416, b""),
+        ("bytes=-0", 416, b""),
+        ("bytes=x", 200, b"0123456789"),
+        ("bytes=0-1,4-5", 200, b"0123456789"),
+        ("bytes=-", 200, b"0123456789"),
+    ],
+)
+def test_a_log_is_followed_by_ranges(client, artifact, asked, status, body):
+    answer = content(client, artifact, range=asked)
+    assert (answer.status_code, answer.getvalue()) == (status, body)
+    assert int(answer["Content-Length"]) == len(body)
+
+
+def test_a_growing_log_is_read_on_from_where_it_ended(client, artifact):
+    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?from="
+    tail = client.get(path + "-3")
+    assert (tail.status_code, tail.getvalue(), tail["X-Oroboros-Next"]) == (200, b"789", "10")
+    nothing = client.get(path + "10")
+    assert (nothing.status_code, nothing.getvalue(), nothing["X-Oroboros-Next"]) == (200, b"", "10")
+    artifact.file.write_bytes(b"0123456789more")
+    assert client.get(path + "10").getvalue() == b"more"
+    for odd, body in (("-99", b"0123456789more"), ("99", b"")):
+        assert client.get(path + odd).getvalue() == body
+    assert client.get(path + "x").json()["error"] == "from_invalid"
+
+
+def test_an_empty_log_is_an_empty_answer(client, artifact):
+    artifact.file.write_bytes(b"")
+    assert content(client, artifact).status_code == 200
+    assert content(client, artifact, range="bytes=0-").status_code == 416
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..%2f..%2fetc/passwd", "%252e%252e/secret", "/etc/passwd", "%2fetc%2fpasswd", "x%00", "nope"],
+)
+def test_a_path_for_a_name_is_404(client, artifact, name):
+    answer = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{name}")
+    assert (answer.status_code, answer.json()["error"]) == (404, "artifact_not_found")
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret", "/etc/passwd", "", "a/../../secret", "%2e%2e/secret", "a\x00b"[:1]]
+)
+def test_a_row_that_points_elsewhere_opens_nothing(client, artifact, secret, path):
+    artifact.path = path
+    artifact.save()
+    assert content(client, artifact).json()["error"] == "artifact_not_found"
+
+
+@pytest.mark.parametrize("put_aside", [False, True])
+def test_the_log_that_a_backend_writes_to_is_followed_while_it_runs(client, artifact, put_aside):
+    config = settings.OROBOROS
+    slot = config.slots[0]
+    log = backend_log.path(config, slot)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("started\n")
+    artifact.file.unlink()
+    artifact.file.hardlink_to(log)
+    if put_aside:  # the next run has begun in that slot
+        backend_log.start_anew(config, slot)
+    else:
+        log.write_text("started\nmore\n")
+    answer = content(client, artifact)
+    log.with_name(log.name + ".1" * put_aside).unlink()
+    assert (answer.status_code, answer.getvalue().splitlines()[0]) == (200, b"started")
+
+
+def test_a_link_a_second_name_a_pipe_and_a_folder_are_no_artifacts(client, artifact, secret):
+    for make in (
+        lambda path: path.symlink_to(secret),
+        lambda path: path.hardlink_to(secret),
+        os.mkfifo,
+        lambda path: path.mkdir(),
+    ):
+        artifact.file.unlink()
+        make(artifact.file)
+        answer = content(client, artifact)
+        assert (answer.status_code, answer.json()["error"]) == (404, "artifact_not_found")
+        if artifact.file.is_dir():
+            artifact.file.rmdir()
+
+
+def test_the_newest_generation_is_served_unless_another_is_named(client, artifact):
+    newer = ArtifactFactory(run=artifact.run, name=artifact.name, generation=2, path="newer")
+    (artifacts_folder(settings.OROBOROS) / "newer").write_text("new")
+    assert content(client, artifact).getvalue() == b"new"
+    listed = client.get(f"/api/runs/{artifact.run.pk}/artifacts").json()["results"]
+    assert [client.get(row["url"]).getvalue() for row in listed] == [b"0123456789", b"new"]
+    assert newer.generation == listed[1]["generation"]
+    wrong = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?generation=1x")
+    assert wrong.status_code == 400

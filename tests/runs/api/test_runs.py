@@ -1,0 +1,437 @@
+"""Runs over HTTP: who may, what it looks like, what is refused."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+
+from accounts.tokens import create_token
+from host.errors import Refused
+from runs.api import runs as api
+from runs.lifecycle import operations
+from runs.rules import Status
+from slots.models import Slot
+from slots.rules import LeaseState, Room
+from tests.factories import (
+    ApprovalFactory,
+    EventFactory,
+    FreezeFactory,
+    LeaseFactory,
+    ReleaseFactory,
+    RunFactory,
+    SlotFactory,
+    StepFactory,
+)
+
+pytestmark = pytest.mark.django_db
+ALL = ["view", "hold", "approve", "operate"]
+ME = "token test-view-hold-approve-operate"
+
+
+def client_with(*abilities):
+    secret = create_token("test-" + "-".join(abilities), list(abilities), created_by="tests")
+    return Client(headers={"authorization": f"Bearer {secret}"})
+
+
+@pytest.fixture
+def client():
+    return client_with(*ALL)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What `runs.lifecycle.operations` was asked for, in its place."""
+    calls = []
+
+    def verb(name):
+        def called(run=None, **given):
+            calls.append((name, run, given))
+            return run or RunFactory(title=given.get("title", ""))
+
+        return called
+
+    for name in ("create_run", "approve", "reject", "cancel", "retry", "keep"):
+        monkeypatch.setattr(operations, name, verb(name))
+    return calls
+
+
+def post(client, path, body=None):
+    return client.post(path, body if body is not None else {}, content_type="application/json")
+
+
+def test_a_run_is_made_for_whoever_asked(client, told):
+    answer = post(client, "/api/runs", {"title": "Reactions", "branch": "feature/reactions"})
+    assert answer.status_code == 201
+    assert answer["Location"] == f"/api/runs/{answer.json()['id']}"
+    [(_, _, given)] = told
+    assert given == {
+        "title": "Reactions",
+        "branch": "feature/reactions",
+        "prepare": True,
+        "actor": ME,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"title": "x", "branch": "a", "commit": "b"}, "source_ambiguous"),
+        ({"branch": "a"}, "invalid_input"),
+        ({"title": ""}, "invalid_input"),
+        ({"title": 5}, "invalid_input"),
+        ({"title": "x" * 201}, "invalid_input"),
+        ({"title": "x", "brunch": "a"}, "unknown_field"),
+        ({"title": "x", "prepare": "yes"}, "invalid_input"),
+        ({"title": "x", "priority": "1"}, "invalid_input"),
+        ({"title": "x", "priority": -(2**15)}, "invalid_input"),
+        ({"title": "x", "priority": 2**15}, "invalid_input"),
+        ({"title": "x"}, "source_required"),
+    ],
+)
+def test_a_malformed_wish_for_a_run_is_400_and_makes_none(client, body, code):
+    answer = post(client, "/api/runs", body)
+    assert (answer.status_code, answer.json()["error"]) == (400, code)
+    assert api.Run.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("ref", "code"),
+    [
+        ("-uorigin", "ref_invalid"),
+        ("--output=/etc/cron.d/x", "ref_invalid"),
+        ("main --force", "ref_invalid"),
+        ("a..b", "ref_invalid"),
+        ("@", "ref_invalid"),
+        ("HEAD", "ref_invalid"),
+        ("FETCH_HEAD", "ref_invalid"),
+        ("feature:main", "ref_invalid"),
+        (":/fix bug", "ref_invalid"),
+        ("feature.lock", "ref_invalid"),
+        ("x" * 201, "ref_too_long"),
+        (" main", "ref_invalid"),
+        ("feature\n", "invalid_input"),
+        ("", "invalid_input"),
+    ],
+)
+def test_what_is_no_branch_is_refused(client, ref, code):
+    answer = post(client, "/api/runs", {"title": "x", "branch": ref})
+    assert (answer.status_code, answer.json()["error"]) == (400, code)
+    assert api.Run.objects.count() == 0
+
+
+def test_the_target_branch_has_no_preview(client):
+    answer = post(client, "/api/runs", {"title": "x", "branch": settings.OROBOROS.target_branch})
+    assert (answer.status_code, answer.json()["error"]) == (409, "branch_is_target")
+
+
+@pytest.mark.parametrize("commit", ["deadbee", "DEADBEEF" * 5, "HEAD~1", "0" * 39 + "g"])
+def test_what_is_no_full_commit_id_is_refused(client, commit):
+    answer = post(client, "/api/runs", {"title": "x", "commit": commit})
+    assert (answer.status_code, answer.json()["error"]) == (400, "sha_invalid")
+
+
+@pytest.mark.parametrize("verb", ["", "/events", "/artifacts", "/artifacts/x", "/diff"])
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "{7f1e0c8e-2c0e-4b0a-9d55-0a3c1d2e3f40}",
+        "7F1E0C8E2C0E4B0A9D550A3C1D2E3F40",
+        "7f1e0c8e-2c0e-4b0a-9d55-0a3c1d2e3f40' OR '1'='1",
+        "7f1e0c8e2c0e4b0a9d550a3c1d2e3f40",
+        "1",
+    ],
+)
+def test_any_other_spelling_of_a_run_id_is_400(client, run_id, verb):
+    answer = client.get(f"/api/runs/{run_id}{verb}")
+    assert (answer.status_code, answer.json()["error"]) == (400, "run_id_invalid")
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject", "cancel", "retry", "keep"])
+def test_an_unknown_run_is_404(client, verb):
+    answer = post(client, f"/api/runs/{uuid.uuid4()}/{verb}")
+    assert (answer.status_code, answer.json()["error"]) == (404, "run_unknown")
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "given"),
+    [
+        ("approve", {}, {}),
+        ("approve", {"commit_sha": "a" * 40, "reason": "fine"}, None),
+        ("approve", {"commit_sha": "a" * 40, "accept_checks": True}, None),
+        ("reject", {"reason": "no"}, None),
+        ("cancel", {}, {}),
+        ("cancel", {"reason": "late"}, None),
+        ("retry", {}, {}),
+        ("keep", {}, {"seconds": 72 * 3600}),
+        ("keep", {"seconds": 60}, None),
+    ],
+)
+def test_a_verb_reaches_the_run_with_its_actor(client, told, verb, body, given):
+    run = RunFactory(status=Status.PREVIEW_READY)
+    answer = post(client, f"/api/runs/{run.pk}/{verb}", body)
+    assert answer.status_code in (200, 201), answer.content
+    expected = {
+        **(body if given is None else given),
+        "actor": ME,
+    }
+    assert told == [(verb, run, expected)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("reject", {}),
+        ("reject", {"reason": "  "}),
+        ("keep", {"seconds": 72 * 3600 + 1}),
+        ("keep", {"seconds": "60"}),
+        ("retry", {"reason": "x"}),
+        ("approve", {"commit_sha": "a" * 40, "accept_checks": "yes"}),
+    ],
+)
+def test_a_malformed_verb_is_400_and_reaches_nothing(client, told, verb, body):
+    run = RunFactory()
+    assert post(client, f"/api/runs/{run.pk}/{verb}", body).status_code == 400
+    assert told == []
+
+
+def test_a_rules_no_is_answered_as_it_was_said(client, monkeypatch):
+    def no(run, **given):
+        raise Refused("not_ready", "The run is queued.")
+
+    monkeypatch.setattr(operations, "approve", no)
+    answer = post(client, f"/api/runs/{RunFactory().pk}/approve")
+    assert answer.status_code == 409
+    assert answer.json() == {"error": "not_ready", "detail": "The run is queued."}
+
+
+def test_a_commit_that_was_not_looked_at_is_not_approved(client):
+    run = RunFactory(status=Status.PREVIEW_READY)
+    answer = post(client, f"/api/runs/{run.pk}/approve", {"commit_sha": "b" * 40})
+    assert (answer.status_code, answer.json()["error"]) == (409, "commit_moved")
+    run.refresh_from_db()
+    assert run.status == Status.PREVIEW_READY
+
+
+def test_changed_checks_are_accepted_by_an_operator_for_the_commit_they_saw(client):
+    run = LeaseFactory(held=True, run__status=Status.PREVIEW_READY).run
+    path, accepting = f"/api/runs/{run.pk}/approve", {"accept_checks": True}
+    unseen = post(client, path, accepting)
+    assert (unseen.status_code, unseen.json()["error"]) == (400, "commit_required")
+    accepting["commit_sha"] = run.commit_sha
+    approver = post(client_with("view", "hold", "approve"), path, accepting)
+    assert (approver.status_code, approver.json()["error"]) == (403, "forbidden")
+    assert not run.approvals.exists()
+    [approval] = post(client, path, accepting).json()["approvals"]
+    assert (approval["actor"], approval["accepts_checks"]) == (ME, True)
+    told = run.events.get(kind="approved")
+    assert (told.actor, "with its own checks only" in told.text) == (ME, True)
+
+
+def test_a_run_on_a_slot_has_its_links_and_its_time(client):
+    lease = LeaseFactory(held=True, slot__number=2, run__status=Status.PREVIEW_READY)
+    config = settings.OROBOROS
+    shape = client.get(f"/api/runs/{lease.run.pk}").json()
+    assert shape["slot_id"] == "preview-2"
+    assert shape["frontend_url"] == f"http://preview2.localhost:{config.slot('preview-2').web_port}"
+    assert (
+        shape["backend_url"] == f"http://preview2.localhost:{config.slot('preview-2').backend_port}"
+    )
+    assert 14390 < shape["seconds_left"] <= 14400
+    assert shape["position"] is None
+    assert "approve or reject" in shape["next_action"]
+
+
+def test_a_pinned_lease_does_not_run_out(client):
+    lease = LeaseFactory(held=True, is_pinned=True, run__status=Status.MERGING)
+    shape = client.get(f"/api/runs/{lease.run.pk}").json()
+    assert (shape["slot_id"], shape["expires_at"], shape["seconds_left"]) == (
+        lease.slot.slot_id,
+        None,
+        None,
+    )
+
+
+def test_waiting_runs_know_their_place(client):
+    first, second = LeaseFactory(), LeaseFactory()
+    urgent = LeaseFactory(priority=1, asked_at=timezone.now() + timedelta(seconds=5))
+    places = {row["id"]: row["position"] for row in client.get("/api/runs").json()["results"]}
+    assert places == {str(urgent.run.pk): 1, str(first.run.pk): 2, str(second.run.pk): 3}
+
+
+def test_a_waiting_run_says_for_how_long_and_who_holds_what(client, slots):
+    at = timezone.now() - timedelta(minutes=5)
+    LeaseFactory(held=True, state=LeaseState.ENDED, asked_at=at, ended_at=at + timedelta(minutes=9))
+    holder = LeaseFactory(
+        held=True, slot__number=1, asked_at=at, run__title="Reactions", run__status="preview_ready"
+    )
+    Slot.objects.filter(number=2).update(quarantined_at=at, quarantine_reason="the disk")
+    Slot.objects.filter(number=3).update(drained_at=at, drain_reason="a new kernel")
+    shape = client.get(f"/api/runs/{LeaseFactory().run.pk}").json()
+    assert shape["waiting_reason"] == "Waiting for a slot, number 1 in the line."
+    assert shape["waiting_reason"] == shape["next_action"]
+    assert 200 < shape["estimate_seconds"] <= 240
+    blocked = [(one["slot_id"], one["state"], one["run_title"]) for one in shape["blocked_by"]]
+    assert blocked == [
+        ("preview-1", "leased", "Reactions"),
+        ("preview-2", "quarantined", None),
+        ("preview-3", "drained", None),
+    ]
+    assert [one["reason"] for one in shape["blocked_by"]] == ["", "the disk", "a new kernel"]
+    assert shape["blocked_by"][0]["held_since"] is not None
+    shape = client.get(f"/api/runs/{holder.run.pk}").json()
+    said = [shape[name] for name in ("waiting_reason", "estimate_seconds", "blocked_by")]
+    assert said == ["", None, []]
+
+
+def test_a_waiting_run_says_that_the_host_has_no_room(client, monkeypatch):
+    monkeypatch.setattr("runs.leasing.grants.room", lambda: Room(memory_mb=10, disk_mb=10**6))
+    shape = client.get(f"/api/runs/{LeaseFactory().run.pk}").json()
+    assert "No slot is granted: 10 MiB of memory are free" in shape["next_action"]
+    assert shape["waiting_reason"] == shape["next_action"]
+
+
+def test_an_approved_run_says_what_it_waits_for(client):
+    at = timezone.now()
+    first = RunFactory(status=Status.APPROVED, approved_at=at, title="Reactions")
+    second = RunFactory(status=Status.APPROVED, approved_at=at + timedelta(seconds=1))
+    shapes = [client.get(f"/api/runs/{run.pk}").json() for run in (first, second)]
+    assert [shape["next_action"] for shape in shapes] == [
+        "Approved; next to ship.",
+        "Approved; number 2 in the line to ship, after Reactions.",
+    ]
+    assert [shape["held_by"] for shape in shapes] == [[], []]
+
+
+def test_an_approved_run_says_who_froze_shipping_and_why(client):
+    at = timezone.now()
+    run = RunFactory(status=Status.APPROVED, approved_at=at)
+    failed = RunFactory(status=Status.FAILED)
+    left = FreezeFactory(run=failed, actor="worker", reason="not healthy")
+    FreezeFactory(actor="ada", reason="a demo", until=at + timedelta(hours=1))
+    FreezeFactory(actor="ada", reason="over", until=at - timedelta(hours=1))
+    shape = client.get(f"/api/runs/{run.pk}").json()
+    assert shape["next_action"] == (
+        f"Approved; next to ship.\nShipping is frozen by ada since {at:%Y-%m-%d %H:%M} UTC until "
+        f"{at + timedelta(hours=1):%Y-%m-%d %H:%M} UTC: a demo\n"
+        f"Shipping is frozen by worker since {at:%Y-%m-%d %H:%M} UTC: not healthy"
+    )
+    assert [(one["actor"], one["run_id"]) for one in shape["held_by"]] == [
+        ("ada", None),
+        ("worker", str(left.run_id)),
+    ]
+    listed = client.get("/api/runs?status=approved").json()["results"]
+    assert listed[0]["next_action"] == shape["next_action"]
+
+
+def test_who_mends_what_froze_shipping_is_before_those_that_wait(client):
+    failed = RunFactory(status=Status.FAILED)
+    FreezeFactory(run=failed)
+    waiting, mends = (
+        RunFactory(status=Status.APPROVED, approved_at=timezone.now(), parent=parent)
+        for parent in (None, failed)
+    )
+    shape = client.get(f"/api/runs/{mends.pk}").json()
+    assert (shape["next_action"], shape["held_by"]) == ("Approved; next to ship.", [])
+    assert client.get(f"/api/runs/{waiting.pk}").json()["held_by"] != []
+
+
+def test_an_operator_puts_a_run_before_those_that_wait(client, slots):
+    for _ in slots:
+        LeaseFactory(held=True)
+    urgent, low = {"title": "x", "prepare": False, "priority": 5}, -(2**15) + 1
+    for priority in (0, low, 5):
+        made = post(client, "/api/runs", {**urgent, "priority": priority}).json()
+        assert post(client, "/api/slots/acquire", {"run_id": made["id"]}).status_code == 200
+    page = client.get("/api/runs").json()["results"]
+    places = {one["priority"]: one["position"] for one in page if one["position"]}
+    assert places == {5: 1, 0: 2, low: 3}
+    assert client.get(f"/api/runs/{made['id']}").json()["position"] == 1
+    refused = post(client_with("view", "hold"), "/api/runs", urgent)
+    assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
+
+
+def test_the_list_is_in_pages_newest_first(client):
+    rows = [RunFactory(created_at=timezone.now() + timedelta(seconds=n)) for n in range(5)]
+    page = client.get("/api/runs?limit=2").json()
+    assert set(page) == {"results", "next", "previous"}
+    assert [row["id"] for row in page["results"]] == [str(rows[4].pk), str(rows[3].pk)]
+    page = client.get(page["next"]).json()
+    assert [row["id"] for row in page["results"]] == [str(rows[2].pk), str(rows[1].pk)]
+
+
+def test_the_list_is_narrowed_by_status_and_branch(client):
+    RunFactory()
+    wanted = RunFactory(status=Status.PREVIEW_READY, branch="feature/b")
+    page = client.get("/api/runs?status=preview_ready&branch=feature/b").json()
+    assert [row["id"] for row in page["results"]] == [str(wanted.pk)]
+    assert client.get("/api/runs?status=nope").json()["error"] == "status_unknown"
+
+
+def test_the_list_costs_the_same_for_many(client, django_assert_max_num_queries):
+    slots = [SlotFactory(number=number) for number in (1, 2, 3)]
+    for slot in slots:
+        LeaseFactory(held=True, slot=slot, run__status=Status.PREVIEW_READY)
+    for _ in range(30):
+        LeaseFactory()
+    with django_assert_max_num_queries(5):
+        assert len(client.get("/api/runs").json()["results"]) == 33
+
+
+def test_the_detail_costs_the_same_for_many_steps(client, django_assert_max_num_queries):
+    lease = LeaseFactory(run__release=ReleaseFactory(live=True))
+    for _ in range(20):
+        StepFactory(run=lease.run)
+    ApprovalFactory(run=lease.run)
+    with django_assert_max_num_queries(12):
+        shape = client.get(f"/api/runs/{lease.run.pk}").json()
+    assert (len(shape["steps"]), len(shape["approvals"]), shape["position"]) == (20, 1, 1)
+    assert shape["release_id"] == lease.run.release_id
+
+
+def test_events_come_newest_first(client):
+    run = RunFactory()
+    for text in ("one", "two"):
+        EventFactory(run=run, text=text)
+    EventFactory(text="of another run")
+    page = client.get(f"/api/runs/{run.pk}/events").json()
+    assert [row["text"] for row in page["results"]] == ["two", "one"]
+
+
+# --- who
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needs"),
+    [
+        ("get", "/api/runs", "view"),
+        ("get", "/api/runs/{id}", "view"),
+        ("get", "/api/runs/{id}/events", "view"),
+        ("get", "/api/runs/{id}/artifacts", "view"),
+        ("get", "/api/runs/{id}/artifacts/x", "view"),
+        ("get", "/api/runs/{id}/diff", "view"),
+        ("post", "/api/runs", "hold"),
+        ("post", "/api/runs/{id}/approve", "approve"),
+        ("post", "/api/runs/{id}/reject", "approve"),
+        ("post", "/api/runs/{id}/cancel", "hold"),
+        ("post", "/api/runs/{id}/retry", "hold"),
+        ("post", "/api/runs/{id}/keep", "hold"),
+    ],
+)
+def test_each_address_asks_who_it_is_and_for_its_ability(told, method, path, needs):
+    path = path.format(id=RunFactory().pk)
+    others = [ability for ability in ALL if ability != needs]
+    anonymous = getattr(Client(), method)(path)
+    wrong = getattr(client_with(*others), method)(path)
+    assert (anonymous.status_code, anonymous.json()["error"]) == (401, "not_authenticated")
+    assert (wrong.status_code, wrong.json()["error"]) == (403, "forbidden")
+    assert told == []
+    assert getattr(client_with(needs), method)(path).status_code not in (401, 403)
+
+
+def test_an_ended_lease_shows_no_slot(client):
+    lease = LeaseFactory(held=True, state=LeaseState.ENDED)
+    shape = client.get(f"/api/runs/{lease.run.pk}").json()
+    assert (shape["slot_id"], shape["lease_state"], shape["frontend_url"]) == (None, None, None)

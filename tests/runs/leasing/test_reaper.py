@@ -1,0 +1,232 @@
+"""The reaper: what ran out is fenced once, and only what ran out."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, connections, transaction
+from django.utils import timezone
+
+from host.errors import Refused
+from runs.leasing import leases, reaper, reservations
+from runs.models import Event, Run
+from runs.rules import Status
+from slots.models import Lease, Slot
+from slots.rules import LeaseState
+from tests.factories import RunFactory
+from tests.runs.conftest import together
+
+
+def asked(**fields):
+    run = RunFactory(**fields)
+    leases.ask(run, actor="alice")
+    return run
+
+
+def run_out(*runs):
+    past = timezone.now() - timedelta(seconds=1)
+    Lease.objects.filter(run__in=runs).update(expires_at=past)
+
+
+def look(run):
+    return Run.objects.get(pk=run.pk)
+
+
+@pytest.mark.parametrize("status", [Status.PREPARING, Status.PREVIEW_READY])
+def test_an_expired_preview_ends_with_a_code_is_cleaned_and_the_next_run_starts(
+    slot, cleaner, status
+):
+    run, after = asked(), asked()
+    Run.objects.filter(pk=run.pk).update(status=status)
+    run_out(run)
+    assert reaper.reap_expired().slot_ids == ["preview-1"]
+    run = look(run)
+    assert (run.status, run.failure_code) == (Status.EXPIRED, "PREVIEW_EXPIRED")
+    assert run.next_action.startswith("Retry the run")
+    assert cleaner.seen == ["preview-1"]
+    assert look(after).status == Status.PREPARING
+    fences = Lease.objects.order_by("fence").values_list("fence", flat=True)
+    assert list(fences) == [1, 2]
+
+
+def test_an_expired_reservation_expires_its_run(slot, cleaner):
+    run, after = asked(prepare=False), asked(prepare=False)
+    run_out(run)
+    reaper.reap_expired()
+    assert look(run).status == Status.EXPIRED
+    assert cleaner.seen == []
+    assert look(after).status == Status.HOLDING
+
+
+def test_a_run_that_somebody_works_on_is_fenced_and_asked_to_stop(slot, cleaner):
+    run, after = asked(), asked()
+    claim = Run.objects.claim(run.pk, "a worker")
+    run_out(run)
+    assert reaper.reap_expired().slot_ids == ["preview-1"]
+    run = look(run)
+    assert (run.status, run.stop_status, run.stop_code) == (
+        Status.PREPARING,
+        "expired",
+        "PREVIEW_EXPIRED",
+    )
+    assert cleaner.seen == []
+    assert look(after).status == Status.QUEUED
+    assert reaper.reap_expired().slot_ids == []
+    assert Run.objects.held_by(claim).exists()
+
+
+@pytest.mark.parametrize("status", [Status.APPROVED, Status.MERGING, Status.DEPLOYING])
+def test_a_run_that_ships_holds_its_lease(slot, cleaner, status):
+    run = asked()
+    Run.objects.filter(pk=run.pk).update(status=status)
+    run_out(run)
+    assert reaper.reap_expired().slot_ids == []
+    assert Lease.objects.get(run=run).state == LeaseState.HELD
+
+
+def test_a_pinned_lease_is_not_reaped(slot, cleaner):
+    run = asked()
+    leases.pin(run)
+    run_out(run)
+    assert reaper.reap_expired().slot_ids == []
+
+
+def test_the_second_reaper_finds_nothing_and_there_is_one_event(slot, cleaner):
+    run = asked()
+    run_out(run)
+    reaper.reap_expired()
+    assert reaper.reap_expired().slot_ids == []
+    assert Event.objects.filter(run=run, kind="lease_over").count() == 1
+
+
+def test_the_reaper_lets_silent_reservations_leave_the_line(slot):
+    asked(prepare=False)
+    silent = asked(prepare=False)
+    Lease.objects.filter(run=silent).update(waits_until=timezone.now() - timedelta(seconds=1))
+    reaper.reap_expired()
+    assert Lease.objects.get(run=silent).state == LeaseState.ENDED
+    assert look(silent).status == Status.QUEUED
+
+
+def test_the_command_says_what_it_would_end_and_then_ends_it(slot, cleaner, capsys):
+    run = asked()
+    run_out(run)
+    call_command("reap_expired", dry_run=True)
+    assert look(run).status == Status.PREPARING
+    call_command("reap_expired")
+    assert capsys.readouterr().out.splitlines() == [
+        "1 leases would be ended preview-1",
+        "1 leases ended preview-1",
+    ]
+    assert look(run).status == Status.EXPIRED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_reapers_at_once_are_one(settings, cleaner):
+    slot = Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
+    found = []
+    for number in range(10):
+        run = asked()
+        run_out(run)
+        for reaped in together(lambda _: reaper.reap_expired(), range(4)):
+            found += reaped.slot_ids
+        assert found == [slot.slot_id] * (number + 1)
+        assert Event.objects.filter(run=run, kind="lease_over").count() == 1
+
+
+@pytest.fixture
+def only_slot(transactional_db, settings):
+    Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
+    return settings.OROBOROS.slots[0]
+
+
+def test_a_heartbeat_that_was_first_keeps_its_lease_from_a_reaper_that_saw_it_run_out(
+    only_slot, pair
+):
+    run = asked(prepare=False)
+    run_out(run)
+    with transaction.atomic():
+        # It had not run out when the holder looked; the reaper still sees that it had.
+        Lease.objects.filter(run=run).update(expires_at=timezone.now() + timedelta(seconds=60))
+        reservations.heartbeat(only_slot, run.pk, fence=None, owner=None)
+        reaping = pair.submit(reaper.reap_expired)
+        wait_for_who_waits()
+    assert reaping.result(30).slot_ids == []
+    assert Lease.objects.get(run=run).state == LeaseState.HELD
+
+
+def test_a_heartbeat_that_meets_a_reaper_at_work_is_fenced(only_slot, pair):
+    run, found = asked(prepare=False), {}
+    before = Lease.objects.get(run=run).expires_at
+    with transaction.atomic():
+        run_out(run)
+        assert reaper.reap_expired().slot_ids == ["preview-1"]
+        Lease.objects.filter(run=run).update(expires_at=before)
+        beating = pair.submit(beat, only_slot, run, found)
+        wait_for_who_waits()
+    beating.result(30)
+    lease = Lease.objects.get(run=run)
+    assert (found, lease.state, lease.expires_at) == (
+        {"refused": "lease_fenced"},
+        LeaseState.ENDED,
+        before,
+    )
+
+
+def wait_for_who_waits(seconds=30):
+    """Return once another connection waits for a row that this transaction has locked."""
+    deadline = time.monotonic() + seconds
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.005)
+
+
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.full)])
+def test_of_a_heartbeat_and_a_reaper_at_once_one_wins(only_slot, cleaner, pair, times):
+    """The lease has just run out or is about to: who is second is told so."""
+    ends = set()
+    for number in range(times):
+        run = asked(prepare=False)
+        about = timezone.now() + timedelta(milliseconds=number % 7)
+        Lease.objects.filter(run=run).update(expires_at=about)
+        found = {}
+        rivals = [
+            pair.submit(beat, only_slot, run, found),
+            pair.submit(lambda found: found.update(reaped=reaper.reap_expired().slot_ids), found),
+        ]
+        for rival in rivals:
+            rival.result()
+        lease = Lease.objects.get(run=run)
+        if found["reaped"]:
+            assert (found["refused"], lease.state) == ("lease_fenced", LeaseState.ENDED)
+        elif "refused" in found:  # it ran out between the two: the next reaper's
+            assert found["refused"] == "lease_fenced" and lease.expires_at <= timezone.now()
+        else:
+            assert lease.state == LeaseState.HELD and lease.expires_at > about
+        ends.add(lease.state)
+        leases.begin_ending(look(run), reason="over", actor="alice")
+    assert ends == {LeaseState.HELD, LeaseState.ENDED}, "one of the two always won"
+
+
+def beat(slot, run, found):
+    try:
+        reservations.heartbeat(slot, run.pk, fence=None, owner=None)
+    except Refused as refused:
+        found["refused"] = refused.code
+
+
+@pytest.fixture
+def pair():
+    """Two threads that keep their connections."""
+    with ThreadPoolExecutor(2) as threads:
+        yield threads
+        at_once = threading.Barrier(2)
+        for _ in range(2):
+            threads.submit(lambda: (at_once.wait(), connections.close_all()))

@@ -1,0 +1,341 @@
+"""Wish and world compared on real processes: what differs is said, mended, and then no more."""
+
+import os
+import signal
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from host.postgres import guard
+from host.postgres.administration import Admin
+from runs.leasing import backend_supervision, leases
+from runs.lifecycle import reconciler
+from runs.models import Event, Run
+from runs.rules import Status
+from slots.models import Lease, Slot
+from slots.rules import BACKOFF_SECONDS, GRACE_SECONDS, LeaseState
+from slots.runtime import backend, cleanup, surface, worktree
+from tests.factories import ActivationFactory, ReleaseFactory, RunFactory
+from tests.slots.runtime.answering_backend import echo
+from tests.slots.runtime.conftest import config as whole_config
+from tests.slots.runtime.conftest import folder
+from tests.slots.runtime.test_backend import RUN, SERVE, write
+
+__all__ = ["folder", "whole_config"]
+
+# It answers with an error as long as somebody wants it to.
+SICKLY = SERVE.replace("200 if", "503 if os.path.exists('sick') else 200 if")
+DIES = 'print("I cannot go on", flush=True)\nsys.exit(3)\n'
+
+
+@pytest.fixture
+def config(whole_config, settings):
+    """One slot and no release: what is not this test's is quiet."""
+    settings.OROBOROS = replace(whole_config, slots=whole_config.slots[:1])
+    return settings.OROBOROS
+
+
+@pytest.fixture
+def place(config):
+    """The slot on the machine; its processes end with the test."""
+    yield config.slots[0]
+    backend.stop(config, config.slots[0])
+
+
+@pytest.fixture
+def row(db, config, settings):
+    return Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
+
+
+@pytest.fixture
+def clean_slot(config, place, row):
+    assert cleanup.clean(config, place) == []
+    return row
+
+
+@pytest.fixture
+def preview(config, place, clean_slot):
+    """A run at preview_ready whose backend runs and which the slot shows."""
+    run = RunFactory()
+    leases.ask(run, actor="alice")
+    Run.objects.filter(pk=run.pk).update(status=Status.PREVIEW_READY)
+    OrmQ.objects.all().delete()
+    write(config, place, SERVE + RUN, run=str(run.pk))
+    backend.start(config, place)
+    surface.show_live(config, place, run.pk, "0" * 40, None)
+    return Run.objects.get(pk=run.pk)
+
+
+def kill(config, place):
+    os.kill(backend.status(config, place).status.pid, signal.SIGKILL)
+    while backend.status(config, place).status.active:
+        pass
+
+
+def lease_of(run):
+    return Lease.objects.get(run=run)
+
+
+def due_now(run):
+    Lease.objects.filter(run=run).update(restart_at=timezone.now() - timedelta(seconds=1))
+
+
+def events(kind):
+    return list(Event.objects.filter(kind=kind).order_by("id").values_list("text", flat=True))
+
+
+def test_a_dry_run_says_what_differs_and_touches_nothing(config, place, row):
+    found = reconciler.reconcile(config, dry_run=True)
+    assert "preview-1 has no idle responder." in found
+    assert not backend.status(config, place).status.active
+    assert Event.objects.count() == 0
+
+
+def test_a_free_slot_is_mended_told_and_then_well(config, place, row):
+    found = reconciler.reconcile(config)
+    assert "preview-1 has no idle responder." in found
+    assert backend.status(config, place).kind == "idle"
+    assert "preview-1 has no idle responder." in events("mended")
+    row.refresh_from_db()
+    assert row.quarantined_at is None
+    assert reconciler.reconcile(config) == []
+
+
+def test_a_spec_that_cannot_be_read_is_said_and_keeps_nobody_from_the_rest(config, place, preview):
+    (place.folder / "spec.json").write_text("{}")
+    with echo(config.web_port):
+        found = reconciler.reconcile(config)
+    assert "spec.json cannot be read" in found[0]
+    assert f"port {config.web_port} of ouroboros-web@main is held by" in found[1]
+    leases.begin_ending(preview, reason="", to=Status.CANCELED, actor="alice")
+    assert leases.clean_and_finish(config, lease_of(preview))
+    assert reconciler.reconcile(config) == []
+
+
+def test_what_a_run_left_on_a_free_slot_is_taken_away(config, place, clean_slot):
+    admin = Admin(config)
+    admin.ensure_role(place.database)
+    admin.create(place.database, place.database)
+    worktree.path(place).mkdir()
+    surface.show_live(config, place, "17", "0" * 40, None)
+    assert len(reconciler.reconcile(config)) == 3
+    assert cleanup.leftovers(config, place) == []
+
+
+def test_a_slot_that_cannot_be_cleaned_is_out_of_the_pool(config, place, clean_slot, monkeypatch):
+    monkeypatch.setattr("runs.leasing.cleanup.CLEAN_SECONDS", 0.1)
+    backend.stop(config, place)
+    backend.end(config, place)
+    with echo(place.backend_port):
+        found = reconciler.reconcile(config)
+        assert any("stays quarantined" in sentence for sentence in found)
+        assert any("is held by" in sentence for sentence in found)
+        clean_slot.refresh_from_db()
+        assert str(place.backend_port) in clean_slot.quarantine_reason or clean_slot.quarantined_at
+        assert leases.ask(RunFactory(), actor="alice").state == LeaseState.WAITING
+
+
+def test_a_slot_that_was_granted_meanwhile_is_left_alone(config, place, row, monkeypatch):
+    real = reconciler.leftovers
+
+    def slow(*given):
+        left = real(*given)
+        leases.ask(RunFactory(prepare=False), actor="alice")
+        return left
+
+    monkeypatch.setattr(reconciler, "leftovers", slow)
+    reconciler.reconcile(config)
+    row.refresh_from_db()
+    assert row.quarantined_at is None
+    assert Lease.objects.get().state == LeaseState.HELD
+
+
+def test_a_preview_that_is_well_is_no_news(config, preview):
+    assert reconciler.reconcile(config) == []
+    assert OrmQ.objects.count() == 0
+
+
+def test_a_dead_backend_is_told_and_started_again(config, place, preview):
+    kill(config, place)
+    found = reconciler.reconcile(config)
+    assert found == ["the backend of preview-1 is not running; it is started again"]
+    assert events("backend_down") == ["the backend of preview-1 is not running"]
+    assert OrmQ.objects.count() == 1
+    assert reconciler.reconcile(config) == ["the backend of preview-1 is not running"]
+    assert OrmQ.objects.count() == 1  # one restart at a time
+    backend_supervision.restart(lease_of(preview).pk, 1)
+    assert backend.status(config, place).kind == "run"
+    assert events("backend_restarted") == ["the backend of preview-1 was started again"]
+    assert reconciler.reconcile(config) == []
+
+
+@pytest.fixture
+def sick(config, place, preview):
+    """The preview's backend runs and answers with errors while this file is there."""
+    write(config, place, SICKLY + RUN, run=str(preview.pk))
+    backend.restart(config, place)
+    file = worktree.path(place) / "sick"
+    file.touch()
+    return file
+
+
+def test_a_backend_that_dies_after_a_failed_probe_is_started_again_at_once(
+    config, place, preview, sick
+):
+    assert "is not healthy" in reconciler.reconcile(config)[0]
+    assert (OrmQ.objects.count(), events("backend_down")) == (0, [])
+    kill(config, place)
+    backend_supervision.notice_deaths(config)
+    assert events("backend_down") == ["the backend of preview-1 is not running"]
+    assert (OrmQ.objects.count(), lease_of(preview).unhealthy_at) == (1, None)
+
+
+def test_a_failed_probe_soon_after_a_restart_kills_nothing(config, place, preview, sick):
+    Lease.objects.filter(run=preview).update(restarts=1)
+    due_now(preview)
+    reconciler.reconcile(config)
+    assert lease_of(preview).unhealthy_at is not None
+    assert (OrmQ.objects.count(), events("backend_down")) == (0, [])
+    sick.unlink()
+    assert reconciler.reconcile(config) == []
+    assert (lease_of(preview).restarts, lease_of(preview).unhealthy_at) == (1, None)
+
+
+def test_a_backend_that_runs_and_stays_sick_is_started_again(config, place, preview, sick):
+    reconciler.reconcile(config)
+    since = timezone.now() - timedelta(seconds=GRACE_SECONDS)
+    Lease.objects.filter(run=preview).update(unhealthy_at=since)
+    [found] = reconciler.reconcile(config)
+    assert "answered 503" in found and found.endswith("it is started again")
+    sick.unlink()
+    pid = backend.status(config, place).status.pid
+    Lease.objects.filter(run=preview).update(unhealthy_at=since)  # looked at while it starts
+    backend_supervision.restart(lease_of(preview).pk, 1)
+    assert backend.status(config, place).status.pid != pid
+    assert lease_of(preview).unhealthy_at is None
+    assert reconciler.reconcile(config) == []
+
+
+def test_a_bell_that_comes_late_or_twice_restarts_nothing(config, place, preview):
+    kill(config, place)
+    reconciler.reconcile(config)
+    lease = lease_of(preview)
+    backend_supervision.restart(lease.pk, 1)
+    pid = backend.status(config, place).status.pid
+    backend_supervision.restart(lease.pk, 2)
+    Lease.objects.filter(pk=lease.pk).update(state=LeaseState.ENDING)
+    backend_supervision.restart(lease.pk, 1)
+    assert backend.status(config, place).status.pid == pid
+
+
+def test_a_backend_that_keeps_dying_fails_its_run_with_its_last_lines(config, place, preview):
+    backend.stop(config, place)
+    write(config, place, SERVE + DIES, run=str(preview.pk))
+    for number, _ in enumerate(BACKOFF_SECONDS, start=1):
+        reconciler.reconcile(config)
+        backend_supervision.restart(lease_of(preview).pk, number)
+        due_now(preview)
+    reconciler.reconcile(config)
+    run = Run.objects.get(pk=preview.pk)
+    assert (run.status, run.failure_code) == (Status.FAILED, "BACKEND_UNHEALTHY")
+    assert "I cannot go on" in run.failure_detail
+    assert lease_of(run).state == LeaseState.ENDED
+    assert cleanup.leftovers(config, place) == []
+    assert len(events("backend_down")) == len(BACKOFF_SECONDS)
+
+
+def test_a_backend_that_was_well_for_a_while_has_no_past(config, place, preview):
+    Lease.objects.filter(run=preview).update(
+        restarts=3,
+        restart_at=timezone.now() - timedelta(seconds=backend_supervision.WELL_SECONDS + 1),
+    )
+    reconciler.reconcile(config)
+    assert (lease_of(preview).restarts, lease_of(preview).restart_at) == (0, None)
+
+
+def test_a_backend_that_was_stopped_by_hand_stays_stopped(config, place, preview):
+    backend.stop(config, place)
+    assert reconciler.reconcile(config) == []
+    assert not backend.status(config, place).status.active
+
+
+def test_what_nobody_finished_cleaning_is_finished(config, place, preview):
+    lease = leases.begin_ending(preview, reason="", to=Status.CANCELED, actor="alice")
+    assert reconciler.reconcile(config) == []  # whoever ended it is cleaning
+    long_ago = timezone.now() - timedelta(minutes=1)
+    Lease.objects.filter(pk=lease.pk).update(ending_at=long_ago)
+    assert reconciler.reconcile(config) == ["preview-1 was still to be cleaned after its lease"]
+    assert lease_of(preview).state == LeaseState.ENDED
+    assert cleanup.leftovers(config, place) == []
+
+
+def test_what_waits_for_its_worker_to_stop_is_not_cleaned_under_it(config, place, preview):
+    Run.objects.claim(preview.pk, "a worker")
+    lease = leases.begin_ending(preview, reason="", actor="alice")
+    Lease.objects.filter(pk=lease.pk).update(ending_at=timezone.now() - timedelta(minutes=1))
+    reconciler.reconcile(config)
+    assert lease_of(preview).state == LeaseState.ENDING
+    assert backend.status(config, place).kind == "run"
+
+
+def test_what_ran_out_is_reaped(config, place, preview):
+    Lease.objects.filter(run=preview).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert reconciler.reconcile(config, dry_run=True) == ["the lease on preview-1 had run out"]
+    reconciler.reconcile(config)
+    assert Run.objects.get(pk=preview.pk).status == Status.EXPIRED
+    assert backend.status(config, place).kind == "idle"
+
+
+def test_a_worker_that_fell_silent_is_named_and_its_run_rung_for(config, clean_slot):
+    run = RunFactory()
+    leases.ask(run, actor="alice")
+    Run.objects.claim(run.pk, "a worker that died")
+    Run.objects.filter(pk=run.pk).update(claim_expires_at=timezone.now() - timedelta(seconds=1))
+    OrmQ.objects.all().delete()
+    [sentence] = reconciler.reconcile(config)
+    assert str(run.pk) in sentence and "a worker that died" in sentence
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_gate_without_a_shipping_run_is_taken_away(config, clean_slot):
+    ended, ships = RunFactory(status=Status.CANCELED), RunFactory(status=Status.MERGING)
+    admin = Admin(config)
+    admin.ensure_role(guard.GATE_ROLE)
+    for run in (ended, ships):
+        admin.create(guard.gate_name(run.pk), guard.GATE_ROLE)
+        (config.var / "gates" / str(run.pk) / "tree").mkdir(parents=True)
+    assert reconciler.reconcile(config) == [f"the gate of run {ended.pk} was left behind"]
+    assert admin.exists(guard.gate_name(ships.pk))
+    assert not admin.exists(guard.gate_name(ended.pk))
+    assert os.listdir(config.var / "gates") == [str(ships.pk)]
+    admin.drop(guard.gate_name(ships.pk))
+
+
+def test_a_colour_that_never_comes_up_is_found_in_each_pass_and_told_once_in_a_while(
+    config, clean_slot
+):
+    release = ReleaseFactory(live=True)
+    ActivationFactory(release=release, switched_at=timezone.now())
+    reconciler.reconcile(config)
+    found = reconciler.reconcile(config)
+    assert [sentence for sentence in found if "did not come up" in sentence] == found[1:]
+    told = events("mended")
+    assert set(found) < set(told)
+    assert reconciler.reconcile(config) == found
+    assert events("mended") == told
+
+    long_ago = timezone.now() - timedelta(seconds=reconciler.TOLD_SECONDS + 1)
+    Event.objects.update(at=long_ago)
+    assert reconciler.reconcile(config) == found
+    assert events("mended") == [*told, *found]
+
+
+def test_the_command_prints_what_differs(config, place, row, capsys):
+    call_command("reconcile", dry_run=True)
+    said = capsys.readouterr().out.splitlines()
+    assert "preview-1 has no idle responder." in said
+    assert said[-1] == f"{len(said) - 1} differences, nothing mended"

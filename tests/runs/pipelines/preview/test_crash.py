@@ -1,0 +1,85 @@
+"""A backend that dies under a preview that somebody looks at, and the worker that notices."""
+
+import os
+import signal
+import threading
+
+import pytest
+from django.db import connection
+
+from runs.models import Run
+from slots.rules import BACKOFF_SECONDS
+from slots.runtime import backend
+from tests.runs.pipelines.preview.world import WorkedHost
+from tests.runs.pipelines.shipping.world import GUESTBOOK
+from tests.system.host import wait_for
+
+MAIN = "backend/guestbook/__main__.py"
+NOTICED_SECONDS = 5
+
+
+def kill(place, slot):
+    """Kill the slot's backend; returns when, by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        at = cursor.fetchone()[0]
+    os.kill(backend.status(place.config, slot).status.pid, signal.SIGKILL)
+    return at
+
+
+def times(run, kind):
+    return list(run.events.filter(kind=kind).order_by("id").values_list("at", flat=True))
+
+
+def says(place, slot):
+    try:
+        return place.get(slot.backend_port, "/api/health").json()["status"]
+    except (OSError, ValueError):
+        return None
+
+
+@pytest.mark.full
+def test_a_dead_backend_is_told_in_5_s_and_started_again_until_it_only_dies(host):
+    place = host(GUESTBOOK, WorkedHost)
+    *hanging, slot = place.config.slots
+    for number in range(len(hanging)):
+        place.preview(f"feature/hangs-{number}", {"README.md": "I hang"})
+    run = place.preview("feature/crash", {"README.md": "I die"})
+    # Neighbours whose answers are waited for in vain delay nobody.
+    for neighbour in hanging:
+        os.kill(backend.status(place.config, neighbour).status.pid, signal.SIGSTOP)
+    with place.working():
+        killed = kill(place, slot)
+        wait_for(lambda: times(run, "backend_down"), 30)
+        assert (times(run, "backend_down")[0] - killed).total_seconds() < NOTICED_SECONDS
+        wait_for(lambda: times(run, "backend_restarted"), 30)
+        assert says(place, slot) == "ok"
+        assert Run.objects.get(pk=run.pk).status == "preview_ready"
+
+        (slot.folder / "worktree" / MAIN).write_text("raise SystemExit('I cannot go on')\n")
+        kill(place, slot)
+        wait_for(lambda: Run.objects.get(pk=run.pk).status == "failed", 120)
+        wait_for(lambda: says(place, slot) == "idle", 30)
+    run.refresh_from_db()
+    assert run.failure_code == "BACKEND_UNHEALTHY"
+    assert run.failure_detail.endswith("I cannot go on")
+    downs, starts = times(run, "backend_down"), times(run, "backend_restarted")
+    assert len(downs) == len(starts) == len(BACKOFF_SECONDS)
+    pauses = [
+        (down - start).total_seconds() for start, down in zip(starts, downs[1:], strict=False)
+    ]
+    wanted = BACKOFF_SECONDS[1:]
+    assert all(pause > least - 0.1 for pause, least in zip(pauses, wanted, strict=True)), pauses
+
+
+def test_a_backend_that_somebody_restarts_is_not_taken_for_dead(host):
+    place = host(GUESTBOOK)
+    backend.start(place.config, place.slot)
+    looked = []
+    restarts = threading.Thread(target=backend.restart, args=(place.config, place.slot))
+    restarts.start()
+    while restarts.is_alive():
+        looked.append(backend.is_gone(place.config, place.slot))
+    assert len(looked) > 5 and not any(looked)
+    backend.stop(place.config, place.slot)
+    assert backend.is_gone(place.config, place.slot)

@@ -1,0 +1,50 @@
+"""A check that takes too long, with descendants that hold its output."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import psutil
+
+from runs.lifecycle import operations
+from runs.models import Step
+
+MARK = "a-grandchild-that-stays"
+TOML = '[backend]\nhealth_path = "/"\n'
+CHECKS = f'[checks]\nslow = {{ run = "python slow.py {MARK}", timeout = 2 }}\n'
+# Two grandchildren keep the check's output open: one in its session, one in a session of its own.
+SLOW = """\
+import os, signal, time
+
+print("BEGAN", time.time(), flush=True)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for leave in (lambda: None, os.setsid):
+    if os.fork() == 0:
+        leave()
+        if os.fork() > 0:
+            os._exit(0)
+        break
+time.sleep(600)
+"""
+
+
+def stays():
+    processes = psutil.process_iter(["cmdline"])
+    return [one.pid for one in processes if MARK in (one.info["cmdline"] or [])]
+
+
+def test_a_check_is_over_a_second_after_its_2_s_and_leaves_no_process(host, tmp_path):
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "Procfile").write_text("web: python -m http.server --bind 127.0.0.1 $PORT\n")
+    (application / "oroboros.toml").write_text(TOML)
+    place = host(application)
+    run = place.preview("feature/slow", {"slow.py": SLOW, "oroboros.toml": TOML + CHECKS})
+    operations.approve(run, actor="grace")
+    operations.carry(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code) == ("failed", "STEP_TIMEOUT")
+    (began,) = re.findall(r"^BEGAN (\S+)$", place.artifact(run, "checks_log"), re.MULTILINE)
+    ended = Step.objects.get(run=run, name="checks").ended_at
+    lasted = ended - datetime.fromtimestamp(float(began), UTC)
+    assert timedelta(seconds=1.5) < lasted < timedelta(seconds=3)
+    assert stays() == []

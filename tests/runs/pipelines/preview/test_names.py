@@ -1,0 +1,50 @@
+"""A preview is asked for by the name that its application was told."""
+
+import dataclasses
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from host import config
+from host.app import environment
+from runs.pipelines import preview
+
+RUN = SimpleNamespace(pk="7", commit_sha="c" * 40)
+HTTPS = {"OROBOROS_HTTPS": "true", "OROBOROS_DOMAIN": "shop.example"}
+
+
+@pytest.fixture
+def strict():
+    """A server that answers only by the names in its list, as Django's ALLOWED_HOSTS has it."""
+
+    class Strict(BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.headers["Host"].partition(":")[0]
+            self.send_response(200 if name in self.server.names else 500)
+            self.send_header("X-Oroboros-Run", RUN.pk)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Strict)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("environ", [{}, HTTPS], ids=["plain", "behind https"])
+def test_a_preview_that_answers_only_by_the_name_it_was_told_is_seen(strict, environ, monkeypatch):
+    conf = config.load(environ)
+    slot = dataclasses.replace(conf.slots[0], web_port=strict.server_port)
+    conf = dataclasses.replace(conf, slots=(slot,))
+    told = environment.for_slot(conf, slot, database_url="", run_id=RUN.pk, commit=RUN.commit_sha)
+    strict.names = told["OROBOROS_HOSTS"].split(",")[:1]
+    monkeypatch.setattr(preview, "PROBE_SECONDS", 1.0)
+    context = SimpleNamespace(
+        config=conf, run=RUN, results={"lease": {"slot_id": slot.slot_id}}, check=lambda: None
+    )
+    assert preview.see_answer(context) == {"status": 200}

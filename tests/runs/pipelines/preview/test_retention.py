@@ -1,0 +1,204 @@
+"""What is removed once nobody needs it: installs, databases slots were cloned from, runs' files."""
+
+import json
+import os
+import time
+from datetime import timedelta
+from io import StringIO
+
+from django.core.management import call_command
+
+from core.clock import database_time
+from host.app import installs
+from host.files import file_lock
+from host.postgres import guard
+from host.postgres.administration import Admin
+from runs.engine.journal import artifacts_folder
+from runs.leasing import grants
+from runs.lifecycle import operations, retention
+from runs.models import Artifact, Event, Run
+from runs.pipelines import template_databases
+from runs.pipelines.shipping import CANDIDATES
+from runs.repository import repository
+from tests.factories import ArtifactFactory, ReleaseFactory, RunFactory
+from tests.slots.runtime.conftest import config, folder
+
+__all__ = ["config", "folder"]
+
+DAY = 24 * 3600
+OLD = "python-" + 40 * "0"
+HALF_BUILT = "app_template_ffffffffffff"
+
+
+def store(config):
+    return config.var / "cache" / "installs"
+
+
+def make(config, name, *, days):
+    """An install of that age, whole."""
+    (store(config) / name / ".venv" / "bin").mkdir(parents=True)
+    (store(config) / f"{name}.done").touch()
+    age(store(config) / name, days)
+    age(store(config) / f"{name}.done", days)
+
+
+def age(path, days):
+    then = time.time() - days * DAY
+    os.utime(path, (then, then))
+
+
+def installed(config):
+    return sorted(path.name for path in store(config).iterdir() if path.is_dir())
+
+
+def test_an_install_goes_once_it_is_old_and_neither_slot_nor_release_names_it(place):
+    config = place.config
+    run = place.preview("feature/first", {"README.md": "hello"})
+    (used,) = installed(config)
+    age(store(config) / f"{used}.done", 15)
+    kept, interrupted, young = (f"node-{40 * letter}" for letter in "abc")
+    for name, days in ((OLD, 15), (kept, 15), (young, 13)):
+        make(config, name, days=days)
+    (store(config) / interrupted).mkdir()
+    age(store(config) / interrupted, 15)
+    build = config.var / "releases" / "r-20260101000000-000000000000"
+    build.parent.mkdir(parents=True, exist_ok=True)
+    (build.parent / ".somebody-builds.lock").touch()
+    build.mkdir(parents=True)
+    bins = [str(store(config) / kept / "node_modules" / ".bin")]
+    (build / "manifest.json").write_text(json.dumps({"bins": bins}))
+
+    said = StringIO()
+    call_command("retention", "--dry-run", stdout=said)
+    assert OLD in said.getvalue() and OLD in installed(config)
+    assert len(retention.remove_unneeded(config)) == 2
+    assert installed(config) == sorted([used, kept, young])
+    told = Event.objects.filter(kind="removed").values_list("text", flat=True)
+    assert sorted(text.split()[1] for text in told) == sorted([OLD, interrupted])
+    assert place.page().status_code == 200
+
+    operations.cancel(run, actor="ada")
+    place.tidy()
+    retention.remove_unneeded(config)
+    assert installed(config) == sorted([kept, young])
+    assert retention.remove_unneeded(config) == []
+
+
+def test_an_install_that_is_used_again_or_made_just_now_stays(config):
+    make(config, OLD, days=15)
+    assert installs.unused(config, 14 * DAY) == [OLD]
+    with file_lock.held(store(config) / f"{OLD}.lock", seconds=0):
+        assert not installs.remove(config, OLD, 14 * DAY)
+    (store(config) / f"{OLD}.done").touch()
+    assert not installs.remove(config, OLD, 14 * DAY)
+    assert (store(config) / f"{OLD}.done").exists()
+    assert installed(config) == [OLD]
+
+
+def test_the_setting_says_how_long_an_install_is_kept(config, db):
+    make(config, OLD, days=2)
+    assert retention.remove_unneeded(config) == []
+    config.environ["RETENTION_INSTALLS_SECONDS"] = str(DAY)
+    assert len(retention.remove_unneeded(config)) == 1
+    assert installed(config) == []
+
+
+def test_a_template_goes_a_day_after_nobody_needed_it(place):
+    admin = Admin(place.config)
+    run = place.preview("feature/first", {"README.md": "hello"})
+    first = guard.template_name(place.remote_main())
+    admin.create(HALF_BUILT, guard.TEMPLATE_ROLE)
+    second = guard.template_name(place.commit("main", {"README.md": "main goes on"}))
+    repository(place.config).fetch(str(place.remote))
+
+    assert retention.remove_unneeded(place.config) == []
+    noted = admin.templates()
+    assert noted[first] is None, "the slot can still be reset to it"
+    assert noted[HALF_BUILT] is not None
+    admin.note_unneeded(HALF_BUILT, database_time() - timedelta(hours=25))
+    removed = retention.remove_unneeded(place.config)
+    assert [sentence.split()[0] for sentence in removed] == [HALF_BUILT]
+
+    operations.cancel(run, actor="ada")
+    place.tidy()
+    place.preview("feature/second", {"README.md": "hello"})
+    admin.note_unneeded(first, database_time() - timedelta(hours=25))
+    admin.note_unneeded(second, database_time() - timedelta(hours=25))
+    retention.remove_unneeded(place.config)
+    assert (admin.exists(first), admin.exists(second)) == (False, True)
+    schemas = [path.stem for path in (place.config.var / "templates").glob("*.sql")]
+    assert schemas == [second]
+    assert admin.templates()[second] is None
+
+
+def test_one_spare_copy_is_kept_and_it_follows_the_target_branch(place, monkeypatch):
+    admin = Admin(place.config)
+    assert not template_databases.keep_spare(place.config), "no template is built yet"
+    place.preview("feature/first", {"README.md": "hello"})
+    first = guard.spare_name(guard.template_name(place.remote_main()))
+    with monkeypatch.context() as host:
+        host.setattr(grants, "refusal", lambda: "No slot is granted: the disk is full.")
+        assert not template_databases.keep_spare(place.config)
+    assert template_databases.keep_spare(place.config)
+    assert admin.exists(first)
+
+    second = guard.spare_name(guard.template_name(place.commit("main", {"README.md": "on"})))
+    repository(place.config).fetch(str(place.remote))
+    template_databases.warm()
+    assert (admin.exists(first), admin.exists(second)) == (False, True)
+
+
+def test_a_template_that_is_built_anew_leaves_no_copy_of_the_former(place):
+    admin = Admin(place.config)
+    run = place.preview("feature/first", {"README.md": "hello"})
+    template = run.steps.get(name="database").result["template"]
+    assert template_databases.keep_spare(place.config)
+    admin.drop(template)
+    place.tidy()
+    place.preview("feature/second", {"README.md": "hello"})
+    assert admin.template_exists(template)
+    assert not admin.exists(guard.spare_name(template))
+
+
+def ended(*, days, **fields):
+    """A run that ended that long ago."""
+    run = RunFactory(status="canceled", **fields)
+    Run.objects.filter(pk=run.pk).update(ended_at=database_time() - timedelta(days=days))
+    return run
+
+
+def test_the_files_of_a_run_go_long_after_its_end_and_its_timeline_stays(place):
+    config, repo = place.config, repository(place.config)
+    run = place.preview("feature/first", {"README.md": "hello"})
+    operations.cancel(run, actor="ada")
+    ref = f"{CANDIDATES}/{run.pk}"
+    repo.update_ref(ref, run.commit_sha, None)
+    folder, had = artifacts_folder(config) / str(run.pk), run.events.count()
+    assert retention.remove_unneeded(config) == []
+
+    Run.objects.filter(pk=run.pk).update(ended_at=database_time() - timedelta(days=91))
+    [said] = retention.remove_unneeded(config, dry_run=True)
+    assert str(run.pk) in said
+    assert (folder.is_dir(), repo.head(ref)) == (True, run.commit_sha)
+    assert retention.remove_unneeded(config) == [said]
+    assert (folder.exists(), repo.head(ref)) == (False, None)
+    assert not Artifact.objects.filter(run=run).exists()
+    assert (run.events.count(), run.steps.filter(name="backend").count()) == (had, 1)
+    assert Event.objects.filter(kind="removed").get().text == said
+    assert retention.remove_unneeded(config) == []
+
+
+def test_a_run_is_kept_whole_while_somebody_may_go_back_to_its_release(config, db):
+    config.environ["RETENTION_RUNS_SECONDS"] = str(DAY)
+    release, young = ReleaseFactory(), ended(days=0.9)
+    kept, works = ended(days=2, release=release), RunFactory(status="preparing")
+    for run in (young, kept, works):
+        file = artifacts_folder(config) / ArtifactFactory(run=run).path
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert retention.remove_unneeded(config) == []
+    release.removed_at = database_time()
+    release.save()
+    assert len(retention.remove_unneeded(config)) == 1
+    left = {path.name for path in artifacts_folder(config).iterdir()}
+    assert left == {str(young.pk), str(works.pk)}

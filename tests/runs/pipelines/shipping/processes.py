@@ -1,0 +1,43 @@
+"""Processes of the tests: forked workers, and what a step has started."""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from django.db import connections
+
+from host.process import process_table
+
+LOOK_SECONDS = 60
+
+
+def forked(work):
+    """Do it in a process of its own, with connections of its own."""
+    connections.close_all()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def sleepers(seconds):
+    """Return the processes that sleep for just so long: no others do."""
+    found = []
+    for entry in process_table.entries():
+        with suppress(OSError):
+            if Path(f"/proc/{entry.pid}/cmdline").read_text() == f"sleep\0{seconds}\0":
+                found.append(entry.pid)
+    return found
+
+
+def wait_until(said, seconds=LOOK_SECONDS):
+    deadline = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)

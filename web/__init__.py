@@ -1,0 +1,1 @@
+"""What the API and the admin share: strict input, permissions, admin actions, headers."""
