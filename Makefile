@@ -1,6 +1,6 @@
 .PHONY: check up down health
 
-check: ## what CI runs
+check: ## the same command as CI
 	./scripts/test.sh
 
 up:

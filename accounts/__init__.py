@@ -1,1 +1,1 @@
-"""Identity: users, tokens, authentication and the login throttle."""
+"""Users, API tokens, authentication and the login throttle."""

@@ -1,11 +1,11 @@
-"""People and their tokens."""
+"""The admin's pages of users and API tokens."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth import admin as auth  # registers its models, which are replaced here
+from django.contrib.auth import admin as auth  # importing it registers its models
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django.urls import reverse
@@ -18,12 +18,12 @@ from accounts.models import ApiToken
 from accounts.reserved_names import validate_token_name
 from accounts.tokens import create_token
 from host.errors import Refused
-from web.admin_actions import Done, Rows, Verb
-from web.permissions import OPERATE, abilities_of, actor
+from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin
+from web.permissions import OPERATE, get_abilities, get_actor_name
 
-admin.site.index_title = "Front page"
+admin.site.index_title = "Dashboard"
 admin.site.unregister(User)
-admin.site.unregister(Group)  # the three groups are fixed; people are put into them
+admin.site.unregister(Group)  # the three groups are fixed in web.permissions
 
 
 @admin.register(User)
@@ -31,17 +31,17 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ["username", "email", "may", "is_active", "last_login"]
+    list_display = ["username", "email", "group_names", "is_active", "last_login"]
     list_filter = ["is_active", "groups"]
     filter_horizontal = []
     fieldsets = [
         (None, {"fields": ["username", "password", "email"]}),
         (
-            "May",
+            "Permissions",
             {
                 "fields": ["is_active", "is_staff", "groups", "is_superuser"],
-                "description": "viewer looks; approver also makes runs and approves; operator may "
-                "all. Without staff status nobody logs in here.",
+                "description": "A viewer reads. An approver also creates and approves runs. An "
+                "operator has all permissions. Logging in here requires staff status.",
             },
         ),
     ]
@@ -50,13 +50,13 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
         return super().get_queryset(request).prefetch_related("groups")
 
     @display(description="Groups")
-    def may(self, user):
+    def group_names(self, user):
         names = ", ".join(group.name for group in user.groups.all())
         return "superuser" if user.is_superuser else names or "–"
 
 
-class NewToken(forms.Form):
-    """A name for the audit trail, and what the token may."""
+class NewTokenForm(forms.Form):
+    """The name of a token in the audit trail, and its abilities."""
 
     name = forms.CharField(max_length=100, validators=[validate_token_name])
     abilities = forms.MultipleChoiceField(
@@ -66,53 +66,55 @@ class NewToken(forms.Form):
     def clean_name(self):
         name = self.cleaned_data["name"]
         if ApiToken.objects.filter(name=name).exists():
-            raise forms.ValidationError("There is a token of that name already.")
+            raise forms.ValidationError("A token with this name already exists.")
         return name
 
 
-def _create(request: HttpRequest, row: None, given: Mapping[str, Any]) -> Done:
-    missing = set(given["abilities"]) - abilities_of(request.user)
+def _create(request: HttpRequest, row: None, data: Mapping[str, Any]) -> ActionResult:
+    missing = set(data["abilities"]) - get_abilities(request.user)
     if missing:
-        raise Refused("forbidden", "A token may not do more than you may.", status=403)
-    secret = create_token(given["name"], given["abilities"], created_by=actor(request))
-    return Done(
-        f"Copy it now, it is not shown again: {secret}",
+        raise Refused(
+            "forbidden", "A token cannot have abilities that you do not have.", status=403
+        )
+    secret = create_token(data["name"], data["abilities"], created_by=get_actor_name(request))
+    return ActionResult(
+        f"Copy the token now, it is not shown again: {secret}",
         reverse("admin:accounts_apitoken_changelist"),
     )
 
 
-def _revoke(request: HttpRequest, token: ApiToken, given: Mapping[str, Any]) -> Done:
-    is_new = token.revoke(by=actor(request))
-    return Done(f"{token} is revoked." if is_new else f"{token} was revoked already.")
+def _revoke(request: HttpRequest, token: ApiToken, data: Mapping[str, Any]) -> ActionResult:
+    is_new = token.revoke(by=get_actor_name(request))
+    return ActionResult(f"{token} is revoked." if is_new else f"{token} was already revoked.")
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(Rows):
-    list_display = ["name", "may", "created_by", "created_at", "last_used_at", "revoked_at"]
+class ApiTokenAdmin(ReadOnlyAdmin):
+    list_display = ["name", "permissions", "created_by", "created_at", "last_used_at", "revoked_at"]
     fields = [*list_display, "revoked_by"]
-    readonly_fields = ["may"]
-    verbs = (
-        Verb(
+    readonly_fields = ["permissions"]
+    page_actions = (
+        AdminAction(
             "new",
             "New token",
             OPERATE,
-            "A program is known by it.",
+            "A program authenticates with the token. It is shown once.",
             _create,
-            NewToken,
-            is_main=True,
-            on_row=False,
+            NewTokenForm,
+            is_primary=True,
+            is_for_row=False,
         ),
-        Verb(
+        AdminAction(
             "revoke",
             "Revoke",
             OPERATE,
-            "Whoever uses it is refused from now on.",
+            "Requests with this token are refused from now on.",
             _revoke,
-            is_grave=True,
-            fits=lambda token: token.revoked_at is None,
+            is_dangerous=True,
+            is_available=lambda token: token.revoked_at is None,
         ),
     )
 
-    @display(description="May")
-    def may(self, token):
+    @display(description="Permissions")
+    def permissions(self, token):
         return ", ".join(token.abilities)

@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from accounts.reserved_names import validate_name
+from accounts.reserved_names import validate_not_reserved
 
 
 class AccountsConfig(AppConfig):
@@ -10,5 +10,6 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.models import User
 
-        # Users are Django's own: its forms and `createsuperuser` ask this field what is a name.
-        User._meta.get_field("username").validators.append(validate_name)
+        # The user model is Django's own, so the validator is added to its field. The admin's
+        # forms and `createsuperuser` then run it.
+        User._meta.get_field("username").validators.append(validate_not_reserved)

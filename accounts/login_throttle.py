@@ -1,8 +1,8 @@
-"""Logins that fail are counted, by account and by address; after too many both must wait.
+"""The login throttle: failed logins are counted by account and by address.
 
-An attempt counts before its password is looked at, so that many at once are no way around it. One
-that is refused does not count: who keeps trying keeps nobody out for longer. Why this is ours and
-not a library's: docs/decisions/0010.
+An attempt is counted before its password is checked, so parallel attempts cannot exceed the limit.
+A throttled attempt is not counted, so repeating it does not extend the wait. Why this is not a
+library: docs/decisions/0010.
 """
 
 import ipaddress
@@ -18,79 +18,81 @@ from django.utils import timezone
 from unfold.forms import AuthenticationForm
 
 from accounts.models import LoginAttempt
-from core.clock import ClockTimestamp, database_time
+from core.clock import ClockTimestamp, get_database_time
 
 log = logging.getLogger(__name__)
 
 WINDOW = timedelta(minutes=15)
-# A whole team may be behind one address.
+# Failed logins within WINDOW. A whole team may share one address.
 LIMITS = {"account": 5, "address": 20}
 
 
 class LoginForm(AuthenticationForm):
-    """The admin's login; who failed too often is told when to try again."""
+    """The admin's login form, throttled. The error message says when to try again."""
 
     def clean(self) -> dict[str, Any]:
         account = self.cleaned_data.get("username")
         if account and self.cleaned_data.get("password"):
-            attempt = begin(account, visitor(self.request.META))
-            super().clean()  # raises for a wrong password, and the attempt stays
-            succeed(attempt)
+            attempt = count_attempt(account, get_client_address(self.request.META))
+            super().clean()  # raises for a wrong password: the attempt stays counted
+            clear_attempts(attempt)
         return self.cleaned_data
 
 
-def begin(account: str, address: str) -> LoginAttempt:
-    """Count an attempt to log in. Raises ValidationError `too_many_logins` while one must wait."""
+def count_attempt(account: str, address: str) -> LoginAttempt:
+    """Record an attempt to log in. Raises ValidationError `too_many_logins` if it is throttled."""
+    # Here, so that the table needs no periodic task.
     LoginAttempt.objects.filter(at__lte=ClockTimestamp() - WINDOW).delete()
     attempt = LoginAttempt.objects.create(account=account, address=address, at=ClockTimestamp())
-    until = [_held_back_until(attempt, field, limit) for field, limit in LIMITS.items()]
-    held_back = [one for one in until if one is not None]
-    if held_back:
+    times = [_get_blocked_until(attempt, field, limit) for field, limit in LIMITS.items()]
+    blocked_until = max((time for time in times if time is not None), default=None)
+    if blocked_until is not None:
         attempt.delete()
-        log.warning("logins as %r from %s are held back", account, address)
-        raise ValidationError(_words(max(held_back)), code="too_many_logins")
+        log.warning("logins as %r from %s are throttled", account, address)
+        raise ValidationError(_format_refusal(blocked_until), code="too_many_logins")
     return attempt
 
 
-def _held_back_until(attempt: LoginAttempt, field: str, limit: int) -> datetime | None:
-    """Return when the account or the address may try again; None if it may now."""
+def _get_blocked_until(attempt: LoginAttempt, field: str, limit: int) -> datetime | None:
+    """Return when the account or the address may try again; None if it may try now."""
     others = LoginAttempt.objects.filter(**{field: getattr(attempt, field)}).exclude(pk=attempt.pk)
     times = others.order_by("-at").values_list("at", flat=True)[:limit]
     return times[limit - 1] + WINDOW if len(times) == limit else None
 
 
-def _words(until: datetime) -> str:
-    minutes = math.ceil((until - database_time()) / timedelta(minutes=1))
+def _format_refusal(until: datetime) -> str:
+    minutes = math.ceil((until - get_database_time()) / timedelta(minutes=1))
     at = timezone.localtime(until).strftime("%H:%M %Z")
     return (
-        f"Too many logins failed. Try again in {minutes} min, at {at}, or have an operator lift it "
-        "on the host: manage.py unlock_login"
+        f"Too many logins failed. Try again in {minutes} min, at {at}, or have an operator run "
+        "manage.py unlock_login on the host."
     )
 
 
-def succeed(attempt: LoginAttempt) -> None:
-    """Forget the attempts on an account that its owner logged in to."""
+def clear_attempts(attempt: LoginAttempt) -> None:
+    """Delete the attempts on an account after a successful login."""
     LoginAttempt.objects.filter(account=attempt.account).delete()
 
 
-def unlock(name: str) -> int:
-    """Let an account, or whoever comes from an address, try again at once; returns what it had."""
+def unlock_login(name: str) -> int:
+    """Delete the failed logins of an account or an address; returns their number."""
     return LoginAttempt.objects.filter(Q(account=name) | Q(address=name)).delete()[0]
 
 
-def visitor(meta: Mapping[str, Any]) -> str:
-    """Return the address that asks: the last that is not this host's, as the proxies here say.
+def get_client_address(meta: Mapping[str, Any]) -> str:
+    """Return the client's address: the last one that is not this host's own.
 
-    For IPv6 it is the network of 64 bits, of which one visitor has every address.
+    Only this host's proxies are trusted, so X-Forwarded-For is read from its end, up to the first
+    foreign address. For IPv6 the result is the /64 network: one client has all addresses of it.
     """
-    said = [*meta.get("HTTP_X_FORWARDED_FOR", "").split(","), meta["REMOTE_ADDR"]]
-    for text in reversed(said):
+    addresses = [*meta.get("HTTP_X_FORWARDED_FOR", "").split(","), meta["REMOTE_ADDR"]]
+    for text in reversed(addresses):
         try:
-            found = ipaddress.ip_address(text.strip())
+            address = ipaddress.ip_address(text.strip())
         except ValueError:
-            break  # what is before it is nobody's word
-        if found.version == 6:
-            return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
-        if not found.is_loopback:
-            return str(found)
+            break  # an invalid entry: those before it cannot be trusted
+        if address.version == 6:
+            return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
+        if not address.is_loopback:
+            return str(address)
     return "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Tokens: how programs are known to the API. Logins that failed."""
+"""API tokens and failed login attempts."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -9,14 +9,14 @@ from web.permissions import ABILITIES
 
 
 class ApiToken(models.Model):
-    """A secret that was shown once; only its hash is here."""
+    """A token of a program. Only the hash of its secret is stored."""
 
     name = models.CharField(max_length=100, unique=True)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     abilities = ArrayField(models.CharField(max_length=16))
     created_by = models.CharField(max_length=150)
     created_at = models.DateTimeField()
-    # To the minute: a token in use is not a row that is written all the time.
+    # Updated once a minute at most, so that requests with a token rarely write.
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoked_by = models.CharField(max_length=150, blank=True)
@@ -35,13 +35,13 @@ class ApiToken(models.Model):
         return self.name
 
     def revoke(self, *, by: str) -> bool:
-        """End the token; False if it was over already."""
-        open_token = ApiToken.objects.filter(pk=self.pk, revoked_at=None)
-        return open_token.update(revoked_at=ClockTimestamp(), revoked_by=by) == 1
+        """Revoke the token; False if it was already revoked."""
+        valid_token = ApiToken.objects.filter(pk=self.pk, revoked_at=None)
+        return valid_token.update(revoked_at=ClockTimestamp(), revoked_by=by) == 1
 
 
 class LoginAttempt(models.Model):
-    """A login that failed, or whose password is looked at just now."""
+    """A failed login, or one whose password is being checked."""
 
     account = models.CharField(max_length=150)
     address = models.CharField(max_length=50)

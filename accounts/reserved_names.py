@@ -1,24 +1,26 @@
-"""Names in the audit trail: those that the machine goes by are nobody else's."""
+"""Reserved names: users and tokens must not have the names of the product's own actors."""
 
 import unicodedata
 
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 
-# The shell on this host and who types in it; the worker and what it has at work; grants of slots.
-RESERVED = frozenset({"host", "shell", "root", "worker", "reaper", "reconciler", "line"})
+# The actors of the audit trail that are not people: the host's shell, and the worker's parts.
+RESERVED_NAMES = frozenset({"host", "shell", "root", "worker", "reaper", "reconciler", "queue"})
 
 
-def validate_name(name: str) -> None:
-    """Refuse a name of the machine's for somebody else. Raises ValidationError `name_reserved`."""
-    if unicodedata.normalize("NFKC", name).casefold() in RESERVED:
-        told = f"The audit trail calls the machine itself {name}: choose another name."
-        raise ValidationError(told, code="name_reserved")
+def validate_not_reserved(name: str) -> None:
+    """Raise ValidationError `name_reserved` if the name is reserved, in any capitalization."""
+    # NFKC maps look-alikes, such as full-width letters, to the letters they look like.
+    if unicodedata.normalize("NFKC", name).casefold() in RESERVED_NAMES:
+        detail = f"The name {name} is reserved for the audit trail. Choose another name."
+        raise ValidationError(detail, code="name_reserved")
 
 
 def validate_token_name(name: str) -> None:
-    """Refuse what would not be read as the name of a token. Raises ValidationError."""
+    """Raise ValidationError `name_malformed` or `name_reserved` unless the name is allowed."""
     UnicodeUsernameValidator(
-        message="A token's name has letters, digits and @ . + - _ only.", code="name_malformed"
+        message="A token's name may contain letters, digits and @ . + - _ only.",
+        code="name_malformed",
     )(name)
-    validate_name(name)
+    validate_not_reserved(name)

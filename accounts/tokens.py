@@ -1,4 +1,4 @@
-"""API tokens: made once, stored as a digest."""
+"""Creating API tokens; only their hash is stored."""
 
 import hashlib
 import secrets
@@ -7,25 +7,25 @@ from accounts.models import ApiToken
 from accounts.reserved_names import validate_token_name
 from core.clock import ClockTimestamp
 
-PREFIX = "oro_"
+TOKEN_PREFIX = "oro_"  # noqa: S105  no secret: every token begins with it
 
 
-def digest(secret: str) -> str:
-    """Return what is stored of a token: 256 random bits need no salt and no slow hash."""
+def hash_token(secret: str) -> str:
+    """Return the hash that is stored of a secret. 256 random bits need no salt and no slow hash."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def create_token(name: str, abilities: list[str], *, created_by: str) -> str:
-    """Make a token and return its secret, which is kept nowhere.
+    """Create a token and return its secret, which is not stored.
 
-    Raises ValidationError for what is no name of a token, IntegrityError if the name is taken or
-    an ability is none of ABILITIES.
+    Raises ValidationError for an invalid name, IntegrityError if the name is taken or an ability
+    is unknown.
     """
     validate_token_name(name)
-    secret = PREFIX + secrets.token_urlsafe(32)
+    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
     ApiToken.objects.create(
         name=name,
-        digest=digest(secret),
+        digest=hash_token(secret),
         abilities=abilities,
         created_by=created_by,
         created_at=ClockTimestamp(),

@@ -1,10 +1,11 @@
-"""A rollback, from the command to the old release serving, beside its floor.
+"""Measures a rollback, from the command until the old release serves, against its floor.
 
     python bench/rollback.py [times]
 
-The floor is the start of the old release's backend to its first 200, measured in the same run on
-another port; no rollback can be faster. `call` is the work in a process that runs already, `shell`
-what ./scripts/rollback.sh does while API and worker run, `alone` what it does without them.
+The floor is the start of the old release's backend until its first 200, on another port; no
+rollback can be faster. `call` calls the function in a running process, `shell` is
+./scripts/rollback.sh while the API and the worker run, and `alone` is `manage.py rollback`, which
+needs neither.
 """
 
 import contextlib
@@ -21,9 +22,9 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
 
-from tests import environment  # noqa: E402 — starts a PostgreSQL of our own
+from tests import environment  # noqa: E402 — starts a PostgreSQL for this process
 
-OFFSET = 15000
+OFFSET = 15000  # beside a stack that runs on the usual ports
 
 
 def main(times: int) -> None:
@@ -45,74 +46,75 @@ def main(times: int) -> None:
     config = settings.OROBOROS
     repo = Repo(config)
     try:
-        with running(config):
+        with running_services(config):
             measure(config, repo, times)
     finally:
-        for unit in managers.manager(config).names():
-            managers.manager(config).stop(unit)
+        for unit in managers.get_manager(config).list_names():
+            managers.get_manager(config).stop(unit)
 
 
 def measure(config, repo, times: int) -> None:
+    # Two releases in turn, so that each rollback has another one to go to.
     releases = [ship(config, repo.commit(version)) for version in ("one", "two")]
-    floor = [start(config, releases[n % 2]) for n in range(times)]
-    print(f"floor    {spread(floor)}   the backend's start to its first 200")
-    for name, roll in (("call", call), ("shell", shell), ("alone", alone)):
-        took = [until_served(config, releases[n % 2], roll) for n in range(times)]
-        above = statistics.median(took) - statistics.median(floor)
-        print(f"{name:8} {spread(took)}   {above:+.3f} s above the floor")
+    floor = [measure_start(config, releases[n % 2]) for n in range(times)]
+    print(f"floor    {format_spread(floor)}   the backend's start to its first 200")
+    for name, roll_back in (("call", call), ("shell", run_script), ("alone", run_command)):
+        seconds = [measure_rollback(config, releases[n % 2], roll_back) for n in range(times)]
+        above = statistics.median(seconds) - statistics.median(floor)
+        print(f"{name:8} {format_spread(seconds)}   {above:+.3f} s above the floor")
 
 
-def spread(seconds: list[float]) -> str:
+def format_spread(seconds: list[float]) -> str:
     return f"median {statistics.median(seconds):.3f} s, slowest {max(seconds):.3f} s"
 
 
 def ship(config, commit):
-    from releases.deployments.manual_deploy import ship_commit
+    from releases.deployments.deploy_commit import deploy_commit
 
-    return ship_commit(config, commit, actor="bench", reason="a measurement")[0]
+    return deploy_commit(config, commit, actor="bench", reason="a measurement")[0]
 
 
-def start(config, release) -> float:
-    """Start the release's backend on a port of its own and ask until it answers 200."""
+def measure_start(config, release) -> float:
+    """Return the seconds that the release's backend takes to its first 200, on another port."""
     from host.units import managers
-    from releases.production import app
+    from releases.production import colours
 
-    unit = app.unit(config, release, "blue")
+    unit = colours.make_unit(config, release, "blue")
     port = environment.free_port()
     unit = replace(unit, name="floor", port=port, env={**unit.env, "PORT": str(port)})
-    begun = time.monotonic()
-    managers.manager(config).start(unit)
-    while ask(port, "/health")[0] != 200:
+    started_at = time.monotonic()
+    managers.get_manager(config).start(unit)
+    while request(port, "/health")[0] != 200:
         time.sleep(0.005)
-    took = time.monotonic() - begun
-    managers.manager(config).stop("floor")
-    return took
+    seconds = time.monotonic() - started_at
+    managers.get_manager(config).stop("floor")
+    return seconds
 
 
-def until_served(config, release, roll) -> float:
-    """Begin a rollback; return when the surface first answers for its release."""
-    begun = time.monotonic()
-    work = threading.Thread(target=roll, args=(config, release))
-    work.start()
-    while ask(config.web_port, "/health")[1] != release.commit_sha:
-        assert time.monotonic() - begun < 60, "the rollback does not come to an end"
+def measure_rollback(config, release, roll_back) -> float:
+    """Return the seconds until the surface names the old release's commit."""
+    started_at = time.monotonic()
+    thread = threading.Thread(target=roll_back, args=(config, release))
+    thread.start()
+    while request(config.web_port, "/health")[1] != release.commit_sha:
+        assert time.monotonic() - started_at < 60, "the rollback does not end"
         time.sleep(0.005)
-    took = time.monotonic() - begun
-    work.join()
-    return took
+    seconds = time.monotonic() - started_at
+    thread.join()
+    return seconds
 
 
 def call(config, release) -> None:
-    from releases.deployments import operations
+    from releases.deployments import deploy_and_rollback
 
-    operations.rollback(config, release.pk, actor="bench", reason="a measurement")
+    deploy_and_rollback.roll_back(config, release.pk, actor="bench", reason="a measurement")
 
 
-def shell(config, release) -> None:
+def run_script(config, release) -> None:
     _run(["-m", "releases"], release)
 
 
-def alone(config, release) -> None:
+def run_command(config, release) -> None:
     _run(["manage.py", "rollback"], release)
 
 
@@ -120,7 +122,7 @@ def _run(command: list[str], release) -> None:
     subprocess.run(
         [sys.executable, *command, release.pk, "--reason", "a measurement"],
         cwd=HOME,
-        env={**os.environ, "OROBOROS_ONLY": "releases"},  # as the script says
+        env={**os.environ, "OROBOROS_ONLY": "releases"},  # as in scripts/rollback.sh
         check=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -128,31 +130,36 @@ def _run(command: list[str], release) -> None:
     )
 
 
-def ask(port: int, path: str) -> tuple[int, str | None]:
+def request(port: int, path: str) -> tuple[int, str | None]:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as link:
         try:
             link.request("GET", path)
-            answer = link.getresponse()
+            response = link.getresponse()
         except OSError:
             return 0, None
-        return answer.status, answer.headers.get("X-Oroboros-Commit")
+        return response.status, response.headers.get("X-Oroboros-Commit")
 
 
 @contextlib.contextmanager
-def running(config):
-    """Production's Caddy, the API and the worker."""
+def running_services(config):
+    """Run main's surface, the API and the worker in the body of the with statement."""
     from slots.runtime import surface
 
-    web = {**os.environ, **surface.environment(config, "main")}
+    web = {**os.environ, **surface.build_environment(config, "main")}
     python = [sys.executable, "-m"]
     started = [
-        start_service(surface.command(config), web),
+        start_service(surface.build_command(config), web),
         start_service([*python, "gunicorn", "-c", "infra/gunicorn.conf.py"], os.environ),
         start_service([sys.executable, "manage.py", "run_worker"], os.environ),
     ]
     try:
-        for port in (config.web_port, config.api_port, config.worker_port):
-            while ask(port, "/health")[0] != 200:
+        # Before the first release main's surface answers 503.
+        for port, wanted in (
+            (config.web_port, 503),
+            (config.api_port, 200),
+            (config.worker_port, 200),
+        ):
+            while request(port, "/health")[0] != wanted:
                 time.sleep(0.05)
         yield
     finally:

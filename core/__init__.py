@@ -1,1 +1,1 @@
-"""What every Django app needs: the database's clock, claims, prepared statements."""
+"""Database pieces that every Django app uses: the clock, claims, prepared statements."""

@@ -1,8 +1,8 @@
-"""Claims: the right of one process to work on one row now. See docs/decisions/0002.
+"""Claims: the exclusive right of one process to work on one row now. See docs/decisions/0002.
 
-A claim is liveness: 30 s, renewed each second while the work lasts. It is taken by one conditional
-UPDATE that counts the attempt, and every write for the row names its fence, so that a process that
-lost its claim writes nothing.
+A claim lasts 30 s and is renewed every second while the work lasts. One conditional UPDATE takes it
+and counts the attempt. Every write for the row names the claim's fence, so a process that lost its
+claim writes nothing.
 """
 
 import os
@@ -23,57 +23,59 @@ from core.clock import ClockTimestamp
 
 CLAIM_SECONDS = 30
 RENEW_SECONDS = 1.0
-# A claim that could not be renewed for so long is given up: well before it runs out.
-SILENT_SECONDS = CLAIM_SECONDS * 2 / 3
+# A process that could not renew its claim for this long stops, well before another process can
+# take the row: the difference covers the time that its commands need to end.
+LOST_AFTER_SECONDS = CLAIM_SECONDS * 2 / 3
+# Claims in a row whose process died. After them the work is given up, not tried again.
+MAX_ATTEMPTS = 3
 
-
-Row = TypeVar("Row", bound="Claimed")
+Row = TypeVar("Row", bound="Claimable")
 
 
 class ClaimLost(Exception):
-    """Somebody else works on the row now, or nobody may: stop before the next effect."""
+    """The process lost its claim on the row: it must stop before its next effect."""
 
 
 @dataclass
 class Claim:
-    """The right of one process to work on one row now."""
+    """The exclusive right of one process to work on one row now."""
 
     pk: Any
     owner: str
     fence: int
-    # Until then, in monotonic seconds, the claim is good whatever became of its renewals: a process
-    # that was stopped meanwhile knows it by this as soon as it goes on.
-    good_until: float
-    # Nobody may write for the row under this claim any more.
+    # On the monotonic clock. A process that was suspended (SIGSTOP, a sleeping laptop) renews
+    # nothing; when it resumes, this tells it at once that its claim may be lost.
+    valid_until: float
+    # Set when a renewal failed: another process may have the row.
     lost: threading.Event = field(default_factory=threading.Event)
-    # Somebody wants the work to end; whether that is honoured is the work's own rule.
-    stop_asked: threading.Event = field(default_factory=threading.Event)
+    # Set when a person asked to stop the work. The work decides whether it still can.
+    stop_requested: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_lost(self) -> bool:
-        return self.lost.is_set() or time.monotonic() > self.good_until
+        return self.lost.is_set() or time.monotonic() > self.valid_until
 
 
-class ClaimedQuerySet(models.QuerySet[Row]):
-    """Rows that are worked on by one process at a time."""
+class ClaimableQuerySet(models.QuerySet[Row]):
+    """Rows that one process at a time works on."""
 
     def claim(self, pk: Any, owner: str) -> Claim | None:
-        """Take the row for `owner`, counting the attempt; None while somebody else has it."""
-        at, begun = ClockTimestamp(), time.monotonic()
-        free = Q(claim_expires_at=None) | Q(claim_expires_at__lt=at)
-        taken = self.filter(free, pk=pk).update(
+        """Claim the row for `owner` and count the attempt; None while another process has it."""
+        now, started = ClockTimestamp(), time.monotonic()
+        is_free = Q(claim_expires_at=None) | Q(claim_expires_at__lt=now)
+        updated = self.filter(is_free, pk=pk).update(
             claim_owner=owner,
             claim_fence=F("claim_fence") + 1,
-            claim_expires_at=at + timedelta(seconds=CLAIM_SECONDS),
+            claim_expires_at=now + timedelta(seconds=CLAIM_SECONDS),
             attempts=F("attempts") + 1,
         )
-        if not taken:
+        if not updated:
             return None
         fence = self.values_list("claim_fence", flat=True).get(pk=pk, claim_owner=owner)
-        return Claim(pk, owner, fence, begun + SILENT_SECONDS)
+        return Claim(pk, owner, fence, started + LOST_AFTER_SECONDS)
 
-    def held_by(self, claim: Claim) -> Self:
-        """The claim's row, if the claim is still good: for a conditional UPDATE."""
+    def with_valid_claim(self, claim: Claim) -> Self:
+        """Return the claim's row if the claim is still valid, for a conditional UPDATE."""
         return self.filter(
             pk=claim.pk,
             claim_owner=claim.owner,
@@ -82,68 +84,71 @@ class ClaimedQuerySet(models.QuerySet[Row]):
         )
 
     def renew(self, claim: Claim) -> bool:
-        """Keep the claim for another 30 s. False if it is lost."""
-        begun = time.monotonic()
+        """Extend the claim to 30 s from now. False if it is lost."""
+        started = time.monotonic()
         until = ClockTimestamp() + timedelta(seconds=CLAIM_SECONDS)
-        if self.held_by(claim).update(claim_expires_at=until) != 1:
+        if self.with_valid_claim(claim).update(claim_expires_at=until) != 1:
             return False
-        claim.good_until = begun + SILENT_SECONDS
+        claim.valid_until = started + LOST_AFTER_SECONDS
         return True
 
-    def give_up(self, claim: Claim) -> None:
-        """Let the row go, so that the next bell can take it at once."""
-        self.held_by(claim).update(claim_expires_at=None, claim_owner="")
+    def release_claim(self, claim: Claim) -> None:
+        """End the claim, so that the next task for the row can claim it at once."""
+        self.with_valid_claim(claim).update(claim_expires_at=None, claim_owner="")
 
 
-class Claimed(models.Model):
+class Claimable(models.Model):
     """The columns of a claim."""
 
     claim_owner = models.CharField(max_length=100, blank=True)
     claim_fence = models.PositiveBigIntegerField(default=0)
     claim_expires_at = models.DateTimeField(null=True, blank=True)
-    # Claims since the work last got on: what kills its process again and again must end.
+    # Claims since the work last made progress. A limit ends work that kills its process every time.
     attempts = models.PositiveIntegerField(default=0)
 
     class Meta:
         abstract = True
 
     def is_claimed(self, at: datetime) -> bool:
-        """Whether a process works on the row at the database's time `at`."""
+        """Return whether a process works on the row at `at`, the database's time."""
         return self.claim_expires_at is not None and self.claim_expires_at > at
 
 
-def owner_name() -> str:
-    """Return a name for this very piece of work; two claims never share one."""
+def make_owner_name() -> str:
+    """Return a new claim owner: host, process id and a random part, so that no two are equal."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 @contextmanager
-def kept(
-    rows: ClaimedQuerySet[Row], claim: Claim, is_asked_to_stop: Callable[[], bool] = lambda: False
+def renew_while_running(
+    rows: ClaimableQuerySet[Row],
+    claim: Claim,
+    is_stop_requested: Callable[[], bool] = lambda: False,
 ) -> Iterator[None]:
-    """Renew the claim from a thread while the body works; give it up at the end.
+    """Renew the claim from a thread while the body runs, and release it at the end.
 
-    `is_asked_to_stop` is asked with each renewal, on the thread's own connection.
+    `is_stop_requested` is called with each renewal, on the thread's own database connection; once
+    it returns True, `claim.stop_requested` is set.
     """
     done = threading.Event()
-    words = (rows, claim, is_asked_to_stop, done)
-    thread = threading.Thread(target=_renew, args=words, name="claim", daemon=True)
+    arguments = (rows, claim, is_stop_requested, done)
+    thread = threading.Thread(target=_renew_until_done, args=arguments, name="claim", daemon=True)
     thread.start()
     try:
         yield
     except (DatabaseError, InterfaceError):
-        connection.close()  # it may be broken; the claim is given up on another one
+        connection.close()  # it may be broken; the release below then opens a new one
         raise
     finally:
         done.set()
         thread.join()
-        rows.give_up(claim)
+        rows.release_claim(claim)
 
 
-def _renew(
-    rows: ClaimedQuerySet[Row],
+def _renew_until_done(
+    rows: ClaimableQuerySet[Row],
     claim: Claim,
-    is_asked_to_stop: Callable[[], bool],
+    is_stop_requested: Callable[[], bool],
     done: threading.Event,
 ) -> None:
     try:
@@ -152,8 +157,8 @@ def _renew(
                 if not rows.renew(claim):
                     claim.lost.set()
                     return
-                if is_asked_to_stop():
-                    claim.stop_asked.set()
+                if is_stop_requested():
+                    claim.stop_requested.set()
             except (DatabaseError, InterfaceError):
                 connection.close()
                 if claim.is_lost:

@@ -1,4 +1,4 @@
-"""The database's clock, which alone decides: read it after the lock, pass it on as `at`."""
+"""The database's clock, the only one that decides. Read it after the lock; pass it on as `at`."""
 
 from datetime import datetime
 
@@ -7,14 +7,14 @@ from django.db.models import DateTimeField, Func
 
 
 class ClockTimestamp(Func):
-    """`clock_timestamp()`: the time now, where `now()` is the time the transaction began."""
+    """`clock_timestamp()`: the current time. SQL's `now()` is the start of the transaction."""
 
     function = "clock_timestamp"
     output_field = DateTimeField()
 
 
-def database_time() -> datetime:
-    """Return the database's time now, read on the current connection (so after its locks)."""
+def get_database_time() -> datetime:
+    """Return the database's time. The query runs after the locks that this connection took."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         return cursor.fetchone()[0]

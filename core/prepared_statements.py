@@ -1,7 +1,7 @@
-"""Hot statements, written by hand: planned once a connection, several in one round trip.
+"""Prepared SQL statements: planned once per connection, several in one round trip.
 
-To plan the statement that grants takes PostgreSQL ten times as long as to do it; to put one
-together takes the ORM longer than PostgreSQL to answer. See docs/decisions/0004.
+PostgreSQL needs ten times as long to plan the statement that grants slots as to execute it, and the
+ORM needs longer to build a statement than PostgreSQL to answer it. See docs/decisions/0004.
 """
 
 from typing import Any
@@ -11,10 +11,11 @@ from psycopg import Cursor
 
 
 def fetch(*statements: str, **values: Any) -> list[list[tuple]]:
-    """Run prepared statements in one round trip; returns each one's rows.
+    """Execute prepared statements in one round trip; returns the rows of each.
 
-    Outside of a transaction they are one of their own, which ends on the server with the last of
-    them. Raises as Django's own cursors, which bind on our side, where nothing can be prepared.
+    Outside of a transaction they form one of their own, which the server commits after the last.
+    Raises the exceptions of Django's cursors. This uses psycopg's cursor, because Django's insert
+    the parameters on the client, and such a statement cannot be prepared.
     """
     connection.close_if_health_check_failed()
     connection.ensure_connection()

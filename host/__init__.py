@@ -1,1 +1,1 @@
-"""The machine, without Django: processes, units, git, files, applications, PostgreSQL."""
+"""The host, without Django: processes, units, git, files, applications, PostgreSQL."""

@@ -1,4 +1,4 @@
-"""The one environment, read without Django: env files first, then a frozen `Config`.
+"""The configuration, read from the environment and the env files without Django.
 
 The process environment wins, then the files of `OROBOROS_ENV_DIR`, else `/etc/oroboros` if its
 `OROBOROS_HOME` names this checkout, else `var/env`. `settings.py` reads the same environment after
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.errors import Refused
-from host.process.runner import User
+from host.process.users import User
 from host.units import jobs
 
 HOME = Path(__file__).resolve().parents[1]
 ENV_FILE_BYTES = 64 * 1024
-# What a whole service needs, and so what the control plane itself reads; the other files of the
-# folder (worker-preview.env, app.env, web-*.env) are for what it starts.
+# The env files of the control plane itself. The other files of the folder (worker-preview.env,
+# app.env, web-*.env) are for the processes it starts.
 CONTROL_FILES = ("api.env", "worker.env")
 KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
-SLOTS_MOST = 3  # infra/ has an env file, a unit and a route for so many
+MAX_SLOTS = 3  # infra/ has an env file, a unit and a route for each of them
 SYSTEM_ENV_DIR = Path("/etc/oroboros")
 BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
@@ -43,7 +43,7 @@ class SlotConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """What this checkout runs, where, on which ports. Paths are absolute, times are seconds."""
+    """The configuration of this checkout. Paths are absolute, times are in seconds."""
 
     home: Path
     var: Path
@@ -71,8 +71,8 @@ class Config:
     def slot(self, slot_id: str) -> SlotConfig:
         """Return the configured slot of that id; `previewN` is accepted for `preview-N`.
 
-        Raises Refused `slot_id_invalid` (400) for what is no slot id, `slot_unknown` (404) for
-        one that is not configured here.
+        Raises Refused `slot_id_invalid` (400) for text that is not a slot id, and `slot_unknown`
+        (404) for a slot that is not configured here.
         """
         match = SLOT_ID.fullmatch(slot_id)
         known = ", ".join(slot.slot_id for slot in self.slots)
@@ -86,15 +86,20 @@ class Config:
         raise Refused("slot_unknown", f"No such slot; the slots here are {known}.", status=404)
 
     @property
+    def host_name(self) -> str:
+        """The name of this host among those that share the database: OROBOROS_HOST."""
+        return self.get("OROBOROS_HOST", "local")
+
+    @property
     def is_https(self) -> bool:
-        """Whether the proxy in front speaks https under the domain's names."""
+        """Whether a proxy in front of us serves the domain's names over https."""
         return self.get("OROBOROS_HTTPS").lower() in ("true", "on", "ok", "y", "yes", "1")
 
     @property
     def app_origins(self) -> list[str]:
-        """Return the origins besides ours that may read answers: CORS_APP_ORIGINS.
+        """The additional origins whose pages may read our answers: CORS_APP_ORIGINS.
 
-        Raises Refused `setting_invalid` for what is no origin.
+        Raises Refused `setting_invalid` for a value that is not an origin.
         """
         origins = [one for one in re.split(r"[,\s]+", self.get("CORS_APP_ORIGINS")) if one]
         for origin in origins:
@@ -104,54 +109,54 @@ class Config:
         return origins
 
     def frontend_host(self, slot: SlotConfig) -> str:
-        """Return the slot's own host name: never the admin's, since cookies ignore ports."""
+        """Return the slot's host name, which differs from the admin's: cookies ignore ports."""
         return f"preview{slot.number}.{self.domain if self.is_https else 'localhost'}"
 
     def frontend_url(self, slot: SlotConfig) -> str:
-        """Return where people open the slot."""
+        """Return the address of the slot's frontend."""
         host = self.frontend_host(slot)
         return f"https://{host}" if self.is_https else f"http://{host}:{slot.web_port}"
 
     def backend_url(self, slot: SlotConfig) -> str:
-        """Return where people reach the slot's backend: its own port, or /api of its surface."""
+        """Return the address of the slot's backend: its own port, or /api of its surface."""
         host = self.frontend_host(slot)
         return f"https://{host}/api" if self.is_https else f"http://{host}:{slot.backend_port}"
 
     def _user(self, role: str, offset: int) -> User | None:
         if self.is_systemd:
-            return jobs.known(role)
+            return jobs.find_user(role)
         return User(self.uid_base + offset, self.uid_base + offset) if self.is_root else None
 
     def slot_user(self, slot: SlotConfig) -> User | None:
-        """Who the slot's occupant and builds run as; None where we cannot change user."""
+        """Return the user of the slot's backend and builds; None if we cannot change the user."""
         return self._user(slot.slot_id, slot.number)
 
     @property
     def job_user(self) -> User | None:
-        """Who checks and release builds run as."""
+        """The user of checks and release builds."""
         return self._user("job", 50)
 
     @property
     def install_user(self) -> User | None:
-        """Who makes what all applications share: nothing of a branch runs as that user."""
+        """The user who installs shared dependencies: no command of a branch runs as this user."""
         return self._user("install", 51)
 
     @property
     def app_user(self) -> User | None:
-        """Who the production app runs as."""
+        """The user of the production app."""
         return self._user("app", 60)
 
     @property
     def postgres_user(self) -> User | None:
-        """Who the embedded PostgreSQL runs as: it refuses to run as root."""
+        """The user of the embedded PostgreSQL, which refuses to run as root."""
         return None if self.is_systemd else self._user("postgres", 70)
 
     def get(self, name: str, default: str = "") -> str:
-        """Return a setting that is not a field of its own; an empty value counts as not set."""
+        """Return a setting that has no field; an empty value counts as not set."""
         return self.environ.get(name, "") or default
 
-    def seconds(self, name: str, default: float, *, allows_none: bool = True) -> float:
-        """Return a duration in seconds, a number ≥ 0; > 0 where it may not be none at all.
+    def get_seconds(self, name: str, default: float, *, allows_none: bool = True) -> float:
+        """Return a duration in seconds: a number ≥ 0, or > 0 without `allows_none`.
 
         Raises Refused `setting_invalid`.
         """
@@ -162,6 +167,7 @@ class Config:
             value = float(raw)
         except ValueError:
             value = -1.0
+        # This comparison also refuses NaN.
         if not 0 <= value < 10**9 or (value == 0 and not allows_none):
             what = "number of seconds" if allows_none else "number of seconds above 0"
             raise Refused("setting_invalid", f"{name} must be a {what}, not {raw!r}.")
@@ -175,28 +181,34 @@ def parse_env(text: str, source: str) -> dict[str, str]:
     `env_line_invalid`, `env_key_duplicate`.
     """
     if len(text.encode("utf-8", "surrogateescape")) > ENV_FILE_BYTES:
-        raise _too_large(source)
+        raise _file_too_large(source)
     if "\0" in text:
         raise Refused("env_file_invalid", f"{source} contains a NUL byte.", status=400)
     values: dict[str, str] = {}
-    for number, raw in enumerate(text.split("\n"), start=1):  # only a line feed ends a line
+    # split() and not splitlines(): a value may contain U+2028 and the like.
+    for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
-        key, equals, value = line.partition("=")
-        if not equals or not KEY.fullmatch(key):
-            raise Refused("env_line_invalid", f"{source} line {number}: not KEY=value.", status=400)
+        key, value = _parse_assignment(line, f"{source} line {number}")
         if key in values:
             raise Refused("env_key_duplicate", f"{source} line {number}: {key} again.", status=400)
-        values[key] = _unquoted(value)
+        values[key] = value
     return values
 
 
-def _too_large(source: str) -> Refused:
+def _parse_assignment(line: str, position: str) -> tuple[str, str]:
+    key, equals, value = line.partition("=")
+    if not equals or not KEY.fullmatch(key):
+        raise Refused("env_line_invalid", f"{position}: not KEY=value.", status=400)
+    return key, _strip_quotes(value)
+
+
+def _file_too_large(source: str) -> Refused:
     return Refused("env_file_too_large", f"{source} is larger than 64 KiB.", status=400)
 
 
-def _unquoted(value: str) -> str:
+def _strip_quotes(value: str) -> str:
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
         return value[1:-1]
     return value
@@ -210,20 +222,20 @@ def read_env_file(path: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     if len(raw) > ENV_FILE_BYTES:
-        raise _too_large(str(path))
+        raise _file_too_large(str(path))
     try:
         return parse_env(raw.decode(), str(path))
     except UnicodeDecodeError:
         raise Refused("env_file_invalid", f"{path} is not UTF-8.", status=400) from None
 
 
-def env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:
+def find_env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:
     """Return the folder whose env files configure this checkout."""
     if environ.get("OROBOROS_ENV_DIR"):
         return Path(environ["OROBOROS_ENV_DIR"]).absolute()
     try:
         named = read_env_file(SYSTEM_ENV_DIR / "api.env").get("OROBOROS_HOME")
-    except PermissionError:  # somebody else's installation
+    except PermissionError:  # an installation of another user
         named = None
     if named and Path(named).resolve() == home:
         return SYSTEM_ENV_DIR
@@ -231,17 +243,17 @@ def env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:
 
 
 def is_installed(folder: Path) -> bool:
-    """Say whether systemd keeps the units of the checkout whose env files lie there."""
+    """Return whether systemd manages the units of the checkout with that folder of env files."""
     return folder == SYSTEM_ENV_DIR and INSTALLED_UNIT.exists() and BOOTED_BY_SYSTEMD.is_dir()
 
 
 def load_env_files(environ: MutableMapping[str, str] = os.environ, home: Path = HOME) -> Path:
     """Add the env files' values to `environ`, whose own values win. Returns their folder."""
-    folder = env_dir(environ, home)
+    folder = find_env_dir(environ, home)
     for name in CONTROL_FILES:
         try:
             values = read_env_file(folder / name)
-        except PermissionError:  # a role of the host that may not read this service's secrets
+        except PermissionError:  # a user of the host who may not read this service's secrets
             continue
         for key, value in values.items():
             environ.setdefault(key, value)
@@ -251,7 +263,7 @@ def load_env_files(environ: MutableMapping[str, str] = os.environ, home: Path = 
 def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     """Read the environment (default: the process's, after the env files) into a Config.
 
-    Raises Refused `setting_invalid` for a number that is none or is out of range.
+    Raises Refused `setting_invalid` for a value that is not a number or out of range.
     """
     if environ is None:
         values: dict[str, str] = dict(os.environ)
@@ -259,10 +271,10 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     else:
         values = dict(environ)
     var = Path(values.get("OROBOROS_VAR") or home / "var").absolute()
-    folder = env_dir(values, home)
+    folder = find_env_dir(values, home)
     offset = _integer(values, "OROBOROS_PORT_OFFSET", 0, 0, 50000)
-    count = _integer(values, "OROBOROS_SLOTS", 3, 1, SLOTS_MOST)
-    postgres_port = _in_range(54329 + offset)
+    count = _integer(values, "OROBOROS_SLOTS", 3, 1, MAX_SLOTS)
+    postgres_port = _wrap_port(54329 + offset)
     server = f"127.0.0.1:{postgres_port}"
     return Config(
         home=home,
@@ -281,7 +293,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         preview_database_url_template=values.get("PREVIEW_BACKEND_DATABASE_URL_TEMPLATE")
         or f"postgresql://{server}/{{db_name}}",
         production_database=values.get("OROBOROS_PRODUCTION_DATABASE") or "app_production",
-        uid_base=_integer(values, "OROBOROS_UID_BASE", _uids(offset), 1000, 2**31),
+        uid_base=_integer(values, "OROBOROS_UID_BASE", _first_uid(offset), 1000, 2**31),
         is_root=os.geteuid() == 0,
         is_systemd=is_installed(folder),
         git_remote_url=values.get("GIT_REMOTE_URL", ""),
@@ -293,8 +305,8 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     )
 
 
-def _uids(offset: int) -> int:
-    """Return the first of our uids: a checkout beside another one must not kill that one's."""
+def _first_uid(offset: int) -> int:
+    """Return the first of our uids: each checkout has its own, and kills all their processes."""
     return 60800 if offset == 0 else 200000 + 100 * offset
 
 
@@ -309,8 +321,8 @@ def _slot(number: int, var: Path, offset: int) -> SlotConfig:
     )
 
 
-def _in_range(port: int) -> int:
-    """Bring a port that an offset pushed beyond the last one back above the privileged ones."""
+def _wrap_port(port: int) -> int:
+    """Return the port; one that an offset pushed above 65535 continues at 1024."""
     return port if port < 65536 else port - 65536 + 1024
 
 

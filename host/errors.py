@@ -1,14 +1,14 @@
-"""The one exception that carries a rule's "no" to whoever asked."""
+"""The exception for an action that a rule refuses."""
 
 from collections.abc import Mapping
 
 
 class Refused(Exception):
-    """A rule said no.
+    """A rule refuses the action.
 
     `code` is stable snake_case for programs, `detail` a sentence for people that says what to
-    do next, `status` the HTTP status of the answer (400 malformed, 404 unknown, 409 a rule), and
-    `fields` names what was wrong with which part of the input.
+    do next, `status` the HTTP status (400 malformed, 404 unknown, 409 a rule), and `fields` maps
+    parts of the input to their errors.
     """
 
     def __init__(
@@ -19,3 +19,16 @@ class Refused(Exception):
         self.detail = detail
         self.status = status
         self.fields = dict(fields or {})
+
+
+class ApplicationRefused(Refused):
+    """The application's manifest is invalid, or one of its commands is not allowed (400).
+
+    `failure_code` is the code of a run or a build that fails because of it.
+    """
+
+    FAILURE_CODES = {"manifest_invalid": "MANIFEST_INVALID", "command_refused": "COMMAND_REFUSED"}
+
+    def __init__(self, code: str, detail: str, *, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(code, detail, status=400, fields=fields)
+        self.failure_code = self.FAILURE_CODES[code]

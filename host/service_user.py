@@ -1,4 +1,4 @@
-"""Which user of the host works here: root's commands go on as the service's own user."""
+"""The service's user of this host, and the switch to it for commands that root starts."""
 
 import os
 import pwd
@@ -7,14 +7,14 @@ import re
 from host.config import Config
 
 SERVICE = "oroboros"
-# What a reload hook restarts where the application is Oroboros itself.
-OURSELVES = re.compile(r"\bouroboros-(api|worker)\b")
+# The units that a reload hook restarts if the application is Oroboros itself.
+OWN_UNITS = re.compile(r"\bouroboros-(api|worker)\b")
 
 
-def become_service(config: Config) -> None:
-    """As root, where systemd keeps this checkout, become the control plane's user for good.
+def switch_to_service_user(config: Config) -> None:
+    """If root runs a checkout that systemd manages, switch to the control plane's user.
 
-    What a command leaves on the disk then belongs to whoever has to go on with it.
+    Files that the command creates then belong to the service, which has to change them later.
     """
     if not (config.is_systemd and os.geteuid() == 0):
         return

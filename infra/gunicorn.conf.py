@@ -1,4 +1,4 @@
-"""How gunicorn serves the control API: on loopback only, whoever is in front."""
+"""Settings of gunicorn for the control API: on loopback only; a proxy is in front of it."""
 
 from host import config as configuration
 
@@ -11,11 +11,11 @@ workers = 2
 threads = 8
 timeout = 60
 graceful_timeout = 10
-# Every worker begins with a connection of its own, and a reload takes new code.
+# Workers load the application after the fork, so that a reload (HUP) loads new code.
 preload_app = False
-# Heartbeats are written to memory, not to a disk that may be full.
-worker_tmp_dir = "/dev/shm"  # noqa: S108 — the files are unlinked at once
-# Nobody else decides what a request came through: identity looks at the socket.
+# gunicorn touches a file for each heartbeat: in memory, because a full disk must not stop it.
+worker_tmp_dir = "/dev/shm"  # noqa: S108 — gunicorn unlinks its files at once
+# X-Forwarded-* counts from this host only; who the caller is, the socket's owner decides.
 forwarded_allow_ips = "127.0.0.1"
 control_socket_disable = True
 accesslog = None

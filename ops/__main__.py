@@ -1,6 +1,7 @@
-"""What the scripts call: `python -m ops <command>`.
+"""The commands behind the scripts: `python -m ops <command>`.
 
-Each command imports what it needs itself: the first two run before anything is installed.
+Each function imports its module itself: `preflight` and `install` run before any package is
+installed, and the other modules import packages.
 """
 
 import argparse
@@ -13,128 +14,139 @@ from host import config as configuration
 from host.config import Config
 from host.errors import Refused
 
-Arguments = argparse.Namespace
+Options = argparse.Namespace
 
 
-def preflight(config: Config, given: Arguments) -> int:
-    """Say what stands in the way, all of it, before anything is started."""
+def check_host(config: Config, options: Options) -> int:
+    """Print every problem that prevents a start; exit 1 if there is one."""
     from ops import preflight
 
-    found = preflight.problems(config)
-    if found:
+    problems = preflight.find_problems(config)
+    if problems:
         print("Not ready, nothing was started:", file=sys.stderr)
-        print(*(f"- {problem}" for problem in found), sep="\n", file=sys.stderr)
-    return 1 if found else 0
+        print(*(f"- {problem}" for problem in problems), sep="\n", file=sys.stderr)
+    return 1 if problems else 0
 
 
-def install(config: Config, given: Arguments) -> int:
-    """Install the pinned requirements."""
-    from ops import install
+def install_requirements(config: Config, options: Options) -> int:
+    """Install the pinned requirements into .venv."""
+    from ops import virtualenv
 
-    install.install(config, given.kind)
+    virtualenv.install_requirements(config, options.kind)
     return 0
 
 
-def quickstart(config: Config, given: Arguments) -> int:
-    """Set everything up, start it, and take a branch to its preview."""
+def run_quickstart(config: Config, options: Options) -> int:
+    """Set everything up, start it, and prepare the preview of a branch."""
     from ops import quickstart
 
-    return quickstart.run(ship=given.ship)
+    return quickstart.run_quickstart(os.environ, ship=options.ship)
 
 
-def test(config: Config, given: Arguments) -> int:
-    """Check and test everything."""
+def run_tests(config: Config, options: Options) -> int:
+    """Run all checks and all tests."""
     from ops import project_checks
 
-    return project_checks.run(config, full=given.full, more=given.more)
+    return project_checks.run_all(
+        config, os.environ, full=options.full, pytest_arguments=options.pytest_arguments
+    )
 
 
-def up(config: Config, given: Arguments) -> int:
-    """Start all that runs and wait until it is well."""
+def start_stack(config: Config, options: Options) -> int:
+    """Start the whole stack and wait until it is healthy."""
     from ops import stack
 
-    return answer("up", stack.up(config))
+    return print_result("up", stack.start_all(config, os.environ))
 
 
-def down(config: Config, given: Arguments) -> int:
-    """Stop all that runs."""
+def stop_stack(config: Config, options: Options) -> int:
+    """Stop the whole stack."""
     from ops import stack
 
-    return answer("down", stack.down(config))
+    return print_result("down", stack.stop_all(config))
 
 
-def health(config: Config, given: Arguments) -> int:
-    """Print a line for each row of the startup matrix."""
+def print_health(config: Config, options: Options) -> int:
+    """Print a line for each row of the startup matrix; exit 1 if one is not healthy."""
     from host import service_user
     from ops import stack
 
-    service_user.become_service(config)
-    rows = stack.health(config)
+    service_user.switch_to_service_user(config)
+    rows = stack.check_health(config)
     for row in rows:
         print(row)
-    return 0 if all(row.ok for row in rows) else 1
+    return 0 if all(row.is_ok for row in rows) else 1
 
 
-def slots(config: Config, given: Arguments) -> int:
-    """Put in what the slots' specs say."""
+def start_slots(config: Config, options: Options) -> int:
+    """Start in each slot what its spec says."""
     from ops import stack
 
-    return answer("slots", stack.start_slots(config))
+    return print_result("slots", stack.start_slots(config))
 
 
-def systemd(config: Config, given: Arguments) -> int:
-    """Have systemd keep this checkout, or no longer."""
+def manage_units(config: Config, options: Options) -> int:
+    """Install this checkout's systemd units, or remove them."""
     from ops import systemd
 
-    work = systemd.uninstall if given.uninstall else systemd.install
-    return answer("systemd", work(config, dry_run=given.dry_run))
+    action = systemd.uninstall if options.uninstall else systemd.install
+    return print_result("systemd", action(config, dry_run=options.dry_run))
 
 
-def answer(command: str, detail: str) -> int:
-    """Print the one JSON object that says what is so now."""
+def print_result(command: str, detail: str) -> int:
+    """Print the JSON object of a command that succeeded; returns the exit code 0."""
     print(json.dumps({"ok": True, "command": command, "error": None, "detail": detail}))
     return 0
 
 
-COMMANDS: dict[str, Callable[[Config, Arguments], int]] = {
-    "preflight": preflight,
-    "install": install,
-    "quickstart": quickstart,
-    "test": test,
-    "up": up,
-    "down": down,
-    "health": health,
-    "slots": slots,
-    "systemd": systemd,
+COMMANDS: dict[str, Callable[[Config, Options], int]] = {
+    "preflight": check_host,
+    "install": install_requirements,
+    "quickstart": run_quickstart,
+    "test": run_tests,
+    "up": start_stack,
+    "down": stop_stack,
+    "health": print_health,
+    "slots": start_slots,
+    "systemd": manage_units,
 }
 
 
-def main() -> int:
-    """Run one command. A refusal is a sentence on stderr, and JSON on stdout for up and down."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="ops")
     commands = parser.add_subparsers(dest="command", required=True)
     subparsers = {
-        name: commands.add_parser(name, help=work.__doc__) for name, work in COMMANDS.items()
+        name: commands.add_parser(name, help=function.__doc__)
+        for name, function in COMMANDS.items()
     }
     subparsers["install"].add_argument("kind", choices=["embedded", "dev"])
     subparsers["quickstart"].add_argument(
-        "--ship", action="store_true", help="go on: approve, and wait until it is merged"
+        "--ship", action="store_true", help="also approve the run and wait until it is merged"
     )
     subparsers["systemd"].add_argument("--dry-run", action="store_true", help="change nothing")
-    subparsers["systemd"].add_argument("--uninstall", action="store_true", help="take it away")
-    subparsers["test"].add_argument("--full", action="store_true", help="the long matrices too")
-    given, more = parser.parse_known_args()
-    if more and given.command != "test":
-        parser.error(f"unknown: {' '.join(more)}")
-    given.more = more
-    os.umask(0o022)  # other users read what we install and lay out; secrets have modes of their own
+    subparsers["systemd"].add_argument("--uninstall", action="store_true", help="remove the units")
+    subparsers["test"].add_argument("--full", action="store_true", help="run the long tests too")
+    return parser
+
+
+def main() -> int:
+    """Run one command; a refusal is a sentence on stderr, and for some commands JSON on stdout."""
+    parser = build_parser()
+    # `test` hands what it does not know to pytest.
+    options, others = parser.parse_known_args()
+    if others and options.command != "test":
+        parser.error(f"unknown: {' '.join(others)}")
+    options.pytest_arguments = others
+    # The slots' users read what is installed and written out; files with secrets have own modes.
+    os.umask(0o022)
     try:
-        return COMMANDS[given.command](configuration.load(), given)
+        return COMMANDS[options.command](configuration.load(), options)
     except Refused as refusal:
         print(refusal.detail, file=sys.stderr)
-        if given.command in ("up", "down", "systemd"):
-            said = {"ok": False, "command": given.command}
-            print(json.dumps({**said, "error": refusal.code, "detail": refusal.detail}))
+        if options.command in ("up", "down", "systemd"):
+            result = {"ok": False, "command": options.command}
+            print(json.dumps({**result, "error": refusal.code, "detail": refusal.detail}))
         return 1
 
 

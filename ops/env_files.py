@@ -1,4 +1,4 @@
-"""The env files of the embedded stack: made once, with secrets of their own, for our eyes only."""
+"""The embedded stack's env files: written once with new secrets, readable by their owner only."""
 
 import secrets
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from host.config import Config
 from host.files import safe_files
 
-HEAD = "# Made once by quickstart; .env.example says what else can be set.\n"
-PREVIEW_NOTE = "# What every preview is given besides its own addresses and database.\n"
-APP_NOTE = "# What the production app is given besides its own addresses and database.\n"
-# What the shell of the first start may say of the team's repository, kept in worker.env.
-ASKED = (
+HEADER = "# Written once by quickstart.sh; .env.example lists every other setting.\n"
+PREVIEW_NOTE = "# Variables for every preview, besides those for its own URLs and database.\n"
+APP_NOTE = "# Variables for the production app, besides those for its own URLs and database.\n"
+# Settings of the team's repository that the first start copies from the shell to worker.env.
+REPOSITORY_SETTINGS = (
     "GIT_REMOTE_URL",
     "GIT_LOCAL_ROOTS",
     "GIT_CREDENTIALS_FILE",
@@ -23,59 +23,63 @@ ASKED = (
     "MERGE_GATE_GIT_PUSH_REMOTE",
     "MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS",
 )
-# What names the stack's ports, users and hosts must stay what it was set up with.
-KEPT = ("OROBOROS_PORT_OFFSET", "OROBOROS_UID_BASE", "OROBOROS_SLOTS", "OROBOROS_DOMAIN")
+# Ports, users and host names follow from these, so a later start must have the same values.
+STACK_SETTINGS = ("OROBOROS_PORT_OFFSET", "OROBOROS_UID_BASE", "OROBOROS_SLOTS", "OROBOROS_DOMAIN")
 
 
-def make(config: Config, remote: Path) -> None:
-    """Write the files that are not there yet; what is there is somebody's own by now."""
+def write_missing_files(config: Config, remote: Path) -> None:
+    """Write the files that do not exist; the operator may have edited those that do."""
     config.env_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, text in contents(config, remote).items():
+    for name, text in build_contents(config, remote).items():
         path = config.env_dir / name
         if not path.exists():
             safe_files.write_atomic(path, text.encode(), 0o600)
 
 
-def contents(config: Config, remote: Path) -> dict[str, str]:
-    """Return what a new checkout's files say; `remote` is the demo's, unless another is asked."""
+def build_contents(config: Config, remote: Path) -> dict[str, str]:
+    """Return the files of a new checkout by name.
+
+    `remote` is the demo's repository: previews come from it unless GIT_REMOTE_URL names another.
+    """
     api = {
         "OROBOROS_HOME": str(config.home),
         "SECRET_KEY": secrets.token_urlsafe(48),
-        "DATABASE_URL": _database_url(config, "oroboros", "oroboros"),
+        "DATABASE_URL": _build_database_url(config, "oroboros", "oroboros"),
     }
-    api |= {name: config.get(name) for name in KEPT if config.get(name)}
+    api |= {name: config.get(name) for name in STACK_SETTINGS if config.get(name)}
     worker = {
-        "PREVIEW_ADMIN_DATABASE_URL": _database_url(config, "oroboros_admin", "postgres"),
-        **_repository(config, remote),
+        "PREVIEW_ADMIN_DATABASE_URL": _build_database_url(config, "oroboros_admin", "postgres"),
+        **_build_repository_settings(config, remote),
     }
     return {
-        "api.env": HEAD + _lines(api),
-        "worker.env": HEAD + _lines(worker),
+        "api.env": HEADER + _format_lines(api),
+        "worker.env": HEADER + _format_lines(worker),
         "worker-preview.env": PREVIEW_NOTE,
         "app.env": APP_NOTE,
     }
 
 
-def _repository(config: Config, remote: Path) -> dict[str, str]:
+def _build_repository_settings(config: Config, remote: Path) -> dict[str, str]:
     if config.git_remote_url:
-        return {name: config.get(name) for name in ASKED if config.get(name)}
+        return {name: config.get(name) for name in REPOSITORY_SETTINGS if config.get(name)}
     return {
         "GIT_REMOTE_URL": str(remote),
         "GIT_LOCAL_ROOTS": str(remote.parent),
+        # The demo's remote is this host's own; for a team's repository the default is manual.
         "MERGE_GATE_GIT_PUSH_MODE": "auto",
     }
 
 
-def role(url: str) -> tuple[str, str]:
-    """Return the role and the password that a database URL names."""
+def parse_role(url: str) -> tuple[str, str]:
+    """Return the role and the password in a database URL."""
     parts = urlsplit(url)
     return parts.username or "", parts.password or ""
 
 
-def _database_url(config: Config, role: str, database: str) -> str:
-    password = secrets.token_urlsafe(24)
+def _build_database_url(config: Config, role: str, database: str) -> str:
+    password = secrets.token_urlsafe(24)  # no character of it needs quoting in a URL
     return f"postgresql://{role}:{password}@127.0.0.1:{config.postgres_port}/{database}"
 
 
-def _lines(values: Mapping[str, str]) -> str:
+def _format_lines(values: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in values.items())

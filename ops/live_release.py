@@ -1,4 +1,4 @@
-"""What of production is live, as its surface reads it: from plain files, no Django, no database."""
+"""The production backend that serves the live release, read from files: no Django, no database."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,26 @@ from releases.production import current_link
 
 
 @dataclass(frozen=True)
-class Live:
-    """The colour that serves the live release: its unit, its port, and what it answers on."""
+class LiveBackend:
+    """The colour that serves the live release: its unit, its port, its health path."""
 
     unit: str
     port: int
     health_path: str
 
 
-def live(config: Config) -> Live | None:
-    """Return the colour that serves; None where nothing is live, or it has no backend."""
-    now = current_link.read(config)
-    if now is None:
+def find_live_backend(config: Config) -> LiveBackend | None:
+    """Return the live release's backend; None if no release is live or it has no backend."""
+    current = current_link.read(config)
+    if current is None:
         return None
-    builds = (config.var / "releases").glob(f"r-*-{now.commit[:12]}")  # one commit, one recipe
-    facts = next(filter(None, map(build_manifest.facts, builds)), None)
-    if facts is None or facts["web"] is None:
+    # The link names the commit only. Every build of a commit has the same web process and health
+    # path, since both come from the commit's manifest: any of them will do.
+    builds = (config.var / "releases").glob(f"r-*-{current.commit[:12]}")
+    manifest = next(filter(None, map(build_manifest.read_manifest, builds)), None)
+    if manifest is None or manifest["web"] is None:
         return None
-    for _, port, unit in preflight.port_table(config):
-        if now.address == f"127.0.0.1:{port}":
-            return Live(unit, port, facts["health_path"])
+    for _, port, unit in preflight.list_ports(config):
+        if current.address == f"127.0.0.1:{port}":
+            return LiveBackend(unit, port, manifest["health_path"])
     return None

@@ -1,4 +1,7 @@
-"""Whether everything can run here: looked at before anything is started, all of it at once."""
+"""Checks before anything is started that the stack can run here, and lists every problem at once.
+
+It runs before anything is installed: standard library only.
+"""
 
 import importlib.util
 import os
@@ -13,36 +16,45 @@ from pathlib import Path
 from host import config as configuration
 from host.config import Config
 from host.process import process_table, runner, socket_owner
-from host.process.runner import User
+from host.process.users import User
 from host.units import managers
 
-OLDEST_GIT = (2, 38)  # merge-tree --write-tree
+OLDEST_GIT = (2, 38)  # the first with merge-tree --write-tree
+# What .venv, PostgreSQL and the demo take (0.5 GB), and ADMISSION_FREE_DISK_MB (1 GB) above that.
 DISK_MB = 1536
 CONNECT_SECONDS = 1.0
-ASK_SECONDS = 20.0
+COMMAND_SECONDS = 20.0
 
 
-def problems(config: Config) -> list[str]:
-    """Return what stands in the way, each with what to do about it."""
-    found = [*programs(), *disk(config), *ownership(config), *settings(config), *ports(config)]
+def find_problems(config: Config) -> list[str]:
+    """Return every problem that prevents a start, each with what to do."""
+    problems = [
+        *check_programs(),
+        *check_disk(config),
+        *check_ownership(config),
+        *check_port_offset(config),
+        *check_ports(config),
+    ]
+    # None without root: then previews run as this user, who can read the checkout.
     user = config.slot_user(config.slots[0])
     if user is not None and shutil.which("setpriv"):
-        found += [*interpreter(user), *checkout(config, user)]
-    return found
+        problems += [*check_interpreter(user), *check_checkout(config, user)]
+    return problems
 
 
-def programs() -> Iterator[str]:
-    """Git, the launcher of util-linux, and what brings uv."""
+def check_programs() -> Iterator[str]:
+    """Check git, setpriv, and a way to install uv."""
     if sys.platform != "linux":
         yield "This runs on Linux only: use a Linux host or a virtual machine."
-    version = git_version()
-    wanted = ".".join(map(str, OLDEST_GIT))
+    version = read_git_version()
+    oldest = ".".join(map(str, OLDEST_GIT))
     if version is None:
-        yield f"git is missing: install git {wanted} or newer (on Debian: apt-get install git)."
+        yield f"git is missing: install git {oldest} or newer (on Debian: apt-get install git)."
     elif version < OLDEST_GIT:
-        yield f"git is {'.'.join(map(str, version))}, too old: install {wanted} or newer."
+        yield f"git is {'.'.join(map(str, version))}, too old: install {oldest} or newer."
     if shutil.which("setpriv") is None:
         yield "setpriv is missing: install util-linux."
+    # Debian splits ensurepip from Python into python3-venv; with uv it is not needed.
     if shutil.which("uv") is None and importlib.util.find_spec("ensurepip") is None:
         yield (
             "Neither uv nor Python's venv is here: install one of them "
@@ -50,72 +62,73 @@ def programs() -> Iterator[str]:
         )
 
 
-def git_version() -> tuple[int, ...] | None:
-    """Return git's version, None where there is no git."""
+def read_git_version() -> tuple[int, ...] | None:
+    """Return git's version; None if git is not installed."""
     try:
-        said = runner.capture(["git", "--version"], timeout=ASK_SECONDS).stdout.decode()
+        output = runner.capture(["git", "--version"], timeout=COMMAND_SECONDS).stdout.decode()
     except OSError:
         return None
-    match = re.search(r"(\d+)\.(\d+)", said)
+    match = re.search(r"(\d+)\.(\d+)", output)
     return (int(match[1]), int(match[2])) if match else None
 
 
-def disk(config: Config) -> Iterator[str]:
-    """Room for what is installed, and above the floor below which no slot is granted."""
-    for place in {config.home, nearest(config.var)}:
-        free = shutil.disk_usage(place).free // 2**20
+def check_disk(config: Config) -> Iterator[str]:
+    """Check the free space of the file systems of the checkout and of var."""
+    for folder in {config.home, find_existing_folder(config.var)}:
+        free = shutil.disk_usage(folder).free // 2**20
         if free < DISK_MB:
-            yield f"{place} has {free} MB free, {DISK_MB} MB are needed: make room there."
-            return
+            yield f"{folder} has {free} MB free, {DISK_MB} MB are needed: free some space there."
+            return  # both are often one file system: one message is enough
 
 
-def ownership(config: Config) -> Iterator[str]:
-    """Whether we are somebody, and may write where we have to."""
+def check_ownership(config: Config) -> Iterator[str]:
+    """Check that this user has a name and can write to the checkout and to var."""
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
-        yield f"uid {os.geteuid()} has no name, and PostgreSQL wants one: add it to /etc/passwd."
-    for place in (config.home, nearest(config.var), config.var / "env"):
-        if place.exists() and not os.access(place, os.W_OK | os.X_OK):
-            owner = place.stat().st_uid
+        yield f"uid {os.geteuid()} has no name, and PostgreSQL needs one: add it to /etc/passwd."
+    for folder in (config.home, find_existing_folder(config.var), config.var / "env"):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            owner = folder.stat().st_uid
             yield (
-                f"{place} belongs to uid {owner} and cannot be written: run as that user, "
+                f"{folder} belongs to uid {owner} and cannot be written: run as that user, "
                 "or use a checkout of your own."
             )
             return
 
 
-def settings(config: Config) -> Iterator[str]:
-    """Whether this checkout was set up for the ports we are asked for now."""
-    kept = configuration.read_env_file(config.env_dir / "api.env")
-    then = kept.get("OROBOROS_PORT_OFFSET") or "0"
-    now = config.get("OROBOROS_PORT_OFFSET", "0")
-    if kept and then != now:
+def check_port_offset(config: Config) -> Iterator[str]:
+    """Check that the checkout was set up with the port offset that is set now."""
+    api_env = configuration.read_env_file(config.env_dir / "api.env")
+    set_up_with = api_env.get("OROBOROS_PORT_OFFSET") or "0"
+    offset = config.get("OROBOROS_PORT_OFFSET", "0")
+    if api_env and set_up_with != offset:
         yield (
-            f"OROBOROS_PORT_OFFSET is {now}, but {config.env_dir} was made with {then}: "
-            "leave it unset, or remove var/ to begin anew."
+            f"OROBOROS_PORT_OFFSET is {offset}, but {config.env_dir} was made with {set_up_with}: "
+            "leave it unset, or remove var/ to start over."
         )
 
 
-def ports(config: Config) -> Iterator[str]:
-    """Every port that is ours to use: free, or held by what this checkout started.
-
-    Asked by connecting: two web servers can bind one port without a word.
-    """
-    manager = managers.manager(config)
-    for what, port, unit in port_table(config):
-        if not answers(port) or manager.status(unit, port).listening == "ours":
+def check_ports(config: Config) -> Iterator[str]:
+    """Check that each port of the stack is free, or used by a process of this checkout."""
+    # By connecting, not by binding: with SO_REUSEPORT, as Caddy sets it, a second bind succeeds.
+    manager = managers.get_manager(config)
+    for purpose, port, unit in list_ports(config):
+        if not is_accepting(port) or manager.status(unit, port).listening == "ours":
             continue
-        if port == config.postgres_port and holders(port) == {postmaster(config)}:
+        # The cluster is not a unit: its pid file says whether the listener is this checkout's.
+        if port == config.postgres_port and find_listener_pids(port) == {
+            read_postmaster_pid(config)
+        }:
             continue
         yield (
-            f"Port {port} ({what}) is taken by {describe(port)}: stop it, or set "
+            f"Port {port} ({purpose}) is taken by {describe_listener(port)}: stop it, or set "
             "OROBOROS_PORT_OFFSET, which is added to every port."
         )
 
 
-def port_table(config: Config) -> Iterator[tuple[str, int, str]]:
-    """What each port is for, its number, and the unit that may hold it."""
+def list_ports(config: Config) -> Iterator[tuple[str, int, str]]:
+    """Yield of each port of the stack its purpose, its number, and the unit that listens on it."""
     yield "control API", config.api_port, "ouroboros-api"
     yield "worker", config.worker_port, "ouroboros-worker"
     yield "web main", config.web_port, "ouroboros-web@main"
@@ -128,72 +141,80 @@ def port_table(config: Config) -> Iterator[tuple[str, int, str]]:
     yield "PostgreSQL", config.postgres_port, "postgres"
 
 
-def answers(port: int) -> bool:
-    """Say whether somebody accepts connections on the port of 127.0.0.1."""
+def is_accepting(port: int) -> bool:
+    """Return whether a process accepts connections on the port of 127.0.0.1."""
     try:
         socket.create_connection(("127.0.0.1", port), CONNECT_SECONDS).close()
     except ConnectionRefusedError:
         return False
-    except OSError:
-        return bool(socket_owner.listeners(port))
+    except OSError:  # such as a full backlog: the kernel knows whether a socket listens
+        return bool(socket_owner.list_listeners(port))
     return True
 
 
-def holders(port: int) -> set[int]:
-    """Return the pids that listen on the port, as far as we may see them."""
-    return {pid for one in socket_owner.listeners(port) for pid in socket_owner.holders(one.inode)}
+def find_listener_pids(port: int) -> set[int]:
+    """Return the pids that listen on the port; without root, only those of this user."""
+    return {
+        pid
+        for listener in socket_owner.list_listeners(port)
+        for pid in socket_owner.find_holders(listener.inode)
+    }
 
 
-def postmaster(config: Config) -> int:
-    """Return the pid of this checkout's PostgreSQL, 0 if it has none."""
+def read_postmaster_pid(config: Config) -> int:
+    """Return the pid of this checkout's PostgreSQL; 0 if it does not run."""
     try:
         return int((config.var / "postgres/data/postmaster.pid").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return 0
 
 
-def describe(port: int) -> str:
-    """Say who holds the port."""
-    pids = sorted(holders(port))
+def describe_listener(port: int) -> str:
+    """Return a description of the process that listens on the port."""
+    pids = sorted(find_listener_pids(port))
     if pids:
-        return process_table.describe(pids[0])
-    return next((f"a process of uid {one.uid}" for one in socket_owner.listeners(port)), "somebody")
+        return process_table.describe_process(pids[0])
+    return next(
+        (f"a process of uid {listener.uid}" for listener in socket_owner.list_listeners(port)),
+        "a process",
+    )
 
 
-def interpreter(user: User) -> Iterator[str]:
-    """As root, previews run as other users, who must be able to execute this very Python."""
+def check_interpreter(user: User) -> Iterator[str]:
+    """Check that the slots' users can execute this Python: as root, previews run as them."""
     program = os.path.realpath(sys.executable)
-    if not succeeds([program, "-I", "-c", "import json"], user):
+    if not can_run([program, "-I", "-c", "import json"], user):
         yield (
-            f"{program} cannot be executed by other users, as whom previews run: set "
+            f"{program} cannot be executed by the users that previews run as: set "
             "OROBOROS_PYTHON to one that can, such as /usr/bin/python3."
         )
 
 
-def checkout(config: Config, user: User) -> Iterator[str]:
-    """As root, the other users must get to this checkout and be able to read it."""
-    for place in dict.fromkeys((config.home, nearest(config.var))):
-        if not succeeds(["ls", "-d", f"{place}/."], user):
+def check_checkout(config: Config, user: User) -> Iterator[str]:
+    """Check that the slots' users can enter and read this checkout: previews run as them."""
+    for folder in dict.fromkeys((config.home, find_existing_folder(config.var))):
+        if not can_run(["ls", "-d", f"{folder}/."], user):
             yield (
-                f"Other users, as whom previews run, cannot enter {blocked(place)}: clone into a "
-                "folder that all may enter, such as /srv, or run this as a user of your own."
+                f"The users that previews run as cannot enter {find_closed_folder(folder)}: clone "
+                "into a folder that every user can enter, such as /srv, or do not run this as root."
             )
             return
-    if not succeeds(["cat", str(config.home / "slots/runtime/idle_page.py")], user):
-        yield f"Other users cannot read this checkout: chmod -R go+rX {config.home}"
+    # One file stands for all: a umask of 077 at the clone closes every file alike.
+    if not can_run(["cat", str(config.home / "slots/runtime/idle_page.py")], user):
+        yield f"The users of previews cannot read this checkout: chmod -R go+rX {config.home}"
 
 
-def succeeds(argv: list[str], user: User) -> bool:
-    """Say whether the command ends well as that user."""
-    return runner.capture(argv, timeout=ASK_SECONDS, user=user).exit_code == 0
+def can_run(argv: list[str], user: User) -> bool:
+    """Return whether the command exits with 0 as that user."""
+    return runner.capture(argv, timeout=COMMAND_SECONDS, user=user).exit_code == 0
 
 
-def blocked(place: Path) -> Path:
-    """Return the uppermost folder on the way that others may not enter."""
-    way = [*reversed(place.parents), place]
-    return next((folder for folder in way if not folder.stat().st_mode & 0o001), place)
+def find_closed_folder(path: Path) -> Path:
+    """Return the topmost folder of the path that other users cannot enter."""
+    folders = [*reversed(path.parents), path]
+    return next((folder for folder in folders if not folder.stat().st_mode & 0o001), path)
 
 
-def nearest(place: Path) -> Path:
-    """Return the folder, or the nearest one above it that is there already."""
-    return next(folder for folder in (place, *place.parents) if folder.exists())
+def find_existing_folder(path: Path) -> Path:
+    """Return the folder, or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())

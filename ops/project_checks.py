@@ -1,4 +1,4 @@
-"""All checks and tests, the same for everybody: what CI runs is exactly this."""
+"""Runs all checks and all tests of the project: CI and developers run the same command."""
 
 import os
 import shutil
@@ -11,38 +11,46 @@ from pathlib import Path
 from host.config import Config
 from host.errors import Refused
 from host.process import runner
-from ops import install, preflight, progress
+from ops import preflight, progress, virtualenv
 
 STEP_SECONDS = 5400.0
 APT_SECONDS = 900.0
 BROWSER = "chromium"
-NOT_COPIED = (".venv", "var", "__pycache__", ".*_cache", ".hypothesis")
-# `check --deploy` looks at the settings of an installation behind https.
-PRODUCTION = {
-    "SECRET_KEY": "only-for-looking-at-the-production-settings-2c9e1f",
+COPY_EXCLUDES = (".venv", "var", "__pycache__", ".*_cache", ".hypothesis")
+# `check --deploy` reads the settings as on a host behind https, and connects to no database.
+PRODUCTION_SETTINGS = {
+    "SECRET_KEY": "only-for-checking-the-settings-of-production-2c9e1f7a",
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
     "OROBOROS_HTTPS": "true",
     "OROBOROS_DOMAIN": "oroboros.test",
 }
 
 
-def run(config: Config, *, full: bool, more: Sequence[str]) -> int:
-    """Check and test this checkout; `more` goes to pytest. Returns the exit code."""
-    if not is_reachable(config):
-        return run_copy(config, [*(["--full"] if full else []), *more])
-    install.install(config, "dev")
-    bring_browser()
-    env = {**os.environ, "PATH": f"{config.home / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
-    failed = [title for title, argv in checks(config) if not passes(config, title, argv, env)]
+def run_all(
+    config: Config, environ: Mapping[str, str], *, full: bool, pytest_arguments: Sequence[str]
+) -> int:
+    """Check and test this checkout; returns the exit code.
+
+    `full` adds the long tests. `environ` is the caller's environment.
+    """
+    if not can_others_enter(config):
+        return run_in_copy(config, environ, [*(["--full"] if full else []), *pytest_arguments])
+    virtualenv.install_requirements(config, "dev")
+    install_browser(environ)
+    path = f"{config.home / '.venv/bin'}{os.pathsep}{environ['PATH']}"
+    env = {**environ, "PATH": path}
+    checks = list_checks(config)
+    failed = [title for title, argv in checks if not run_check(config, title, argv, env)]
     if failed:
-        progress.say(f"Failed, and so no test was run: {', '.join(failed)}")
+        progress.print_line(f"No test was run, because these checks failed: {', '.join(failed)}")
         return 1
-    select = [] if full else ["-m", "not full"]
-    return shown(config, "pytest", ["python", "-m", "pytest", *select, *more], env)
+    selection = [] if full else ["-m", "not full"]
+    argv = ["python", "-m", "pytest", *selection, *pytest_arguments]
+    return run_streamed(config, "pytest", argv, env)
 
 
-def checks(config: Config) -> list[tuple[str, list[str]]]:
-    """Return what is looked at before the tests, by name and argv."""
+def list_checks(config: Config) -> list[tuple[str, list[str]]]:
+    """Return the checks that run before the tests, each with its title and its argv."""
     manage = ["python", "-W", "ignore::RuntimeWarning", "manage.py"]
     scripts = sorted(str(path) for path in (config.home / "scripts").glob("*.sh"))
     return [
@@ -55,72 +63,75 @@ def checks(config: Config) -> list[tuple[str, list[str]]]:
     ]
 
 
-def passes(config: Config, title: str, argv: list[str], env: Mapping[str, str]) -> bool:
-    """Run one check, under the settings of production: mypy too reads what they define."""
-    settings = {**PRODUCTION, "OROBOROS_ENV_DIR": os.devnull}
-    return shown(config, title, argv, {**env, **settings}) == 0
+def run_check(config: Config, title: str, argv: list[str], env: Mapping[str, str]) -> bool:
+    """Run one check with the settings of production; returns whether it passed."""
+    # For all of them: mypy's Django plugin imports the settings too.
+    settings = {**PRODUCTION_SETTINGS, "OROBOROS_ENV_DIR": os.devnull}
+    return run_streamed(config, title, argv, {**env, **settings}) == 0
 
 
-def shown(config: Config, title: str, argv: list[str], env: Mapping[str, str]) -> int:
-    """Run a command, showing what it writes as it comes; returns its exit code."""
-    progress.say(f"== {title}")
+def run_streamed(config: Config, title: str, argv: list[str], env: Mapping[str, str]) -> int:
+    """Run a command and copy its output to stdout while it runs; returns its exit code."""
+    progress.print_line(f"== {title}")
     log = config.var / "log" / "test.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
-    with log.open("rb") as written:
+    with log.open("rb") as output:
 
-        def show() -> bool:
-            sys.stdout.buffer.write(written.read())
+        def copy_output() -> bool:
+            sys.stdout.buffer.write(output.read())
             sys.stdout.buffer.flush()
             return False
 
         outcome = runner.run(
-            argv, cwd=config.home, log=log, timeout=STEP_SECONDS, env=env, stop=show
+            argv, cwd=config.home, log=log, timeout=STEP_SECONDS, env=env, stop=copy_output
         )
-        show()
+        copy_output()  # what came after the last call
     return 1 if outcome.exit_code is None else outcome.exit_code
 
 
-def is_reachable(config: Config) -> bool:
-    """Say whether the users that tests run things as can enter this checkout."""
+def can_others_enter(config: Config) -> bool:
+    """Return whether the users that the tests run processes as can enter this checkout."""
     user = config.slot_user(config.slots[0])
-    return user is None or not any(preflight.checkout(config, user))
+    return user is None or not any(preflight.check_checkout(config, user))
 
 
-def run_copy(config: Config, arguments: list[str]) -> int:
-    """Run in a copy of the checkout that other users can enter, and remove it."""
+def run_in_copy(config: Config, environ: Mapping[str, str], arguments: list[str]) -> int:
+    """Run test.sh in a copy of the checkout that other users can enter; removes the copy."""
+    # Under /var/tmp: /tmp may be in memory, and the copy gets a virtual environment of its own.
     with tempfile.TemporaryDirectory(prefix="oroboros-test-", dir="/var/tmp") as folder:
         copy = Path(folder) / "checkout"
-        progress.say(f"Other users cannot enter this checkout: testing a copy in {copy}")
+        progress.print_line(f"Other users cannot enter this checkout: testing a copy in {copy}")
         Path(folder).chmod(0o755)
         shutil.copytree(
-            config.home, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED)
+            config.home, copy, symlinks=True, ignore=shutil.ignore_patterns(*COPY_EXCLUDES)
         )
         for path in (copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
-        there = replace(config, home=copy, var=Path(folder) / "var")
-        return shown(there, "scripts/test.sh", ["scripts/test.sh", *arguments], os.environ)
+        copy_config = replace(config, home=copy, var=Path(folder) / "var")
+        argv = ["scripts/test.sh", *arguments]
+        return run_streamed(copy_config, "scripts/test.sh", argv, environ)
 
 
-def bring_browser() -> None:
-    """As root, install the browser that tests of pages use; else say how, and go on without.
+def install_browser(environ: Mapping[str, str]) -> None:
+    """Install the browser for the tests of pages, if this is root; otherwise say how to.
 
-    Raises Refused `browser_missing` in CI, where nothing may be left out.
+    Raises Refused `browser_missing` if it is missing in CI, where every test must run.
     """
     if shutil.which(BROWSER) is not None:
         return
     if os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        with progress.step(f"Installing {BROWSER}") as waiting:
+        with progress.step(f"Installing {BROWSER}") as report_waiting:
             log = Path(tempfile.mkdtemp(prefix="oroboros-apt-")) / "apt.log"
-            env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            env = {**environ, "DEBIAN_FRONTEND": "noninteractive"}
             for argv in (["update", "-q"], ["install", "-qy", "--no-install-recommends", BROWSER]):
                 runner.run(
                     ["apt-get", *argv], cwd=Path("/"), log=log, timeout=APT_SECONDS, env=env,
-                    stop=waiting,
+                    stop=report_waiting,
                 )  # fmt: skip
     if shutil.which(BROWSER) is None:
-        told = f"{BROWSER} is missing, so no page is tested in a browser: install it as root."
-        if os.environ.get("CI") == "true":
-            raise Refused("browser_missing", told)
-        progress.say(told)
+        detail = f"{BROWSER} is missing, so no page is tested in a browser: install it as root."
+        if environ.get("CI") == "true":
+            raise Refused("browser_missing", detail)
+        progress.print_line(detail)

@@ -1,171 +1,185 @@
-"""From a clean checkout to a preview of a real branch, on to merged. All of it may run again.
+"""Takes a clean checkout to a preview of a branch, and with `ship` to its merge. May be repeated.
 
-With GIT_REMOTE_URL in the shell at the first start it is the team's own repository, of which `main`
-is shipped; the demo is left out.
+If GIT_REMOTE_URL is set at the first start, the stack previews that repository: `main` is shipped,
+and the demo is left out.
 """
 
-import os
 import sys
-import urllib.request
+from collections.abc import Mapping
 
 from host import config as configuration
+from host import http_client
 from host.config import Config
 from host.errors import Refused
 from host.files import safe_files
-from host.postgres import administration
 from host.process import runner
-from ops import demo, env_files, progress, stack
-from ops.api_client import Client, Json
+from ops import demo, env_files, progress, setup_command, stack
+from ops.api_client import ApiClient, Json
 
 BRANCH = "feature/reactions"
 TITLE = "Reactions on the guestbook's entries"
-MARK = b'class="react"'  # what only that branch's page has
-MANAGE_SECONDS = 300.0
+FEATURE_MARKER = b'class="react"'  # only that branch's page has it
+DEPLOY_SECONDS = 300.0
 RUN_SECONDS = 300.0
-CLEAN_SECONDS = 30.0
+CLEANUP_SECONDS = 30.0
 LAST_LINES = 20
 
 
-def run(*, ship: bool) -> int:
-    """Do all of it and say where to look. Returns the exit code."""
+def run_quickstart(environ: Mapping[str, str], *, ship: bool) -> int:
+    """Set up and start the stack, prepare the demo's preview, and print where to look.
+
+    `environ` is the caller's environment. Returns the exit code.
+    """
     config = prepare()
-    said = setup(config)
+    with progress.step("Setting up the control plane"):
+        env = stack.filter_environment(environ)
+        password_lines = setup_command.run_setup(config, sys.executable, env)
     try:
-        stack.up(config)
-        release_main(config)
-        client = Client(config.api_port)
-        found = preview(client) if is_demo(config) else None
-        if ship and found is not None and found["status"] != "merged":
-            found = merge(config, client, found)
+        stack.start_all(config, environ)
+        ship_first_release(config, environ)
+        client = ApiClient(config.api_port)
+        run = prepare_preview(client) if is_demo(config) else None
+        if ship and run is not None and run["status"] != "merged":
+            run = ship_preview(config, client, run)
     finally:
-        for line in said:  # the password is nowhere else
-            sys.stdout.write(f"{line}\n")
-    sys.stdout.write("\n".join(summary(config, found, live(client))) + "\n")
+        # Whatever fails after the setup: the password is stored nowhere in clear text.
+        sys.stdout.writelines(f"{line}\n" for line in password_lines)
+    sys.stdout.write("\n".join(build_summary(config, run, find_live_release_id(client))) + "\n")
     return 0
 
 
 def prepare() -> Config:
-    """Make the demo's remote, the env files, and the database server's roles and database."""
+    """Create the demo's remote, the env files, and the database server's roles and database."""
     config = configuration.load()
     if is_demo(config):
-        demo.make(config)
-    env_files.make(config, demo.remote(config))
-    config = configuration.load()
+        demo.create_remote(config)
+    env_files.write_missing_files(config, demo.remote_path(config))
+    config = configuration.load()  # with the values of the files just written
     with progress.step("Starting PostgreSQL"):
-        cluster = stack.cluster(config)
+        cluster = stack.get_cluster(config)
         cluster.start()
-        role, password = env_files.role(config.database_url)
+        role, password = env_files.parse_role(config.database_url)
         cluster.ensure_role(role, password)
         cluster.ensure_database("oroboros", role)
-        admin, secret = env_files.role(config.preview_admin_database_url)
-        cluster.ensure_role(admin, secret, "CREATEDB", "CREATEROLE")
-        administration.close_to_public(
-            cluster.url("postgres"), {"postgres": [admin], "template1": [], "oroboros": [role]}
-        )
+        admin, admin_password = env_files.parse_role(config.preview_admin_database_url)
+        cluster.ensure_role(admin, admin_password, "CREATEDB", "CREATEROLE")
+        cluster.close_to_public({"postgres": [admin], "template1": [], "oroboros": [role]})
     return config
 
 
 def is_demo(config: Config) -> bool:
-    """Say whether no other repository than the demo's was named."""
-    return config.git_remote_url in ("", str(demo.remote(config)))
+    """Return whether the git remote is the demo's, or not set."""
+    return config.git_remote_url in ("", str(demo.remote_path(config)))
 
 
-def setup(config: Config) -> list[str]:
-    """Bring tables, static files, people and slots up to date; returns what is to be told."""
-    with progress.step("Setting up the control plane"):
-        argv = [sys.executable, str(config.home / "manage.py"), "setup"]
-        env = stack.control_environment(os.environ)
-        done = runner.capture(argv, cwd=config.home, timeout=MANAGE_SECONDS, env=env)
-    if done.exit_code != 0:
-        raise Refused("setup_failed", f"manage.py setup failed:\n{done.stderr.decode()[-4000:]}")
-    return [line for line in done.stdout.decode().splitlines() if ", password " in line]
+def ship_first_release(config: Config, environ: Mapping[str, str]) -> None:
+    """Ship main as the first release, unless a release is live.
 
-
-def release_main(config: Config) -> None:
-    """Ship main as the first release, unless something is live."""
+    Raises Refused `deploy_failed` with the last lines of the log.
+    """
     if (config.var / "current").exists():
         return
     log = config.var / "log" / "deploy.log"
-    with progress.step("Shipping main as the first release") as waiting:
+    with progress.step("Shipping main as the first release") as report_waiting:
         argv = [sys.executable, str(config.home / "manage.py"), "deploy", config.target_branch]
         outcome = runner.run(
             [*argv, "--reason", "the first release"],
             cwd=config.home,
             log=log,
-            timeout=MANAGE_SECONDS,
-            env=stack.control_environment(os.environ),
-            stop=waiting,
+            timeout=DEPLOY_SECONDS,
+            env=stack.filter_environment(environ),
+            stop=report_waiting,
         )
     if outcome.exit_code != 0:
         lines = safe_files.read_tail(log, LAST_LINES)
         raise Refused("deploy_failed", f"Shipping main failed; the end of {log}:\n{lines}")
 
 
-def preview(client: Client) -> Json:
-    """Take the branch to its preview, or return the run that has it, or has shipped it."""
+def prepare_preview(client: ApiClient) -> Json:
+    """Return the demo branch's run with its preview ready, or the run that merged it.
+
+    An open run of the branch is taken again. Raises Refused `run_failed`, `run_too_slow`.
+    """
+    # Newest first, so that a repeated quickstart continues with its last run.
     runs = client.get(f"/api/runs?branch={BRANCH}")["results"]
-    open_runs = [found for found in runs if found["prepare"] and found["ended_at"] is None]
-    shipped = [found for found in runs if found["status"] == "merged"]
+    open_runs = [run for run in runs if run["prepare"] and run["ended_at"] is None]
+    merged = [run for run in runs if run["status"] == "merged"]
     if open_runs:
-        found = open_runs[0]
-    elif shipped:
-        return shipped[0]
+        run = open_runs[0]
+    elif merged:
+        return merged[0]
     else:
-        found = client.post("/api/runs", {"branch": BRANCH, "title": TITLE})
-    with progress.step(f"Taking {BRANCH} to its preview"):
-        found = client.follow(found["id"], progress.say, RUN_SECONDS)
-    return expect(found, "preview_ready", "merged")
+        run = client.post("/api/runs", {"branch": BRANCH, "title": TITLE})
+    with progress.step(f"Preparing the preview of {BRANCH}"):
+        run = client.follow_run(run["id"], progress.print_line, RUN_SECONDS)
+    return require_status(run, "preview_ready", "merged")
 
 
-def merge(config: Config, client: Client, found: Json) -> Json:
-    """Approve the run, wait for `merged`, and see for ourselves that the feature is live."""
-    slot_id = found["slot_id"]
-    with progress.step("Approved: shipping it"):
-        client.post(f"/api/runs/{found['id']}/approve", {"commit_sha": found["commit_sha"]})
-        found = expect(client.follow(found["id"], progress.say, RUN_SECONDS), "merged")
-        client.wait_until_free(slot_id, CLEAN_SECONDS)
-    with urllib.request.urlopen(f"http://127.0.0.1:{config.web_port}/") as page:
-        commit, shown = page.headers.get("X-Oroboros-Commit"), page.read()
-    if MARK not in shown or commit != found["candidate_sha"]:
+def ship_preview(config: Config, client: ApiClient, run: Json) -> Json:
+    """Approve the run, wait until it is merged, and check that production serves the feature.
+
+    Raises Refused `run_failed`, `run_too_slow`, `slot_not_free`, `not_live`.
+    """
+    slot_id = run["slot_id"]
+    with progress.step("Approved the run; shipping it"):
+        client.post(f"/api/runs/{run['id']}/approve", {"commit_sha": run["commit_sha"]})
+        run = client.follow_run(run["id"], progress.print_line, RUN_SECONDS)
+        require_status(run, "merged")
+        # The slot is cleaned after `merged`; a second quickstart would otherwise find it taken.
+        client.wait_until_slot_is_free(slot_id, CLEANUP_SECONDS)
+    page = http_client.get(config.web_port, "/", limit=None)
+    commit = page.headers.get("x-oroboros-commit")
+    if FEATURE_MARKER not in page.body or commit != run["candidate_sha"]:
         raise Refused("not_live", f"Port {config.web_port} does not serve {BRANCH}: {commit}.")
-    progress.say(f"  Port {config.web_port} serves {commit}, with {BRANCH}; {slot_id} is free")
-    return found
+    progress.print_line(
+        f"  Port {config.web_port} serves {commit}, with {BRANCH}; {slot_id} is free"
+    )
+    return run
 
 
-def expect(found: Json, *statuses: str) -> Json:
-    """Return the run if it ended up as it should. Raises Refused `run_failed` with its reason."""
-    if found["status"] in statuses:
-        return found
-    reason = f"{found['failure_code']}: {found['failure_detail']} {found['next_action']}"
-    raise Refused("run_failed", f"The run of {found['branch']} is {found['status']}. {reason}")
+def require_status(run: Json, *statuses: str) -> Json:
+    """Return the run if it has one of the statuses. Raises Refused `run_failed` with its reason."""
+    if run["status"] in statuses:
+        return run
+    reason = f"{run['failure_code']}: {run['failure_detail']} {run['next_action']}"
+    raise Refused("run_failed", f"The run of {run['branch']} is {run['status']}. {reason}")
 
 
-def live(client: Client) -> str:
-    """Return the release that serves now: after a rollback it is not the run's own."""
-    newest = client.get("/api/releases")["results"]
-    return next((one["release_id"] for one in newest if one["status"] == "live"), "an older one")
+def find_live_release_id(client: ApiClient) -> str:
+    """Return the id of the live release; after a rollback that is not the merged run's release."""
+    releases = client.get("/api/releases")["results"]
+    return next(
+        (release["release_id"] for release in releases if release["status"] == "live"),
+        "an older one",
+    )
 
 
-def summary(config: Config, found: Json | None, live_now: str) -> list[str]:
-    """Return where to look: the result, so for stdout, where progress is on stderr."""
+def build_summary(config: Config, run: Json | None, live_release_id: str) -> list[str]:
+    """Return the lines that say where to look and how to stop."""
     lines = [
         "",
         f"Admin               http://127.0.0.1:{config.api_port}/admin/",
         "                    a new password: .venv/bin/python manage.py setup_people --reset",
         f"Production app      http://localhost:{config.web_port}",
-        f"                    live is release {live_now}",
+        f"                    live is release {live_release_id}",
     ]
-    if found is None:
-        lines += [f"Preview a branch    http://127.0.0.1:{config.api_port}/admin/runs/run/"]
-    elif found["status"] == "merged":
-        lines += [f"{BRANCH}   is merged, as release {found['release_id']}"]
-    else:
-        lines += [
-            f"Frontend preview    {found['frontend_url']}",
-            f"Backend preview     {found['backend_url']}/health",
-            f"Look, then approve  http://127.0.0.1:{config.api_port}/admin/runs/run/",
-        ]
+    lines += _describe_preview(config, run)
     lines += ["Stop all of it      ./scripts/runtime-down.sh"]
     if not config.is_root:
-        lines += ["", "You are not root: previews run as you: only branches you trust."]
+        lines += [
+            "",
+            "You are not root, so previews run as your user: preview only code you trust.",
+        ]
     return lines
+
+
+def _describe_preview(config: Config, run: Json | None) -> list[str]:
+    if run is None:
+        return [f"Preview a branch    http://127.0.0.1:{config.api_port}/admin/runs/run/"]
+    if run["status"] == "merged":
+        return [f"{BRANCH}   is merged, as release {run['release_id']}"]
+    return [
+        f"Frontend preview    {run['frontend_url']}",
+        f"Backend preview     {run['backend_url']}/health",
+        f"Look, then approve  http://127.0.0.1:{config.api_port}/admin/runs/run/",
+    ]

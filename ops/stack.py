@@ -1,9 +1,9 @@
-"""What runs here, and how all of it is started, stopped and looked at."""
+"""Starts, stops and probes all that this checkout runs."""
 
+import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,22 +11,28 @@ from pathlib import Path
 
 from host import service_user
 from host.config import Config, SlotConfig
+from host.deadline import wait_until
 from host.errors import Refused
 from host.units import managers
-from host.units.managers import Health, Unit
+from host.units.health import Health, probe_unit
+from host.units.unit import Unit, start_or_replace
 from ops import live_release, progress, systemd
 from ops.postgres.embedded_server import Cluster
-from releases.deployments.hooks import Hooks
-from slots.runtime import backend, surface
+from releases.production import current_link
+from releases.production.deploy_settings import DeploySettings
+from slots.runtime import backend, surface, surface_env_files
 
 HEALTHY_SECONDS = 60.0
 STOP_SECONDS = 20.0
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 POSTGRES = "postgres"
+# infra/caddy/Surface.Caddyfile says this in the body of its 503.
+# The status in the body of main's /health before the first release, see Surface.Caddyfile.
+NO_RELEASE = "no_release"
 API, WORKER, ROUTER = "ouroboros-api", "ouroboros-worker", "ouroboros-caddy"
-# Of the caller's environment, what configures us or says how to reach the outside. Everything else
-# (a terminal, an editor, a desktop) would make every start another command.
-CONFIGURES = re.compile(
+# The API and the worker get the caller's variables that configure them or the network. A unit with
+# another environment is restarted, so those of a terminal or an editor would restart it each time.
+FORWARDED_NAMES = re.compile(
     r"PATH|HOME|LANG|TZ|TMPDIR|SECRET_KEY|DATABASE_URL|DEBUG|ALLOWED_HOSTS|TIME_ZONE"
     r"|STEP_TIMEOUT_SECONDS|CORS_APP_ORIGINS|RELEASES_KEEP|HEALTH_.*"
     r"|(?:OROBOROS|PREVIEW|WORKER|MERGE_GATE|DEPLOY|GIT|ADMISSION|RETENTION)_.*"
@@ -37,43 +43,49 @@ CONFIGURES = re.compile(
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the startup matrix, as it is now."""
+    """One row of the startup matrix, with its state.
+
+    `has_answered`: the unit itself answered its health check, whatever it said.
+    """
 
     name: str
     port: int
-    ok: bool
-    said: str
+    is_ok: bool
+    reason: str
+    has_answered: bool = False
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.ok else 'FAIL'}  {self.name:<24} {self.port:>5}  {self.said}"
+        return f"{'ok  ' if self.is_ok else 'FAIL'}  {self.name:<24} {self.port:>5}  {self.reason}"
 
 
-def cluster(config: Config) -> Cluster:
+def get_cluster(config: Config) -> Cluster:
     """Return the embedded PostgreSQL of this checkout."""
     return Cluster(config.var / POSTGRES, config.postgres_port, config.postgres_user)
 
 
-def control_units(config: Config) -> list[Unit]:
-    """Return what runs besides PostgreSQL, the slots' occupants and the production app."""
+def build_control_units(config: Config, environ: Mapping[str, str]) -> list[Unit]:
+    """Return the units of the API, the worker, the surfaces and the router.
+
+    `environ` is the caller's environment.
+    """
     home, python = config.home, sys.executable
-    env = control_environment(os.environ)
+    env = filter_environment(environ)
     gunicorn = (python, "-m", "gunicorn", "--config", str(home / "infra/gunicorn.conf.py"))
     worker = (python, str(home / "manage.py"), "run_worker")
-    names = ["main", *(f"preview{slot.number}" for slot in config.slots)]
     return [
-        _unit(config, API, gunicorn, env, config.api_port),
-        _unit(config, WORKER, worker, env, config.worker_port),
-        *(_surface(config, name) for name in names),
-        _router(config),
+        _build_unit(config, API, gunicorn, env, config.api_port),
+        _build_unit(config, WORKER, worker, env, config.worker_port),
+        *(_build_surface_unit(config, name) for name in surface_env_files.list_names(config)),
+        _build_router_unit(config),
     ]
 
 
-def control_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what API and worker are given of the caller's environment."""
-    return {name: value for name, value in environ.items() if CONFIGURES.fullmatch(name)}
+def filter_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the caller's environment that the API and the worker get."""
+    return {name: value for name, value in environ.items() if FORWARDED_NAMES.fullmatch(name)}
 
 
-def _unit(
+def _build_unit(
     config: Config, name: str, argv: tuple[str, ...], env: Mapping[str, str], port: int
 ) -> Unit:
     log = config.var / "log" / f"{name}.log"
@@ -84,13 +96,13 @@ def _caddy_environment(config: Config) -> dict[str, str]:
     return {"PATH": os.defpath, "XDG_DATA_HOME": str(config.var / "caddy")}
 
 
-def _surface(config: Config, name: str) -> Unit:
-    env = {**_caddy_environment(config), **surface.environment(config, name)}
-    argv = tuple(surface.command(config))
-    return _unit(config, f"ouroboros-web@{name}", argv, env, int(env["WEB_PORT"]))
+def _build_surface_unit(config: Config, name: str) -> Unit:
+    env = {**_caddy_environment(config), **surface.build_environment(config, name)}
+    argv = tuple(surface.build_command(config))
+    return _build_unit(config, f"ouroboros-web@{name}", argv, env, int(env["WEB_PORT"]))
 
 
-def _router(config: Config) -> Unit:
+def _build_router_unit(config: Config) -> Unit:
     caddyfile = config.home / "infra/caddy/Caddyfile"
     caddy = str(Path(sys.executable).with_name("caddy"))
     argv = (caddy, "run", "--config", str(caddyfile), "--adapter", "caddyfile")
@@ -98,122 +110,141 @@ def _router(config: Config) -> Unit:
         **_caddy_environment(config),
         "OROBOROS_DOMAIN": config.domain,
         "ROUTER_PORT": str(config.router_port),
-        # Relative to where it runs: the path of a socket has 107 characters at most.
+        # Relative to its working directory: the kernel limits a socket's path to 107 bytes.
         "ROUTER_ADMIN_SOCKET": os.path.relpath(config.var / "run/caddy.sock", config.home),
         "API_PORT": str(config.api_port),
         "WEB_MAIN_PORT": str(config.web_port),
         **{f"WEB_PREVIEW{slot.number}_PORT": str(slot.web_port) for slot in config.slots},
     }
-    return _unit(config, ROUTER, argv, env, config.router_port)
+    return _build_unit(config, ROUTER, argv, env, config.router_port)
 
 
-def up(config: Config) -> str:
-    """Start everything and wait until it is well; what runs already is left alone.
+def start_all(config: Config, environ: Mapping[str, str]) -> str:
+    """Start all units that do not run and wait until every row is healthy; returns a sentence.
 
-    Raises Refused `not_set_up`, `not_healthy` naming what is not well, or as the units do.
+    `environ` is the caller's environment. Raises Refused `not_set_up`, `not_healthy` with the rows
+    that are not healthy, or as the units do.
     """
     if not config.database_url:
         raise Refused("not_set_up", "This checkout is not set up: run ./scripts/quickstart.sh.")
     if config.is_systemd:
-        with progress.step("Starting the installed units") as waiting:
-            systemd.up(config)
-            wait(config, _patience(config), waiting)
-        return "Everything runs and is well."
-    if not cluster(config).is_running():
+        with progress.step("Starting the installed units") as report_waiting:
+            systemd.start_units(config)
+            wait_until_healthy(config, _startup_seconds(config), report_waiting)
+        return "Everything runs and is healthy."
+    if not get_cluster(config).is_running():
         with progress.step("Starting PostgreSQL"):
-            cluster(config).start()
-    with progress.step("Starting the control plane, the surfaces and the slots") as waiting:
-        with ThreadPoolExecutor() as pool:
-            for started in [
-                *(pool.submit(start, config, unit) for unit in control_units(config)),
+            get_cluster(config).start()
+    with progress.step("Starting the control plane, the surfaces and the slots") as report_waiting:
+        # Before the surfaces start: the runbook's `cat` then shows the ports they listen on.
+        surface_env_files.write(config)
+        units = build_control_units(config, environ)
+        with ThreadPoolExecutor() as pool:  # so that no start waits for another unit's
+            for future in [
+                *(pool.submit(start_unit, config, unit) for unit in units),
                 *(pool.submit(_start_slot, config, slot) for slot in config.slots),
             ]:
-                started.result()
-        wait(config, _patience(config), waiting)
-    return "Everything runs and is well."
+                future.result()
+        wait_until_healthy(config, _startup_seconds(config), report_waiting)
+    return "Everything runs and is healthy."
 
 
-def _patience(config: Config) -> float:
-    """Return for how many seconds to wait: what is live is started last, and may take its time."""
-    if live_release.live(config) is None:
+def _startup_seconds(config: Config) -> float:
+    """Return how long to wait, including what a live release may take to start."""
+    if live_release.find_live_backend(config) is None:
         return HEALTHY_SECONDS
-    return HEALTHY_SECONDS + Hooks.read(config).start_seconds
+    return HEALTHY_SECONDS + DeploySettings.read(config).start_seconds
 
 
-def start(config: Config, unit: Unit) -> None:
-    """Start the unit, in place of an earlier version of it. Raises Refused as the units do."""
-    manager = managers.manager(config)
-    try:
-        manager.start(unit)
-    except Refused as refusal:
-        if refusal.code != "unit_differs":
-            raise
-        manager.stop(unit.name, STOP_SECONDS)
-        manager.start(unit)
+def start_unit(config: Config, unit: Unit) -> None:
+    """Start the unit, or restart it if it runs another command. Raises Refused as the units do."""
+    start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
 
 
 def start_slots(config: Config) -> str:
-    """Put in what the slots' specs say, before anybody looks who would mend it."""
-    service_user.become_service(config)
+    """Start in each slot what its spec says; returns a sentence.
+
+    Under systemd this runs before the worker starts, which would find the slots empty.
+    """
+    service_user.switch_to_service_user(config)
     with ThreadPoolExecutor() as pool:
-        for started in [pool.submit(_start_slot, config, slot) for slot in config.slots]:
-            started.result()
-    return "Every slot has its occupant."
+        for future in [pool.submit(_start_slot, config, slot) for slot in config.slots]:
+            future.result()
+    return "Every slot runs what its spec says."
 
 
 def _start_slot(config: Config, slot: SlotConfig) -> None:
-    """Put in what the slot's spec says; one that was stopped by hand stays stopped."""
-    if surface.shown(slot) is None:
+    """Start what the slot's spec says, unless a person stopped it."""
+    if surface.read_state(slot) is None:
         surface.show_free(config, slot)
     if backend.status(config, slot).spec.wanted == "up":
         backend.start(config, slot)
 
 
-def wait(config: Config, seconds: float, waiting: Callable[[str], bool]) -> None:
-    """Wait until every row is well, telling for which. Raises Refused `not_healthy`."""
-    deadline = time.monotonic() + seconds
-    while bad := [row for row in rows(config) if not row.ok and not stopped_slot(config, row)]:
-        waiting(", ".join(row.name for row in bad))
-        if time.monotonic() > deadline:
-            lines = "\n".join(map(str, bad))
-            detail = f"Not well after {seconds:.0f} s; see {config.var / 'log'}:\n{lines}"
-            raise Refused("not_healthy", detail)
-        time.sleep(LOOK_SECONDS)
+def wait_until_healthy(
+    config: Config, seconds: float, report_waiting: Callable[[str], bool]
+) -> None:
+    """Wait until every row is healthy; `report_waiting` gets the names of those that are not.
+
+    Raises Refused `not_healthy` after `seconds`. A slot that a person stopped counts as healthy.
+    """
+    unhealthy: list[Row] = []
+
+    def is_healthy() -> bool:
+        nonlocal unhealthy
+        unhealthy = _list_unhealthy_rows(config)
+        if unhealthy:
+            report_waiting(", ".join(row.name for row in unhealthy))
+        return not unhealthy
+
+    if not wait_until(is_healthy, seconds=seconds, interval=POLL_SECONDS):
+        lines = "\n".join(map(str, unhealthy))
+        detail = f"Not healthy after {seconds:.0f} s; see {config.var / 'log'}:\n{lines}"
+        raise Refused("not_healthy", detail)
 
 
-def stopped_slot(config: Config, row: Row) -> str | None:
-    """Return the slot whose backend the row is, if it was stopped by hand."""
-    found = next((slot for slot in config.slots if slot.backend_port == row.port), None)
-    if found is None or backend.status(config, found).spec.wanted != "down":
+def _list_unhealthy_rows(config: Config) -> list[Row]:
+    rows = probe_rows(config)
+    return [row for row in rows if not row.is_ok and not find_stopped_slot(config, row)]
+
+
+def find_stopped_slot(config: Config, row: Row) -> str | None:
+    """Return the id of the slot whose surface or backend the row is, if a person stopped it."""
+    # The surface of a stopped slot answers that its backend does not; a dead surface is a fault.
+    slots = {slot.backend_port: slot for slot in config.slots}
+    if row.has_answered:
+        slots |= {slot.web_port: slot for slot in config.slots}
+    owner = slots.get(row.port)
+    if owner is None or backend.status(config, owner).spec.wanted != "down":
         return None
-    return found.slot_id
+    return owner.slot_id
 
 
-def health(config: Config) -> list[Row]:
-    """Look at every row of the startup matrix, once."""
-    return list(rows(config))
+def check_health(config: Config) -> list[Row]:
+    """Probe every row of the startup matrix once."""
+    return list(probe_rows(config))
 
 
-def rows(config: Config) -> Iterator[Row]:
-    """Yield the rows of the startup matrix in the runbook's order, and production if it is live."""
-    yield _look(config, "API (control)", API, config.api_port)
-    yield _look(config, "Worker", WORKER, config.worker_port)
-    yield _look(config, "Web main", "ouroboros-web@main", config.web_port)
+def probe_rows(config: Config) -> Iterator[Row]:
+    """Yield the rows of the startup matrix in the runbook's order, then a live production app."""
+    yield _probe(config, "API (control)", API, config.api_port)
+    yield _probe(config, "Worker", WORKER, config.worker_port)
+    yield _probe(config, "Web main", "ouroboros-web@main", config.web_port)
     for slot in config.slots:
         unit = f"ouroboros-web@preview{slot.number}"
-        yield _look(config, f"Web {slot.slot_id}", unit, slot.web_port)
+        yield _probe(config, f"Web {slot.slot_id}", unit, slot.web_port)
     for slot in config.slots:
-        found = backend.status(config, slot)
-        said = "idle" if found.kind == "idle" and found.health.ok else found.health.reason
+        status = backend.status(config, slot)
+        reason = "idle" if status.kind == "idle" and status.health.ok else status.health.reason
         name = f"Slot backend {slot.slot_id}"
-        yield Row(name, slot.backend_port, found.health.ok, said)
-    yield _look(config, "Caddy", ROUTER, config.router_port, host=f"app.{config.domain}")
-    live = live_release.live(config)
+        yield Row(name, slot.backend_port, status.health.ok, reason)
+    yield _probe(config, "Caddy", ROUTER, config.router_port, host=f"app.{config.domain}")
+    live = live_release.find_live_backend(config)
     if live is not None:
-        yield _look(config, "Production app", live.unit, live.port, live.health_path)
+        yield _probe(config, "Production app", live.unit, live.port, live.health_path)
 
 
-def _look(
+def _probe(
     config: Config,
     name: str,
     unit: str,
@@ -221,31 +252,53 @@ def _look(
     path: str = "/health",
     host: str = "127.0.0.1",
 ) -> Row:
-    status = managers.manager(config).status(unit, port)
-    health: Health = managers.probe(status, port, path, host=host)
-    return Row(name, port, health.ok, health.reason)
+    status = managers.get_manager(config).status(unit, port)
+    health: Health = probe_unit(status, port, path, host=host)
+    if _has_no_release(config, health):
+        return Row(name, port, True, "no release is live yet")
+    return Row(name, port, health.ok, health.reason, has_answered=bool(health.body))
 
 
-def down(config: Config) -> str:
-    """Stop all that this checkout started, PostgreSQL last. Raises Refused `still_running`."""
+def _has_no_release(config: Config, health: Health) -> bool:
+    """Return whether main's surface answered 503 because no release is live.
+
+    The stack of a new installation is healthy although port 3100 serves nothing before the first
+    release. A link that exists and leads nowhere is a fault.
+    """
+    if os.path.lexists(current_link.link_path(config)):
+        return False
+    try:
+        body = json.loads(health.body)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and body.get("status") == NO_RELEASE
+
+
+def stop_all(config: Config) -> str:
+    """Stop all that this checkout started, PostgreSQL last; returns a sentence.
+
+    Raises Refused `still_running`.
+    """
     if config.is_systemd:
-        systemd.down(config)
-        return "Nothing of this checkout runs any more."
-    manager = managers.manager(config)
-    stubborn: set[str] = set()
+        systemd.stop_units(config)
+        return "Nothing of this checkout runs."
+    manager = managers.get_manager(config)
+    still_running: set[str] = set()
 
     def stop(name: str) -> None:
-        progress.say(f"Stopping {name}")
+        progress.print_line(f"Stopping {name}")
         if not manager.stop(name, STOP_SECONDS):
-            stubborn.add(name)
+            still_running.add(name)
 
-    stop(WORKER)  # it starts again what it finds stopped
-    while left := set(manager.names()) - stubborn:
-        for name in sorted(left):
+    stop(WORKER)  # first: the worker restarts what it finds stopped
+    # Again until none is left: a unit may have started another one meanwhile.
+    while running := set(manager.list_names()) - still_running:
+        for name in sorted(running):
             stop(name)
-    if (cluster(config).data / "PG_VERSION").exists():
-        progress.say("Stopping PostgreSQL")
-        cluster(config).stop()
-    if stubborn:
-        raise Refused("still_running", f"Not even SIGKILL ended {', '.join(stubborn)}.")
-    return "Nothing of this checkout runs any more."
+    # An external server (no data folder here) is not ours to stop.
+    if (get_cluster(config).data / "PG_VERSION").exists():
+        progress.print_line("Stopping PostgreSQL")
+        get_cluster(config).stop()
+    if still_running:
+        raise Refused("still_running", f"SIGKILL did not end {', '.join(still_running)}.")
+    return "Nothing of this checkout runs."

@@ -1,7 +1,8 @@
-"""This checkout kept by systemd: installed, started, stopped and removed. Root's work.
+"""Installs, starts, stops and removes this checkout's systemd units, as root.
 
-Everything that is installed is listed by `plan`; each entry says whether it is so already, so the
-installation may run again, and a dry run only prints what is not so yet.
+`plan_steps` lists all that the installation changes. Each step can say whether it is done, so the
+installation may be repeated, and a dry run prints what is left. The scripts run this with the
+host's Python before any package is installed: standard library only.
 """
 
 import os
@@ -20,143 +21,171 @@ from host.config import INSTALLED_UNIT, SYSTEM_ENV_DIR, Config
 from host.errors import Refused
 from host.files import safe_files
 from host.process import runner
-from host.process.runner import User
-from host.service_user import OURSELVES, SERVICE
+from host.process.users import User
+from host.service_user import OWN_UNITS, SERVICE
 from host.units import jobs
-from ops import env_files, progress
-from ops import install as requirements
+from ops import env_files, progress, setup_command, virtualenv
 from ops.postgres import system_server
-from slots.runtime import backend_log, surface
+from slots.runtime import backend_log, surface, surface_env_files
 
 UNITS = Path("/etc/systemd/system")
 POLKIT = Path("/etc/polkit-1/rules.d/50-oroboros.rules")
 SYSUSERS = Path("/etc/sysusers.d/oroboros.conf")
 TMPFILES = Path("/etc/tmpfiles.d/oroboros.conf")
-WRITTEN_FOR = "/srv/oroboros"  # the checkout that the files under infra/systemd speak of
+TEMPLATE_HOME = "/srv/oroboros"  # the checkout in the files under infra/systemd
+MAIN_WEB_PORT = 3100  # without an offset
 COMMAND_SECONDS = 300.0
 TARGET = "ouroboros.target"
-SLICE = "ouroboros.slice"  # systemd's own, above ours
-HEAD = "# Made once by systemd-install-runtime.sh; .env.example says what else can be set.\n"
-# What the shell of the first installation says, kept in the file that it makes.
-ASKED = (*env_files.ASKED, *environment.NETWORK)
+SLICE = "ouroboros.slice"  # the parent that systemd makes for ouroboros-*.slice
+HEADER = "# Written once by systemd-install-runtime.sh; .env.example lists every other setting.\n"
+# Settings that the first installation copies from the shell to worker.env.
+SHELL_SETTINGS = (*env_files.REPOSITORY_SETTINGS, *environment.NETWORK_VARIABLES)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One thing that is to be so on this host."""
+class InstallStep:
+    """One change that the installation makes to the host."""
 
-    what: str
-    is_so: Callable[[], bool]
-    make: Callable[[], None]
+    description: str
+    is_done: Callable[[], bool]
+    apply: Callable[[], None]
 
 
 def install(config: Config, *, dry_run: bool) -> str:
-    """Make this host run the checkout; says what was made. Raises Refused."""
-    found = problems(config)
-    if found:
-        lines = "\n".join(f"- {problem}" for problem in found)
-        raise Refused("not_ready", f"Not ready, nothing was installed:\n{lines}")
-    steps = [step for step in plan(config) if not step.is_so()]
+    """Install the units and all they need; returns a sentence.
+
+    Raises Refused `not_ready`, `unit_refused`, `postgres_unusable`, `schema_too_old`,
+    `setup_failed`.
+    """
+    _require_no_problems(config)
+    steps = [step for step in plan_steps(config) if not step.is_done()]
     if dry_run:
         for step in steps:
-            progress.say(f"would make {step.what}")
-        return f"{len(steps)} things would be made; nothing was."
-    requirements.install(config, "embedded")
+            progress.print_line(f"would write {step.description}")
+        return f"{len(steps)} changes would be made; nothing was changed."
+    virtualenv.install_requirements(config, "embedded")
     for step in steps:
-        progress.say(f"making {step.what}")
-        step.make()
-    _systemctl("daemon-reload")
-    _systemctl("enable", "--quiet", TARGET, *enabled(config))
-    for line in _set_up(config):
-        progress.say(line)
-    return f"{len(steps)} things were made. Start it: ./scripts/runtime-up.sh"
+        progress.print_line(f"writing {step.description}")
+        step.apply()
+    _run_systemctl("daemon-reload")
+    _run_systemctl("enable", "--quiet", TARGET, *list_enabled_units(config))
+    for line in setup_command.run_setup(config, str(config.home / ".venv/bin/python")):
+        progress.print_line(line)
+    return f"{len(steps)} changes were made. Start the stack: ./scripts/runtime-up.sh"
 
 
-def problems(config: Config) -> list[str]:
-    """Return what stands in the way, each with what to do about it."""
+def _require_no_problems(config: Config) -> None:
+    """Raise Refused `not_ready` with all problems at once."""
+    problems = find_problems(config)
+    if problems:
+        lines = "\n".join(f"- {problem}" for problem in problems)
+        raise Refused("not_ready", f"Not ready, nothing was installed:\n{lines}")
+
+
+def find_problems(config: Config) -> list[str]:
+    """Return every problem that prevents the installation, each with what to do."""
     if os.geteuid() != 0:
         return ["Only root can install units: run it as root."]
-    found = []
+    problems = []
+    # sd_booted(3): systemctl may be installed on a host with another init.
     if not configuration.BOOTED_BY_SYSTEMD.is_dir():
-        found.append("This host was not booted by systemd: use ./scripts/quickstart.sh.")
+        problems.append("This host was not booted by systemd: use ./scripts/quickstart.sh.")
     if shutil.which("pkaction") is None:
-        found.append("polkit is missing: apt-get install polkitd.")
+        problems.append("polkit is missing: apt-get install polkitd.")
     other = configuration.read_env_file(SYSTEM_ENV_DIR / "api.env").get("OROBOROS_HOME")
     if other and Path(other).resolve() != config.home:
-        found.append(f"{SYSTEM_ENV_DIR} belongs to {other}: run --uninstall there first.")
+        problems.append(f"{SYSTEM_ENV_DIR} belongs to {other}: run --uninstall there first.")
     if (config.var / "postgres").exists():
-        found.append(f"{config.var} has an embedded database: use a checkout of its own.")
-    if config.web_port != surface_port():
-        found.append("Unset OROBOROS_PORT_OFFSET: the installed units have fixed ports.")
-    return found + ([] if config.database_url else system_server.problems())
+        problems.append(f"{config.var} has an embedded database: use a checkout of its own.")
+    if config.web_port != MAIN_WEB_PORT:
+        problems.append("Unset OROBOROS_PORT_OFFSET: the installed units have fixed ports.")
+    return problems + ([] if config.database_url else system_server.find_problems())
 
 
-def surface_port() -> int:
-    """Return the port of main's surface as the env files have it."""
-    return 3100
-
-
-def plan(config: Config) -> Iterator[Step]:
-    """Yield all that is to be so, in the order in which it is made."""
-    home = config.home
-    yield _text(SYSUSERS, rendered(config, "sysusers.conf"))
-    users = lambda: all(is_known(role) for role in roles(config))  # noqa: E731
-    yield Step("the users", users, lambda: _run("systemd-sysusers", str(SYSUSERS)))
+def plan_steps(config: Config) -> Iterator[InstallStep]:
+    """Yield all steps of the installation in their order."""
+    # The users first: every folder and file after this belongs to one of them.
+    yield _text_step(SYSUSERS, render_file(config, "sysusers.conf"))
+    yield InstallStep(
+        "the users",
+        lambda: all(is_role_ready(role) for role in list_roles(config)),
+        lambda: _run_command("systemd-sysusers", str(SYSUSERS)),
+    )
     for name in ("", "run", "log", "log/slots", "slots", "cache", "gates", "releases",
                  "templates", "tmp", "artifacts"):  # fmt: skip
-        yield _folder(config.var / name)
-    yield _folder(config.var / "app", mode=0o770, group="ouroboros-app")
+        yield _folder_step(config.var / name)
+    # The only folder that the production app may write to.
+    yield _folder_step(config.var / "app", mode=0o770, group="ouroboros-app")
     for slot in config.slots:
-        yield _log(
+        yield _log_step(
             config.var / "log" / "slots" / f"{slot.slot_id}.log", f"ouroboros-{slot.slot_id}"
         )
     tmpfiles = ["systemd-tmpfiles", "--create", str(TMPFILES)]
-    yield _text(TMPFILES, rendered(config, "tmpfiles.conf"), lambda: _run(*tmpfiles))
-    yield Step(str(SYSTEM_ENV_DIR), SYSTEM_ENV_DIR.is_dir, lambda: SYSTEM_ENV_DIR.mkdir(mode=0o755))
-    for path in sorted((home / "infra/systemd/env").iterdir()):
-        yield _link(SYSTEM_ENV_DIR / path.name, path)
-    yield _text(SYSTEM_ENV_DIR / "web.env", web_environment(config))
-    for name, make in SECRETS.items():
-        yield _secret(SYSTEM_ENV_DIR / name, config, make)
-    yield _text(POLKIT, rights(config))
-    for name in unit_files(config):
-        yield _text(UNITS / name, rendered(config, f"units/{name}"))
+    yield _text_step(
+        TMPFILES, render_file(config, "tmpfiles.conf"), lambda: _run_command(*tmpfiles)
+    )
+    yield InstallStep(
+        str(SYSTEM_ENV_DIR), SYSTEM_ENV_DIR.is_dir, lambda: SYSTEM_ENV_DIR.mkdir(mode=0o755)
+    )
+    for name in surface_env_files.list_names(config):
+        path = surface_env_files.find_path(config, name)
+        # As in git, unless the checkout ran with a port offset before.
+        yield _text_step(path, surface_env_files.render(config, name))
+    # Links, not copies: the runbook's `cat` of the checkout's files then shows what systemd reads.
+    for path in _list_surface_env_files(config):
+        yield _link_step(SYSTEM_ENV_DIR / path.name, path)
+    yield _text_step(SYSTEM_ENV_DIR / "web.env", render_web_environment(config))
+    for name, build in SECRET_FILES.items():
+        yield _secret_step(SYSTEM_ENV_DIR / name, config, build)
+    yield _text_step(POLKIT, render_polkit_rule(config))
+    for name in list_unit_files(config):
+        yield _text_step(UNITS / name, render_file(config, f"units/{name}"))
 
 
-def roles(config: Config) -> list[str]:
-    """Return whose user the control plane shares a group with, by the name after ouroboros-."""
+def _list_surface_env_files(config: Config) -> list[Path]:
+    """Return the surfaces' env files, those of slots that are not configured too."""
+    return sorted((config.home / surface_env_files.FOLDER).iterdir())
+
+
+def list_roles(config: Config) -> list[str]:
+    """Return the users that the control plane shares a group with, without `ouroboros-`."""
     return ["job", "install", "app", *(slot.slot_id for slot in config.slots)]
 
 
-def is_known(role: str) -> bool:
-    """Say whether the role's user is there and the control plane is in its group."""
-    user = jobs.known(role)
+def is_role_ready(role: str) -> bool:
+    """Return whether the role's user exists and the control plane is in its group."""
+    user = jobs.find_user(role)
+    # getgrouplist reads /etc/group; the groups of this process are those of its start.
     return user is not None and user.gid in os.getgrouplist(SERVICE, 0)
 
 
-def unit_files(config: Config) -> list[str]:
-    """Return the units and their drop-ins, relative to systemd's folder."""
+def list_unit_files(config: Config) -> list[str]:
+    """Return the unit files and their drop-ins, relative to systemd's folder."""
     root = config.home / "infra/systemd/units"
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def rendered(config: Config, name: str) -> str:
-    """Return a file of infra/systemd as it is installed: with this checkout's path."""
+def render_file(config: Config, name: str) -> str:
+    """Return a file of infra/systemd with the paths of this checkout."""
     text = (config.home / "infra/systemd" / name).read_text()
-    text = text.replace(f"{WRITTEN_FOR}/var", str(config.var))
-    return re.sub(rf"{WRITTEN_FOR}\b", str(config.home), text)
+    # var first: it may be outside of the checkout.
+    text = text.replace(f"{TEMPLATE_HOME}/var", str(config.var))
+    return re.sub(rf"{TEMPLATE_HOME}\b", str(config.home), text)
 
 
-def rights(config: Config) -> str:
-    """Return polkit's rule; it has more of it where a reload hook restarts ourselves."""
-    rule = rendered(config, "polkit.rules")
-    if OURSELVES.search(config.get("DEPLOY_BACKEND_RELOAD_CMD")):
+def render_polkit_rule(config: Config) -> str:
+    """Return the polkit rule for the control plane's user.
+
+    If the reload hook restarts the API or the worker, the rule allows that too.
+    """
+    rule = render_file(config, "polkit.rules")
+    if OWN_UNITS.search(config.get("DEPLOY_BACKEND_RELOAD_CMD")):
         rule = rule.replace("deploysItself = false", "deploysItself = true")
     return rule
 
 
-def enabled(config: Config) -> list[str]:
-    """Return the units that are up after a boot."""
+def list_enabled_units(config: Config) -> list[str]:
+    """Return the units that systemd starts at boot."""
     previews = [f"preview{slot.number}" for slot in config.slots]
     return [
         "ouroboros-migrate.service",
@@ -165,6 +194,7 @@ def enabled(config: Config) -> list[str]:
         *(f"ouroboros-web@{name}.service" for name in ["main", *previews]),
         "ouroboros-caddy.service",
         *(f"ouroboros-preview@{slot.slot_id}.service" for slot in config.slots),
+        # Of the two colours only the one with a spec in var/run starts: ConditionPathExists.
         "ouroboros-app@blue.service",
         "ouroboros-app@green.service",
         "ouroboros-reaper.timer",
@@ -173,172 +203,178 @@ def enabled(config: Config) -> list[str]:
     ]
 
 
-def web_environment(config: Config) -> str:
-    """Return what all surfaces and the router are told; no secret is among it."""
+def render_web_environment(config: Config) -> str:
+    """Return the env file of all surfaces and the router; it has no secrets."""
     return (
-        "# Made by systemd-install-runtime.sh from OROBOROS_DOMAIN and CORS_APP_ORIGINS;\n"
-        "# run it again after a change.\n"
+        "# Written by systemd-install-runtime.sh from OROBOROS_DOMAIN and CORS_APP_ORIGINS;\n"
+        "# run it again after a change of these.\n"
         f"OROBOROS_DOMAIN={config.domain}\n"
-        f"WEB_ORIGINS='{surface.origins(config)}'\n"
+        f"WEB_ORIGINS='{surface.build_origin_pattern(config)}'\n"
     )
 
 
-def _api_env(config: Config) -> dict[str, str]:
+def _build_api_env(config: Config) -> dict[str, str]:
     url = config.database_url
-    if not url:
-        password = system_server.make_role("oroboros")
-        system_server.make_database("oroboros", "oroboros")
-        url = f"postgresql://oroboros:{password}@127.0.0.1:{system_server.port()}/oroboros"
+    if not url:  # else the operator named a database of his own, which exists
+        password = system_server.ensure_role("oroboros")
+        system_server.ensure_database("oroboros", "oroboros")
+        url = f"postgresql://oroboros:{password}@127.0.0.1:{system_server.read_port()}/oroboros"
     values = {
         "OROBOROS_HOME": str(config.home),
         "SECRET_KEY": secrets.token_urlsafe(48),
         "DATABASE_URL": url,
     }
-    asked = config.get("OROBOROS_DOMAIN")
-    return values | ({"OROBOROS_DOMAIN": asked} if asked else {})
+    domain = config.get("OROBOROS_DOMAIN")
+    return values | ({"OROBOROS_DOMAIN": domain} if domain else {})
 
 
-def _worker_env(config: Config) -> dict[str, str]:
+def _build_worker_env(config: Config) -> dict[str, str]:
     admin, template = config.preview_admin_database_url, config.preview_database_url_template
     if not admin:
-        password = system_server.make_role("oroboros_admin", "CREATEDB CREATEROLE")
+        password = system_server.ensure_role("oroboros_admin", "CREATEDB", "CREATEROLE")
         system_server.close_to_public("oroboros_admin")
-        server = f"127.0.0.1:{system_server.port()}"
+        server = f"127.0.0.1:{system_server.read_port()}"
         admin = f"postgresql://oroboros_admin:{password}@{server}/postgres"
         template = f"postgresql://{server}/{{db_name}}"
     return {
         "PREVIEW_ADMIN_DATABASE_URL": admin,
         "PREVIEW_BACKEND_DATABASE_URL_TEMPLATE": template,
-        **{name: config.get(name) for name in ASKED if config.get(name)},
+        **{name: config.get(name) for name in SHELL_SETTINGS if config.get(name)},
     }
 
 
-SECRETS: dict[str, Callable[[Config], dict[str, str]]] = {
-    "api.env": _api_env,
-    "worker.env": _worker_env,
+SECRET_FILES: dict[str, Callable[[Config], dict[str, str]]] = {
+    "api.env": _build_api_env,
+    "worker.env": _build_worker_env,
     "worker-preview.env": lambda config: {},
     "app.env": lambda config: {},
 }
 
 
-def _secret(path: Path, config: Config, values: Callable[[Config], dict[str, str]]) -> Step:
-    def make() -> None:
-        lines = "".join(f"{name}={value}\n" for name, value in values(config).items())
-        safe_files.write_atomic(path, (HEAD + lines).encode(), 0o600, service())
+def _secret_step(
+    path: Path, config: Config, build: Callable[[Config], dict[str, str]]
+) -> InstallStep:
+    def write() -> None:
+        lines = "".join(f"{name}={value}\n" for name, value in build(config).items())
+        safe_files.write_atomic(path, (HEADER + lines).encode(), 0o600, find_service_user())
 
-    return Step(f"{path}, with its secrets", path.exists, make)
+    # Never overwritten: a new password would lock out what runs with the old one.
+    return InstallStep(f"{path}, with its secrets", path.exists, write)
 
 
-def service() -> User:
-    """Return the control plane's user."""
+def find_service_user() -> User:
+    """Return the user of the control plane."""
     entry = pwd.getpwnam(SERVICE)
     return User(entry.pw_uid, entry.pw_gid)
 
 
-def _text(path: Path, text: str, then: Callable[[], None] = lambda: None) -> Step:
-    def make() -> None:
+def _text_step(path: Path, text: str, activate: Callable[[], None] = lambda: None) -> InstallStep:
+    """Return the step that writes a file and then calls `activate`."""
+
+    def write() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         safe_files.write_atomic(path, text.encode())
-        then()
+        activate()
 
-    return Step(str(path), lambda: path.is_file() and path.read_text() == text, make)
-
-
-def _link(path: Path, target: Path) -> Step:
-    is_so = lambda: path.is_symlink() and path.readlink() == target  # noqa: E731
-    return Step(f"{path}, a link", is_so, lambda: safe_files.replace_link(target, path))
+    return InstallStep(str(path), lambda: path.is_file() and path.read_text() == text, write)
 
 
-def _folder(path: Path, mode: int = 0o711, group: str = SERVICE) -> Step:
-    def make() -> None:
+def _link_step(path: Path, target: Path) -> InstallStep:
+    return InstallStep(
+        f"{path}, a link",
+        lambda: path.is_symlink() and path.readlink() == target,
+        lambda: safe_files.replace_link(target, path),
+    )
+
+
+def _folder_step(path: Path, mode: int = 0o711, group: str = SERVICE) -> InstallStep:
+    def write() -> None:
         path.mkdir(exist_ok=True)
         shutil.chown(path, SERVICE, group)
         path.chmod(mode)
 
-    return Step(f"{path}/", lambda: path.is_dir() and path.owner() == SERVICE, make)
+    return InstallStep(f"{path}/", lambda: path.is_dir() and path.owner() == SERVICE, write)
 
 
-def _log(path: Path, group: str) -> Step:
-    def make() -> None:
+def _log_step(path: Path, group: str) -> InstallStep:
+    def write() -> None:
         path.touch()
         shutil.chown(path, SERVICE, group)
         path.chmod(0o660)
 
-    return Step(str(path), path.exists, make)
-
-
-def _set_up(config: Config) -> list[str]:
-    """Bring the control plane's own state up to date; returns the first admin's password line."""
-    python = str(config.home / ".venv/bin/python")
-    argv = [python, str(config.home / "manage.py"), "setup"]
-    done = runner.capture(argv, cwd=config.home, timeout=COMMAND_SECONDS)
-    if done.exit_code != 0:
-        raise Refused("setup_failed", f"manage.py setup failed:\n{done.stderr.decode()[-4000:]}")
-    return [line for line in done.stdout.decode().splitlines() if ", password " in line]
+    return InstallStep(str(path), path.exists, write)
 
 
 def uninstall(config: Config, *, dry_run: bool) -> str:
-    """Stop all of it and take away what was installed. Data, secrets and users stay.
+    """Stop the stack and remove what was installed; data, secrets and users stay.
 
-    May be repeated: what tells that the units are installed goes last.
+    Returns a sentence. May be repeated: the file by which `Config.is_systemd` knows that the units
+    are installed is removed last. Raises Refused `not_ready`, `unit_refused`.
     """
     if os.geteuid() != 0:
         raise Refused("not_ready", "Only root can remove units: run it as root.")
     if not config.is_systemd:
         return "Nothing is installed for this checkout."
-    present = [path for path in installed_files(config) if path.exists() or path.is_symlink()]
+    files = [path for path in list_installed_files(config) if path.exists() or path.is_symlink()]
     if dry_run:
-        for path in present:
-            progress.say(f"would remove {path}")
-        return f"{len(present)} files would be removed; nothing was."
-    down(config)
-    _systemctl("stop", SLICE)
-    _systemctl("disable", "--quiet", TARGET, *enabled(config))
-    for path in present:
+        for path in files:
+            progress.print_line(f"would remove {path}")
+        return f"{len(files)} files would be removed; nothing was changed."
+    stop_units(config)
+    # A slice stays active without units; stopping the parent stops the slices below it.
+    _run_systemctl("stop", SLICE)
+    _run_systemctl("disable", "--quiet", TARGET, *list_enabled_units(config))
+    for path in files:
         path.unlink()
-        if path.parent.suffix == ".d" and path.parent.parent == UNITS:
+        if path.parent.suffix == ".d" and path.parent.parent == UNITS:  # a drop-in's folder
             path.parent.rmdir()
     for folder in (jobs.FOLDER.parent, backend_log.links_folder(config)):
         shutil.rmtree(folder, ignore_errors=True)
-    _systemctl("daemon-reload")
-    # What a timer had just started was killed: systemd would go on listing it as failed.
-    _systemctl("reset-failed", "ouroboros*")
+    _run_systemctl("daemon-reload")
+    # A unit that a timer had just started was killed, and systemd would keep listing it as failed.
+    _run_systemctl("reset-failed", "ouroboros*")
     return (
-        f"{len(present)} files were removed. What stays: {config.var}, the env files with secrets "
-        f"in {SYSTEM_ENV_DIR}, the databases, and the users; docs/uninstall.md says how they go."
+        f"{len(files)} files were removed. These stay: {config.var}, the env files with secrets "
+        f"in {SYSTEM_ENV_DIR}, the databases, and the users: see docs/uninstall.md."
     )
 
 
-def installed_files(config: Config) -> list[Path]:
-    """Return the files without secrets that the installation makes, in the order they go."""
-    links = [SYSTEM_ENV_DIR / path.name for path in (config.home / "infra/systemd/env").iterdir()]
-    units = sorted((UNITS / name for name in unit_files(config)), key=INSTALLED_UNIT.__eq__)
+def list_installed_files(config: Config) -> list[Path]:
+    """Return the files without secrets that the installation writes, in the order of removal."""
+    links = [SYSTEM_ENV_DIR / path.name for path in _list_surface_env_files(config)]
+    # False sorts before True, so INSTALLED_UNIT, by which is_installed decides, is the last one.
+    units = sorted((UNITS / name for name in list_unit_files(config)), key=INSTALLED_UNIT.__eq__)
     return [*links, SYSTEM_ENV_DIR / "web.env", POLKIT, SYSUSERS, TMPFILES, *units]
 
 
-def up(config: Config) -> None:
-    """Start everything that is enabled. Raises Refused `unit_refused` with systemd's words."""
+def start_units(config: Config) -> None:
+    """Start all enabled units. Raises Refused `not_root`, `unit_refused` with systemd's message."""
     if os.geteuid() != 0:
         raise Refused("not_root", "Only root can start the installed units: run it as root.")
-    _systemctl("start", *(f"ouroboros-web@preview{slot.number}" for slot in config.slots))
-    _run(sys.executable, "-m", "ops", "slots", cwd=config.home)
-    _systemctl("start", TARGET, *enabled(config))
+    _run_systemctl("start", *(f"ouroboros-web@preview{slot.number}" for slot in config.slots))
+    # In a process of its own, which becomes the service user: this one stays root.
+    _run_command(sys.executable, "-m", "ops", "slots", cwd=config.home)
+    _run_systemctl("start", TARGET, *list_enabled_units(config))
 
 
-def down(config: Config) -> None:
-    """Stop everything, the worker first: it would start again what it finds stopped."""
+def stop_units(config: Config) -> None:
+    """Stop all units, the worker first: it restarts what it finds stopped.
+
+    Raises Refused `not_root`, `unit_refused`.
+    """
     if os.geteuid() != 0:
         raise Refused("not_root", "Only root can stop the installed units: run it as root.")
-    _systemctl("stop", "ouroboros-worker.service")
-    _systemctl("stop", TARGET, *enabled(config), "ouroboros-*.service")
+    _run_systemctl("stop", "ouroboros-worker.service")
+    # systemctl expands a pattern to loaded units only, so the enabled ones are named as well.
+    _run_systemctl("stop", TARGET, *list_enabled_units(config), "ouroboros-*.service")
 
 
-def _systemctl(*words: str) -> None:
-    _run("systemctl", "--no-ask-password", *words)
+def _run_systemctl(*arguments: str) -> None:
+    _run_command("systemctl", "--no-ask-password", *arguments)
 
 
-def _run(*argv: str, cwd: Path | None = None) -> None:
-    done = runner.capture(argv, cwd=cwd, timeout=COMMAND_SECONDS)
-    if done.exit_code != 0:
-        said = done.stderr.decode(errors="replace").strip()
-        raise Refused("unit_refused", f"{' '.join(argv[:3])}: {said}")
+def _run_command(*argv: str, cwd: Path | None = None) -> None:
+    result = runner.capture(argv, cwd=cwd, timeout=COMMAND_SECONDS)
+    if result.exit_code != 0:
+        error = result.stderr.decode(errors="replace").strip()
+        raise Refused("unit_refused", f"{' '.join(argv[:3])}: {error}")

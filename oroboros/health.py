@@ -1,4 +1,4 @@
-"""Whether the control plane could do its job now."""
+"""The health endpoint of the control plane."""
 
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -10,17 +10,20 @@ from slots.models import Slot
 
 @never_cache
 @require_safe
-def health(request: HttpRequest) -> HttpResponse:
-    """Answer 200 only if the database answers and has our tables; asks nobody who they are."""
+def check_health(request: HttpRequest) -> HttpResponse:
+    """Answer 200 only if the database answers and has the control plane's tables.
+
+    No authentication: the runbook's curl and load balancers call it.
+    """
     try:
         Slot.objects.exists()
     except Error as error:
-        connection.close()  # so that the next question is asked on a new connection
-        body = {"status": "unavailable", "error": "unavailable", "detail": _reason(error)}
+        connection.close()  # the next request opens a new one
+        body = {"status": "unavailable", "error": "unavailable", "detail": _describe_error(error)}
         return JsonResponse(body, status=503)
     return JsonResponse({"status": "ok"})
 
 
-def _reason(error: Error) -> str:
-    """Say what kind of trouble it is; the message itself may name hosts and users."""
+def _describe_error(error: Error) -> str:
+    """Return the kind of the error only: its message may name hosts and users."""
     return f"The database did not answer ({type(error).__name__})."

@@ -5,13 +5,13 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from web.permissions import VIEW, may
+from web.permissions import VIEW, has_ability
 
 GROUPS = (
     (
         "",
         (
-            ("Front page", "home", "admin:index"),
+            ("Dashboard", "home", "admin:index"),
             ("Runs", "rocket_launch", "admin:runs_run_changelist"),
             ("Slots", "grid_view", "admin:slots_slot_changelist"),
             ("Releases", "deployed_code", "admin:releases_release_changelist"),
@@ -21,31 +21,34 @@ GROUPS = (
         "History",
         (
             ("Leases", "key", "admin:slots_lease_changelist"),
-            ("Activations", "swap_vert", "admin:releases_activation_changelist"),
+            ("Deployments", "swap_vert", "admin:releases_deployment_changelist"),
             ("Events", "list_alt", "admin:runs_event_changelist"),
             ("Freezes", "ac_unit", "admin:runs_freeze_changelist"),
+            ("Schedules", "schedule", "admin:django_q_schedule_changelist"),
         ),
     ),
     (
-        "Programs",
+        "API",
         (
             ("API tokens", "password", "admin:accounts_apitoken_changelist"),
-            ("API", "api", "api-docs"),
+            ("API documentation", "api", "api-docs"),
         ),
     ),
 )
 
 
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the groups that who looks may see."""
-    shown = GROUPS if may(request, VIEW) else ()
-    groups = [_group(title, items) for title, items in shown]
+def build_navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the sidebar's groups of links that the user may see."""
+    visible = GROUPS if has_ability(request, VIEW) else ()
+    groups = [_build_group(title, items) for title, items in visible]
     if request.user.has_perm("auth.view_user"):
-        groups.append(_group("People", (("Users", "group", "admin:auth_user_changelist"),)))
+        groups.append(
+            _build_group("Authentication", (("Users", "group", "admin:auth_user_changelist"),))
+        )
     return groups
 
 
-def _group(title: str, items: tuple[tuple[str, str, str], ...]) -> dict[str, Any]:
+def _build_group(title: str, items: tuple[tuple[str, str, str], ...]) -> dict[str, Any]:
     return {
         "title": title,
         "separator": bool(title),

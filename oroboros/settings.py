@@ -1,4 +1,4 @@
-"""Django's settings, all from the environment; the default is the safe value."""
+"""Django's settings, all from the environment; every default is the safe value."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ if len(SECRET_KEY) < 32 or SECRET_KEY.lower().startswith(("changeme", "django-in
 DEBUG = env.bool("DEBUG", default=False)
 DOMAIN = OROBOROS.domain
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", f"api.{DOMAIN}"])
-# Behind https the cookies take the __Host- prefix; on plain loopback browsers would refuse it.
+# Behind https cookies have the __Host- prefix, which browsers refuse over plain HTTP.
 HTTPS = env.bool("OROBOROS_HTTPS", default=False)
 
 INSTALLED_APPS = [
@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "corsheaders",
     "django_q",
     "web",
@@ -43,16 +44,16 @@ INSTALLED_APPS = [
     "releases",
     "runs",
 ]
-# The shell's commands on releases need no more, and bring production back a second sooner.
+# scripts/rollback.sh and the other release commands set this: they start a second sooner.
 if env("OROBOROS_ONLY", default="") == "releases":
     INSTALLED_APPS = ["releases"]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "web.security_headers.content_security",
+    "web.security_headers.content_security_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "accounts.authentication.sessions_of_people",
+    "accounts.authentication.ignore_application_sessions",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -88,7 +89,7 @@ DATABASES["default"].update(
     OPTIONS={
         "connect_timeout": 5,
         "application_name": "oroboros",
-        # Only the pool's statements are prepared (see docs/decisions/0004), and planned once.
+        # Only the SQL of grants and leases is prepared, and planned once (docs/decisions/0004).
         "prepare_threshold": 0,
         "options": "-c plan_cache_mode=force_generic_plan",
     },
@@ -115,22 +116,23 @@ STATIC_ROOT = OROBOROS.var / "static"
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
-# Cookies ignore ports: their names are ours alone, and surfaces strip them.
+# Browsers send a cookie to every port of a host name: these have names of their own, and the
+# surfaces remove them from requests to a backend.
 _PREFIX = "__Host-" if HTTPS else ""
 SESSION_COOKIE_NAME = f"{_PREFIX}oroboros_session"
 CSRF_COOKIE_NAME = f"{_PREFIX}oroboros_csrftoken"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
-MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no cookie of its own
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no third cookie
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_TRUSTED_ORIGINS = [f"https://api.{DOMAIN}"] if HTTPS else []
-SECURE_SSL_REDIRECT = False  # the proxy in front redirects; the runbook's curl on the host is plain
+SECURE_SSL_REDIRECT = False  # the proxy redirects; the runbook's curl uses http
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-SILENCED_SYSTEM_CHECKS = ["security.W008"]  # SECURE_SSL_REDIRECT, as said above
+SILENCED_SYSTEM_CHECKS = ["security.W008"]  # SECURE_SSL_REDIRECT: see above
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 CORS_ALLOW_CREDENTIALS = False
@@ -153,21 +155,31 @@ REST_FRAMEWORK = {
         "accounts.authentication.BrowserAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["web.permissions.HasAbility"],
-    "DEFAULT_PARSER_CLASSES": ["web.api.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["web.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PAGINATION_CLASS": "web.api.Pages",
+    "DEFAULT_PAGINATION_CLASS": "web.pagination.ResultsPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "web.api.exception_handler",
+    "EXCEPTION_HANDLER": "web.errors.exception_handler",
     "PAGE_SIZE": 50,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Oroboros",
-    "DESCRIPTION": "Preview, approve, ship and roll back every branch on one host.",
+    "DESCRIPTION": (
+        "Preview, approve, ship and roll back every branch on one host.\n\n"
+        "Programs authenticate with a token, `Authorization: Bearer oro_…`, created by "
+        "`manage.py create_token`. On the host itself, requests of root and of the service's own "
+        "user over loopback have the abilities of an operator. A request body is one JSON object. "
+        'An error is `{"error": code, "detail": sentence}`.'
+    ),
     "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/api",  # groups the documentation by resource
     "SERVE_INCLUDE_SCHEMA": False,
+    # The API's documentation loads Swagger UI from our own static files.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "/static/oroboros/icon.svg",
     "SERVE_PERMISSIONS": ["web.permissions.HasAbility"],
     "AUTHENTICATION_WHITELIST": [],
     "APPEND_COMPONENTS": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
@@ -179,10 +191,12 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-# A task carries only a run's id; what it means is in the journal. See docs/decisions/0002.
+# A task has a run's id only; the journal says what to do (docs/decisions/0002).
+# timeout: no step may take longer; a task that the queue ends is found again by its claim.
+# retry: above timeout, or the queue would deliver a task again while it is executed.
 STEP_SECONDS = env.int("STEP_TIMEOUT_SECONDS", default=1800)
 Q_CLUSTER = {
-    "name": f"oroboros-{env('OROBOROS_HOST', default='local')}",
+    "name": f"oroboros-{OROBOROS.host_name}",
     "orm": "default",
     "workers": len(OROBOROS.slots) + 2,
     "queue_limit": 1,
@@ -210,7 +224,7 @@ PREVIEW_KEEP_SECONDS = 72 * 3600
 QUEUE_LIMIT = env.int("OROBOROS_QUEUE_LIMIT", default=10000)
 ADMISSION_FREE_MEMORY_MB = env.int("ADMISSION_FREE_MEMORY_MB", default=256)
 ADMISSION_FREE_DISK_MB = env.int("ADMISSION_FREE_DISK_MB", default=1024)
-HOST_NAME = env("OROBOROS_HOST", default="local")
+HOST_NAME = OROBOROS.host_name
 
 UNFOLD = {
     "SITE_TITLE": "Oroboros",
@@ -228,10 +242,10 @@ UNFOLD = {
     "LOGIN": {"form": "accounts.login_throttle.LoginForm"},
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "runs.admin.dashboard.front",
+    "DASHBOARD_CALLBACK": "runs.admin.dashboard.add_dashboard_context",
     "STYLES": [lambda request: static("oroboros/admin.css")],
     "SCRIPTS": [lambda request: static("oroboros/live.js")],
-    "SIDEBAR": {"navigation": "oroboros.navigation.navigation", "show_search": False},
+    "SIDEBAR": {"navigation": "oroboros.navigation.build_navigation", "show_search": False},
     "COLORS": {
         "primary": {
             "50": "oklch(97.1% .014 195)",

@@ -1,4 +1,4 @@
-"""Releases, the switches to them, and the way back."""
+"""The admin pages of releases and deployments, and the action that rolls back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,14 @@ from unfold.decorators import display
 
 from host.files import safe_files
 from releases.deployments import enqueue, rollback_plan
-from releases.deployments.switch import default_log
-from releases.models import Activation, Release
-from releases.rules import ActivationOutcome, ReleaseStatus
-from web.admin_actions import Done, Pages, Reason, Rows, Verb
-from web.permissions import OPERATE, actor
+from releases.models import Deployment, Release
+from releases.production.deployment_context import deployment_log_path
+from releases.rules import DeploymentOutcome, ReleaseStatus
+from web.admin_actions import ActionResult, AdminAction, DetailPageAdmin, ReadOnlyAdmin, ReasonForm
+from web.permissions import OPERATE, get_actor_name
 
 LOG_LINES = 200
-SWITCHES = 50
+DEPLOYMENT_LIMIT = 50
 STATUS_COLOURS = {
     ReleaseStatus.BUILDING: "info",
     ReleaseStatus.BUILT: "info",
@@ -30,59 +30,81 @@ STATUS_COLOURS = {
     ReleaseStatus.STUCK: "danger",
 }
 OUTCOME_COLOURS = {
-    ActivationOutcome.RUNNING: "info",
-    ActivationOutcome.SUCCEEDED: "success",
-    ActivationOutcome.FAILED: "danger",
-    ActivationOutcome.RESTORED: "warning",
-    ActivationOutcome.STUCK: "danger",
+    DeploymentOutcome.RUNNING: "info",
+    DeploymentOutcome.SUCCEEDED: "success",
+    DeploymentOutcome.FAILED: "danger",
+    DeploymentOutcome.RESTORED: "warning",
+    DeploymentOutcome.STUCK: "danger",
 }
 
 
-class RollingBack(Reason):
-    """Why, and whether the schema that stays behind is accepted."""
+class RollbackForm(ReasonForm):
+    """The reason, and whether irreversible schema changes are accepted."""
 
     accept_schema = forms.BooleanField(
         required=False,
-        label="Go back although production's schema stays as it is now",
-        help_text="Needed only where a migration between the two dropped or narrowed something.",
+        label="Roll back although production's schema keeps its changes",
+        help_text="Needed only if a later migration dropped or narrowed something.",
     )
 
 
-def _rollback(request: HttpRequest, release: Release, given: Mapping[str, Any]) -> Done:
-    activation = enqueue.request_rollback(
+def _describe_deployment(deployment: Deployment) -> tuple[str, str, str]:
+    """Return the URL of its page, its name, and how it ended, by whom and why."""
+    started = f"{deployment.started_at:%Y-%m-%d %H:%M}"
+    return (
+        reverse("admin:releases_deployment_change", args=[deployment.pk]),
+        f"{deployment.kind} {deployment.number}",
+        f"{deployment.outcome}, {started} by {deployment.actor}: {deployment.reason}",
+    )
+
+
+def _start_rollback(
+    request: HttpRequest, release: Release, fields: Mapping[str, Any]
+) -> ActionResult:
+    deployment = enqueue.enqueue_rollback(
         settings.OROBOROS,
         release.pk,
-        actor=actor(request),
-        reason=given["reason"],
-        accept_schema=given["accept_schema"],
+        actor=get_actor_name(request),
+        reason=fields["reason"],
+        accept_schema=fields["accept_schema"],
     )
-    url = reverse("admin:releases_activation_change", args=[activation.pk])
-    return Done(f"{release} is being made live again.", url)
+    url = reverse("admin:releases_deployment_change", args=[deployment.pk])
+    return ActionResult(f"{release} is being made live again.", url)
 
 
-def _can_go_back(release: Release) -> bool:
+def _can_roll_back(release: Release) -> bool:
     return (
         release.status != ReleaseStatus.LIVE and release.was_healthy and release.removed_at is None
     )
 
 
-ROLLBACK = Verb(
+ROLLBACK = AdminAction(
     "rollback",
     "Roll back to this",
     OPERATE,
-    "This release is started, probed and made live again; what is live now is left behind.",
-    _rollback,
-    RollingBack,
-    is_grave=True,
-    fits=_can_go_back,
-    about="oroboros/about_rollback.html",
-    facts=lambda release: {"way": rollback_plan.preview(settings.OROBOROS, release)},
+    "This release is started, probed and made live again. The live release is retired.",
+    _start_rollback,
+    RollbackForm,
+    is_dangerous=True,
+    is_available=_can_roll_back,
+    details_template="oroboros/rollback_plan.html",
+    get_details=lambda release: {
+        "plan": rollback_plan.make_rollback_plan(settings.OROBOROS, release)
+    },
 )
 
 
 @admin.register(Release)
-class ReleaseAdmin(Rows):
-    list_display = ["release_id", "state", "commit", "run", "built_at", "activated_at", "migrated"]
+class ReleaseAdmin(ReadOnlyAdmin):
+    list_display = [
+        "release_id",
+        "state",
+        "commit",
+        "run",
+        "built_at",
+        "activated_at",
+        "migration_count",
+    ]
     list_filter = ["status"]
     search_fields = ["release_id", "commit_sha"]
     fields = [
@@ -96,12 +118,12 @@ class ReleaseAdmin(Rows):
         "healthy_at",
         "removed_at",
         "migration_list",
-        "schema_list",
+        "schema_change_list",
         "restore_command",
-        "switches",
+        "deployment_list",
     ]
-    readonly_fields = ["run", "migration_list", "schema_list", "switches"]
-    verbs = (ROLLBACK,)
+    readonly_fields = ["run", "migration_list", "schema_change_list", "deployment_list"]
+    page_actions = (ROLLBACK,)
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)
     def state(self, release):
@@ -119,35 +141,28 @@ class ReleaseAdmin(Rows):
         return format_html('<a href="{}">{}</a>', url, str(release.run_id)[:8])
 
     @display(description="Migrations")
-    def migrated(self, release):
+    def migration_count(self, release):
         return len(release.migrations) or "–"
 
     @display(description="Migrations")
     def migration_list(self, release):
         return "\n".join(release.migrations) or "none"
 
-    @display(description="What they changed in the schema")
-    def schema_list(self, release):
-        changes = (f"{one['kind']}: {one['text']}" for one in release.schema_changes)
+    @display(description="Schema changes")
+    def schema_change_list(self, release):
+        changes = (f"{change['kind']}: {change['text']}" for change in release.schema_changes)
         return "\n".join(changes) or "nothing"
 
-    @display(description="Activations")
-    def switches(self, release):
-        """Each switch to the release, the newest first: who, when, how it ended."""
-        lines = (
-            (
-                reverse("admin:releases_activation_change", args=[one.pk]),
-                f"{one.kind} {one.number}",
-                f"{one.outcome}, {one.started_at:%Y-%m-%d %H:%M} by {one.actor}: {one.reason}",
-            )
-            for one in release.activations.all()[:SWITCHES]
-        )
+    @display(description="Deployments")
+    def deployment_list(self, release):
+        """List the release's deployments, the newest first, with links to their pages."""
+        lines = map(_describe_deployment, release.deployments.all()[:DEPLOYMENT_LIMIT])
         return format_html_join("\n", '<a href="{}">{}</a> {}', lines) or "none"
 
 
-@admin.register(Activation)
-class ActivationAdmin(Pages):
-    page_template = "oroboros/activation.html"
+@admin.register(Deployment)
+class DeploymentAdmin(DetailPageAdmin):
+    page_template = "oroboros/deployment.html"
     list_display = [
         "number",
         "kind",
@@ -157,23 +172,23 @@ class ActivationAdmin(Pages):
         "actor",
         "reason",
         "started_at",
-        "took",
+        "duration",
     ]
     list_filter = ["outcome", "kind"]
     list_select_related = ["release", "previous"]
 
-    def facts(self, request: HttpRequest, row: Activation) -> dict[str, Any]:
-        """Show how far the switch is, with the end of its log; the page asks for itself again."""
+    def get_page_context(self, request: HttpRequest, row: Deployment) -> dict[str, Any]:
+        """Return the deployment and the end of its log; the page reloads while it runs."""
         return {
-            "activation": row,
-            "log": safe_files.read_tail(default_log(settings.OROBOROS, row), LOG_LINES),
+            "deployment": row,
+            "log": safe_files.read_tail(deployment_log_path(settings.OROBOROS, row), LOG_LINES),
             "title": str(row).capitalize(),
         }
 
     @display(description="Outcome", ordering="outcome", label=OUTCOME_COLOURS)
-    def state(self, activation):
-        return activation.outcome, activation.get_outcome_display()
+    def state(self, deployment):
+        return deployment.outcome, deployment.get_outcome_display()
 
-    @display(description="Took")
-    def took(self, activation):
-        return "–" if activation.seconds is None else f"{activation.seconds:.1f} s"
+    @display(description="Duration")
+    def duration(self, deployment):
+        return "–" if deployment.seconds is None else f"{deployment.seconds:.1f} s"

@@ -1,4 +1,7 @@
-"""GET /api/releases[/<id>], POST /api/releases/<id>/rollback."""
+"""The API of releases, their deployments, and rollbacks.
+
+Its URLs and JSON keys say "activation" for a deployment: the older name, which clients use.
+"""
 
 from django.conf import settings
 from django.urls import path
@@ -9,30 +12,31 @@ from rest_framework.generics import ListAPIView
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from releases.deployments import enqueue, operations, rollback_plan
-from releases.models import Activation, Release
-from releases.presenters import activation_facts, release_facts
-from releases.rules import ActivationKind, ActivationOutcome, ReleaseStatus
-from web.api import Flag, Input, Text
-from web.permissions import actor
+from releases.deployments import enqueue, rollback_plan
+from releases.models import Deployment, Release
+from releases.presenters import present_deployment, present_release
+from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
+from web.fields import StrictBooleanField, StrictCharField
+from web.permissions import get_actor_name
+from web.serializers import StrictSerializer
 
-HISTORY = 50
+DEPLOYMENT_LIMIT = 50
 
 
-class SchemaChangeShape(serializers.Serializer):
+class SchemaChangeSerializer(serializers.Serializer):
     kind = serializers.CharField()
     text = serializers.CharField()
 
 
-class CommitShape(serializers.Serializer):
+class CommitSerializer(serializers.Serializer):
     sha = serializers.CharField()
     author = serializers.CharField()
     at = serializers.CharField()
     subject = serializers.CharField()
 
 
-class ReleaseShape(serializers.Serializer):
-    """What `release_facts` says."""
+class ReleaseSerializer(serializers.Serializer):
+    """A release, as `present_release` returns it."""
 
     release_id = serializers.CharField()
     commit_sha = serializers.CharField()
@@ -40,7 +44,7 @@ class ReleaseShape(serializers.Serializer):
     status = serializers.ChoiceField(ReleaseStatus.choices)
     detail = serializers.CharField()
     migrations = serializers.ListField(child=serializers.CharField())
-    schema_changes = SchemaChangeShape(many=True)
+    schema_changes = SchemaChangeSerializer(many=True)
     restore_point = serializers.CharField(allow_null=True)
     restore_command = serializers.CharField(allow_null=True)
     built_at = serializers.DateTimeField(allow_null=True)
@@ -49,16 +53,16 @@ class ReleaseShape(serializers.Serializer):
     removed_at = serializers.DateTimeField(allow_null=True)
 
 
-class ActivationShape(serializers.Serializer):
-    """What `activation_facts` says."""
+class DeploymentSerializer(serializers.Serializer):
+    """A deployment, as `present_deployment` returns it."""
 
     number = serializers.IntegerField()
     release_id = serializers.CharField()
     previous_release_id = serializers.CharField(allow_null=True)
-    kind = serializers.ChoiceField(ActivationKind.choices)
+    kind = serializers.ChoiceField(DeploymentKind.choices)
     actor = serializers.CharField()
     reason = serializers.CharField()
-    outcome = serializers.ChoiceField(ActivationOutcome.choices)
+    outcome = serializers.ChoiceField(DeploymentOutcome.choices)
     progress = serializers.CharField()
     detail = serializers.CharField()
     guidance = serializers.ListField(child=serializers.CharField())
@@ -68,36 +72,36 @@ class ActivationShape(serializers.Serializer):
     seconds = serializers.FloatField(allow_null=True)
 
 
-class WayBackShape(serializers.Serializer):
+class RollbackPlanSerializer(serializers.Serializer):
     """What a rollback takes back, and the command that does it."""
 
     release_id = serializers.CharField()
     from_release_id = serializers.CharField(allow_null=True)
-    commits = CommitShape(many=True)
+    commits = CommitSerializer(many=True)
     files = serializers.ListField(child=serializers.CharField())
     migrations = serializers.ListField(child=serializers.CharField())
     irreversible = serializers.ListField(child=serializers.CharField())
     command = serializers.CharField()
 
 
-class ReleaseDetailShape(ReleaseShape):
-    """A release, the switches to it, and what a rollback to it would take back."""
+class ReleaseDetailSerializer(ReleaseSerializer):
+    """A release, its deployments, and what a rollback to it would take back."""
 
-    activations = ActivationShape(many=True)
-    rollback = WayBackShape()
+    activations = DeploymentSerializer(many=True)  # an older name
+    rollback = RollbackPlanSerializer()
 
 
-class RollbackShape(serializers.Serializer):
-    """A rollback that was written down; a worker carries it out."""
+class RollbackSerializer(serializers.Serializer):
+    """A rollback that a worker will do, and its plan."""
 
     accepted = serializers.BooleanField()
-    activation = ActivationShape()
-    rollback = WayBackShape()
+    activation = DeploymentSerializer()  # an older name
+    rollback = RollbackPlanSerializer()
 
 
-class RollbackInput(Input):
-    reason = Text(max_length=1000, multiline=True)
-    accept_schema = Flag(default=False)
+class RollbackRequest(StrictSerializer):
+    reason = StrictCharField(max_length=1000, multiline=True)
+    accept_schema = StrictBooleanField(default=False)
 
 
 @extend_schema_view(get=extend_schema(operation_id="releases_list"))
@@ -105,64 +109,67 @@ class ReleasesView(ListAPIView):
     """All releases, the newest first."""
 
     abilities = {"GET": "view"}
-    serializer_class = ReleaseShape
+    serializer_class = ReleaseSerializer
     queryset = Release.objects.all()
 
     def paginate_queryset(self, queryset):
-        return [release_facts(one) for one in super().paginate_queryset(queryset) or ()]
+        return [present_release(release) for release in super().paginate_queryset(queryset) or ()]
 
 
 class ReleaseView(APIView):
-    """One release: its activations, and what a rollback to it would take back."""
+    """One release: its deployments, and what a rollback to it would take back."""
 
     abilities = {"GET": "view"}
 
-    @extend_schema(responses=ReleaseDetailShape)
+    @extend_schema(responses=ReleaseDetailSerializer)
     def get(self, request, release_id):
-        release = operations.known(release_id)
-        history = Activation.objects.filter(release=release)[:HISTORY]
-        way = rollback_plan.preview(settings.OROBOROS, release)
-        facts = {
-            **release_facts(release),
-            "activations": [activation_facts(one) for one in history],
-            "rollback": way.as_dict(),
+        release = Release.objects.require(release_id)
+        deployments = Deployment.objects.filter(release=release)[:DEPLOYMENT_LIMIT]
+        plan = rollback_plan.make_rollback_plan(settings.OROBOROS, release)
+        data = {
+            **present_release(release),
+            "activations": [present_deployment(one) for one in deployments],
+            "rollback": plan.as_dict(),
         }
-        return Response(ReleaseDetailShape(facts).data)
+        return Response(ReleaseDetailSerializer(data).data)
 
 
 class RollbackView(APIView):
-    """Make the release live again. Answers at once; the activation shows the progress."""
+    """Roll back to the release. Answers at once; the deployment shows the progress."""
 
     abilities = {"POST": "operate"}
-    serializer_class = RollbackInput
+    serializer_class = RollbackRequest
 
-    @extend_schema(request=RollbackInput, responses={202: RollbackShape})
+    @extend_schema(request=RollbackRequest, responses={202: RollbackSerializer})
     def post(self, request, release_id):
-        given = RollbackInput.given(request)
-        way = rollback_plan.preview(settings.OROBOROS, operations.known(release_id))
-        activation = enqueue.request_rollback(
-            settings.OROBOROS, release_id, actor=actor(request), **given
+        body = RollbackRequest.parse(request)
+        # Made before the deployment begins: it compares with the release that is live now.
+        plan = rollback_plan.make_rollback_plan(
+            settings.OROBOROS, Release.objects.require(release_id)
         )
-        facts = {
+        deployment = enqueue.enqueue_rollback(
+            settings.OROBOROS, release_id, actor=get_actor_name(request), **body
+        )
+        data = {
             "accepted": True,
-            "activation": activation_facts(activation),
-            "rollback": way.as_dict(),
+            "activation": present_deployment(deployment),
+            "rollback": plan.as_dict(),
         }
-        return Response(RollbackShape(facts).data, 202)
+        return Response(RollbackSerializer(data).data, 202)
 
 
-class ActivationView(APIView):
-    """One switch to the release, and how far it is."""
+class DeploymentView(APIView):
+    """One deployment of the release, and its progress."""
 
     abilities = {"GET": "view"}
 
-    @extend_schema(responses=ActivationShape)
+    @extend_schema(responses=DeploymentSerializer)
     def get(self, request, release_id, number):
-        operations.known(release_id)
-        found = Activation.objects.filter(release=release_id, number=number).first()
-        if found is None:
+        Release.objects.require(release_id)
+        deployment = Deployment.objects.filter(release=release_id, number=number).first()
+        if deployment is None:
             raise NotFound
-        return Response(ActivationShape(activation_facts(found)).data)
+        return Response(DeploymentSerializer(present_deployment(deployment)).data)
 
 
 urlpatterns = [
@@ -170,8 +177,8 @@ urlpatterns = [
     path("releases/<str:release_id>", ReleaseView.as_view(), name="api-release"),
     path(
         "releases/<str:release_id>/activations/<int:number>",
-        ActivationView.as_view(),
-        name="api-release-activation",
+        DeploymentView.as_view(),
+        name="api-release-deployment",
     ),
     path("releases/<str:release_id>/rollback", RollbackView.as_view(), name="api-release-rollback"),
 ]

@@ -1,8 +1,6 @@
-"""What the shell's commands on releases share: one JSON object on stdout, words on stderr."""
+"""The base class of management commands that print one JSON object; messages go to stderr."""
 
-import getpass
 import json
-import os
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -14,74 +12,72 @@ from django.core.management.base import BaseCommand
 from host.config import Config
 from host.errors import Refused
 from releases.builds.build import BuildFailed
-from releases.deployments.switch import ActivationFailed
-from releases.production.database import MigrationFailed
+from releases.deployments.deployment_steps import DeploymentFailed
+from releases.production.restore_point import RestorePointFailed
+from releases.shell import choose_deployment_error
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command answers; with an `error` the exit code is 1."""
+class CommandResult:
+    """The fields that a command prints. With an `error` code the exit code is 1."""
 
-    facts: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
     @classmethod
-    def refused(cls, code: str, detail: str, **facts: Any) -> "Answer":
-        """A rule said no."""
-        return cls({"detail": detail, **facts}, code)
+    def from_error(cls, code: str, detail: str, **fields: Any) -> "CommandResult":
+        """Return a failure: its stable code and a sentence for people."""
+        return cls({"detail": detail, **fields}, code)
 
 
 class JsonCommand(BaseCommand, ABC):
-    """A command whose `answer` is printed as one JSON object; exit 0 only if it is done."""
+    """Prints what `run_command` returns as JSON; the exit code is 0 only if it succeeded."""
 
+    # The checks import the URLs of all apps, which takes longer than most of these commands.
     requires_system_checks: list[str] = []
     config: Config
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.config = settings.OROBOROS
         try:
-            answer = self.answer(**options)
+            result = self.run_command(**options)
         except Refused as refused:
-            answer = Answer.refused(refused.code, refused.detail)
+            result = CommandResult.from_error(refused.code, refused.detail)
         except BuildFailed as failed:
-            answer = Answer.refused(failed.code.lower(), failed.detail)
-        except MigrationFailed as failed:
-            answer = Answer.refused("restore_failed", str(failed))
-        except ActivationFailed as failed:
-            code = "release_stuck" if failed.is_stuck else "deploy_healthcheck_failed"
-            answer = Answer.refused(code, failed.detail, guidance=failed.guidance)
-        self._print(answer)
+            result = CommandResult.from_error(failed.code.lower(), failed.detail)
+        except RestorePointFailed as failed:
+            result = CommandResult.from_error("restore_failed", str(failed))
+        except DeploymentFailed as failed:
+            code = choose_deployment_error(is_stuck=failed.is_stuck)
+            result = CommandResult.from_error(code, failed.detail, guidance=failed.guidance)
+        self._print(result)
 
     @abstractmethod
-    def answer(self, *args: Any, **options: Any) -> Answer:
-        """Do it. Raises what `handle` translates."""
+    def run_command(self, *args: Any, **options: Any) -> CommandResult:
+        """Do the work. Its refusals and failures are translated by `handle`."""
 
-    def say(self, text: str) -> None:
-        """Tell a person, on stderr."""
+    def write_message(self, text: str) -> None:
+        """Write a message for people to stderr."""
+        # style_func: Django would print stderr in red on a terminal.
         self.stderr.write(text, style_func=str)
 
-    def asks(self, question: str) -> str:
-        """Ask on a terminal; elsewhere the answer is empty."""
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    def prompt(self, question: str) -> str:
+        """Return the answer typed on a terminal; "" if there is no terminal."""
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # stdout is for the JSON
             return ""
         self.stderr.write(question, style_func=str, ending="")
         return sys.stdin.readline().strip()
 
-    def confirms(self, question: str) -> bool:
-        """Ask for a yes on a terminal; elsewhere it is no."""
-        return self.asks(f"{question} [y/N] ").lower() in ("y", "yes")
+    def confirm(self, question: str) -> bool:
+        """Return whether "y" or "yes" was typed; False if there is no terminal."""
+        return self.prompt(f"{question} [y/N] ").lower() in ("y", "yes")
 
-    def _print(self, answer: Answer) -> None:
+    def _print(self, result: CommandResult) -> None:
         name = type(self).__module__.rpartition(".")[2]
-        head = {"ok": not answer.error, "command": name}
-        if answer.error:
-            head["error"] = answer.error
-            self.say(answer.facts["detail"])
-        self.stdout.write(json.dumps({**head, **answer.facts}))
-        if answer.error:
+        head = {"ok": not result.error, "command": name}
+        if result.error:
+            head["error"] = result.error
+            self.write_message(result.fields["detail"])
+        self.stdout.write(json.dumps({**head, **result.fields}))
+        if result.error:
             sys.exit(1)
-
-
-def shell_actor() -> str:
-    """Return who types: the person behind a sudo where there is one."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()

@@ -1,12 +1,13 @@
-"""Releases and activations as the shell and the API show them."""
+"""Releases and deployments as the commands and the API show them."""
 
+from datetime import datetime
 from typing import Any
 
-from releases.models import Activation, Release
+from releases.models import Deployment, Release
 
 
-def release_facts(release: Release) -> dict[str, Any]:
-    """Return a release in the one shape of API and scripts."""
+def present_release(release: Release) -> dict[str, Any]:
+    """Return the fields of a release."""
     return {
         "release_id": release.pk,
         "commit_sha": release.commit_sha,
@@ -17,32 +18,32 @@ def release_facts(release: Release) -> dict[str, Any]:
         "schema_changes": release.schema_changes,
         "restore_point": release.restore_point or None,
         "restore_command": release.restore_command or None,
-        "built_at": _text(release.built_at),
-        "activated_at": _text(release.activated_at),
-        "healthy_at": _text(release.healthy_at),
-        "removed_at": _text(release.removed_at),
+        "built_at": _format_time(release.built_at),
+        "activated_at": _format_time(release.activated_at),
+        "healthy_at": _format_time(release.healthy_at),
+        "removed_at": _format_time(release.removed_at),
     }
 
 
-def activation_facts(activation: Activation) -> dict[str, Any]:
-    """Return one switch: who, when, why, how long, how it ended."""
+def present_deployment(deployment: Deployment) -> dict[str, Any]:
+    """Return the fields of a deployment."""
     return {
-        "number": activation.number,
-        "release_id": activation.release_id,
-        "previous_release_id": activation.previous_id,
-        "kind": activation.kind,
-        "actor": activation.actor,
-        "reason": activation.reason,
-        "outcome": activation.outcome,
-        "progress": activation.progress,
-        "detail": activation.detail,
-        "guidance": activation.guidance,
-        "started_at": _text(activation.started_at),
-        "switched_at": _text(activation.switched_at),
-        "ended_at": _text(activation.ended_at),
-        "seconds": activation.seconds,
+        "number": deployment.number,
+        "release_id": deployment.release_id,
+        "previous_release_id": deployment.previous_id,
+        "kind": deployment.kind,
+        "actor": deployment.actor,
+        "reason": deployment.reason,
+        "outcome": deployment.outcome,
+        "progress": deployment.progress,
+        "detail": deployment.detail,
+        "guidance": deployment.guidance,
+        "started_at": _format_time(deployment.started_at),
+        "switched_at": _format_time(deployment.switched_at),
+        "ended_at": _format_time(deployment.ended_at),
+        "seconds": deployment.seconds,
     }
 
 
-def _text(at: Any) -> str | None:
+def _format_time(at: datetime | None) -> str | None:
     return at.isoformat() if at is not None else None

@@ -1,4 +1,4 @@
-"""What releases and the switches to them may become: values in, values out."""
+"""The rules of releases and deployments: values in, values out."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,6 +10,7 @@ from django.db.models import TextChoices
 
 from host.errors import Refused
 
+# [0-9] and not \d, which also matches other digits of Unicode.
 RELEASE_ID = re.compile(r"r-[0-9]{14}-[0-9a-f]{12}")
 COLOURS = ("blue", "green")
 # Files beside the backend's folder that decide how it is installed or started.
@@ -18,17 +19,17 @@ BACKEND_FILES = frozenset(
     | {"requirements.txt", "package.json", "package-lock.json", "pnpm-lock.yaml", "yarn.lock"}
     | {"Gemfile", "Gemfile.lock", "go.mod", "go.sum", "Cargo.toml", "Cargo.lock"}
 )
-# Django's and most others', Rails', Alembic's, Flyway's.
+# In this order: Django and most others, Rails, Alembic, Flyway.
 MIGRATION_FOLDERS = frozenset({"migrations", "migrate", "versions", "migration"})
 MIGRATION_SUFFIXES = frozenset(
     {".sql", ".py", ".rb", ".js", ".ts", ".php", ".java", ".exs", ".xml", ".yml", ".yaml"}
 )
-# What a schema can no longer give back to a release that was written before the change.
+# Kinds of schema changes after which an earlier release may miss data or columns.
 IRREVERSIBLE = ("drops", "narrows")
 
 
 class ReleaseStatus(TextChoices):
-    """What happened to a release; exactly one is live."""
+    """The state of a release; exactly one is live."""
 
     BUILDING = "building"
     BUILT = "built"
@@ -38,15 +39,15 @@ class ReleaseStatus(TextChoices):
     STUCK = "stuck"
 
 
-class ActivationKind(TextChoices):
-    """Why a release is made live."""
+class DeploymentKind(TextChoices):
+    """Whether a deployment goes to a new release or back to an earlier one."""
 
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
 
 
-class ActivationOutcome(TextChoices):
-    """How a switch ended. Restored: what was live before serves again."""
+class DeploymentOutcome(TextChoices):
+    """How a deployment ended: `restored` if the previous release is live again, `stuck` if not."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -60,14 +61,14 @@ MOVES: dict[str, set[ReleaseStatus]] = {
     ReleaseStatus.BUILT: {ReleaseStatus.LIVE, ReleaseStatus.FAILED, ReleaseStatus.STUCK},
     ReleaseStatus.LIVE: {ReleaseStatus.RETIRED, ReleaseStatus.FAILED, ReleaseStatus.STUCK},
     ReleaseStatus.RETIRED: {ReleaseStatus.LIVE, ReleaseStatus.STUCK},
-    # What failed for a reason outside of it may be tried again.
+    # The cause may lie outside the release, so it may be deployed again.
     ReleaseStatus.FAILED: {ReleaseStatus.LIVE, ReleaseStatus.STUCK},
     ReleaseStatus.STUCK: {ReleaseStatus.LIVE, ReleaseStatus.FAILED, ReleaseStatus.RETIRED},
 }
 
 
 def validate_release_id(release_id: str) -> str:
-    """Return `release_id` if it has the form of one. Raises Refused `release_id_invalid` (400)."""
+    """Return `release_id` if it is well formed. Raises Refused `release_id_invalid` (400)."""
     if not RELEASE_ID.fullmatch(release_id):
         raise Refused(
             "release_id_invalid",
@@ -77,21 +78,21 @@ def validate_release_id(release_id: str) -> str:
     return release_id
 
 
-def release_id_for(commit: str, at: datetime) -> str:
-    """Return the id of a release of `commit` whose build begins at `at`."""
+def make_release_id(commit: str, at: datetime) -> str:
+    """Return the id of the release of `commit` whose build starts at `at`."""
     return f"r-{at.astimezone(UTC):%Y%m%d%H%M%S}-{commit[:12]}"
 
 
 def other_colour(colour: str) -> str:
-    """Return the colour a new release starts as while `colour` (or none yet) serves."""
+    """Return the colour that a new release starts as while `colour` is live."""
     return COLOURS[1] if colour == COLOURS[0] else COLOURS[0]
 
 
-def changes_backend(files: Iterable[str], backend: str, frontend: str | None) -> bool:
-    """Tell whether a change of `files` needs the reload hook and the health gate.
+def has_backend_changes(files: Iterable[str], backend: str, frontend: str | None) -> bool:
+    """Return whether a change of `files` needs the reload hook and the health gate.
 
-    `backend` and `frontend` are the folders of the manifest. Where the backend is the whole tree,
-    everything outside of the frontend's folder counts.
+    `backend` and `frontend` are folders of the manifest. If the backend is the whole tree, every
+    file outside the frontend's folder belongs to it.
     """
     return any(_is_backend(PurePosixPath(name), backend, frontend) for name in files)
 
@@ -101,10 +102,11 @@ def _is_backend(path: PurePosixPath, backend: str, frontend: str | None) -> bool
         return True
     if backend not in ("", "."):
         return path.is_relative_to(backend)
+    # Without a frontend folder of its own, every file may be part of the backend.
     return frontend in (None, "", ".") or not path.is_relative_to(str(frontend))
 
 
-def migrations_among(files: Iterable[str]) -> list[str]:
+def filter_migrations(files: Iterable[str]) -> list[str]:
     """Return those of the changed files that are migrations, by the folders frameworks use."""
     return [name for name in files if _is_migration(PurePosixPath(name))]
 
@@ -112,14 +114,15 @@ def migrations_among(files: Iterable[str]) -> list[str]:
 def _is_migration(path: PurePosixPath) -> bool:
     return (
         path.suffix in MIGRATION_SUFFIXES
+        # Django's folder of migrations is a package, whose __init__.py migrates nothing.
         and path.stem != "__init__"
         and bool(MIGRATION_FOLDERS.intersection(path.parts[:-1]))
     )
 
 
 @dataclass(frozen=True)
-class Crossed:
-    """A release whose `release:` changed production's schema after the target's had run."""
+class MigratedRelease:
+    """A release that migrated production after the release that a rollback goes to."""
 
     release_id: str
     migrations: Sequence[str]
@@ -127,23 +130,23 @@ class Crossed:
 
     @property
     def irreversible(self) -> list[str]:
-        """Sentences on what it dropped or narrowed."""
+        """What it dropped or narrowed, one sentence each."""
         return [change["text"] for change in self.changes if change["kind"] in IRREVERSIBLE]
 
 
-def blocking(crossed: Iterable[Crossed]) -> list[str]:
-    """Return what stands in the way of going back across those releases, one line each."""
-    return [f"{release.release_id} {text}" for release in crossed for text in release.irreversible]
+def list_irreversible_changes(releases: Iterable[MigratedRelease]) -> list[str]:
+    """Return what a rollback past these releases cannot undo, one line each."""
+    return [f"{release.release_id} {text}" for release in releases for text in release.irreversible]
 
 
-def rollback_command(release_id: str, *, accept_schema: bool = False) -> str:
-    """Return the shell command that takes production to that release."""
+def format_rollback_command(release_id: str, *, accept_schema: bool = False) -> str:
+    """Return the shell command that rolls production back to the release."""
     return f"./scripts/rollback.sh {release_id}{' --accept-schema' if accept_schema else ''}"
 
 
-def kept(healthy: Sequence[str], live: str | None, keep: int) -> set[str]:
-    """Return the releases retention keeps: the live one and the last `keep` healthy ones.
+def select_releases_to_keep(healthy: Sequence[str], live: str | None, keep: int) -> set[str]:
+    """Return the releases that retention keeps: the live one and the last `keep` healthy ones.
 
-    `healthy` are those whose health gate passed once, the last one live first.
+    `healthy` are those that passed a health gate once, the last activated first.
     """
     return set(healthy[:keep]) | ({live} if live else set())

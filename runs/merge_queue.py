@@ -1,155 +1,153 @@
-"""Whose turn it is to ship, and what holds all: one run at a time, in the order of approval.
+"""The merge queue: which run ships next. One run at a time ships, in the order of approval.
 
-A failed deploy freezes shipping. What mends it passes: a descendant of the run that failed, or a
-run whose files are those from before it; the freeze is lifted when that run is merged.
+Git decides which runs may ship during a freeze. It runs before the grant lock is taken, never under
+it: everything that leases a slot waits for that lock.
 """
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from django.conf import settings
 from django.db import transaction
 
 from core.claims import Claim
-from core.clock import ClockTimestamp, database_time
-from host.errors import Refused
-from runs.engine.enqueue import ring
-from runs.engine.journal import claimed, move_on, record
-from runs.leasing.grants import entered
+from core.clock import get_database_time
+from host.config import Config
+from runs import freezes
+from runs.engine.enqueue import enqueue
+from runs.engine.events import record_event
+from runs.engine.journal import advance_run, lock_claimed_run
+from runs.freezes import describe_freeze, list_active_freezes
+from runs.leasing.grants import grant_lock
 from runs.models import Freeze, Run
-from runs.repository import repository
-from runs.rules import AT_WORK, Status
+from runs.rules import MERGING_OR_DEPLOYING, Status, require_reason
 
-# A freeze with an end has it within a year, of whatever length.
-LONGEST_HOURS = 366 * 24.0
-
-
-def in_order() -> list[Run]:
-    """Return the runs that are shipping or wait for it: the one at work first, then by approval."""
-    runs = list(Run.objects.shipping())
-    return sorted(runs, key=lambda run: run.status == Status.APPROVED)
+# (run, its commit, freeze): the run may ship during the freeze.
+AllowedDuringFreeze = frozenset[tuple[uuid.UUID, str, int]]
 
 
-def next_run() -> Run | None:
-    """Return the run whose turn it is: the one at work, else the first that no freeze holds."""
-    runs = in_order()
-    if runs and runs[0].status in AT_WORK:
-        return runs[0]
-    freezes = standing_freezes() if runs else []
-    return next((run for run in runs if all(passes(run, one) for one in freezes)), None)
+def list_queue() -> list[Run]:
+    """Return the runs that ship or wait for it: the one that ships first, then by approval."""
+    # sorted() is stable: the approved runs stay in the order of their approval.
+    return sorted(Run.objects.shipping(), key=lambda run: run.status == Status.APPROVED)
 
 
-def has_its_turn(run: Run) -> bool:
-    """Whether this run may ship now."""
-    found = next_run()
-    return found is not None and found.pk == run.pk
+def find_runs_allowed_during_freeze(config: Config, runs: Sequence[Run]) -> AllowedDuringFreeze:
+    """Return which of the runs may ship during which active freeze. Runs git."""
+    if not runs:
+        return frozenset()
+    return frozenset(
+        # With the commit: the result does not hold for a commit that the run gets afterwards.
+        (run.pk, run.commit_sha, freeze.pk)
+        for freeze in list_active_freezes()
+        for run in runs
+        if freezes.can_ship_despite(config, run, freeze)
+    )
 
 
-def take(run: Run, claim: Claim) -> bool:
-    """Begin to ship if it is the run's turn. False, and nothing changed, if it is not.
+def _find_next(runs: Sequence[Run], allowed: AllowedDuringFreeze) -> Run | None:
+    """Return the run that ships, else the first that no active freeze stops.
 
-    Approvals enter the pool too, so that the order cannot change under the decision.
+    A freeze that is newer than `allowed` stops every run: the next enqueueing tries again.
     """
-    with entered():
-        claimed(claim)
+    if runs and runs[0].status in MERGING_OR_DEPLOYING:
+        return runs[0]
+    active = list_active_freezes() if runs else []
+    for run in runs:
+        if all((run.pk, run.commit_sha, freeze.pk) in allowed for freeze in active):
+            return run
+    return None
+
+
+def get_next_run(config: Config) -> Run | None:
+    """Return the run that ships now or that ships next; None if there is none."""
+    runs = list_queue()
+    # Git is not needed: while a run ships, no other one may begin.
+    if runs and runs[0].status in MERGING_OR_DEPLOYING:
+        return runs[0]
+    return _find_next(runs, find_runs_allowed_during_freeze(config, runs))
+
+
+def is_next(config: Config, run: Run) -> bool:
+    """Return whether this run may ship now."""
+    next_run = get_next_run(config)
+    return next_run is not None and next_run.pk == run.pk
+
+
+def begin_shipping(config: Config, run: Run, claim: Claim) -> bool:
+    """Move the run to MERGING if it is next. False, and nothing changed, if it is not.
+
+    Approvals take the grant lock too, so that the order cannot change before the move.
+    """
+    allowed = find_runs_allowed_during_freeze(config, list_queue())
+    with grant_lock():
+        lock_claimed_run(claim)
+        # The branch may have got a new commit, which voids the approval, before the lock was taken.
         run.refresh_from_db()
-        if run.status != Status.APPROVED or not has_its_turn(run):
+        if run.status != Status.APPROVED or _find_next(list_queue(), allowed) != run:
             return False
-        move_on(run, Status.MERGING, claim)
+        advance_run(run, Status.MERGING, claim)
     return True
 
 
-def ring_next() -> None:
-    """Ring for the run whose turn it is to ship."""
-    run = next_run()
-    if run is not None and not run.is_claimed(database_time()):
-        ring(run.pk)
+def enqueue_next(config: Config) -> None:
+    """Enqueue the run that ships next, unless a process works on it already."""
+    run = get_next_run(config)
+    if run is not None and not run.is_claimed(get_database_time()):
+        enqueue(run.pk)
 
 
-# -- freezes --------------------------------------------------------------------------------------
+def unfreeze_shipping(config: Config, *, actor: str, reason: str) -> int:
+    """Lift every active freeze and enqueue the next run. Returns how many were lifted.
 
-
-def standing_freezes() -> list[Freeze]:
-    """Return what holds shipping now, the newest first."""
-    at = database_time()
-    found = Freeze.objects.filter(lifted_at=None).select_related("run")
-    return [one for one in found if one.until is None or one.until > at]
-
-
-def passes(run: Run, freeze: Freeze) -> bool:
-    """Whether the run may ship though that freeze stands, since it mends its cause."""
-    failed = freeze.run
-    if failed is None:
-        return False
-    return failed in run.ancestors() or _undoes(run, failed)
-
-
-def _undoes(run: Run, failed: Run) -> bool:
-    """Whether the run's files are exactly those from before the other was merged.
-
-    Where that one retried what had failed too, before the first of them. Nothing undoes what the
-    repository has lost.
+    Raises Refused `reason_required` (400).
     """
-    repo = repository(settings.OROBOROS)
-    if not failed.candidate_sha or not repo.contained(run.commit_sha, [failed.candidate_sha]):
-        return False
-    return repo.tree(run.commit_sha) == repo.tree(failed.chain()[-1].base_sha)
-
-
-def freeze(*, actor: str, reason: str, until: datetime | None = None) -> Freeze:
-    """Stop shipping until then, or until somebody lifts it.
-
-    Raises Refused `reason_required`, `until_is_over`, `until_too_far` (400).
-    """
-    if not reason.strip():
-        raise Refused("reason_required", "Say why shipping stands still.", status=400)
+    require_reason(reason, "Say why shipping may go on.")
     with transaction.atomic():
-        if until is not None:
-            _check_hours((until - database_time()) / timedelta(hours=1))
-        record("frozen", reason, actor=actor)
-        return Freeze.objects.create(
-            actor=actor, reason=reason, since=ClockTimestamp(), until=until
-        )
-
-
-def end_after(hours: float) -> datetime:
-    """Return when a freeze of so many hours from now ends. Raises Refused as `freeze` does."""
-    _check_hours(hours)
-    return database_time() + timedelta(hours=hours)
-
-
-def _check_hours(hours: float) -> None:
-    """Refuse an end that is over, or so far that a calendar has no such day."""
-    if hours <= 0:
-        raise Refused("until_is_over", "That time is over already.", status=400)
-    if not hours <= LONGEST_HOURS:  # nor is what is no number
-        detail = "A freeze ends within a year; without an end it stands until somebody lifts it."
-        raise Refused("until_too_far", detail, status=400)
-
-
-def freeze_for(run: Run, *, actor: str, reason: str) -> None:
-    """Stop shipping, naming the run that failed, until it is mended or somebody lifts it."""
-    Freeze.objects.create(run=run, actor=actor, reason=reason, since=ClockTimestamp())
-    record("frozen", f"shipping stands still: {reason}", actor=actor, run=run)
-
-
-def unfreeze(*, actor: str, reason: str) -> int:
-    """Lift every standing freeze and ring the next run. Returns how many were lifted."""
-    if not reason.strip():
-        raise Refused("reason_required", "Say why shipping may go on.", status=400)
-    with transaction.atomic():
-        lifted = _lift(standing_freezes(), actor, reason)
-        record("unfrozen", reason, actor=actor)
-        ring_next()
+        lifted = freezes.lift_freezes(list_active_freezes(), actor=actor, reason=reason)
+        record_event("unfrozen", reason, actor=actor)
+        enqueue_next(config)
     return lifted
 
 
-def lift_mended(run: Run, freezes: Iterable[Freeze], actor: str) -> None:
-    """Lift the freezes whose cause this run mended, now that it is merged."""
-    if _lift(freezes, actor, f"{run} was shipped"):
-        record("unfrozen", "shipping goes on: this run mended what held it", actor=actor, run=run)
+@dataclass(frozen=True)
+class MergeQueueEntry:
+    """A run's position in the merge queue (1 is next), the run ahead of it, and what stops it."""
+
+    run: Run
+    position: int
+    behind: Run | None
+    freezes: list[Freeze]
+
+    @property
+    def is_frozen(self) -> bool:
+        return bool(self.freezes)
+
+    def describe_position(self) -> str:
+        """Return the run's position and each freeze that stops it, one sentence a line."""
+        if self.behind is not None:
+            text = f"Approved; number {self.position} in the merge queue, after {self.behind}."
+        else:
+            text = "Approved; next to ship."
+        return "\n".join([text, *map(describe_freeze, self.freezes)])
 
 
-def _lift(freezes: Iterable[Freeze], actor: str, reason: str) -> int:
-    standing = Freeze.objects.filter(pk__in=[one.pk for one in freezes], lifted_at=None)
-    return standing.update(lifted_at=ClockTimestamp(), lifted_by=actor, lift_reason=reason)
+def read_merge_queue(config: Config) -> dict[uuid.UUID, MergeQueueEntry]:
+    """Return the entry of each run that ships or waits for it, in order. Runs git.
+
+    A run that may ship is ahead of every run that a freeze stops.
+    """
+    entries: dict[uuid.UUID, MergeQueueEntry] = {}
+    queue = list_queue()
+    active = list_active_freezes() if queue else []
+    for index, run in enumerate(queue):
+        stops = (
+            []
+            if run.status in MERGING_OR_DEPLOYING
+            else [freeze for freeze in active if not freezes.can_ship_despite(config, run, freeze)]
+        )
+        # A stopped run is behind every run before it; a free one only behind those that are free
+        # too.
+        ahead = [other for other in queue[:index] if stops or not entries[other.pk].is_frozen]
+        entries[run.pk] = MergeQueueEntry(run, len(ahead) + 1, ahead[-1] if ahead else None, stops)
+    return entries

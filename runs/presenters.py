@@ -1,4 +1,4 @@
-"""What people are shown of a run, the same in the API and in the admin."""
+"""How a run is presented to people, identically in the API and in the admin."""
 
 import tomllib
 import uuid
@@ -15,110 +15,119 @@ from host.errors import Refused
 from host.files.source_tree import FILE_BYTES
 from host.git.bare_repository import LogEntry, Repository
 from host.postgres.schema_diff import Change
-from releases.rules import migrations_among
+from releases.rules import filter_migrations
 from runs.leasing import queue_status
-from runs.leasing.grants import refusal
-from runs.leasing.queue_status import Turn
+from runs.leasing.grants import explain_refusal
+from runs.merge_queue import MergeQueueEntry, read_merge_queue
 from runs.models import Run
 from runs.models.run import RunQuerySet
 from runs.pipelines import schema_changes
 from runs.rules import Status
 from slots.models import Lease
-from slots.rules import ON_SLOT, OPEN, LeaseState
+from slots.rules import OPEN_STATES, STATES_WITH_SLOT, LeaseState
 
 PATCH_CHARACTERS = 400_000
 MANIFEST = "oroboros.toml"
 
 
-def runs() -> RunQuerySet:
-    """Return runs with what is shown of them: their open lease, and when they were read."""
-    leases = Lease.objects.filter(state__in=OPEN).select_related("slot")
+def select_runs() -> RunQuerySet:
+    """Return runs with their release and open lease, and `read_at`, the database's time."""
+    leases = Lease.objects.filter(state__in=OPEN_STATES).select_related("slot")
     return (
+        # `read_at` comes with the rows: the time left needs no query of its own and no host's
+        # clock.
         Run.objects.select_related("release")
         .annotate(read_at=ClockTimestamp())
         .prefetch_related(Prefetch("leases", leases, to_attr="open_leases"))
     )
 
 
-def lease(run: Run) -> Lease | None:
-    """Return the open lease of a run that came from `runs()`."""
+def get_open_lease(run: Run) -> Lease | None:
+    """Return the open lease of a run from `select_runs()`; None without one."""
     return run.open_leases[0] if run.open_leases else None  # type: ignore[attr-defined]
 
 
-def slot(run: Run) -> SlotConfig | None:
-    """Return the slot that a lease of the run is on."""
-    found = lease(run)
-    if found is None or found.slot is None or found.state not in ON_SLOT:
+def get_slot(run: Run) -> SlotConfig | None:
+    """Return the slot that the run holds, also while it is being cleaned; None without one."""
+    lease = get_open_lease(run)
+    if lease is None or lease.slot is None or lease.state not in STATES_WITH_SLOT:
         return None
-    return settings.OROBOROS.slot(found.slot.slot_id)
+    if lease.slot.host != settings.OROBOROS.host_name:
+        return None  # its ports and files are another host's
+    return settings.OROBOROS.slot(lease.slot.slot_id)
 
 
-def _open_slot(run: Run) -> SlotConfig | None:
-    """Return the slot that shows the run: not one that is being cleaned."""
-    found = lease(run)
-    return slot(run) if found is not None and found.state == LeaseState.HELD else None
+def _get_served_slot(run: Run) -> SlotConfig | None:
+    """Return the slot that serves the run; None while it is being cleaned."""
+    lease = get_open_lease(run)
+    return get_slot(run) if lease is not None and lease.state == LeaseState.HELD else None
 
 
-def frontend_url(run: Run) -> str | None:
-    """Return the address of the run's preview, while it holds a slot."""
-    found = _open_slot(run)
-    return settings.OROBOROS.frontend_url(found) if found else None
+def get_frontend_url(run: Run) -> str | None:
+    """Return the address of the run's frontend; None without a slot."""
+    slot = _get_served_slot(run)
+    return settings.OROBOROS.frontend_url(slot) if slot else None
 
 
-def backend_url(run: Run) -> str | None:
-    """Return the address of the run's backend, while it holds a slot."""
-    found = _open_slot(run)
-    return settings.OROBOROS.backend_url(found) if found else None
+def get_backend_url(run: Run) -> str | None:
+    """Return the address of the run's backend; None without a slot."""
+    slot = _get_served_slot(run)
+    return settings.OROBOROS.backend_url(slot) if slot else None
 
 
-def expires_at(run: Run) -> datetime | None:
-    """Return when the lease runs out; None if there is none or it is held open."""
-    found = lease(run)
-    return None if found is None or found.is_pinned else found.expires_at
+def get_expiry(run: Run) -> datetime | None:
+    """Return when the lease expires; None without a lease and for a pinned one (shipping)."""
+    lease = get_open_lease(run)
+    return None if lease is None or lease.is_pinned else lease.expires_at
 
 
-def seconds_left(run: Run) -> int | None:
-    """Return how long the lease still is by the database's clock, never below 0."""
-    end = expires_at(run)
+def get_seconds_left(run: Run) -> int | None:
+    """Return the seconds until the lease expires by the database's clock, at least 0."""
+    end = get_expiry(run)
     if end is None:
         return None
     return max(0, int((end - run.read_at).total_seconds()))  # type: ignore[attr-defined]
 
 
-def positions(shown: Iterable[Run]) -> dict[uuid.UUID, int]:
-    """Return the place in the waiting line, 1 is next, of those that wait; one query at most."""
-    waiting = (run.pk for run in shown if (own := lease(run)) and own.state == LeaseState.WAITING)
-    return queue_status.positions(list(waiting))
+def get_queue_positions(runs: Iterable[Run]) -> dict[uuid.UUID, int]:
+    """Return the queue position, 1 is next, of each waiting run: at most one query."""
+    waiting = (
+        run.pk
+        for run in runs
+        if (lease := get_open_lease(run)) and lease.state == LeaseState.WAITING
+    )
+    return queue_status.get_positions(list(waiting))
 
 
-def turns(shown: Iterable[Run]) -> dict[uuid.UUID, Turn]:
-    """Return where those that are approved stand in the line to ship; no query where none is."""
-    return queue_status.to_ship() if any(run.status == Status.APPROVED for run in shown) else {}
+def get_merge_queue_entries(runs: Iterable[Run]) -> dict[uuid.UUID, MergeQueueEntry]:
+    """Return the merge queue's entries by run id; {} and no query if no run is approved."""
+    has_approved = any(run.status == Status.APPROVED for run in runs)
+    return read_merge_queue(settings.OROBOROS) if has_approved else {}
 
 
-def waiting_reason(run: Run, position: int | None, turn: Turn | None) -> str:
-    """Return why a run waits for a slot or for its turn to ship; "" if it waits for neither."""
+def describe_wait(run: Run, position: int | None, entry: MergeQueueEntry | None) -> str:
+    """Return why a run waits for a slot or to ship; "" if it waits for neither."""
     if position is not None:
-        place = f"Waiting for a slot, number {position} in the line."
-        return f"{place} {refusal()}".rstrip()
-    if turn is not None and run.status == Status.APPROVED:
-        return turn.reason
+        text = f"Waiting for a slot, position {position} in the queue."
+        return f"{text} {explain_refusal()}".rstrip()
+    if entry is not None and run.status == Status.APPROVED:
+        return entry.describe_position()
     return ""
 
 
-def next_action(run: Run, position: int | None, turn: Turn | None) -> str:
-    """Return what somebody should do next, or what the run waits for."""
+def describe_next_action(run: Run, position: int | None, entry: MergeQueueEntry | None) -> str:
+    """Return what people should do next, or what the run waits for."""
     if run.next_action:
         return run.next_action
-    if waits := waiting_reason(run, position, turn):
-        return waits
+    if reason := describe_wait(run, position, entry):
+        return reason
     sentences: dict[str, str] = {
-        Status.QUEUED: "Waiting to be acquired by whoever made it.",
-        Status.HOLDING: "Whoever made it holds the slot until they release it.",
+        Status.QUEUED: "Waiting until its creator acquires a slot for it.",
+        Status.HOLDING: "Its creator holds the slot and releases it when done.",
         Status.PREPARING: "The preview is being prepared.",
-        Status.PREVIEW_READY: f"Look at the preview, then approve or reject {run.commit_sha[:12]}.",
-        Status.APPROVED: "Approved; it ships when its turn comes.",
-        Status.MERGING: "The merge is being made and checked.",
+        Status.PREVIEW_READY: f"Review the preview, then approve or reject {run.commit_sha[:12]}.",
+        Status.APPROVED: "Approved. It ships when it is first in the merge queue.",
+        Status.MERGING: "The branch is being merged and checked.",
         Status.DEPLOYING: "The release is being deployed.",
     }
     return sentences.get(run.status, "")
@@ -126,7 +135,7 @@ def next_action(run: Run, position: int | None, turn: Turn | None) -> str:
 
 @dataclass(frozen=True)
 class ChangedCheck:
-    """A check that a run changes: how oroboros.toml wrote it and writes it; None: not at all."""
+    """A check that the run changes: its text in oroboros.toml before and after; None: absent."""
 
     name: str
     before: str | None
@@ -135,7 +144,7 @@ class ChangedCheck:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a run changes: from `base_sha` to `commit_sha`."""
+    """What a run changes, from `base_sha` to `commit_sha`."""
 
     base_sha: str
     commit_sha: str
@@ -143,40 +152,44 @@ class Difference:
     files: list[str] = field(default_factory=list)
     migrations: list[str] = field(default_factory=list)
     checks: list[ChangedCheck] = field(default_factory=list)
-    # What the migrations did to the preview's database; None until its backend was started.
+    # What the migrations changed in the preview's schema; None until its backend was started.
     schema_changes: list[Change] | None = None
     patch: str = ""
     is_cut: bool = False
 
 
-def difference(run: Run, repo: Repository) -> Difference:
-    """Return what the run's commit changes against the target branch, or did when it shipped.
+def compute_difference(run: Run, repo: Repository) -> Difference:
+    """Return what the run's commit changes compared with the target branch; after shipping, what
+    it changed then.
 
-    Raises Refused `no_commit` for a run that only holds a slot, `sha_unknown` (404) if git has
-    lost the commit, `target_unknown` where nothing has shipped or been fetched yet.
+    Raises Refused `no_commit` for a run that only holds a slot, `sha_unknown` (404) if git no
+    longer has the commit, `target_unknown` if the target branch has not been fetched yet.
     """
     if not run.commit_sha:
-        raise Refused("no_commit", "The run only holds a slot; it has no commit.")
-    commit = repo.known(run.candidate_sha or run.commit_sha)
-    base = run.base_sha if run.candidate_sha else _base(commit, repo)
-    files = repo.changed_files(base, commit)
+        raise Refused("no_commit", "The run only holds a slot and has no commit.")
+    commit = repo.require_commit(run.candidate_sha or run.commit_sha)
+    # Once the candidate is merged, the target branch contains the commit, and a merge base with it
+    # would show no difference.
+    base = run.base_sha if run.candidate_sha else _find_base(commit, repo)
+    files = repo.list_changed_files(base, commit)
+    # One character more than is shown tells whether the patch is longer.
     patch = repo.diff(base, commit, limit=PATCH_CHARACTERS + 1)
-    schema = schema_changes.schema(run)
+    schema = schema_changes.read_schema_diff(run)
     return Difference(
         base_sha=base,
         commit_sha=commit,
-        commits=repo.log(base, commit),
+        commits=repo.list_commits(base, commit),
         files=files,
-        migrations=migrations_among(files),
-        checks=_changed_checks(repo, base, commit) if MANIFEST in files else [],
+        migrations=filter_migrations(files),
+        checks=_compare_checks(repo, base, commit) if MANIFEST in files else [],
         schema_changes=schema.changes if schema else None,
         patch=patch[:PATCH_CHARACTERS],
         is_cut=len(patch) > PATCH_CHARACTERS,
     )
 
 
-def _changed_checks(repo: Repository, old: str, new: str) -> list[ChangedCheck]:
-    before, after = _checks(repo, old), _checks(repo, new)
+def _compare_checks(repo: Repository, old: str, new: str) -> list[ChangedCheck]:
+    before, after = _read_checks(repo, old), _read_checks(repo, new)
     return [
         ChangedCheck(name, before.get(name), after.get(name))
         for name in dict.fromkeys([*before, *after])
@@ -184,21 +197,27 @@ def _changed_checks(repo: Repository, old: str, new: str) -> list[ChangedCheck]:
     ]
 
 
-def _checks(repo: Repository, commit: str) -> dict[str, str]:
-    """Return the commit's checks as they are written, by name; none where that cannot be read."""
-    raw = repo.show_file(commit, MANIFEST) or b""
+def _read_checks(repo: Repository, commit: str) -> dict[str, str]:
+    """Return the commit's checks as written, by name; {} if its manifest cannot be read."""
+    raw = repo.read_file(commit, MANIFEST) or b""
     try:
         table = tomllib.loads(raw[:FILE_BYTES].decode()).get("checks")
-        return {name: str(said) for name, said in table.items()} if isinstance(table, dict) else {}
-    except (ValueError, RecursionError):  # also a number of more digits than Python reads or writes
+        return (
+            {name: str(check) for name, check in table.items()} if isinstance(table, dict) else {}
+        )
+    except (ValueError, RecursionError):  # also an integer with more digits than Python converts
         return {}
 
 
-def _base(commit: str, repo: Repository) -> str:
-    """Return where the commit's history left the target branch."""
+def _find_base(commit: str, repo: Repository) -> str:
+    """Return the merge base of the commit and the target branch."""
     name = settings.OROBOROS.target_branch
-    target = repo.head(f"refs/heads/{name}") or repo.branch_sha(name)
-    base = repo.merge_base(target, commit) if target else None
+    # Our own ref of the target branch is created with the first candidate.
+    target = repo.resolve_ref(f"refs/heads/{name}") or repo.find_branch_head(name)
+    base = repo.find_merge_base(target, commit) if target else None
     if base is None:
-        raise Refused("target_unknown", f"Nothing of {name} is here to compare with.")
+        raise Refused(
+            "target_unknown",
+            f"The branch {name} has not been fetched yet, so there is nothing to compare with.",
+        )
     return base

@@ -1,12 +1,14 @@
-"""What runs may do and what a failure means: values in, values out."""
+"""The states of runs and steps, the failure codes, and the decisions on them: no I/O."""
 
 from dataclasses import dataclass
 
 from django.db.models import TextChoices
 
+from host.errors import Refused
+
 
 class Status(TextChoices):
-    """Where a run is on its way."""
+    """The state of a run (CONTRIBUTING.md, The words)."""
 
     QUEUED = "queued"
     HOLDING = "holding"
@@ -31,6 +33,7 @@ MOVES: dict[str, set[Status]] = {
         Status.CANCELED,
         Status.EXPIRED,
     },
+    # A released reservation returns to QUEUED: its creator may ask for a slot again.
     Status.HOLDING: {Status.QUEUED, Status.CANCELED, Status.EXPIRED},
     Status.PREPARING: {
         Status.PREVIEW_READY,
@@ -39,7 +42,7 @@ MOVES: dict[str, set[Status]] = {
         Status.CANCELED,
         Status.EXPIRED,
     },
-    # A new commit on the branch prepares the preview anew.
+    # A new commit on the branch sends the run back to PREPARING.
     Status.PREVIEW_READY: {
         Status.APPROVED,
         Status.PREPARING,
@@ -48,6 +51,7 @@ MOVES: dict[str, set[Status]] = {
         Status.CANCELED,
         Status.EXPIRED,
     },
+    # Not EXPIRED from here on: the lease of a run that ships is pinned.
     Status.APPROVED: {
         Status.MERGING,
         Status.PREPARING,
@@ -55,6 +59,8 @@ MOVES: dict[str, set[Status]] = {
         Status.REJECTED,
         Status.CANCELED,
     },
+    # MERGING includes the merge gate: a request to stop and a new commit count until the step
+    # `merge` has begun.
     Status.MERGING: {
         Status.DEPLOYING,
         Status.PREPARING,
@@ -62,19 +68,21 @@ MOVES: dict[str, set[Status]] = {
         Status.REJECTED,
         Status.CANCELED,
     },
+    # What is being deployed is in the target branch already: requests to stop are ignored.
     Status.DEPLOYING: {Status.MERGED, Status.FAILED},
 }
 FINAL = tuple(status for status in Status if status not in MOVES)
 SHIPPING = (Status.APPROVED, Status.MERGING, Status.DEPLOYING)
-# Of those that ship, the one whose turn it is.
-AT_WORK = (Status.MERGING, Status.DEPLOYING)
+# One run at most is in one of these: the constraint runs_one_ships_at_a_time.
+MERGING_OR_DEPLOYING = (Status.MERGING, Status.DEPLOYING)
 
-# Both ways from 0. The line's statements negate it: the column's lowest number is not among them.
+# Priorities lie between -PRIORITY_MAX and PRIORITY_MAX. The column is a smallint, whose lowest
+# value, -2**15, has no negation in it; queries that sort by `-priority` would overflow.
 PRIORITY_MAX = 2**15 - 1
 
 
 class StepStatus(TextChoices):
-    """How a journaled action stands."""
+    """The state of a step in the journal."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -84,7 +92,7 @@ class StepStatus(TextChoices):
 
 @dataclass(frozen=True)
 class Failure:
-    """What a failure code means to the person who reads it."""
+    """The explanation of a failure code: what happened, and what to do."""
 
     cause: str
     remedy: str
@@ -97,90 +105,115 @@ FAILURES: dict[str, Failure] = {
     ),
     "CHECKS_FAILED": Failure(
         "A check failed on the exact commit that would have been merged.",
-        "Read the check's log, mend the branch, push, and retry the run. Where the branch changes "
-        "the checks themselves, an operator may take its own alone when approving.",
+        "Read the check's log, fix the branch, push, and retry the run. If the branch changes "
+        "the checks themselves, an operator may accept its own checks when approving.",
     ),
     "BUILD_FAILED": Failure(
         "Installing or building the application failed.",
-        "Read the log of the step, mend the branch, push, and retry the run.",
+        "Read the log of the step, fix the branch, push, and retry the run.",
     ),
     "MIGRATION_FAILED": Failure(
         "The branch's migrations failed on a clone of the template database.",
-        "Read the migration's log, mend the migration, push, and retry the run.",
+        "Read the migration's log, fix the migration, push, and retry the run.",
     ),
     "MANIFEST_INVALID": Failure(
-        "Procfile, app.json or oroboros.toml does not say how to run the application.",
+        "Procfile, app.json or oroboros.toml is invalid, or does not say how the application runs.",
         "Correct the file, line and key that the detail names, push, and retry the run.",
     ),
     "COMMAND_REFUSED": Failure(
-        "A command of the application is not one that the worker may start.",
+        "The command policy does not allow a command of the application.",
         "Use an allowed program, or have an operator add it to WORKER_ALLOWED_COMMANDS.",
     ),
     "UNSAFE_DATABASE_TARGET": Failure(
-        "The database that the step would have used is not the slot's own.",
+        "The step would have used a database that is not the slot's own.",
         "Correct PREVIEW_BACKEND_DATABASE_URL_TEMPLATE and retry the run.",
     ),
     "BACKEND_UNHEALTHY": Failure(
-        "The backend did not start, did not answer its health path, or died again and again.",
-        "Read the last lines of the slot's log, mend the branch, push, and retry the run.",
+        "The backend did not start, did not answer its health path, or crashed repeatedly.",
+        "Read the last lines of the slot's log, fix the branch, push, and retry the run.",
     ),
     "PREVIEW_EXPIRED": Failure(
-        "The lease on the slot ran out.", "Retry the run to have the preview again."
+        "The lease on the slot expired.", "Retry the run to get the preview again."
     ),
     "MAIN_DIVERGED": Failure(
-        "The target branch here and the remote's have each a commit that the other has not.",
-        "Look at both with the commands in the detail, decide which one stands, and retry the run.",
+        "The target branch here and the remote's each have commits that the other lacks.",
+        "Compare both with the commands in the detail, decide which one to keep, then retry the "
+        "run.",
     ),
     "NOTHING_TO_SHIP": Failure(
-        "The target branch contains the commit already.", "There is nothing to do."
+        "The target branch already contains the commit.", "There is nothing to do."
     ),
     "STEP_TIMEOUT": Failure(
-        "A step took longer than it may.",
-        "Read its log for what it waited for; retry the run, or raise the step's limit.",
+        "A step exceeded its time limit.",
+        "Read its log to see what it waited for, fix that, and retry the run.",
     ),
     "STEP_KEPT_DYING": Failure(
-        "The worker died each time it came to this step.",
-        "Look into the step's log and the worker's for memory or crashes, then retry the run.",
+        "The worker died each time it ran this step.",
+        "Look for crashes or lack of memory in the logs of the step and of the worker, then retry "
+        "the run.",
     ),
-    "DISK_FULL": Failure(
-        "There was no room left on the disk.", "Free some room on the host, then retry the run."
-    ),
+    "DISK_FULL": Failure("The disk is full.", "Free disk space on the host, then retry the run."),
     "HOST_REFUSED": Failure(
-        "Git, the database or another part of the host said no.",
-        "Do what the detail says (`scripts/doctor.sh` looks at the host), then retry the run.",
+        "Git, the database or another part of the host refused an operation.",
+        "Do what the detail says (`scripts/doctor.sh` checks the host), then retry the run.",
     ),
     "DEPLOY_PUSH_FAILED": Failure(
-        "The remote did not take the push.",
-        "Read the artifact deploy_git_push_log, mend the cause, then retry the run.",
+        "The remote refused the push.",
+        "Read the artifact deploy_git_push_log, fix the cause, then retry the run.",
     ),
     "DEPLOY_HEALTHCHECK_FAILED": Failure(
-        "The new release did not become healthy; the last healthy release serves.",
+        "The new release did not become healthy; the last healthy release is live.",
         "Read deploy_backend_reload_log and follow the rollback guidance in the events.",
     ),
     "RELEASED": Failure(
-        "The slot was released by hand.", "Retry the run to have the preview again."
+        "The slot was released by hand.", "Retry the run to get the preview again."
     ),
 }
 
 
-# What lifts every freeze, for those who decide to ship on all the same.
-UNFREEZE = ".venv/bin/python manage.py unfreeze --reason '<why>'"
+# The codes of Refused that have a failure code of their own; a step that is refused for any other
+# reason fails with HOST_REFUSED.
+FAILURES_OF_REFUSALS = {
+    "backend_unhealthy": "BACKEND_UNHEALTHY",
+    "build_failed": "BUILD_FAILED",
+    "command_refused": "COMMAND_REFUSED",
+    "disk_full": "DISK_FULL",
+    "manifest_invalid": "MANIFEST_INVALID",
+    "migration_failed": "MIGRATION_FAILED",
+    "unsafe_database_target": "UNSAFE_DATABASE_TARGET",
+}
+
+
+def failure_code_of(refusal_code: str) -> str:
+    """Return the key of FAILURES with which a step fails that was refused with this code."""
+    return FAILURES_OF_REFUSALS.get(refusal_code, "HOST_REFUSED")
+
+
+# The command that lifts every freeze: remedies quote it.
+UNFREEZE_COMMAND = ".venv/bin/python manage.py unfreeze --reason '<why>'"
+
+
+def require_reason(reason: str, detail: str) -> None:
+    """Raise Refused `reason_required` (400) with `detail` if the reason is empty."""
+    if not reason.strip():
+        raise Refused("reason_required", detail, status=400)
 
 
 class PushMode(TextChoices):
-    """What the push step does with the remote."""
+    """What the push step does with the remote (MERGE_GATE_GIT_PUSH_MODE)."""
 
     MANUAL = "manual"
     AUTO = "auto"
     DRY_RUN = "dry-run"
 
 
-def base_of(
+def choose_base(
     ours: str | None, theirs: str | None, *, ours_in_theirs: bool, theirs_in_ours: bool
 ) -> str | None:
-    """Return the commit a candidate is based on; None if the two branches diverged.
+    """Return the commit that a candidate is merged into; None if the two branches diverged.
 
-    The remote's where it is equal or ahead; ours where we are ahead, or it has none.
+    `ours` is the head of our target branch, `theirs` the remote's; either may not exist. It is
+    the remote's if that equals ours or contains it, else ours.
     """
     if theirs is not None and (ours is None or ours_in_theirs):
         return theirs

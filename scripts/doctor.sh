@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check this host for all that Oroboros needs; says how to mend what is wrong, exit 0 only if nothing is.
+# Check this host for all that Oroboros needs; prints a remedy for each fault, exits 0 only without faults.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/python ] || { echo "Nothing is installed here yet: run ./scripts/quickstart.sh first." >&2; exit 1; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Start, stop or look at a slot's backend: start|stop|restart|status|health|logs --slot preview-1
+# Start, stop or inspect a slot's backend: start|stop|restart|status|health|logs --slot preview-1
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/installed.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Give a slot its database anew, from main's template: --slot preview-1
+# Replace a slot's database by a new copy of main's template: --slot preview-1
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/installed.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a clean checkout to a preview of a real branch; with --ship on to merged. May be run again.
+# Set up and start the stack and prepare the preview of a branch; --ship also merges it. May be run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(scripts/python.sh)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# List, get, verify releases; restore a database: scripts/release-registry.sh list
+# List, get and verify releases, and restore a database: scripts/release-registry.sh list
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/installed.sh

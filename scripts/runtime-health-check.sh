@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Print a line for each row of the startup matrix; exit 0 only if all are well.
+# Print a line for each row of the startup matrix; exit 0 only if all are healthy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/python ] || { echo "Nothing is installed here yet: run ./scripts/quickstart.sh first." >&2; exit 1; }

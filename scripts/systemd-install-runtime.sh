@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Have systemd keep this checkout, as root: installs; with --dry-run only says what; --uninstall takes it away.
+# As root, install the systemd units of this checkout; --dry-run changes nothing, --uninstall removes them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(scripts/python.sh)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All checks and tests; --full adds the long matrices; what else is given goes to pytest.
+# Run all checks and tests; --full adds the long tests; other arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "$(scripts/python.sh)" -m ops test "$@"

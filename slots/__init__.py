@@ -1,1 +1,1 @@
-"""Slots and leases."""
+"""Slots and leases, and in `runtime` what a slot is on the host."""

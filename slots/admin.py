@@ -1,11 +1,11 @@
-"""Leases as they were: who held what, from when to when, and why it ended."""
+"""The admin's page of leases, read-only: which run held which slot, when, and why it ended."""
 
 from django.contrib import admin
 from unfold.decorators import display
 
 from slots.models import Lease
 from slots.rules import LeaseState
-from web.admin_actions import Rows
+from web.admin_actions import ReadOnlyAdmin
 
 STATE_COLOURS = {
     LeaseState.WAITING: "default",
@@ -16,17 +16,17 @@ STATE_COLOURS = {
 
 
 @admin.register(Lease)
-class LeaseAdmin(Rows):
+class LeaseAdmin(ReadOnlyAdmin):
     list_display = [
         "id",
-        "state_shown",
+        "state_label",
         "slot",
         "run",
         "fence",
-        "asked_at",
+        "requested_at",
         "granted_at",
         "ended_at",
-        "why",
+        "end_reason_label",
     ]
     list_filter = ["state", "slot"]
     list_select_related = ["slot", "run"]
@@ -34,9 +34,9 @@ class LeaseAdmin(Rows):
     search_fields = ["run__title", "run__id"]
 
     @display(description="State", ordering="state", label=STATE_COLOURS)
-    def state_shown(self, lease):
+    def state_label(self, lease):
         return lease.state, lease.get_state_display()
 
-    @display(description="Why it ended")
-    def why(self, lease):
+    @display(description="Reason of its end")
+    def end_reason_label(self, lease):
         return lease.end_reason or "–"

@@ -1,4 +1,4 @@
-"""What leases and slots may do: values in, values out."""
+"""Decisions about leases and slots: values in, values out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from django.db.models import TextChoices
 
 
 class LeaseState(TextChoices):
-    """Where a lease is on its way; it never goes back."""
+    """The states of a lease, in the only order in which it passes through them."""
 
     WAITING = "waiting"
     HELD = "held"
@@ -17,13 +17,18 @@ class LeaseState(TextChoices):
     ENDED = "ended"
 
 
-# A tuple: a set has no order, and so would the constraint's migration.
-ON_SLOT = (LeaseState.HELD, LeaseState.ENDING)
-OPEN = (LeaseState.WAITING, LeaseState.HELD, LeaseState.ENDING)
+# A tuple: a set has no order, so every makemigrations would find the constraint changed.
+STATES_WITH_SLOT = (LeaseState.HELD, LeaseState.ENDING)
+OPEN_STATES = (LeaseState.WAITING, LeaseState.HELD, LeaseState.ENDING)
+LEASE_MOVES: dict[str, set[LeaseState]] = {
+    LeaseState.WAITING: {LeaseState.HELD, LeaseState.ENDED},
+    LeaseState.HELD: {LeaseState.ENDING, LeaseState.ENDED},
+    LeaseState.ENDING: {LeaseState.ENDED},
+}
 
 
 class SlotState(TextChoices):
-    """What a slot is to somebody who wants one."""
+    """The state of a slot, as the API and the pages show it."""
 
     FREE = "free"
     LEASED = "leased"
@@ -32,8 +37,10 @@ class SlotState(TextChoices):
     DRAINED = "drained"
 
 
-def slot_state(lease_state: str | None, *, is_quarantined: bool, is_drained: bool) -> SlotState:
-    """Return what a slot is; a drained slot is leased until its lease is over."""
+def derive_slot_state(
+    lease_state: str | None, *, is_quarantined: bool, is_drained: bool
+) -> SlotState:
+    """Return the slot's state. A drained slot is `leased` until its lease ends."""
     if is_quarantined:
         return SlotState.QUARANTINED
     if lease_state == LeaseState.ENDING:
@@ -44,61 +51,65 @@ def slot_state(lease_state: str | None, *, is_quarantined: bool, is_drained: boo
 
 
 @dataclass(frozen=True)
-class Room:
-    """What the host has free, in MiB."""
+class Capacity:
+    """Free memory and disk of a host, or the floor below which no slot is granted; in MiB."""
 
     memory_mb: int
     disk_mb: int
 
 
-def admission(free: Room, floor: Room) -> str:
-    """Return why no slot is granted now, as a sentence for those who wait; "" if one may be."""
-    short = [
-        f"{have} MiB of {what} are free and {least} MiB must stay free"
-        for what, have, least in (
+def explain_shortage(free: Capacity, floor: Capacity) -> str:
+    """Return a sentence that says why no slot is granted now; "" if one may be granted."""
+    shortages = [
+        f"{available} MiB of {resource} are free and {minimum} MiB must stay free"
+        for resource, available, minimum in (
             ("memory", free.memory_mb, floor.memory_mb),
             ("disk", free.disk_mb, floor.disk_mb),
         )
-        if have < least
+        if available < minimum
     ]
-    return f"No slot is granted: {'; '.join(short)}." if short else ""
+    return f"No slot is granted: {'; '.join(shortages)}." if shortages else ""
 
 
-def estimate(position: int, held_seconds: Sequence[float], past: Sequence[float]) -> float | None:
-    """Return in how many seconds the waiter at `position` (1 is next) may get a slot.
+def estimate_wait(
+    position: int, held_seconds: Sequence[float], past: Sequence[float]
+) -> float | None:
+    """Return in how many seconds the run at `position` (1 is next) may get a slot.
 
     `held_seconds`: how long each usable slot has been held (0 for a free one); `past`: how long
-    earlier leases lasted. None where nothing is known or no slot is usable.
+    earlier leases lasted, in seconds. None if there are no earlier leases or no usable slots.
     """
     if not past or not held_seconds:
         return None
+    # The median: one preview that was kept for days does not change the estimate of the others.
     usual = median(past)
-    rest = sorted(max(0.0, usual - age) for age in held_seconds)
-    rounds, place = divmod(position - 1, len(rest))
-    return rest[place] + rounds * usual
+    remaining = sorted(max(0.0, usual - age) for age in held_seconds)
+    # The slots end in this order; each further round of waiting runs takes a whole usual lease.
+    rounds, index = divmod(position - 1, len(remaining))
+    return remaining[index] + rounds * usual
 
 
-# A backend that died is started again after so many seconds; then its run fails.
-BACKOFF_SECONDS = (0.0, 2.0, 4.0, 8.0, 16.0)
+# The delays before the restarts of a backend that died; after the last one its run fails.
+RESTART_DELAYS_SECONDS = (0.0, 2.0, 4.0, 8.0, 16.0)
 
 
-def backoff(restarts: int) -> float | None:
-    """Return how long to wait before the next restart, after so many in a row; None: no more."""
-    return BACKOFF_SECONDS[restarts] if restarts < len(BACKOFF_SECONDS) else None
+def find_restart_delay(restarts: int) -> float | None:
+    """Return the delay in seconds after that many consecutive restarts; None: no restart."""
+    return RESTART_DELAYS_SECONDS[restarts] if restarts < len(RESTART_DELAYS_SECONDS) else None
 
 
-# A process that runs and does not answer is given so long before it counts as dead.
-GRACE_SECONDS = 15.0
+# A process that runs and does not answer is restarted after this time: it may only be slow.
+UNHEALTHY_GRACE_SECONDS = 15.0
 
 
 def is_restart_due(
     at: datetime, *, restart_at: datetime | None, unhealthy_at: datetime | None
 ) -> bool:
-    """Whether a backend that is not well is started again at `at`.
+    """Return whether an unhealthy backend is restarted at `at`.
 
-    `restart_at`: when the back-off of its last restart is over, None if it had none;
-    `unhealthy_at`: the first failed probe in a row of a process that runs, None for a dead one.
+    `restart_at`: when the delay after its last restart ends, None if it had none;
+    `unhealthy_at`: the first of its consecutive failed probes, None if its process has exited.
     """
     if restart_at is not None and at < restart_at:
         return False
-    return unhealthy_at is None or unhealthy_at + timedelta(seconds=GRACE_SECONDS) <= at
+    return unhealthy_at is None or unhealthy_at + timedelta(seconds=UNHEALTHY_GRACE_SECONDS) <= at

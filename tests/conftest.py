@@ -1,11 +1,11 @@
-"""What every test may ask for."""
+"""Selects the tests that can run here, and lists the others at the end."""
 
 import os
 import shutil
 
 import pytest
 
-# What a test's marker says it needs, and whether it is here.
+# What the markers of tests require, and whether it is available.
 NEEDS = {
     "root": os.geteuid() == 0,
     "browser": shutil.which("chromium") is not None,
@@ -14,12 +14,12 @@ NOT_RUN = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what needs something that is not here: said at the end, a failure in CI."""
+    """Remove tests that need something unavailable. In CI that is an error."""
     left_out = {
         item.nodeid: need
         for item in items
-        for need, is_here in NEEDS.items()
-        if not is_here and item.get_closest_marker(need)
+        for need, is_available in NEEDS.items()
+        if not is_available and item.get_closest_marker(need)
     }
     if left_out and os.environ.get("CI") == "true":
         needs = ", ".join(sorted(set(left_out.values())))
@@ -29,6 +29,6 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """List what was not run, and for want of what."""
+    """List the tests that were not run, and what they need."""
     for line in config.stash.get(NOT_RUN, []):
         terminalreporter.write_line(line)

@@ -1,4 +1,4 @@
-"""The tests' surroundings, loaded before Django's settings: a PostgreSQL of this session's own."""
+"""The environment of the tests: a PostgreSQL of this session, started before Django's settings."""
 
 import atexit
 import os
@@ -8,27 +8,32 @@ import tempfile
 from pathlib import Path
 
 from host import config
-from host.postgres.administration import close_to_public
 from ops.postgres.embedded_server import Cluster
 
 PASSWORD = "only-for-the-tests-on-loopback"
-GIVEN_PORTS: set[int] = set()
+USED_PORTS: set[int] = set()
 FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now, and that nobody here was given."""
+    """Return a free port of 127.0.0.1 that this function has not returned before."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        if port not in GIVEN_PORTS:
-            GIVEN_PORTS.add(port)
+        if port not in USED_PORTS:
+            USED_PORTS.add(port)
             return port
 
 
-def _end(owner: int, cluster: Cluster, folder: Path) -> None:
-    """Stop the cluster and remove what it left; a forked child of a test leaves it alone."""
+def is_listening(port: int) -> bool:
+    """Return whether a process accepts connections on the port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _stop(owner: int, cluster: Cluster, folder: Path) -> None:
+    """Stop the cluster and remove its files, unless a child that a test forked calls this."""
     if os.getpid() == owner:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -36,20 +41,19 @@ def _end(owner: int, cluster: Cluster, folder: Path) -> None:
 
 def _start() -> Cluster:
     folder = Path(tempfile.mkdtemp(prefix="oroboros-tests-"))
-    folder.chmod(0o755)  # other uids must reach what is theirs below it
-    (folder / "var" / "static").mkdir(parents=True)  # collected nowhere: WhiteNoise would warn
-    for name in list(os.environ):  # what configures a host must not reach the tests
+    folder.chmod(0o755)  # processes of other uids must reach their files below it
+    (folder / "var" / "static").mkdir(parents=True)  # WhiteNoise warns if it does not exist
+    for name in list(os.environ):  # a host's own configuration must not affect the tests
         if name.startswith(("OROBOROS_", "MERGE_GATE_", "DEPLOY_", "PREVIEW_", "WORKER_")):
             del os.environ[name]
     port = free_port()
     cluster = Cluster(folder / "postgres", port, config.load({}).postgres_user)
     cluster.start(FAST)
-    atexit.register(_end, os.getpid(), cluster, folder)
+    atexit.register(_stop, os.getpid(), cluster, folder)
     cluster.ensure_role("oroboros", PASSWORD, "CREATEDB")
     cluster.ensure_role("oroboros_admin", PASSWORD, "CREATEDB", "CREATEROLE")
     cluster.ensure_database("oroboros", "oroboros")
-    closed = {"postgres": ["oroboros", "oroboros_admin"], "template1": ["oroboros"]}
-    close_to_public(cluster.url("postgres"), closed)
+    cluster.close_to_public({"postgres": ["oroboros", "oroboros_admin"], "template1": ["oroboros"]})
     server = f"127.0.0.1:{port}"
     os.environ.update(
         OROBOROS_ENV_DIR=str(folder / "env"),

@@ -1,4 +1,4 @@
-"""The smallest valid rows."""
+"""Factories of the smallest valid rows."""
 
 from datetime import timedelta
 
@@ -7,8 +7,8 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
-from releases.models import Activation, Release
-from releases.rules import ActivationKind, ActivationOutcome, ReleaseStatus
+from releases.models import Deployment, Release
+from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
 from runs.rules import FINAL, Status, StepStatus
 from slots.models import Lease, Slot
@@ -16,14 +16,14 @@ from slots.rules import LeaseState
 
 
 def sha(number):
-    """Return a commit id that is a number's own."""
+    """Return a commit id that differs for each number."""
     return f"{number:040x}"
 
 
 class SlotFactory(DjangoModelFactory):
     class Meta:
         model = Slot
-        django_get_or_create = ("slot_id",)
+        django_get_or_create = ("host", "slot_id")
 
     number = factory.Sequence(lambda n: n % 3 + 1)
     slot_id = factory.LazyAttribute(lambda slot: f"preview-{slot.number}")
@@ -47,7 +47,7 @@ class RunFactory(DjangoModelFactory):
 
 
 class LeaseFactory(DjangoModelFactory):
-    """A lease that waits; `held` is one that has a slot."""
+    """A waiting lease; with `held` one that has a slot."""
 
     class Meta:
         model = Lease
@@ -57,16 +57,16 @@ class LeaseFactory(DjangoModelFactory):
             state=LeaseState.HELD,
             slot=factory.SubFactory(SlotFactory),
             fence=factory.Sequence(lambda n: n + 1),
-            granted_at=factory.LazyAttribute(lambda lease: lease.asked_at),
-            heartbeat_at=factory.LazyAttribute(lambda lease: lease.asked_at),
+            granted_at=factory.LazyAttribute(lambda lease: lease.requested_at),
+            heartbeat_at=factory.LazyAttribute(lambda lease: lease.requested_at),
             expires_at=factory.LazyAttribute(
-                lambda lease: lease.asked_at + timedelta(seconds=lease.ttl_seconds)
+                lambda lease: lease.requested_at + timedelta(seconds=lease.ttl_seconds)
             ),
         )
 
     run = factory.SubFactory(RunFactory)
     ttl_seconds = 14400
-    asked_at = factory.LazyFunction(timezone.now)
+    requested_at = factory.LazyFunction(timezone.now)
 
 
 class StepFactory(DjangoModelFactory):
@@ -124,7 +124,7 @@ class FreezeFactory(DjangoModelFactory):
 
 
 class ReleaseFactory(DjangoModelFactory):
-    """A release that was live once; `live` is the one that is."""
+    """A release that was live earlier; with `live` the one that is live now."""
 
     class Meta:
         model = Release
@@ -141,21 +141,21 @@ class ReleaseFactory(DjangoModelFactory):
     healthy_at = factory.LazyAttribute(lambda release: release.created_at)
 
 
-class ActivationFactory(DjangoModelFactory):
+class DeploymentFactory(DjangoModelFactory):
     class Meta:
-        model = Activation
+        model = Deployment
 
     release = factory.SubFactory(ReleaseFactory)
-    kind = ActivationKind.DEPLOY
-    outcome = ActivationOutcome.SUCCEEDED
+    kind = DeploymentKind.DEPLOY
+    outcome = DeploymentOutcome.SUCCEEDED
     colour = "blue"
     actor = "bob"
     started_at = factory.LazyFunction(timezone.now)
-    ended_at = factory.LazyAttribute(lambda activation: activation.started_at)
+    ended_at = factory.LazyAttribute(lambda deployment: deployment.started_at)
 
 
 class UserFactory(DjangoModelFactory):
-    """Somebody who may log in to the admin, in the groups named."""
+    """A user who may log in to the admin; `groups` are the names of the groups."""
 
     class Meta:
         model = User

@@ -1,22 +1,22 @@
-"""The API as it is served: gunicorn on a free port, on the tests' database."""
+"""The API as a real server: gunicorn on a free port, with the database of the tests."""
 
 import http.client
 import os
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 
 from django.db import connection
 
 from host import config as configuration
+from host.deadline import wait_until
 from tests.environment import free_port
 
 START_SECONDS = 60
 
 
 def database_url():
-    """Return where the tests' database is, for a process of its own."""
+    """Return the URL of the tests' database, for another process."""
     database = connection.settings_dict
     return (
         f"postgresql://{database['USER']}:{database['PASSWORD']}"
@@ -26,7 +26,7 @@ def database_url():
 
 @contextmanager
 def api(**environ):
-    """Serve the API while the body lasts; yields its port. `environ` is more of its environment."""
+    """Serve the API and yield its port. `environ` is added to its environment."""
     port = free_port()
     config = configuration.HOME / "infra" / "gunicorn.conf.py"
     argv = [sys.executable, "-m", "gunicorn", "--config", config, "--log-level", "warning"]
@@ -36,19 +36,17 @@ def api(**environ):
         env={**os.environ, "DATABASE_URL": database_url(), **environ},
     )
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _is_well(port):
-            assert time.monotonic() < deadline, "the API does not answer"
-            time.sleep(0.05)
+        is_healthy = wait_until(lambda: _is_healthy(port), seconds=START_SECONDS, interval=0.05)
+        assert is_healthy, "the API does not answer"
         yield port
     finally:
         server.terminate()
         server.wait(30)
 
 
-def _is_well(port):
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def _is_healthy(port):
+    http_connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with suppress(OSError):
-        link.request("GET", "/health")
-        return link.getresponse().status == 200
+        http_connection.request("GET", "/health")
+        return http_connection.getresponse().status == 200
     return False

@@ -1,1 +1,1 @@
-"""What the API and the admin share: strict input, permissions, admin actions, headers."""
+"""The base of the API and the admin: strict input, errors, permissions, admin actions, headers."""

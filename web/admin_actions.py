@@ -1,7 +1,7 @@
-"""What the pages of the admin share: rows that nobody types, and verbs that ask first.
+"""Read-only admin pages, and the actions that people perform on their rows.
 
-A verb has a page of its own: GET says what it would do and asks, POST does it. So every button is
-a link that changes nothing, and works without a script.
+Every action has a page of its own: GET describes it and asks for confirmation, POST performs it.
+The buttons are plain links, so they change nothing and work without JavaScript.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,74 +21,83 @@ from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
 
 from host.errors import Refused
-from web.permissions import VIEW, may
+from web.permissions import VIEW, has_ability
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a verb did, in a sentence, and where to go now (default: the row's page)."""
+class ActionResult:
+    """The message that reports what an action did, and the page to open next.
+
+    Without `url` the row's page opens, or the dashboard if the action has no row.
+    """
 
     text: str
     url: str = ""
 
 
 @dataclass(frozen=True)
-class Verb:
-    """Something people do to a row, or with `on_row=False` to all of its kind."""
+class AdminAction:
+    """Something people do to a row, or with `is_for_row=False` something without a row.
+
+    `perform` is called with the request, the row (or None) and the form's cleaned data. It may
+    raise Refused: the form is then shown again with the refusal and its status.
+    """
 
     name: str
     label: str
     ability: str
-    text: str
-    act: Callable[[HttpRequest, Any, Mapping[str, Any]], Done]
+    description: str
+    perform: Callable[[HttpRequest, Any, Mapping[str, Any]], ActionResult]
     form: type[forms.Form] = forms.Form
-    is_main: bool = False
-    is_grave: bool = False
-    on_row: bool = True
-    fits: Callable[[Any], bool] = lambda row: True
-    # What to look at before deciding: a template, and what it is given. `left_out` among the facts
-    # names the fields of the form that are not asked for this row.
-    about: str = ""
-    facts: Callable[[Any], Mapping[str, Any]] = lambda row: {}
-    # What the page that links here showed, such as the commit; it comes back with the form.
-    shown: Callable[[Any], Mapping[str, str]] = lambda row: {}
+    is_primary: bool = False
+    is_dangerous: bool = False
+    is_for_row: bool = True
+    is_available: Callable[[Any], bool] = lambda row: True
+    # What a person should see before confirming: a template, and the context for it. The key
+    # `omitted_fields` of that context lists fields of the form that are not shown for this row.
+    details_template: str = ""
+    get_details: Callable[[Any], Mapping[str, Any]] = lambda row: {}
+    # Values of the linking page, such as the commit it showed. They become the form's initial
+    # values, so that the action applies to what the person saw.
+    get_query: Callable[[Any], Mapping[str, str]] = lambda row: {}
 
 
-class Reason(forms.Form):
-    """A reason that people will read."""
+class ReasonForm(forms.Form):
+    """A required reason, which other people read."""
 
     reason = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, label="Reason"
     )
 
 
-class MaybeReason(forms.Form):
-    """A reason, if there is one."""
+class OptionalReasonForm(forms.Form):
+    """An optional reason."""
 
     reason = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 3}),
         max_length=2000,
         required=False,
-        label="Reason (may be left out)",
+        label="Reason (optional)",
     )
 
 
-class Rows(ModelAdmin):
-    """Rows that a machine makes: looked at, and changed by verbs only."""
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows that the product writes: people view them, and change them through `page_actions`."""
 
+    # Django's own bulk actions are off; ours have pages and are listed in `page_actions`.
     actions = None
     list_per_page = 50
     show_full_result_count = False
     list_disable_select_all = True
-    verbs: tuple[Verb, ...] = ()
-    change_list_template = "oroboros/list.html"
-    change_form_outer_before_template = "oroboros/offers.html"
+    page_actions: tuple[AdminAction, ...] = ()
+    change_list_template = "oroboros/change_list.html"
+    change_form_outer_before_template = "oroboros/action_buttons.html"
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return may(request, VIEW)
+        return has_ability(request, VIEW)
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return may(request, VIEW)
+        return has_ability(request, VIEW)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -100,47 +109,48 @@ class Rows(ModelAdmin):
         return False
 
     def get_urls(self) -> list[Any]:
-        own = []
-        for verb in self.verbs:
-            view = self.admin_site.admin_view(self._view_of(verb))
-            address = f"<path:object_id>/{verb.name}/" if verb.on_row else f"{verb.name}/"
-            own.append(path(address, view, name=self._name_of(verb)))
-        return [*own, *super().get_urls()]
+        urls = []
+        for action in self.page_actions:
+            view = self.admin_site.admin_view(self._make_view(action))
+            route = f"<path:object_id>/{action.name}/" if action.is_for_row else f"{action.name}/"
+            urls.append(path(route, view, name=self._url_name(action)))
+        # Ours come first: Django's last pattern, `<path:object_id>/`, matches every address.
+        return [*urls, *super().get_urls()]
 
-    def _name_of(self, verb: Verb) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_{verb.name}"
+    def _url_name(self, action: AdminAction) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{action.name}"
 
-    def _view_of(self, verb: Verb) -> Callable[..., HttpResponse]:
+    def _make_view(self, action: AdminAction) -> Callable[..., HttpResponse]:
         def view(request: HttpRequest, object_id: str = "") -> HttpResponse:
-            return self.ask(request, verb, object_id)
+            return self.action_view(request, action, object_id)
 
         return view
 
     def row_url(self, row: Model) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
 
-    def verb_url(self, verb: Verb, row: Model | None = None) -> str:
-        url = reverse(f"admin:{self._name_of(verb)}", args=[] if row is None else [row.pk])
-        shown = {} if row is None else verb.shown(row)
-        return f"{url}?{urlencode(shown)}" if shown else url
+    def action_url(self, action: AdminAction, row: Model | None = None) -> str:
+        url = reverse(f"admin:{self._url_name(action)}", args=[] if row is None else [row.pk])
+        query = {} if row is None else action.get_query(row)
+        return f"{url}?{urlencode(query)}" if query else url
 
-    def offers(self, request: HttpRequest, row: Model) -> list[dict[str, Any]]:
-        """Return the buttons that fit the row and that who asks may press."""
+    def available_actions(self, request: HttpRequest, row: Model | None) -> list[dict[str, Any]]:
+        """Return the actions on `row`, or without a row, that this user may perform now."""
         return [
-            {"verb": verb, "url": self.verb_url(verb, row)}
-            for verb in self.verbs
-            if verb.on_row and may(request, verb.ability) and verb.fits(row)
+            {"action": action, "url": self.action_url(action, row)}
+            for action in self.page_actions
+            if action.is_for_row == (row is not None)
+            and has_ability(request, action.ability)
+            and (row is None or action.is_available(row))
         ]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        offers = [
-            {"verb": verb, "url": self.verb_url(verb)}
-            for verb in self.verbs
-            if not verb.on_row and may(request, verb.ability)
-        ]
-        return super().changelist_view(request, {"offers": offers, **(extra_context or {})})
+        actions = self.available_actions(request, None)
+        return super().changelist_view(
+            request, {"available_actions": actions, **(extra_context or {})}
+        )
 
     def change_view(
         self,
@@ -150,50 +160,65 @@ class Rows(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))
-        offers = self.offers(request, row) if row else []
-        context = {"offers": offers, "show_save": False, **(extra_context or {})}
+        actions = self.available_actions(request, row) if row else []
+        context = {"available_actions": actions, "show_save": False, **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)
 
-    def ask(self, request: HttpRequest, verb: Verb, object_id: str) -> HttpResponse:
-        """Show what the verb would do and ask; on POST do it, or show why it was refused."""
-        if not may(request, verb.ability):
-            raise PermissionDenied
-        row = self.get_object(request, unquote(object_id)) if verb.on_row else None
-        if verb.on_row and row is None:
-            raise Http404
-        given = request.POST if request.method == "POST" else None
-        form = verb.form(given, initial=request.GET, label_suffix="")
+    def action_view(
+        self, request: HttpRequest, action: AdminAction, object_id: str
+    ) -> HttpResponse:
+        """Ask for confirmation; on POST perform the action, or show why it was refused."""
+        row = self._get_action_row(request, action, object_id)
+        # None leaves the form unbound: a bound one would show errors before anything was entered.
+        data = request.POST if request.method == "POST" else None
+        form = action.form(data, initial=request.GET, label_suffix="")
         status = 200
         if request.method == "POST" and form.is_valid():
             try:
-                done = verb.act(request, row, form.cleaned_data)
-            except Refused as no:
-                form.add_error(None, no.detail)
-                status = no.status
+                result = action.perform(request, row, form.cleaned_data)
+            except Refused as refusal:
+                form.add_error(None, refusal.detail)
+                status = refusal.status
             else:
-                messages.success(request, done.text)
-                return redirect(done.url or (self.row_url(row) if row else "admin:index"))
-        context = {
+                messages.success(request, result.text)
+                return redirect(result.url or (self.row_url(row) if row else "admin:index"))
+        context = self._action_context(request, action, row, form)
+        return TemplateResponse(request, "oroboros/action_form.html", context, status=status)
+
+    def _get_action_row(
+        self, request: HttpRequest, action: AdminAction, object_id: str
+    ) -> Model | None:
+        """Return the row to act on, if the action has one. Raises PermissionDenied, Http404."""
+        if not has_ability(request, action.ability):
+            raise PermissionDenied
+        row = self.get_object(request, unquote(object_id)) if action.is_for_row else None
+        if action.is_for_row and row is None:
+            raise Http404
+        return row
+
+    def _action_context(
+        self, request: HttpRequest, action: AdminAction, row: Model | None, form: forms.Form
+    ) -> dict[str, Any]:
+        return {
             **self.admin_site.each_context(request),
-            "title": verb.label if row is None else f"{verb.label}: {row}",
-            "verb": verb,
+            "title": action.label if row is None else f"{action.label}: {row}",
+            "action": action,
             "form": form,
             "row": row,
             "opts": self.opts,
-            "back": self.row_url(row) if row else reverse("admin:index"),
-            "left_out": [],
-            **verb.facts(row),
+            "back_url": self.row_url(row) if row else reverse("admin:index"),
+            "omitted_fields": [],
+            **action.get_details(row),
         }
-        return TemplateResponse(request, "oroboros/ask.html", context, status=status)
 
 
-class Pages(Rows):
-    """Rows with a page of their own, at `page_template`, in place of Django's form."""
+class DetailPageAdmin(ReadOnlyAdmin):
+    """Rows whose detail page is `page_template` instead of Django's change form."""
 
     page_template = ""
 
-    def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return what the page shows of the row besides its title and its buttons."""
+    def get_page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what the template needs besides the title and the actions."""
         return {}
 
     def change_view(
@@ -210,9 +235,9 @@ class Pages(Rows):
             raise Http404
         context = {
             **self.admin_site.each_context(request),
-            "offers": self.offers(request, row),
+            "available_actions": self.available_actions(request, row),
             "title": str(row),
             "opts": self.opts,
-            **self.facts(request, row),
+            **self.get_page_context(request, row),
         }
         return TemplateResponse(request, self.page_template, context)

@@ -1,13 +1,13 @@
-"""Permissions: the four abilities, the groups that have them, and the check of a request.
+"""Permissions: four abilities, the groups that have them, and the check of a request.
 
-Abilities, each on its own:
+The abilities, none of which includes another:
   view     read slots, runs, releases, logs
-  hold     request runs and slots: create, cancel, retry, keep; acquire, heartbeat, release
+  hold     create, cancel, retry and keep runs; acquire, heartbeat and release slots
   approve  approve or reject a commit
-  operate  whatever affects others: force a release, reap, drain, freeze, roll back
-The groups viewer, approver and operator have more of them each (`GROUPS`); a token names its own.
-A view says per method what it needs, `abilities = {"GET": "view", "POST": "hold"}`; a method that
-it does not name needs `view` to read and `operate` to write.
+  operate  actions that affect others: force a release, reap, drain, freeze, roll back
+Users get the abilities of their groups (`GROUPS`); each token has its own list.
+A view declares the ability of each method, `abilities = {"GET": "view", "POST": "hold"}`. Methods
+that it does not declare need `view` to read and `operate` to write.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from django.http import HttpRequest
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-if TYPE_CHECKING:  # DRF's views import their settings, and those import this module
+if TYPE_CHECKING:  # an import cycle: DRF's views import its settings, which import this module
     from rest_framework.views import APIView
 
 ABILITIES = ("view", "hold", "approve", "operate")
@@ -33,7 +33,7 @@ GROUPS: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Principal:
-    """Somebody who is no row of Django's user table: the host's shell, or a token."""
+    """An identity without a row in Django's user table: the host's shell, or a token."""
 
     name: str
     abilities: frozenset[str]
@@ -52,47 +52,47 @@ class Principal:
         return self.name
 
 
-def abilities_of(user: Any) -> frozenset[str]:
-    """Return what `user` may do; a user of the browser may what the groups say."""
+def get_abilities(user: Any) -> frozenset[str]:
+    """Return the abilities of a principal, or of a Django user by its groups."""
     if isinstance(user, Principal):
         return user.abilities
     if not isinstance(user, AbstractBaseUser) or not user.is_active:
         return frozenset()
     if isinstance(user, User) and user.is_superuser:
         return frozenset(ABILITIES)
-    return _of_groups(user)
+    return _get_group_abilities(user)
 
 
-def _of_groups(user: Any) -> frozenset[str]:
-    if not hasattr(user, "_oroboros_abilities"):  # asked many times a page, looked up once
+def _get_group_abilities(user: Any) -> frozenset[str]:
+    if not hasattr(user, "_oroboros_abilities"):  # one page checks it many times
         names = user.groups.values_list("name", flat=True)
         user._oroboros_abilities = frozenset().union(*(GROUPS.get(name, ()) for name in names))
     return user._oroboros_abilities
 
 
-def actor(request: HttpRequest | Request) -> str:
-    """Return the name that the audit trail keeps for who asks."""
+def get_actor_name(request: HttpRequest | Request) -> str:
+    """Return the name of the requester, as the audit trail records it."""
     return request.user.get_username()
 
 
 class HasAbility(BasePermission):
-    """The caller has the ability that the view names for this method."""
+    """DRF's permission: the requester has the ability that the view declares for the method."""
 
-    message = "You may not do this: it takes another group, or a token with the ability."
+    message = "You do not have permission to do this. Another group or another token may have it."
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        return needed(request.method or "", getattr(view, "abilities", {})) in abilities_of(
-            request.user
-        )
+        declared = getattr(view, "abilities", {})
+        required = get_required_ability(request.method or "", declared)
+        return required in get_abilities(request.user)
 
 
-def needed(method: str, abilities: Mapping[str, str]) -> str:
-    """Return the ability that `method` needs where a view names `abilities`."""
+def get_required_ability(method: str, abilities: Mapping[str, str]) -> str:
+    """Return the ability that `method` needs in a view that declares `abilities`."""
     if method == "HEAD":
         method = "GET"
     return abilities.get(method) or (VIEW if method in SAFE_METHODS else OPERATE)
 
 
-def may(request: HttpRequest, ability: str) -> bool:
-    """Return whether who asks has the ability."""
-    return ability in abilities_of(request.user)
+def has_ability(request: HttpRequest, ability: str) -> bool:
+    """Return whether the requester has the ability."""
+    return ability in get_abilities(request.user)

@@ -1,6 +1,6 @@
-"""Django's PostgreSQL, whose connections are looked at before a request without a question.
+"""Django's PostgreSQL backend with a connection check that costs no query.
 
-Named as ENGINE in the settings; Django looks for `base.DatabaseWrapper` in there.
+The settings name this package as ENGINE; Django imports `base.DatabaseWrapper` from it.
 """
 
 import select
@@ -9,13 +9,13 @@ from django.db.backends.postgresql import base
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection that is known to be lost by its socket."""
+    """A connection that detects its loss by its socket."""
 
     def is_usable(self) -> bool:
-        """Say whether the server still serves the connection.
+        """Return whether the server still serves the connection.
 
-        It says nothing unasked but that the session is over, so an idle socket that can be read
-        is a lost connection. Django's own look is a round trip before every request.
+        An idle server sends nothing except that it ended the session, so a readable idle socket is
+        a lost connection. Django's own check is a round trip before every request.
         """
         if self.connection is None or self.connection.closed:
             return False

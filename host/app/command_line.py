@@ -1,4 +1,4 @@
-"""Command lines of an application's files, read into argv without a shell. Pure."""
+"""Splits the command lines of a manifest into argv, without a shell. Pure functions."""
 
 import re
 import shlex
@@ -8,50 +8,52 @@ Argv = tuple[str, ...]
 
 VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?-([^}]*))?\})", re.ASCII)
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.ASCII | re.DOTALL)
-# What JSON can write and no program be handed.
+# Half of a surrogate pair: JSON can write it, and UTF-8, and so an argv, cannot.
 SURROGATE = re.compile("[\ud800-\udfff]")
 SCRIPT_HINT = "put these lines into an executable file of the tree and name it here: ./bin/release"
 
 
-class NotArgv(ValueError):
-    """The line needs a shell; the text says which part, and what to write instead."""
+class CommandLineInvalid(ValueError):
+    """The text is not a command, or needs a shell; the message says what to write instead."""
 
 
-def parse(line: str) -> Argv:
-    """Split a command line into argv. Raises NotArgv for whatever only a shell understands.
+def parse_command_line(line: str) -> Argv:
+    """Split a command line into argv. Raises CommandLineInvalid if it needs a shell.
 
-    `$NAME`, `${NAME}` and `${NAME:-default}` stay as they are: `substitute` fills them in.
-    A leading `exec` is dropped, since nothing stands between us and the program anyway.
+    `$NAME`, `${NAME}` and `${NAME:-default}` are left for `substitute_variables`. A leading `exec`
+    is dropped: no shell stays between us and the program.
     """
-    for sign in _shell_signs(line):
-        raise NotArgv(f"{sign} needs a shell, and there is none: {SCRIPT_HINT}")
+    for sign in _find_shell_syntax(line):
+        raise CommandLineInvalid(f"{sign} needs a shell, and there is none: {SCRIPT_HINT}")
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise NotArgv(f"{error}: close the quotation") from None
+        raise CommandLineInvalid(f"{error}: close the quotation") from None
+    # Heroku's Procfiles often begin so, to replace the shell.
     if words[:1] == ["exec"]:
         words = words[1:]
-    return check(words)
+    return check_argv(words)
 
 
-def check(words: Sequence[str]) -> Argv:
-    """Return the words as argv if their first can be a program. Raises NotArgv."""
+def check_argv(words: Sequence[str]) -> Argv:
+    """Return the words as argv if the first can be a program. Raises CommandLineInvalid."""
     if not words or not words[0]:
-        raise NotArgv("there is no command: name a program and its arguments")
+        raise CommandLineInvalid("there is no command: name a program and its arguments")
     if ASSIGNMENT.fullmatch(words[0]):
-        raise NotArgv(f"{words[0].partition('=')[0]}= is no program: set it under [env]")
+        name = words[0].partition("=")[0]
+        raise CommandLineInvalid(f"{name}= is not a program: set it under [env]")
     if words[0] == "cd":
-        raise NotArgv("cd needs a shell: set `directory` under [backend] or [frontend]")
+        raise CommandLineInvalid("cd needs a shell: set `directory` under [backend] or [frontend]")
     if any(sign.isspace() for sign in words[0]):
-        raise NotArgv(f"{words[0]!r} is no program: give each word its own string")
+        raise CommandLineInvalid(f"{words[0]!r} is not a program: give each word its own string")
     if any("\0" in word for word in words):
-        raise NotArgv("there is a NUL in it: take it out")
+        raise CommandLineInvalid("there is a NUL in it: take it out")
     if any(SURROGATE.search(word) for word in words):
-        raise NotArgv("there is half of a surrogate pair in it: take it out")
+        raise CommandLineInvalid("there is half of a surrogate pair in it: take it out")
     return tuple(words)
 
 
-def substitute(text: str, values: Mapping[str, str]) -> str:
+def substitute_variables(text: str, values: Mapping[str, str]) -> str:
     """Fill in `$NAME`, `${NAME}` and `${NAME:-default}`; a name without a value becomes empty."""
 
     def value(match: re.Match[str]) -> str:
@@ -60,14 +62,18 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
     return VARIABLE.sub(value, text)
 
 
-def variables(text: str) -> set[str]:
-    """Return the names that `substitute` would fill in."""
+def find_variables(text: str) -> set[str]:
+    """Return the names of the variables that `substitute_variables` would fill in."""
     return {match[1] or match[2] for match in VARIABLE.finditer(text)}
 
 
-def _shell_signs(line: str) -> list[str]:
-    """Return what a shell would act on: outside quotes, and in double ones `$(` and backticks."""
-    found, quote, escaped = [], "", False
+def _find_shell_syntax(line: str) -> list[str]:
+    """Return the operators that a shell would act on.
+
+    Within single quotes there are none, within double quotes only `$(` and the backtick.
+    """
+    # shlex does not report them: it returns `&&` as a word like any other.
+    operators, quote, escaped = [], "", False
     for sign, following in zip(line, line[1:] + " ", strict=False):
         if escaped:
             escaped = False
@@ -76,9 +82,9 @@ def _shell_signs(line: str) -> list[str]:
         elif quote:
             quote = "" if sign == quote else quote
             if quote == '"' and (sign == "`" or sign + following == "$("):
-                found.append(sign)
+                operators.append(sign)
         elif sign in "'\"":
             quote = sign
         elif sign in "|&;<>()`\n" or sign + following == "$(":
-            found.append("a line break" if sign == "\n" else sign)
-    return found
+            operators.append("a line break" if sign == "\n" else sign)
+    return operators

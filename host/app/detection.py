@@ -1,4 +1,7 @@
-"""What an ecosystem's habits say of a tree that does not say it itself. Reads, executes nothing."""
+"""Detects how a tree is built and started, from the files that its framework uses.
+
+It fills in what the manifest does not say. It reads files, and executes nothing.
+"""
 
 import json
 import re
@@ -6,112 +9,128 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from host.files.source_tree import Tree
+from host.files.source_tree import SourceTree
 
 PYTHON_FILES = ("uv.lock", "requirements.txt", "pyproject.toml")
-# What makes an application, the files in which its framework's command looks for one, and what must
-# be required for that command to be there.
+# The call that makes an application, the files in which the framework's command looks for it, the
+# requirement that brings this command, and the command.
+# Sources: https://fastapi.tiangolo.com/fastapi-cli/, https://flask.palletsprojects.com/cli/
 PYTHON_APPS = (
     (b"FastAPI(", ("main.py", "app.py", "api.py"), r"fastapi(-cli|\[[a-z,]*standard)", "fastapi"),
     (b"Flask(", ("app.py", "wsgi.py"), r"\bflask\b", "flask"),
 )
-# What builds a static frontend, and where it leaves it.
+# The bundlers of static frontends, by their package, and their output folders.
 BUNDLERS = {"vite": "dist", "react-scripts": "build", "@vue/cli-service": "dist", "astro": "dist"}
 FRONTEND_FOLDERS = (".", "frontend", "client")
 BACKEND_FOLDERS = (".", "backend")
 
 
-def has_python(tree: Tree, folder: str) -> bool:
-    """Tell whether a Python project lies in that folder."""
-    return any(tree.has(f"{folder}/{name}") for name in PYTHON_FILES)
+def has_python_project(tree: SourceTree, folder: str) -> bool:
+    """Return whether the folder has a Python project."""
+    return any(tree.has_file(f"{folder}/{name}") for name in PYTHON_FILES)
 
 
-def package(tree: Tree, folder: str) -> Mapping[str, Any] | None:
-    """Return the folder's package.json, None if it has none that can be read."""
+def read_package_json(tree: SourceTree, folder: str) -> Mapping[str, Any] | None:
+    """Return the folder's package.json; None if it is absent or not a JSON object."""
     try:
-        data = json.loads(tree.read(f"{folder}/package.json") or b"")
+        data = json.loads(tree.read_bytes(f"{folder}/package.json") or b"")
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
 
-def fill(tree: Tree, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest's fields that `given` leaves open and habits decide."""
-    found: dict[str, Any] = {}
-    if "web" not in given:
-        found |= _backend(tree, given)
-    if "frontend_output" not in given:
-        found |= _frontend(tree, given, served="web" in found or "web" in given)
-    return {key: value for key, value in found.items() if key not in given}
+def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of the Manifest that are not `declared` and that the tree's files imply."""
+    defaults: dict[str, Any] = {}
+    if "web" not in declared:
+        defaults |= _detect_backend(tree, declared)
+    if "frontend_output" not in declared:
+        defaults |= _detect_frontend(tree, declared, has_web="web" in defaults or "web" in declared)
+    return {key: value for key, value in defaults.items() if key not in declared}
 
 
-def _backend(tree: Tree, given: Mapping[str, Any]) -> dict[str, Any]:
-    named = given.get("backend_dir")
+def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> dict[str, Any]:
+    named = declared.get("backend_dir")
     for folder in [named] if named else BACKEND_FOLDERS:
-        found = _django(tree, folder) or _python_app(tree, folder) or _node_backend(tree, folder)
-        if found:
-            return {"backend_dir": folder, **found}
+        defaults = (
+            _detect_django(tree, folder)
+            or _detect_python_app(tree, folder)
+            or _detect_node_server(tree, folder)
+        )
+        if defaults:
+            return {"backend_dir": folder, **defaults}
     return {}
 
 
-def _django(tree: Tree, folder: str) -> dict[str, Any]:
-    """Return how a Django project starts: by gunicorn where it is required, else runserver."""
-    manage = tree.read(f"{folder}/manage.py")
+def _detect_django(tree: SourceTree, folder: str) -> dict[str, Any]:
+    """Return how a Django project starts: by gunicorn if it is required, else by runserver."""
+    manage = tree.read_bytes(f"{folder}/manage.py")
     if manage is None or b"DJANGO_SETTINGS_MODULE" not in manage:
         return {}
-    modules = [name for name in tree.folders(folder) if tree.has(f"{folder}/{name}/wsgi.py")]
+    modules = [
+        name for name in tree.list_folders(folder) if tree.has_file(f"{folder}/{name}/wsgi.py")
+    ]
     web: tuple[str, ...] = ("python", "manage.py", "runserver", "--noreload", "127.0.0.1:$PORT")
-    if re.search(r"\bgunicorn\b", _required(tree, folder)) and len(modules) == 1:
+    if re.search(r"\bgunicorn\b", _read_requirements(tree, folder)) and len(modules) == 1:
         web = ("gunicorn", f"{modules[0]}.wsgi", "--bind", "127.0.0.1:$PORT")
     return {
         "web": web,
         "release": ("python", "manage.py", "migrate", "--noinput"),
-        "health_path": "/",  # a project that knows us says so, in a file of ours
+        "health_path": "/",  # only a project with an oroboros.toml is known to have /health
     }
 
 
-def _python_app(tree: Tree, folder: str) -> dict[str, Any]:
-    """Return how a FastAPI or Flask application starts: by its framework's own command."""
-    required = _required(tree, folder)
-    for made, files, needs, command in PYTHON_APPS:
-        is_there = any(made in (tree.read(f"{folder}/{name}") or b"") for name in files)
-        if is_there and re.search(needs, required, re.IGNORECASE):
+def _detect_python_app(tree: SourceTree, folder: str) -> dict[str, Any]:
+    """Return how a FastAPI or Flask application starts: by its framework's command."""
+    required = _read_requirements(tree, folder)
+    for call, files, requirement, command in PYTHON_APPS:
+        has_app = any(call in (tree.read_bytes(f"{folder}/{name}") or b"") for name in files)
+        if has_app and re.search(requirement, required, re.IGNORECASE):
             web = (command, "run", "--host", "127.0.0.1", "--port", "$PORT")
             return {"web": web, "health_path": "/"}
     return {}
 
 
-def _required(tree: Tree, folder: str) -> str:
-    return " ".join(tree.text(f"{folder}/{name}") or "" for name in PYTHON_FILES)
+def _read_requirements(tree: SourceTree, folder: str) -> str:
+    return " ".join(tree.read_text(f"{folder}/{name}") or "" for name in PYTHON_FILES)
 
 
-def _node_backend(tree: Tree, folder: str) -> dict[str, Any]:
-    """Return how a Node server starts; a bundler's `start` is its own development server."""
-    data = package(tree, folder)
-    if data is None or _bundler(data) or "start" not in _scripts(data):
+def _detect_node_server(tree: SourceTree, folder: str) -> dict[str, Any]:
+    """Return how a Node server starts.
+
+    A package with a bundler is none: its `start` script starts the bundler's development server.
+    """
+    data = read_package_json(tree, folder)
+    if data is None or _bundler_output(data) or "start" not in _scripts(data):
         return {}
     build = {"backend_build": (("npm", "run", "build"),)} if "build" in _scripts(data) else {}
     return {"web": ("npm", "start"), "health_path": "/", **build}
 
 
-def _frontend(tree: Tree, given: Mapping[str, Any], *, served: bool) -> dict[str, Any]:
-    named = given.get("frontend_dir")
+def _detect_frontend(
+    tree: SourceTree, declared: Mapping[str, Any], *, has_web: bool
+) -> dict[str, Any]:
+    named = declared.get("frontend_dir")
     for folder in [named] if named else FRONTEND_FOLDERS:
-        data = package(tree, folder)
-        output = _bundler(data) if data else None
+        data = read_package_json(tree, folder)
+        output = _bundler_output(data) if data else None
         if data and output and "build" in _scripts(data):
             build = (("npm", "run", "build"),)
             return {"frontend_dir": folder, "frontend_build": build, "frontend_output": output}
     root = named or "."
-    if not served and tree.has(f"{root}/index.html") and package(tree, root) is None:
+    if (
+        not has_web
+        and tree.has_file(f"{root}/index.html")
+        and read_package_json(tree, root) is None
+    ):
         return {"frontend_dir": str(PurePosixPath(root)), "frontend_output": "."}
     return {}
 
 
-def _bundler(data: Mapping[str, Any]) -> str | None:
-    """Return where the bundler that the package depends on leaves its output."""
-    wanted = {**_table(data, "dependencies"), **_table(data, "devDependencies")}
-    return next((output for name, output in BUNDLERS.items() if name in wanted), None)
+def _bundler_output(data: Mapping[str, Any]) -> str | None:
+    """Return the output folder of the bundler that the package depends on; None without one."""
+    required = {**_table(data, "dependencies"), **_table(data, "devDependencies")}
+    return next((output for name, output in BUNDLERS.items() if name in required), None)
 
 
 def _scripts(data: Mapping[str, Any]) -> Mapping[str, Any]:

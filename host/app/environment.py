@@ -1,9 +1,9 @@
-"""The environment of what we start for an application: built from empty, each value has its origin.
+"""Builds the environment of an application's processes from empty; each variable has its origin.
 
-Later sources win: ours, `app.json`'s defaults, the operator's file (`worker-preview.env`, or
-`app.env` for production), what we give for this very start, the manifest's `[env]`. Names that
-change how programs load their code never pass, whoever names them, and neither does a value that
-is one of the control plane's secrets.
+Later sources win: our base, the defaults of `app.json`, the operator's file (`worker-preview.env`,
+or `app.env` for production), the variables of this start (port, database, addresses), `[env]` of
+the manifest. Names that change how programs load their code are rejected from every source, and so
+is a value that equals a secret of the control plane.
 """
 
 import hashlib
@@ -16,15 +16,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from host.app import command_line
-from host.app.environment_policy import is_blocked, is_ours, matches, may_be_mapped
+from host.app.environment_policy import can_manifest_set, is_blocked, is_matched_by, is_reserved
 from host.app.manifest import Manifest
 from host.config import Config, SlotConfig, read_env_file
 from host.errors import Refused
 
 PREVIEW_FILE = "worker-preview.env"
 PRODUCTION_FILE = "app.env"
-# How this host reaches the package registries: for installs only.
-NETWORK = (
+# How this host reaches the package registries. Only installs get these.
+NETWORK_VARIABLES = (
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
@@ -46,14 +46,16 @@ NETWORK = (
     "npm_config_registry",
 )
 CONTROL_SECRETS = ("SECRET_KEY", "DATABASE_URL", "PREVIEW_ADMIN_DATABASE_URL")
-SECRET_NAME = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|COOKIE|SALT", re.I)
+SECRET_NAME_PATTERN = re.compile(
+    r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|COOKIE|SALT", re.I
+)
 MASK = "••••••••"
-SHORTEST_SECRET = 6  # shorter values are too common to look for in others
+MIN_SECRET_LENGTH = 6  # shorter ones occur in other values by chance, and are not searched for
 
 
 @dataclass(frozen=True)
-class Value:
-    """One variable, and who set it."""
+class Variable:
+    """One variable, and the source that set it."""
 
     name: str
     value: str
@@ -62,10 +64,10 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """A whole environment; `notes` are sentences about what was left out or is missing."""
+class ResolvedEnvironment:
+    """A complete environment; `notes` are sentences about variables left out or missing."""
 
-    values: tuple[Value, ...]
+    values: tuple[Variable, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -73,23 +75,23 @@ class Resolved:
         """Return the environment for a process."""
         return {value.name: value.value for value in self.values}
 
-    def masked(self) -> list[dict[str, str]]:
-        """Return each name, value and origin for people; what is or holds a secret is masked."""
-        secrets = {v.value for v in self.values if v.secret and len(v.value) >= SHORTEST_SECRET}
+    def mask_secrets(self) -> list[dict[str, str]]:
+        """Return name, value and origin of each; a value that is or contains a secret is masked."""
+        secrets = {v.value for v in self.values if v.secret and len(v.value) >= MIN_SECRET_LENGTH}
         return [
             {"name": v.name, "value": _masked(v, secrets), "origin": v.origin} for v in self.values
         ]
 
 
-def for_slot(
+def build_slot_variables(
     config: Config, slot: SlotConfig, *, database_url: str, run_id: str, commit: str
 ) -> dict[str, str]:
-    """Return what a slot's processes are given: port, database, addresses, whose it is."""
+    """Return the variables of a slot's processes: port, database, addresses, run and commit."""
     frontend = config.frontend_url(slot)
     local = [f"http://{host}:{slot.web_port}" for host in ("127.0.0.1", "localhost")]
     return {
         "PORT": str(slot.backend_port),
-        **for_database(database_url),
+        **build_database_variables(database_url),
         **_addresses(config, frontend, config.backend_url(slot), local),
         "OROBOROS_SLOT": slot.slot_id,
         "OROBOROS_RUN": run_id,
@@ -97,21 +99,24 @@ def for_slot(
     }
 
 
-def for_production(
+def build_production_variables(
     config: Config, *, port: int, database_url: str, release_id: str, commit: str
 ) -> dict[str, str]:
-    """Return what a colour of the production app is given."""
+    """Return the variables of the production app in the colour that listens on `port`."""
     return {
         "PORT": str(port),
-        **for_database(database_url),
-        **_production(config),
+        **build_database_variables(database_url),
+        **_production_addresses(config),
         "OROBOROS_RELEASE": release_id,
         "OROBOROS_COMMIT": commit,
     }
 
 
-def for_database(url: str) -> dict[str, str]:
-    """Return a database URL and its parts by the names libpq reads."""
+def build_database_variables(url: str) -> dict[str, str]:
+    """Return DATABASE_URL and the variables that libpq reads.
+
+    Source: https://www.postgresql.org/docs/current/libpq-envars.html
+    """
     parts = urlsplit(url)
     return {
         "DATABASE_URL": url,
@@ -123,81 +128,88 @@ def for_database(url: str) -> dict[str, str]:
     }
 
 
-def build(
+def build_environment(
     config: Config,
-    given: Mapping[str, str],
+    variables: Mapping[str, str],
     manifest: Manifest,
     *,
     home: Path,
     bins: Sequence[Path] = (),
     file: str = PREVIEW_FILE,
     purpose: str,
-) -> Resolved:
-    """Put an application's environment together.
+) -> ResolvedEnvironment:
+    """Build an application's environment.
 
-    `home` is a private folder of whoever runs it, `bins` go first on PATH, `file` is the
-    operator's. `purpose` (a slot's id, `production`) tells generated secrets apart: one keeps its
-    value from start to start. Raises Refused `env_key_forbidden` or `env_secret_forbidden` (400).
+    `variables` are those of this start, `home` is a private folder of the process's user, `bins` go
+    first on PATH, `file` is the name of the operator's file. A generated secret depends on its name
+    and on `purpose` (a slot's id, `production`), so it is the same at each start. Raises Refused
+    `env_key_forbidden`, `env_secret_forbidden` (400), `setting_missing`.
     """
     notes: list[str] = []
-    secret = {name: _generated(config, purpose, name) for name in manifest.env_generated}
-    given = {**given, "OROBOROS_SECRET": _generated(config, purpose, "OROBOROS_SECRET")}
+    generated = {name: _derive_secret(config, purpose, name) for name in manifest.env_generated}
+    own_secret = _derive_secret(config, purpose, "OROBOROS_SECRET")
     sources = [
-        ("oroboros", _base(home, bins) | _production(config)),
-        ("app.json", _unblocked(config, manifest.env_defaults, "app.json", notes)),
-        ("app.json, generated", _unblocked(config, secret, "app.json", notes)),
-        (file, _operators(config, file, notes)),
-        ("oroboros", given),
+        ("oroboros", _base_variables(home, bins) | _production_addresses(config)),
+        ("app.json", _filter_app_json(config, manifest.env_defaults, notes)),
+        ("app.json, generated", _filter_app_json(config, generated, notes)),
+        (file, _read_operator_file(config, file, notes)),
+        ("oroboros", {**variables, "OROBOROS_SECRET": own_secret}),
     ]
     found = {
-        name: Value(name, value, origin, _is_secret(name, value, origin))
+        name: Variable(name, value, origin, _is_secret(name, value, origin))
         for origin, values in sources
         for name, value in values.items()
     }
-    found |= _mapped(config, manifest, found, notes)
+    # Last: they refer to the variables of all other sources.
+    found |= _map_variables(config, manifest, found, notes)
     notes += [
         f"app.json requires {name}: set it in {file}."
         for name in manifest.env_required
         if name not in found
     ]
-    return Resolved(tuple(sorted(found.values(), key=lambda value: value.name)), tuple(notes))
+    return ResolvedEnvironment(
+        tuple(sorted(found.values(), key=lambda variable: variable.name)), tuple(notes)
+    )
 
 
-def for_install(config: Config, *, home: Path) -> dict[str, str]:
-    """Return the environment of an install: the host's registries, nothing of the application's.
+def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
+    """Return the environment of an install: the host's registries, no value of the application.
 
-    A branch's own install scripts see it, so what the operator's blocklist names is left out.
-    Downloads are kept below `home` and go with it: a package's build could change what others find.
+    A branch's own install scripts see it, so names on the operator's blocklist are left out.
+    Downloads are cached below `home` and deleted with it: a package's build could change a cache
+    that other installs use.
     """
     blocked = _patterns(config, "BLOCKLIST")
-    told = [name for name in NETWORK if config.get(name) and not matches(name, blocked)]
-    network = {name: config.get(name) for name in told}
+    names = [
+        name for name in NETWORK_VARIABLES if config.get(name) and not is_matched_by(name, blocked)
+    ]
+    network = {name: config.get(name) for name in names}
     return network | {
-        **_base(home, ()),
-        "UV_PYTHON_DOWNLOADS": "never",
+        **_base_variables(home, ()),
+        "UV_PYTHON_DOWNLOADS": "never",  # the interpreter is the operator's choice
         "UV_NO_PROGRESS": "1",
-        "UV_COMPILE_BYTECODE": "1",  # the venv will be read-only, and a backend starts sooner
+        "UV_COMPILE_BYTECODE": "1",  # the venv becomes read-only: Python could not cache it later
         "npm_config_update_notifier": "false",
     }
 
 
-def _base(home: Path, bins: Sequence[Path]) -> dict[str, str]:
+def _base_variables(home: Path, bins: Sequence[Path]) -> dict[str, str]:
     path = [str(folder) for folder in bins] + ["/usr/local/bin", "/usr/bin", "/bin"]
     venv = next((folder.parent for folder in bins if folder.name == "bin"), None)
     return {
         "PATH": os.pathsep.join(path),
         "HOME": str(home),
-        "TMPDIR": str(home),
+        "TMPDIR": str(home),  # /tmp is shared with other users
         "LANG": "C.UTF-8",
         "TZ": "UTC",
-        "CI": "1",
-        "PYTHONUNBUFFERED": "1",
+        "CI": "1",  # tools ask no questions and draw no progress bars
+        "PYTHONUNBUFFERED": "1",  # a log that is a file would show output in blocks
         **({"VIRTUAL_ENV": str(venv)} if venv else {}),
     }
 
 
-def _production(config: Config) -> dict[str, str]:
-    """Return production's addresses; what runs for no slot (a build, a check) has them too."""
+def _production_addresses(config: Config) -> dict[str, str]:
+    """Return production's addresses; builds and checks, which belong to no slot, have them too."""
     local = [f"http://{host}:{config.web_port}" for host in ("127.0.0.1", "localhost")]
     url = f"https://app.{config.domain}" if config.is_https else local[0]
     return _addresses(config, url, url, local)
@@ -214,73 +226,79 @@ def _addresses(config: Config, frontend: str, backend: str, local: list[str]) ->
     }
 
 
-def _generated(config: Config, purpose: str, name: str) -> str:
-    """Derive a secret that nobody has to keep: the same for the same purpose and name."""
+def _derive_secret(config: Config, purpose: str, name: str) -> str:
+    """Derive a secret from SECRET_KEY: the same purpose and name give the same secret."""
     key = config.get("SECRET_KEY").encode()
     if not key:
-        raise Refused("setting_missing", "SECRET_KEY is not set: the env files were not loaded.")
+        raise Refused("setting_missing", "SECRET_KEY is not set: load the env files first.")
     return hmac.new(key, f"{purpose}:{name}".encode(), hashlib.sha256).hexdigest()
 
 
-def _operators(config: Config, file: str, notes: list[str]) -> dict[str, str]:
-    """Read the operator's file through the allow-list and the blocklist."""
+def _read_operator_file(config: Config, file: str, notes: list[str]) -> dict[str, str]:
+    """Return the variables of the operator's file that the allow-list and the blocklist pass."""
     allowed, blocked = _patterns(config, "ALLOWLIST"), _patterns(config, "BLOCKLIST")
-    found = {}
+    variables = {}
     for name, value in read_env_file(config.env_dir / file).items():
-        if is_blocked(name) or is_ours(name):
+        if is_blocked(name) or is_reserved(name):
             raise _forbidden(name, file)
-        if matches(name, blocked):
+        if is_matched_by(name, blocked):
             notes.append(f"{name} of {file} is in WORKER_SUBPROCESS_ENV_BLOCKLIST.")
-        elif allowed and not matches(name, allowed):
+        elif allowed and not is_matched_by(name, allowed):
             notes.append(f"{name} of {file} is not in WORKER_SUBPROCESS_ENV_ALLOWLIST.")
         else:
-            found[name] = _harmless(config, name, value, file)
-    return found
+            _check_no_control_secret(config, name, value, file)
+            variables[name] = value
+    return variables
 
 
-def _unblocked(
-    config: Config, values: Mapping[str, str], origin: str, notes: list[str]
-) -> dict[str, str]:
-    """Leave out what may not be set; an application was not written for us, so it is only said."""
+def _filter_app_json(config: Config, values: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    """Leave out, with a note, what may not be set: the file was written for Heroku, not for us."""
     blocked = _patterns(config, "BLOCKLIST")
-    left_out = [n for n in values if is_blocked(n) or is_ours(n) or matches(n, blocked)]
-    notes += [f"{name} of {origin} is left out: it is not the application's." for name in left_out]
+    left_out = [n for n in values if is_blocked(n) or is_reserved(n) or is_matched_by(n, blocked)]
+    notes += [
+        f"{name} of app.json is left out: Oroboros or the operator forbids it." for name in left_out
+    ]
     return {name: value for name, value in values.items() if name not in left_out}
 
 
-def _mapped(
-    config: Config, manifest: Manifest, known: Mapping[str, Value], notes: list[str]
-) -> dict[str, Value]:
-    """Fill in the manifest's `[env]` from what is known; it may not use its own names."""
-    values = {name: value.value for name, value in known.items()}
-    found = {}
+def _map_variables(
+    config: Config, manifest: Manifest, known: Mapping[str, Variable], notes: list[str]
+) -> dict[str, Variable]:
+    """Return the manifest's `[env]`, filled in from the `known` variables, not from each other."""
+    values = {name: variable.value for name, variable in known.items()}
+    mapped = {}
     for name, text in manifest.env.items():
-        if not may_be_mapped(name):
+        if not can_manifest_set(name):
             raise _forbidden(name, "oroboros.toml, [env]")
-        if matches(name, _patterns(config, "BLOCKLIST")):
+        if is_matched_by(name, _patterns(config, "BLOCKLIST")):
             notes.append(f"{name} of oroboros.toml is in WORKER_SUBPROCESS_ENV_BLOCKLIST.")
             continue
-        used = command_line.variables(text)
-        notes += [f"{name}: there is no {other}." for other in sorted(used - set(values))]
+        used = command_line.find_variables(text)
+        notes += [
+            f"{name}: the variable {other} is not set." for other in sorted(used - set(values))
+        ]
         secret = _is_secret(name, text, "") or any(known[u].secret for u in used & set(known))
-        value = command_line.substitute(text, values)
-        found[name] = Value(name, value, "oroboros.toml", secret)
-    return found
+        value = command_line.substitute_variables(text, values)
+        mapped[name] = Variable(name, value, "oroboros.toml", secret)
+    return mapped
 
 
-def _harmless(config: Config, name: str, value: str, origin: str) -> str:
+def _check_no_control_secret(config: Config, name: str, value: str, origin: str) -> None:
     if any(value == config.get(secret) for secret in CONTROL_SECRETS if config.get(secret)):
         raise Refused(
             "env_secret_forbidden",
             f"{name} of {origin} is a secret of the control plane: give the application its own.",
             status=400,
         )
-    return value
 
 
 def _is_secret(name: str, value: str, origin: str) -> bool:
     has_password = "://" in value and bool(_password(value))
-    return origin.endswith((".env", "generated")) or bool(SECRET_NAME.search(name)) or has_password
+    return (
+        origin.endswith((".env", "generated"))
+        or bool(SECRET_NAME_PATTERN.search(name))
+        or has_password
+    )
 
 
 def _password(url: str) -> str:
@@ -290,8 +308,9 @@ def _password(url: str) -> str:
         return ""
 
 
-def _masked(value: Value, secrets: Iterable[str]) -> str:
+def _masked(value: Variable, secrets: Iterable[str]) -> str:
     password = _password(value.value)
+    # The rest of this URL helps to find a mistake, and is not secret.
     if password and value.name == "DATABASE_URL":
         return value.value.replace(f":{password}@", f":{MASK}@")
     if value.secret or any(secret in value.value for secret in secrets):

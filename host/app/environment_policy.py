@@ -1,10 +1,11 @@
-"""Which names in an environment nobody but us may set. Pure."""
+"""Which environment variables an application or the operator may not set. Pure functions."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-# What makes a program run other code than its own, or speaks for the control plane.
-BLOCKED = (
+# Variables that make a program run other code than its own, and those of the control plane.
+# Sources: ld.so(8), bash(1), perlrun(1), git(1), the documentation of libpq, of Python and of Node.
+BLOCKED_PATTERNS = (
     "LD_*",
     "DYLD_*",
     "PYTHON*",
@@ -36,8 +37,8 @@ BLOCKED = (
     "PREVIEW_ADMIN_*",
     "PREVIEW_BACKEND_DATABASE_URL_TEMPLATE",
 )
-# What only we may set, for each start anew.
-GIVEN = {
+# Variables that Oroboros sets at each start.
+RESERVED_NAMES = {
     "PATH",
     "HOME",
     "TMPDIR",
@@ -56,20 +57,23 @@ GIVEN = {
 
 
 def is_blocked(name: str) -> bool:
-    """Say whether the name never passes, whoever names it."""
-    return matches(name, BLOCKED)
+    """Return whether no source but Oroboros may set the variable."""
+    return is_matched_by(name, BLOCKED_PATTERNS)
 
 
-def is_ours(name: str) -> bool:
-    """Say whether only we may set it."""
-    return name in GIVEN
+def is_reserved(name: str) -> bool:
+    """Return whether Oroboros sets the variable at each start."""
+    return name in RESERVED_NAMES
 
 
-def may_be_mapped(name: str) -> bool:
-    """Say whether a manifest's `[env]` may set it; a URL's scheme may have to be another."""
-    return name == "DATABASE_URL" or not (is_blocked(name) or is_ours(name))
+def can_manifest_set(name: str) -> bool:
+    """Return whether a manifest's `[env]` may set the variable.
+
+    It may set DATABASE_URL: some drivers need another scheme in it.
+    """
+    return name == "DATABASE_URL" or not (is_blocked(name) or is_reserved(name))
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Say whether a pattern with `*` fits the name, in capitals or not."""
+def is_matched_by(name: str, patterns: Iterable[str]) -> bool:
+    """Return whether one of the patterns, which may contain `*`, matches; case is ignored."""
     return any(fnmatchcase(name.upper(), pattern.upper()) for pattern in patterns)

@@ -1,6 +1,9 @@
-"""Carries out the installs of a plan: shared ones once, under a lock, then ours and read-only."""
+"""Makes the installs of a plan: the shared ones once, under a lock, and then read-only.
 
-import fcntl
+On disk, in `var/cache/installs`: `<key>/` is a shared install, `<key>.done` says that it is
+complete, `<key>.lock` is held while it is made, `<key>.gone` while it is removed.
+"""
+
 import hashlib
 import os
 import shutil
@@ -17,95 +20,105 @@ from host.app import command_policy, environment
 from host.app.command_line import Argv
 from host.app.planning import INSTALL_SECONDS, Install, Plan, Tools
 from host.config import Config
-from host.errors import Refused
-from host.files import file_lock, ownership, safe_files
-from host.files.source_tree import Tree
+from host.deadline import Deadline
+from host.errors import ApplicationRefused, Refused
+from host.files import ownership, safe_files
+from host.files.file_lock import file_lock
+from host.files.source_tree import SourceTree
 from host.process import runner
-from host.process.runner import Elsewhere, Outcome, User
+from host.process.outcome import Outcome
+from host.process.users import DelegatedUser, User
 
-ASK_SECONDS = 10.0
-LOCK_TICK_SECONDS = 0.1
-SEARCH = "/usr/local/bin:/usr/bin:/bin"
-DONE = Outcome(0, 0.0, timed_out=False, stopped=False)
+VERSION_SECONDS = 10.0
+# Where npm and node are looked up. Not in the service's PATH, which may be an operator's own.
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+SUCCESS = Outcome(0, 0.0, timed_out=False, stopped=False)
 
 
-def tools(config: Config) -> Tools:
+def find_tools(config: Config) -> Tools:
     """Return the host's installers. OROBOROS_APP_PYTHON names another interpreter than ours.
 
-    Raises Refused `tool_missing` where there is no uv.
+    Raises Refused `tool_missing` if uv is not installed beside our Python.
     """
-    return _tools(config.get("OROBOROS_APP_PYTHON"))
+    return _find_tools(config.get("OROBOROS_APP_PYTHON"))
 
 
 @cache
-def _tools(python: str) -> Tools:
+def _find_tools(python: str) -> Tools:
     scripts = sysconfig.get_path("scripts")
     uv = shutil.which("uv", path=os.pathsep.join([scripts, os.defpath]))
     if uv is None:
         raise Refused("tool_missing", "There is no uv beside our Python: install the requirements.")
     python = python or os.path.realpath(sys.executable)
-    version = _answer([python, "-VV"])
-    npm, node = shutil.which("npm", path=SEARCH), shutil.which("node", path=SEARCH)
-    node_version = _answer([node, "--version"]) if node else ""
+    version = _read_version([python, "-VV"])
+    npm, node = shutil.which("npm", path=SYSTEM_PATH), shutil.which("node", path=SYSTEM_PATH)
+    node_version = _read_version([node, "--version"]) if node else ""
     return Tools(uv, python, f"{python} {version}", npm or "npm", node_version)
 
 
-def _answer(argv: list[str]) -> str:
-    answer = runner.capture(argv, timeout=ASK_SECONDS)
+def _read_version(argv: list[str]) -> str:
+    answer = runner.capture(argv, timeout=VERSION_SECONDS)
     return (answer.stdout or answer.stderr).decode(errors="replace").strip()
 
 
 @contextmanager
 def private_folder(config: Config, user: User | None) -> Iterator[Path]:
-    """Make a folder that only `user` may enter, for HOME and temporary files, and remove it."""
+    """Make a folder that only `user` can enter, for HOME and TMPDIR, and delete it at the end."""
     parent = config.var / "tmp"
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="home-", dir=parent))
-    ownership.give(folder, user)
+    ownership.give_tree(folder, user)
     try:
         yield folder
     finally:
-        ownership.delete(folder)
+        ownership.delete_tree(folder)
 
 
-def is_done(config: Config, install: Install, root: Path) -> bool:
-    """Tell whether the install is there, whole."""
-    made = install.place(config, root) / install.makes  # gone if the tree was laid out anew
-    is_whole = _use(_mark(config, install, root)) and made.is_dir()
-    return is_whole and _linked(config, install, root)
+def is_installed(config: Config, install: Install, root: Path) -> bool:
+    """Return whether the install is complete and, if it is shared, linked into the tree.
+
+    A complete install is marked as used now, which postpones its removal.
+    """
+    # A tree that was written anew has lost its own install, and the mark is still there.
+    is_present = (install.folder(config, root) / install.output_name).is_dir()
+    is_complete = _mark_used(_done_file(config, install, root)) and is_present
+    return is_complete and _is_linked(config, install, root)
 
 
-def unused(config: Config, seconds: float) -> list[str]:
-    """Return the names of the installs that nobody used for so long, whole or interrupted."""
+def list_unused_installs(config: Config, seconds: float) -> list[str]:
+    """Return the names of the installs, complete or not, that were not used for `seconds`."""
     store = _store(config)
-    found = {path.stem: path for path in store.glob("*.done")}
-    found = {path.name: path for path in store.glob("*/")} | found
-    before = time.time() - seconds
-    return sorted(name for name, path in found.items() if path.stat().st_mtime < before)
+    paths = {path.stem: path for path in store.glob("*.done")}
+    paths = {path.name: path for path in store.glob("*/")} | paths
+    limit = time.time() - seconds
+    return sorted(name for name, path in paths.items() if path.stat().st_mtime < limit)
 
 
-def remove(config: Config, name: str, seconds: float) -> bool:
-    """Remove an install; False if somebody makes it now, or used it within `seconds` after all."""
-    place = _store(config) / name
-    mark, gone = place.with_name(f"{name}.done"), place.with_name(f"{name}.gone")
-    if not place.is_dir():
-        mark.unlink(missing_ok=True)  # it was in a tree, and went with it
+def remove_install(config: Config, name: str, seconds: float) -> bool:
+    """Remove an install; return False if it is being made, or was used within `seconds`."""
+    folder = _store(config) / name
+    done, gone = folder.with_name(f"{name}.done"), folder.with_name(f"{name}.gone")
+    if not folder.is_dir():
+        done.unlink(missing_ok=True)  # it was in a tree, which is deleted
         return True
-    # The lock's own file stays: who waits for it and who comes later must meet.
-    with file_lock.held(place.with_name(f"{name}.lock"), seconds=0) as is_ours:
-        if not is_ours:
+    # The lock's file is not removed: a process that waits with the old file open and one that
+    # creates a new file would both hold the lock.
+    with file_lock(folder.with_name(f"{name}.lock"), seconds=0) as is_locked:
+        if not is_locked:
             return False
         with suppress(FileNotFoundError):
-            mark.rename(gone)
+            # Renamed first: after this `is_installed` is False, so a use that began before it has
+            # set the time that is compared now.
+            done.rename(gone)
             if gone.stat().st_mtime >= time.time() - seconds:
-                gone.rename(mark)
+                gone.rename(done)
                 return False
-        ownership.delete(place)
+        ownership.delete_tree(folder)
         gone.unlink(missing_ok=True)
     return True
 
 
-def make(
+def make_install(
     config: Config,
     install: Install,
     root: Path,
@@ -114,28 +127,29 @@ def make(
     log: Path,
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Make the install for the tree at `root`, unless it is there; output goes to `log`.
+    """Make the install for the tree at `root` unless it is complete; output goes to `log`.
 
-    A shared one is made by the installs' user, once: who comes meanwhile waits. One of the tree's
-    own is made by `user`: what a branch writes is never shared.
-    Returns the first command's outcome that is no success. Raises Refused `install_still_runs`.
+    A shared install is made by the user for installs, once: other callers wait for it. One that
+    lies in the tree is made by `user`, because a branch may write there, and is not shared.
+    Returns the outcome of the first command that failed, else SUCCESS. Raises Refused
+    `install_still_runs`, `command_refused`.
     """
     store = _store(config)
     store.mkdir(parents=True, exist_ok=True)
     if not install.shared:
-        return _run(config, install, root, user, log, stop)
-    with _locked(store / f"{install.key}.lock", stop) as is_ours:
-        if not is_ours:
-            return _gave_up(stop)
-        if not _use(_mark(config, install, root)):
+        return _run_commands(config, install, root, user, log, stop)
+    with file_lock(store / f"{install.key}.lock", seconds=INSTALL_SECONDS, stop=stop) as is_locked:
+        if not is_locked:
+            return _outcome_without_lock(stop)
+        if not _mark_used(_done_file(config, install, root)):
             outcome = _make_shared(config, install, root, log, stop)
             if outcome.exit_code != 0:
                 return outcome
     _link(config, install, root)
-    return DONE
+    return SUCCESS
 
 
-def make_all(
+def make_installs(
     config: Config,
     plan: Plan,
     root: Path,
@@ -144,68 +158,75 @@ def make_all(
     log: Path,
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Make all installs of the plan; returns the first outcome that is no success."""
+    """Make the plan's missing installs; return and raise as `make_install`."""
     for install in plan.installs:
-        if not is_done(config, install, root):
-            outcome = make(config, install, root, user=user, log=log, stop=stop)
+        if not is_installed(config, install, root):
+            outcome = make_install(config, install, root, user=user, log=log, stop=stop)
             if outcome.exit_code != 0:
                 return outcome
-    return DONE
+    return SUCCESS
 
 
 def _make_shared(
     config: Config, install: Install, root: Path, log: Path, stop: Callable[[], bool] | None
 ) -> Outcome:
-    place, user = install.place(config, root), config.install_user
-    with _turn(config, user, stop) as is_ours:
-        if not is_ours:
-            return _gave_up(stop)
-        _end_all(user)  # what an interrupted install left
-        ownership.delete(place)
-        place.mkdir()
-        for name in install.files:
-            path = place / name
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise ValueError(f"{name} is no file of an install")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(Tree(root).read(f"{install.directory}/{name}") or b"")
-        ownership.give(place, user)
-        outcome = _run(config, install, root, user, log, stop)
-        _end_all(user)
+    folder, user = install.folder(config, root), config.install_user
+    # Lock order: the install's own lock, then the user's.
+    with _user_lock(config, user, stop) as is_locked:
+        if not is_locked:
+            return _outcome_without_lock(stop)
+        _kill_leftovers(user)  # of an install that was interrupted
+        ownership.delete_tree(folder)
+        _copy_files(install, root, folder)
+        ownership.give_tree(folder, user)
+        outcome = _run_commands(config, install, root, user, log, stop)
+        _kill_leftovers(user)
         if outcome.exit_code == 0:
-            ownership.take(place)
-            safe_files.write_atomic(_mark(config, install, root), b"")
+            ownership.take_back(folder)
+            safe_files.write_atomic(_done_file(config, install, root), b"")
     return outcome
 
 
-def _turn(
+def _copy_files(install: Install, root: Path, folder: Path) -> None:
+    """Copy the files of the install's key, and no others, from the tree into a new folder."""
+    folder.mkdir()
+    for name in install.files:
+        path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{name} is not a file of an install")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(SourceTree(root).read_bytes(f"{install.directory}/{name}") or b"")
+
+
+def _user_lock(
     config: Config, user: User | None, stop: Callable[[], bool] | None
 ) -> AbstractContextManager[bool]:
-    """Be the only one who installs as that user; False as `_locked`.
+    """Hold the right to install as `user`: processes of two packages' builds never coexist.
 
-    Nothing of one package's build may be there while another's is made.
+    Otherwise one package's build could change what another's installs. Yields False if `stop`
+    returned true or INSTALL_SECONDS have passed.
     """
-    if user is None or isinstance(user, Elsewhere):  # systemd runs that user's jobs in turn
+    if user is None or isinstance(user, DelegatedUser):  # systemd runs its jobs one at a time
         return nullcontext(True)
-    return _locked(_store(config) / "user.lock", stop)
+    return file_lock(_store(config) / "user.lock", seconds=INSTALL_SECONDS, stop=stop)
 
 
-def _end_all(user: User | None) -> None:
-    """End what a package's build left running: it could change what others use.
+def _kill_leftovers(user: User | None) -> None:
+    """Kill the processes that a package's build left: they could change what others use.
 
-    A job of systemd's leaves nothing. Raises Refused `install_still_runs`.
+    systemd kills those of its own jobs. Raises Refused `install_still_runs`.
     """
-    if user is not None and not isinstance(user, Elsewhere) and not user.kill_all():
+    if user is not None and not isinstance(user, DelegatedUser) and not user.kill_all():
         raise Refused("install_still_runs", f"Processes of uid {user.uid} cannot be killed.")
 
 
-def _gave_up(stop: Callable[[], bool] | None) -> Outcome:
-    """Return how it ends for who waited for another's install in vain."""
+def _outcome_without_lock(stop: Callable[[], bool] | None) -> Outcome:
+    """Return the outcome for a caller whose wait for another install timed out or was stopped."""
     stopped = stop is not None and stop()
     return Outcome(None, 0.0, timed_out=not stopped, stopped=stopped)
 
 
-def _run(
+def _run_commands(
     config: Config,
     install: Install,
     root: Path,
@@ -213,24 +234,16 @@ def _run(
     log: Path,
     stop: Callable[[], bool] | None,
 ) -> Outcome:
-    place = install.place(config, root)
-    venv = place / install.makes
+    folder = install.folder(config, root)
+    deadline = Deadline(INSTALL_SECONDS)  # for all commands together
     with private_folder(config, user) as home:
-        env = environment.for_install(config, home=home)
-        if install.kind == "python":
-            env |= {
-                "VIRTUAL_ENV": str(venv),
-                "PATH": f"{venv}/bin:{env['PATH']}",
-                # Once and here: who runs the application may not write beside its modules.
-                "UV_COMPILE_BYTECODE": "true",
-            }
-        deadline = time.monotonic() + INSTALL_SECONDS
-        for argv in (*install.commands, *install.own):
+        env = _environment(config, install, folder, home)
+        for argv in (*install.commands, *install.custom_commands):
             outcome = runner.run(
-                _startable(config, install, root, argv),
-                cwd=place,
+                _prepare_argv(config, install, root, argv),
+                cwd=folder,
                 log=log,
-                timeout=deadline - time.monotonic(),
+                timeout=deadline.seconds_left,
                 env=env,
                 user=user,
                 stop=stop,
@@ -238,26 +251,34 @@ def _run(
             if outcome.exit_code != 0:
                 return outcome
     if not install.shared:
-        _mark(config, install, root).touch()
-    return DONE
+        _done_file(config, install, root).touch()
+    return SUCCESS
 
 
-def _startable(config: Config, install: Install, root: Path, argv: Argv) -> Sequence[str]:
-    """Return what to start: ours as it is, one of the manifest's if it is allowed.
+def _environment(config: Config, install: Install, folder: Path, home: Path) -> dict[str, str]:
+    env = environment.build_install_environment(config, home=home)
+    if install.kind == "python":
+        venv = folder / install.output_name
+        env |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{env['PATH']}"}
+    return env
+
+
+def _prepare_argv(config: Config, install: Install, root: Path, argv: Argv) -> Sequence[str]:
+    """Return a planned command as it is, one of the manifest's with its program resolved.
 
     Raises Refused `command_refused`.
     """
-    if argv[0] == "npm" and shutil.which("npm", path=SEARCH) is None:
+    if argv[0] == "npm" and shutil.which("npm", path=SYSTEM_PATH) is None:
         detail = "npm is not on this host; install nodejs and npm."
-        raise Refused("command_refused", detail, status=400)
-    if argv not in install.own:
+        raise ApplicationRefused("command_refused", detail)
+    if argv not in install.custom_commands:
         return argv
     if argv[0] == "uv":
-        command_policy.check(argv)
-        return [tools(config).uv, *argv[1:]]
-    bins = [install.bin(config, root)]
-    return command_policy.resolve(
-        argv, config, cwd=install.place(config, root), root=root, bins=bins
+        command_policy.check_command(argv)
+        return [find_tools(config).uv, *argv[1:]]
+    bins = [install.bin_folder(config, root)]
+    return command_policy.resolve_program(
+        argv, config, cwd=install.folder(config, root), root=root, bins=bins
     )
 
 
@@ -265,64 +286,47 @@ def _store(config: Config) -> Path:
     return config.var / "cache" / "installs"
 
 
-def _use(mark: Path) -> bool:
-    """Say whether the install is whole, and note that it is used now: that keeps it."""
+def _mark_used(done_file: Path) -> bool:
+    """Set the time of last use; return False if the install is not complete."""
     try:
-        os.utime(mark)
+        os.utime(done_file)
     except FileNotFoundError:
         return False
     return True
 
 
-def _mark(config: Config, install: Install, root: Path) -> Path:
-    """Return the file that says an install is whole: it lies where no job can write."""
+def _done_file(config: Config, install: Install, root: Path) -> Path:
+    """Return the file that says that the install is complete; jobs cannot write to its folder."""
     store = _store(config)
     if install.shared:
         return store / f"{install.key}.done"
     return store / f"{install.key}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.done"
 
 
-def _linked(config: Config, install: Install, root: Path) -> bool:
+def _is_linked(config: Config, install: Install, root: Path) -> bool:
     if not (install.shared and install.kind == "node"):
         return True
-    link = root / install.directory / install.makes
-    return link.is_symlink() and link.readlink() == install.place(config, root) / install.makes
+    link = root / install.directory / install.output_name
+    target = install.folder(config, root) / install.output_name
+    return link.is_symlink() and link.readlink() == target
 
 
 def _link(config: Config, install: Install, root: Path) -> None:
     """Point the tree's node_modules at the shared one: node looks for it beside the code.
 
-    A command of the branch may have put a link in place of a folder on the way: none is followed.
+    A command of the branch may have replaced a folder on the path with a link: none is followed.
     Raises Refused `command_refused`.
     """
-    if _linked(config, install, root):
+    if _is_linked(config, install, root):
         return
-    target, name = install.place(config, root) / install.makes, install.makes
+    target, name = install.folder(config, root) / install.output_name, install.output_name
     try:
         with safe_files.folder_beneath(root, Path(install.directory).parts) as folder:
             with os.scandir(folder) as entries:
-                folders = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
-            if name in folders:
-                ownership.delete(Path(f"/proc/self/fd/{folder}", name))  # one that was committed
+                folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            if name in folders:  # it was committed
+                ownership.delete_tree(Path(f"/proc/self/fd/{folder}", name))
             safe_files.replace_link(target, Path(name), folder)
     except (Refused, FileNotFoundError):
-        detail = f"{install.directory} is no folder of the tree any more: no {name} for it."
-        raise Refused("command_refused", detail, status=400) from None
-
-
-@contextmanager
-def _locked(path: Path, stop: Callable[[], bool] | None) -> Iterator[bool]:
-    """Hold the file's lock; False if `stop` said so, or the time was over, while waiting."""
-    deadline = time.monotonic() + INSTALL_SECONDS
-    with file_lock.opened(path) as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline or (stop is not None and stop()):
-                    yield False
-                    return
-                time.sleep(LOCK_TICK_SECONDS)
-            else:
-                yield True
-                return
+        detail = f"{install.directory} is no longer a folder of the tree: {name} cannot be linked."
+        raise ApplicationRefused("command_refused", detail) from None

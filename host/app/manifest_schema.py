@@ -1,189 +1,248 @@
-"""What `oroboros.toml` may hold: the one source of how it is read and of its JSON Schema.
+"""What `oroboros.toml` and `app.json` may hold, as pydantic models.
 
-`python -m host.app.manifest_schema` prints docs/oroboros.schema.json.
+`python -m host.app.manifest_schema` prints docs/oroboros.schema.json. Import this module only to
+read a manifest: pydantic takes 0.1 to 0.2 s to import.
 """
 
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from host.app import command_line, command_policy
-from host.app.command_line import Argv, NotArgv
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    field_validator,
+)
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError
 
-CHECK_SECONDS = 600.0
-CHECK_SECONDS_MOST = 3600
-HEALTH_PATH = re.compile(r"/[!-~]{0,199}")
-NAME = {"check": r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$", "variable": r"^[A-Za-z_][A-Za-z0-9_]*$"}
-PATH_PATTERN = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\\u0000-\u001f]+$"
+from host.app import command_line, command_policy, environment_policy
+from host.app.command_line import Argv, CommandLineInvalid
+from host.app.manifest import CHECK_SECONDS
+from host.errors import Refused
 
-
-@dataclass(frozen=True)
-class Check:
-    """A command that must succeed before a branch is shipped; `timeout` in seconds."""
-
-    name: str
-    argv: Argv
-    timeout: float = CHECK_SECONDS
-    directory: str = "."
-
-
-class Wrong(ValueError):
-    """A value is not what its key wants; the text says what it wants."""
-
-
-def text(value: object) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise Wrong("give a string in quotes")
-    if command_line.SURROGATE.search(value):
-        raise Wrong("there is half of a surrogate pair in it: take it out")
-    return value
+MAX_CHECK_SECONDS = 3600
+CHECK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
+VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+HEALTH_PATH = r"^/[!-~]{0,199}$"
+RELATIVE_PATH = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\\u0000-\u001f]+$"
 
 
-def _path(value: object) -> str:
-    path = text(value)
-    if not re.fullmatch(PATH_PATTERN, path):
-        raise Wrong("give a path within the tree, relative, without `..`")
+def _invalid(problem: str, code: str = "manifest_invalid", *key: str) -> PydanticCustomError:
+    """Return an error whose `ctx` has our own text; its location is to be continued by `key`."""
+    return PydanticCustomError(code, "{problem}", {"problem": problem, "key": key})
+
+
+def _read_text(text: str) -> str:
+    if "\0" in text:
+        raise _invalid("there is a NUL in it: take it out")
+    # JSON can write it, pydantic lets it pass, and UTF-8 cannot encode it.
+    if command_line.SURROGATE.search(text):
+        raise _invalid("there is half of a surrogate pair in it: take it out")
+    return text
+
+
+def _read_path(path: str) -> str:
+    # Not pydantic's own `pattern`: its regular expressions have no look-ahead.
+    if not re.fullmatch(RELATIVE_PATH, path):
+        raise _invalid("give a path within the tree, relative, without `..`")
     return str(PurePosixPath(path))
 
 
-def _health_path(value: object) -> str:
-    if not HEALTH_PATH.fullmatch(text(value)):
-        raise Wrong("give a path that starts with / and has no blanks or control characters")
-    return text(value)
-
-
-def command(value: object) -> Argv:
-    """Return a command's argv. Raises Wrong, and Refused `command_refused` as `policy.check`."""
-    argv = _argv(value)
-    command_policy.check(argv)
-    return argv
-
-
-def _argv(value: object) -> Argv:
+def _read_command(value: object) -> Argv:
     try:
-        if isinstance(value, list) and all(isinstance(word, str) for word in value):
-            return command_line.check(value)
-        if isinstance(value, str):
-            return command_line.parse(value)
-    except NotArgv as error:
-        raise Wrong(str(error)) from None
-    raise Wrong("give a command as one string, or as a list of its words")
+        return command_policy.parse_command(value)
+    except CommandLineInvalid as error:
+        raise _invalid(str(error)) from None
+    except Refused as refused:
+        raise _invalid(refused.detail.removesuffix("."), refused.code) from None
 
 
-def _commands(value: object) -> tuple[Argv, ...]:
+def _read_commands(value: object) -> tuple[Argv, ...]:
+    # A list of strings is one command, a list of lists is several.
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
-        return tuple(command(item) for item in value)
-    return (command(value),)
+        return tuple(_read_command(item) for item in value)
+    return (_read_command(value),)
 
 
-def _check(value: object) -> Check:
-    if not isinstance(value, dict):
-        return Check("", command(value))
-    for key in value:
-        if key not in ("run", "timeout", "directory"):
-            raise Wrong(f"{key} is unknown: a check has run, timeout and directory")
-    if "run" not in value:
-        raise Wrong("a check needs `run`, its command")
-    seconds = value.get("timeout", CHECK_SECONDS)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise Wrong("timeout is a number of seconds")
-    if not 1 <= seconds <= CHECK_SECONDS_MOST:
-        raise Wrong(f"timeout is from 1 to {CHECK_SECONDS_MOST} seconds")
-    return Check("", command(value["run"]), float(seconds), _path(value.get("directory", ".")))
+def _read_variable_name(name: str) -> str:
+    if not environment_policy.can_manifest_set(name):
+        raise _invalid("Oroboros sets it or forbids it: take it out")
+    return name
 
 
-@dataclass(frozen=True)
-class Kind:
-    """How a key's value is read, what the schema says of it, what it is for."""
-
-    read: Callable[[object], Any]
-    schema: Mapping[str, object]
-    becomes: str = ""
-    help: str = ""
+def _read_check(value: object) -> object:
+    """Read a command that stands for a whole check."""
+    return value if isinstance(value, dict) else {"run": value}
 
 
-_WORDS: dict[str, object] = {"type": "array", "minItems": 1, "items": {"type": "string"}}
-_LINE: dict[str, object] = {"type": "string", "minLength": 1}
-_COMMAND: dict[str, object] = {"anyOf": [_LINE, _WORDS]}
-_COMMANDS: dict[str, object] = {
-    "anyOf": [_LINE, _WORDS, {"type": "array", "minItems": 1, "items": _WORDS}]
-}
-_PATH: dict[str, object] = {"type": "string", "pattern": PATH_PATTERN}
-_HEALTH: dict[str, object] = {"type": "string", "pattern": f"^{HEALTH_PATH.pattern}$"}
-_CHECK: dict[str, object] = {
-    "anyOf": [
-        _LINE,
-        _WORDS,
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["run"],
-            "properties": {
-                "run": _COMMAND,
-                "timeout": {"type": "number", "minimum": 1, "maximum": CHECK_SECONDS_MOST},
-                "directory": _PATH,
-            },
-        },
-    ]
-}
-
-SHAPE: Mapping[str, Mapping[str, Kind]] = {
-    "frontend": {
-        "directory": Kind(_path, _PATH, "frontend_dir", "where the frontend lies"),
-        "install": Kind(_commands, _COMMANDS, "frontend_install", "instead of npm ci"),
-        "build": Kind(_commands, _COMMANDS, "frontend_build", "makes the output"),
-        "output": Kind(_path, _PATH, "frontend_output", "what is served, within directory"),
-    },
-    "backend": {
-        "directory": Kind(_path, _PATH, "backend_dir", "where the backend lies"),
-        "install": Kind(_commands, _COMMANDS, "backend_install", "instead of what lies there"),
-        "build": Kind(_commands, _COMMANDS, "backend_build", "after the install"),
-        "web": Kind(command, _COMMAND, "web", "starts the backend; wins over the Procfile"),
-        "release": Kind(command, _COMMAND, "release", "migrates; wins over the Procfile"),
-        "health_path": Kind(_health_path, _HEALTH, "health_path", "answers 200 when it is well"),
-    },
-    "database": {
-        "seed": Kind(command, _COMMAND, "seed", "fills main's database once, after release"),
-    },
-}
-# Tables whose keys are names of the application's own.
-NAMED: Mapping[str, tuple[str, Kind]] = {
-    "checks": (NAME["check"], Kind(_check, _CHECK)),
-    "env": (NAME["variable"], Kind(text, {"type": "string"})),
-}
+Line = Annotated[str, Field(min_length=1)]
+Words = Annotated[list[str], Field(min_length=1)]
+SeveralWords = Annotated[list[Words], Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_read_text)]
+RelativePath = Annotated[
+    str, AfterValidator(_read_path), Field(json_schema_extra={"pattern": RELATIVE_PATH})
+]
+Command = Annotated[Argv, PlainValidator(_read_command, json_schema_input_type=Line | Words)]
+Commands = Annotated[
+    tuple[Argv, ...],
+    PlainValidator(_read_commands, json_schema_input_type=Line | Words | SeveralWords),
+]
 
 
-def schema() -> dict[str, object]:
+class Table(BaseModel):
+    """A table of `oroboros.toml`. Its fields have the manifest's names, their aliases the file's.
+
+    A field that the file does not set stays unset: another file or detection may decide it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Frontend(Table):
+    """The part that is built once and served as files."""
+
+    frontend_dir: RelativePath = Field(
+        default="", alias="directory", description="the folder that has the frontend"
+    )
+    frontend_install: Commands = Field(
+        default=(), alias="install", description="runs in place of `npm ci`"
+    )
+    frontend_build: Commands = Field(default=(), alias="build", description="makes the output")
+    frontend_output: RelativePath = Field(
+        default="", alias="output", description="the folder that is served, within `directory`"
+    )
+
+
+class Backend(Table):
+    """The part that runs as processes."""
+
+    backend_dir: RelativePath = Field(
+        default="", alias="directory", description="the folder that has the backend"
+    )
+    backend_install: Commands = Field(
+        default=(), alias="install", description="runs in place of the detected install"
+    )
+    backend_build: Commands = Field(default=(), alias="build", description="runs after the install")
+    web: Command = Field(default=(), description="starts the backend; wins over the Procfile")
+    release: Command = Field(
+        default=(), description="migrates the database; wins over the Procfile"
+    )
+    health_path: Annotated[str, Field(pattern=HEALTH_PATH)] = Field(
+        default="", description="answers 200 when the backend is healthy"
+    )
+
+
+class Database(Table):
+    """The database of the target branch, which previews are cloned from."""
+
+    seed: Command = Field(default=(), description="fills that database once, after `release`")
+
+
+class CheckTable(Table):
+    """A command that must succeed before a branch ships."""
+
+    run: Command
+    timeout: float = Field(default=CHECK_SECONDS, strict=True, ge=1, le=MAX_CHECK_SECONDS)
+    directory: RelativePath = "."
+
+
+CheckEntry = Annotated[
+    CheckTable, BeforeValidator(_read_check, json_schema_input_type=Line | Words | CheckTable)
+]
+CheckName = Annotated[str, Field(pattern=CHECK_NAME)]
+MappedName = Annotated[str, Field(pattern=VARIABLE_NAME), AfterValidator(_read_variable_name)]
+ONLY_SUCH_NAMES: dict[str, Any] = {"additionalProperties": False}
+
+
+class OroborosToml(Table):
+    """The whole of `oroboros.toml`."""
+
+    model_config = ConfigDict(title="oroboros.toml")
+
+    # Factories, because a default value would appear in the JSON Schema.
+    frontend: Frontend = Field(default_factory=Frontend)
+    backend: Backend = Field(default_factory=Backend)
+    database: Database = Field(default_factory=Database)
+    checks: dict[CheckName, CheckEntry] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
+    env: dict[MappedName, Text] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
+
+
+class AppVariable(BaseModel):
+    """A variable of `app.json`: a default, or what to do without one."""
+
+    default: Text | None = None
+    is_generated: bool = False
+    is_required: bool = False
+
+
+def _read_app_variable(value: object) -> object:
+    """Read Heroku's ways to write a variable: its value, or an object that describes it."""
+    entry = value if isinstance(value, dict) else {"value": value}
+    default = entry.get("value")
+    # bool is a subclass of int.
+    if isinstance(default, str | int | float) and not isinstance(default, bool):
+        return {"default": str(default)}
+    if entry.get("generator") == "secret":
+        return {"is_generated": True}
+    if default is not None or not isinstance(value, dict):
+        raise _invalid("give a string, or an object with `value`")
+    return {"is_required": bool(entry.get("required", True))}
+
+
+class AppScripts(BaseModel):
+    """The scripts of `app.json` that mean something here."""
+
+    postdeploy: Command | None = None
+
+    @field_validator("postdeploy", mode="before")
+    @classmethod
+    def ignore_empty(cls, value: object) -> object:
+        return value or None
+
+
+class AppJson(BaseModel):
+    """The keys of Heroku's `app.json` that mean something here; the others are ignored.
+
+    Source: https://devcenter.heroku.com/articles/app-json-schema
+    """
+
+    scripts: AppScripts = Field(default_factory=AppScripts)
+    env: dict[str, Annotated[AppVariable, BeforeValidator(_read_app_variable)]] = {}
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def check_names(cls, value: object) -> object:
+        # Here and not by the key's type: pydantic's location of a key with half of a surrogate
+        # pair, which JSON can write, does not have that key.
+        for name in value if isinstance(value, dict) else ():
+            if not re.fullmatch(VARIABLE_NAME, name):
+                raise _invalid("that is not the name of a variable", "manifest_invalid", name)
+        return value
+
+
+class _SchemaGenerator(GenerateJsonSchema):
+    """Leaves out titles, which repeat the keys, and defaults, which are only our markers."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
+
+
+def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of `oroboros.toml`."""
-    tables: dict[str, object] = {
-        table: {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                key: {"description": kind.help, **kind.schema} for key, kind in keys.items()
-            },
-        }
-        for table, keys in SHAPE.items()
-    }
-    for table, (pattern, kind) in NAMED.items():
-        tables[table] = {
-            "type": "object",
-            "additionalProperties": False,
-            "patternProperties": {pattern: kind.schema},
-        }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "oroboros.toml",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": tables,
-    }
+    schema = OroborosToml.model_json_schema(schema_generator=_SchemaGenerator)
+    return {"$schema": _SchemaGenerator.schema_dialect, **schema}
 
 
 if __name__ == "__main__":
-    json.dump(schema(), sys.stdout, indent=2)
+    json.dump(json_schema(), sys.stdout, indent=2)
     sys.stdout.write("\n")

@@ -1,8 +1,8 @@
-"""What to install, build, check and start for a tree. It decides and runs nothing.
+"""Plans what to install, build, check and start for a tree, and runs nothing of it.
 
-An install is *shared* when everything it reads is in the files of its key: then it lies in
-`var/cache/installs/<key>`, made once from copies of those files alone, so that nothing else of a
-branch can get into what others use. Otherwise it is made within the tree.
+An install is *shared* if it reads only the files that its key is made of. It then lies in
+`var/cache/installs/<key>` and is made once, from copies of those files: nothing else of a branch
+gets into what other branches use. Any other install is made within the tree.
 """
 
 import hashlib
@@ -15,30 +15,31 @@ from pathlib import Path
 
 from host.app import command_line, command_policy, detection
 from host.app.command_line import Argv
-from host.app.manifest import Manifest
-from host.app.manifest_schema import Check
+from host.app.manifest import Check, Manifest
 from host.config import Config
-from host.errors import Refused
-from host.files.source_tree import Tree
+from host.errors import ApplicationRefused
+from host.files.source_tree import SourceTree
 
+# Limits of one install, of each build, of `release:` and of the seed.
 INSTALL_SECONDS = 900.0
 BUILD_SECONDS = 900.0
 RELEASE_SECONDS = 600.0
 SEED_SECONDS = 300.0
 VENV = ".venv"
-MODULES = "node_modules"
-NODE = ("npm", "node")
-INCLUDED = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]+(\S+)", re.MULTILINE)
-# A requirement that is a place on the disk: what lies there is in no key.
-LOCAL = re.compile(
+NODE_MODULES = "node_modules"
+NODE_PROGRAMS = ("npm", "node")
+INCLUDE_OPTION = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]+(\S+)", re.MULTILINE)
+# A requirement that names a path: no key contains the files at that path.
+LOCAL_REQUIREMENT = re.compile(
     r"^\s*(?:-e|--editable|--find-links|-f\b|[./~]|file:)|@\s*(?:file:|[./~])", re.MULTILINE
 )
-LOCKED_PLACE = re.compile(r"(?:editable|directory|path|virtual) = \"(?!\.\")")
+# The same in uv.lock. `.` is the project itself, which is not installed.
+LOCAL_LOCK_SOURCE = re.compile(r"(?:editable|directory|path|virtual) = \"(?!\.\")")
 
 
 @dataclass(frozen=True)
 class Tools:
-    """The host's programs that install, by absolute path, and their versions."""
+    """The host's installers by absolute path, and the versions of the interpreters."""
 
     uv: str
     python: str
@@ -49,7 +50,10 @@ class Tools:
 
 @dataclass(frozen=True)
 class Command:
-    """One command, not yet `ready`: `cwd` is relative to the tree, `timeout` in seconds."""
+    """A command as the manifest has it; `cwd` is relative to the tree, `timeout` in seconds.
+
+    `prepare_argv` returns what is started for it. A release's build manifest has these fields.
+    """
 
     name: str
     argv: Argv
@@ -59,10 +63,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Install:
-    """The dependencies of one folder. Its commands run in `place`, all of them or none.
+    """The dependencies of one folder, `python` or `node`. All its commands run in `folder()`.
 
-    `files` are the tree's files (relative to `directory`) that a shared install is made of. `own`
-    are the manifest's commands: they come last, and only what may be started at all is.
+    `files` are the tree's files (relative to `directory`) that a shared install is made of.
+    `custom_commands` are the manifest's: they run last, and the command policy applies to them.
     """
 
     kind: str
@@ -71,27 +75,28 @@ class Install:
     files: tuple[str, ...]
     key: str
     shared: bool
-    own: tuple[Argv, ...] = ()
+    custom_commands: tuple[Argv, ...] = ()
 
     @property
-    def makes(self) -> str:
-        """The folder it leaves in its place."""
-        return VENV if self.kind == "python" else MODULES
+    def output_name(self) -> str:
+        """The name of the folder that the commands make."""
+        return VENV if self.kind == "python" else NODE_MODULES
 
-    def place(self, config: Config, root: Path) -> Path:
-        """Return where it is installed."""
+    def folder(self, config: Config, root: Path) -> Path:
+        """Return the folder that it is installed in."""
         if self.shared:
             return config.var / "cache" / "installs" / self.key
         return Path(os.path.normpath(root / self.directory))
 
-    def bin(self, config: Config, root: Path) -> Path:
-        """Return the folder of the programs it brings."""
-        return self.place(config, root) / self.makes / ("bin" if self.kind == "python" else ".bin")
+    def bin_folder(self, config: Config, root: Path) -> Path:
+        """Return the folder of the programs that it installs."""
+        name = "bin" if self.kind == "python" else ".bin"
+        return self.folder(config, root) / self.output_name / name
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All there is to do for a tree, in the order of the fields."""
+    """What to do for a tree, in this order (`web` last, and only in a slot or in production)."""
 
     installs: tuple[Install, ...]
     builds: tuple[Command, ...]
@@ -100,92 +105,103 @@ class Plan:
     web: Command | None
     checks: tuple[Command, ...]
 
-    def bins(self, config: Config, root: Path) -> list[Path]:
+    def bin_folders(self, config: Config, root: Path) -> list[Path]:
         """Return the folders that go first on PATH."""
-        return [install.bin(config, root) for install in self.installs]
+        return [install.bin_folder(config, root) for install in self.installs]
 
 
-def plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
+def make_plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
     """Decide what to do for the tree at `root`. Raises Refused `command_refused`."""
-    tree = Tree(root)
+    tree = SourceTree(root)
     backend, frontend = manifest.backend_dir, manifest.frontend_dir
     builds = [
         *(Command("build backend", argv, backend) for argv in manifest.backend_build),
         *(Command("build frontend", argv, frontend) for argv in manifest.frontend_build),
     ]
-    checks = checking(manifest.checks)
-    release = _command("release", manifest.release, backend, RELEASE_SECONDS)
-    seed = _command("seed", manifest.seed, backend, SEED_SECONDS)
-    web = _command("web", manifest.web, backend, 0.0)
+    checks = plan_checks(manifest.checks)
+    release = _plan_command("release", manifest.release, backend, RELEASE_SECONDS)
+    seed = _plan_command("seed", manifest.seed, backend, SEED_SECONDS)
+    web = _plan_command("web", manifest.web, backend, 0.0)  # a daemon: it has no limit
     for argv in (*manifest.backend_install, *manifest.frontend_install):
-        command_policy.check(argv)
+        command_policy.check_command(argv)
     for command in (*builds, *checks, release, seed, web):
         if command is not None:
-            command_policy.check(command.argv)
-    return Plan(_installs(tree, manifest, tools), tuple(builds), release, seed, web, checks)
+            command_policy.check_command(command.argv)
+    return Plan(_plan_installs(tree, manifest, tools), tuple(builds), release, seed, web, checks)
 
 
-def checking(checks: Iterable[Check]) -> tuple[Command, ...]:
-    """Return the commands of a manifest's checks."""
-    return tuple(Command(one.name, one.argv, one.directory, one.timeout) for one in checks)
+def plan_checks(checks: Iterable[Check]) -> tuple[Command, ...]:
+    """Return the commands of the checks of a manifest."""
+    return tuple(
+        Command(check.name, check.argv, check.directory, check.timeout) for check in checks
+    )
 
 
-def ready(
+def prepare_argv(
     command: Command, config: Config, *, root: Path, bins: Sequence[Path], env: Mapping[str, str]
 ) -> list[str]:
-    """Return the argv to start: variables filled in, the program found and allowed.
+    """Return the argv to start with `cwd=root / command.cwd` and exactly `env`.
 
-    It is started with `cwd=root / command.cwd` and exactly `env`. Raises Refused
-    `command_refused` (400).
+    Its variables are filled in, and its program is an absolute path that the command policy allows.
+    Raises Refused `command_refused` (400).
     """
+    # A branch may commit a link as the folder, or make one of it in an earlier command.
     if not Path(os.path.realpath(root / command.cwd)).is_relative_to(os.path.realpath(root)):
         detail = f"The directory {command.cwd} of {command.name} leads out of the tree."
-        raise Refused("command_refused", detail, status=400)
-    argv = [command_line.substitute(word, env) for word in command.argv]
-    return command_policy.resolve(argv, config, cwd=root / command.cwd, root=root, bins=bins)
+        raise ApplicationRefused("command_refused", detail)
+    argv = [command_line.substitute_variables(word, env) for word in command.argv]
+    return command_policy.resolve_program(
+        argv, config, cwd=root / command.cwd, root=root, bins=bins
+    )
 
 
-def _command(name: str, argv: Argv | None, cwd: str, timeout: float) -> Command | None:
+def _plan_command(name: str, argv: Argv | None, cwd: str, timeout: float) -> Command | None:
     return None if argv is None else Command(name, argv, cwd, timeout)
 
 
-def _installs(tree: Tree, manifest: Manifest, tools: Tools) -> tuple[Install, ...]:
+def _plan_installs(tree: SourceTree, manifest: Manifest, tools: Tools) -> tuple[Install, ...]:
     backend, frontend = manifest.backend_dir, manifest.frontend_dir
     folders = list(dict.fromkeys((backend, ".", frontend)))
-    python = next((f for f in folders if detection.has_python(tree, f)), backend)
-    own = (*manifest.backend_install, *manifest.frontend_install)
-    installs = [_python(tree, python, tuple(a for a in own if a[0] not in NODE), tools)]
+    python = next((f for f in folders if detection.has_python_project(tree, f)), backend)
+    custom = (*manifest.backend_install, *manifest.frontend_install)
+    custom_python = tuple(argv for argv in custom if argv[0] not in NODE_PROGRAMS)
+    installs = [_plan_python(tree, python, custom_python, tools)]
     for folder in dict.fromkeys((frontend, backend)):
-        told = manifest.frontend_install if folder == frontend else ()
-        told += manifest.backend_install if folder == backend else ()
-        install = _node(tree, folder, tuple(a for a in told if a[0] in NODE), tools)
+        custom = manifest.frontend_install if folder == frontend else ()
+        custom += manifest.backend_install if folder == backend else ()
+        custom_node = tuple(argv for argv in custom if argv[0] in NODE_PROGRAMS)
+        install = _plan_node(tree, folder, custom_node, tools)
         if install is not None:
             installs.append(install)
     return tuple(installs)
 
 
-def _python(tree: Tree, folder: str, own: tuple[Argv, ...], tools: Tools) -> Install:
-    """Plan a virtual environment; without any dependency it is an empty, shared one."""
+def _plan_python(tree: SourceTree, folder: str, custom: tuple[Argv, ...], tools: Tools) -> Install:
+    """Plan a virtual environment; without dependencies it is an empty, shared one."""
+    # --clear: an interrupted install may have left a part of one. --no-project: no setting of the
+    # tree chooses another interpreter.
     venv: Argv = (tools.uv, "venv", "--quiet", "--clear", "--no-project")
-    venv = (*venv, *(["--seed"] if own else []), "--python", tools.python, VENV)
+    # Only the manifest's own commands may call pip, which --seed installs.
+    venv = (*venv, *(["--seed"] if custom else []), "--python", tools.python, VENV)
     pip: Argv = (tools.uv, "pip", "install", "--python", f"{VENV}/bin/python")
-    project = tree.text(f"{folder}/pyproject.toml") or ""
+    project = tree.read_text(f"{folder}/pyproject.toml") or ""
     is_package = re.search(r"^\[build-system\]", project, re.MULTILINE) is not None
     files: tuple[str, ...] = ()
-    shared = not own and not is_package
+    shared = not custom and not is_package
     commands: tuple[Argv, ...]
-    if own:
+    if custom:
         commands = ()
-    elif tree.has(f"{folder}/uv.lock"):
+    elif tree.has_file(f"{folder}/uv.lock"):
         files = ("uv.lock", "pyproject.toml", ".python-version", "uv.toml")
-        shared = shared and not LOCKED_PLACE.search(tree.text(f"{folder}/uv.lock") or "")
+        shared = shared and not LOCAL_LOCK_SOURCE.search(tree.read_text(f"{folder}/uv.lock") or "")
         commands = ((tools.uv, "sync", "--frozen", "--python", tools.python),)
         if shared:
+            # A shared install has no copy of the project's own files.
             commands = ((*commands[0], "--no-install-project"),)
-    elif tree.has(f"{folder}/requirements.txt"):
-        files = _requirements(tree, folder, "requirements.txt")
+    elif tree.has_file(f"{folder}/requirements.txt"):
+        files = _find_requirements(tree, folder, "requirements.txt")
         shared = bool(files)
-        files = (*files, "pyproject.toml", "uv.toml")  # uv's own settings lie there
+        files = (*files, "pyproject.toml", "uv.toml")  # uv reads its settings there
         commands = ((*pip, "-r", "requirements.txt"),)
     elif re.search(r"^\[project\]", project, re.MULTILINE):
         files = ("pyproject.toml", "uv.toml")
@@ -193,68 +209,76 @@ def _python(tree: Tree, folder: str, own: tuple[Argv, ...], tools: Tools) -> Ins
     else:
         commands, shared = (), True
     commands = (venv, *commands)
-    return _install(tree, "python", folder, commands, own, files, tools.python_version, shared)
+    return _build_install(
+        tree, "python", folder, commands, custom, files, tools.python_version, shared
+    )
 
 
-def _requirements(tree: Tree, folder: str, name: str) -> tuple[str, ...]:
-    """Return the file and those it includes; nothing if it names a place on the disk."""
-    found: list[str] = []
+def _find_requirements(tree: SourceTree, folder: str, name: str) -> tuple[str, ...]:
+    """Return the file and those it includes; nothing if one of them names a path."""
+    files: list[str] = []
     waiting = [name]
     while waiting:
         name = os.path.normpath(waiting.pop())
-        text = tree.text(f"{folder}/{name}")
-        if text is None or name.startswith(("..", "/")) or LOCAL.search(text):
+        text = tree.read_text(f"{folder}/{name}")
+        if text is None or name.startswith(("..", "/")) or LOCAL_REQUIREMENT.search(text):
             return ()
-        found.append(name)
+        files.append(name)
         base = os.path.dirname(name)  # noqa: PTH120 — a path of the tree, not of this host
-        included = [os.path.join(base, path) for path in INCLUDED.findall(text)]  # noqa: PTH118
-        waiting += [path for path in included if os.path.normpath(path) not in found]
-    return tuple(found)
+        included = [os.path.join(base, path) for path in INCLUDE_OPTION.findall(text)]  # noqa: PTH118
+        waiting += [path for path in included if os.path.normpath(path) not in files]
+    return tuple(files)
 
 
-def _node(tree: Tree, folder: str, own: tuple[Argv, ...], tools: Tools) -> Install | None:
-    data = detection.package(tree, folder)
-    if data is None or not (own or data.get("dependencies") or data.get("devDependencies")):
+def _plan_node(
+    tree: SourceTree, folder: str, custom: tuple[Argv, ...], tools: Tools
+) -> Install | None:
+    data = detection.read_package_json(tree, folder)
+    if data is None or not (custom or data.get("dependencies") or data.get("devDependencies")):
         return None
+    # Audit and funding messages cost requests to the registry, and fill the log.
     quiet = ("--no-audit", "--no-fund", "--loglevel=error")
-    lock = tree.text(f"{folder}/package-lock.json")
+    lock = tree.read_text(f"{folder}/package-lock.json")
     files = ("package-lock.json", "package.json", ".npmrc")
     commands: tuple[Argv, ...]
-    if own:
+    if custom:
         commands, shared = (), False
     elif lock is None:
         commands, shared = ((tools.npm, "install", "--no-package-lock", *quiet),), False
     else:
         commands = ((tools.npm, "ci", *quiet),)
-        # A link is a folder of the tree, and a script of the package itself may read any of it.
-        shared = '"link": true' not in lock and "file:" not in lock and not _own_scripts(data)
-    return _install(tree, "node", folder, commands, own, files, tools.node_version, shared)
+        # A link leads to a folder of the tree, and the package's own scripts may read any file.
+        shared = (
+            '"link": true' not in lock and "file:" not in lock and not _has_install_scripts(data)
+        )
+    return _build_install(tree, "node", folder, commands, custom, files, tools.node_version, shared)
 
 
-def _own_scripts(data: Mapping[str, object]) -> bool:
+def _has_install_scripts(data: Mapping[str, object]) -> bool:
     scripts = data.get("scripts")
     hooks = {"preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare"}
     return isinstance(scripts, dict) and bool(hooks & set(scripts))
 
 
-def _install(
-    tree: Tree,
+def _build_install(
+    tree: SourceTree,
     kind: str,
     folder: str,
     commands: tuple[Argv, ...],
-    own: tuple[Argv, ...],
+    custom: tuple[Argv, ...],
     files: tuple[str, ...],
     version: str,
     shared: bool,
 ) -> Install:
-    contents = {name: tree.read(f"{folder}/{name}") for name in files}
+    """Return the install with its key: a hash of its files, its commands and the interpreter."""
+    contents = {name: tree.read_bytes(f"{folder}/{name}") for name in files}
     present = tuple(name for name, data in contents.items() if data is not None)
     parts = {
         "kind": kind,
         "version": version,
         # Only the program's name: another checkout's uv makes the same install.
-        "commands": [[os.path.basename(argv[0]), *argv[1:]] for argv in (*commands, *own)],  # noqa: PTH119
+        "commands": [[os.path.basename(argv[0]), *argv[1:]] for argv in (*commands, *custom)],  # noqa: PTH119
         "files": {name: hashlib.sha256(contents[name] or b"").hexdigest() for name in present},
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return Install(kind, folder, commands, present, f"{kind}-{digest[:40]}", shared, own)
+    return Install(kind, folder, commands, present, f"{kind}-{digest[:40]}", shared, custom)

@@ -1,39 +1,57 @@
-"""Locks between processes: held on an open file, so that they die with their holder."""
+"""Locks between processes: flock(2) on an open file, which the kernel drops if the holder dies."""
 
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-LOOK_SECONDS = 0.05
+from host.deadline import wait_until
+from host.errors import Refused
+
+POLL_SECONDS = 0.05
 
 
 @contextmanager
-def held(path: Path, *, seconds: float, stop: Callable[[], bool] | None = None) -> Iterator[bool]:
-    """Hold the lock of that file, which is made; False if it was not free within `seconds`.
+def file_lock(
+    path: Path,
+    *,
+    seconds: float | None,
+    stop: Callable[[], bool] | None = None,
+    refusal: Refused | None = None,
+) -> Iterator[bool]:
+    """Hold the lock of the file `path` while the block runs, and yield whether it was taken.
 
-    `stop` is asked while waiting and ends it too.
+    The file and its folders are created; the file stays, because a waiter may have it open.
+    Waits up to `seconds`, or until `stop` returns true; None waits without a limit and without
+    `stop`. A lock that was not free by then raises `refusal`, or yields False if there is none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + seconds
-    with opened(path) as lock:
-        while not (taken := _take(lock.fileno())):
-            if time.monotonic() > deadline or (stop is not None and stop()):
-                break
-            time.sleep(LOOK_SECONDS)
-        yield taken
+    with _open(path) as file:
+        is_taken = _acquire(file.fileno(), seconds, stop)
+        if not is_taken and refusal is not None:
+            raise refusal
+        yield is_taken
 
 
-def opened(path: Path) -> IO[bytes]:
-    """Open the lock's file for us alone: whoever can read it could hold the lock for ever."""
+def _open(path: Path) -> IO[bytes]:
+    # 0600, and no link: a user who can open the file could hold its lock indefinitely.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
 
 
-def _take(descriptor: int) -> bool:
+def _acquire(descriptor: int, seconds: float | None, stop: Callable[[], bool] | None) -> bool:
+    if seconds is None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return True
+    # flock(2) has no timeout, so a bounded wait polls.
+    return wait_until(
+        lambda: _try_lock(descriptor), seconds=seconds, interval=POLL_SECONDS, stop=stop
+    )
+
+
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

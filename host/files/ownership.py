@@ -1,7 +1,7 @@
-"""Trees that change hands: to a user who builds in them, and back to us, read-only.
+"""Gives trees to the user who builds in them, takes them back read-only, and deletes them.
 
-As root by changing the owner. Under systemd we are not root: then a tree is shared with the group
-of its user, of which we are a member, and what the user made there is taken back as a copy.
+Root changes the owner. Under systemd we are not root: a tree is then shared with the group of its
+user, of which we are a member, and files that the user created are taken back as copies.
 """
 
 import os
@@ -12,90 +12,101 @@ from pathlib import Path
 
 from host.config import Config
 from host.files import safe_walk
-from host.process.runner import Elsewhere, User
+from host.process.users import DelegatedUser, User
 from host.units import jobs
 
 DELETE_SECONDS = 300.0
-# What other users have business in, in `var`: they pass through, and nobody but us may list it.
-PASSED = (".", "activations", "cache", "cache/installs", "log", "log/slots", "releases", "slots",
-          "tmp")  # fmt: skip
-# What only the jobs' user has business in.
-JOBS = ("gates", "templates")
-# What nobody else has business in, where it is there at all.
-OURS = ("artifacts", "bootstrap", "caddy", "demo", "log/releases", "run", "static")
+# Folders of `var` above other users' files: all users may enter them, only we may list them.
+TRAVERSABLE = (
+    ".",
+    "activations",
+    "cache",
+    "cache/installs",
+    "log",
+    "log/slots",
+    "releases",
+    "slots",
+    "tmp",
+)
+# Folders that only the jobs' user may enter.
+JOB_FOLDERS = ("gates", "templates")
+# Folders that only we may enter; not every installation has all of them.
+PRIVATE = ("artifacts", "bootstrap", "caddy", "demo", "log/releases", "run", "static")
 
 
-def close(config: Config) -> None:
-    """Make the folders of `var` that others pass through; no name in it is theirs to read.
+def restrict_var(config: Config) -> None:
+    """Create the shared folders of `var`, with modes that keep other users from listing them.
 
-    May be repeated: what was made with other modes, or by another version of us, is closed.
+    May be repeated: folders with other modes, as an older version created them, are restricted.
     """
-    for name in PASSED:
+    for name in TRAVERSABLE:
         (config.var / name).mkdir(parents=True, exist_ok=True)
-        _restrict(config.var / name, 0o711)
-    for name in JOBS:
+        _restrict(config.var / name, 0o711)  # x without r: enter, not list
+    for name in JOB_FOLDERS:
         (config.var / name).mkdir(exist_ok=True)
-        admit(config.var / name, config.job_user)
-    for folder in (config.var / name for name in OURS):
+        allow_traversal(config.var / name, config.job_user)
+    for folder in (config.var / name for name in PRIVATE):
         if folder.is_dir() and folder.stat().st_uid == os.geteuid():
             _restrict(folder, 0o700)
 
 
-def give(root: Path, user: User | None) -> None:
-    """Let `user` change a tree that only we wrote to until now; links are not followed."""
+def give_tree(root: Path, user: User | None) -> None:
+    """Let `user` change a tree that only we have written to so far; links are not followed."""
     if user is None:
         return
-    for folder in safe_walk.folders(root):
+    for folder in safe_walk.walk_folders(root):
         for name in [*folder.folders, *folder.names]:
-            _give(name, user, folder.descriptor)
-    hand(root, user)
+            _give_entry(name, user, folder.descriptor)
+    give_folder(root, user)
 
 
-def hand(folder: Path, user: User | None) -> None:
-    """Let `user`, and nobody else but us, change what is in the folder; what is there stays."""
+def give_folder(folder: Path, user: User | None) -> None:
+    """Let only `user` and us change the folder's entries; existing entries keep their owner."""
     if user is not None:
-        _give(str(folder), user, None)
-    if isinstance(user, Elsewhere):
-        folder.chmod(0o770)
+        _give_entry(str(folder), user, None)
+    if isinstance(user, DelegatedUser):
+        folder.chmod(0o770)  # it stays ours, and the user writes through the group
 
 
-def admit(folder: Path, user: User | None) -> None:
-    """Let `user` pass through a folder of ours, and list nothing; nobody else may even pass."""
+def allow_traversal(folder: Path, user: User | None) -> None:
+    """Let `user` enter a folder of ours but not list it; other users may not even enter it."""
     if user is not None:
-        os.chown(folder, -1 if isinstance(user, Elsewhere) else 0, user.gid)
+        os.chown(folder, -1 if isinstance(user, DelegatedUser) else 0, user.gid)
     _restrict(folder, 0o710)
 
 
-def take(root: Path) -> None:
-    """Take a tree back from whoever wrote it: ours, readable by all, writable by nobody.
+def take_back(root: Path) -> None:
+    """Make a tree ours: readable by all users, writable by none.
 
-    No link is followed and no setuid bit survives. Who wrote it must have ended. Raises Refused
-    `build_failed` for one that is nested too deeply to be read by its paths.
+    Links are not followed, setuid bits are cleared. The processes that wrote it must have ended.
+    Raises Refused `build_failed` if it is nested too deeply to be read by its paths.
     """
-    if os.geteuid() != 0 and _strangers(root):
+    if os.geteuid() != 0 and _find_other_owners(root):
         _copy_back(root)
-    for folder in safe_walk.folders(root):
-        safe_walk.require_shallow(folder.way)
-        _own(folder.descriptor)
+    for folder in safe_walk.walk_folders(root):
+        safe_walk.require_shallow(folder.parts)
+        _chown_to_root(folder.descriptor)
         os.fchmod(folder.descriptor, 0o555)
         for name in folder.names:
             mode = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_mode
             if os.geteuid() == 0:
                 os.chown(name, 0, 0, dir_fd=folder.descriptor, follow_symlinks=False)
+            # A chown of root's may keep the setuid bit, so the mode is set after it.
             if stat.S_ISREG(mode):
                 os.chmod(name, 0o555 if mode & 0o100 else 0o444, dir_fd=folder.descriptor)
 
 
-def delete(root: Path) -> None:
-    """Delete a tree, whatever its depth and its folders' rights; an absent one is no error.
+def delete_tree(root: Path) -> None:
+    """Delete a tree of any depth and with any modes; an absent one is not an error.
 
-    Several may delete it at once.
+    Several processes may delete it at once.
     """
+    # Again until it is gone: another process may delete entries of the folder being walked.
     while root.exists():
-        with suppress(FileNotFoundError):  # another one was faster with some of it
+        with suppress(FileNotFoundError):  # another process deleted an entry first
             if os.geteuid() != 0:
-                _open_all(root)
-            for folder in safe_walk.folders(root, deepest_first=True):
+                _make_writable(root)
+            for folder in safe_walk.walk_folders(root, deepest_first=True):
                 for name in folder.names:
                     os.unlink(name, dir_fd=folder.descriptor)
                 for name in folder.folders:
@@ -103,14 +114,14 @@ def delete(root: Path) -> None:
             root.rmdir()
 
 
-def _open_all(root: Path) -> None:
-    """Get the right to write to each folder: without it nothing in it can be deleted."""
-    _make_ours(str(root), None)
-    for user in _strangers(root):
-        _open_up(root, user)
-    for folder in safe_walk.folders(root):
+def _make_writable(root: Path) -> None:
+    """Get write permission for each folder: deleting an entry needs it."""
+    _allow_owner(str(root), None)
+    for user in _find_other_owners(root):
+        _share_with_us(root, user)
+    for folder in safe_walk.walk_folders(root):
         for name in folder.folders:
-            _make_ours(name, folder.descriptor)
+            _allow_owner(name, folder.descriptor)
 
 
 def _restrict(folder: Path, mode: int) -> None:
@@ -118,36 +129,37 @@ def _restrict(folder: Path, mode: int) -> None:
         folder.chmod(mode)
 
 
-def _give(name: str, user: User, folder: int | None) -> None:
-    if not isinstance(user, Elsewhere):
+def _give_entry(name: str, user: User, folder: int | None) -> None:
+    if not isinstance(user, DelegatedUser):
         os.chown(name, user.uid, user.gid, dir_fd=folder, follow_symlinks=False)
         return
     os.chown(name, -1, user.gid, dir_fd=folder, follow_symlinks=False)
     mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     if not stat.S_ISLNK(mode):
+        # The group gets the permissions that the owner has.
         os.chmod(name, stat.S_IMODE(mode) | (mode & 0o700) >> 3, dir_fd=folder)
 
 
-def _make_ours(name: str, folder: int | None) -> None:
-    """Give ourselves all rights to a folder, where it is ours to do so."""
+def _allow_owner(name: str, folder: int | None) -> None:
+    """Set all permissions of the owner on a folder that is ours."""
     if os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid == os.geteuid():
         os.chmod(name, 0o700, dir_fd=folder)
 
 
-def _strangers(root: Path) -> list[jobs.JobUser]:
-    """Return the users of ours besides us who own something in the tree."""
+def _find_other_owners(root: Path) -> list[jobs.JobUser]:
+    """Return our users other than this one who own entries of the tree."""
     found = {root.lstat().st_uid}
-    for folder in safe_walk.folders(root):
+    for folder in safe_walk.walk_folders(root):
         for name in [*folder.folders, *folder.names]:
             found.add(os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_uid)
-    users = [jobs.owner(uid) for uid in sorted(found) if uid != os.geteuid()]
+    users = [jobs.find_user_by_uid(uid) for uid in sorted(found) if uid != os.geteuid()]
     return [user for user in users if user is not None]
 
 
-def _open_up(root: Path, user: jobs.JobUser) -> None:
-    """Have the user let us read, change and delete what is its own in the tree.
+def _share_with_us(root: Path, user: jobs.JobUser) -> None:
+    """As `user`, give our common group all permissions on the user's entries of the tree.
 
-    chmod does so on its way down, at any depth; where it may not, it goes on.
+    chmod walks trees of any depth, and continues after entries that it may not change.
     """
     argv = ["/bin/chmod", "-R", "ug+rwX", "--", str(root)]
     log = Path(os.devnull)
@@ -157,19 +169,19 @@ def _open_up(root: Path, user: jobs.JobUser) -> None:
 
 
 def _copy_back(root: Path) -> None:
-    """Put a copy that is ours in place of a tree in which others own something."""
-    for user in _strangers(root):
-        _open_up(root, user)
-    for folder in safe_walk.folders(root):
-        safe_walk.require_shallow(folder.way)  # copytree recurses
+    """Replace a tree that has other owners by a copy that is ours."""
+    for user in _find_other_owners(root):
+        _share_with_us(root, user)
+    for folder in safe_walk.walk_folders(root):
+        safe_walk.require_shallow(folder.parts)  # copytree recurses
     copy = root.with_name(f".{root.name}.{os.urandom(6).hex()}")
     old = copy.with_name(f"{copy.name}.old")
     shutil.copytree(root, copy, symlinks=True)
     root.rename(old)
     copy.rename(root)
-    delete(old)
+    delete_tree(old)
 
 
-def _own(descriptor: int) -> None:
+def _chown_to_root(descriptor: int) -> None:
     if os.geteuid() == 0:
         os.fchown(descriptor, 0, 0)

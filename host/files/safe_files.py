@@ -1,4 +1,4 @@
-"""Files that are whole or absent, links that switch at once, paths that stay where they should."""
+"""Atomic writes and link changes, and opening files below a folder without following links."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from host.errors import Refused
-from host.process.runner import User
+from host.process.users import User
 
 TAIL_BYTES = 64 * 1024
 
@@ -20,13 +20,15 @@ def write_atomic(
     mode: int = 0o644,
     owner: User | None = None,
     *,
-    outlasts_boot: bool = True,
+    survives_reboot: bool = True,
 ) -> None:
-    """Put `data` at `path` in one step that survives a crash; `owner` needs root.
+    """Write `data` to `path` atomically; setting an `owner` needs root.
 
-    What says nothing after a restart of the machine need not wait for the disk.
+    With `survives_reboot` it waits until the data is on the disk; a file that is meaningless after
+    a reboot need not.
     """
-    fresh = _beside(path)
+    # 0600 until the owner and the mode are set: a secret is readable at no moment.
+    fresh = _temporary_name(path)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -35,22 +37,23 @@ def write_atomic(
             os.fchmod(file.fileno(), mode)  # after the owner: a chown clears bits of the mode
             file.write(data)
             file.flush()
-            if outlasts_boot:
+            if survives_reboot:
                 os.fsync(file.fileno())
         fresh.rename(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    if outlasts_boot:
+    if survives_reboot:
         _sync_folder(path.parent)
 
 
 def replace_link(target: Path | str, link: Path, folder: int | None = None) -> None:
-    """Point the symlink `link` at `target` by one rename: a reader sees the old or the new.
+    """Point the symlink `link` at `target` by one rename: a reader sees the old or the new one.
 
-    Where an open `folder` is given, `link` is a name in it.
+    With an open `folder`, `link` is a name in it.
     """
-    fresh = _beside(link)
+    fresh = _temporary_name(link)
+    # symlink(2) does not replace an existing link; rename(2) does, atomically.
     os.symlink(target, fresh, dir_fd=folder)
     try:
         os.rename(fresh, link, src_dir_fd=folder, dst_dir_fd=folder)
@@ -63,7 +66,7 @@ def replace_link(target: Path | str, link: Path, folder: int | None = None) -> N
 
 @contextmanager
 def folder_beneath(root: Path, parts: Sequence[str]) -> Iterator[int]:
-    """Open a folder below `root`, or `root` itself, following no symlink on the way.
+    """Open a folder below `root`, or `root` itself, without following symlinks.
 
     Raises Refused `path_invalid` (400) for a part that is a symlink or no folder, and
     FileNotFoundError.
@@ -71,6 +74,7 @@ def folder_beneath(root: Path, parts: Sequence[str]) -> Iterator[int]:
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts:
+            # One part at a time: O_NOFOLLOW covers only the last part of a path.
             inner = _open_at(folder, part, os.O_DIRECTORY)
             os.close(folder)
             folder = inner
@@ -80,7 +84,7 @@ def folder_beneath(root: Path, parts: Sequence[str]) -> Iterator[int]:
 
 
 def open_beneath(root: Path, relative: str) -> IO[bytes]:
-    """Open a regular file below `root` for reading, following no symlink on the way.
+    """Open a regular file below `root` for reading, without following symlinks.
 
     Raises Refused `path_invalid` (400) for a path that leaves `root`, meets a symlink or names
     no regular file, and FileNotFoundError.
@@ -89,7 +93,7 @@ def open_beneath(root: Path, relative: str) -> IO[bytes]:
     if "\0" in relative or any(part in ("", ".", "..") for part in parts):
         raise _path_invalid()
     with folder_beneath(root, parts[:-1]) as folder:
-        # O_NONBLOCK: to open a FIFO would wait for its writer
+        # O_NONBLOCK: opening a FIFO would wait for its writer
         file = _open_at(folder, parts[-1], os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
@@ -98,10 +102,10 @@ def open_beneath(root: Path, relative: str) -> IO[bytes]:
 
 
 def read_tail(path: Path, lines: int = 200, since: int = 0) -> str:
-    """Return the last lines of a log (of its last 64 KiB), none from before the byte `since`.
+    """Return the last lines of a log (of its last 64 KiB), only those after the byte `since`.
 
-    An absent log is empty; one that ends before `since` was begun anew, and all of it is later. A
-    NUL is replaced as what is no UTF-8 is: the database's text holds none.
+    An absent log is empty; one that is shorter than `since` was rotated, and counts from its
+    start. Invalid UTF-8 is replaced, and so are NULs, which PostgreSQL's text cannot hold.
     """
     try:
         with path.open("rb") as file:
@@ -126,12 +130,12 @@ def _path_invalid() -> Refused:
     return Refused("path_invalid", "Not the path of a file in that folder.", status=400)
 
 
-def _beside(path: Path) -> Path:
+def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}")
 
 
 def _sync_folder(folder: Path, within: int | None = None) -> None:
-    """Make the rename itself last: it is an entry of the folder."""
+    """Flush the folder to the disk: a rename is a change of the folder, not of the file."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=within)
     try:
         os.fsync(descriptor)

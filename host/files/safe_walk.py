@@ -1,7 +1,7 @@
-"""Trees of any depth, folder by folder, with no more than two descriptors open and no recursion.
+"""Walks trees of any depth, with at most two open descriptors and without recursion.
 
-Who builds or runs here may nest folders deeper than Python recurses, than a process may open
-files, and than a path may be long: `os.fwalk` and `shutil.rmtree` end in the middle of that.
+A build may nest folders deeper than Python's recursion limit, the limit of open files, or the
+longest path: `os.fwalk` and `shutil.rmtree` fail in the middle of such a tree.
 """
 
 import errno
@@ -13,83 +13,84 @@ from pathlib import Path
 from host.errors import Refused
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Of what is copied and checked by its paths, which have at most 4096 bytes with ours before them.
-DEEPEST = 200
-LONGEST_BYTES = 2000
+# Limits for trees that are copied by path: PATH_MAX is 4096 bytes, with our own prefix.
+MAX_DEPTH = 200
+MAX_PATH_BYTES = 2000
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on the way: its descriptor, `way` from the root, and what lies in it by name.
+    """A folder of the walk: its descriptor, the `parts` of its path from the root, its entries.
 
-    Descriptor and way are good until the next folder is asked for. Links are among the `names`,
-    whatever they lead to.
+    Descriptor and parts are valid until the next folder is requested. `names` are all entries that
+    are not folders; links are among them, also those to folders.
     """
 
     descriptor: int
-    way: Sequence[str]
+    parts: Sequence[str]
     folders: Sequence[str]
     names: Sequence[str]
 
 
-def folders(root: Path, *, deepest_first: bool = False) -> Iterator[Folder]:
-    """Yield `root` and each folder below it, a folder before what lies in it or else after.
+def walk_folders(root: Path, *, deepest_first: bool = False) -> Iterator[Folder]:
+    """Yield `root` and each folder below it: a folder before its subfolders, or after them.
 
-    No link is followed, and a folder that we may not enter is passed over. Raises OSError, and that
-    too where somebody moves folders meanwhile.
+    Links are not followed, and folders that we may not enter are skipped. Raises OSError, also if
+    a process moves folders meanwhile.
     """
-    way: list[str] = []
-    above: list[_Visit] = []
+    parts: list[str] = []
+    ancestors: list[_Visit] = []
     descriptor = os.open(root, FLAGS)
     try:
         visit = _Visit.of(descriptor)
         if not deepest_first:
-            yield Folder(descriptor, way, visit.folders, visit.names)
+            yield Folder(descriptor, parts, visit.folders, visit.names)
         while True:
-            inner = _next(visit, descriptor)
+            inner = _enter_next(visit, descriptor)
             if inner is not None:
                 name, below = inner
                 os.close(descriptor)
                 descriptor = below
-                above.append(visit)
-                way.append(name)
+                ancestors.append(visit)
+                parts.append(name)
                 visit = _Visit.of(descriptor)
                 if not deepest_first:
-                    yield Folder(descriptor, way, visit.folders, visit.names)
+                    yield Folder(descriptor, parts, visit.folders, visit.names)
                 continue
             if deepest_first:
-                yield Folder(descriptor, way, visit.folders, visit.names)
-            if not above:
+                yield Folder(descriptor, parts, visit.folders, visit.names)
+            if not ancestors:
                 return
-            visit = above.pop()
-            way.pop()
+            visit = ancestors.pop()
+            parts.pop()
             outer = os.open("..", FLAGS, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = outer
-            if _identity(descriptor) != visit.identity:
-                raise OSError(errno.ESTALE, "A folder was moved while we were in it", str(root))
+            # ".." leads to the new parent if the folder was moved: the walk must not follow.
+            if _device_and_inode(descriptor) != visit.device_and_inode:
+                raise OSError(errno.ESTALE, "A folder was moved during the walk", str(root))
     finally:
         os.close(descriptor)
 
 
-def require_shallow(way: Sequence[str]) -> None:
-    """Raise Refused `build_failed` for a folder that cannot be reached by its path everywhere."""
-    if len(way) > DEEPEST or sum(len(os.fsencode(name)) + 1 for name in way) > LONGEST_BYTES:
+def require_shallow(parts: Sequence[str]) -> None:
+    """Raise Refused `build_failed` for a folder that is too deep to be copied by its path."""
+    if len(parts) > MAX_DEPTH or sum(len(os.fsencode(name)) + 1 for name in parts) > MAX_PATH_BYTES:
         raise Refused(
             "build_failed",
-            f"There are folders nested deeper than {DEEPEST}, or with paths of more than "
-            f"{LONGEST_BYTES} bytes, below {'/'.join(way[:3])}: have the build make none.",
+            f"There are folders nested deeper than {MAX_DEPTH}, or with paths of more than "
+            f"{MAX_PATH_BYTES} bytes, below {'/'.join(parts[:3])}: have the build make none.",
         )
 
 
 @dataclass(frozen=True)
 class _Visit:
-    """A folder that we are in or below: who it is, what is in it, where we have not been yet."""
+    """A folder on the path to the current one: its identity, its entries, the folders to visit."""
 
-    identity: tuple[int, int]
+    device_and_inode: tuple[int, int]
     folders: list[str]
     names: list[str]
-    ahead: list[str]
+    unvisited: list[str]
 
     @classmethod
     def of(cls, descriptor: int) -> "_Visit":
@@ -98,23 +99,23 @@ class _Visit:
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 (inner if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
-        return cls(_identity(descriptor), inner, names, inner.copy())
+        return cls(_device_and_inode(descriptor), inner, names, inner.copy())
 
 
-def _next(visit: _Visit, descriptor: int) -> tuple[str, int] | None:
-    """Open the next folder within that we may enter; None if there is no more."""
-    while visit.ahead:
-        name = visit.ahead.pop()
+def _enter_next(visit: _Visit, descriptor: int) -> tuple[str, int] | None:
+    """Open the next subfolder that we may enter; None if there is none left."""
+    while visit.unvisited:
+        name = visit.unvisited.pop()
         try:
             below = os.open(name, FLAGS, dir_fd=descriptor)
         except PermissionError:
             continue
-        if os.access(".", os.X_OK, dir_fd=below):  # it may be readable only
+        if os.access(".", os.X_OK, dir_fd=below):  # it may be readable but not enterable
             return name, below
         os.close(below)
     return None
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
+def _device_and_inode(descriptor: int) -> tuple[int, int]:
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino

@@ -1,22 +1,22 @@
-"""Somebody else's tree of files, read with care: regular files within it, of a bounded size."""
+"""Reads the files of a source tree that we do not trust: regular files in it, of limited size."""
 
 import os
 from pathlib import Path
 
-from host.errors import Refused
+from host.errors import ApplicationRefused, Refused
 from host.files import safe_files
 
 FILE_BYTES = 4 * 1024 * 1024  # lock files of npm reach 1 MiB
 
 
-class Tree:
-    """A laid-out commit. A link, a device or a path that leaves the tree counts as absent."""
+class SourceTree:
+    """An exported commit. A link, a device or a path that leaves the tree counts as absent."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def read(self, path: str) -> bytes | None:
-        """Return a file's content, None if there is no such file.
+    def read_bytes(self, path: str) -> bytes | None:
+        """Return a file's content; None if there is no such file.
 
         Raises Refused `manifest_invalid` (400) for one that is larger than 4 MiB.
         """
@@ -26,22 +26,22 @@ class Tree:
         except (OSError, Refused):
             return None
         if len(data) > FILE_BYTES:
-            raise Refused("manifest_invalid", f"{path} is larger than 4 MiB.", status=400)
+            raise ApplicationRefused("manifest_invalid", f"{path} is larger than 4 MiB.")
         return data
 
-    def text(self, path: str) -> str | None:
+    def read_text(self, path: str) -> str | None:
         """Return a file's content as text; raises Refused `manifest_invalid` if it is not UTF-8."""
-        data = self.read(path)
+        data = self.read_bytes(path)
         try:
             return None if data is None else data.decode()
         except UnicodeDecodeError:
-            raise Refused("manifest_invalid", f"{path} is not UTF-8 text.", status=400) from None
+            raise ApplicationRefused("manifest_invalid", f"{path} is not UTF-8 text.") from None
 
-    def has(self, path: str) -> bool:
-        """Tell whether there is such a file."""
-        return self.read(path) is not None
+    def has_file(self, path: str) -> bool:
+        """Return whether there is such a file."""
+        return self.read_bytes(path) is not None
 
-    def folders(self, path: str) -> list[str]:
+    def list_folders(self, path: str) -> list[str]:
         """Return the names of the folders within a folder of the tree, sorted."""
         folder = self.root / os.path.normpath(path)
         if not folder.resolve().is_relative_to(self.root.resolve()) or not folder.is_dir():

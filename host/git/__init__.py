@@ -1,1 +1,1 @@
-"""The control plane's bare repository."""
+"""Git: the control plane's bare repository, and what git may be given."""

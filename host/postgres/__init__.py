@@ -1,1 +1,1 @@
-"""PostgreSQL: the database guard, roles and databases, dumps, schema differences."""
+"""PostgreSQL: the database guard, roles and databases, schema snapshots and differences."""

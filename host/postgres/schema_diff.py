@@ -1,54 +1,20 @@
-"""What migrations did to a schema, read from pg_dump before and after. Pure.
+"""The differences between two snapshots of a schema. No I/O.
 
-What drops or narrows something cannot be taken back by going back to the old release: rows or
-values are gone, or the old code's writes are refused.
+A change that drops or narrows something is irreversible: a rollback to the old release does not
+undo it, because rows or values are lost, or the schema refuses what the old code writes.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-# What may hold any sign, line breaks too: strings and names (a doubled quote makes two of one), and
-# bodies of functions.
-STRING = r"""'[^']*'|"[^"]*\""""
-QUOTED = rf"{STRING}|(?<![\w$])(?P<dollar>\$(?:[^\W\d]\w*)?\$)[\s\S]*?(?P=dollar)"
-NAME = r'(?:[^\s"(;]|"[^"]*")+'
-STATEMENT_END = re.compile(rf"{QUOTED}|;$", re.MULTILINE)
-ITEM_END = re.compile(rf"{STRING}|[()]|,\n")
-BODY = rf"""(?:[^'"\n]*(?:{STRING}|\n(?!\))))*[^'"\n]*"""
-TABLE = re.compile(rf"CREATE (?:UNLOGGED |FOREIGN )?TABLE ({NAME}) \(\n(?:({BODY})\n)?\)")
-ADDED = re.compile(
-    rf"ALTER (?:FOREIGN )?TABLE (?:ONLY )?({NAME})\s+ADD CONSTRAINT ({NAME}) (.+)", re.DOTALL
-)
-DEFAULT = re.compile(
-    rf"ALTER (?:FOREIGN )?TABLE (?:ONLY )?({NAME}) ALTER COLUMN ({NAME}) SET DEFAULT (.+)",
-    re.DOTALL,
-)
-IDENTITY = re.compile(rf"ALTER TABLE ({NAME}) ALTER COLUMN ({NAME}) ADD GENERATED", re.DOTALL)
-INDEX = re.compile(rf"CREATE (UNIQUE )?INDEX ({NAME}) ON (?:ONLY )?({NAME}) (.+)", re.DOTALL)
-ENUM = re.compile(rf"CREATE TYPE ({NAME}) AS ENUM \(\n(.*)\n\)", re.DOTALL)
-TRIGGER = re.compile(
-    rf"CREATE (?:CONSTRAINT )?(TRIGGER|POLICY|RULE) ({NAME}) .*?\bON ({NAME})", re.DOTALL
-)
-THING = re.compile(
-    r"CREATE (?:OR REPLACE )?(?:UNLOGGED )?"
-    r"(MATERIALIZED VIEW|VIEW|SEQUENCE|FUNCTION|PROCEDURE|AGGREGATE|TYPE|DOMAIN|SCHEMA|EXTENSION"
-    rf"|FOREIGN TABLE|SERVER|COLLATION|OPERATOR|CAST) (?:IF NOT EXISTS )?({NAME})"
-)
-# What another statement is about, and which of them let fewer rows be seen or written.
-SUBJECT = re.compile(rf"(?:ALTER|COMMENT ON) ([A-Z]+) (?:ONLY )?({NAME})")
-ROW_SECURITY = re.compile(rf"ALTER TABLE (?:ONLY )?{NAME} (?:ENABLE|FORCE) ROW LEVEL SECURITY")
-COMPOSITE = re.compile(rf"CREATE TYPE {NAME} AS \(\n(.*)\n\)", re.DOTALL)
-SELECTED = re.compile(r"^ SELECT (.*?)(?=^   FROM |\Z)", re.DOTALL | re.MULTILINE)
-SEQUENCE = re.compile(r"\n    AS (smallint|integer)\b|\n    MAXVALUE (-?\d+)")
-MOST = {"smallint": 2**15 - 1, "integer": 2**31 - 1}
-MOST_OF_ALL = 2**63 - 1
-SHOWN_CHARACTERS = 200
-LENGTH = re.compile(r"(character varying|character|bit varying|bit)(?:\((\d+)\))?(\[\])?")
+from host.postgres.schema_snapshot import Column, Index, SchemaObject, Snapshot
+
+TEXT_CHARACTERS = 200
+TYPE_WITH_LENGTH = re.compile(r"(character varying|character|bit varying|bit)(?:\((\d+)\))?(\[\])?")
 NUMERIC = re.compile(r"numeric(?:\((\d+),(-?\d+)\))?(\[\])?")
-COLUMN_END = re.compile(r" (?:DEFAULT|NOT NULL|CONSTRAINT|GENERATED|COLLATE|CHECK)\b")
-# What holds every value of the type on the left.
-WIDER = {
+# The types that can hold every value of the type on the left.
+WIDER_TYPES = {
     "smallint": {"integer", "bigint", "numeric"},
     "integer": {"bigint", "numeric"},
     "bigint": {"numeric"},
@@ -62,7 +28,7 @@ WIDER = {
 
 @dataclass(frozen=True)
 class Change:
-    """One difference: `kind` is drops, narrows, changes or adds; `text` says what, in a line."""
+    """One difference: `kind` is drops, narrows, changes or adds; `text` is one line for people."""
 
     kind: str
     text: str
@@ -72,297 +38,217 @@ class Change:
         return self.kind in ("drops", "narrows")
 
 
-@dataclass
-class _Column:
-    type: str
-    is_required: bool
-    has_default: bool
-    line: str
-
-
-@dataclass
-class _Schema:
-    columns: dict[str, dict[str, _Column]] = field(default_factory=dict)
-    constraints: dict[tuple[str, str], str] = field(default_factory=dict)
-    indexes: dict[str, tuple[str, bool, str]] = field(default_factory=dict)
-    labels: dict[str, list[str]] = field(default_factory=dict)
-    things: dict[str, str] = field(default_factory=dict)
-    others: set[str] = field(default_factory=set)
-
-
-def schema_changes(before: str, after: str) -> list[Change]:
-    """Compare two outputs of `pgdump.schema`; what cannot be taken back comes first."""
-    old, new = _read(before), _read(after)
+def compare_schemas(old: Snapshot, new: Snapshot) -> list[Change]:
+    """Return what differs between two snapshots; irreversible changes come first."""
     found = [
-        *_tables(old, new),
-        *_constraints(old, new),
-        *_indexes(old, new),
-        *_labels(old, new),
-        *_things(old, new),
-        *_others(old, new),
+        *_compare_tables(old, new),
+        *_compare_constraints(old, new),
+        *_compare_indexes(old, new),
+        *_compare_enums(old, new),
+        *_compare_objects(old, new),
+        *_compare_table_statements(old, new),
+        *_compare_statements(old, new),
     ]
     order = ("drops", "narrows", "changes", "adds")
-    told = [Change(change.kind, _line(change.text)) for change in found]  # names may have breaks
-    return sorted(told, key=lambda change: (order.index(change.kind), change.text))
+    # A quoted name may contain line breaks.
+    changes = [Change(change.kind, _join_lines(change.text)) for change in found]
+    return sorted(changes, key=lambda change: (order.index(change.kind), change.text))
 
 
-def statements(text: str) -> Iterator[str]:
-    """Split a dump at the semicolons that end lines, not at those in function bodies or strings."""
-    begun = 0
-    for found in STATEMENT_END.finditer(text):
-        if found[0] == ";":
-            yield text[begun : found.start()].strip()
-            begun = found.end()
-
-
-def _read(text: str) -> _Schema:
-    schema = _Schema()
-    for statement in statements(text):
-        _note(schema, statement)
-    return schema
-
-
-def _note(schema: _Schema, statement: str) -> None:
-    if match := TABLE.match(statement):
-        _note_table(schema, match[1], match[2] or "")
-        if rest := statement[match.end() :].strip():
-            schema.things[f"table {match[1]} storage"] = rest
-    elif match := ADDED.match(statement):
-        schema.constraints[match[1], match[2]] = match[3]
-    elif match := DEFAULT.match(statement) or IDENTITY.match(statement):
-        column = schema.columns.get(match[1], {}).get(match[2])
-        if column is not None:
-            column.has_default = True
-            column.line += f" {_line(statement[match.end(2) :])}"
-    elif match := INDEX.match(statement):
-        schema.indexes[match[2]] = (match[3], bool(match[1]), match[4])
-    elif match := ENUM.match(statement):
-        schema.labels[match[1]] = list(_items(match[2]))
-    elif match := TRIGGER.match(statement):
-        schema.things[f"{match[1].lower()} {match[2]} on {match[3]}"] = statement
-    elif match := THING.match(statement):
-        schema.things[f"{match[1].lower()} {_signature(statement, match)}"] = statement
-    else:
-        schema.others.add(statement)
-
-
-def _signature(statement: str, match: re.Match[str]) -> str:
-    """Return a thing's name; a function's with its arguments, since names may repeat."""
-    if match[1] not in ("FUNCTION", "PROCEDURE", "AGGREGATE"):
-        return match[2]
-    return statement[match.start(2) :].partition("\n")[0].partition(") RETURNS")[0].rstrip(" ;")
-
-
-def _note_table(schema: _Schema, table: str, body: str) -> None:
-    columns = schema.columns.setdefault(table, {})
-    for item in _items(body):
-        name, text = _named(item)
-        if name == "CONSTRAINT":
-            name, text = _named(text)
-            schema.constraints[table, name] = text
-            continue
-        kind = COLUMN_END.split(text, maxsplit=1)[0].strip()
-        bare = re.sub(STRING, "''", text)
-        has_default = " DEFAULT " in f" {bare} " or " GENERATED " in f" {bare} "
-        columns[name] = _Column(kind, "NOT NULL" in bare, has_default, text)
-
-
-def _items(body: str) -> Iterator[str]:
-    """Split at the commas that end lines, not at those in strings, names or parentheses."""
-    begun = depth = 0
-    for found in ITEM_END.finditer(body):
-        depth += {"(": 1, ")": -1}.get(found[0], 0)
-        if found[0] == ",\n" and depth == 0:
-            yield body[begun : found.start()].strip()
-            begun = found.end()
-    if last := body[begun:].strip():
-        yield last
-
-
-def _named(item: str) -> tuple[str, str]:
-    """Return the name that the item begins with, and the rest."""
-    match = re.match(NAME, item)
-    end = match.end() if match else 0
-    return item[:end], item[end:].strip()
-
-
-def _tables(old: _Schema, new: _Schema) -> Iterator[Change]:
-    for table in sorted(old.columns.keys() | new.columns.keys()):
-        if table not in new.columns:
-            yield Change("drops", f"drops table {table}")
-        elif table not in old.columns:
-            yield Change("adds", f"adds table {table}")
+def _compare_tables(old: Snapshot, new: Snapshot) -> Iterator[Change]:
+    before, after = old["tables"], new["tables"]
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
+            yield Change("drops", f"drops table {name}")
+        elif name not in before:
+            yield Change("adds", f"adds table {name}")
         else:
-            yield from _columns(table, old.columns[table], new.columns[table])
+            yield from _compare_columns(name, before[name]["columns"], after[name]["columns"])
 
 
-def _columns(table: str, old: dict[str, _Column], new: dict[str, _Column]) -> Iterator[Change]:
+def _compare_columns(
+    table: str, old: dict[str, Column], new: dict[str, Column]
+) -> Iterator[Change]:
     for name in sorted(old.keys() - new.keys()):
         yield Change("drops", f"drops column {table}.{name}")
     for name in sorted(new.keys() - old.keys()):
-        if new[name].is_required and not new[name].has_default:
+        if new[name]["is_required"] and not new[name]["has_default"]:
             yield Change("narrows", f"adds column {table}.{name}, required and without a default")
         else:
-            yield Change("adds", f"adds column {table}.{name} ({new[name].type})")
+            yield Change("adds", f"adds column {table}.{name} ({new[name]['type']})")
     for name in sorted(old.keys() & new.keys()):
-        yield from _column(f"{table}.{name}", old[name], new[name])
+        yield from _compare_column(f"{table}.{name}", old[name], new[name])
 
 
-def _column(name: str, old: _Column, new: _Column) -> Iterator[Change]:
-    found = list(_known(name, old, new))
+def _compare_column(name: str, old: Column, new: Column) -> Iterator[Change]:
+    found = list(_compare_column_values(name, old, new))
     yield from found
-    if not found and old.line != new.line:  # a default, a collation, how it is generated
-        yield Change("changes", f"changes {name}: {_short(new.line)}")
+    if not found and old != new:  # a default, a collation, how it is generated
+        yield Change("changes", f"changes {name}: {_shorten(new['definition'])}")
 
 
-def _known(name: str, old: _Column, new: _Column) -> Iterator[Change]:
-    if old.type != new.type:
-        kind = "changes" if holds(new.type, old.type) else "narrows"
-        yield Change(kind, f"changes {name} from {old.type} to {new.type}")
-    if new.is_required and not old.is_required:
+def _compare_column_values(name: str, old: Column, new: Column) -> Iterator[Change]:
+    """Yield what changes the values that the column accepts."""
+    if old["type"] != new["type"]:
+        kind = "changes" if can_hold(new["type"], old["type"]) else "narrows"
+        yield Change(kind, f"changes {name} from {old['type']} to {new['type']}")
+    if new["is_required"] and not old["is_required"]:
         yield Change("narrows", f"makes {name} required")
-    elif old.is_required and not new.is_required:
+    elif old["is_required"] and not new["is_required"]:
         yield Change("changes", f"makes {name} optional")
-    if old.has_default and not new.has_default:
-        kind = "narrows" if new.is_required else "changes"
-        yield Change(kind, f"takes away the default of {name}")
+    if old["has_default"] and not new["has_default"]:
+        kind = "narrows" if new["is_required"] else "changes"
+        yield Change(kind, f"removes the default of {name}")
 
 
-def holds(wide: str, narrow: str) -> bool:
-    """Say whether every value of the type `narrow` fits in `wide` and reads the same."""
+def can_hold(wide: str, narrow: str) -> bool:
+    """Return whether every value of the type `narrow` fits in `wide` and reads the same."""
     if wide == narrow:
         return True
     if "[]" in wide and "[]" in narrow:
-        return holds(wide.replace("[]", ""), narrow.replace("[]", ""))
-    length, wider = LENGTH.fullmatch(narrow), LENGTH.fullmatch(wide)
+        return can_hold(wide.replace("[]", ""), narrow.replace("[]", ""))
+    length, wider = TYPE_WITH_LENGTH.fullmatch(narrow), TYPE_WITH_LENGTH.fullmatch(wide)
     if length and wide == "text":
         return "character" in narrow
     if narrow == "text":
         return wide == "character varying"
     if length and wider:
-        return length[1] == wider[1] and _at_least(wider[2], length[2])
+        return length[1] == wider[1] and _is_length_enough(wider[2], length[2])
     number, larger = NUMERIC.fullmatch(narrow), NUMERIC.fullmatch(wide)
     if number and larger:
-        return larger[1] is None or (number[1] is not None and _digits_fit(larger, number))
-    return wide in WIDER.get(narrow, ())
+        return larger[1] is None or (number[1] is not None and _are_digits_enough(larger, number))
+    return wide in WIDER_TYPES.get(narrow, ())
 
 
-def _at_least(wide: str | None, narrow: str | None) -> bool:
+def _is_length_enough(wide: str | None, narrow: str | None) -> bool:
     return wide is None or (narrow is not None and int(wide) >= int(narrow))
 
 
-def _digits_fit(wide: re.Match[str], narrow: re.Match[str]) -> bool:
-    before, behind = int(narrow[1]) - int(narrow[2]), int(narrow[2])
-    return int(wide[2]) >= behind and int(wide[1]) - int(wide[2]) >= before
+def _are_digits_enough(wide: re.Match[str], narrow: re.Match[str]) -> bool:
+    precision, scale = int(narrow[1]), int(narrow[2])
+    wide_precision, wide_scale = int(wide[1]), int(wide[2])
+    return wide_scale >= scale and wide_precision - wide_scale >= precision - scale
 
 
-def _constraints(old: _Schema, new: _Schema) -> Iterator[Change]:
-    for key in sorted(old.constraints.keys() | new.constraints.keys()):
+def _compare_constraints(old: Snapshot, new: Snapshot) -> Iterator[Change]:
+    # Those of other tables are created or dropped with their table.
+    for table in sorted(old["tables"].keys() & new["tables"].keys()):
+        before, after = old["tables"][table]["constraints"], new["tables"][table]["constraints"]
+        for name in sorted(before.keys() | after.keys()):
+            if name not in after:
+                yield Change("changes", f"drops constraint {name} of {table}")
+            elif name not in before:
+                yield Change("narrows", f"adds constraint {name} to {table}: {after[name]}")
+            elif before[name] != after[name]:
+                yield Change("narrows", f"changes constraint {name} of {table}: {after[name]}")
+
+
+def _compare_indexes(old: Snapshot, new: Snapshot) -> Iterator[Change]:
+    before, after = _list_indexes(old), _list_indexes(new)
+    for key in sorted(before.keys() | after.keys()):
         table, name = key
-        if table not in old.columns or table not in new.columns:
-            continue  # it came or went with its table
-        before, after = old.constraints.get(key), new.constraints.get(key)
-        if after is None:
-            yield Change("changes", f"drops constraint {name} of {table}")
-        elif before is None:
-            yield Change("narrows", f"adds constraint {name} to {table}: {_line(after)}")
-        elif before != after:
-            yield Change("narrows", f"changes constraint {name} of {table}: {_line(after)}")
-
-
-def _indexes(old: _Schema, new: _Schema) -> Iterator[Change]:
-    for name in sorted(old.indexes.keys() | new.indexes.keys()):
-        before, after = old.indexes.get(name), new.indexes.get(name)
-        if before == after:
+        index = after.get(key)
+        if before.get(key) == index:
             continue
-        if after is None:
+        if index is None:
             yield Change("changes", f"drops index {name}")
-        elif after[1] and after[0] in old.columns:
-            yield Change("narrows", f"adds unique index {name} on {after[0]} {_line(after[2])}")
+        elif index["is_unique"] and table in old["tables"]:
+            definition = index["definition"]
+            yield Change("narrows", f"adds unique index {name} on {table} {definition}")
+        elif key not in before:
+            yield Change("adds", f"creates index {name}")
         else:
-            yield Change("adds" if before is None else "changes", f"makes index {name}")
+            yield Change("changes", f"changes index {name}")
 
 
-def _labels(old: _Schema, new: _Schema) -> Iterator[Change]:
-    for name in sorted(old.labels.keys() | new.labels.keys()):
-        if name not in new.labels:
+def _list_indexes(schema: Snapshot) -> dict[tuple[str, str], Index]:
+    return {(index["table"], index["name"]): index for index in schema["indexes"]}
+
+
+def _compare_enums(old: Snapshot, new: Snapshot) -> Iterator[Change]:
+    before, after = old["enums"], new["enums"]
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
             yield Change("drops", f"drops type {name}")
-            continue
-        if name not in old.labels:
+        elif name not in before:
             yield Change("adds", f"adds type {name}")
-            continue
-        for label in old.labels[name]:
-            if label not in new.labels[name]:
-                yield Change("drops", f"drops value {label} of {name}")
-        for label in new.labels[name]:
-            if label not in old.labels[name]:
-                yield Change("changes", f"adds value {label} to {name}")
+        else:
+            yield from _compare_labels(name, before[name], after[name])
 
 
-def _things(old: _Schema, new: _Schema) -> Iterator[Change]:
-    for name in sorted(old.things.keys() | new.things.keys()):
-        if name not in new.things:
+def _compare_labels(enum: str, old: list[str], new: list[str]) -> Iterator[Change]:
+    for label in old:
+        if label not in new:
+            yield Change("drops", f"drops value {label} of {enum}")
+    for label in new:
+        if label not in old:
+            yield Change("changes", f"adds value {label} to {enum}")
+    if [one for one in old if one in new] != [one for one in new if one in old]:
+        yield Change("changes", f"changes the order of the values of {enum}")
+
+
+def _compare_objects(old: Snapshot, new: Snapshot) -> Iterator[Change]:
+    before, after = old["objects"], new["objects"]
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
             yield Change("drops", f"drops {name}")
-        elif name not in old.things:
+        elif name not in before:
             yield Change("adds", f"adds {name}")
-        elif old.things[name] != new.things[name]:
-            yield _thing(name, old.things[name], new.things[name])
+        elif before[name] != after[name]:
+            yield _compare_object(name, before[name], after[name])
 
 
-def _thing(name: str, old: str, new: str) -> Change:
-    """Return how a thing that is still there has changed."""
-    lost = [part for part in _parts(old) if part not in _parts(new)]
-    if lost:
-        return Change("drops", f"drops {', '.join(lost)} of {name}")
-    if name.startswith("domain ") and not _conditions(new) <= _conditions(old):
+def _compare_object(name: str, old: SchemaObject, new: SchemaObject) -> Change:
+    """Return how an object of both schemas has changed."""
+    columns = new.get("columns", [])
+    dropped = [column for column in old.get("columns", []) if column not in columns]
+    if dropped:
+        return Change("drops", f"drops {', '.join(dropped)} of {name}")
+    if not can_hold(new.get("type", ""), old.get("type", "")):
+        return Change("narrows", f"changes {name} from {old.get('type')} to {new.get('type')}")
+    if not set(new.get("conditions", [])) <= set(old.get("conditions", [])):
         return Change("narrows", f"adds a condition to {name}")
-    if name.startswith("sequence ") and _most(new) < _most(old):
-        return Change("narrows", f"lowers the end of {name} to {_most(new)}")
-    return Change("changes", f"changes {name}")
+    return _compare_ranges(name, old, new) or Change("changes", f"changes {name}")
 
 
-def _parts(statement: str) -> list[str]:
-    """Return the columns of a composite type, a view or a materialized view."""
-    if match := COMPOSITE.match(statement):
-        return [_named(item)[0] for item in _items(match[1])]
-    match = SELECTED.search(statement) if "VIEW" in statement.partition(" AS\n")[0] else None
-    items = _items(match[1]) if match else ()
-    return [item.split()[-1].rpartition(".")[2] for item in items if item]
+def _compare_ranges(name: str, old: SchemaObject, new: SchemaObject) -> Change | None:
+    """Return how a sequence ends earlier than before; None if it does not."""
+    before, after = old.get("range"), new.get("range")
+    if before is None or after is None:
+        return None
+    if after["increment"] > 0 and after["maximum"] < before["maximum"]:
+        return Change("narrows", f"lowers the maximum of {name} to {after['maximum']}")
+    if after["increment"] < 0 and after["minimum"] > before["minimum"]:
+        return Change("narrows", f"raises the minimum of {name} to {after['minimum']}")
+    return None
 
 
-def _conditions(domain: str) -> set[str]:
-    """Return what a value of the domain must fulfil."""
-    head, *conditions = (line.strip() for line in domain.split("\n"))
-    return {*conditions, *(["NOT NULL"] if "NOT NULL" in head else [])}
+def _compare_table_statements(old: Snapshot, new: Snapshot) -> Iterator[Change]:
+    for table in sorted(old["tables"].keys() & new["tables"].keys()):
+        before = set(old["tables"][table]["statements"])
+        after = set(new["tables"][table]["statements"])
+        for statement in sorted(after - before):
+            # Row security hides rows, or refuses them.
+            kind = "narrows" if statement.endswith(" ROW LEVEL SECURITY") else "changes"
+            yield Change(kind, f"adds: {_shorten(statement)}")
+        for statement in sorted(before - after):
+            yield Change("changes", f"removes: {_shorten(statement)}")
 
 
-def _most(sequence: str) -> int:
-    """Return the last number of an ascending sequence."""
-    ends = [int(most) if most else MOST[kind] for kind, most in SEQUENCE.findall(sequence)]
-    return min(ends, default=MOST_OF_ALL)
+def _compare_statements(old: Snapshot, new: Snapshot) -> Iterator[Change]:
+    before, after = old["statements"], new["statements"]
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
+            yield Change("changes", f"removes {name}")
+        elif name not in before:
+            yield Change("changes", f"adds {name}")
+        elif before[name] != after[name]:
+            yield Change("changes", f"changes {name}")
 
 
-def _others(old: _Schema, new: _Schema) -> Iterator[Change]:
-    """Yield every other statement that came or went, unless it did so with what it is about."""
-    for statement in old.others ^ new.others:
-        subject = SUBJECT.match(statement)
-        if subject and not (_has(old, subject) and _has(new, subject)):
-            continue
-        came = statement in new.others
-        kind = "narrows" if came and ROW_SECURITY.match(statement) else "changes"
-        yield Change(kind, f"{'adds' if came else 'takes away'}: {_short(statement)}")
+def _shorten(text: str) -> str:
+    return _join_lines(text)[:TEXT_CHARACTERS]
 
 
-def _has(schema: _Schema, subject: re.Match[str]) -> bool:
-    """Say whether the table or the sequence is there; of what is neither we say yes."""
-    if subject[1] == "TABLE":
-        return subject[2] in schema.columns
-    return subject[1] != "SEQUENCE" or f"sequence {subject[2]}" in schema.things
-
-
-def _short(text: str) -> str:
-    return _line(text)[:SHOWN_CHARACTERS]
-
-
-def _line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.split())

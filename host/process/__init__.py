@@ -1,1 +1,1 @@
-"""Starting, stopping and identifying processes, and the owners of sockets."""
+"""Processes: starting, identifying and ending them, and the owners of sockets."""

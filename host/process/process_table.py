@@ -1,4 +1,4 @@
-"""The table of processes, read from /proc (proc_pid_stat(5)): who runs, of which family.
+"""The table of processes, read from /proc (proc_pid_stat(5)).
 
 Start times are in seconds since boot: unlike psutil's they do not move with the clock.
 """
@@ -9,91 +9,93 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+# The largest environment that execve(2) accepts is larger, so it is read in several parts.
 READ_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One living process."""
+class ProcessEntry:
+    """One living process: pids of itself, its parent, its process group and its session."""
 
     pid: int
     parent: int
     group: int
     session: int
-    started: float
+    start_time: float
 
     def is_alive(self) -> bool:
-        """Say whether that very process still runs."""
-        return is_alive(self.pid, self.started)
+        """Return whether exactly this process still runs."""
+        return is_alive(self.pid, self.start_time)
 
 
-def entries() -> list[Entry]:
-    """Return every living process; a zombie is none."""
-    return list(_entries())
+def list_processes() -> list[ProcessEntry]:
+    """Return every living process; zombies are left out."""
+    return list(_read_entries())
 
 
-def entry(pid: int) -> Entry | None:
-    """Return that process if it lives; None for a zombie or nobody."""
-    fields = _stat(pid)
+def find_process(pid: int) -> ProcessEntry | None:
+    """Return the process of that pid; None if there is none or it is a zombie."""
+    fields = _read_stat(pid)
     if not fields or fields[0] in "ZX":
         return None
     parent, group, session = map(int, fields[1:4])
-    return Entry(pid, parent, group, session, int(fields[19]) / TICKS_PER_SECOND)
+    return ProcessEntry(pid, parent, group, session, int(fields[19]) / TICKS_PER_SECOND)
 
 
-def is_alive(pid: int, started: float) -> bool:
-    """Say whether the process of that pid runs and is the one that started then."""
-    found = entry(pid)
-    return found is not None and found.started == started
+def is_alive(pid: int, start_time: float) -> bool:
+    """Return whether the process of that pid runs and started at that time."""
+    found = find_process(pid)
+    return found is not None and found.start_time == start_time
 
 
-def started(pid: int) -> float:
-    """Return when our own child started; until we reap it, it can be asked, even as a zombie."""
-    return int(_stat(pid)[19]) / TICKS_PER_SECOND
+def read_start_time(pid: int) -> float:
+    """Return when a child of ours started. Until we reap it, a zombie has it too."""
+    return int(_read_stat(pid)[19]) / TICKS_PER_SECOND
 
 
-def variable(pid: int, name: str) -> str | None:
-    """Return a variable a process was started with; None if unset or not ours to read."""
+def read_variable(pid: int, name: str) -> str | None:
+    """Return a variable of the environment a process started with; None if unset or unreadable."""
     try:
         raw = b"\0" + _read(pid, "environ")
     except OSError:
         return None
-    _, found, rest = raw.partition(f"\0{name}=".encode())
-    return rest.partition(b"\0")[0].decode(errors="replace") if found else None
+    _, separator, rest = raw.partition(f"\0{name}=".encode())
+    return rest.partition(b"\0")[0].decode(errors="replace") if separator else None
 
 
-def uids(pid: int) -> set[int]:
-    """Return the real, effective, saved and file system uid of a process; empty if it is gone."""
+def read_uids(pid: int) -> set[int]:
+    """Return the real, effective, saved and file system uid of a process; empty if it ended."""
     try:
         status = _read(pid, "status")
     except (FileNotFoundError, ProcessLookupError):
         return set()
     line = status.partition(b"\nUid:")[2].partition(b"\n")[0]
-    return {int(uid) for uid in line.split()}
+    return {int(uid) for uid in line.split()}  # a setuid program has different ones
 
 
-def describe(pid: int) -> str:
-    """Name a process for people; its arguments may hold secrets and are left out."""
+def describe_process(pid: int) -> str:
+    """Return the pid and the program's name as text; arguments may hold secrets: left out."""
     try:
         return f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
     except (FileNotFoundError, ProcessLookupError):
         return f"process {pid}, which has ended"
 
 
-def boot() -> str:
-    """Return the id of this boot: pids and start times of another one say nothing."""
+def read_boot_id() -> str:
+    """Return the id of this boot: pids and start times of another boot are meaningless."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _entries() -> Iterator[Entry]:
+def _read_entries() -> Iterator[ProcessEntry]:
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and (found := entry(int(folder.name))) is not None:
+        if folder.name.isdigit() and (found := find_process(int(folder.name))) is not None:
             yield found
 
 
-def _stat(pid: int) -> list[str]:
-    """Return the fields after the program's name, which may hold blanks and brackets."""
+def _read_stat(pid: int) -> list[str]:
+    """Return the fields after the program's name."""
     try:
+        # The name stands in parentheses and may hold blanks and parentheses of its own.
         return _read(pid, "stat").rpartition(b")")[2].decode().split()
     except (FileNotFoundError, ProcessLookupError):
         return []

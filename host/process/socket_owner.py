@@ -1,6 +1,6 @@
-"""Whose socket it is: the kernel's word on TCP connections and listeners.
+"""The owners of TCP connections and listeners, as the kernel knows them.
 
-Asked by sock_diag(7) for one exact 4-tuple; where netlink is closed to us, /proc/net/tcp is read.
+They are read with sock_diag(7); where a sandbox closes netlink to us, from /proc/net/tcp.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 ESTABLISHED, LISTEN = 1, 10
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 ANY = IPv4Address(0)
-TIMEOUT_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0  # the kernel answers at once; a sandbox may drop the request
 BUFFER_BYTES = 64 * 1024
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -35,9 +35,10 @@ Address = IPv4Address | IPv6Address
 
 @dataclass(frozen=True)
 class Socket:
-    """One TCP socket of the kernel's table; `inode` 0 belongs to no process any more.
+    """One TCP socket of the kernel's table; with `inode` 0 no process has it open any more.
 
-    `cgroup` is the inode of the cgroup (v2) it was made in; None where the kernel does not say.
+    `cgroup` is the inode of the cgroup (v2) it was created in; None if the kernel does not report
+    it.
     """
 
     address: Address
@@ -50,60 +51,69 @@ class Socket:
     cgroup: int | None = None
 
 
-def owner(
+def find_owner(
     client_address: str, client_port: int, server_address: str, server_port: int
 ) -> int | None:
-    """Return the uid that holds the client's end of a connection; None if nobody surely does.
+    """Return the uid that has the client's end of a connection open; None if that is not certain.
 
-    Nobody: the exact 4-tuple is not there, not ESTABLISHED, or its inode is 0: the client has
-    closed it, and the kernel then shows uid 0.
+    It is not if the exact 4-tuple does not exist, is not ESTABLISHED, or has inode 0: the client
+    has closed it, and the kernel then reports uid 0.
     """
-    wanted = (_address(client_address), client_port, _address(server_address), server_port)
+    four_tuple = (
+        _parse_address(client_address),
+        client_port,
+        _parse_address(server_address),
+        server_port,
+    )
     try:
-        found = _ask(*wanted)
+        connection = _query_socket(*four_tuple)
     except OSError:
-        found = next((one for one in _table() if _tuple(one) == wanted), None)
-    if found is None or _tuple(found) != wanted:
+        connection = next(
+            (entry for entry in _read_proc_net() if _four_tuple(entry) == four_tuple), None
+        )
+    if connection is None or _four_tuple(connection) != four_tuple:
         return None
-    return found.uid if found.state == ESTABLISHED and found.inode else None
+    return connection.uid if connection.state == ESTABLISHED and connection.inode else None
 
 
-def listeners(port: int) -> list[Socket]:
-    """Return every socket that listens on that TCP port, on whatever address."""
+def list_listeners(port: int) -> list[Socket]:
+    """Return every socket that listens on that TCP port, on any address."""
     try:
-        found = [one for family in FAMILIES for one in _ask_all(family, 1 << LISTEN)]
+        sockets = [entry for family in FAMILIES for entry in _query_sockets(family, 1 << LISTEN)]
     except OSError:
-        found = [one for one in _table() if one.state == LISTEN]
-    return [one for one in found if one.port == port]
+        sockets = [entry for entry in _read_proc_net() if entry.state == LISTEN]
+    return [entry for entry in sockets if entry.port == port]
 
 
-def inodes(pids: Iterable[int]) -> set[int]:
-    """Return the inodes of the sockets these processes hold, as far as we may look."""
-    return {inode for pid in pids for inode in _inodes_of(pid)}
+def list_inodes(pids: Iterable[int]) -> set[int]:
+    """Return the inodes of the sockets that these processes have open, if we may read them."""
+    return {inode for pid in pids for inode in _read_inodes(pid)}
 
 
-def holders(inode: int) -> list[int]:
-    """Return the pids that hold that socket, as far as we may look."""
+def find_holders(inode: int) -> list[int]:
+    """Return the pids that have that socket open, if we may read their descriptors."""
     pids = (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
-    return sorted(pid for pid in pids if inode in _inodes_of(pid))
+    return sorted(pid for pid in pids if inode in _read_inodes(pid))
 
 
-def _ask(client: Address, client_port: int, server: Address, server_port: int) -> Socket | None:
-    """Ask the kernel for the client's socket; None if there is none. Raises OSError."""
+def _query_socket(
+    client: Address, client_port: int, server: Address, server_port: int
+) -> Socket | None:
+    """Query the kernel for the client's socket; None if there is none. Raises OSError."""
     family = FAMILIES[client.version == 6]
-    request = _request(family, 0xFFFFFFFF, client, client_port, server, server_port)
+    request = _build_request(family, 0xFFFFFFFF, client, client_port, server, server_port)
     try:
-        return next(_answers(request, NLM_F_REQUEST))
-    except FileNotFoundError:  # the kernel's word for a connection that is not there
+        return next(_exchange(request, NLM_F_REQUEST))
+    except FileNotFoundError:  # ENOENT: there is no such connection
         return None
 
 
-def _ask_all(family: int, states: int) -> Iterator[Socket]:
-    """Ask the kernel for every socket in one of these states. Raises OSError."""
-    return _answers(_request(family, states, ANY, 0, ANY, 0), NLM_F_REQUEST | NLM_F_DUMP)
+def _query_sockets(family: int, states: int) -> Iterator[Socket]:
+    """Query the kernel for every socket in one of these states. Raises OSError."""
+    return _exchange(_build_request(family, states, ANY, 0, ANY, 0), NLM_F_REQUEST | NLM_F_DUMP)
 
 
-def _request(
+def _build_request(
     family: int, states: int, address: Address, port: int, peer: Address, peer_port: int
 ) -> bytes:
     return REQUEST.pack(
@@ -120,8 +130,8 @@ def _request(
     )
 
 
-def _answers(request: bytes, flags: int) -> Iterator[Socket]:
-    """Send the request and yield each socket of the answer; one alone, or a dump to its end."""
+def _exchange(request: bytes, flags: int) -> Iterator[Socket]:
+    """Send the request and yield the sockets of the answer: one, or all of a dump."""
     head = HEADER.pack(HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, flags, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as link:
         link.settimeout(TIMEOUT_SECONDS)
@@ -130,45 +140,46 @@ def _answers(request: bytes, flags: int) -> Iterator[Socket]:
             answer = link.recv(BUFFER_BYTES)
             while len(answer) >= HEADER.size:
                 length, kind, *_ = HEADER.unpack_from(answer)
-                body, answer = answer[HEADER.size : length], answer[_aligned(length) :]
+                body, answer = answer[HEADER.size : length], answer[_align(length) :]
                 if kind == NLMSG_DONE:
                     return
                 if kind == NLMSG_ERROR:
                     code = -struct.unpack_from("=i", body)[0]
                     raise OSError(code, os.strerror(code))
-                yield _answer(body)
+                yield _parse_socket(body)
 
 
-def _answer(body: bytes) -> Socket:
+def _parse_socket(body: bytes) -> Socket:
     family, state, _, _, port, peer_port, address, peer, *rest = ANSWER.unpack_from(body)
     size = 4 if family == socket.AF_INET else 16
     return Socket(
-        _plain(ip_address(address[:size])),
+        _unmap(ip_address(address[:size])),
         int.from_bytes(port, "big"),
-        _plain(ip_address(peer[:size])),
+        _unmap(ip_address(peer[:size])),
         int.from_bytes(peer_port, "big"),
         state,
         uid=rest[-2],
         inode=rest[-1],
-        cgroup=_cgroup(body[ANSWER.size :]),
+        cgroup=_parse_cgroup(body[ANSWER.size :]),
     )
 
 
-def _cgroup(attributes: bytes) -> int | None:
+def _parse_cgroup(attributes: bytes) -> int | None:
     while len(attributes) >= ATTRIBUTE.size:
         length, kind = ATTRIBUTE.unpack_from(attributes)
         if kind == INET_DIAG_CGROUP_ID:
             return int.from_bytes(attributes[ATTRIBUTE.size : length], sys.byteorder)
-        attributes = attributes[max(_aligned(length), ATTRIBUTE.size) :]
+        attributes = attributes[max(_align(length), ATTRIBUTE.size) :]
     return None
 
 
-def _aligned(length: int) -> int:
+def _align(length: int) -> int:
+    # Netlink pads messages and attributes to multiples of 4 bytes (NLMSG_ALIGN).
     return (length + 3) & ~3
 
 
-def _table() -> Iterator[Socket]:
-    """Read /proc/net/tcp and tcp6; the latter is not there without IPv6."""
+def _read_proc_net() -> Iterator[Socket]:
+    """Read /proc/net/tcp and tcp6; the latter does not exist without IPv6."""
     for name in ("tcp", "tcp6"):
         try:
             lines = Path("/proc/net", name).read_text().splitlines()[1:]
@@ -176,43 +187,43 @@ def _table() -> Iterator[Socket]:
             continue
         for line in lines:
             fields = line.split()
-            address, port = _hex_address(fields[1])
-            peer, peer_port = _hex_address(fields[2])
+            address, port = _parse_hex_address(fields[1])
+            peer, peer_port = _parse_hex_address(fields[2])
             state, uid, inode = int(fields[3], 16), int(fields[7]), int(fields[9])
             yield Socket(address, port, peer, peer_port, state, uid, inode)
 
 
-def _hex_address(text: str) -> tuple[Address, int]:
-    """Parse `0100007F:1F90`: words of four bytes, each in the byte order of the machine."""
+def _parse_hex_address(text: str) -> tuple[Address, int]:
+    """Parse `0100007F:1F90`: words of four bytes, each in the byte order of the host."""
     digits, _, port = text.partition(":")
     words = [int(digits[i : i + 8], 16) for i in range(0, len(digits), 8)]
-    return _plain(ip_address(struct.pack(f"={len(words)}I", *words))), int(port, 16)
+    return _unmap(ip_address(struct.pack(f"={len(words)}I", *words))), int(port, 16)
 
 
-def _tuple(one: Socket) -> tuple[Address, int, Address, int]:
-    return one.address, one.port, one.peer, one.peer_port
+def _four_tuple(entry: Socket) -> tuple[Address, int, Address, int]:
+    return entry.address, entry.port, entry.peer, entry.peer_port
 
 
-def _address(text: str) -> Address:
-    return _plain(ip_address(text.partition("%")[0]))
+def _parse_address(text: str) -> Address:
+    return _unmap(ip_address(text.partition("%")[0]))
 
 
-def _plain(address: Address) -> Address:
-    """Return an IPv4 address that is written as an IPv6 one as what it is."""
+def _unmap(address: Address) -> Address:
+    """Return the IPv4 address of an IPv4-mapped IPv6 address, other addresses as they are."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
 
-def _inodes_of(pid: int) -> set[int]:
-    found = set()
+def _read_inodes(pid: int) -> set[int]:
+    inodes = set()
     try:
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             try:
                 target = str(entry.readlink())
-            except FileNotFoundError:  # closed between the two looks
+            except FileNotFoundError:  # closed since iterdir()
                 continue
             if target.startswith("socket:["):
-                found.add(int(target[8:-1]))
+                inodes.add(int(target[8:-1]))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         pass
-    return found
+    return inodes

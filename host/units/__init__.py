@@ -1,1 +1,1 @@
-"""Long-running processes with a name, kept by systemd or by a local manager."""
+"""Units: long-running processes with a name, managed by systemd or by a local manager."""

@@ -1,9 +1,9 @@
-"""Commands as another user where we are not root: as jobs of systemd, one unit each.
+"""Commands as another user where we are not root: as systemd services, one unit per command.
 
 The installed template `ouroboros-job@` runs as the jobs' user, and under fixed instance names as a
-slot's or production's. What to run lies in a file that systemd hands to the unit as a credential.
-The launcher in the unit (`host.units.systemd_exec`) comes to our socket; it is handed the open log,
-tells how the command ended, and ends with all of its unit as soon as we are gone.
+slot's or production's user. The command lies in a file that systemd hands to the unit as a
+credential. `host.units.systemd_exec` in the unit connects to our socket, receives the open log,
+sends the exit code, and ends the unit when this process closes the connection.
 """
 
 import json
@@ -18,26 +18,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from host.deadline import Deadline
 from host.errors import Refused
-from host.files import file_lock, safe_files
-from host.process import runner
-from host.process.runner import MARK, Captured, Elsewhere, Outcome
+from host.files import safe_files
+from host.files.file_lock import file_lock
+from host.process import runner, termination
+from host.process.outcome import CapturedOutput, Outcome
+from host.process.termination import MARK_VARIABLE
+from host.process.users import DelegatedUser
 
+# Made by tmpfiles.d: below /run, so that no job survives a reboot.
 FOLDER = Path("/run/oroboros/jobs")
-NAMES = "ouroboros-"
-SHARED = "job"  # the one user whose jobs may run at the same time
-ARRIVE_SECONDS = 30.0
-TICK_SECONDS = 0.1
-SYSTEMD_SECONDS = 120.0
-# Longer than systemd leaves us before it kills us.
-DOWN_SECONDS = 180.0
+USER_PREFIX = "ouroboros-"
+SHARED_ROLE = "job"  # the only user whose jobs may run at the same time
+CONNECT_SECONDS = 30.0
+POLL_SECONDS = 0.1
+SYSTEMCTL_SECONDS = 120.0
+# Longer than systemd waits at a shutdown before it kills us.
+SHUTDOWN_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
-class JobUser(Elsewhere):
+class JobUser(DelegatedUser):
     """A user of this host as whom systemd runs our jobs; `role` is its name after ouroboros-."""
 
-    role: str = SHARED
+    role: str = SHARED_ROLE
 
     def run(
         self,
@@ -53,76 +58,75 @@ class JobUser(Elsewhere):
 
         Raises Refused `job_refused` if systemd does not start it.
         """
-        begun = time.monotonic()
-        deadline = begun + timeout
-        with _instance(self, deadline, stop) as name:
-            if name is None:
-                over = time.monotonic() >= deadline
-                return Outcome(None, time.monotonic() - begun, timed_out=over, stopped=not over)
-            code = _Job(self, name).run(argv, cwd, streams, env, deadline, stop)
-        seconds = time.monotonic() - begun
-        over = code is None and time.monotonic() >= deadline
-        return Outcome(code, seconds, timed_out=over, stopped=code is None and not over)
+        begun, deadline = time.monotonic(), Deadline(timeout)
+        exit_code = None
+        with _reserve_instance(self, deadline, stop) as name:
+            if name is not None:
+                exit_code = _Job(self, name).run(argv, cwd, streams, env, deadline, stop)
+        timed_out = exit_code is None and deadline.has_passed
+        stopped = exit_code is None and not timed_out
+        return Outcome(exit_code, time.monotonic() - begun, timed_out=timed_out, stopped=stopped)
 
     def kill_all(self) -> bool:
-        """End every job of this user; returns whether all are gone."""
-        ended = [_stop(name) for name in _names() if _role(name) == self.role]
+        """End every job of this user; returns whether all have ended."""
+        ended = [_stop(name) for name in _list_jobs() if _get_role(name) == self.role]
         return all(ended)
 
 
-def known(role: str) -> JobUser | None:
-    """Return the host's user of that role; None if it was not made here."""
+def find_user(role: str) -> JobUser | None:
+    """Return the host's user of that role; None if this host has none."""
     try:
-        entry = pwd.getpwnam(NAMES + role)
+        entry = pwd.getpwnam(USER_PREFIX + role)
     except KeyError:
         return None
     return JobUser(entry.pw_uid, entry.pw_gid, role)
 
 
-def owner(uid: int) -> JobUser | None:
-    """Return the user of ours with that number; None if it is none of ours."""
+def find_user_by_uid(uid: int) -> JobUser | None:
+    """Return the user of ours with that uid; None if it is not one of ours."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         return None
-    return known(name.removeprefix(NAMES)) if name.startswith(NAMES) else None
+    return find_user(name.removeprefix(USER_PREFIX)) if name.startswith(USER_PREFIX) else None
 
 
 def kill_marked(mark: str) -> bool:
-    """End every process and every job that carries that mark; returns whether all are gone."""
-    ended = [_stop(name) for name in _names() if _mark(name) == mark]
-    return runner.kill_marked(mark) and all(ended)
+    """End every process and every job with that mark; returns whether all have ended."""
+    ended = [_stop(name) for name in _list_jobs() if _read_mark(name) == mark]
+    return termination.kill_marked(mark) and all(ended)
 
 
-def systemctl(*words: str) -> Captured:
-    """Ask systemd; it never asks back for a password.
+def run_systemctl(*words: str) -> CapturedOutput:
+    """Run systemctl, which does not prompt for a password.
 
-    While the host goes down it refuses what it would do else. That is nobody's failure: then we
-    wait for our own end, and whoever works after the boot goes on.
+    While the host shuts down systemd refuses new jobs. That must not count as a failure of the
+    run: this process then waits until it is killed, and the run continues after the boot.
     """
     argv = ["systemctl", "--no-ask-password", *words]
-    done = runner.capture(argv, timeout=SYSTEMD_SECONDS)
-    if done.exit_code != 0 and _goes_down():
-        time.sleep(DOWN_SECONDS)
+    done = runner.capture(argv, timeout=SYSTEMCTL_SECONDS)
+    if done.exit_code != 0 and _is_shutting_down():
+        time.sleep(SHUTDOWN_SECONDS)
     return done
 
 
-def _goes_down() -> bool:
-    said = runner.capture(["systemctl", "is-system-running"], timeout=SYSTEMD_SECONDS)
-    return said.stdout.strip() == b"stopping" or b"connect to bus" in said.stderr
+def _is_shutting_down() -> bool:
+    state = runner.capture(["systemctl", "is-system-running"], timeout=SYSTEMCTL_SECONDS)
+    # "Failed to connect to bus": systemd has closed its socket already.
+    return state.stdout.strip() == b"stopping" or b"connect to bus" in state.stderr
 
 
 @contextmanager
-def _instance(
-    user: JobUser, deadline: float, stop: Callable[[], bool] | None
+def _reserve_instance(
+    user: JobUser, deadline: Deadline, stop: Callable[[], bool] | None
 ) -> Iterator[str | None]:
-    """Hold the name of a unit for one job; None if it was not free in time or `stop` said so."""
-    if user.role == SHARED:
-        yield f"{SHARED}-{os.urandom(6).hex()}"
+    """Yield a free instance name for one job; None if none was free in time, or `stop` was true."""
+    if user.role == SHARED_ROLE:
+        yield f"{SHARED_ROLE}-{os.urandom(6).hex()}"
         return
     lock = FOLDER / f"{user.role}.lock"
-    with file_lock.held(lock, seconds=deadline - time.monotonic(), stop=stop) as taken:
-        yield user.role if taken else None
+    with file_lock(lock, seconds=deadline.seconds_left, stop=stop) as is_taken:
+        yield user.role if is_taken else None
 
 
 @dataclass(frozen=True)
@@ -138,19 +142,19 @@ class _Job:
         cwd: Path,
         streams: tuple[IO[bytes], IO[bytes]],
         env: Mapping[str, str],
-        deadline: float,
+        deadline: Deadline,
         stop: Callable[[], bool] | None,
     ) -> int | None:
-        """Run it; None if its time was over or `stop` said so."""
-        _stop(self.name)  # what a killed predecessor left under this name
-        told = {"argv": list(argv), "cwd": str(cwd), "env": dict(env), "socket": str(self._socket)}
+        """Run it and return its exit code; None if the deadline passed or `stop` was true."""
+        _stop(self.name)  # a job of that name whose worker was killed
+        spec = {"argv": list(argv), "cwd": str(cwd), "env": dict(env), "socket": str(self._socket)}
         try:
-            with self._listening() as listener:
-                safe_files.write_atomic(_file(self.name), json.dumps(told).encode(), 0o600)
+            with self._listen() as listener:
+                safe_files.write_atomic(_file(self.name), json.dumps(spec).encode(), 0o600)
                 _start(self.name)
-                with self._arrived(listener) as channel:
+                with self._accept(listener) as channel:
                     socket.send_fds(channel, [b"."], [stream.fileno() for stream in streams])
-                    return self._ended(channel, deadline, stop)
+                    return self._wait(channel, deadline, stop)
         finally:
             _stop(self.name)
             self._socket.unlink(missing_ok=True)
@@ -159,41 +163,45 @@ class _Job:
     def _socket(self) -> Path:
         return FOLDER / f"{self.name}.sock"
 
-    def _listening(self) -> socket.socket:
+    def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)
         self._socket.unlink(missing_ok=True)
         listener.bind(str(self._socket))
+        # The job's user connects through its group; no other user can.
         os.chown(self._socket, -1, self.user.gid)
         self._socket.chmod(0o660)
         listener.listen()
-        listener.settimeout(ARRIVE_SECONDS)
+        listener.settimeout(CONNECT_SECONDS)
         return listener
 
-    def _arrived(self, listener: socket.socket) -> socket.socket:
-        """Wait for the unit's own launcher: another job of the same user may come first."""
+    def _accept(self, listener: socket.socket) -> socket.socket:
+        """Wait for the unit's main process to connect; other jobs of the user may do so too."""
         while True:
             try:
                 channel, _ = listener.accept()
             except TimeoutError:
-                detail = f"{unit(self.name)} did not start: journalctl -u {unit(self.name)}"
+                detail = (
+                    f"{unit_name(self.name)} did not start: journalctl -u {unit_name(self.name)}"
+                )
                 raise Refused("job_refused", detail) from None
+            # struct ucred: pid, uid, gid (unix(7))
             pid = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4]
-            if int.from_bytes(pid, "little") == _main_pid(self.name):
+            if int.from_bytes(pid, "little") == _read_main_pid(self.name):
                 return channel
             channel.close()
 
-    def _ended(
-        self, channel: socket.socket, deadline: float, stop: Callable[[], bool] | None
+    def _wait(
+        self, channel: socket.socket, deadline: Deadline, stop: Callable[[], bool] | None
     ) -> int | None:
-        """Wait for how the command ended; a launcher that was killed counts as killed."""
-        while not select.select([channel], [], [], TICK_SECONDS)[0]:
-            if time.monotonic() >= deadline or (stop is not None and stop()):
+        """Wait for the exit code; -9 if the unit's main process was killed and sends none."""
+        while not select.select([channel], [], [], POLL_SECONDS)[0]:
+            if deadline.has_passed or (stop is not None and stop()):
                 return None
-        said = channel.recv(16)
-        return int(said) if said else -9
+        message = channel.recv(16)
+        return int(message) if message else -9
 
 
-def unit(name: str) -> str:
+def unit_name(name: str) -> str:
     """Return the unit of a job."""
     return f"ouroboros-job@{name}.service"
 
@@ -202,36 +210,36 @@ def _file(name: str) -> Path:
     return FOLDER / f"{name}.json"
 
 
-def _names() -> list[str]:
-    """Return the jobs that were started and not ended by us."""
+def _list_jobs() -> list[str]:
+    """Return the jobs that were started and that we have not ended."""
     return [path.stem for path in FOLDER.glob("*.json")]
 
 
-def _role(name: str) -> str:
-    return SHARED if name.startswith(f"{SHARED}-") else name
+def _get_role(name: str) -> str:
+    return SHARED_ROLE if name.startswith(f"{SHARED_ROLE}-") else name
 
 
-def _mark(name: str) -> str:
+def _read_mark(name: str) -> str:
     try:
-        return str(json.loads(_file(name).read_text())["env"].get(MARK, ""))
+        return str(json.loads(_file(name).read_text())["env"].get(MARK_VARIABLE, ""))
     except FileNotFoundError:  # it has just ended
         return ""
 
 
 def _start(name: str) -> None:
-    done = systemctl("start", "--", unit(name))
+    done = run_systemctl("start", "--", unit_name(name))
     if done.exit_code != 0:
         raise Refused("job_refused", done.stderr.decode(errors="replace").strip())
 
 
 def _stop(name: str) -> bool:
-    """End the job's unit with all its processes, and forget what it was told."""
-    gone = systemctl("stop", "--", unit(name)).exit_code == 0
-    if gone:
+    """End the job's unit with all its processes, and delete its file."""
+    has_ended = run_systemctl("stop", "--", unit_name(name)).exit_code == 0
+    if has_ended:
         _file(name).unlink(missing_ok=True)
-    return gone
+    return has_ended
 
 
-def _main_pid(name: str) -> int:
-    shown = systemctl("show", "--property", "MainPID", "--value", "--", unit(name))
-    return int(shown.stdout or b"0")
+def _read_main_pid(name: str) -> int:
+    argv = ["show", "--property", "MainPID", "--value", "--", unit_name(name)]
+    return int(run_systemctl(*argv).stdout or b"0")

@@ -1,6 +1,6 @@
-"""Units kept by ourselves: a file in `var/run` says who they are.
+"""Units as child processes, for hosts where systemd does not manage this checkout.
 
-It is enough to find them after whoever started them is gone.
+A file in `var/run` identifies each unit's process, so that any later process can find it.
 """
 
 import json
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from host.errors import Refused
 from host.files import log_files, safe_files
-from host.process import process_table, runner, socket_owner
-from host.process.runner import Identity
-from host.units.base import (
-    Kept,
-    Status,
+from host.process import process_table, runner, socket_owner, termination
+from host.process.process_id import ProcessId
+from host.units.unit import (
     Unit,
-    last_words,
-    locked,
-    refuse_another,
-    refuse_taken_port,
-    settled,
-    who_listens,
+    UnitFiles,
+    UnitStatus,
+    describe_end,
+    find_listener,
+    require_free_port,
+    require_same_digest,
+    unit_lock,
+    wait_until_settled,
 )
 
 
@@ -30,7 +30,7 @@ from host.units.base import (
 class _State:
     """The unit's file: written before the start (pid 0, only the mark is known) and after it."""
 
-    identity: Identity
+    process_id: ProcessId
     boot: str
     port: int | None
     digest: str
@@ -39,103 +39,105 @@ class _State:
 
 
 @dataclass(frozen=True)
-class LocalManager(Kept):
-    """Units as processes of ours, each in its own session."""
+class LocalManager(UnitFiles):
+    """Manages units as processes with a session of their own."""
 
-    def start(self, unit: Unit) -> Status:
-        """Start the unit, unless it runs already (`already`). What an earlier life left is ended.
+    def start(self, unit: Unit) -> UnitStatus:
+        """Start the unit unless it runs (`was_running`), after ending its previous processes.
 
-        Raises Refused `unit_differs` if another command runs under that name, `port_taken` if
-        its port has a listener, `unit_crashed` with the last lines of its log if it ends at
-        once, `unit_busy` if another start or stop takes too long.
+        Raises UnitDiffers if another command runs under that name, Refused `port_taken` if its
+        port has a listener, `unit_crashed` with the last lines of its log if it ends at once, and
+        `unit_busy` if another start or stop takes too long.
         """
-        with locked(self.folder, unit.name):
+        with unit_lock(self.folder, unit.name):
             state = self._read(unit.name)
-            if state is not None and runner.alive(state.identity):
-                refuse_another(unit, state.digest)
-                return replace(_status(state), already=True)
+            if state is not None and state.process_id.is_alive():
+                require_same_digest(unit, state.digest)
+                return replace(_probe(state), was_running=True)
             if state is not None:
-                runner.stop(state.identity, grace=0)
-            refuse_taken_port(unit)
+                runner.stop(state.process_id, grace=0)
+            require_free_port(unit)
             state = self._spawn(unit)
             try:
-                return settled(unit, lambda: _status(state))
+                return wait_until_settled(unit, lambda: _probe(state))
             except Refused:
-                runner.stop(state.identity, grace=0)  # what it forked before it ended
+                runner.stop(state.process_id, grace=0)  # children that it forked before it ended
                 raise
 
     def stop(self, name: str, grace: float = 10) -> bool:
-        """Stop the unit with all of its family, if it runs; returns whether all are gone."""
-        with locked(self.folder, name):
+        """Stop the unit with its family, if it runs; returns whether all have ended."""
+        with unit_lock(self.folder, name):
             state = self._read(name)
             if state is None:
                 return True
-            gone = runner.stop(state.identity, grace=grace)
-            if gone:
+            all_ended = runner.stop(state.process_id, grace=grace)
+            if all_ended:
                 self._file(name).unlink(missing_ok=True)
-            return gone
+            return all_ended
 
-    def status(self, name: str, port: int | None = None) -> Status:
-        """Look at the unit; `port` is looked at too where the unit was never started."""
+    def status(self, name: str, port: int | None = None) -> UnitStatus:
+        """Probe the unit; `port` is the port to probe if the unit was never started."""
         state = self._read(name)
         if state is None:
-            listening, holder = who_listens(port, lambda _: False)
-            return Status(False, None, None, None, listening, holder=holder)
-        return _status(state)
+            listening, holder = find_listener(port, lambda _: False)
+            return UnitStatus(False, None, None, None, listening, port_holder=holder)
+        return _probe(state)
 
     def _spawn(self, unit: Unit) -> _State:
         log_files.rotate(unit.log)
         log_start = unit.log.stat().st_size if unit.log.exists() else 0
-        nobody = Identity(0, 0.0, os.urandom(8).hex())
+        planned = ProcessId(0, 0.0, os.urandom(8).hex())
         state = _State(
-            nobody, process_table.boot(), unit.port, unit.digest, str(unit.log), log_start
+            planned, process_table.read_boot_id(), unit.port, unit.digest, str(unit.log), log_start
         )
-        self._write(unit.name, state)  # if we die before the next write, the mark finds it
+        self._write(unit.name, state)  # after a crash before the next write, the mark finds it
         try:
-            identity = runner.spawn(
+            process_id = runner.spawn(
                 unit.argv,
                 cwd=unit.cwd,
                 env=unit.env,
                 user=unit.user,
                 log=unit.log,
-                mark=nobody.mark,
+                mark=planned.mark,
             )
         except OSError as error:
             self._file(unit.name).unlink()
             raise Refused("unit_crashed", f"{unit.name} cannot be started: {error}.") from error
-        state = replace(state, identity=identity)
+        state = replace(state, process_id=process_id)
         self._write(unit.name, state)
         return state
 
     def _write(self, name: str, state: _State) -> None:
         text = json.dumps(asdict(state), indent=1) + "\n"
-        safe_files.write_atomic(self._file(name), text.encode(), 0o600, outlasts_boot=False)
+        # Without fsync: after a reboot the file names no process any more.
+        safe_files.write_atomic(self._file(name), text.encode(), 0o600, survives_reboot=False)
 
     def _read(self, name: str) -> _State | None:
-        """Return who the unit is; None if it was not started, or not since this boot."""
+        """Return the unit's state; None if it was not started since this boot."""
         try:
             raw = json.loads(self._file(name).read_text())
-            state = _State(**{**raw, "identity": Identity(**raw["identity"])})
+            state = _State(**{**raw, "process_id": ProcessId(**raw["process_id"])})
         except (FileNotFoundError, ValueError, TypeError, KeyError):
-            return None  # absent, or not written by us: then it names nobody
-        return state if state.boot == process_table.boot() else None
+            return None  # absent, or not written by us: then it identifies no process of ours
+        return state if state.boot == process_table.read_boot_id() else None
 
 
-def _status(state: _State) -> Status:
-    active = runner.alive(state.identity)
-    code = runner.exit_code(state.identity)
-    own = socket_owner.inodes([state.identity.pid]) if active else set()
-    family = cache(lambda: socket_owner.inodes(runner.family(state.identity)))
-    # The family is looked for in the whole process table: only where its first process has not all.
-    listening, holder = who_listens(
-        state.port, lambda one: one.inode in own or one.inode in family()
+def _probe(state: _State) -> UnitStatus:
+    process_id = state.process_id
+    is_active = process_id.is_alive()
+    exit_code = runner.get_exit_code(process_id)
+    own = socket_owner.list_inodes([process_id.pid]) if is_active else set()
+    # Reading the whole process table for the family is slow: only if a socket is not the leader's.
+    family = cache(lambda: socket_owner.list_inodes(termination.find_family(process_id)))
+    listening, holder = find_listener(
+        state.port, lambda socket: socket.inode in own or socket.inode in family()
     )
-    return Status(
-        active,
-        pid=state.identity.pid or None,
-        started=state.identity.started or None,
-        exit_code=code,
+    return UnitStatus(
+        is_active,
+        pid=process_id.pid or None,
+        start_time=process_id.start_time or None,
+        exit_code=exit_code,
         listening=listening,
-        holder=holder,
-        last_words="" if active else last_words(Path(state.log), state.log_start, code),
+        port_holder=holder,
+        failure="" if is_active else describe_end(Path(state.log), state.log_start, exit_code),
     )

@@ -1,9 +1,9 @@
-"""What our systemd templates execute: it reads what to run from its credential and does it.
+"""The program of our systemd template units: it executes the command in the unit's credential.
 
-The credential `unit` is the file that the manager wrote; only root and the unit's own user can
-read it, so the unit's environment, with today's password, stands in no other place. A unit that
-stays becomes its command. A job's launcher stays beside it: it says how the command ended, and ends
-when whoever waits for it has gone; systemd then ends whatever is left of the unit.
+The manager wrote the credential `unit`, which only root and the unit's own user can read, so the
+environment with today's database password is in no other file. A unit that keeps running replaces
+this process by its command. For a job this process stays beside the command: it sends the exit
+code, and exits when the waiting process closes the connection; systemd then ends the whole unit.
 """
 
 import array
@@ -20,65 +20,71 @@ from typing import Any, NoReturn
 
 
 def main() -> None:
-    """Do what the credential says, in its folder, with its environment and nothing else."""
-    told = json.loads(Path(os.environ["CREDENTIALS_DIRECTORY"], "unit").read_text())
+    """Execute the credential's command in its folder, with its environment and nothing else."""
+    spec = json.loads(Path(os.environ["CREDENTIALS_DIRECTORY"], "unit").read_text())
     try:
-        if "socket" in told:
-            attend(told)
-        become(told)
+        if "socket" in spec:
+            run_job(spec)
+        execute(spec)
     except OSError as error:
-        sys.exit(f"{told['argv'][0]} cannot be started: {error}")
+        sys.exit(f"{spec['argv'][0]} cannot be started: {error}")
 
 
-def become(told: dict[str, Any]) -> NoReturn:
-    """Become the command, with its output in the log that was made for it."""
-    log = os.open(told["log"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+def execute(spec: dict[str, Any]) -> NoReturn:
+    """Replace this process by the command; its output is appended to the existing log."""
+    # Opened here, as the unit's user: systemd would open it as root, and follow a link in a path
+    # that belongs to the control plane's user (docs/decisions/0007).
+    log = os.open(spec["log"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
     for stream in (1, 2):
         os.dup2(log, stream)
-    os.chdir(told["cwd"])
-    os.execvpe(told["argv"][0], told["argv"], told["env"])  # noqa: S606 — no shell is wanted
+    os.chdir(spec["cwd"])
+    os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 — no shell is wanted
 
 
-def attend(told: dict[str, Any]) -> NoReturn:
-    """Run the command on the streams that we are handed, and say how it ended."""
+def run_job(spec: dict[str, Any]) -> NoReturn:
+    """Run the command on the streams received from the socket, and send its exit code."""
     with socket.socket(socket.AF_UNIX) as channel:
-        channel.connect(told["socket"])
-        child = start(told, *_streams(channel))
-        if not _ended(child, channel):
-            sys.exit("whoever waited for this job has gone")
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        channel.sendall(str(code).encode())
+        channel.connect(spec["socket"])
+        child = start_command(spec, *_receive_streams(channel))
+        if not _wait(child, channel):
+            sys.exit("the process that waited for this job has ended")
+        exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        channel.sendall(str(exit_code).encode())
     sys.exit(0)
 
 
-def start(told: dict[str, Any], stdin: int, output: int) -> int:
+def start_command(spec: dict[str, Any], stdin: int, output: int) -> int:
     """Start the command in a session of its own; returns its pid."""
-    os.chdir(told["cwd"])
-    program = shutil.which(told["argv"][0], path=told["env"].get("PATH", os.defpath))
+    os.chdir(spec["cwd"])
+    # posix_spawnp would search the PATH of this process, not the command's.
+    program = shutil.which(spec["argv"][0], path=spec["env"].get("PATH", os.defpath))
     actions = [(os.POSIX_SPAWN_DUP2, stdin, 0)]
     actions += [(os.POSIX_SPAWN_DUP2, output, stream) for stream in (1, 2)]
     if program is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     return os.posix_spawn(
         program,
-        told["argv"],
-        told["env"],
+        spec["argv"],
+        spec["env"],
         file_actions=actions,
         setsid=True,
-        setsigdef=[signal.SIGPIPE],
+        setsigdef=[signal.SIGPIPE],  # Python ignores it, and a child would inherit that
     )
 
 
-def _streams(channel: socket.socket) -> list[int]:
+def _receive_streams(channel: socket.socket) -> list[int]:
+    """Receive two open files as ancillary data (SCM_RIGHTS, unix(7))."""
     _, ancillary, _, _ = channel.recvmsg(1, socket.CMSG_LEN(2 * array.array("i").itemsize))
     streams = list(array.array("i", ancillary[0][2]))
     for stream in streams:
+        # The command gets the copies on 0, 1 and 2 and no others.
         os.set_inheritable(stream, False)
     return streams
 
 
-def _ended(child: int, channel: socket.socket) -> bool:
-    """Wait for the child, or for the other end to go; returns whether the child ended."""
+def _wait(child: int, channel: socket.socket) -> bool:
+    """Wait until the child ends or the other side closes; returns whether the child ended."""
+    # A pidfd: select can wait for it and for the socket at the same time.
     descriptor = os.pidfd_open(child)
     ready, _, _ = select.select([descriptor, channel.fileno()], [], [])
     return descriptor in ready

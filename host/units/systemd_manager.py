@@ -1,8 +1,8 @@
-"""Units kept by systemd: our installed templates, told by a file what to execute.
+"""Units as systemd services: our installed template units, and a file that says what they execute.
 
-The file `var/run/<unit>.json` is only ours to read; systemd hands it to the unit as the
-credential `unit`, and `host.units.systemd_exec` in the unit becomes what it says. A unit that
-always runs the same (a surface, the API) has no use for it.
+The file `var/run/<unit>.json` is readable by us only; systemd hands it to the unit as the
+credential `unit`, and `host.units.systemd_exec` in the unit executes its command. A unit whose
+command never changes (a surface, the API) does not use its file.
 """
 
 import json
@@ -14,19 +14,19 @@ from typing import Any
 
 from host.errors import Refused
 from host.files import log_files, safe_files
-from host.process.runner import Captured
+from host.process.outcome import CapturedOutput
 from host.units import jobs
-from host.units.base import (
-    Kept,
+from host.units.unit import (
     Listening,
-    Status,
     Unit,
-    last_words,
-    locked,
-    refuse_another,
-    refuse_taken_port,
-    settled,
-    who_listens,
+    UnitFiles,
+    UnitStatus,
+    describe_end,
+    find_listener,
+    require_free_port,
+    require_same_digest,
+    unit_lock,
+    wait_until_settled,
 )
 
 RUNNING = {"active", "activating", "reloading", "deactivating"}
@@ -43,57 +43,63 @@ PROPERTIES = (
 
 
 @dataclass(frozen=True)
-class SystemdManager(Kept):
-    """Units as services of systemd, which a polkit rule lets us start and stop."""
+class SystemdManager(UnitFiles):
+    """Manages units as systemd services, which a polkit rule lets us start and stop."""
 
-    def start(self, unit: Unit) -> Status:
-        """Start the unit, unless it runs already (`already`).
+    def start(self, unit: Unit) -> UnitStatus:
+        """Start the unit unless it runs (`was_running`).
 
-        Raises Refused as the local manager does, and `unit_not_installed`, `unit_refused` with
-        systemd's own words.
+        Raises as the local manager does, and Refused `unit_not_installed`, `unit_refused` with
+        systemd's error message.
         """
-        with locked(self.folder, unit.name):
+        with unit_lock(self.folder, unit.name):
             status = self.status(unit.name, unit.port)
-            if status.active:
-                refuse_another(unit, self._told(unit.name).get("digest", ""))
-                return replace(status, already=True)
-            refuse_taken_port(unit)
-            self._tell(unit)
-            systemctl("reset-failed", unit.name)  # that it failed before must not count
-            started = systemctl("start", unit.name)
-            if started.exit_code != 0 and self.status(unit.name).started == status.started:
+            if status.is_active:
+                require_same_digest(unit, self._read(unit.name).get("digest", ""))
+                return replace(status, was_running=True)
+            require_free_port(unit)
+            self._write(unit)
+            # Earlier failures must not count against the unit's StartLimitBurst.
+            run_systemctl("reset-failed", unit.name)
+            started = run_systemctl("start", unit.name)
+            # A start may fail because the command ended: then it has a new start time.
+            if started.exit_code != 0 and self.status(unit.name).start_time == status.start_time:
                 raise Refused("unit_refused", started.stderr.decode(errors="replace").strip())
-            return settled(unit, lambda: self.status(unit.name, unit.port))
+            return wait_until_settled(unit, lambda: self.status(unit.name, unit.port))
 
     def stop(self, name: str, grace: float = 10) -> bool:
-        """Stop the unit; how long it may take to end is its TimeoutStopSec, not `grace`."""
-        with locked(self.folder, name):
-            stopped = systemctl("stop", name)
-            gone = stopped.exit_code == 0 and not self.status(name).active
-            if gone:
+        """Stop the unit; the service's TimeoutStopSec limits the time, not `grace`."""
+        with unit_lock(self.folder, name):
+            stopped = run_systemctl("stop", name)
+            has_ended = stopped.exit_code == 0 and not self.status(name).is_active
+            # Otherwise the file stays: it names a unit that may still run.
+            if has_ended:
                 self._file(name).unlink(missing_ok=True)
-            return gone
+            return has_ended
 
-    def status(self, name: str, port: int | None = None) -> Status:
-        """Ask systemd about the unit, and the kernel about its port."""
-        shown = parse(systemctl("show", name, "--property", ",".join(PROPERTIES)).stdout.decode())
-        if shown.get("LoadState") != "loaded":
+    def status(self, name: str, port: int | None = None) -> UnitStatus:
+        """Read the unit's status from systemd, and the listeners of its port from the kernel."""
+        output = run_systemctl("show", name, "--property", ",".join(PROPERTIES)).stdout
+        properties = parse_properties(output.decode())
+        if properties.get("LoadState") != "loaded":
             raise Refused("unit_not_installed", f"systemd does not know {name}.service.")
-        told = self._told(name)
-        cgroup = cgroup_inode(shown["ControlGroup"])
-        listening, holder = who_listens(
-            told.get("port", port), lambda one: one.cgroup is not None and one.cgroup == cgroup
+        spec = self._read(name)
+        cgroup = find_cgroup_inode(properties["ControlGroup"])
+        listening, holder = find_listener(
+            spec.get("port", port),
+            lambda socket: socket.cgroup is not None and socket.cgroup == cgroup,
         )
-        return as_status(shown, told, listening=listening, holder=holder)
+        return to_unit_status(properties, spec, listening=listening, holder=holder)
 
-    def _tell(self, unit: Unit) -> None:
+    def _write(self, unit: Unit) -> None:
         log_files.rotate(unit.log)
-        with log_files.open_append(unit.log) as log:  # made by us, its writer only opens it
+        with log_files.open_append(unit.log) as log:  # created by us, the unit only opens it
             log_start = log.tell()
+            # The program in the unit opens the log as the unit's user, after a boot too.
             if unit.user is not None:
                 os.fchown(log.fileno(), -1, unit.user.gid)
                 os.fchmod(log.fileno(), 0o660)
-        told = {
+        spec = {
             "argv": unit.argv,
             "cwd": str(unit.cwd),
             "env": dict(unit.env),
@@ -102,57 +108,57 @@ class SystemdManager(Kept):
             "log": str(unit.log),
             "log_start": log_start,
         }
-        safe_files.write_atomic(self._file(unit.name), json.dumps(told).encode(), 0o600)
+        safe_files.write_atomic(self._file(unit.name), json.dumps(spec).encode(), 0o600)
 
-    def _told(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str) -> dict[str, Any]:
         try:
-            told: dict[str, Any] = json.loads(self._file(name).read_text())
+            spec: dict[str, Any] = json.loads(self._file(name).read_text())
         except FileNotFoundError:
             return {}
-        return told
+        return spec
 
 
-def systemctl(verb: str, name: str, *options: str) -> Captured:
-    """Ask systemd about, or for, one service."""
-    return jobs.systemctl(verb, *options, "--", f"{name}.service")
+def run_systemctl(command: str, name: str, *options: str) -> CapturedOutput:
+    """Run `systemctl <command>` on one service."""
+    return jobs.run_systemctl(command, *options, "--", f"{name}.service")
 
 
-def parse(shown: str) -> dict[str, str]:
-    """Parse what `systemctl show` prints: one property a line."""
-    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+def parse_properties(output: str) -> dict[str, str]:
+    """Parse the output of `systemctl show`: one property a line."""
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 
-def as_status(
-    shown: Mapping[str, str], told: Mapping[str, Any], *, listening: Listening, holder: str
-) -> Status:
-    """Put systemd's properties of a unit into our words."""
-    pid = int(shown["MainPID"])
-    active = pid != 0 and shown["ActiveState"] in RUNNING
-    begun = int(shown["ExecMainStartTimestampMonotonic"])
-    code = None
-    if begun and not active:
-        number = int(shown["ExecMainStatus"])
-        code = number if shown["ExecMainCode"] == EXITED else -number
-    ended = begun and not active and "log" in told
-    return Status(
-        active,
+def to_unit_status(
+    properties: Mapping[str, str], spec: Mapping[str, Any], *, listening: Listening, holder: str
+) -> UnitStatus:
+    """Return the status that systemd's properties of a unit mean."""
+    pid = int(properties["MainPID"])
+    is_active = pid != 0 and properties["ActiveState"] in RUNNING
+    start_microseconds = int(properties["ExecMainStartTimestampMonotonic"])  # 0: never started
+    exit_code = None
+    if start_microseconds and not is_active:
+        number = int(properties["ExecMainStatus"])
+        exit_code = number if properties["ExecMainCode"] == EXITED else -number
+    has_ended = start_microseconds and not is_active and "log" in spec
+    return UnitStatus(
+        is_active,
         pid=pid or None,
-        started=begun / 1e6 if begun else None,
-        exit_code=code,
+        start_time=start_microseconds / 1e6 if start_microseconds else None,
+        exit_code=exit_code,
         listening=listening,
-        holder=holder,
-        last_words=last_words(Path(told["log"]), told["log_start"], code) if ended else "",
+        port_holder=holder,
+        failure=describe_end(Path(spec["log"]), spec["log_start"], exit_code) if has_ended else "",
     )
 
 
-def cgroup_inode(path: str) -> int | None:
-    """Return the inode of a unit's cgroup, by which the kernel names it; None if it has none."""
-    root = next((line.split()[1] for line in _mounts() if line.split()[2] == "cgroup2"), None)
+def find_cgroup_inode(path: str) -> int | None:
+    """Return the inode of a unit's cgroup, which is the kernel's id for it; None if it has none."""
+    root = next((line.split()[1] for line in _read_mounts() if line.split()[2] == "cgroup2"), None)
     try:
         return Path(root + path).stat().st_ino if root and path else None
     except FileNotFoundError:
         return None
 
 
-def _mounts() -> list[str]:
+def _read_mounts() -> list[str]:
     return Path("/proc/self/mounts").read_text().splitlines()

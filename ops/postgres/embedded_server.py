@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: a cluster from the wheel, on 127.0.0.1 with passwords.
 
-Passwords (scram) and no Unix socket, so that the roles of the slots mean something.
+Roles log in with a password (SCRAM) and there is no Unix socket: with `trust` or `peer`, one
+slot's role could log in as another's.
 """
 
 import os
@@ -9,7 +10,8 @@ import secrets
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +21,15 @@ import psycopg
 from psycopg import sql
 
 from host.errors import Refused
+from host.postgres import roles_and_databases
+from host.postgres.roles_and_databases import Execute
 from host.process import runner
-from host.process.runner import User
+from host.process.users import User
 
 START_SECONDS = 60.0
+STATUS_SECONDS = 10.0
+LOG_CHARACTERS = 2000
+# 200 connections: each role of a slot may hold 30 (ROLE_CONNECTIONS), the control plane some 40.
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -37,7 +44,7 @@ timezone = 'UTC'
 
 @dataclass(frozen=True)
 class Cluster:
-    """One PostgreSQL cluster in `folder`, which `user` owns (None: whoever we are)."""
+    """One PostgreSQL cluster in `folder`, owned by `user` (None: the user of this process)."""
 
     folder: Path
     port: int
@@ -53,7 +60,7 @@ class Cluster:
 
     @cached_property
     def password(self) -> str:
-        """The superuser's password, made once and readable by the owner of the checkout only."""
+        """The superuser's password, generated once; only the checkout's owner can read its file."""
         path = self.folder / "superuser.password"
         if not path.exists():
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -66,27 +73,27 @@ class Cluster:
         return f"postgresql://{role}:{secret}@127.0.0.1:{self.port}/{database}"
 
     def start(self, extra: str = "") -> None:
-        """Create the cluster if it is not there and start it if it is not running.
+        """Create the cluster if it does not exist, and start it if it is not running.
 
-        `extra` is more of postgresql.conf, used when the cluster is created. Raises Refused
+        `extra` are more lines of postgresql.conf, for a new cluster. Raises Refused
         `postgres_failed` with the last lines of its log.
         """
         if not (self.data / "PG_VERSION").exists():
-            self._create(extra)
+            self._initialize(extra)
         if self.is_running():
             return
         argv = ["-w", "-t", f"{START_SECONDS:.0f}", "-l", str(self.log), "-o", f"-p {self.port}"]
-        self._tool("pg_ctl", self.data, self.user, *argv, "start")
+        self._run_tool("pg_ctl", self.data, self.user, *argv, "start")
 
     def stop(self) -> None:
-        """Stop the cluster, ending its sessions; nothing happens if it does not run."""
+        """Stop the cluster and end its sessions; do nothing if it does not run."""
         if self.is_running():
-            self._tool("pg_ctl", self.data, self.user, "-w", "-m", "fast", "stop")
+            self._run_tool("pg_ctl", self.data, self.user, "-w", "-m", "fast", "stop")
 
     def is_running(self) -> bool:
-        """Ask pg_ctl, which looks at the process that the cluster's pid file names."""
-        argv = [str(tool("pg_ctl")), "-D", str(self.data), "status"]
-        return runner.capture(argv, timeout=10, user=self.user).exit_code == 0
+        """Return whether the process that the cluster's pid file names runs (`pg_ctl status`)."""
+        argv = [str(find_tool("pg_ctl")), "-D", str(self.data), "status"]
+        return runner.capture(argv, timeout=STATUS_SECONDS, user=self.user).exit_code == 0
 
     def execute(
         self, statements: Iterable[sql.Composed | LiteralString], database: str = "postgres"
@@ -96,44 +103,47 @@ class Cluster:
             for statement in statements:
                 connection.execute(statement)
 
-    def ensure_role(self, name: str, password: str, *options: LiteralString) -> None:
+    def ensure_role(self, name: str, password: str, *options: str) -> None:
         """Create the login role, or set its password and options."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            found = connection.execute(
-                "SELECT 1 FROM pg_roles WHERE rolname = %s", [name]
-            ).fetchone()
-            verb = sql.SQL("ALTER ROLE" if found else "CREATE ROLE")
-            connection.execute(
-                sql.SQL("{} {} LOGIN {} PASSWORD {}").format(
-                    verb, sql.Identifier(name), sql.SQL(" ".join(options)), sql.Literal(password)
-                )
-            )
+        with self._connect() as execute:
+            roles_and_databases.ensure_role(execute, name, password, *options)
 
     def ensure_database(self, name: str, owner: str) -> None:
-        """Create the database if it is not there; only its owner may connect to it."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            found = connection.execute(
-                "SELECT 1 FROM pg_database WHERE datname = %s", [name]
-            ).fetchone()
-            ids = {"name": sql.Identifier(name), "owner": sql.Identifier(owner)}
-            if not found:
-                connection.execute(sql.SQL("CREATE DATABASE {name} OWNER {owner}").format(**ids))
-            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {name} FROM PUBLIC").format(**ids))
+        """Create the database unless it exists; only its owner may connect to it."""
+        with self._connect() as execute:
+            roles_and_databases.ensure_database(execute, name, owner)
 
-    def _create(self, extra: str) -> None:
+    def close_to_public(self, databases: Mapping[str, Iterable[str]]) -> None:
+        """Let only the owner and the named roles connect to each database. May be repeated."""
+        with self._connect() as execute:
+            roles_and_databases.close_to_public(execute, databases)
+
+    @contextmanager
+    def _connect(self) -> Iterator[Execute]:
+        """Connect as the superuser; yields what runs a statement and returns its first value."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+
+            def execute(statement: str) -> str:
+                cursor = connection.execute(statement.encode())
+                row = cursor.fetchone() if cursor.description else None
+                return "" if row is None else str(row[0])
+
+            yield execute
+
+    def _initialize(self, extra: str) -> None:
         self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="initdb-", dir=self.folder) as scratch:
-            # initdb wants a user that has a name; what it made is then given to `user`, who has
-            # only a number.
-            maker = None if self.user is None else _nobody()
+            # initdb refuses a uid without a name, and `user` is only a number: `nobody` runs it,
+            # and the files are given to `user` afterwards.
+            creator = None if self.user is None else _find_nobody()
             data, password = Path(scratch) / "data", Path(scratch) / "password"
             password.touch(mode=0o600)
             password.write_text(self.password)
-            if maker is not None:
+            if creator is not None:
                 for path in (Path(scratch), password):
-                    os.chown(path, maker.uid, maker.gid)
-            self._tool(
-                "initdb", data, maker, "-U", "postgres", "-A", "scram-sha-256",
+                    os.chown(path, creator.uid, creator.gid)
+            self._run_tool(
+                "initdb", data, creator, "-U", "postgres", "-A", "scram-sha-256",
                 "--pwfile", str(password), "-E", "UTF8", "--locale", "C.UTF-8",
                 "--no-sync", "--no-instructions",
             )  # fmt: skip
@@ -143,24 +153,27 @@ class Cluster:
             if self.user is not None:
                 for path in (self.log, data, *data.rglob("*")):
                     os.chown(path, self.user.uid, self.user.gid, follow_symlinks=False)
+            # Last: a folder with this name is a complete cluster.
             data.rename(self.data)
 
-    def _tool(self, name: str, data: Path, user: User | None, *arguments: str) -> None:
-        argv = [str(tool(name)), "-D", str(data), *arguments]
+    def _run_tool(self, name: str, data: Path, user: User | None, *arguments: str) -> None:
+        argv = [str(find_tool(name)), "-D", str(data), *arguments]
         env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
-        done = runner.capture(argv, timeout=START_SECONDS + 10, user=user, env=env)
-        if done.exit_code != 0:
-            log = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
-            said = done.stderr.decode(errors="replace").strip()
-            raise Refused("postgres_failed", f"{name} failed: {said}\n{log}".strip())
+        # pg_ctl gives up by itself after START_SECONDS, and says why.
+        result = runner.capture(argv, timeout=START_SECONDS + 10, user=user, env=env)
+        if result.exit_code != 0:
+            log = self.log.read_text(errors="replace") if self.log.exists() else ""
+            error = result.stderr.decode(errors="replace").strip()
+            detail = f"{name} failed: {error}\n{log[-LOG_CHARACTERS:]}"
+            raise Refused("postgres_failed", detail.strip())
 
 
-def _nobody() -> User:
+def _find_nobody() -> User:
     entry = pwd.getpwnam("nobody")
     return User(entry.pw_uid, entry.pw_gid)
 
 
-def tool(name: str) -> Path:
+def find_tool(name: str) -> Path:
     """Return the path of a PostgreSQL program of the wheel.
 
     Raises Refused `postgres_missing` where the wheel is not installed.

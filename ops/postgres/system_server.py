@@ -1,90 +1,74 @@
-"""The distribution's PostgreSQL: the roles and databases of the control plane, made as postgres."""
+"""The distribution's PostgreSQL: creates the control plane's roles and databases as `postgres`.
+
+It uses psql, not psycopg: the installation runs this before any package is installed.
+"""
 
 import pwd
 import secrets
 
 from host.errors import Refused
+from host.postgres import roles_and_databases
 from host.process import runner
-from host.process.runner import User
+from host.process.users import User
 
 SUPERUSER = "postgres"
-ASK_SECONDS = 30.0
-OLDEST = 150000
-ROLE = """
-SELECT format('CREATE ROLE %I', :'name')
- WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \\gexec
-"""
-DATABASE = """
-SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'owner')
- WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \\gexec
-REVOKE ALL ON DATABASE :name FROM PUBLIC;
-"""
-CLOSE = """
-REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
-GRANT CONNECT ON DATABASE postgres TO :admin;
-"""
+# -X: without ~/.psqlrc; -q -A -t: values only, one row a line.
+PSQL = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres")
+STATEMENT_SECONDS = 30.0
+OLDEST_VERSION = 150000  # as server_version_num has it
 
 
-def problems() -> list[str]:
-    """Return why the server cannot be used, with what to do."""
+def find_problems() -> list[str]:
+    """Return why the server cannot be used, each with what to do."""
     try:
         pwd.getpwnam(SUPERUSER)
     except KeyError:
         return ["PostgreSQL is not installed: apt-get install postgresql."]
     try:
-        version = int(_ask("SHOW server_version_num"))
-    except Refused as refused:
+        version = int(execute("SHOW server_version_num"))
+    except Refused as refused:  # installed, but stopped
         return [f"{refused.detail} Start it: systemctl start postgresql."]
-    if version < OLDEST:
+    if version < OLDEST_VERSION:
         return [f"PostgreSQL {version // 10000} is too old: 15 or newer is needed."]
     return []
 
 
-def port() -> int:
+def read_port() -> int:
     """Return the port of the server. Raises Refused `postgres_unusable`."""
-    return int(_ask("SHOW port"))
+    return int(execute("SHOW port"))
 
 
-def make_role(name: str, options: str = "") -> str:
-    """Make the login role, or give it a new password, which is returned."""
+def ensure_role(name: str, *options: str) -> str:
+    """Create the login role, or give it a new password; returns the password."""
     password = secrets.token_urlsafe(24)
-    _do(
-        ROLE + f"ALTER ROLE :name LOGIN {options} PASSWORD :'password';",
-        name=name,
-        password=password,
-    )
+    roles_and_databases.ensure_role(execute, name, password, *options)
     return password
 
 
-def make_database(name: str, owner: str) -> None:
-    """Make the database if it is not there; only its owner may connect to it."""
-    _do(DATABASE, name=name, owner=owner)
+def ensure_database(name: str, owner: str) -> None:
+    """Create the database unless it exists; only its owner may connect to it."""
+    roles_and_databases.ensure_database(execute, name, owner)
 
 
 def close_to_public(admin: str) -> None:
-    """Let roles of previews connect to no database that every server has."""
-    _do(CLOSE, admin=admin)
+    """Close the databases that every server has to all roles; `admin` may connect to `postgres`."""
+    roles_and_databases.close_to_public(execute, {"postgres": [admin], "template1": []})
 
 
-def _ask(query: str) -> str:
-    return _psql("-c", query).decode().strip()
+def execute(statement: str) -> str:
+    """Run one statement; return the first value of its first row, "" if it returns no row.
 
-
-def _do(statements: str, **values: str) -> None:
-    """Run statements with psql's variables; nobody reads them in the table of processes."""
-    told = "".join(f"\\set {name} '{value}'\n" for name, value in values.items())
-    _psql(stdin=(told + statements).encode())
-
-
-def _psql(*arguments: str, stdin: bytes | None = None) -> bytes:
+    Raises Refused `postgres_unusable` with the words of psql.
+    """
     entry = pwd.getpwnam(SUPERUSER)
-    done = runner.capture(
-        ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres", *arguments],
-        timeout=ASK_SECONDS,
+    # On stdin: other users can read the arguments of a process, and a statement has a password.
+    result = runner.capture(
+        PSQL,
+        timeout=STATEMENT_SECONDS,
         user=User(entry.pw_uid, entry.pw_gid),
-        stdin=stdin,
+        stdin=f"{statement};\n".encode(),
     )
-    if done.exit_code != 0:
-        said = done.stderr.decode(errors="replace").strip()
-        raise Refused("postgres_unusable", f"PostgreSQL does not do it: {said}")
-    return done.stdout
+    if result.exit_code != 0:
+        error = result.stderr.decode(errors="replace").strip()
+        raise Refused("postgres_unusable", f"PostgreSQL refused the statement: {error}")
+    return result.stdout.decode().strip().partition("\n")[0]

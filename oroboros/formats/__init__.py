@@ -1,0 +1,1 @@
+"""Formats of dates and times, one package for each language."""

@@ -1,4 +1,4 @@
-"""Builds a commit for production: laid out, installed, built, then sealed for good."""
+"""Builds a commit for production: writes its tree, installs, builds, then makes it read-only."""
 
 import errno
 import shutil
@@ -9,30 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.clock import ClockTimestamp
-from host.app import environment, installs, manifest, planning
+from host.app.application import Application, read_application
+from host.app.command_runner import CommandFailed
 from host.app.manifest import Manifest
-from host.app.planning import Plan
 from host.config import Config
-from host.errors import Refused
-from host.files import file_lock, ownership, publish, safe_files
+from host.errors import ApplicationRefused, Refused
+from host.files import ownership, public_folder, safe_files
+from host.files.file_lock import file_lock
 from host.git.bare_repository import Repository
-from host.process import runner
-from host.process.runner import Outcome
 from releases.builds import build_manifest
-from releases.models import ActivationLost, Release
-from releases.production import app
-from releases.production.app import Recipe
-from releases.rules import ReleaseStatus, migrations_among
+from releases.builds.build_folders import build_folder, source_folder
+from releases.builds.launch_spec import LaunchSpec
+from releases.models import DeploymentLost, Release
+from releases.rules import ReleaseStatus, filter_migrations
 
-# What a build is given beside the application's own values; app.env is for what runs.
+# Has the values for builds. app.env is only for the running application.
 BUILD_FILE = "build.env"
+# How long a process waits for another one's build of the same commit.
 LOCK_SECONDS = 1800.0
+# With less free space, a failed build is reported as DISK_FULL: npm and pip hide ENOSPC.
 FULL_BYTES = 256 * 1024
 
 
 class BuildFailed(Exception):
-    """The commit cannot be built; `code` is one of runs' failure codes."""
+    """The commit cannot be built; `code` is a failure code of `runs.rules`."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -41,8 +41,8 @@ class BuildFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Work:
-    """What the steps of one build share."""
+class BuildContext:
+    """What the steps of one build share; `job` marks their processes."""
 
     config: Config
     release: Release
@@ -52,19 +52,14 @@ class Work:
 
     @property
     def root(self) -> Path:
-        return app.tree(self.config, self.release.pk)
+        return source_folder(self.config, self.release.pk)
 
-    def checked(self, outcome: Outcome, what: str) -> None:
-        """Raise what a bad end means: BuildFailed, or ActivationLost if we are to stop."""
-        if outcome.stopped:
-            raise ActivationLost
-        if outcome.exit_code != 0:
-            how = "took too long" if outcome.timed_out else f"ended with {outcome.exit_code}"
-            code = "STEP_TIMEOUT" if outcome.timed_out else "BUILD_FAILED"
-            raise BuildFailed(code, f"{what} {how}.\n{safe_files.read_tail(self.log, 10)}")
+    def write_log(self, text: str) -> None:
+        with self.log.open("a") as file:
+            file.write(f"{text}\n")
 
 
-def build(
+def build_release(
     config: Config,
     repository: Repository,
     commit: str,
@@ -74,116 +69,107 @@ def build(
     stop: Callable[[], bool] | None = None,
     job: str = "",
 ) -> Release:
-    """Build `commit` for production, or return the build that this run has of it already.
+    """Build `commit` for production, or return the build that this run already made of it.
 
-    A second call after a crash begins anew what was not whole. `job` marks the processes. Raises
-    BuildFailed, Refused, ActivationLost if `stop` said so.
+    After a crash a second call starts over if the build is incomplete. Raises BuildFailed, Refused,
+    and DeploymentLost if `stop` returned true.
     """
-    with _locked(config, f"{run_id or 'shell'}-{commit}"):
-        release = _found(config, commit, run_id)
+    with _lock_build(config, f"{run_id or 'shell'}-{commit}"):
+        release = _find_build(config, commit, run_id)
         if release is not None and release.built_at is not None:
             return release
         if release is None:
-            tree = repository.tree(commit)
-            release = Release.objects.start(commit, tree=tree, run_id=run_id)
-        work = Work(config, release, log, stop or (lambda: False), job)
+            tree = repository.get_tree_id(commit)
+            release = Release.objects.start_build(commit, tree=tree, run_id=run_id)
+        context = BuildContext(config, release, log, stop or (lambda: False), job)
         try:
-            checksum = _make(work, repository)
+            checksum = _write_build(context, repository)
         except (BuildFailed, Refused, OSError) as error:
-            failed = _known(work, error)
-            ownership.delete(app.folder(config, release.pk))
-            release.move(ReleaseStatus.FAILED, detail=failed.detail)
+            failed = _classify_failure(context, error)
+            # Before the row: while it says `building`, another attempt starts over.
+            ownership.delete_tree(build_folder(config, release.pk))
+            release.fail(failed.detail)
             raise failed from error
-        release.move(
-            ReleaseStatus.BUILT,
-            checksum=checksum,
-            migrations=_new_migrations(repository, commit),
-            built_at=ClockTimestamp(),
-        )
+        release.finish_build(checksum=checksum, migrations=_find_new_migrations(repository, commit))
         return release
 
 
-def _found(config: Config, commit: str, run_id: uuid.UUID | None) -> Release | None:
-    """Return the run's release of that commit, but for one whose build failed or is gone."""
+def _find_build(config: Config, commit: str, run_id: uuid.UUID | None) -> Release | None:
+    """Return the run's release of that commit, unless its build failed or was removed."""
     rows = Release.objects.filter(commit_sha=commit, run_id=run_id, removed_at=None)
     built = rows.exclude(built_at=None).first()
-    if built is not None and build_manifest.facts(app.folder(config, built.pk)) is not None:
+    # The row may have outlived its files, as after a restored backup.
+    if built is not None and build_manifest.read_manifest(build_folder(config, built.pk)):
         return built
     return rows.filter(status=ReleaseStatus.BUILDING).first()
 
 
-def _make(work: Work, repository: Repository) -> str:
-    """Make the build's folder from nothing; returns its checksum. Raises BuildFailed."""
-    config, release = work.config, work.release
-    folder = app.folder(config, release.pk)
-    ownership.delete(folder)  # what an interrupted build left
+def _write_build(context: BuildContext, repository: Repository) -> str:
+    """Create the build's folder and return its manifest's checksum. Raises BuildFailed."""
+    config, release = context.config, context.release
+    folder = build_folder(config, release.pk)
+    ownership.delete_tree(folder)  # an interrupted build may have left files
     folder.mkdir(parents=True, mode=0o755)
-    for note in repository.lay_out(release.commit_sha, work.root):
-        with work.log.open("a") as file:
-            file.write(f"{note}\n")
-    ownership.give(work.root, config.job_user)
-    says = manifest.load(work.root)
-    plan = planning.plan(work.root, says, installs.tools(config))
-    _install(work, plan)
-    _build(work, plan, says)
-    _publish(work, says, folder)
-    recipe = Recipe.of(plan, says, plan.bins(config, work.root))
-    return build_manifest.close(folder, {**_facts(release), **recipe.facts()})
+    for note in repository.export_commit(release.commit_sha, context.root):
+        context.write_log(note)
+    # Installs and builds run as the jobs' user, who must own the files.
+    ownership.give_tree(context.root, config.job_user)
+    app = read_application(config, context.root, config.job_user)
+    _install_and_build(context, app)
+    _publish(context, app.manifest, folder)
+    launch_spec = LaunchSpec.from_plan(app.plan, app.manifest, app.bins)
+    return build_manifest.finalize_build(
+        folder, {**_describe_release(release), **launch_spec.as_dict()}
+    )
 
 
-def _known(work: Work, error: BuildFailed | Refused | OSError) -> BuildFailed:
-    """Return the failure with the code that names its cause; a full disk is the cause of many."""
+def _classify_failure(context: BuildContext, error: BuildFailed | Refused | OSError) -> BuildFailed:
+    """Return the failure with the code of its cause; re-raise an OSError other than a full disk."""
     if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
         raise error
     detail = str(error)
-    if isinstance(error, OSError) or shutil.disk_usage(work.root.parents[1]).free < FULL_BYTES:
-        return BuildFailed("DISK_FULL", f"There is no room left for the build. {detail}")
+    # The folder of all releases, because that of this build may not exist yet.
+    if isinstance(error, OSError) or shutil.disk_usage(context.root.parents[1]).free < FULL_BYTES:
+        return BuildFailed("DISK_FULL", f"The disk is full. {detail}")
     if isinstance(error, BuildFailed):
         return error
-    is_known = error.code in ("manifest_invalid", "command_refused")
-    return BuildFailed(error.code.upper() if is_known else "BUILD_FAILED", detail)
+    if isinstance(error, ApplicationRefused):
+        return BuildFailed(error.failure_code, detail)
+    return BuildFailed("BUILD_FAILED", detail)
 
 
-def _install(work: Work, plan: Plan) -> None:
-    config = work.config
-    outcome = installs.make_all(
-        config, plan, work.root, user=config.job_user, log=work.log, stop=work.stop
-    )
-    work.checked(outcome, "Installing the dependencies")
-
-
-def _build(work: Work, plan: Plan, says: Manifest) -> None:
-    """Run the build commands as the jobs' user; no value of app.env reaches them."""
-    config, root = work.config, work.root
-    bins = plan.bins(config, root)
-    with installs.private_folder(config, config.job_user) as home:
-        resolved = environment.build(
-            config, {}, says, home=home, bins=bins, file=BUILD_FILE, purpose="build"
+def _install_and_build(context: BuildContext, app: Application) -> None:
+    """Run installs and builds as the jobs' user, without the values of app.env."""
+    try:
+        app.install(log=context.log, stop=context.stop)
+        app.run_builds(
+            {"OROBOROS_COMMIT": context.release.commit_sha},
+            purpose="build",
+            log=context.log,
+            stop=context.stop,
+            job=context.job,
+            operator_file=BUILD_FILE,
         )
-        env = resolved.env | {"OROBOROS_COMMIT": work.release.commit_sha}
-        for command in plan.builds:
-            outcome = runner.run(
-                planning.ready(command, config, root=root, bins=bins, env=env),
-                cwd=root / command.cwd,
-                log=work.log,
-                timeout=command.timeout,
-                env=env | ({runner.MARK: work.job} if work.job else {}),
-                user=config.job_user,
-                stop=work.stop,
-            )
-            work.checked(outcome, f"{command.name} ({' '.join(command.argv)})")
+    except CommandFailed as failed:
+        # Stopped from outside: it says nothing about the commit.
+        if failed.was_stopped:
+            raise DeploymentLost from failed
+        code = "STEP_TIMEOUT" if failed.timed_out else "BUILD_FAILED"
+        last_lines = safe_files.read_tail(context.log, 10)
+        raise BuildFailed(code, f"{failed}.\n{last_lines}") from failed
 
 
-def _publish(work: Work, says: Manifest, folder: Path) -> None:
-    """Copy the frontend's output to where the surface finds it: files only, no links."""
-    if says.public is None:
+def _publish(context: BuildContext, manifest: Manifest, folder: Path) -> None:
+    """Copy the frontend's output to `public`, which the surface serves: files only, no links."""
+    if manifest.public_dir is None:
         return
-    for name in publish.copy_public(work.root, Path(says.public), folder / "public"):
-        with work.log.open("a") as file:
-            file.write(f"{name} is no regular file and is not served.\n")
+    for name in public_folder.copy_public_folder(
+        context.root, Path(manifest.public_dir), folder / "public"
+    ):
+        context.write_log(f"{name} is not a regular file and is not served.")
 
 
-def _facts(release: Release) -> dict[str, Any]:
+def _describe_release(release: Release) -> dict[str, Any]:
     return {
         "release_id": release.pk,
         "commit": release.commit_sha,
@@ -193,18 +179,18 @@ def _facts(release: Release) -> dict[str, Any]:
     }
 
 
-def _new_migrations(repository: Repository, commit: str) -> list[str]:
-    """Return the commit's migrations that are not in what is live; all of them the first time."""
+def _find_new_migrations(repository: Repository, commit: str) -> list[str]:
+    """Return the commit's migrations that the live release has not; all if none is live."""
     live = Release.objects.live()
-    if live is not None and repository.has(live.commit_sha):
-        return migrations_among(repository.changed_files(live.commit_sha, commit))
-    return migrations_among(repository.files(commit))
+    if live is not None and repository.has_commit(live.commit_sha):
+        return filter_migrations(repository.list_changed_files(live.commit_sha, commit))
+    return filter_migrations(repository.list_files(commit))
 
 
 @contextmanager
-def _locked(config: Config, name: str) -> Iterator[None]:
-    """One build of a run's commit at a time."""
-    with file_lock.held(config.var / "releases" / f".{name}.lock", seconds=LOCK_SECONDS) as is_ours:
-        if not is_ours:
-            raise Refused("build_busy", "Another build of it is under way.")
+def _lock_build(config: Config, name: str) -> Iterator[None]:
+    """Let one process at a time build a run's commit. Raises Refused `build_busy`."""
+    path = config.var / "releases" / f".{name}.lock"
+    refusal = Refused("build_busy", "Another build of this commit is under way.")
+    with file_lock(path, seconds=LOCK_SECONDS, refusal=refusal):
         yield

@@ -1,6 +1,6 @@
-"""An immutable build: a manifest of its files' checksums, then read-only and ours.
+"""The build manifest: how a release is launched, and the checksums of its files. No Django.
 
-A build that has its manifest is whole; one that has none was interrupted. No Django.
+It is written last: a build without one was interrupted.
 """
 
 import hashlib
@@ -17,70 +17,68 @@ MANIFEST = "manifest.json"
 READ_BYTES = 1024 * 1024
 
 
-def close(folder: Path, facts: Mapping[str, Any]) -> str:
-    """Take the build from whoever made it, write its manifest; returns the manifest's checksum.
+def finalize_build(folder: Path, fields: Mapping[str, Any]) -> str:
+    """Write the manifest, make the build read-only, and return the manifest's SHA-256.
 
-    It is ours then, and nobody may write any of it again.
+    The control plane's user owns the build from then on, in place of the jobs' user.
     """
-    ownership.take(folder)
+    ownership.take_back(folder)
+    # take_back made the folder read-only, but the manifest is still to be written.
     folder.chmod(0o755)
-    listing = {name: _checksum(folder / name) for name in _entries(folder)}
-    text = json.dumps({**facts, "files": listing}, indent=1, sort_keys=True) + "\n"
+    listing = {name: _compute_checksum(folder / name) for name in _list_files(folder)}
+    text = json.dumps({**fields, "files": listing}, indent=1, sort_keys=True) + "\n"
+    # The last file, written by a rename: its presence says that the build is complete.
     safe_files.write_atomic(folder / MANIFEST, text.encode(), 0o444)
     folder.chmod(0o555)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def facts(folder: Path) -> dict[str, Any] | None:
-    """Return what the manifest says of a whole build; None if there is none, or it is no folder."""
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of a complete build; None if it is missing or unreadable."""
     try:
         return json.loads((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
-def checksum(folder: Path) -> str:
-    """Return the checksum of the build's manifest as it is on the disk."""
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
-
-
-def verify(folder: Path, expected: str) -> None:
-    """Compare every file with the manifest, and the manifest with `expected`.
+def verify_build(folder: Path, expected: str) -> None:
+    """Compare every file with the manifest, and the manifest with its SHA-256 `expected`.
 
     Raises Refused `release_corrupt` naming the first file that differs, is missing or is new.
     """
     try:
         raw = (folder / MANIFEST).read_bytes()
     except OSError:
-        raise _corrupt(folder, "its build is gone") from None
+        raise _corrupt_refusal(folder, "it is missing") from None
     if hashlib.sha256(raw).hexdigest() != expected:
-        raise _corrupt(folder, f"{MANIFEST} is not the one of the build")
+        raise _corrupt_refusal(folder, f"{MANIFEST} was changed")
     listing = json.loads(raw)["files"]
-    found = set(_entries(folder)) - {MANIFEST}
-    for name in sorted(found ^ set(listing)):
-        raise _corrupt(folder, f"{name} {'is missing' if name in listing else 'was added'}")
-    for name, wanted in listing.items():
-        if _checksum(folder / name) != wanted:
-            raise _corrupt(folder, f"the checksum of {name} differs")
+    present = set(_list_files(folder)) - {MANIFEST}
+    for name in sorted(present ^ set(listing)):
+        raise _corrupt_refusal(folder, f"{name} {'is missing' if name in listing else 'was added'}")
+    for name, checksum in listing.items():
+        if _compute_checksum(folder / name) != checksum:
+            raise _corrupt_refusal(folder, f"the checksum of {name} differs")
 
 
-def _corrupt(folder: Path, why: str) -> Refused:
-    detail = f"The build {folder.name} cannot be trusted: {why}. Deploy its commit again."
+def _corrupt_refusal(folder: Path, reason: str) -> Refused:
+    detail = f"The build {folder.name} cannot be used: {reason}. Deploy its commit again."
     return Refused("release_corrupt", detail)
 
 
-def _entries(folder: Path) -> Iterator[str]:
-    """Return the relative paths of all files and links; links to folders are not entered."""
+def _list_files(folder: Path) -> Iterator[str]:
+    """Yield the relative paths of all files and links; links are not followed."""
     for root, folders, names in os.walk(folder):
-        here = Path(root)
-        links = [name for name in folders if (here / name).is_symlink()]
+        base = Path(root)
+        # os.walk lists links to folders among the folders and does not follow them.
+        links = [name for name in folders if (base / name).is_symlink()]
         for name in sorted([*names, *links]):
-            yield str((here / name).relative_to(folder))
+            yield str((base / name).relative_to(folder))
 
 
-def _checksum(path: Path) -> str:
+def _compute_checksum(path: Path) -> str:
     if path.is_symlink():
-        return f"link:{os.readlink(path)}"  # noqa: PTH115 — as it is, not as a Path
+        return f"link:{os.readlink(path)}"  # noqa: PTH115 — Path would normalize it
     if not path.is_file():
         return "special"
     digest = hashlib.sha256()

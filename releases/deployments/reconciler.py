@@ -1,4 +1,4 @@
-"""Compares what the registry says of production with the machine, mends it, and keeps room."""
+"""Compares the releases' rows with the machine, repairs it, and removes old builds."""
 
 from datetime import timedelta
 
@@ -10,176 +10,176 @@ from host.errors import Refused
 from host.files import ownership
 from host.units import managers
 from releases.builds import build_manifest
-from releases.deployments.hooks import Hooks
-from releases.deployments.operations import confirm
-from releases.deployments.switch import ActivationFailed, serving
-from releases.models import Activation, Release, ReleaseQuerySet
-from releases.production import app, current_link
-from releases.rules import ReleaseStatus, kept
+from releases.builds.build_folders import build_folder
+from releases.deployments.deploy_and_rollback import complete_deployment
+from releases.deployments.deployment_steps import DeploymentFailed, write_link_folder
+from releases.models import Deployment, Release, ReleaseQuerySet
+from releases.production import colours, current_link
+from releases.production.colours import ColoursBusy
+from releases.production.deploy_settings import DeploySettings
+from releases.rules import ReleaseStatus, select_releases_to_keep
 
-KEEP = 5
-# Whoever works on an activation may be between two of its steps.
+# Default of RELEASES_KEEP, the number of healthy releases whose builds stay.
+RELEASES_KEPT = 5
+# The process that works on a deployment may be between two claims for so long.
 IDLE_SECONDS = 30
 ABANDONED_SECONDS = 24 * 3600
 
 
 def reconcile(config: Config, dry_run: bool = False) -> list[str]:
-    """Mend what differs; returns what was done (or would be) as sentences. May be repeated.
+    """Repair what differs from the rows; returns what was (or would be) done as sentences.
 
-    Interrupted activations are finished or undone, the link follows the registry, the colour that
-    serves runs and the other does not, retention keeps the live release and the last healthy ones.
+    Interrupted deployments are finished or undone, the current link is switched to the live
+    release, its colour is started, the idle one stopped, and builds that no rollback may use are
+    removed. May be repeated.
     """
-    if Activation.objects.running().exists():
-        return _interrupted(config, dry_run)
+    if Deployment.objects.running().exists():
+        return _continue_interrupted_deployments(config, dry_run)
     try:
-        with app.colours_locked(config, seconds=0):
-            if Activation.objects.running().exists():
-                return []  # it began just now, and looks after all of this itself
+        with colours.lock_colours(config, seconds=0):
+            # A deployment may have begun before the lock was taken. It repairs all of this itself.
+            if Deployment.objects.running().exists():
+                return []
             return [
-                *_link(config, dry_run),
-                *_colours(config, dry_run),
-                *_retention(config, dry_run),
+                *_repair_current_link(config, dry_run),
+                *_repair_colours(config, dry_run),
+                *_remove_old_builds(config, dry_run),
             ]
-    except Refused as refused:
-        if refused.code != "colours_busy":
-            raise
+    except ColoursBusy:
         return []
 
 
-def _interrupted(config: Config, dry_run: bool) -> list[str]:
+def _continue_interrupted_deployments(config: Config, dry_run: bool) -> list[str]:
     before = ClockTimestamp() - timedelta(seconds=IDLE_SECONDS)
-    idle = Q(claim_expires_at=None, started_at__lt=before) | Q(claim_expires_at__lt=before)
-    found = Activation.objects.running().filter(idle).select_related("release", "previous")
-    told = []
-    for activation in found:
-        told.append(f"{activation} of {activation.release} was interrupted: carried on")
+    is_idle = Q(claim_expires_at=None, started_at__lt=before) | Q(claim_expires_at__lt=before)
+    interrupted = Deployment.objects.running().filter(is_idle)
+    repairs = []
+    for deployment in interrupted.select_related("release", "previous"):
+        repairs.append(f"{deployment} of {deployment.release} was interrupted: continued")
         if dry_run:
             continue
         try:
-            confirm(config, activation)
-        except ActivationFailed as failed:
-            told.append(f"{activation} failed: {failed.detail}")
-    return told
+            complete_deployment(config, deployment)
+        except DeploymentFailed as failed:
+            repairs.append(f"{deployment} failed: {failed.detail}")
+    return repairs
 
 
-def _link(config: Config, dry_run: bool) -> list[str]:
-    """The registry is the truth: the link leads to the activation that made its release live."""
-    wanted = serving(Release.objects.live())
-    now = current_link.read(config)
-    if wanted is None:
-        if now is None:
+def _repair_current_link(config: Config, dry_run: bool) -> list[str]:
+    """Switch the current link to the deployment that made the live release live."""
+    expected = Deployment.objects.latest_switch_to(Release.objects.live())
+    target = current_link.read(config)
+    if expected is None:
+        if target is None:
             return []
         if not dry_run:
             current_link.clear(config)
-        return [f"current named activation {now.number}, but no release is live: cleared"]
-    if now is not None and now.number == wanted.number:
+        return [f"the current link named {target.number}, but no release is live: removed"]
+    if target is not None and target.number == expected.number:
         return []
     if not dry_run:
-        _point(config, wanted)
-    had = f"activation {now.number}" if now else "nothing"
-    return [f"current named {had}; it names {wanted} of {wanted.release} now"]
+        _switch_current_link(config, expected)
+    named = f"deployment {target.number}" if target else "nothing"
+    return [f"the current link named {named}; it names {expected} of {expected.release} now"]
 
 
-def _point(config: Config, wanted: Activation) -> None:
-    release = wanted.release
-    address = f"127.0.0.1:{app.port(config, wanted.colour)}"
-    previous = wanted.previous
-    current_link.write(
-        config,
-        current_link.Pointer(wanted.number, address, release.commit_sha),
-        app.public(config, release),
-        app.public(config, previous) if previous is not None else None,
-    )
-    _start(config, wanted)
-    current_link.switch(config, wanted.number)
-
-
-def _colours(config: Config, dry_run: bool) -> list[str]:
-    """Have the colour run that serves, and stop the other once its requests had their time."""
-    told = []
-    wanted = serving(Release.objects.live())
-    if wanted is not None and not _runs(config, wanted):
-        told.append(f"{app.unit_name(wanted.colour)} of {wanted.release} did not run")
-        if not dry_run:
-            told += _start(config, wanted)
-    if _drains(config):
-        return told
-    for colour in app.idle_colours(config):
-        name = app.unit_name(colour)
-        told.append(f"{name} ran without serving: stopped")
-        if not dry_run:
-            managers.manager(config).stop(name, grace=app.GRACE_SECONDS)
-    return told
-
-
-def _runs(config: Config, wanted: Activation) -> bool:
-    """Tell whether the activation's colour runs; one that has no backend needs none."""
-    name, port = app.unit_name(wanted.colour), app.port(config, wanted.colour)
-    if managers.manager(config).status(name, port).active:
-        return True
-    facts = build_manifest.facts(app.folder(config, wanted.release_id))
-    return facts is not None and facts["web"] is None
-
-
-def _drains(config: Config) -> bool:
-    """Tell whether an activation ended so lately that its old colour may still be answering."""
-    hooks, _ = Hooks.read_or_default(config)
-    lately = ClockTimestamp() - timedelta(seconds=hooks.drain_seconds + 1)
-    return Activation.objects.filter(ended_at__gt=lately).exists()
-
-
-def _start(config: Config, wanted: Activation) -> list[str]:
-    """Start what serves; one that does not come up is told, and tried again next time."""
+def _switch_current_link(config: Config, deployment: Deployment) -> None:
     try:
-        unit = app.unit(config, wanted.release, wanted.colour)
+        health_url = colours.health_url(config, deployment.release, deployment.colour)
+    except Refused:  # the build is missing: no backend will listen, so /health says unhealthy
+        health_url = f"{colours.address(config, deployment.colour)}/"
+    write_link_folder(config, deployment, health_url)
+    # Before the switch, so that the surface is not sent to a colour that does not run.
+    _start_colour(config, deployment)
+    current_link.switch(config, deployment.number)
+
+
+def _repair_colours(config: Config, dry_run: bool) -> list[str]:
+    """Start the live colour if it does not run; stop the idle one once it has drained."""
+    repairs = []
+    live = Deployment.objects.latest_switch_to(Release.objects.live())
+    if live is not None and not _is_running(config, live):
+        repairs.append(f"{colours.unit_name(live.colour)} of {live.release} did not run")
+        if not dry_run:
+            repairs.append(_start_colour(config, live))
+    if _is_draining(config):
+        return repairs
+    for colour in colours.list_idle_colours(config):
+        name = colours.unit_name(colour)
+        repairs.append(f"{name} ran without serving: stopped")
+        if not dry_run:
+            managers.get_manager(config).stop(name, grace=colours.GRACE_SECONDS)
+    return repairs
+
+
+def _is_running(config: Config, deployment: Deployment) -> bool:
+    """Return whether the deployment's colour runs, or the release has no backend."""
+    name, port = colours.unit_name(deployment.colour), colours.port(config, deployment.colour)
+    if managers.get_manager(config).status(name, port).is_active:
+        return True
+    manifest = build_manifest.read_manifest(build_folder(config, deployment.release_id))
+    return manifest is not None and manifest["web"] is None
+
+
+def _is_draining(config: Config) -> bool:
+    """Return whether a deployment ended so recently that its old colour may still answer."""
+    settings, _ = DeploySettings.read_or_default(config)
+    since = ClockTimestamp() - timedelta(seconds=settings.drain_seconds + 1)
+    return Deployment.objects.filter(ended_at__gt=since).exists()
+
+
+def _start_colour(config: Config, deployment: Deployment) -> str:
+    """Start the live colour; a refusal is reported, and tried again at the next call."""
+    try:
+        unit = colours.make_unit(config, deployment.release, deployment.colour)
         if unit is not None:
-            managers.manager(config).start(unit)
+            managers.get_manager(config).start(unit)
     except Refused as refusal:
-        return [f"{wanted.release} did not come up: {refusal.detail}"]
-    return [f"{app.unit_name(wanted.colour)} was started"]
+        return f"{deployment.release} did not come up: {refusal.detail}"
+    return f"{colours.unit_name(deployment.colour)} was started"
 
 
-def _retention(config: Config, dry_run: bool) -> list[str]:
-    """Remove builds that nobody may go back to, activations' folders and dumps with them."""
-    keep = int(config.seconds("RELEASES_KEEP", KEEP))
+def _remove_old_builds(config: Config, dry_run: bool) -> list[str]:
+    """Remove builds that no rollback may use, with their link folders and dumps."""
+    keep = int(config.get_seconds("RELEASES_KEEP", RELEASES_KEPT))
     live = Release.objects.live()
     healthy = list(Release.objects.healthy().values_list("pk", flat=True))
-    stays = kept(healthy, live.pk if live else None, keep)
-    told = []
-    for release in _removable().exclude(pk__in=stays):
-        told.append(f"build of {release} removed ({release.status})")
+    kept = select_releases_to_keep(healthy, live.pk if live else None, keep)
+    repairs = []
+    for release in _list_removable_releases().exclude(pk__in=kept):
+        repairs.append(f"build of {release} removed ({release.status})")
         if not dry_run:
-            _remove(config, release)
+            _remove_build(config, release)
     if not dry_run:
-        _remove_folders(config)
-    return told
+        _remove_stray_folders(config)
+    return repairs
 
 
-def _removable() -> "ReleaseQuerySet":
-    """Return the releases with a build that retention may look at: not those still to be used."""
-    old = ClockTimestamp() - timedelta(seconds=ABANDONED_SECONDS)
-    waiting = Q(status__in=[ReleaseStatus.BUILDING, ReleaseStatus.BUILT, ReleaseStatus.FAILED])
-    return Release.objects.filter(removed_at=None).exclude(waiting & Q(created_at__gt=old))
+def _list_removable_releases() -> ReleaseQuerySet:
+    """Return the releases with a build, except those that may still be deployed."""
+    recent = ClockTimestamp() - timedelta(seconds=ABANDONED_SECONDS)
+    undeployed = Q(status__in=[ReleaseStatus.BUILDING, ReleaseStatus.BUILT, ReleaseStatus.FAILED])
+    return Release.objects.filter(removed_at=None).exclude(undeployed & Q(created_at__gt=recent))
 
 
-def _remove(config: Config, release: Release) -> None:
-    folder = app.folder(config, release.pk)
+def _remove_build(config: Config, release: Release) -> None:
     if release.status == ReleaseStatus.BUILDING:
-        release.move(ReleaseStatus.FAILED, detail="The build was abandoned.")
+        release.fail("The build was abandoned.")
     if release.restore_point:
         (config.var / release.restore_point).unlink(missing_ok=True)
-    ownership.delete(folder)
-    Release.objects.filter(pk=release.pk).update(
-        removed_at=ClockTimestamp(), restore_point="", restore_command=""
-    )
+    ownership.delete_tree(build_folder(config, release.pk))
+    # Last, so that an interrupted removal is found again by `removed_at`.
+    release.record_removal()
 
 
-def _remove_folders(config: Config) -> None:
-    """Keep the activations of releases that have a build: a request may still read the last."""
-    numbers = Activation.objects.filter(release__removed_at=None).values_list("pk", flat=True)
-    current_link.keep_only(config, numbers)
+def _remove_stray_folders(config: Config) -> None:
+    """Remove the folders of removed releases, and folders without a row."""
+    # Every deployment of a kept build stays: a running request may still read an earlier one.
+    numbers = Deployment.objects.filter(release__removed_at=None).values_list("pk", flat=True)
+    current_link.remove_folders_except(config, numbers)
     root = config.var / "releases"
-    known = set(Release.objects.filter(removed_at=None).values_list("pk", flat=True))
+    kept = set(Release.objects.filter(removed_at=None).values_list("pk", flat=True))
     for entry in root.iterdir() if root.exists() else ():
-        if entry.is_dir() and entry.name not in known:
-            ownership.delete(entry)
+        # The lock files of builds are in this folder as well.
+        if entry.is_dir() and entry.name not in kept:
+            ownership.delete_tree(entry)

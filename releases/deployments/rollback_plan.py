@@ -1,22 +1,29 @@
-"""What a rollback would take back, and whether it may be done."""
+"""What a rollback to a release would take back, and whether it is allowed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from host.config import Config
 from host.errors import Refused
-from host.git.bare_repository import Repository
+from host.git.bare_repository import get_repository
 from releases.builds import build_manifest
-from releases.models import Activation, Release
-from releases.production import app
-from releases.rules import Crossed, ReleaseStatus, blocking, migrations_among, rollback_command
+from releases.builds.build_folders import build_folder
+from releases.models import Deployment, DeploymentInProgress, Release
+from releases.rules import (
+    MigratedRelease,
+    ReleaseStatus,
+    filter_migrations,
+    format_rollback_command,
+    list_irreversible_changes,
+)
 
-LISTED = 200
+# Commits and files that a plan lists at most.
+LIST_LIMIT = 200
 
 
 @dataclass(frozen=True)
-class WayBack:
-    """A rollback before it is done: what is live, and what `release` has not."""
+class RollbackPlan:
+    """The differences between the live release and `release`, to which the rollback goes."""
 
     release: Release
     live: Release | None
@@ -27,11 +34,11 @@ class WayBack:
 
     @property
     def command(self) -> str:
-        """The exact command that does it."""
-        return rollback_command(self.release.pk, accept_schema=bool(self.irreversible))
+        """The shell command that does the rollback."""
+        return format_rollback_command(self.release.pk, accept_schema=bool(self.irreversible))
 
     def as_dict(self) -> dict[str, Any]:
-        """For the API and the scripts."""
+        """Return it as API and commands show it."""
         return {
             "release_id": self.release.pk,
             "from_release_id": self.live and self.live.pk,
@@ -43,46 +50,43 @@ class WayBack:
         }
 
 
-def offered() -> Release | None:
-    """Return the healthy release that was live last before the present one."""
+def find_rollback_target() -> Release | None:
+    """Return the healthy release that was live last before the live one."""
     live = Release.objects.live()
-    ways = Release.objects.healthy().exclude(status=ReleaseStatus.LIVE)
+    candidates = Release.objects.healthy().exclude(status=ReleaseStatus.LIVE)
     if live is not None:
-        earlier = ways.filter(activated_at__lt=live.activated_at)
-        return earlier.first() or ways.first()
-    return ways.first()
+        earlier = candidates.filter(activated_at__lt=live.activated_at)
+        # A release that returned when a deployment was undone keeps its time: others may be later.
+        return earlier.first() or candidates.first()
+    return candidates.first()
 
 
-def preview(config: Config, release: Release) -> WayBack:
-    """Return what going to `release` takes back: commits, files, migrations crossed."""
+def make_rollback_plan(config: Config, release: Release) -> RollbackPlan:
+    """Return what a rollback to `release` takes back: commits, files, schema changes."""
     live = Release.objects.live()
-    commits, changed = _difference(config, release, live)
-    crossed = crossing(release)
-    migrations = {name for one in crossed for name in one.migrations}
-    return WayBack(
-        release,
-        live,
-        commits,
-        changed,
-        sorted(migrations | set(migrations_among(changed)) if crossed else migrations),
-        blocking(crossed),
-    )
+    commits, files = _compare_with_live(config, release, live)
+    later = find_later_migrations(release)
+    migrations = {name for entry in later for name in entry.migrations}
+    if later:
+        # A release lists only migrations that were new against the one live at its build.
+        migrations |= set(filter_migrations(files))
+    irreversible = list_irreversible_changes(later)
+    return RollbackPlan(release, live, commits, files, sorted(migrations), irreversible)
 
 
-def crossing(release: Release) -> list[Crossed]:
-    """Return the releases whose migrations ran on production after this one's own."""
-    if release.migrated_at is None:
-        later = Release.objects.filter(migrated_at__gt=release.activated_at or release.created_at)
-    else:
-        later = Release.objects.filter(migrated_at__gt=release.migrated_at)
+def find_later_migrations(release: Release) -> list[MigratedRelease]:
+    """Return the releases that migrated production's database after this one, oldest first."""
+    # A release without a `release:` command ran with the schema that production had then.
+    since = release.migrated_at or release.activated_at or release.created_at
+    later = Release.objects.filter(migrated_at__gt=since).exclude(pk=release.pk)
     return [
-        Crossed(one.pk, one.migrations, one.schema_changes)
-        for one in later.exclude(pk=release.pk).order_by("migrated_at")
+        MigratedRelease(entry.pk, entry.migrations, entry.schema_changes)
+        for entry in later.order_by("migrated_at")
     ]
 
 
-def check(config: Config, release: Release, *, accept_schema: bool) -> None:
-    """Refuse a rollback that cannot or should not be done; reads only. Raises Refused."""
+def check_rollback(config: Config, release: Release, *, accept_schema: bool) -> None:
+    """Raise Refused if the rollback is impossible or not allowed. Changes nothing."""
     if release.status == ReleaseStatus.LIVE:
         raise Refused("release_already_current", f"{release} is live already.")
     if not release.was_healthy:
@@ -93,35 +97,42 @@ def check(config: Config, release: Release, *, accept_schema: bool) -> None:
             f"The build of {release} was removed by retention; deploy its commit again: "
             f"./scripts/deploy.sh {release.commit_sha}",
         )
-    blocked = blocking(crossing(release))
-    if blocked and not accept_schema:
+    if not accept_schema:
+        _check_schema(release)
+    build_manifest.verify_build(build_folder(config, release.pk), release.checksum)
+    running = Deployment.objects.running().first()
+    if running is not None:
+        raise DeploymentInProgress(f"{running} is under way: wait for it.")
+
+
+def _check_schema(release: Release) -> None:
+    """Raise Refused if a later migration dropped or narrowed something."""
+    irreversible = list_irreversible_changes(find_later_migrations(release))
+    if irreversible:
+        command = format_rollback_command(release.pk, accept_schema=True)
         raise Refused(
             "rollback_blocked_by_migration",
-            f"{'; '.join(blocked)}. {release} was written for the schema before. To go back all "
-            f"the same: {rollback_command(release.pk, accept_schema=True)}",
+            f"{'; '.join(irreversible)}. {release} was written for the earlier schema. "
+            f"To roll back nevertheless: {command}",
         )
-    build_manifest.verify(app.folder(config, release.pk), release.checksum)
-    under_way = Activation.objects.running().first()
-    if under_way is not None:
-        raise Refused("activation_in_progress", f"{under_way} is under way: wait for it.")
 
 
-def _difference(
+def _compare_with_live(
     config: Config, release: Release, live: Release | None
 ) -> tuple[list[dict[str, str]], list[str]]:
-    """Ask the repository; commits it no longer has are a rollback's least worry."""
+    """Return commits and changed files; none if the repository no longer has both commits.
+
+    A rollback needs no repository, so a missing commit must not prevent it.
+    """
     if live is None:
         return [], []
-    repository = Repository(config.var / "repo.git", config)
+    repository = get_repository(config)
     target, present = release.commit_sha, live.commit_sha
     try:
-        if not (repository.has(target) and repository.has(present)):
+        if not (repository.has_commit(target) and repository.has_commit(present)):
             return [], []
-        entries = repository.log(target, present, limit=LISTED)
-        changed = repository.changed_files(target, present)[:LISTED]
+        entries = repository.list_commits(target, present, limit=LIST_LIMIT)
+        files = repository.list_changed_files(target, present)[:LIST_LIMIT]
     except (Refused, FileNotFoundError):
         return [], []
-    return [
-        {"sha": entry.sha, "author": entry.author, "at": entry.at, "subject": entry.subject}
-        for entry in entries
-    ], changed
+    return [asdict(entry) for entry in entries], files

@@ -1,93 +1,65 @@
-"""What production's surface reads: `var/current`, a link to one activation, switched by one rename.
+"""What production serves: `var/current`, a link to one deployment's folder, switched by one rename.
 
-`activations/<n>` holds `live` ("<n> <address> <commit>"), `public` and `previous`; it never changes
-once it is written. Plain files, no Django: see docs/decisions/0006.
+The number of the folder in `var/activations` is the deployment's. Plain files, no Django: see
+`host.files.surface_folder` and docs/decisions/0006.
 """
 
 import os
-import re
-import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from host.config import Config
-from host.files import safe_files
-
-LINE = re.compile(r"([0-9]+) (127\.0\.0\.1:[0-9]+) ([0-9a-f]{40})\n")
+from host.files.surface_folder import LiveFile, SurfaceFolder
 
 
-@dataclass(frozen=True)
-class Pointer:
-    """What is live on the disk."""
-
-    number: int
-    address: str
-    commit: str
-
-
-def link(config: Config) -> Path:
+def link_path(config: Config) -> Path:
     """Return the link that the surface reads at every request."""
-    return config.var / "current"
+    return _surface_folder(config).link
 
 
-def folder(config: Config, number: int) -> Path:
-    """Return where that activation's files lie."""
-    return config.var / "activations" / str(number)
+def deployment_folder(config: Config, number: int) -> Path:
+    """Return the folder of that deployment's files."""
+    return _surface_folder(config).version(number)
 
 
-def read(config: Config) -> Pointer | None:
-    """Return what the link names now; None if nothing is live or what it names is not whole."""
-    match = LINE.fullmatch(_line(link(config)))
-    return Pointer(int(match[1]), match[2], match[3]) if match else None
+def read(config: Config) -> LiveFile | None:
+    """Return what is live; None if the link is missing or names no complete deployment."""
+    return _surface_folder(config).read_current()
 
 
-def _line(place: Path) -> str:
-    try:
-        return (place / "live").read_text()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
+def write(config: Config, live: LiveFile, public: Path | None, previous: Path | None) -> None:
+    """Write the deployment's folder unless it exists with the same content.
 
-
-def write(
-    config: Config,
-    pointer: Pointer,
-    public: Path | None,
-    previous: Path | None,
-) -> None:
-    """Write the activation's folder whole or not at all; one that is there already is right."""
-    place = folder(config, pointer.number)
-    wanted = f"{pointer.number} {pointer.address} {pointer.commit}\n"
-    if _line(place) == wanted:
+    `public` and `previous` are the built frontends of its release and of the one before.
+    """
+    live = replace(live, has_public=public is not None)
+    folder = _surface_folder(config)
+    # Written by an earlier attempt: the surface may read it already, so it is not replaced.
+    if folder.read_version(live.number) == live:
         return
-    fresh = place.with_name(f".{pointer.number}.{os.urandom(6).hex()}")
-    fresh.mkdir(parents=True, mode=0o755)
-    for name, target in (("public", public), ("previous", previous)):
-        if target is not None:
-            (fresh / name).symlink_to(os.path.relpath(target, place))
-    safe_files.write_atomic(fresh / "live", wanted.encode())
-    if place.exists():  # a database begun anew counts from 1 again
-        shutil.rmtree(place)
-    fresh.rename(place)
+    with folder.write_version(live) as unfinished:
+        for name, target in (("public", public), ("previous", previous)):
+            if target is not None:
+                # Relative, so that the checkout can be moved.
+                relative = os.path.relpath(target, folder.version(live.number))
+                (unfinished / name).symlink_to(relative)
 
 
 def switch(config: Config, number: int) -> None:
-    """Make that activation live: one rename, kept by an fsync of the folder."""
-    safe_files.replace_link(f"activations/{number}", link(config))
+    """Make that deployment live: one rename, kept by an fsync of the folder."""
+    _surface_folder(config).switch(number)
 
 
 def clear(config: Config) -> None:
-    """Let nothing be live."""
-    link(config).unlink(missing_ok=True)
+    """Make no deployment live."""
+    _surface_folder(config).clear()
 
 
-def keep_only(config: Config, numbers: Iterable[int]) -> list[int]:
-    """Remove the other activations' folders and what an interrupted write left; returns which."""
-    kept = {str(number) for number in numbers}
-    removed = []
-    root = config.var / "activations"
-    for entry in root.iterdir() if root.exists() else ():
-        if entry.name not in kept:
-            shutil.rmtree(entry)
-            removed += [int(entry.name)] if entry.name.isdigit() else []
-    return sorted(removed)
+def remove_folders_except(config: Config, numbers: Iterable[int]) -> list[int]:
+    """Remove the other deployments' folders and unfinished ones; return the numbers removed."""
+    return _surface_folder(config).remove_all_except(numbers)
+
+
+def _surface_folder(config: Config) -> SurfaceFolder:
+    return SurfaceFolder(config.var)

@@ -1,113 +1,136 @@
-"""The health gate after a switch: for a stated time every probe must be good."""
+"""The health gate after a switch: the reload hook, then probes that must all succeed for a time."""
 
-import http.client
 import os
 import time
-from typing import TYPE_CHECKING
 
+from host import http_client
+from host.app import manifest_loader
 from host.app.command_line import Argv
+from host.config import Config
+from host.deadline import Deadline
 from host.files import safe_files
+from host.git.bare_repository import Repository
 from host.process import runner
 from host.units import managers
-from releases.models import Activation
-from releases.production import app
-from releases.production.app import Unhealthy
+from host.units.health import probe_unit
+from releases.builds.build_folders import source_folder
+from releases.models import Deployment, Release
+from releases.production import colours
+from releases.production.colours import Unhealthy
+from releases.production.deployment_context import DeploymentContext
+from releases.rules import has_backend_changes
 
-if TYPE_CHECKING:  # it carries what is probed here
-    from releases.deployments.switch import Carrier
-
-PAUSE_SECONDS = 0.25
+POLL_SECONDS = 0.25
 PROBE_SECONDS = 5.0
-SETTLE_SECONDS = 10.0
-COMMIT_HEADER = "X-Oroboros-Commit"
+# How long a release that is live again may take to answer.
+RESTORE_SECONDS = 10.0
+COMMIT_HEADER = "x-oroboros-commit"
 
 
-def reload(carrier: "Carrier", way: str = "there") -> None:
-    """Run the reload hook, where there is one. Raises Unhealthy.
+def is_health_gate_needed(config: Config, repository: Repository, release: Release) -> bool:
+    """Return whether the release changes the live one's backend; true if none is live."""
+    live = Release.objects.live()
+    # A repository that was restored from a backup may lack the live commit.
+    if live is None or not repository.has_commit(live.commit_sha):
+        return True
+    manifest = manifest_loader.load_manifest(source_folder(config, release.pk))
+    # A frontend that is not built is served by the backend, so its files are the backend's.
+    frontend = manifest.frontend_dir if manifest.frontend_output is not None else None
+    files = repository.list_changed_files(live.commit_sha, release.commit_sha)
+    return has_backend_changes(files, manifest.backend_dir, frontend)
 
-    One that restarts us ends this very process; the next one must not begin it again. `way` tells
-    the hook of an activation from the one that takes it back.
+
+def run_reload_hook(context: DeploymentContext, *, is_undo: bool = False) -> None:
+    """Run the operator's reload hook, if one is set. Raises Unhealthy.
+
+    A hook that restarts Oroboros ends this process too. The process that takes over must not run
+    it again, so a file says that this deployment, or its undoing (`is_undo`), has run it.
     """
-    hooks = carrier.hooks
-    if hooks.reload is None:
+    settings = context.settings
+    if settings.reload_command is None:
         return
-    if hooks.restarts_us:
-        begun = carrier.config.var / "run" / "reload.begun"
-        this = f"{carrier.activation.number} {way}"
-        if begun.exists() and begun.read_text() == this:
+    if settings.reload_restarts_oroboros:
+        marker = context.config.var / "run" / "reload.begun"
+        text = f"{context.deployment.number} {'undo' if is_undo else 'deploy'}"
+        if marker.exists() and marker.read_text() == text:
             return
-        safe_files.write_atomic(begun, this.encode(), 0o600)
-    _command(carrier, hooks.reload, hooks.reload_seconds, "The reload hook")
+        # Before the hook, which may end this process.
+        safe_files.write_atomic(marker, text.encode(), 0o600)
+    _run_hook(context, settings.reload_command, settings.reload_seconds, "The reload hook")
 
 
-def watch(carrier: "Carrier") -> None:
-    """Probe for the gate's time. Raises Unhealthy at the first probe that is not good."""
-    deadline = time.monotonic() + carrier.hooks.health_seconds
+def watch_health(context: DeploymentContext) -> None:
+    """Probe for DEPLOY_HEALTH_SECONDS. Raises Unhealthy at the first probe that fails."""
+    deadline = Deadline(context.settings.health_seconds)
     while True:
-        look(carrier, carrier.activation)
-        if time.monotonic() >= deadline:
+        # Before the deadline is looked at: DEPLOY_HEALTH_SECONDS=0 still means one probe.
+        check_health(context, context.deployment)
+        if deadline.has_passed:
             return
-        carrier.check()
-        time.sleep(PAUSE_SECONDS)
+        context.raise_if_stopping()
+        time.sleep(POLL_SECONDS)
 
 
-def settle(carrier: "Carrier", activation: Activation) -> None:
-    """Wait until the release made live again answers. Raises Unhealthy with the last reason."""
-    deadline = time.monotonic() + SETTLE_SECONDS
+def wait_until_restored(context: DeploymentContext, deployment: Deployment) -> None:
+    """Wait until the release that is live again is healthy. Raises Unhealthy with the reason."""
+    deadline = Deadline(RESTORE_SECONDS)
     while True:
         try:
-            return look(carrier, activation)
+            return check_health(context, deployment)
         except Unhealthy:
-            if time.monotonic() >= deadline:
+            if deadline.has_passed:
                 raise
-        carrier.check()
-        time.sleep(PAUSE_SECONDS)
+        context.raise_if_stopping()
+        time.sleep(POLL_SECONDS)
 
 
-def look(carrier: "Carrier", activation: Activation) -> None:
-    """Probe once: colour, surface with its commit, the operator's command. Raises Unhealthy."""
-    unit = app.unit(carrier.config, activation.release, activation.colour)
+def check_health(context: DeploymentContext, deployment: Deployment) -> None:
+    """Probe once: the colour, the surface and its commit, the operator's command.
+
+    Raises Unhealthy.
+    """
+    unit = colours.make_unit(context.config, deployment.release, deployment.colour)
     if unit is not None and unit.port is not None:
-        status = managers.manager(carrier.config).status(unit.name, unit.port)
-        health = managers.probe(status, unit.port, unit.health_path, PROBE_SECONDS)
+        status = managers.get_manager(context.config).status(unit.name, unit.port)
+        health = probe_unit(status, unit.port, unit.health_path, PROBE_SECONDS)
         if not health.ok:
-            raise Unhealthy(f"The backend of {activation.release} is not healthy: {health.reason}")
-    _surface(carrier.config.web_port, activation.release.commit_sha)
-    hooks = carrier.hooks
-    if hooks.healthcheck is not None:
-        _command(carrier, hooks.healthcheck, hooks.healthcheck_seconds, "The health check")
+            raise Unhealthy(f"The backend of {deployment.release} is not healthy: {health.reason}")
+    _probe_surface(context.config.web_port, deployment.release.commit_sha)
+    settings = context.settings
+    if settings.healthcheck_command is not None:
+        seconds = settings.healthcheck_seconds
+        _run_hook(context, settings.healthcheck_command, seconds, "The health check")
 
 
-def _surface(port: int, commit: str) -> None:
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_SECONDS)
+def _probe_surface(port: int, commit: str) -> None:
     try:
-        link.request("GET", "/health")
-        answer = link.getresponse()
-        shown = answer.headers.get(COMMIT_HEADER)
-    except (OSError, http.client.HTTPException) as error:
+        response = http_client.get(port, "/health", seconds=PROBE_SECONDS)
+    except (OSError, ValueError) as error:
         raise Unhealthy(f"The surface on port {port} did not answer: {error}.") from error
-    finally:
-        link.close()
-    if answer.status != 200:
-        raise Unhealthy(f"The surface on port {port} answered {answer.status}.")
-    if shown != commit:
-        raise Unhealthy(f"The surface on port {port} shows commit {shown}, not {commit}.")
+    if response.status != 200:
+        raise Unhealthy(f"The surface on port {port} answered {response.status}.")
+    # Caddy reads the commit and the upstream from one file: the header proves the switch.
+    header = response.headers.get(COMMIT_HEADER)
+    if header != commit:
+        raise Unhealthy(f"The surface on port {port} shows commit {header}, not {commit}.")
 
 
-def _command(carrier: "Carrier", argv: Argv, seconds: float, name: str) -> None:
+def _run_hook(context: DeploymentContext, argv: Argv, seconds: float, subject: str) -> None:
+    """Run an operator's command as the control plane's user. Raises Unhealthy."""
+    # No secrets of the control plane: its own environment is not passed on.
     env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
     try:
         outcome = runner.run(
             list(argv),
-            cwd=carrier.config.home,
-            log=carrier.log,
+            cwd=context.config.home,
+            log=context.log,
             timeout=seconds,
             env=env,
-            stop=carrier.stopping,
+            stop=context.is_stopping,
         )
     except OSError as error:
-        raise Unhealthy(f"{name} cannot be started: {error}.") from error
-    carrier.check()
+        raise Unhealthy(f"{subject} cannot be started: {error}.") from error
+    context.raise_if_stopping()
     if outcome.exit_code != 0:
-        how = "took too long" if outcome.timed_out else f"ended with exit code {outcome.exit_code}"
-        raise Unhealthy(f"{name} {how}: {safe_files.read_tail(carrier.log, 5)}")
+        last_lines = safe_files.read_tail(context.log, 5)
+        raise Unhealthy(f"{subject} {outcome.failure}: {last_lines}")

@@ -1,5 +1,5 @@
-"""The desk of those who look, approve and operate."""
+"""The admin's pages of runs, slots, events, freezes and schedules, and the dashboard."""
 
-from runs.admin import records, runs, slots
+from runs.admin import events_and_freezes, runs, schedules, slots
 
-__all__ = ["records", "runs", "slots"]
+__all__ = ["events_and_freezes", "runs", "schedules", "slots"]

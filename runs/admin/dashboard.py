@@ -1,4 +1,4 @@
-"""The front page: the slots, the line, what ships, what is live."""
+"""The dashboard: slots, waiting runs, the merge queue, the live release, recent runs."""
 
 from typing import Any
 
@@ -6,60 +6,61 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from core.clock import database_time
 from releases.deployments import rollback_plan
-from releases.models import Activation, Release
-from runs import merge_queue, presenters
+from releases.models import Deployment, Release
+from runs import freezes, merge_queue, presenters
 from runs.leasing import queue_status
 from runs.pipelines import shipping
 from slots.models import Lease
 from slots.rules import LeaseState
-from web.permissions import HOLD, OPERATE, VIEW, may
+from web.permissions import HOLD, OPERATE, VIEW, has_ability
 
-SHOWN = 10
+ROWS = 10  # of each list
 
 
-def front(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add what the front page shows to the context of the admin's index."""
-    if not may(request, VIEW):
+def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add the dashboard's data to the context of the admin's index page.
+
+    unfold calls it (DASHBOARD_CALLBACK). Without `view` the page shows a hint instead.
+    """
+    if not has_ability(request, VIEW):
         return context
-    config, line = settings.OROBOROS, queue_status.line()
-    unpushed = shipping.unpushed(config)
+    config, status = settings.OROBOROS, queue_status.read_queue_status()
+    unpushed = shipping.list_unpushed_runs(config)
     return {
         **context,
-        "slots": [_slot(view) for view in line.slots],
-        "line": line,
-        "waiting": _waiting(line),
-        "shipping": merge_queue.in_order(),
-        "freezes": merge_queue.standing_freezes(),
+        "slots": [_present_slot(slot) for slot in status.slots],
+        "queue_status": status,
+        "waiting": _list_waiting(status),
+        "merge_queue": merge_queue.list_queue(),
+        "freezes": freezes.list_active_freezes(),
         "live": Release.objects.live(),
-        "offered": rollback_plan.offered(),
-        "activation": Activation.objects.select_related("release").first(),
-        "unpushed": list(unpushed[:SHOWN]),
+        "rollback_release": rollback_plan.find_rollback_target(),
+        "deployment": Deployment.objects.select_related("release").first(),
+        "unpushed_runs": list(unpushed[:ROWS]),
         "unpushed_count": unpushed.count(),
-        "recent": list(presenters.runs()[:SHOWN]),
-        "may_hold": may(request, HOLD),
-        "may_operate": may(request, OPERATE),
+        "recent_runs": list(presenters.select_runs()[:ROWS]),
+        "may_hold": has_ability(request, HOLD),
+        "may_operate": has_ability(request, OPERATE),
         "has_no_boundary": not (config.job_user or config.is_systemd),
         "production_url": f"http://127.0.0.1:{config.web_port}",
-        "now": database_time(),
         "new_run_url": reverse("admin:runs_run_new"),
     }
 
 
-def _slot(view: queue_status.SlotView) -> dict[str, Any]:
-    config = settings.OROBOROS.slot(view.slot.slot_id)
+def _present_slot(status: queue_status.SlotStatus) -> dict[str, Any]:
+    config = settings.OROBOROS.slot(status.slot.slot_id)
     return {
-        "view": view,
+        "status": status,
         "frontend_url": settings.OROBOROS.frontend_url(config),
-        "why": view.slot.quarantine_reason or view.slot.drain_reason,
+        "reason": status.slot.quarantine_reason or status.slot.drain_reason,
     }
 
 
-def _waiting(line: queue_status.Line) -> list[dict[str, Any]]:
-    """Return the first of those who wait, with the estimate of when each gets a slot."""
-    first = Lease.objects.filter(state=LeaseState.WAITING).select_related("run")[:SHOWN]
+def _list_waiting(status: queue_status.QueueStatus) -> list[dict[str, Any]]:
+    """Return the first waiting leases with position and estimated wait in seconds (or None)."""
+    leases = Lease.objects.filter(state=LeaseState.WAITING).select_related("run")[:ROWS]
     return [
-        {"lease": lease, "position": place, "estimate": line.estimate(place)}
-        for place, lease in enumerate(first, start=1)
+        {"lease": lease, "position": position, "estimate": status.estimate_wait(position)}
+        for position, lease in enumerate(leases, start=1)
     ]

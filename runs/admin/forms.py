@@ -1,27 +1,27 @@
-"""What people fill in before a verb of a run."""
+"""The forms of the actions on runs."""
 
 from django import forms
 from django.conf import settings
 
 from host.errors import Refused
-from runs.repository import repository
+from runs.repository import open_repository
 from runs.rules import PRIORITY_MAX
-from web.admin_actions import MaybeReason
+from web.admin_actions import OptionalReasonForm
 
 HOURS = (4, 24, 72)
 
 
-def branches() -> list[str]:
-    """Return the remote's branches as last fetched, without the one that is shipped to."""
+def list_branches() -> list[str]:
+    """Return the remote's branches as of the last fetch, without the target branch."""
     try:
-        known = repository(settings.OROBOROS).branches()
+        known = open_repository(settings.OROBOROS).list_branch_heads()
     except Refused:
         return []
     return sorted(name for name in known if name != settings.OROBOROS.target_branch)
 
 
-class NewRun(forms.Form):
-    """One branch of those known, or a name typed, or a commit."""
+class NewRunForm(forms.Form):
+    """A branch or a commit."""
 
     branch = forms.CharField(
         max_length=200,
@@ -29,51 +29,53 @@ class NewRun(forms.Form):
         strip=False,
         label="Branch",
         widget=forms.TextInput(attrs={"list": "branches", "autocomplete": "off"}),
-        help_text="Choose one, or type the name of one that was pushed just now.",
+        help_text="Choose a branch, or type the name of a branch that was pushed since.",
     )
     commit = forms.CharField(
         max_length=40,
         required=False,
-        label="Commit, instead of a branch",
-        help_text="The full id, 40 hexadecimal digits.",
+        label="Commit (instead of a branch)",
+        help_text="The full commit id: 40 hexadecimal digits.",
     )
     title = forms.CharField(
-        max_length=200, required=False, label="Title", help_text="Default: the branch's name."
+        max_length=200, required=False, label="Title", help_text="Default: the branch name."
     )
     priority = forms.IntegerField(
         min_value=-PRIORITY_MAX,
         max_value=PRIORITY_MAX,
         required=False,
         label="Priority",
-        help_text="For operators: a higher number is before all lower ones in the line; default 0.",
+        help_text="For operators. Runs with a higher number get a slot first. Default: 0.",
     )
 
     def clean(self):
-        given = super().clean() or {}
-        branch, commit = given.get("branch", ""), given.get("commit", "")
+        data = super().clean() or {}
+        branch, commit = data.get("branch", ""), data.get("commit", "")
         if bool(branch) == bool(commit):
-            raise forms.ValidationError("Name a branch or a commit, one of them.")
-        given["title"] = given.get("title") or branch or commit[:12]
-        return given
+            raise forms.ValidationError("Enter either a branch or a commit.")
+        data["title"] = data.get("title") or branch or commit[:12]
+        return data
 
 
-class Approving(MaybeReason):
-    """The commit that the run's page showed comes back, so that no other is approved."""
+class ApproveForm(OptionalReasonForm):
+    """Approves the commit that the run's page showed, which the page's link passes on."""
 
     commit_sha = forms.CharField(
         widget=forms.HiddenInput,
         max_length=40,
-        error_messages={"required": "Nothing is approved: come here by the button on its page."},
+        error_messages={
+            "required": "No commit was passed. Open this page with the Approve button of the run."
+        },
     )
     accept_checks = forms.BooleanField(
         required=False,
-        label="Run the branch's own checks in place of the target branch's",
-        help_text="For operators; else both sets run.",
+        label="Run only the branch's own checks",
+        help_text="For operators. Otherwise the target branch's checks run as well.",
     )
 
 
-class Keeping(forms.Form):
-    """For how long."""
+class KeepForm(forms.Form):
+    """How long to keep the preview."""
 
     hours = forms.TypedChoiceField(
         coerce=int,
@@ -82,13 +84,13 @@ class Keeping(forms.Form):
     )
 
 
-class Freezing(forms.Form):
-    """Why shipping stands still, and until when."""
+class FreezeForm(forms.Form):
+    """The reason and the optional end of a freeze."""
 
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000)
     until = forms.DateTimeField(
         required=False,
-        label=f"Until ({settings.TIME_ZONE}; empty: until somebody lifts it)",
+        label=f"Until ({settings.TIME_ZONE}; empty: no end)",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
         input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
     )

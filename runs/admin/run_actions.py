@@ -1,4 +1,4 @@
-"""What people do to runs, each asked for on a page of its own."""
+"""The actions on runs. Each is confirmed on a page of its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,234 +8,250 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from host.errors import Refused
-from runs import merge_queue, presenters
+from runs import freezes, merge_queue, presenters
 from runs.admin import forms, run_page
 from runs.leasing import reservations
 from runs.lifecycle import operations
 from runs.models import Run
-from runs.repository import repository
+from runs.repository import open_repository
 from runs.rules import Status
 from slots.rules import LeaseState
-from web.admin_actions import Done, MaybeReason, Reason, Verb
-from web.permissions import APPROVE, HOLD, OPERATE, abilities_of, actor
+from web.admin_actions import ActionResult, AdminAction, OptionalReasonForm, ReasonForm
+from web.permissions import APPROVE, HOLD, OPERATE, get_abilities, get_actor_name
 
-Given = Mapping[str, Any]
+FormData = Mapping[str, Any]
 
 
 def run_url(run: Run) -> str:
     return reverse("admin:runs_run_change", args=[run.pk])
 
 
-def changes(run: Run | None) -> dict[str, Any]:
-    """Return the difference to look at, or the sentence why there is none."""
+def get_difference(run: Run | None) -> dict[str, Any]:
+    """Return the template context `difference`, or `no_difference` with the reason."""
     if run is None:
         return {}
     try:
-        return {"difference": presenters.difference(run, repository(settings.OROBOROS))}
-    except Refused as no:
-        return {"no_difference": no.detail}
+        return {
+            "difference": presenters.compute_difference(run, open_repository(settings.OROBOROS))
+        }
+    except Refused as refusal:
+        return {"no_difference": refusal.detail}
 
 
-def _about_approving(run: Run) -> dict[str, Any]:
-    """Return what changes, and which question is left out: about checks that stay as they are."""
-    facts = changes(run)
-    difference = facts.get("difference")
-    left_out = [] if difference and difference.checks else ["accept_checks"]
-    holds = {"freezes": merge_queue.standing_freezes(), "schema": run_page.schema(run)}
-    return {**facts, **holds, "left_out": left_out}
+def _get_approve_details(run: Run) -> dict[str, Any]:
+    """Return what the approval ships. Accepting checks is asked only if the branch changes them."""
+    context = get_difference(run)
+    difference = context.get("difference")
+    omitted = [] if difference and difference.checks else ["accept_checks"]
+    return {
+        **context,
+        "freezes": freezes.list_active_freezes(),
+        "schema": run_page.describe_schema(run),
+        "omitted_fields": omitted,
+    }
 
 
-def _new(request: HttpRequest, row: None, given: Given) -> Done:
-    if given["priority"] and OPERATE not in abilities_of(request.user):
-        raise Refused("forbidden", operations.ONLY_OPERATORS_RANK, status=403)
+def _new(request: HttpRequest, row: None, data: FormData) -> ActionResult:
+    if data["priority"] and OPERATE not in get_abilities(request.user):
+        raise Refused("forbidden", operations.PRIORITY_REFUSAL, status=403)
     run = operations.create_run(
-        title=given["title"],
-        branch=given["branch"],
-        commit=given["commit"],
-        priority=given["priority"] or 0,
-        actor=actor(request),
+        title=data["title"],
+        branch=data["branch"],
+        commit=data["commit"],
+        priority=data["priority"] or 0,
+        actor=get_actor_name(request),
     )
-    return Done(f"{run} waits for its slot or has one already.", run_url(run))
+    return ActionResult(f"The run {run} was created.", run_url(run))
 
 
-def _approve(request: HttpRequest, run: Run, given: Given) -> Done:
-    if given["accept_checks"] and OPERATE not in abilities_of(request.user):
-        raise Refused("forbidden", operations.ONLY_OPERATORS, status=403)
+def _approve(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    if data["accept_checks"] and OPERATE not in get_abilities(request.user):
+        raise Refused("forbidden", operations.ACCEPT_CHECKS_REFUSAL, status=403)
     operations.approve(
         run,
-        commit_sha=given["commit_sha"],
-        reason=given["reason"],
-        accept_checks=given["accept_checks"],
-        actor=actor(request),
+        commit_sha=data["commit_sha"],
+        reason=data["reason"],
+        accept_checks=data["accept_checks"],
+        actor=get_actor_name(request),
     )
-    return Done(f"{given['commit_sha'][:12]} is approved and ships when its turn comes.")
+    return ActionResult(
+        f"{data['commit_sha'][:12]} is approved. It ships when it is first in the merge queue."
+    )
 
 
-def _reject(request: HttpRequest, run: Run, given: Given) -> Done:
-    operations.reject(run, reason=given["reason"], actor=actor(request))
-    return Done("Rejected; the slot is given back.")
+def _reject(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    operations.reject(run, reason=data["reason"], actor=get_actor_name(request))
+    return ActionResult("The run was rejected and its slot is released.")
 
 
-def _cancel(request: HttpRequest, run: Run, given: Given) -> Done:
-    operations.cancel(run, reason=given["reason"], actor=actor(request))
-    return Done("The run ends: its processes first, then its slot is given back.")
+def _cancel(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    operations.cancel(run, reason=data["reason"], actor=get_actor_name(request))
+    return ActionResult(
+        "The run is being canceled: its processes are stopped, then its slot is released."
+    )
 
 
-def _retry(request: HttpRequest, run: Run, given: Given) -> Done:
-    again = operations.retry(run, actor=actor(request))
-    return Done("A new run of the same branch or commit.", run_url(again))
+def _retry(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    child = operations.retry(run, actor=get_actor_name(request))
+    return ActionResult("A new run of the same branch or commit was created.", run_url(child))
 
 
-def _keep(request: HttpRequest, run: Run, given: Given) -> Done:
-    operations.keep(run, seconds=given["hours"] * 3600, actor=actor(request))
-    return Done(f"Kept for {given['hours']} hours from now.")
+def _keep(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    operations.keep(run, seconds=data["hours"] * 3600, actor=get_actor_name(request))
+    return ActionResult(f"The preview is kept for {data['hours']} hours from now.")
 
 
-def _release(request: HttpRequest, run: Run, given: Given) -> Done:
-    return _let_go(request, run, given["reason"], force=False)
+def _release(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    return _release_slot(request, run, data["reason"], force=False)
 
 
-def _force_release(request: HttpRequest, run: Run, given: Given) -> Done:
-    return _let_go(request, run, given["reason"], force=True)
+def _force_release(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    return _release_slot(request, run, data["reason"], force=True)
 
 
-def _let_go(request: HttpRequest, run: Run, reason: str, *, force: bool) -> Done:
-    slot = presenters.slot(run)
+def _release_slot(request: HttpRequest, run: Run, reason: str, *, force: bool) -> ActionResult:
+    slot = presenters.get_slot(run)
     if slot is None:
-        raise Refused("not_holder", "The run holds no slot any more.")
-    name = actor(request)
-    owner = None if OPERATE in abilities_of(request.user) else name
+        raise Refused("not_holder", "The run no longer holds a slot.")
+    name = get_actor_name(request)
+    owner = None if OPERATE in get_abilities(request.user) else name
     reservations.release(slot, run.pk, actor=name, owner=owner, force=force, reason=reason)
-    return Done(f"{slot.slot_id} is released and cleaned.")
+    return ActionResult(f"{slot.slot_id} is released and cleaned.")
 
 
-def _freeze(request: HttpRequest, row: None, given: Given) -> Done:
-    merge_queue.freeze(actor=actor(request), reason=given["reason"], until=given["until"])
-    return Done("Shipping is frozen.")
+def _freeze(request: HttpRequest, row: None, data: FormData) -> ActionResult:
+    freezes.freeze_shipping(
+        actor=get_actor_name(request), reason=data["reason"], until=data["until"]
+    )
+    return ActionResult("Shipping is frozen.")
 
 
-def _unfreeze(request: HttpRequest, row: None, given: Given) -> Done:
-    lifted = merge_queue.unfreeze(actor=actor(request), reason=given["reason"])
-    return Done("Shipping goes on." if lifted else "Nothing was frozen.")
+def _unfreeze(request: HttpRequest, row: None, data: FormData) -> ActionResult:
+    lifted = merge_queue.unfreeze_shipping(
+        settings.OROBOROS, actor=get_actor_name(request), reason=data["reason"]
+    )
+    return ActionResult(
+        "All freezes were lifted. Shipping continues." if lifted else "There was no active freeze."
+    )
 
 
-def _may_stop(run: Run) -> bool:
+def _can_stop(run: Run) -> bool:
     return not run.is_final and run.status != Status.DEPLOYING
 
 
-def _holds(run: Run) -> bool:
-    lease = presenters.lease(run)
+def _has_slot(run: Run) -> bool:
+    lease = presenters.get_open_lease(run)
     return lease is not None and lease.state == LeaseState.HELD
 
 
-def _expires(run: Run) -> bool:
-    return _holds(run) and presenters.expires_at(run) is not None
+def _has_expiry(run: Run) -> bool:
+    return _has_slot(run) and presenters.get_expiry(run) is not None
 
 
-VERBS = (
-    Verb(
+ACTIONS = (
+    AdminAction(
         "new",
         "New run",
         HOLD,
         "The branch or commit gets a preview as soon as a slot is free.",
         _new,
-        forms.NewRun,
-        is_main=True,
-        on_row=False,
-        about="oroboros/about_new.html",
-        facts=lambda row: {"branches": forms.branches()},
+        forms.NewRunForm,
+        is_primary=True,
+        is_for_row=False,
+        details_template="oroboros/new_run_branches.html",
+        get_details=lambda row: {"branches": forms.list_branches()},
     ),
-    Verb(
+    AdminAction(
         "approve",
         "Approve",
         APPROVE,
-        "This very commit is merged into the target branch, checked as merged, built and deployed.",
+        "Exactly this commit is merged into the target branch, checked, built and deployed.",
         _approve,
-        forms.Approving,
-        is_main=True,
-        fits=lambda run: run.status == Status.PREVIEW_READY,
-        about="oroboros/about_changes.html",
-        facts=_about_approving,
-        shown=lambda run: {"commit_sha": run.commit_sha},
+        forms.ApproveForm,
+        is_primary=True,
+        is_available=lambda run: run.status == Status.PREVIEW_READY,
+        details_template="oroboros/approve_changes.html",
+        get_details=_get_approve_details,
+        get_query=lambda run: {"commit_sha": run.commit_sha},
     ),
-    Verb(
+    AdminAction(
         "reject",
         "Reject",
         APPROVE,
-        "The run ends as rejected and its slot is given back. The author reads your reason.",
+        "The run ends as rejected and its slot is released. The author sees the reason.",
         _reject,
-        Reason,
-        is_grave=True,
-        fits=lambda run: _may_stop(run) and run.prepare,
+        ReasonForm,
+        is_dangerous=True,
+        is_available=lambda run: _can_stop(run) and run.prepare,
     ),
-    Verb(
+    AdminAction(
         "keep",
         "Keep",
         HOLD,
-        "The preview stays, 72 hours at most.",
+        "The preview keeps its slot for the chosen time.",
         _keep,
-        forms.Keeping,
-        fits=_expires,
+        forms.KeepForm,
+        is_available=_has_expiry,
     ),
-    Verb(
+    AdminAction(
         "retry",
         "Retry",
         HOLD,
-        "A new run of the same branch, at its newest commit.",
+        "Creates a new run of the same branch, at its newest commit.",
         _retry,
-        fits=lambda run: run.is_final and run.status != Status.MERGED,
+        is_available=lambda run: run.is_final and run.status != Status.MERGED,
     ),
-    Verb(
+    AdminAction(
         "cancel",
         "Cancel",
         HOLD,
-        "What the run is doing is stopped and its slot is given back.",
+        "The run's processes are stopped and its slot is released.",
         _cancel,
-        MaybeReason,
-        is_grave=True,
-        fits=_may_stop,
+        OptionalReasonForm,
+        is_dangerous=True,
+        is_available=_can_stop,
     ),
-    Verb(
+    AdminAction(
         "release",
         "Release slot",
         HOLD,
-        "The slot is cleaned and given to the next in line. A preview that only waited for a look "
-        "is canceled by this; a run that ships is not released.",
+        "The slot is cleaned and granted to the next waiting run. A preview that is not approved "
+        "yet is canceled. The slot of a run that ships is not released.",
         _release,
-        MaybeReason,
-        is_grave=True,
-        fits=_holds,
+        OptionalReasonForm,
+        is_dangerous=True,
+        is_available=_has_slot,
     ),
-    Verb(
+    AdminAction(
         "force-release",
         "Force release",
         OPERATE,
-        "The slot is taken from whoever holds it, even while they ship. Say why: they will ask.",
+        "The slot is taken from the run that holds it, even while the run ships.",
         _force_release,
-        Reason,
-        is_grave=True,
-        fits=_holds,
+        ReasonForm,
+        is_dangerous=True,
+        is_available=_has_slot,
     ),
-    Verb(
+    AdminAction(
         "freeze",
         "Freeze shipping",
         OPERATE,
-        "Approved runs wait; previews go on.",
+        "Approved runs wait until the freeze ends. Previews continue.",
         _freeze,
-        forms.Freezing,
-        is_grave=True,
-        on_row=False,
+        forms.FreezeForm,
+        is_dangerous=True,
+        is_for_row=False,
     ),
-    Verb(
+    AdminAction(
         "unfreeze",
         "Unfreeze shipping",
         OPERATE,
-        "Every standing freeze is lifted, also one that a failed deploy left; the next approved "
+        "Every active freeze is lifted, also one caused by a failed deployment. The next approved "
         "run ships.",
         _unfreeze,
-        Reason,
-        on_row=False,
-        about="oroboros/freezes.html",
-        facts=lambda row: {"freezes": merge_queue.standing_freezes()},
+        ReasonForm,
+        is_for_row=False,
+        details_template="oroboros/freezes.html",
+        get_details=lambda row: {"freezes": freezes.list_active_freezes()},
     ),
 )

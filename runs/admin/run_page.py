@@ -1,4 +1,4 @@
-"""What a run's page shows, gathered."""
+"""The data of a run's page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ from django.conf import settings
 
 from host.files import safe_files
 from releases.deployments import rollback_plan
-from releases.models import Activation, Release
-from releases.rules import ReleaseStatus, blocking, rollback_command
+from releases.models import Deployment, Release
+from releases.rules import ReleaseStatus, format_rollback_command, list_irreversible_changes
 from runs import presenters
-from runs.engine.journal import Action, artifacts_folder
+from runs.engine.artifacts import artifacts_folder
+from runs.engine.step_context import PipelineStep
 from runs.leasing import queue_status
 from runs.models import Artifact, Run, Step
 from runs.pipelines import preview, schema_changes, shipping
 from runs.rules import FAILURES, StepStatus
 
 EVENTS = 100
-LAST_LINES = 30
-PATCH_LINES = 4000
+LAST_LINES = 30  # of the failed step's log
+PATCH_LINES = 4000  # a longer patch makes the page slow, and is in the artifacts
 LINE_KINDS = (
     ("+++", "file"),
     ("---", "file"),
@@ -32,7 +33,7 @@ LINE_KINDS = (
 
 @dataclass(frozen=True)
 class Stage:
-    """One line of the timeline: an action of the pipeline and its step, if it was begun."""
+    """One step of a pipeline on the timeline; `step` is None until it has started."""
 
     name: str
     status: str
@@ -44,71 +45,73 @@ class Stage:
         return self.status == StepStatus.RUNNING
 
 
-def context(run: Run, *, is_live: bool) -> dict[str, Any]:
-    """Return all of the page; a poll of it (`is_live`) leaves out what git would be asked for."""
-    stages = timeline(run)
-    position = presenters.positions([run]).get(run.pk)
-    line = queue_status.line() if position else None
+def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
+    """Return the template context. The difference is not part of it: it needs git."""
+    stages = build_timeline(run)
+    position = presenters.get_queue_positions([run]).get(run.pk)
+    queue = queue_status.read_queue_status() if position else None
     return {
         "run": run,
         "children": list(run.children.order_by("created_at")),
-        "slot": presenters.slot(run),
-        "lease": presenters.lease(run),
+        "slot": presenters.get_slot(run),
+        "lease": presenters.get_open_lease(run),
         "position": position,
-        "estimate": line.estimate(position) if line and position else None,
-        "blocked_by": line.holding if line else [],
-        "expires_at": presenters.expires_at(run),
-        "seconds_left": presenters.seconds_left(run),
-        "next_action": presenters.next_action(run, position, presenters.turns([run]).get(run.pk)),
-        "frontend_url": presenters.frontend_url(run),
-        "backend_url": presenters.backend_url(run),
+        "estimate": queue.estimate_wait(position) if queue and position else None,
+        "blocked_by": queue.unavailable_slots if queue else [],
+        "expires_at": presenters.get_expiry(run),
+        "seconds_left": presenters.get_seconds_left(run),
+        "next_action": presenters.describe_next_action(
+            run, position, presenters.get_merge_queue_entries([run]).get(run.pk)
+        ),
+        "frontend_url": presenters.get_frontend_url(run),
+        "backend_url": presenters.get_backend_url(run),
         "timeline": stages,
-        "failure": failure(run, stages),
+        "failure": describe_failure(run, stages),
         "approvals": list(run.approvals.all()),
         "events": list(run.events.all()[:EVENTS]),
         "artifacts": list(run.artifacts.select_related("step")),
-        "environment": environment(run),
-        "checks": checks(run, stages),
-        "schema": schema(run),
-        "release": release(run),
+        "environment": read_environment(run),
+        "checks": describe_checks(run, stages),
+        "schema": describe_schema(run),
+        "release": describe_release(run),
         "is_live": is_live,
     }
 
 
-def timeline(run: Run) -> list[tuple[str, list[Stage]]]:
-    """Return the stages of both pipelines, those to come among them."""
+def build_timeline(run: Run) -> list[tuple[str, list[Stage]]]:
+    """Return the stages of both pipelines, including those that have not started."""
     if not run.prepare:
         return []
     steps = {step.name: step for step in run.steps.filter(generation=run.generation)}
-    logs = {one.name: one for one in run.artifacts.filter(generation=run.generation)}
+    logs = {artifact.name: artifact for artifact in run.artifacts.filter(generation=run.generation)}
     return [
-        ("Preview", list(_stages(run, preview.ACTIONS, steps, logs))),
-        ("Shipping", list(_stages(run, shipping.ACTIONS, steps, logs))),
+        ("Preview", list(_stages(run, preview.STEPS, steps, logs))),
+        ("Shipping", list(_stages(run, shipping.STEPS, steps, logs))),
     ]
 
 
 def _stages(
-    run: Run, actions: Sequence[Action], steps: dict[str, Step], logs: dict[str, Artifact]
+    run: Run, actions: Sequence[PipelineStep], steps: dict[str, Step], logs: dict[str, Artifact]
 ) -> Iterator[Stage]:
     for action in actions:
         step = steps.get(action.name)
         if step is None:
-            yield Stage(action.name, "not reached" if run.is_final else "to come")
+            yield Stage(action.name, "not reached" if run.is_final else "not started")
             continue
-        yield Stage(action.name, step.status, step, logs.get(action.log))
+        yield Stage(action.name, step.status, step, logs.get(action.log_artifact))
 
 
-def failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
-    """Return the code, its cause, the last lines and the log of a run that failed."""
+def describe_failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
+    """Return code, cause, remedy, log and last log lines of a failed run; None without failure."""
     if not run.failure_code:
         return None
     known = FAILURES.get(run.failure_code)
     failed = [s for _, group in stages for s in group if s.status == StepStatus.FAILED]
     log = failed[-1].log if failed else None
-    lines = _last_lines(log)
+    lines = _read_last_lines(log)
     return {
         "code": run.failure_code,
-        "detail": _without(run.failure_detail, lines),
+        "detail": _remove_log_tail(run.failure_detail, lines),
         "cause": known.cause if known else "",
         "remedy": run.next_action or (known.remedy if known else ""),
         "log": log,
@@ -116,114 +119,119 @@ def failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] |
     }
 
 
-def _without(detail: str, lines: str) -> str:
-    """Return the detail without the end of the log, which is shown below it anyway."""
+def _remove_log_tail(detail: str, lines: str) -> str:
+    """Return the first line of the detail if the rest repeats the end of the log."""
     first, _, rest = detail.partition("\n")
     ends_alike = bool(rest.strip()) and lines.rstrip().endswith(rest.rstrip().rsplit("\n", 1)[-1])
     return first if ends_alike else detail
 
 
-def _last_lines(log: Artifact | None) -> str:
+def _read_last_lines(log: Artifact | None) -> str:
     if log is None:
         return ""
     return safe_files.read_tail(artifacts_folder(settings.OROBOROS) / log.path, LAST_LINES)
 
 
-def checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
-    """Return how the checks on the candidate stand: their names once they have passed.
+def describe_checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
+    """Return the checks of the merge candidate; None before they start.
 
-    Until then, and where one failed: the commands begun, as the end of the log has them.
+    `names` are set once all have passed. Until then, and after a failure, `passed` and `last` are
+    the commands that the log shows: the check log prefixes each command with "$ ".
     """
-    found = [s for _, group in stages for s in group if s.name == "checks" and s.step]
-    if not found or found[0].step is None:
+    stage = next((s for _, group in stages for s in group if s.name == "checks"), None)
+    if stage is None or stage.step is None:
         return None
-    stage, names = found[0], found[0].step.result.get("checks", [])
-    lines = [] if names or stage.log is None else _last_lines_all(stage.log)
-    begun = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    return {"stage": stage, "names": names, "passed": begun[:-1], "last": begun[-1:]}
+    # The result is written when the step ends; until then only the log knows the commands.
+    names = stage.step.result.get("checks", [])
+    lines = [] if names or stage.log is None else _read_lines(stage.log)
+    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    return {"stage": stage, "names": names, "passed": commands[:-1], "last": commands[-1:]}
 
 
-def environment(run: Run) -> dict[str, Any] | None:
-    """Return what the backend was given, masked, and where each value came from."""
+def read_environment(run: Run) -> dict[str, Any] | None:
+    """Return the backend's environment, secrets masked, with the source of each value."""
     artifact = run.artifacts.filter(name="environment").order_by("-generation").first()
     if artifact is None:
         return None
-    lines = _last_lines_all(artifact)
     values, notes = [], []
-    for line in lines:
+    for line in _read_lines(artifact):
         name, equals, rest = line.partition("=")
-        value, mark, origin = rest.rpartition("  # ")
-        if equals and mark:
-            values.append({"name": name, "value": value, "origin": origin})
+        # From the right: the value may contain the separator too.
+        value, separator, source = rest.rpartition("  # ")
+        if equals and separator:
+            values.append({"name": name, "value": value, "source": source})
         elif line.strip():
             notes.append(line)
     return {"values": values, "notes": notes}
 
 
-def _last_lines_all(artifact: Artifact) -> list[str]:
+def _read_lines(artifact: Artifact) -> list[str]:
     path = artifacts_folder(settings.OROBOROS) / artifact.path
     return safe_files.read_tail(path, 10_000).splitlines()
 
 
-def schema(run: Run) -> dict[str, Any] | None:
-    """Return what the migrations did to the preview's schema, and both schemas as a patch."""
-    found = schema_changes.schema(run)
-    if found is None:
+def describe_schema(run: Run) -> dict[str, Any] | None:
+    """Return the schema changes of the preview's migrations, and the schemas' patch."""
+    diff = schema_changes.read_schema_diff(run)
+    if diff is None:
         return None
-    lines = found.patch
+    lines = diff.patch
     return {
-        "changes": found.changes,
-        "patch": [(_kind(line), line) for line in lines[:PATCH_LINES]],
+        "changes": diff.changes,
+        "patch": [(_classify_line(line), line) for line in lines[:PATCH_LINES]],
         "is_cut": len(lines) > PATCH_LINES,
     }
 
 
-def release(run: Run) -> dict[str, Any] | None:
-    """Return the release, and the exact way back to what was live before it, while there is one.
+def describe_release(run: Run) -> dict[str, Any] | None:
+    """Return the run's release, and the rollback to the release before it, if that is possible.
 
-    Once something newer is live that way takes it back too (`is_behind`).
+    `is_behind`: a newer release is live by now, and the rollback would take it back too.
     """
-    own = run.release
-    if own is None:
+    release = run.release
+    if release is None:
         return None
-    back = _before(own)
-    blocked = blocking(rollback_plan.crossing(back)) if back else []
+    target = _find_rollback_target(release)
+    later = rollback_plan.find_later_migrations(target) if target else []
+    irreversible = list_irreversible_changes(later)
+    accepted = bool(irreversible)
     return {
-        "row": own,
-        "back": back,
-        "is_behind": own.status != ReleaseStatus.LIVE,
-        "command": rollback_command(back.pk, accept_schema=bool(blocked)) if back else "",
-        "irreversible": blocked,
+        "row": release,
+        "rollback_target": target,
+        "is_behind": release.status != ReleaseStatus.LIVE,
+        "command": format_rollback_command(target.pk, accept_schema=accepted) if target else "",
+        "irreversible": irreversible,
     }
 
 
-def _before(own: Release) -> Release | None:
-    """Return what was live before that release first was, if it can be and is not live now."""
-    if own.status != ReleaseStatus.LIVE and not own.was_healthy:
+def _find_rollback_target(release: Release) -> Release | None:
+    """Return the release that was live before `release` first was, if it can go live again."""
+    if release.status != ReleaseStatus.LIVE and not release.was_healthy:
         return None
-    deploys = Activation.objects.filter(release=own).exclude(previous=None)
-    activation = deploys.select_related("previous").order_by("number").first()
-    back = activation.previous if activation else None
-    if back is None or back.status == ReleaseStatus.LIVE:
+    deployments = Deployment.objects.filter(release=release).exclude(previous=None)
+    # The first deployment: later ones may have switched back and forth.
+    first = deployments.select_related("previous").order_by("number").first()
+    target = first.previous if first else None
+    if target is None or target.status == ReleaseStatus.LIVE:
         return None
-    return back if back.was_healthy and back.removed_at is None else None
+    return target if target.was_healthy and target.removed_at is None else None
 
 
-def patch(difference: presenters.Difference) -> list[dict[str, Any]]:
-    """Return the patch by file, its lines with what they are, cut where no reader follows."""
-    found: list[dict[str, Any]] = []
+def split_patch(difference: presenters.Difference) -> list[dict[str, Any]]:
+    """Return the patch by file, each line with its kind; at most PATCH_LINES lines."""
+    files: list[dict[str, Any]] = []
     for number, line in enumerate(difference.patch.splitlines()):
         if number >= PATCH_LINES:
             break
-        kind = _kind(line)
+        kind = _classify_line(line)
         if kind == "head":
             name = line.rsplit(" b/", 1)[-1]
             is_migration = name in difference.migrations
-            found.append({"name": name, "lines": [], "is_migration": is_migration})
-        elif found:
-            found[-1]["lines"].append((kind, line))
-    return found
+            files.append({"name": name, "lines": [], "is_migration": is_migration})
+        elif files:
+            files[-1]["lines"].append((kind, line))
+    return files
 
 
-def _kind(line: str) -> str:
+def _classify_line(line: str) -> str:
     return next((kind for start, kind in LINE_KINDS if line.startswith(start)), "")

@@ -1,4 +1,4 @@
-"""Runs: the list, and the page that each of them has."""
+"""The list of runs, and the page of one run."""
 
 from typing import Any
 
@@ -8,14 +8,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
+from host.durations import format_duration
 from runs import presenters
 from runs.admin import run_actions, run_page
 from runs.models import Run
 from runs.rules import SHIPPING, Status
-from web.admin_actions import Pages
-from web.permissions import OPERATE, may
+from web.admin_actions import DetailPageAdmin
+from web.permissions import OPERATE, has_ability
 
-STATUS_COLOURS = {
+STATUS_COLORS = {
     Status.QUEUED: "default",
     Status.HOLDING: "info",
     Status.PREPARING: "info",
@@ -28,7 +29,7 @@ STATUS_COLOURS = {
 
 
 @admin.register(Run)
-class RunAdmin(Pages):
+class RunAdmin(DetailPageAdmin):
     page_template = "oroboros/run.html"
     list_display = [
         "title",
@@ -38,36 +39,38 @@ class RunAdmin(Pages):
         "slot",
         "created_by",
         "created_at",
-        "left",
+        "time_left",
     ]
     list_filter = ["status"]
     search_fields = ["title", "branch", "commit_sha", "id"]
     search_help_text = "Title, branch, commit or id"
-    run_actions = run_actions.VERBS
+    page_actions = run_actions.ACTIONS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        return presenters.runs()
+        return presenters.select_runs()
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Run | None:
         try:
             return self.get_queryset(request).filter(pk=object_id).first()
-        except ValidationError:  # no UUID at all
+        except ValidationError:  # not a UUID
             return None
 
-    def facts(self, request: HttpRequest, row: Run) -> dict[str, Any]:
-        """Show the run; `?live` is the page asking for itself again."""
+    def get_page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
+        """Return the data of the page; with `?live`, which live.js adds, without the difference."""
         is_live = "live" in request.GET
-        changes = {} if is_live else run_actions.changes(row)
+        difference = {} if is_live else run_actions.get_difference(row)
         return {
-            **run_page.context(row, is_live=is_live),
-            **changes,
-            "patch": run_page.patch(changes["difference"]) if "difference" in changes else [],
-            "may_operate": may(request, OPERATE),
+            **run_page.build_context(row, is_live=is_live),
+            **difference,
+            "patch": run_page.split_patch(difference["difference"])
+            if "difference" in difference
+            else [],
+            "may_operate": has_ability(request, OPERATE),
         }
 
-    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    @display(description="Status", ordering="status", label=STATUS_COLORS)
     def state(self, run):
         return run.status, run.get_status_display()
 
@@ -81,12 +84,12 @@ class RunAdmin(Pages):
 
     @display(description="Slot")
     def slot(self, run):
-        slot, lease = presenters.slot(run), presenters.lease(run)
+        slot, lease = presenters.get_slot(run), presenters.get_open_lease(run)
         if slot is not None:
             return slot.slot_id
-        return "in line" if lease is not None else "–"
+        return "waiting" if lease is not None else "–"
 
     @display(description="Time left")
-    def left(self, run):
-        seconds = presenters.seconds_left(run)
-        return "–" if seconds is None else f"{seconds // 3600} h {seconds % 3600 // 60:02} min"
+    def time_left(self, run):
+        seconds = presenters.get_seconds_left(run)
+        return "–" if seconds is None else format_duration(seconds)

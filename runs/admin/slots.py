@@ -1,4 +1,4 @@
-"""Slots as places: who is on them, drained, quarantined."""
+"""Slots: the run that holds each, and draining and quarantine."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,96 +12,97 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from runs.leasing import maintenance
-from runs.leasing.cleanup import take_back
+from runs.leasing.cleanup import return_to_service
 from slots.models import Lease, Slot
-from slots.rules import ON_SLOT, SlotState, slot_state
-from web.admin_actions import Done, Reason, Rows, Verb
-from web.permissions import OPERATE, actor
+from slots.rules import STATES_WITH_SLOT, SlotState, derive_slot_state
+from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, ReasonForm
+from web.permissions import OPERATE, get_actor_name
 
-STATE_COLOURS = {
+STATE_COLORS = {
     SlotState.FREE: "success",
     SlotState.LEASED: "primary",
     SlotState.CLEANING: "warning",
     SlotState.DRAINED: "default",
     SlotState.QUARANTINED: "danger",
 }
-Given = Mapping[str, Any]
+FormData = Mapping[str, Any]
 
 
-def _drain(request: HttpRequest, slot: Slot, given: Given) -> Done:
-    is_new = maintenance.drain(slot, reason=given["reason"], actor=actor(request))
-    return Done(f"{slot} is drained." if is_new else f"{slot} was drained already.")
+def _drain(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
+    is_new = maintenance.drain(slot, reason=data["reason"], actor=get_actor_name(request))
+    return ActionResult(f"{slot} is drained." if is_new else f"{slot} was already drained.")
 
 
-def _undrain(request: HttpRequest, slot: Slot, given: Given) -> Done:
-    maintenance.undrain(slot, actor=actor(request))
-    return Done(f"{slot} is granted again.")
+def _undrain(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
+    maintenance.undrain(slot, actor=get_actor_name(request))
+    return ActionResult(f"{slot} is back in service.")
 
 
-def _quarantine(request: HttpRequest, slot: Slot, given: Given) -> Done:
-    maintenance.quarantine(slot, reason=given["reason"], actor=actor(request))
-    return Done(f"{slot} is quarantined.")
+def _quarantine(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
+    maintenance.quarantine(slot, reason=data["reason"], actor=get_actor_name(request))
+    return ActionResult(f"{slot} is quarantined.")
 
 
-def _unquarantine(request: HttpRequest, slot: Slot, given: Given) -> Done:
-    take_back(settings.OROBOROS, slot, actor=actor(request))
-    return Done(f"{slot} is clean and handed out again.")
+def _unquarantine(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
+    return_to_service(settings.OROBOROS, slot, actor=get_actor_name(request))
+    return ActionResult(f"{slot} is clean and back in service.")
 
 
-VERBS = (
-    Verb(
+ACTIONS = (
+    AdminAction(
         "drain",
         "Drain",
         OPERATE,
-        "Whoever holds the slot keeps it; nobody gets it after them.",
+        "The run that holds the slot keeps it until its lease ends. The slot is not granted again.",
         _drain,
-        Reason,
-        fits=lambda slot: slot.drained_at is None,
+        ReasonForm,
+        is_available=lambda slot: slot.drained_at is None,
     ),
-    Verb(
+    AdminAction(
         "undrain",
         "Undrain",
         OPERATE,
-        "The slot is granted again, to the next in line at once.",
+        "The slot is granted again, first to the next waiting run.",
         _undrain,
-        fits=lambda slot: slot.drained_at is not None,
+        is_available=lambda slot: slot.drained_at is not None,
     ),
-    Verb(
+    AdminAction(
         "quarantine",
         "Quarantine",
         OPERATE,
-        "The slot is not handed out until somebody has looked at it and lifts this.",
+        "The slot is not granted until an operator has examined it and lifts the quarantine.",
         _quarantine,
-        Reason,
-        is_grave=True,
-        fits=lambda slot: slot.quarantined_at is None,
+        ReasonForm,
+        is_dangerous=True,
+        is_available=lambda slot: slot.quarantined_at is None,
     ),
-    Verb(
+    AdminAction(
         "unquarantine",
         "Lift quarantine",
         OPERATE,
-        "You have looked at what could not be cleaned; the slot is handed out again.",
+        "The slot is cleaned once more and granted again. If something is left, this is refused.",
         _unquarantine,
-        fits=lambda slot: slot.quarantined_at is not None,
+        is_available=lambda slot: slot.quarantined_at is not None,
     ),
 )
 
 
 @admin.register(Slot)
-class SlotAdmin(Rows):
+class SlotAdmin(ReadOnlyAdmin):
     list_display = ["slot_id", "state", "holder", "since", "until", "reason", "fence"]
     fields = ["slot_id", "host", "fence", "state_text", "holder", "since", "until", "reason"]
     readonly_fields = ["state_text", "holder", "since", "until", "reason"]
-    verbs = VERBS
+    page_actions = ACTIONS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Slot]:
-        leases = Lease.objects.filter(state__in=ON_SLOT).select_related("run")
-        return Slot.objects.prefetch_related(Prefetch("leases", leases, to_attr="now"))
+        leases = Lease.objects.filter(state__in=STATES_WITH_SLOT).select_related("run")
+        ours = Slot.objects.on_host(settings.OROBOROS.host_name)
+        return ours.prefetch_related(Prefetch("leases", leases, to_attr="now"))
 
-    @display(description="State", label=STATE_COLOURS)
+    @display(description="State", label=STATE_COLORS)
     def state(self, slot):
         lease = _lease(slot)
-        state = slot_state(
+        state = derive_slot_state(
             lease.state if lease else None,
             is_quarantined=slot.quarantined_at is not None,
             is_drained=slot.drained_at is not None,
@@ -130,9 +131,9 @@ class SlotAdmin(Rows):
         lease = _lease(slot)
         if lease is None:
             return "–"
-        return "held open" if lease.is_pinned else f"{lease.expires_at:%Y-%m-%d %H:%M}"
+        return "no expiry" if lease.is_pinned else f"{lease.expires_at:%Y-%m-%d %H:%M}"
 
-    @display(description="Why")
+    @display(description="Reason")
     def reason(self, slot):
         return slot.quarantine_reason or slot.drain_reason or "–"
 

@@ -1,4 +1,4 @@
-"""Files that steps left, and logs while they grow; no browser runs what is in them."""
+"""Downloads of artifacts and logs, also of logs that still grow. Browsers never render them."""
 
 import os
 import re
@@ -16,90 +16,109 @@ from rest_framework.views import APIView
 from host.errors import Refused
 from host.files import safe_files
 from runs.api.runs import find_run
-from runs.api.serializers import ArtifactShape
-from runs.engine.journal import artifacts_folder
+from runs.api.serializers import ArtifactSerializer
+from runs.engine.artifacts import artifacts_folder
 from runs.models import Artifact, Run
 from slots.runtime import backend_log
 from web.permissions import VIEW
 
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
+# Nine digits fit into PostgreSQL's integer, whatever they are.
 DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 OFFSET = re.compile(r"-?\d{1,15}", re.ASCII)
 CHUNK = 64 * 1024
 
 
-class ArtifactList(ListAPIView):
-    """The run's files and logs."""
+class ArtifactListView(ListAPIView):
+    """The artifacts of the run: files and logs."""
 
     abilities = {"GET": VIEW}
-    serializer_class = ArtifactShape
+    serializer_class = ArtifactSerializer
 
     def get_queryset(self):
+        # drf-spectacular calls this without the arguments of a URL.
         if getattr(self, "swagger_fake_view", False):
             return Artifact.objects.none()
         return Artifact.objects.filter(run=find_run(self.kwargs["run_id"])).select_related("step")
 
 
-class ArtifactContent(APIView):
+class ArtifactContentView(APIView):
     abilities = {"GET": VIEW}
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("generation", int, description="default: the newest that has it"),
-            OpenApiParameter("from", int, description="the first byte; negative: the last so many"),
-            OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="one byte range"),
+            OpenApiParameter(
+                "generation",
+                int,
+                description="default: the newest generation that has the artifact",
+            ),
+            OpenApiParameter(
+                "from",
+                int,
+                description="offset of the first byte; negative: that many bytes from the end",
+            ),
+            OpenApiParameter(
+                "Range", str, OpenApiParameter.HEADER, description="a single byte range"
+            ),
         ],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, run_id: str, name: str) -> HttpResponseBase:
-        """The file as a download. A log that grows is followed by asking again `from` the byte
-        that the header `X-Oroboros-Next` named."""
+        """Return the file as a download.
+
+        To follow a growing log, repeat the request with `from` set to the value of the answer's
+        header `X-Oroboros-Next`.
+        """
         query = request.query_params
-        artifact = _find(find_run(run_id), name, query.get("generation", ""))
+        artifact = _find_artifact(find_run(run_id), name, query.get("generation", ""))
         offset = query.get("from", "")
         if offset and not OFFSET.fullmatch(offset):
-            raise Refused("from_invalid", "`from` is a number of bytes.", status=400)
-        asked = "" if offset else request.META.get("HTTP_RANGE", "")
-        return served(_open(artifact), artifact.name, asked, int(offset or 0))
+            raise Refused("from_invalid", "`from` must be a number of bytes.", status=400)
+        byte_range = "" if offset else request.META.get("HTTP_RANGE", "")
+        return stream_file(_open(artifact), artifact.name, byte_range, int(offset or 0))
 
 
-def _unknown() -> Refused:
-    return Refused("artifact_not_found", "The run has no such artifact.", status=404)
+def _not_found() -> Refused:
+    return Refused("artifact_not_found", "The run has no artifact of this name.", status=404)
 
 
-def _find(run: Run, name: str, generation: str) -> Artifact:
-    found = Artifact.objects.filter(run=run, name=name.replace("\0", ""))
+def _find_artifact(run: Run, name: str, generation: str) -> Artifact:
+    # PostgreSQL refuses NUL in a parameter.
+    artifacts = Artifact.objects.filter(run=run, name=name.replace("\0", ""))
     if generation:
         if not DIGITS.fullmatch(generation):
-            raise Refused("generation_invalid", "A generation is a number.", status=400)
-        found = found.filter(generation=int(generation))
-    artifact = found.order_by("-generation").first()
+            raise Refused("generation_invalid", "`generation` must be a number.", status=400)
+        artifacts = artifacts.filter(generation=int(generation))
+    artifact = artifacts.order_by("-generation").first()
     if artifact is None:
-        raise _unknown()
+        raise _not_found()
     return artifact
 
 
 def _open(artifact: Artifact) -> IO[bytes]:
-    """Open the file, a regular one below the artifacts' folder.
+    """Open the file of the artifact. Raises Refused (404) unless it is a regular file.
 
-    The only one with a second name elsewhere is the log that a backend of a slot writes to.
+    A file with a second hard link is refused as well: a branch's build could have linked a secret.
+    The only exception is the log of a slot's backend, which is linked into the artifacts.
     """
     config = settings.OROBOROS
     try:
         file = safe_files.open_beneath(artifacts_folder(config), artifact.path)
     except (Refused, OSError):
-        raise _unknown() from None
-    found = os.fstat(file.fileno())
-    if found.st_nlink != 1 and not backend_log.is_one(config, found):
+        raise _not_found() from None
+    status = os.fstat(file.fileno())
+    if status.st_nlink != 1 and not backend_log.is_slot_log(config, status):
         file.close()
-        raise _unknown()
+        raise _not_found()
     return file
 
 
-def served(file: IO[bytes], name: str, asked: str, offset: int = 0) -> StreamingHttpResponse:
-    """Answer with the file from `offset` on, or the range of it that was asked for."""
+def stream_file(
+    file: IO[bytes], name: str, byte_range: str, offset: int = 0
+) -> StreamingHttpResponse:
+    """Stream the file from `offset`, or the requested range of it (206, or 416 if it is empty)."""
     size = os.fstat(file.fileno()).st_size
-    span = _range(asked, size)
+    span = _parse_range(byte_range, size)
     start, end = span or (min(offset, size) if offset >= 0 else max(0, size + offset), size)
     if span and start >= end:
         file.close()
@@ -107,7 +126,7 @@ def served(file: IO[bytes], name: str, asked: str, offset: int = 0) -> Streaming
         start = end = 0
     else:
         file.seek(start)
-        answer = StreamingHttpResponse(_chunks(file, end - start), status=206 if span else 200)
+        answer = StreamingHttpResponse(_read_chunks(file, end - start), status=206 if span else 200)
     answer["Content-Type"] = "text/plain; charset=utf-8"
     answer["Content-Length"] = str(end - start)
     answer["Accept-Ranges"] = "bytes"
@@ -121,18 +140,19 @@ def served(file: IO[bytes], name: str, asked: str, offset: int = 0) -> Streaming
     return answer
 
 
-def _range(asked: str, size: int) -> tuple[int, int] | None:
-    """Return the first byte and the one after the last; None where no single range is asked for."""
-    match = RANGE.fullmatch(asked)
+def _parse_range(text: str, size: int) -> tuple[int, int] | None:
+    """Return the start and the end (exclusive); None unless the text is one byte range."""
+    match = RANGE.fullmatch(text)
+    # RFC 9110: a server ignores a Range header that it does not understand.
     if match is None or match[0] == "bytes=-":
         return None
-    if not match[1]:  # the last so many bytes
+    if not match[1]:  # bytes=-N: the last N bytes
         return max(0, size - int(match[2])), size
     return int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
 
 
-def _chunks(file: IO[bytes] | BinaryIO, left: int) -> Iterator[bytes]:
+def _read_chunks(file: IO[bytes] | BinaryIO, size: int) -> Iterator[bytes]:
     with file:
-        while left > 0 and (chunk := file.read(min(CHUNK, left))):
-            left -= len(chunk)
+        while size > 0 and (chunk := file.read(min(CHUNK, size))):
+            size -= len(chunk)
             yield chunk

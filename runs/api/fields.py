@@ -1,4 +1,4 @@
-"""Run ids from outside: one id, one spelling."""
+"""Run ids in requests: one id has exactly one accepted spelling."""
 
 import re
 import uuid
@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from host.errors import Refused
 
+# uuid.UUID() also accepts braces, capitals and missing hyphens.
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -21,8 +22,8 @@ def parse_run_id(text: str) -> uuid.UUID:
 
 
 @extend_schema_field({"type": "string", "format": "uuid"})
-class RunId(serializers.Field):
-    """A run's id in a body."""
+class RunIdField(serializers.Field):
+    """A run id in a request body."""
 
     def to_internal_value(self, data: Any) -> uuid.UUID:
         if not isinstance(data, str):

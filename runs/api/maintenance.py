@@ -1,4 +1,4 @@
-"""Slots as places over HTTP: drained, quarantined, and both taken back. For operators."""
+"""POST /api/slots/<id>/drain, undrain, quarantine, unquarantine. For operators."""
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
@@ -7,69 +7,69 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from host.errors import Refused
-from runs.api.slots import Nothing, SlotShape
+from runs.api.request_bodies import EmptyRequest, ReasonRequest
+from runs.api.serializers import SlotSerializer
 from runs.leasing import maintenance, queue_status
-from runs.leasing.cleanup import take_back
+from runs.leasing.cleanup import return_to_service
 from slots.models import Slot
-from web.api import Input, Text
-from web.permissions import OPERATE, actor
+from web.permissions import OPERATE, get_actor_name
 
 
-class Because(Input):
-    reason = Text(multiline=True, max_length=2000)
-
-
-class Upkeep(APIView):
-    """A verb on one slot; it may be repeated, and answers with the slot as it is then."""
+class SlotMaintenanceView(APIView):
+    """The base of the views that change one slot. They may be repeated."""
 
     abilities = {"POST": OPERATE}
 
-    def done(self, slot: Slot) -> Response:
-        [view] = [one for one in queue_status.slots() if one.slot.pk == slot.pk]
-        return Response(SlotShape(view).data)
+    def slot_response(self, slot: Slot) -> Response:
+        """Return the slot as it is now."""
+        [status] = [one for one in queue_status.list_slots() if one.slot.pk == slot.pk]
+        return Response(SlotSerializer(status).data)
 
 
 def find_slot(slot_id: str) -> Slot:
     """Return the slot's row. Raises Refused `slot_id_invalid` (400), `slot_unknown` (404)."""
-    slot = Slot.objects.filter(slot_id=settings.OROBOROS.slot(slot_id).slot_id).first()
+    config = settings.OROBOROS
+    known = config.slot(slot_id).slot_id
+    slot = Slot.objects.on_host(config.host_name).filter(slot_id=known).first()
     if slot is None:
-        raise Refused("slot_unknown", "The slot has no row yet; run sync_slots.", status=404)
+        detail = "The slot is configured but has no row yet. Run manage.py sync_slots."
+        raise Refused("slot_unknown", detail, status=404)
     return slot
 
 
-class Drain(Upkeep):
-    @extend_schema(request=Because, responses=SlotShape)
+class DrainView(SlotMaintenanceView):
+    @extend_schema(request=ReasonRequest, responses=SlotSerializer)
     def post(self, request: Request, slot_id: str) -> Response:
-        """Grant the slot to nobody else; whoever holds it keeps it."""
-        slot, given = find_slot(slot_id), Because.given(request)
-        maintenance.drain(slot, **given, actor=actor(request))
-        return self.done(slot)
+        """Stop granting the slot. A run that holds it keeps it until its lease ends."""
+        slot, body = find_slot(slot_id), ReasonRequest.parse(request)
+        maintenance.drain(slot, **body, actor=get_actor_name(request))
+        return self.slot_response(slot)
 
 
-class Undrain(Upkeep):
-    @extend_schema(request=Nothing, responses=SlotShape)
+class UndrainView(SlotMaintenanceView):
+    @extend_schema(request=EmptyRequest, responses=SlotSerializer)
     def post(self, request: Request, slot_id: str) -> Response:
-        """Grant the slot again, to the next in line at once."""
+        """Grant the slot again, first to the next waiting run."""
         slot = find_slot(slot_id)
-        Nothing.given(request)
-        maintenance.undrain(slot, actor=actor(request))
-        return self.done(slot)
+        EmptyRequest.parse(request)
+        maintenance.undrain(slot, actor=get_actor_name(request))
+        return self.slot_response(slot)
 
 
-class Quarantine(Upkeep):
-    @extend_schema(request=Because, responses=SlotShape)
+class QuarantineView(SlotMaintenanceView):
+    @extend_schema(request=ReasonRequest, responses=SlotSerializer)
     def post(self, request: Request, slot_id: str) -> Response:
-        """Hand the slot out to nobody until somebody has looked at it."""
-        slot, given = find_slot(slot_id), Because.given(request)
-        maintenance.quarantine(slot, **given, actor=actor(request))
-        return self.done(slot)
+        """Stop granting the slot until an operator has examined it and lifts the quarantine."""
+        slot, body = find_slot(slot_id), ReasonRequest.parse(request)
+        maintenance.quarantine(slot, **body, actor=get_actor_name(request))
+        return self.slot_response(slot)
 
 
-class Unquarantine(Upkeep):
-    @extend_schema(request=Nothing, responses=SlotShape)
+class UnquarantineView(SlotMaintenanceView):
+    @extend_schema(request=EmptyRequest, responses=SlotSerializer)
     def post(self, request: Request, slot_id: str) -> Response:
-        """Clean the slot and hand it out again; 409 `not_clean` says what is left there."""
+        """Clean the slot and grant it again. 409 `not_clean` lists what could not be removed."""
         slot = find_slot(slot_id)
-        Nothing.given(request)
-        take_back(settings.OROBOROS, slot, actor=actor(request))
-        return self.done(slot)
+        EmptyRequest.parse(request)
+        return_to_service(settings.OROBOROS, slot, actor=get_actor_name(request))
+        return self.slot_response(slot)

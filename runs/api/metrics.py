@@ -1,4 +1,4 @@
-"""What /metrics says of the host, in Prometheus's text: counted in the database when asked."""
+"""GET /metrics in Prometheus's text format. The values are computed at each request."""
 
 import json
 from collections import Counter
@@ -17,10 +17,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from releases.models import Activation
+from releases.models import Deployment
 from runs import merge_queue
+from runs.freezes import list_active_freezes
 from runs.leasing import grants, queue_status
-from runs.lifecycle import supervisor
+from runs.lifecycle import queue_health
 from runs.models import Run
 from runs.rules import Status
 from slots.models import Lease
@@ -30,8 +31,8 @@ from web.permissions import VIEW
 MEBIBYTE = 1024 * 1024
 
 
-class Exposition(BaseRenderer):
-    """The text as it is; a refusal as the JSON that it is everywhere."""
+class PrometheusRenderer(BaseRenderer):
+    """The exposition text as it is; errors as JSON."""
 
     media_type = "text/plain"
     format = "txt"
@@ -40,80 +41,86 @@ class Exposition(BaseRenderer):
         return data if isinstance(data, bytes) else json.dumps(data).encode()
 
 
-class Metrics(APIView):
-    """The numbers of this moment, for a scraper whose token may `view`."""
+class MetricsView(APIView):
+    """The metrics of this host, for a scraper whose token has the ability `view`."""
 
     abilities = {"GET": VIEW}
-    renderer_classes = [Exposition]
+    renderer_classes = [PrometheusRenderer]
 
     @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})
     def get(self, request: Request) -> Response:
-        """What the slots, both lines, the runs and production are doing, for Prometheus."""
+        """Return metrics of slots, runs, merge queue and deployments, in Prometheus's format."""
+        # Not the global registry: it has metrics of the process that happens to answer.
         registry = CollectorRegistry()
-        registry.register(Host())
+        registry.register(HostCollector())
         return Response(generate_latest(registry))
 
 
-class Host(Collector):
-    """The metrics; no label is an id, and every value of a label that there is has a number."""
+class HostCollector(Collector):
+    """The metrics. No label is an id, and every known label value is reported, also with 0."""
 
     def collect(self) -> Iterator[Metric]:
-        yield from _slots()
-        yield from _runs()
-        yield from _production()
-        yield from _queue()
+        yield from _collect_slots()
+        yield from _collect_runs()
+        yield from _collect_deployments()
+        yield from _collect_task_queue()
 
 
-def _slots() -> Iterator[Metric]:
-    line = queue_status.line()
-    states = Counter(view.state for view in line.slots)
-    yield _by("oroboros_slots", "Slots by what they are.", "state", _all(SlotState, states))
-    yield _one("oroboros_slots_waiting", "Runs that wait for a slot.", line.waiting)
-    asked = Lease.objects.filter(state=LeaseState.WAITING).aggregate(at=Min("asked_at"))["at"]
-    longest = (line.at - asked).total_seconds() if asked else 0.0
-    yield _one("oroboros_slots_longest_wait_seconds", "How long the first of them waits.", longest)
-    room = grants.room()
-    free = {"memory": room.memory_mb * MEBIBYTE, "disk": room.disk_mb * MEBIBYTE}
-    yield _by("oroboros_host_free_bytes", "What the host has free.", "resource", free)
+def _collect_slots() -> Iterator[Metric]:
+    status = queue_status.read_queue_status()
+    states = Counter(slot.state for slot in status.slots)
+    counts = _with_zeros(SlotState, states)
+    yield _labeled_gauge("oroboros_slots", "Slots by state.", "state", counts)
+    yield _gauge("oroboros_slots_waiting", "Runs waiting for a slot.", status.waiting)
+    first = Lease.objects.filter(state=LeaseState.WAITING).aggregate(at=Min("requested_at"))["at"]
+    longest = (status.at - first).total_seconds() if first else 0.0
+    text = "Seconds that the longest waiting run has waited."
+    yield _gauge("oroboros_slots_longest_wait_seconds", text, longest)
+    capacity = grants.read_free_capacity()
+    free = {"memory": capacity.memory_mb * MEBIBYTE, "disk": capacity.disk_mb * MEBIBYTE}
+    text = "Free memory and disk of the host."
+    yield _labeled_gauge("oroboros_host_free_bytes", text, "resource", free)
 
 
-def _runs() -> Iterator[Metric]:
-    counted = Run.objects.order_by().values_list("status").annotate(Count("pk"))
-    yield _by("oroboros_runs", "Runs by status.", "status", _all(Status, dict(counted)))
-    waiting = len(merge_queue.in_order())
-    yield _one("oroboros_shipping_line", "Runs that ship or wait for it.", waiting)
-    frozen = len(merge_queue.standing_freezes())
-    yield _one("oroboros_shipping_freezes", "Freezes that hold shipping.", frozen)
+def _collect_runs() -> Iterator[Metric]:
+    rows = Run.objects.order_by().values_list("status").annotate(Count("pk"))
+    counts = _with_zeros(Status, dict(rows))
+    yield _labeled_gauge("oroboros_runs", "Runs by status.", "status", counts)
+    queued = len(merge_queue.list_queue())
+    yield _gauge("oroboros_merge_queue_runs", "Runs that ship or wait to ship.", queued)
+    freeze_count = len(list_active_freezes())
+    yield _gauge("oroboros_shipping_freezes", "Active freezes of shipping.", freeze_count)
 
 
-def _production() -> Iterator[Metric]:
-    made = CounterMetricFamily(
-        "oroboros_activations", "Switches of production by kind and how they ended.",
-        labels=("kind", "outcome"),
-    )  # fmt: skip
-    rows = Activation.objects.order_by().values_list("kind", "outcome").annotate(Count("pk"))
+def _collect_deployments() -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "oroboros_deployments", "Deployments by kind and outcome.", labels=("kind", "outcome")
+    )
+    rows = Deployment.objects.order_by().values_list("kind", "outcome").annotate(Count("pk"))
     for kind, outcome, count in rows:
-        made.add_metric((kind, outcome), count)
-    yield made
+        family.add_metric((kind, outcome), count)
+    yield family
 
 
-def _queue() -> Iterator[Metric]:
-    said = supervisor.state()
-    is_well = float(said["status"] == "ok")
-    yield _one("oroboros_queue_up", "1 where the queue delivers, as the worker's /health.", is_well)
-    yield _one("oroboros_queue_busy_workers", "Workers that carry a run.", said["busy"])
+def _collect_task_queue() -> Iterator[Metric]:
+    health = queue_health.read_queue_health()
+    text = "1 if the task queue delivers, as in the worker's /health."
+    yield _gauge("oroboros_queue_up", text, float(health["status"] == "ok"))
+    yield _gauge("oroboros_queue_busy_workers", "Workers that execute a run.", health["busy"])
 
 
-def _all(values: type[SlotState] | type[Status], counted: Mapping[Any, int]) -> dict[str, int]:
-    return {value: counted.get(value, 0) for value in values.values}
+def _with_zeros(
+    values: type[SlotState] | type[Status], counts: Mapping[Any, int]
+) -> dict[str, int]:
+    return {value: counts.get(value, 0) for value in values.values}
 
 
-def _by(name: str, text: str, label: str, counted: Mapping[str, float]) -> Metric:
+def _labeled_gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=(label,))
-    for value, number in counted.items():
+    for value, number in values.items():
         family.add_metric((value,), number)
     return family
 
 
-def _one(name: str, text: str, value: Any) -> Metric:
+def _gauge(name: str, text: str, value: Any) -> Metric:
     return GaugeMetricFamily(name, text, value=value)

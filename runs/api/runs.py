@@ -1,4 +1,4 @@
-"""Runs over HTTP: make, look at, decide. Every rule is in `runs.lifecycle.operations`."""
+"""GET and POST /api/runs[/<id>…]. The rules are in `runs.lifecycle`."""
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
@@ -12,45 +12,46 @@ from rest_framework.views import APIView
 from host.errors import Refused
 from runs import presenters
 from runs.api.fields import parse_run_id
-from runs.api.serializers import DifferenceShape, EventShape, RunDetailShape, RunShape, places
+from runs.api.request_bodies import (
+    ApproveRequest,
+    CancelRequest,
+    CreateRunRequest,
+    EmptyRequest,
+    KeepRequest,
+    ReasonRequest,
+)
+from runs.api.serializers import (
+    DifferenceSerializer,
+    EventSerializer,
+    RunDetailSerializer,
+    RunSerializer,
+    get_positions,
+)
 from runs.leasing import queue_status
+from runs.leasing.reservations import RunUnknown
 from runs.lifecycle import operations
 from runs.models import Event, Run
 from runs.models.run import RunQuerySet
-from runs.repository import repository
-from runs.rules import PRIORITY_MAX, Status
-from web.api import Flag, Input, Integer, Text
-from web.permissions import APPROVE, HOLD, OPERATE, VIEW, abilities_of, actor
+from runs.repository import open_repository
+from runs.rules import Status
+from web.permissions import APPROVE, HOLD, OPERATE, VIEW, get_abilities, get_actor_name
 
 
 def find_run(run_id: str) -> Run:
-    """Return the run. Raises Refused `run_id_invalid` (400), `run_unknown` (404)."""
-    run = presenters.runs().filter(pk=parse_run_id(run_id)).first()
+    """Return the run. Raises Refused `run_id_invalid` (400), RunUnknown (404)."""
+    run = presenters.select_runs().filter(pk=parse_run_id(run_id)).first()
     if run is None:
-        raise Refused("run_unknown", "There is no such run.", status=404)
+        raise RunUnknown
     return run
 
 
-def answer(run: Run, code: int = status.HTTP_200_OK) -> Response:
-    """Answer with a run that `find_run` read."""
-    where = places([run])
-    line = queue_status.line() if where["positions"] else None
-    return Response(RunDetailShape(run, context={**where, "line": line}).data, code)
-
-
-class NewRun(Input):
-    """One of branch and commit; neither is needed to hold a slot. `priority`: an operator's."""
-
-    title = Text(max_length=200)
-    branch = Text(required=False, trim_whitespace=False)
-    commit = Text(required=False, trim_whitespace=False)
-    prepare = Flag(required=False, default=True)
-    priority = Integer(required=False, min_value=-PRIORITY_MAX, max_value=PRIORITY_MAX)
-
-    def validate(self, attrs):
-        if "branch" in attrs and "commit" in attrs:
-            raise Refused("source_ambiguous", "Name a branch or a commit, not both.", status=400)
-        return attrs
+def run_response(run: Run, code: int = status.HTTP_200_OK) -> Response:
+    """Return a run that `find_run` read, with its steps and what it waits for."""
+    positions = get_positions([run])
+    is_waiting = bool(positions["positions"])
+    queue = queue_status.read_queue_status() if is_waiting else None
+    context = {**positions, "queue_status": queue}
+    return Response(RunDetailSerializer(run, context=context).data, code)
 
 
 @extend_schema_view(
@@ -61,159 +62,129 @@ class NewRun(Input):
         ]
     )
 )
-class RunList(ListAPIView):
-    """All runs, newest first; `?status=` and `?branch=` narrow them."""
+class RunListView(ListAPIView):
+    """All runs, newest first, filtered by `?status=` and `?branch=`."""
 
     abilities = {"GET": VIEW, "POST": HOLD}
-    serializer_class = RunShape
+    serializer_class = RunSerializer
 
     def get_queryset(self) -> RunQuerySet:
-        found = presenters.runs()
-        asked = self.request.query_params
-        if "status" in asked:
-            if asked["status"] not in Status.values:
+        runs = presenters.select_runs()
+        query = self.request.query_params
+        if "status" in query:
+            if query["status"] not in Status.values:
                 known = ", ".join(Status.values)
-                raise Refused("status_unknown", f"A status is one of {known}.", status=400)
-            found = found.filter(status=asked["status"])
-        if "branch" in asked:
-            found = found.filter(branch=asked["branch"].replace("\0", ""))
-        return found
+                raise Refused("status_unknown", f"The status must be one of {known}.", status=400)
+            runs = runs.filter(status=query["status"])
+        if "branch" in query:
+            runs = runs.filter(branch=query["branch"].replace("\0", ""))  # PostgreSQL refuses NUL
+        return runs
 
     def list(self, request: Request, *args: object, **kwargs: object) -> Response:
         page = self.paginate_queryset(self.get_queryset()) or []
-        shape = RunShape(page, many=True, context=places(page))
-        return self.get_paginated_response(shape.data)
+        serializer = RunSerializer(page, many=True, context=get_positions(page))
+        return self.get_paginated_response(serializer.data)
 
-    @extend_schema(request=NewRun, responses={201: RunDetailShape})
+    @extend_schema(request=CreateRunRequest, responses={201: RunDetailSerializer})
     def post(self, request: Request) -> Response:
-        """Make a run; it is prepared as soon as a slot is free."""
-        given = NewRun.given(request)
-        if "priority" in given and OPERATE not in abilities_of(request.user):
-            raise PermissionDenied(operations.ONLY_OPERATORS_RANK)
-        run = operations.create_run(**given, actor=actor(request))
-        made = answer(find_run(str(run.pk)), 201)
-        made["Location"] = f"/api/runs/{made.data['id']}"
-        return made
+        """Create a run. Its preview is prepared as soon as it is granted a slot."""
+        body = CreateRunRequest.parse(request)
+        if "priority" in body and OPERATE not in get_abilities(request.user):
+            raise PermissionDenied(operations.PRIORITY_REFUSAL)
+        run = operations.create_run(**body, actor=get_actor_name(request))
+        response = run_response(find_run(str(run.pk)), 201)
+        response["Location"] = f"/api/runs/{response.data['id']}"
+        return response
 
 
-class RunDetail(APIView):
+class RunDetailView(APIView):
     abilities = {"GET": VIEW}
 
-    @extend_schema(responses=RunDetailShape)
+    @extend_schema(responses=RunDetailSerializer)
     def get(self, request: Request, run_id: str) -> Response:
-        """A run with its steps, approvals, links, and what to do next."""
-        return answer(find_run(run_id))
+        """Return a run with its steps, approvals, links and next action."""
+        return run_response(find_run(run_id))
 
 
-class RunEvents(ListAPIView):
-    """The run's timeline, newest first."""
+class RunEventsView(ListAPIView):
+    """The events of the run, newest first."""
 
     abilities = {"GET": VIEW}
-    serializer_class = EventShape
+    serializer_class = EventSerializer
 
     def get_queryset(self):
+        # drf-spectacular calls this without the arguments of a URL.
         if getattr(self, "swagger_fake_view", False):
             return Event.objects.none()
         return Event.objects.filter(run=find_run(self.kwargs["run_id"]))
 
 
-class RunDiff(APIView):
+class RunDiffView(APIView):
     abilities = {"GET": VIEW}
 
-    @extend_schema(responses=DifferenceShape)
+    @extend_schema(responses=DifferenceSerializer)
     def get(self, request: Request, run_id: str) -> Response:
-        """What the run changes against the target branch, its migrations called out."""
-        repo = repository(settings.OROBOROS)
-        return Response(DifferenceShape(presenters.difference(find_run(run_id), repo)).data)
+        """Return what the run changes compared with the target branch, migrations listed apart."""
+        repo = open_repository(settings.OROBOROS)
+        return Response(
+            DifferenceSerializer(presenters.compute_difference(find_run(run_id), repo)).data
+        )
 
 
-class Approving(Input):
-    """`accept_checks`: of the commit named, whose diff shows what becomes of the checks."""
-
-    commit_sha = Text(required=False, trim_whitespace=False)
-    reason = Text(required=False, allow_blank=True, multiline=True, max_length=2000)
-    accept_checks = Flag(required=False)
-
-    def validate(self, attrs):
-        if attrs.get("accept_checks") and "commit_sha" not in attrs:
-            detail = "Name the commit whose checks you looked at."
-            raise Refused("commit_required", detail, status=400, fields={"commit_sha": detail})
-        return attrs
-
-
-class Approve(APIView):
+class ApproveView(APIView):
     abilities = {"POST": APPROVE}
 
-    @extend_schema(request=Approving, responses=RunDetailShape)
+    @extend_schema(request=ApproveRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
-        """Approve the commit that was looked at; answers at once, shipping follows."""
-        run, given = find_run(run_id), Approving.given(request)
-        if given.get("accept_checks") and OPERATE not in abilities_of(request.user):
-            raise PermissionDenied(operations.ONLY_OPERATORS)
-        operations.approve(run, **given, actor=actor(request))
-        return answer(find_run(run_id))
+        """Approve the named commit, or the run's current one. Shipping follows in queue order."""
+        run, body = find_run(run_id), ApproveRequest.parse(request)
+        if body.get("accept_checks") and OPERATE not in get_abilities(request.user):
+            raise PermissionDenied(operations.ACCEPT_CHECKS_REFUSAL)
+        operations.approve(run, **body, actor=get_actor_name(request))
+        return run_response(find_run(run_id))
 
 
-class Rejecting(Input):
-    reason = Text(multiline=True, max_length=2000)
-
-
-class Reject(APIView):
+class RejectView(APIView):
     abilities = {"POST": APPROVE}
 
-    @extend_schema(request=Rejecting, responses=RunDetailShape)
+    @extend_schema(request=ReasonRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
-        """Say no, with a reason for the author."""
+        """Reject the run, with a reason for its author."""
         run = find_run(run_id)
-        operations.reject(run, **Rejecting.given(request), actor=actor(request))
-        return answer(find_run(run_id))
+        operations.reject(run, **ReasonRequest.parse(request), actor=get_actor_name(request))
+        return run_response(find_run(run_id))
 
 
-class Canceling(Input):
-    reason = Text(required=False, allow_blank=True, multiline=True, max_length=2000)
-
-
-class Cancel(APIView):
+class CancelView(APIView):
     abilities = {"POST": HOLD}
 
-    @extend_schema(request=Canceling, responses=RunDetailShape)
+    @extend_schema(request=CancelRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
-        """End the run; its processes die first."""
+        """Cancel the run. Its processes are stopped first."""
         run = find_run(run_id)
-        operations.cancel(run, **Canceling.given(request), actor=actor(request))
-        return answer(find_run(run_id))
+        operations.cancel(run, **CancelRequest.parse(request), actor=get_actor_name(request))
+        return run_response(find_run(run_id))
 
 
-class Nothing(Input):
-    """A body that says nothing."""
-
-
-class Retry(APIView):
+class RetryView(APIView):
     abilities = {"POST": HOLD}
 
-    @extend_schema(request=Nothing, responses={201: RunDetailShape})
+    @extend_schema(request=EmptyRequest, responses={201: RunDetailSerializer})
     def post(self, request: Request, run_id: str) -> Response:
-        """Make a new run of an ended one; the answer is the new one."""
+        """Create a new run of the same branch or commit as an ended one, and return it."""
         run = find_run(run_id)
-        Nothing.given(request)
-        return answer(find_run(str(operations.retry(run, actor=actor(request)).pk)), 201)
+        EmptyRequest.parse(request)
+        return run_response(
+            find_run(str(operations.retry(run, actor=get_actor_name(request)).pk)), 201
+        )
 
 
-class Keeping(Input):
-    seconds = Integer(
-        required=False,
-        default=settings.PREVIEW_KEEP_SECONDS,
-        min_value=60,
-        max_value=settings.PREVIEW_KEEP_SECONDS,
-    )
-
-
-class Keep(APIView):
+class KeepView(APIView):
     abilities = {"POST": HOLD}
 
-    @extend_schema(request=Keeping, responses=RunDetailShape)
+    @extend_schema(request=KeepRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
-        """Keep the preview for so long from now, 72 h at most."""
+        """Keep the preview for `seconds` from now."""
         run = find_run(run_id)
-        operations.keep(run, **Keeping.given(request), actor=actor(request))
-        return answer(find_run(run_id))
+        operations.keep(run, **KeepRequest.parse(request), actor=get_actor_name(request))
+        return run_response(find_run(run_id))

@@ -1,21 +1,119 @@
-"""How runs and what belongs to them look in answers."""
+"""How runs, slots and the merge queue look in the API's answers."""
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from releases.api import CommitShape, SchemaChangeShape
+from releases.api import CommitSerializer, SchemaChangeSerializer
 from runs import presenters
-from runs.api.slots import SlotShape
+from runs.leasing.queue_status import SlotStatus
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
+from runs.rules import Status
 
 
-def places(runs):
-    """Return the context of a shape of those runs: where they stand in both lines."""
-    return {"positions": presenters.positions(runs), "turns": presenters.turns(runs)}
+class LeaseField(serializers.CharField):
+    """A value of the slot's lease; null while no lease holds the slot."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source=f"lease.{source}", default=None, allow_null=True, read_only=True)
 
 
-class RunShape(serializers.ModelSerializer):
-    """A run that came from `shown.runs()`, with the context `places()`."""
+class LeaseTimeField(serializers.DateTimeField):
+    """A time of the slot's lease; null while no lease holds the slot."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source=f"lease.{source}", default=None, allow_null=True, read_only=True)
+
+
+class SlotSerializer(serializers.Serializer):
+    """A `SlotStatus`: the slot and the lease that holds it. `run_id` is null without a lease."""
+
+    slot_id = serializers.CharField(source="slot.slot_id")
+    state = serializers.CharField()
+    run_id = LeaseField("run_id")
+    run_title = LeaseField("run.title")
+    run_status = LeaseField("run.status")
+    held_by = LeaseField("run.created_by")
+    lease_state = LeaseField("state")
+    held_since = LeaseTimeField("granted_at")
+    heartbeat_at = LeaseTimeField("heartbeat_at")
+    expires_at = serializers.SerializerMethodField()
+    is_pinned = serializers.BooleanField(source="lease.is_pinned", default=False, read_only=True)
+    fence = serializers.IntegerField(source="slot.fence")
+    reason = serializers.SerializerMethodField()
+    frontend_url = serializers.SerializerMethodField()
+    backend_url = serializers.SerializerMethodField()
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_expires_at(self, status: SlotStatus) -> str | None:
+        """Null for a pinned lease: it does not expire while its run ships."""
+        lease = status.lease
+        if lease is None or lease.is_pinned or lease.expires_at is None:
+            return None
+        return serializers.DateTimeField().to_representation(lease.expires_at)
+
+    def get_reason(self, status: SlotStatus) -> str:
+        return status.slot.quarantine_reason or status.slot.drain_reason
+
+    def get_frontend_url(self, status: SlotStatus) -> str:
+        return settings.OROBOROS.frontend_url(settings.OROBOROS.slot(status.slot.slot_id))
+
+    def get_backend_url(self, status: SlotStatus) -> str:
+        return settings.OROBOROS.backend_url(settings.OROBOROS.slot(status.slot.slot_id))
+
+
+class AcquireResultSerializer(serializers.Serializer):
+    """A `reservations.AcquireResult`: a slot, or the position in the queue (1 is next)."""
+
+    acquired = serializers.SerializerMethodField()
+    slot_id = serializers.CharField(allow_null=True)
+    queue_reason = serializers.SerializerMethodField()
+    position = serializers.IntegerField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    ttl_seconds = serializers.IntegerField()
+    fence = serializers.IntegerField(allow_null=True)
+
+    def get_acquired(self, answer) -> bool:
+        return answer.slot_id is not None
+
+    def get_queue_reason(self, answer) -> str | None:
+        return None if answer.slot_id else "WAITING_FOR_SLOT"
+
+
+class HeartbeatResultSerializer(serializers.Serializer):
+    heartbeat_updated = serializers.BooleanField()
+    slot_id = serializers.CharField()
+    run_id = serializers.UUIDField()
+    reason = serializers.CharField(allow_null=True)
+    expires_at = serializers.DateTimeField()
+
+
+class ReleaseResultSerializer(serializers.Serializer):
+    released = serializers.BooleanField()
+    slot_id = serializers.CharField()
+    run_id = serializers.UUIDField()
+    reason = serializers.CharField(allow_null=True)
+
+
+class ReapResultSerializer(serializers.Serializer):
+    expired_count = serializers.IntegerField()
+    expired_slots = serializers.ListField(child=serializers.CharField())
+
+
+class UnfreezeResultSerializer(serializers.Serializer):
+    lifted_count = serializers.IntegerField()
+
+
+def get_positions(runs):
+    """Return the context for `RunSerializer`: the runs' positions in both queues."""
+    return {
+        "positions": presenters.get_queue_positions(runs),
+        "merge_queue": presenters.get_merge_queue_entries(runs),
+    }
+
+
+class RunSerializer(serializers.ModelSerializer):
+    """A run from `presenters.select_runs()`, with the context from `get_positions()`."""
 
     slot_id = serializers.SerializerMethodField()
     lease_state = serializers.SerializerMethodField()
@@ -60,21 +158,21 @@ class RunShape(serializers.ModelSerializer):
 
     @extend_schema_field({"type": "string", "nullable": True})
     def get_slot_id(self, run):
-        slot = presenters.slot(run)
+        slot = presenters.get_slot(run)
         return slot.slot_id if slot else None
 
     @extend_schema_field({"type": "string", "nullable": True})
     def get_lease_state(self, run):
-        lease = presenters.lease(run)
+        lease = presenters.get_open_lease(run)
         return lease.state if lease else None
 
     @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
     def get_frontend_url(self, run):
-        return presenters.frontend_url(run)
+        return presenters.get_frontend_url(run)
 
     @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
     def get_backend_url(self, run):
-        return presenters.backend_url(run)
+        return presenters.get_backend_url(run)
 
     @extend_schema_field({"type": "integer", "nullable": True, "minimum": 1})
     def get_position(self, run):
@@ -82,22 +180,22 @@ class RunShape(serializers.ModelSerializer):
 
     @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
     def get_expires_at(self, run):
-        return presenters.expires_at(run)
+        return presenters.get_expiry(run)
 
     @extend_schema_field({"type": "integer", "nullable": True, "minimum": 0})
     def get_seconds_left(self, run):
-        return presenters.seconds_left(run)
+        return presenters.get_seconds_left(run)
 
     @extend_schema_field({"type": "string"})
     def get_next_action(self, run):
-        return presenters.next_action(run, *self._places(run))
+        return presenters.describe_next_action(run, *self._get_positions(run))
 
-    def _places(self, run):
-        """Return the run's place in the line for a slot, and that in the line to ship."""
-        return [self.context[line].get(run.pk) for line in ("positions", "turns")]
+    def _get_positions(self, run):
+        """Return the run's position among the waiting runs, and its entry in the merge queue."""
+        return self.context["positions"].get(run.pk), self.context["merge_queue"].get(run.pk)
 
 
-class StepShape(serializers.ModelSerializer):
+class StepSerializer(serializers.ModelSerializer):
     seconds = serializers.FloatField(read_only=True, allow_null=True)
 
     class Meta:
@@ -106,7 +204,7 @@ class StepShape(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class ApprovalShape(serializers.ModelSerializer):
+class ApprovalSerializer(serializers.ModelSerializer):
     class Meta:
         model = Approval
         fields = [
@@ -122,8 +220,8 @@ class ApprovalShape(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class FreezeShape(serializers.ModelSerializer):
-    """What holds shipping; `run_id` names the run whose deploy left it, if one did."""
+class FreezeSerializer(serializers.ModelSerializer):
+    """A freeze of shipping. `run_id` is the run whose failed deployment caused it, or null."""
 
     class Meta:
         model = Freeze
@@ -131,10 +229,27 @@ class FreezeShape(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class RunDetailShape(RunShape):
-    """A run with its journal of today's generation, what people decided, and what it waits for.
+class MergeQueueEntrySerializer(serializers.Serializer):
+    """A run in the merge queue: place 1 ships now or next. `is_held`: a freeze holds it."""
 
-    The context's `line` is `standing.line()` for a run that waits for a slot, else None.
+    run_id = serializers.UUIDField(source="run.pk")
+    title = serializers.CharField(source="run.title")
+    status = serializers.ChoiceField(Status.choices, source="run.status")
+    place = serializers.IntegerField(source="position")
+    is_held = serializers.BooleanField(source="is_frozen")
+
+
+class MergeQueueSerializer(serializers.Serializer):
+    """The active freezes, and the runs that ship or wait to ship, in order."""
+
+    freezes = FreezeSerializer(many=True)
+    line = MergeQueueEntrySerializer(many=True)
+
+
+class RunDetailSerializer(RunSerializer):
+    """A run with the steps of its current generation, its approvals, and what it waits for.
+
+    The context needs `queue_status` too: a `QueueStatus` if the run waits for a slot, else None.
     """
 
     waiting_reason = serializers.SerializerMethodField()
@@ -142,11 +257,11 @@ class RunDetailShape(RunShape):
     blocked_by = serializers.SerializerMethodField()
     held_by = serializers.SerializerMethodField()
     steps = serializers.SerializerMethodField()
-    approvals = ApprovalShape(many=True, read_only=True)
+    approvals = ApprovalSerializer(many=True, read_only=True)
 
-    class Meta(RunShape.Meta):
+    class Meta(RunSerializer.Meta):
         fields = [
-            *RunShape.Meta.fields,
+            *RunSerializer.Meta.fields,
             "waiting_reason",
             "estimate_seconds",
             "blocked_by",
@@ -158,37 +273,37 @@ class RunDetailShape(RunShape):
 
     @extend_schema_field({"type": "string"})
     def get_waiting_reason(self, run):
-        return presenters.waiting_reason(run, *self._places(run))
+        return presenters.describe_wait(run, *self._get_positions(run))
 
     @extend_schema_field({"type": "number", "nullable": True, "minimum": 0})
     def get_estimate_seconds(self, run):
-        line = self.context["line"]
-        return line.estimate(self.context["positions"][run.pk]) if line else None
+        status = self.context["queue_status"]
+        return status.estimate_wait(self.context["positions"][run.pk]) if status else None
 
-    @extend_schema_field(SlotShape(many=True))
+    @extend_schema_field(SlotSerializer(many=True))
     def get_blocked_by(self, run):
-        line = self.context["line"]
-        return SlotShape(line.holding if line else [], many=True).data
+        status = self.context["queue_status"]
+        return SlotSerializer(status.unavailable_slots if status else [], many=True).data
 
-    @extend_schema_field(FreezeShape(many=True))
+    @extend_schema_field(FreezeSerializer(many=True))
     def get_held_by(self, run):
-        turn = self.context["turns"].get(run.pk)
-        return FreezeShape(turn.freezes if turn else [], many=True).data
+        entry = self.context["merge_queue"].get(run.pk)
+        return FreezeSerializer(entry.freezes if entry else [], many=True).data
 
-    @extend_schema_field(StepShape(many=True))
+    @extend_schema_field(StepSerializer(many=True))
     def get_steps(self, run):
         steps = run.steps.filter(generation=run.generation)
-        return StepShape(steps, many=True).data
+        return StepSerializer(steps, many=True).data
 
 
-class EventShape(serializers.ModelSerializer):
+class EventSerializer(serializers.ModelSerializer):
     class Meta:
         model = Event
         fields = ["id", "at", "actor", "kind", "text", "slot_id", "data"]
         read_only_fields = fields
 
 
-class ArtifactShape(serializers.ModelSerializer):
+class ArtifactSerializer(serializers.ModelSerializer):
     step = serializers.CharField(source="step.name", default=None, read_only=True)
     url = serializers.SerializerMethodField()
 
@@ -203,19 +318,19 @@ class ArtifactShape(serializers.ModelSerializer):
         return f"/api/runs/{artifact.run_id}/artifacts/{artifact.name}{query}"
 
 
-class ChangedCheckShape(serializers.Serializer):
+class ChangedCheckSerializer(serializers.Serializer):
     name = serializers.CharField()
     before = serializers.CharField(allow_null=True)
     after = serializers.CharField(allow_null=True)
 
 
-class DifferenceShape(serializers.Serializer):
+class DifferenceSerializer(serializers.Serializer):
     base_sha = serializers.CharField()
     commit_sha = serializers.CharField()
-    commits = CommitShape(many=True)
+    commits = CommitSerializer(many=True)
     files = serializers.ListField(child=serializers.CharField())
     migrations = serializers.ListField(child=serializers.CharField())
-    checks = ChangedCheckShape(many=True)
-    schema_changes = SchemaChangeShape(many=True, allow_null=True)
+    checks = ChangedCheckSerializer(many=True)
+    schema_changes = SchemaChangeSerializer(many=True, allow_null=True)
     patch = serializers.CharField()
     is_cut = serializers.BooleanField()

@@ -1,78 +1,55 @@
-"""The line to ship over HTTP: who is where in it, and what holds all of it."""
+"""GET /api/shipping, POST /api/shipping/freeze and unfreeze: the merge queue and its freezes."""
 
-from drf_spectacular.utils import extend_schema, inline_serializer
-from rest_framework import serializers
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from runs import merge_queue
-from runs.api.serializers import FreezeShape
-from runs.leasing import queue_status
-from runs.rules import Status
-from web.api import Input, Moment, Text
-from web.permissions import OPERATE, VIEW, actor
+from runs import freezes, merge_queue
+from runs.api.request_bodies import FreezeRequest, ReasonRequest
+from runs.api.serializers import MergeQueueSerializer, UnfreezeResultSerializer
+from web.permissions import OPERATE, VIEW, get_actor_name
 
 
-class TurnShape(serializers.Serializer):
-    """A run in the line to ship: 1 is next or at work; `is_held` by what is among the freezes."""
-
-    run_id = serializers.UUIDField(source="run.pk")
-    title = serializers.CharField(source="run.title")
-    status = serializers.ChoiceField(Status.choices, source="run.status")
-    place = serializers.IntegerField()
-    is_held = serializers.BooleanField()
-
-
-class ShippingShape(serializers.Serializer):
-    freezes = FreezeShape(many=True)
-    line = TurnShape(many=True)
+def merge_queue_response() -> Response:
+    """Return the merge queue as it is now."""
+    status = {
+        "freezes": freezes.list_active_freezes(),
+        # The key is older than the words "merge queue"; clients read it.
+        "line": merge_queue.read_merge_queue(settings.OROBOROS).values(),
+    }
+    return Response(MergeQueueSerializer(status).data)
 
 
-def answer() -> Response:
-    """Answer with the line as it is now."""
-    found = {"freezes": merge_queue.standing_freezes(), "line": queue_status.to_ship().values()}
-    return Response(ShippingShape(found).data)
-
-
-class Shipping(APIView):
+class MergeQueueView(APIView):
     abilities = {"GET": VIEW}
 
-    @extend_schema(responses=ShippingShape)
+    @extend_schema(responses=MergeQueueSerializer)
     def get(self, request: Request) -> Response:
-        """What ships and waits to ship, in order, and every freeze that holds shipping."""
-        return answer()
+        """List the runs that ship or wait to ship, in order, and the active freezes."""
+        return merge_queue_response()
 
 
-class Freezing(Input):
-    """`until`: within a year; without it until somebody lifts it."""
-
-    reason = Text(multiline=True, max_length=2000)
-    until = Moment(required=False)
-
-
-class Freeze(APIView):
+class FreezeView(APIView):
     abilities = {"POST": OPERATE}
 
-    @extend_schema(request=Freezing, responses=ShippingShape)
+    @extend_schema(request=FreezeRequest, responses=MergeQueueSerializer)
     def post(self, request: Request) -> Response:
-        """Hold all that is approved; previews go on, and so does what ships already."""
-        merge_queue.freeze(**Freezing.given(request), actor=actor(request))
-        return answer()
+        """Stop shipping of approved runs. Previews and a run that ships already continue."""
+        body = FreezeRequest.parse(request)
+        freezes.freeze_shipping(**body, actor=get_actor_name(request))
+        return merge_queue_response()
 
 
-class Unfreezing(Input):
-    reason = Text(multiline=True, max_length=2000)
-
-
-class Unfreeze(APIView):
+class UnfreezeView(APIView):
     abilities = {"POST": OPERATE}
 
-    @extend_schema(
-        request=Unfreezing,
-        responses=inline_serializer("Unfrozen", {"lifted_count": serializers.IntegerField()}),
-    )
+    @extend_schema(request=ReasonRequest, responses=UnfreezeResultSerializer)
     def post(self, request: Request) -> Response:
-        """Lift every standing freeze, a failed deploy's too; may be repeated."""
-        lifted = merge_queue.unfreeze(**Unfreezing.given(request), actor=actor(request))
+        """Lift every active freeze, also one caused by a failed deployment. May be repeated."""
+        body = ReasonRequest.parse(request)
+        lifted = merge_queue.unfreeze_shipping(
+            settings.OROBOROS, **body, actor=get_actor_name(request)
+        )
         return Response({"lifted_count": lifted})

@@ -1,4 +1,4 @@
-"""Where runs and slots are under /api/."""
+"""The addresses of runs, slots and the merge queue under /api/."""
 
 from django.urls import path
 
@@ -8,31 +8,33 @@ RUN = "runs/<str:run_id>"
 SLOT = "slots/<str:slot_id>"
 
 urlpatterns = [
-    path("runs", runs.RunList.as_view(), name="api-runs"),
-    path(RUN, runs.RunDetail.as_view(), name="api-run"),
-    path(f"{RUN}/events", runs.RunEvents.as_view(), name="api-run-events"),
-    path(f"{RUN}/artifacts", artifacts.ArtifactList.as_view(), name="api-run-artifacts"),
+    path("runs", runs.RunListView.as_view(), name="api-runs"),
+    path(RUN, runs.RunDetailView.as_view(), name="api-run"),
+    path(f"{RUN}/events", runs.RunEventsView.as_view(), name="api-run-events"),
+    path(f"{RUN}/artifacts", artifacts.ArtifactListView.as_view(), name="api-run-artifacts"),
     path(
         f"{RUN}/artifacts/<path:name>",
-        artifacts.ArtifactContent.as_view(),
+        artifacts.ArtifactContentView.as_view(),
         name="api-run-artifact",
     ),
-    path(f"{RUN}/diff", runs.RunDiff.as_view(), name="api-run-diff"),
-    path(f"{RUN}/approve", runs.Approve.as_view(), name="api-run-approve"),
-    path(f"{RUN}/reject", runs.Reject.as_view(), name="api-run-reject"),
-    path(f"{RUN}/cancel", runs.Cancel.as_view(), name="api-run-cancel"),
-    path(f"{RUN}/retry", runs.Retry.as_view(), name="api-run-retry"),
-    path(f"{RUN}/keep", runs.Keep.as_view(), name="api-run-keep"),
-    path("slots", slots.SlotList.as_view(), name="api-slots"),
-    path("slots/acquire", slots.Acquire.as_view(), name="api-slots-acquire"),
-    path("slots/reap-expired", slots.ReapExpired.as_view(), name="api-slots-reap-expired"),
-    path(f"{SLOT}/heartbeat", slots.Heartbeat.as_view(), name="api-slot-heartbeat"),
-    path(f"{SLOT}/release", slots.Release.as_view(), name="api-slot-release"),
-    path(f"{SLOT}/drain", maintenance.Drain.as_view(), name="api-slot-drain"),
-    path(f"{SLOT}/undrain", maintenance.Undrain.as_view(), name="api-slot-undrain"),
-    path(f"{SLOT}/quarantine", maintenance.Quarantine.as_view(), name="api-slot-quarantine"),
-    path(f"{SLOT}/unquarantine", maintenance.Unquarantine.as_view(), name="api-slot-unquarantine"),
-    path("shipping", shipping.Shipping.as_view(), name="api-shipping"),
-    path("shipping/freeze", shipping.Freeze.as_view(), name="api-shipping-freeze"),
-    path("shipping/unfreeze", shipping.Unfreeze.as_view(), name="api-shipping-unfreeze"),
+    path(f"{RUN}/diff", runs.RunDiffView.as_view(), name="api-run-diff"),
+    path(f"{RUN}/approve", runs.ApproveView.as_view(), name="api-run-approve"),
+    path(f"{RUN}/reject", runs.RejectView.as_view(), name="api-run-reject"),
+    path(f"{RUN}/cancel", runs.CancelView.as_view(), name="api-run-cancel"),
+    path(f"{RUN}/retry", runs.RetryView.as_view(), name="api-run-retry"),
+    path(f"{RUN}/keep", runs.KeepView.as_view(), name="api-run-keep"),
+    path("slots", slots.SlotListView.as_view(), name="api-slots"),
+    path("slots/acquire", slots.AcquireView.as_view(), name="api-slots-acquire"),
+    path("slots/reap-expired", slots.ReapExpiredView.as_view(), name="api-slots-reap-expired"),
+    path(f"{SLOT}/heartbeat", slots.HeartbeatView.as_view(), name="api-slot-heartbeat"),
+    path(f"{SLOT}/release", slots.ReleaseView.as_view(), name="api-slot-release"),
+    path(f"{SLOT}/drain", maintenance.DrainView.as_view(), name="api-slot-drain"),
+    path(f"{SLOT}/undrain", maintenance.UndrainView.as_view(), name="api-slot-undrain"),
+    path(f"{SLOT}/quarantine", maintenance.QuarantineView.as_view(), name="api-slot-quarantine"),
+    path(
+        f"{SLOT}/unquarantine", maintenance.UnquarantineView.as_view(), name="api-slot-unquarantine"
+    ),
+    path("shipping", shipping.MergeQueueView.as_view(), name="api-shipping"),
+    path("shipping/freeze", shipping.FreezeView.as_view(), name="api-shipping-freeze"),
+    path("shipping/unfreeze", shipping.UnfreezeView.as_view(), name="api-shipping-unfreeze"),
 ]

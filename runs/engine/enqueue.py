@@ -1,4 +1,4 @@
-"""The doorbell: a task that carries a run's id at most; what is to be done is in the journal."""
+"""Enqueueing: a task wakes a worker and names a run; the journal says what is to be done."""
 
 import uuid
 from functools import cache
@@ -7,32 +7,33 @@ from django_q.brokers import Broker
 from django_q.tasks import async_task
 
 
-def ring(run_id: uuid.UUID) -> None:
-    """Have a worker carry the run on.
+def enqueue(run_id: uuid.UUID) -> None:
+    """Have a worker execute the run.
 
-    The queue's table is in this database: rung inside a transaction, it commits or rolls back
-    with it.
+    The queue's table is in this database: enqueued inside a transaction, the task commits or rolls
+    back with it.
     """
-    async_task("runs.lifecycle.operations.carry", run_id)
+    async_task("runs.lifecycle.execution.execute_run", run_id)
 
 
-class _Kept(Broker):
-    """A queue that keeps its task to itself."""
+# django-q2 builds and signs a task only on its way to a broker, so this one keeps the result.
+class _CapturingBroker(Broker):
+    """Keeps the signed task that it is given, and delivers nothing."""
 
     task = ""
 
     def enqueue(self, task: str) -> str:
         self.task = task
-        return "nothing: it is kept for grants"
+        return "captured"
 
 
 @cache
-def for_granted() -> dict[str, str]:
-    """Return the task, and its queue, that GRANT itself rings with for a run to be prepared.
+def build_grant_task() -> dict[str, str]:
+    """Return the task, and the key of its queue, that GRANT_SLOTS enqueues for a run to prepare.
 
-    It names no run: who is granted a slot is known to that statement alone. Its successes are not
-    saved, since all of them would have one id.
+    The task names no run, because only that statement knows which run was granted a slot; it is
+    therefore the same for all grants. Its result is not saved: all would be saved under one id.
     """
-    kept = _Kept()
-    async_task("runs.lifecycle.operations.carry_granted", save=False, broker=kept)
-    return {"queue": kept.list_key, "bell": kept.task}
+    broker = _CapturingBroker()
+    async_task("runs.lifecycle.execution.execute_next_granted", save=False, broker=broker)
+    return {"queue": broker.list_key, "task": broker.task}

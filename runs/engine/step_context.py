@@ -1,141 +1,135 @@
-"""What a step of a pipeline works with: its log, its commands, and the ways in which it ends."""
+"""What a step of a pipeline is, and what it works with: its log, its commands, its run."""
 
-import errno
 import os
-import shutil
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from django.conf import settings
-
-from core.claims import ClaimLost
+from core.claims import Claim, ClaimLost
+from core.clock import ClockTimestamp
 from host.config import Config
-from host.errors import Refused
-from host.files import safe_files
-from host.process import runner
-from host.process.runner import Outcome, User
-from runs.rules import FAILURES
+from host.files import log_files, safe_files
+from runs.engine import events
+from runs.engine.artifacts import artifact_path, relative_artifact_path
+from runs.engine.step_errors import StepStopped
+from runs.models import Artifact, Run
+from runs.rules import Status
 
-# With less room than this a command's failure is the disk's.
-FULL_BYTES = 256 * 1024
-FULL = os.strerror(errno.ENOSPC)
-OF_COMMANDS = ("BUILD_FAILED", "CHECKS_FAILED", "MIGRATION_FAILED", "BACKEND_UNHEALTHY")
+# Enough for the 20 lines that a failure's detail quotes.
+LOG_TAIL_BYTES = 8192
 
-
-class StepFailed(Exception):
-    """The step came to a known bad end: the run fails with `code`, a key of rules.FAILURES."""
-
-    def __init__(self, code: str, detail: str, *, next_action: str = "") -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.next_action = next_action or FAILURES[code].remedy
-
-
-class Again(Exception):
-    """What the pipeline stands on has moved: begin anew at the step named."""
-
-    def __init__(self, step: str, why: str) -> None:
-        super().__init__(why)
-        self.step = step
-        self.why = why
-
-
-class Stopped(Exception):
-    """The run was asked to stop, or the claim is lost: nothing more is done for it here."""
+# What a probe returns: the step's result if its effect exists, else None.
+StepResult = dict[str, Any] | None
 
 
 @dataclass
-class Work:
-    """What commands of an application are run with: a log, and who may stop them."""
+class CommandContext:
+    """What an application's commands run with: a log, a mark, and whether they are to end."""
 
     config: Config
     log: Path
-    # The mark in the environment of every process that is started for this work.
+    # The value of OROBOROS_JOB in the environment of every process that is started here; by it
+    # the processes of a worker that was killed are found and ended.
     job: str
 
     def is_stopping(self) -> bool:
-        """Whether commands under way are to end."""
+        """Return whether running commands are to end."""
         return False
 
-    def check(self) -> None:
-        """Stop here if the work is to end. Raises Stopped."""
+    def raise_if_stopping(self) -> None:
+        """Raise StepStopped if the work is to end."""
         if self.is_stopping():
-            raise Stopped
+            raise StepStopped
 
-    def say(self, text: str) -> None:
-        """Add a line to the log, which people follow while it is written."""
+    def write_log(self, text: str) -> None:
+        """Append `text` and a line feed to the log, which people read while it grows."""
+        # Append mode: commands that run meanwhile write to the same file.
         with self.log.open("a") as file:
             file.write(text.rstrip("\n") + "\n")
 
-    def command(
-        self,
-        argv: Sequence[str],
-        *,
-        cwd: Path,
-        env: Mapping[str, str],
-        user: User | None,
-        timeout: float | None = None,
-    ) -> Outcome:
-        """Run a command of the application with its output in the log.
-
-        `argv` itself is not written there: a password may be filled in. Raises Stopped when the
-        claim or the run ended meanwhile, StepFailed STEP_TIMEOUT.
-        """
-        self.check()
-        limit = settings.STEP_SECONDS if timeout is None else timeout
-        outcome = runner.run(
-            list(argv),
-            cwd=cwd,
-            log=self.log,
-            timeout=limit,
-            env={**env, "OROBOROS_JOB": self.job},
-            user=user,
-            stop=self.is_stopping,
-        )
-        self.check()
-        if outcome.timed_out:
-            raise StepFailed("STEP_TIMEOUT", f"{argv[0]} took longer than {limit:.0f} s.")
-        return outcome
-
-    def tail(self, lines: int = 20) -> str:
+    def read_log_tail(self, lines: int = 20) -> str:
         """Return the last lines of the log, for a failure's detail."""
-        return "\n".join(safe_files.read_tail(self.log, 8192).splitlines()[-lines:])
+        text = safe_files.read_tail(self.log, LOG_TAIL_BYTES)
+        return "\n".join(text.splitlines()[-lines:])
 
 
-@contextmanager
-def told_accidents(work: Work) -> Iterator[None]:
-    """A full disk is a known bad end; what is not known is written to the log and rises."""
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
-            _keep_trace(work)
-            raise
-        raise StepFailed("DISK_FULL", f"No room left on the disk: {exc.filename or exc}.") from exc
-    except Refused as refused:
-        code = refused.code.upper() if refused.code.upper() in FAILURES else "HOST_REFUSED"
-        # Git has other words for it.
-        is_full = FULL in refused.detail or (code == "HOST_REFUSED" and _is_full(work.config))
-        raise StepFailed("DISK_FULL" if is_full else code, refused.detail) from refused
-    except StepFailed as failed:
-        if failed.code in OF_COMMANDS and _is_full(work.config):
-            raise StepFailed("DISK_FULL", f"No room left on the disk. {failed.detail}") from failed
-        raise
-    except (Stopped, Again, ClaimLost):
-        raise
-    except BaseException:
-        _keep_trace(work)
-        raise
+@dataclass(frozen=True)
+class PipelineStep:
+    """One step of a pipeline.
+
+    `act` makes the effect; `probe` returns the step's result if the effect exists, else None.
+    Both run inside `context_manager`, e.g. a database connection that they share.
+    """
+
+    name: str
+    act: Callable[["StepContext"], None]
+    probe: Callable[["StepContext"], StepResult]
+    log_name: str = ""
+    context_manager: Callable[["StepContext"], AbstractContextManager[object]] = nullcontext
+    # The status that the run moves to when the step begins, and when it succeeds.
+    status_on_start: Status | None = None
+    status_on_success: Status | None = None
+    # Once such a step has begun, requests to stop the run are ignored.
+    is_irreversible: bool = False
+
+    @property
+    def log_artifact(self) -> str:
+        """The name of the artifact that is the step's log."""
+        return self.log_name or f"{self.name}_log"
 
 
-def _keep_trace(work: Work) -> None:
-    with suppress(OSError):  # the accident itself is what must rise
-        work.say(traceback.format_exc())
+@dataclass
+class StepContext(CommandContext):
+    """What a step works with: the run, its claim, its log, and the results of earlier steps."""
 
+    run: Run
+    claim: Claim
+    step: PipelineStep
+    attempt: int
+    step_id: int
+    # By the name of the step.
+    results: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
-def _is_full(config: Config) -> bool:
-    return shutil.disk_usage(config.var).free < FULL_BYTES
+    def is_stopping(self) -> bool:
+        """Return whether the claim is lost, or the run was asked to stop and still can."""
+        has_request = self.claim.stop_requested.is_set() and not self.step.is_irreversible
+        return has_request or self.claim.is_lost
+
+    def update_run(self, **fields: Any) -> None:
+        """Write `fields` of the run. Raises ClaimLost, and then writes nothing."""
+        if Run.objects.with_valid_claim(self.claim).update(**fields) != 1:
+            raise ClaimLost
+        for name, value in fields.items():
+            setattr(self.run, name, value)
+
+    def record_event(self, kind: str, text: str, **data: Any) -> None:
+        """Append an event to the run's timeline."""
+        events.record_event(kind, text, actor=events.WORKER, run=self.run, **data)
+
+    def link_log(self, output: Path) -> None:
+        """Make the log a hard link to `output`, the file that a daemon of ours writes to.
+
+        The log grows while the daemon runs, and stays when `output` is removed.
+        """
+        # The empty file with which every step begins; link(2) does not replace a file.
+        self.log.unlink(missing_ok=True)
+        # Opening it creates it if the daemon has not yet: a link needs an existing file.
+        with log_files.open_append(output):
+            os.link(output, self.log)
+
+    def save_artifact(self, name: str, content: str) -> None:
+        """Store `content` as the artifact `name` of this step, in place of an earlier one."""
+        path = artifact_path(self.config, self.run, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The file before its row: a row without a file would be a link to a 404.
+        safe_files.write_atomic(path, content.encode(), 0o600)
+        fields = {"step_id": self.step_id, "path": relative_artifact_path(self.config, path)}
+        Artifact.objects.update_or_create(
+            run=self.run,
+            generation=self.run.generation,
+            name=name,
+            defaults=fields,
+            create_defaults={**fields, "created_at": ClockTimestamp()},
+        )

@@ -1,108 +1,117 @@
-"""From fenced to free: a slot whose lease is over is cleaned, then handed on.
+"""Cleaning a slot whose lease was fenced, after which it is granted to the next run.
 
-One process cleans a slot at a time, and only while the lease it cleans for is still ending: a late
-cleaner must never meet the next run. The lock is a file's, since cleaning is this host's work and
-must not outlive whoever does it.
+One process at a time cleans a slot, and only while the lease that it cleans up after is still
+ending: otherwise a slow cleaner could destroy what the next run has there. The lock is a file's,
+because cleaning is the work of one host, and because the kernel drops it if its holder dies.
 """
 
-import time
 from contextlib import AbstractContextManager
 
-from django.db.models import F
-
-from core.clock import ClockTimestamp
 from host.config import Config, SlotConfig
+from host.deadline import Deadline, wait_until
 from host.errors import Refused
-from host.files import file_lock
-from runs.engine.journal import WORKER, record
-from runs.leasing.grants import entered
+from host.files.file_lock import file_lock
+from runs.engine.events import WORKER, record_event
+from runs.leasing.grants import grant_lock
 from runs.leasing.maintenance import quarantine, unquarantine
-from slots.models import Lease, Slot
+from slots.models import Lease, LeaseMoveRefused, Slot
 from slots.rules import LeaseState
-from slots.runtime.cleanup import clean
+from slots.runtime.cleanup import clean_slot
 
 CLEAN_SECONDS = 20.0
-LOOK_SECONDS = 0.2
-# After so many vain cleanings, each up to CLEAN_SECONDS, the slot is quarantined.
-CLEANINGS = 5
+RETRY_SECONDS = 0.2
+# Failed cleanups, each of up to CLEAN_SECONDS, after which the slot is quarantined.
+MAX_CLEANUPS = 5
 
 
-def clean_and_finish(config: Config, lease: Lease | None, deadline: float = CLEAN_SECONDS) -> bool:
-    """Clean the slot of a lease that is ending, end the lease, grant to the next in line.
+def clean_and_finish(config: Config, lease: Lease | None, seconds: float = CLEAN_SECONDS) -> bool:
+    """Clean the slot of a lease that is ending, end the lease, and grant the slot to the next run.
 
-    Tries for `deadline` seconds. What is not clean by then stays `cleaning` for the worker's next
-    try; after CLEANINGS tries the slot is quarantined with the reason. Returns whether the lease
-    is over.
+    Tries for `seconds`. A slot that is not clean by then stays `cleaning` until the worker tries
+    again; after MAX_CLEANUPS it is quarantined. A lease on another host's slot is left to that
+    host. Returns whether the lease is over.
     """
     if lease is None or lease.slot is None:
         return True
-    slot = config.slot(lease.slot.slot_id)
-    until = time.monotonic() + deadline
-    with only_one(slot, until) as is_ours:
-        if not is_ours:
-            return False
-        if not Lease.objects.filter(pk=lease.pk, state=LeaseState.ENDING).exists():
-            return True
-        left = _cleaned(config, slot, until)
-        if not left:
-            finish_ending(lease)
-            return True
-        return _not_clean(lease, lease.slot, left)
+    if lease.slot.host != config.host_name:
+        return False
+    deadline = Deadline(seconds)
+    with lock_slot(config.slot(lease.slot.slot_id), deadline) as is_locked:
+        return is_locked and _clean_locked(config, lease, lease.slot, deadline)
 
 
-def only_one(slot: SlotConfig, until: float) -> AbstractContextManager[bool]:
-    """Be the only one to clean or restart what is on the slot; False if another is until then.
+def _clean_locked(config: Config, lease: Lease, slot: Slot, deadline: Deadline) -> bool:
+    # Another process may have cleaned the slot while this one waited; by now another run may
+    # hold it.
+    if not Lease.objects.filter(pk=lease.pk, state=LeaseState.ENDING).exists():
+        return True
+    leftovers = _clean_until(config, config.slot(slot.slot_id), deadline)
+    if leftovers:
+        return _record_failure(lease, slot, leftovers)
+    finish_ending(lease)
+    return True
 
-    While it is held, the slot of a lease that ends is not handed on.
+
+def lock_slot(slot: SlotConfig, deadline: Deadline) -> AbstractContextManager[bool]:
+    """Lock what is on the slot against other cleanups and restarts; False if that takes too long.
+
+    While it is locked, the slot of an ending lease is not granted to the next run.
     """
+    # Beside the slot's folder: cleaning deletes what is inside it.
     path = slot.folder.parent / f"{slot.slot_id}.cleaning"
-    return file_lock.held(path, seconds=until - time.monotonic())
+    return file_lock(path, seconds=deadline.seconds_left)
 
 
-def _cleaned(config: Config, slot: SlotConfig, until: float) -> list[str]:
-    """Clean until nothing is left or the time is over; returns what is left, as sentences."""
-    while True:
-        left = clean(config, slot)
-        if not left or time.monotonic() > until:
-            return left
-        time.sleep(LOOK_SECONDS)
+def _clean_until(config: Config, slot: SlotConfig, deadline: Deadline) -> list[str]:
+    """Clean until nothing is left or the deadline has passed; returns the leftovers."""
+    leftovers: list[str] = []
+
+    def is_clean() -> bool:
+        leftovers[:] = clean_slot(config, slot)
+        return not leftovers
+
+    wait_until(is_clean, seconds=deadline.seconds_left, interval=RETRY_SECONDS)
+    return leftovers
 
 
 def finish_ending(lease: Lease) -> None:
-    """End a lease whose slot is clean; the next waiter is granted in the same transaction."""
-    with entered() as pool:
-        ending = Lease.objects.filter(pk=lease.pk, state=LeaseState.ENDING)
-        if ending.update(state=LeaseState.ENDED, ended_at=ClockTimestamp()) == 1:
-            pool.grant()
+    """End a lease whose slot is clean, and grant the slot in the same transaction."""
+    with grant_lock() as granting:
+        try:
+            lease.finish_ending()
+        except LeaseMoveRefused:  # another process finished it first
+            return
+        granting.grant_slots()
 
 
-def _not_clean(lease: Lease, slot: Slot, left: list[str]) -> bool:
-    reason = "; ".join(left)
-    Lease.objects.filter(pk=lease.pk).update(cleanings=F("cleanings") + 1)
-    lease.refresh_from_db(fields=["cleanings"])
-    if lease.cleanings < CLEANINGS:
-        record("not_clean", reason, actor=WORKER, run=lease.run, slot_id=slot.slot_id)
+def _record_failure(lease: Lease, slot: Slot, leftovers: list[str]) -> bool:
+    reason = "; ".join(leftovers)
+    if lease.count_cleanup() < MAX_CLEANUPS:
+        record_event("not_clean", reason, actor=WORKER, run=lease.run, slot_id=slot.slot_id)
         return False
-    with entered():
+    with grant_lock():
+        # Before the lease ends: ending it grants every free slot that is not quarantined.
         quarantine(slot, reason=reason, actor=WORKER)
         finish_ending(lease)
     return True
 
 
-def take_back(config: Config, slot: Slot, *, actor: str) -> bool:
-    """Clean a quarantined slot and hand it out again. False if it was not quarantined.
+def return_to_service(config: Config, slot: Slot, *, actor: str) -> bool:
+    """Clean a quarantined slot and grant it again. False if it was not quarantined.
 
-    A run that still holds the slot keeps what it has there: then nothing is cleaned. Raises Refused
-    `not_clean` with what is left, `slot_busy` while another cleans it.
+    If a run still holds the slot, nothing is cleaned. Raises Refused `not_clean` with the
+    leftovers, `slot_busy` while another process cleans it.
     """
     if slot.quarantined_at is None:
         return False
-    place, until = config.slot(slot.slot_id), time.monotonic() + CLEAN_SECONDS
-    with only_one(place, until) as is_ours:
-        if not is_ours:
+    slot_config, deadline = config.slot(slot.slot_id), Deadline(CLEAN_SECONDS)
+    with lock_slot(slot_config, deadline) as is_locked:
+        if not is_locked:
             raise Refused("slot_busy", f"Another process cleans {slot.slot_id}; try again.")
+        # A slot may be quarantined while a run holds it; nothing of that run is removed.
         is_held = Lease.objects.filter(slot=slot, state=LeaseState.HELD).exists()
-        left = [] if is_held else _cleaned(config, place, until)
-        if left:
-            raise Refused("not_clean", f"{slot.slot_id} stays quarantined: {'; '.join(left)}.")
+        leftovers = [] if is_held else _clean_until(config, slot_config, deadline)
+        if leftovers:
+            detail = f"{slot.slot_id} stays quarantined: {'; '.join(leftovers)}."
+            raise Refused("not_clean", detail)
         return unquarantine(slot, actor=actor)

@@ -1,9 +1,7 @@
-"""Where leases meet runs: asking for a slot, holding it, ending it.
+"""The leases of runs: requesting a slot, extending the lease, ending it.
 
-Ending is fence first: from `begin_ending` on nobody writes for the lease. Then the slot is cleaned,
-and only `finish_ending` hands it on. What ends or grants enters the pool (see
-`runs.leasing.grants`); in a transaction of its own or in the caller's, which then enters it
-before it locks a run.
+Ending a lease has two parts. `begin_ending` fences it: from then on no write that names it is
+accepted. Then the slot is cleaned, and only `cleanup.finish_ending` grants it to the next run.
 """
 
 import uuid
@@ -12,187 +10,137 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
-from django.db.models.expressions import Combinable
-from django.db.models.functions import Greatest
 
-from core.clock import ClockTimestamp, database_time
 from host.errors import Refused
-from runs.engine.journal import record
-from runs.leasing.cleanup import clean_and_finish, finish_ending
-from runs.leasing.grants import GRANT, Pool, entered, passed
-from runs.leasing.queue_status import positions
-from runs.leasing.rules import fenced
+from runs.engine.events import record_event
+from runs.leasing.grants import GrantTransaction, execute_under_grant_lock, grant_lock
+from runs.leasing.rules import LeaseFenced
+from runs.leasing.sql import GRANT_SLOTS, REQUEST_SLOT
 from runs.models import Run
-from runs.rules import FAILURES, Status
-from slots.models import Lease
+from runs.rules import Status
+from slots.models import Lease, LeaseMoveRefused
 from slots.rules import LeaseState
 
-__all__ = [
-    "ask",
-    "begin_ending",
-    "clean_and_finish",
-    "entered",
-    "finish_ending",
-    "keep",
-    "pin",
-    "position",
-    "renew",
-    "unpin",
-]
-
-# A waiting reservation that does not ask again for so long leaves the line.
-RESERVATION_SECONDS = 60
-
-ENQUEUE = """
-WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS at),
-asked AS (
-    INSERT INTO slots_lease (run_id, state, priority, ttl_seconds, is_pinned, is_occupied,
-                             asked_at, waits_until, end_reason, cleanings, restarts)
-    SELECT run.id, 'waiting', run.priority, %(ttl)s::int, false, false, moment.at,
-           CASE WHEN run.prepare THEN NULL
-                ELSE moment.at + make_interval(secs => %(patience)s::int) END, '', 0, 0
-    FROM runs_run AS run, moment
-    WHERE run.id = %(run)s AND run.status = 'queued'
-      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s::text)
-      AND (EXISTS (SELECT FROM slots_lease AS own WHERE own.run_id = run.id AND state <> 'ended')
-           OR (SELECT count(*) FROM (SELECT FROM slots_lease WHERE state = 'waiting'
-                                     LIMIT %(bound)s::int) AS line) < %(bound)s::int)
-    ON CONFLICT (run_id) WHERE NOT (state = 'ended')
-    DO UPDATE SET waits_until = EXCLUDED.waits_until
-    WHERE slots_lease.state = 'waiting' AND slots_lease.waits_until IS NOT NULL
-    RETURNING id, run_id, xmax = 0 AS is_new
-),
-told AS (
-    INSERT INTO runs_event (run_id, slot_id, at, actor, kind, text, data)
-    SELECT run_id, '', at, %(actor)s::text, 'asked', 'asks for a slot', '{}' FROM asked, moment
-    WHERE is_new
-)
-SELECT id FROM asked
-"""
+# A waiting reservation whose client does not repeat its acquire for this long leaves the queue.
+RESERVATION_TIMEOUT_SECONDS = 60
 
 
-def asking(
+class QueueFull(Refused):
+    """As many runs as OROBOROS_QUEUE_LIMIT allows wait for a slot already (429)."""
+
+    def __init__(self) -> None:
+        detail = f"{settings.QUEUE_LIMIT} runs wait for a slot already; try again later."
+        super().__init__("queue_full", detail, status=429)
+
+
+def build_request(
     run_id: uuid.UUID, *, actor: str, owner: str | None = None, ttl_seconds: int | None = None
 ) -> dict[str, Any]:
-    """Return the values of ENQUEUE: a queued run joins the line, one that waits is heard again.
-
-    `owner` is who must have made the run, if anybody. Nobody joins a line that is full.
-    """
+    """Return the parameters of REQUEST_SLOT. `owner`: who must have created the run, if given."""
     return {
         "run": run_id,
         "actor": actor,
         "owner": owner,
         "ttl": settings.PREVIEW_TTL_SECONDS if ttl_seconds is None else ttl_seconds,
-        "patience": RESERVATION_SECONDS,
-        "bound": settings.QUEUE_LIMIT,
+        "timeout": RESERVATION_TIMEOUT_SECONDS,
+        "limit": settings.QUEUE_LIMIT,
     }
 
 
-def queue_full() -> Refused:
-    """Return the refusal of who comes to a full line."""
-    detail = f"{settings.QUEUE_LIMIT} runs wait for a slot already; ask again later."
-    return Refused("queue_full", detail, status=429)
+def request_slot(run: Run, *, actor: str) -> Lease:
+    """Grant the run a slot, or put it into the queue; returns its lease, the same when repeated.
 
-
-def ask(run: Run, *, actor: str) -> Lease:
-    """Put the run in the line, or grant it a slot at once; one that asked has the lease it had.
-
-    Raises Refused `not_queued`, `queue_full` (429).
+    Raises Refused `not_queued`, QueueFull.
     """
     with transaction.atomic():
-        passed(ENQUEUE, GRANT, **asking(run.pk, actor=actor))
+        execute_under_grant_lock(REQUEST_SLOT, GRANT_SLOTS, **build_request(run.pk, actor=actor))
+        # In the same transaction: while the grant lock is held, no other process ends the lease.
         run.refresh_from_db()
-        open_lease = Lease.objects.exclude(state=LeaseState.ENDED).select_related("slot")
-        lease = open_lease.filter(run=run).first()
+        lease = Lease.objects.open().select_related("slot").filter(run=run).first()
         if lease is not None:
             return lease
+    # REQUEST_SLOT gives no reason: the queue is full unless the run's status forbids to wait.
     if run.status != Status.QUEUED:
         raise Refused("not_queued", f"The run is {run.status}; only a queued run waits for a slot.")
-    raise queue_full()
+    raise QueueFull
 
 
 def begin_ending(
     run: Run, *, reason: str, actor: str, to: Status | None = None, code: str = ""
 ) -> Lease | None:
-    """Fence the run's lease, and make the run's move with it if `to` is given.
+    """Fence the run's lease, and with `to` also move the run, in one transaction.
 
-    Returns the lease where the slot is to be cleaned (`clean_and_finish`). Where nothing of the
-    run can be on the machine the lease ends here and the next waiter is granted: None.
+    Returns the lease if its slot must be cleaned (`cleanup.clean_and_finish`). Otherwise the lease
+    has ended and the next run was granted the slot: None.
     """
-    with entered() as pool:
+    with grant_lock() as granting:
         if to is not None:
-            remedy = FAILURES[code].remedy if code else run.next_action
-            run.move(to, failure_code=code, failure_detail=reason, next_action=remedy)
-        lease = (
-            Lease.objects.select_for_update(of=("self",))
-            .select_related("slot")
-            .filter(run=run)
-            .exclude(state=LeaseState.ENDED)
-            .first()
-        )
+            next_action = run.choose_next_action(code)
+            run.move(to, failure_code=code, failure_detail=reason, next_action=next_action)
+        leases = Lease.objects.open().filter(run=run).select_related("slot")
+        # Only the lease: the slot is an outer join, whose nullable side PostgreSQL cannot lock.
+        lease = leases.select_for_update(of=("self",)).first()
         if lease is None or lease.state == LeaseState.ENDING:
             return lease
-        return _fence(pool, run, lease, code or reason, actor)
+        return _fence(granting, run, lease, code or reason, actor)
 
 
-def _fence(pool: Pool, run: Run, lease: Lease, reason: str, actor: str) -> Lease | None:
-    at = database_time()
-    lease.ending_at, lease.end_reason, lease.is_pinned = at, reason, False
+def _fence(
+    granting: GrantTransaction, run: Run, lease: Lease, reason: str, actor: str
+) -> Lease | None:
     was_held = lease.state == LeaseState.HELD
-    lease.state = LeaseState.ENDING if was_held and lease.is_occupied else LeaseState.ENDED
-    if lease.state == LeaseState.ENDED:
-        lease.ended_at = at
-    lease.save()
+    lease.begin_ending(reason=reason)
     if lease.slot is not None:
-        text = f"the lease on {lease.slot.slot_id} is over: {reason}"
+        text = f"the lease on {lease.slot.slot_id} ended: {reason}"
         data = {"fence": lease.fence, "reason": reason}
-        record("lease_over", text, actor=actor, run=run, slot_id=lease.slot.slot_id, **data)
+        record_event("lease_ended", text, actor=actor, run=run, slot_id=lease.slot.slot_id, **data)
     if lease.state == LeaseState.ENDING:
         return lease
+    # A lease that only waited leaves no slot free.
     if was_held:
-        pool.grant()
+        granting.grant_slots()
     return None
 
 
-def renew(run: Run) -> None:
-    """Give the run's lease its whole time again, from now. Raises Refused `lease_fenced`."""
-    _extend(run, F("ttl_seconds") * timedelta(seconds=1))
+def renew_lease(run: Run) -> None:
+    """Extend the run's lease by its whole TTL from now. Raises LeaseFenced."""
+    _change_lease(run, Lease.extend)
 
 
 def keep(run: Run, *, actor: str, seconds: int) -> None:
-    """Keep the run's slot for `seconds` from now at least, 72 h at most.
+    """Extend the run's lease to at least `seconds` from now, at most PREVIEW_KEEP_SECONDS.
 
-    Raises Refused `keep_too_long` (400), `lease_fenced` where it holds none.
+    Raises Refused `keep_too_long` (400), LeaseFenced.
     """
     if not 0 < seconds <= settings.PREVIEW_KEEP_SECONDS:
         limit = settings.PREVIEW_KEEP_SECONDS // 3600
         raise Refused("keep_too_long", f"A preview is kept for 1 s to {limit} h.", status=400)
     with transaction.atomic():
-        # The event first: it takes a lock on the run, and runs are locked before leases.
-        record("kept", f"keeps its slot for {seconds} s", actor=actor, run=run, seconds=seconds)
-        _extend(run, timedelta(seconds=seconds))
+        # The event comes first: its foreign key locks the run's row, and runs are locked before
+        # leases (see runs.leasing.grants).
+        record_event(
+            "kept", f"keeps its slot for {seconds} s", actor=actor, run=run, seconds=seconds
+        )
+        _change_lease(run, Lease.extend, timedelta(seconds=seconds))
 
 
-def _extend(run: Run, length: timedelta | Combinable) -> None:
-    until = ClockTimestamp() + length
-    held = Lease.objects.good(ClockTimestamp()).filter(run=run)
-    if held.update(expires_at=Greatest("expires_at", until)) != 1:
-        raise fenced()
+def pin_lease(run: Run) -> None:
+    """Keep the run's lease from expiring. Raises LeaseFenced."""
+    _change_lease(run, Lease.pin)
 
 
-def pin(run: Run) -> None:
-    """Hold the run's lease open until it is ended or unpinned. Raises Refused `lease_fenced`."""
-    held = Lease.objects.good(ClockTimestamp()).filter(run=run)
-    if held.update(is_pinned=True) != 1:
-        raise fenced()
+def unpin_lease(run: Run) -> None:
+    """Let the run's lease expire at the time that it has; nothing if it holds none."""
+    lease = Lease.objects.filter(run=run, state=LeaseState.HELD).first()
+    if lease is not None:
+        lease.unpin()
 
 
-def unpin(run: Run) -> None:
-    """Let the run's lease run out again, at the time it has."""
-    Lease.objects.filter(run=run, state=LeaseState.HELD).update(is_pinned=False)
-
-
-def position(run: Run) -> int | None:
-    """Return the run's place in the line, 1 is next; None if it does not wait."""
-    return positions([run.pk]).get(run.pk)
+def _change_lease(run: Run, change: Any, *arguments: Any) -> None:
+    lease = Lease.objects.filter(run=run, state=LeaseState.HELD).first()
+    if lease is None:
+        raise LeaseFenced
+    try:
+        change(lease, *arguments)
+    except LeaseMoveRefused as refused:
+        raise LeaseFenced from refused

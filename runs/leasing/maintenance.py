@@ -1,53 +1,53 @@
-"""What operators do to slots as places: quarantine and drain, and take both back."""
+"""What operators do to slots: quarantine and drain them, and undo both."""
 
-from core.clock import ClockTimestamp
-from host.errors import Refused
-from runs.engine.journal import record
-from runs.leasing.grants import entered
+from runs.engine.events import record_event
+from runs.leasing.grants import grant_lock
+from runs.rules import require_reason
 from slots.models import Slot
 
 
 def quarantine(slot: Slot, *, reason: str, actor: str) -> bool:
-    """Never hand the slot out until somebody releases it. False if it was quarantined already."""
-    if not reason.strip():
-        raise Refused("reason_required", "Say why the slot is quarantined.", status=400)
-    with entered():
-        found = Slot.objects.filter(pk=slot.pk, quarantined_at=None)
-        if not found.update(quarantined_at=ClockTimestamp(), quarantine_reason=reason):
+    """Stop granting the slot until it is returned to service. False if it was quarantined already.
+
+    Raises Refused `reason_required` (400).
+    """
+    require_reason(reason, "Say why the slot is quarantined.")
+    # Under the lock: once this returns, no grant that had begun before gives the slot away.
+    with grant_lock():
+        if not slot.quarantine(reason=reason):
             return False
         text = f"{slot.slot_id} is quarantined: {reason}"
-        record("quarantined", text, actor=actor, slot_id=slot.slot_id)
+        record_event("quarantined", text, actor=actor, slot_id=slot.slot_id)
     return True
 
 
 def unquarantine(slot: Slot, *, actor: str) -> bool:
-    """Hand the slot out again, once somebody has looked. False if it was not quarantined."""
-    with entered() as pool:
-        found = Slot.objects.filter(pk=slot.pk, quarantined_at__isnull=False)
-        if not found.update(quarantined_at=None, quarantine_reason=""):
+    """Grant the slot again. False if it was not quarantined."""
+    with grant_lock() as granting:
+        if not slot.end_quarantine():
             return False
-        record("unquarantined", f"{slot.slot_id} is back", actor=actor, slot_id=slot.slot_id)
-        pool.grant()
+        text = f"{slot.slot_id} is granted again"
+        record_event("unquarantined", text, actor=actor, slot_id=slot.slot_id)
+        granting.grant_slots()
     return True
 
 
 def drain(slot: Slot, *, reason: str, actor: str) -> bool:
-    """Grant the slot to nobody else; its holder keeps it. False if it was drained already."""
-    with entered():
-        fields = {"drained_at": ClockTimestamp(), "drained_by": actor, "drain_reason": reason}
-        if not Slot.objects.filter(pk=slot.pk, drained_at=None).update(**fields):
+    """Stop granting the slot; its holder keeps it. False if it was drained already."""
+    with grant_lock():
+        if not slot.drain(reason=reason, actor=actor):
             return False
         text = f"{slot.slot_id} is drained" + (f": {reason}" if reason else "")
-        record("drained", text, actor=actor, slot_id=slot.slot_id)
+        record_event("drained", text, actor=actor, slot_id=slot.slot_id)
     return True
 
 
 def undrain(slot: Slot, *, actor: str) -> bool:
     """Grant the slot again. False if it was not drained."""
-    with entered() as pool:
-        found = Slot.objects.filter(pk=slot.pk, drained_at__isnull=False)
-        if not found.update(drained_at=None, drained_by="", drain_reason=""):
+    with grant_lock() as granting:
+        if not slot.undrain():
             return False
-        record("undrained", f"{slot.slot_id} is granted again", actor=actor, slot_id=slot.slot_id)
-        pool.grant()
+        text = f"{slot.slot_id} is granted again"
+        record_event("undrained", text, actor=actor, slot_id=slot.slot_id)
+        granting.grant_slots()
     return True

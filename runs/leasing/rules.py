@@ -1,19 +1,28 @@
-"""Who may write for a lease, and what a release does: values in, values out."""
+"""Who may write for a lease, and what a release does: decisions without I/O."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 from host.errors import Refused
-from runs.rules import SHIPPING, Status
+from runs.rules import SHIPPING, Status, require_reason
 from slots.rules import LeaseState
 
 RELEASED = "RELEASED"
 PREVIEW_EXPIRED = "PREVIEW_EXPIRED"
 
 
+class LeaseFenced(Refused):
+    """The lease is over, or has another fence: nothing was written."""
+
+    def __init__(
+        self, detail: str = "The lease is over; nothing was changed. Ask for a slot again."
+    ) -> None:
+        super().__init__("lease_fenced", detail)
+
+
 @dataclass(frozen=True)
-class View:
-    """A run and its own last lease on one slot."""
+class RunLease:
+    """A run, and its own latest lease on one slot; the last four are None or "" without one."""
 
     run_status: str
     created_by: str
@@ -24,68 +33,65 @@ class View:
     end_reason: str
 
 
-class Release(Enum):
+class ReleaseEffect(Enum):
     """What a release does."""
 
-    NOTHING = "the run released the slot before"
-    CANCEL = "the run is canceled, then the slot is cleaned"
-    ASK_TO_STOP = "whoever works on the run kills its commands, cancels it and cleans"
-    TAKE_SLOT = "the run ships on without its slot"
-
-
-def fenced(
-    detail: str = "The lease is over; nothing was changed. Ask for a slot again.",
-) -> Refused:
-    """Return the refusal of whoever writes for a lease that is over."""
-    return Refused("lease_fenced", detail)
+    ALREADY_RELEASED = "the run released the slot before"
+    CANCEL_RUN = "the run is canceled, then the slot is cleaned"
+    REQUEST_STOP = "the process that works on the run stops its commands, cancels it and cleans"
+    END_LEASE = "the lease ends, and the run ships without its slot"
 
 
 def check_owner(created_by: str, owner: str | None) -> None:
-    """Raise Refused `lease_not_yours` (403) unless `owner` made the run; None may touch any."""
+    """Raise Refused `lease_not_yours` (403) unless `owner` created the run; None may change any."""
     if owner is not None and created_by != owner:
-        detail = "Somebody else made this run; an operator may act for them."
+        detail = "Another user created this run; an operator may act in their place."
         raise Refused("lease_not_yours", detail, status=403)
 
 
-def check_holder(view: View, fence: int | None) -> None:
-    """Raise Refused unless the run's lease with that fence is held.
+def check_holder(lease: RunLease, fence: int | None) -> None:
+    """Raise Refused unless the run's lease is held with this fence (None: with any).
 
-    `not_holder` if another run, or nobody, has the slot; `lease_fenced` if the lease of the run
-    is over or has another fence.
+    `not_holder` if the run never held the slot; LeaseFenced if its lease is over or has another
+    fence.
     """
-    if view.lease_id is None:
+    if lease.lease_id is None:
         raise Refused("not_holder", "The run does not hold this slot.")
-    if view.state != LeaseState.HELD:
-        raise fenced()
-    if fence is not None and fence != view.fence:
-        raise fenced(f"The lease's fence is {view.fence} now; nothing was changed.")
+    if lease.state != LeaseState.HELD:
+        raise LeaseFenced
+    if fence is not None and fence != lease.fence:
+        raise LeaseFenced(f"The lease's fence is {lease.fence} now; nothing was changed.")
 
 
 def check_force(*, force: bool, reason: str) -> None:
     """Raise Refused `reason_required` (400) for force without a reason."""
-    if force and not reason.strip():
-        raise Refused("reason_required", "Say why the release is forced.", status=400)
+    if force:
+        require_reason(reason, "Say why the release is forced.")
 
 
-def release(view: View, fence: int | None, *, force: bool) -> Release:
+def decide_release(lease: RunLease, fence: int | None, *, force: bool) -> ReleaseEffect:
     """Return what a release does.
 
-    Raises Refused `not_holder`, `lease_fenced`, `run_is_shipping`.
+    Raises Refused `not_holder`, `run_is_shipping`, LeaseFenced.
     """
-    if view.state in (LeaseState.ENDING, LeaseState.ENDED) and _gave_up(view, fence):
-        return Release.NOTHING
-    check_holder(view, fence)
-    if view.run_status not in SHIPPING:
-        return Release.ASK_TO_STOP if view.is_claimed else Release.CANCEL
+    is_over = lease.state in (LeaseState.ENDING, LeaseState.ENDED)
+    if is_over and _is_repeated_release(lease, fence):
+        return ReleaseEffect.ALREADY_RELEASED
+    check_holder(lease, fence)
+    if lease.run_status not in SHIPPING:
+        return ReleaseEffect.REQUEST_STOP if lease.is_claimed else ReleaseEffect.CANCEL_RUN
     if not force:
         detail = "The run ships; its slot is released when it is merged, or by force with a reason."
         raise Refused("run_is_shipping", detail)
-    if view.run_status == Status.DEPLOYING:
-        return Release.TAKE_SLOT
-    is_idle = view.run_status == Status.APPROVED and not view.is_claimed
-    return Release.CANCEL if is_idle else Release.ASK_TO_STOP
+    # A deployment is finished in any case; only the slot is taken from it.
+    if lease.run_status == Status.DEPLOYING:
+        return ReleaseEffect.END_LEASE
+    # A run that waits to ship has no worker that could cancel it; a merge is stopped by its worker.
+    is_waiting = lease.run_status == Status.APPROVED and not lease.is_claimed
+    return ReleaseEffect.CANCEL_RUN if is_waiting else ReleaseEffect.REQUEST_STOP
 
 
-def _gave_up(view: View, fence: int | None) -> bool:
-    """Whether the run let the lease go itself, so that a second release is a retry."""
-    return view.end_reason != PREVIEW_EXPIRED and fence in (None, view.fence)
+def _is_repeated_release(lease: RunLease, fence: int | None) -> bool:
+    """Return whether the run itself released the lease, so that this is a client's retry."""
+    # Not after the reaper ended it: a holder must learn that its lease had expired.
+    return lease.end_reason != PREVIEW_EXPIRED and fence in (None, lease.fence)

@@ -1,124 +1,143 @@
-"""What the remote's branches do to runs: they get commits, are deleted, are pushed to by hand."""
+"""Following the remote's branches: new commits, deleted branches, and commits that were pushed."""
 
 import logging
+from collections.abc import Mapping
 
 from django.conf import settings
 from django.db import transaction
 
 from core.claims import Claim
-from core.clock import ClockTimestamp, database_time
+from core.clock import ClockTimestamp, get_database_time
 from host.config import Config
 from host.errors import Refused
 from host.git.bare_repository import Repository
-from runs.engine.enqueue import ring
-from runs.engine.journal import WORKER, is_past_stopping, record
+from runs.engine.enqueue import enqueue
+from runs.engine.events import WORKER, record_event
+from runs.engine.journal import has_begun_irreversible_step
 from runs.leasing import leases
-from runs.leasing.reservations import ask_to_stop
-from runs.models import Approval, Beat, Run
+from runs.leasing.grants import grant_lock
+from runs.leasing.reservations import request_stop
+from runs.models import Heartbeat, Run
 from runs.pipelines import shipping
-from runs.repository import repository
+from runs.repository import open_repository
 from runs.rules import Status
 from slots.models import Lease
 
 log = logging.getLogger(__name__)
 
-# The beat that stands while the minute's fetch fails: since when.
-FAILS = "fetch_fails"
+# The row of this name exists while fetches fail; its time is that of the first failure.
+FETCH_FAILING = "fetch_failing"
 
 
 def watch_branches() -> list[Run]:
-    """Fetch the remote; runs whose branch has a new commit are prepared anew and renewed.
+    """Fetch the remote and restart the previews whose branch has a new commit. Returns their runs.
 
-    A branch that was there and is deleted takes its runs along while nobody has approved them: what
-    is approved is a commit, and ships without its branch. A remote that has lost even the target
-    branch is not believed.
+    A run whose branch was deleted is canceled unless it is approved: an approval is of a commit,
+    which ships without its branch. If the target branch is missing too, the remote is taken to be
+    broken and nothing is canceled. Raises Refused if the fetch fails.
     """
     config = settings.OROBOROS
     if not config.git_remote_url:
         return []
-    repo = repository(config)
+    repo = open_repository(config)
     _fetch(repo, config.git_remote_url)
-    heads = repo.branches()
-    _note_pushed(config, repo)
-    waiting = Run.objects.filter(
+    heads = repo.list_branch_heads()
+    _record_pushed_commits(config, repo)
+    followed = Run.objects.filter(
         prepare=True, status__in=(Status.QUEUED, Status.PREVIEW_READY, Status.APPROVED)
     ).exclude(branch="")
-    moved = []
-    for run in waiting:
-        head = heads.get(run.branch)
-        if head and head != run.commit_sha and renew_commit(run, head, None):
-            moved.append(run)
-        elif head is None and config.target_branch in heads:
-            _end_without_branch(run)
-    waiting.filter(branch__in=heads, branch_seen_at=None).update(branch_seen_at=ClockTimestamp())
-    return moved
+    restarted = [run for run in followed if _follow_branch(config, run, heads)]
+    followed.filter(branch__in=heads, branch_seen_at=None).update(branch_seen_at=ClockTimestamp())
+    return restarted
+
+
+def _follow_branch(config: Config, run: Run, heads: Mapping[str, str]) -> bool:
+    """Restart the run at its branch's head, or cancel it without one; returns if it restarted."""
+    head = heads.get(run.branch)
+    if head is not None:
+        return head != run.commit_sha and restart_with_commit(run, head, None)
+    if config.target_branch in heads:
+        _cancel_without_branch(run)
+    return False
 
 
 def _fetch(repo: Repository, url: str) -> None:
-    """Fetch; that it began to fail is told once, and that it works again. Raises Refused."""
+    """Fetch, and record the first failure and the first success after it. Raises Refused."""
     try:
         repo.fetch(url)
     except Refused as refused:
         with transaction.atomic():
-            if Beat.objects.get_or_create(name=FAILS, defaults={"at": ClockTimestamp()})[1]:
-                text = f"new commits are not seen any more: {refused.detail}"
-                record("fetch_fails", text, actor=WORKER)
+            # The row keeps the event from being repeated each minute.
+            _, is_first = Heartbeat.objects.get_or_create(
+                name=FETCH_FAILING, defaults={"at": ClockTimestamp()}
+            )
+            if is_first:
+                text = f"The git remote cannot be fetched: {refused.detail}"
+                record_event("fetch_failed", text, actor=WORKER)
         raise
     with transaction.atomic():
-        if Beat.objects.filter(name=FAILS).delete()[0]:
-            record("fetch_works", "new commits are seen again", actor=WORKER)
+        if Heartbeat.objects.filter(name=FETCH_FAILING).delete()[0]:
+            record_event("fetch_recovered", "the git remote is fetched again", actor=WORKER)
 
 
-def _end_without_branch(run: Run) -> None:
-    """Have the run canceled if its branch was there once and nobody has approved the commit."""
-    waits = Run.objects.filter(status__in=(Status.QUEUED, Status.PREVIEW_READY), stop_status="")
-    seen = waits.filter(pk=run.pk, branch_seen_at__isnull=False)
-    reason = f"the git remote has no branch {run.branch} any more; a retry takes its last commit"
-    with leases.entered():
+def _cancel_without_branch(run: Run) -> None:
+    """Cancel the run if its branch existed before and its commit is not approved."""
+    unapproved = Run.objects.filter(
+        status__in=(Status.QUEUED, Status.PREVIEW_READY), stop_status=""
+    )
+    # A run may be created for a branch that is pushed a moment later: only one that was seen can
+    # have been deleted.
+    seen = unapproved.filter(pk=run.pk, branch_seen_at__isnull=False)
+    reason = f"the git remote no longer has the branch {run.branch}; a retry takes its last commit"
+    with grant_lock():
+        # Queried again under the lock: the run may have been approved since the fetch.
         if seen.select_for_update().exists():
-            ask_to_stop(run, to=Status.CANCELED, code="", reason=reason, actor=WORKER)
+            request_stop(run, to=Status.CANCELED, code="", reason=reason, actor=WORKER)
 
 
-def _note_pushed(config: Config, repo: Repository) -> None:
-    """Tell the runs whose commit we did not push that it is there now."""
-    unpushed = list(shipping.unpushed(config))
-    head = shipping.pushed_head(config, repo, log.warning) if unpushed else None
+def _record_pushed_commits(config: Config, repo: Repository) -> None:
+    """Mark the runs whose commit we did not push and the remote has now."""
+    runs = list(shipping.list_unpushed_runs(config))
+    head = shipping.fetch_remote_head(config, repo, log.warning) if runs else None
     if head is None:
         return
-    there = repo.contained(head, [run.candidate_sha for run in unpushed])
-    for run in unpushed:
+    pushed = repo.filter_contained(head, [run.candidate_sha for run in runs])
+    for run in runs:
         row = Run.objects.filter(pk=run.pk, pushed=False)
-        # What failed has more to be done than the push.
-        todo = "" if run.status == Status.MERGED else run.next_action
-        if run.candidate_sha in there and row.update(pushed=True, next_action=todo):
-            record("pushed", "the remote has the commit now", actor=WORKER, run=run)
+        # The next action of a merged run is the push itself. A failed run needs more than that.
+        next_action = "" if run.status == Status.MERGED else run.next_action
+        if run.candidate_sha in pushed and row.update(pushed=True, next_action=next_action):
+            record_event("pushed", "the remote has the commit now", actor=WORKER, run=run)
 
 
-def renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
-    """Take the branch's new commit: void the approval, begin the preview anew, renew the lease.
+def restart_with_commit(run: Run, sha: str, claim: Claim | None) -> bool:
+    """Start the preview again with a new commit: void the approval and renew the lease.
 
-    False, and nothing changed, while another process works on the run, or if its lease is over.
+    Returns False, and changes nothing, if another process has claimed the run, if it is ending or
+    merging, or if its lease is over.
     """
-    with leases.entered():
-        return _renew_commit(run, sha, claim)
+    with grant_lock():
+        return _restart_with_commit(run, sha, claim)
 
 
-def _renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
+def _restart_with_commit(run: Run, sha: str, claim: Claim | None) -> bool:
     run = Run.objects.select_for_update().get(pk=run.pk)
-    at = database_time()
+    at = get_database_time()
     if claim is None and run.is_claimed(at):
         return False
-    if run.is_final or run.stop_status or is_past_stopping(run, shipping.ACTIONS):
+    if run.is_final or run.stop_status or has_begun_irreversible_step(run, shipping.STEPS):
         return False
-    if run.status != Status.QUEUED and not Lease.objects.good(at).filter(run=run).exists():
+    # A queued run has no slot to lose; it keeps its position in the queue.
+    if run.status != Status.QUEUED and not Lease.objects.valid(at).filter(run=run).exists():
         return False
-    Approval.objects.filter(run=run, verdict=Approval.APPROVED, voided_at=None).update(
+    run.approvals.valid().update(
         voided_at=ClockTimestamp(), void_reason=f"the branch has a new commit, {sha}"
     )
-    # What was made of the commit before is not what will be looked at.
     fields = {
         "commit_sha": sha,
+        # A new generation has a journal and artifacts of its own.
         "generation": run.generation + 1,
+        # An approver must not be shown the difference of the earlier commit's candidate.
         "approved_at": None,
         "base_sha": "",
         "candidate_sha": "",
@@ -127,24 +146,26 @@ def _renew_commit(run: Run, sha: str, claim: Claim | None) -> bool:
         Run.objects.filter(pk=run.pk).update(**fields)
     else:
         run.move(Status.PREPARING, claim=claim, next_action="", **fields)
-        leases.renew(run)
-        leases.unpin(run)
-        ring(run.pk)
-    record("new_commit", f"{run.branch} is at {sha[:12]} now", actor=WORKER, run=run)
+        leases.renew_lease(run)
+        leases.unpin_lease(run)
+        enqueue(run.pk)
+    record_event("new_commit", f"{run.branch} is at {sha[:12]} now", actor=WORKER, run=run)
     return True
 
 
-def prepare_anew(run: Run) -> bool:
-    """Begin the preview of the same commit anew, in the slot it holds.
+def prepare_again(run: Run) -> bool:
+    """Start the preview of the same commit again, in the slot that the run holds.
 
-    False, and nothing changed, unless it was ready and nobody works on it.
+    Returns False, and changes nothing, unless the preview is ready and no process has claimed it.
     """
-    with leases.entered():
+    with grant_lock():
         run = Run.objects.select_for_update().get(pk=run.pk)
-        at = database_time()
+        at = get_database_time()
         is_idle = run.status == Status.PREVIEW_READY and not run.is_claimed(at)
-        if not is_idle or run.stop_status or not Lease.objects.good(at).filter(run=run).exists():
+        has_lease = Lease.objects.valid(at).filter(run=run).exists()
+        if not is_idle or run.stop_status or not has_lease:
             return False
+        # The steps of the present generation have succeeded and would be skipped.
         run.move(Status.PREPARING, next_action="", generation=run.generation + 1)
-        ring(run.pk)
+        enqueue(run.pk)
     return True

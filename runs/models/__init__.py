@@ -1,7 +1,7 @@
-"""Runs, their journal, and what people decided about them."""
+"""Runs, their journal, and the decisions of people about them."""
 
 from runs.models.decisions import Approval, Freeze
-from runs.models.journal import Artifact, Beat, Event, Step
+from runs.models.journal import Artifact, Event, Heartbeat, Step
 from runs.models.run import Run
 
-__all__ = ["Approval", "Artifact", "Beat", "Event", "Freeze", "Run", "Step"]
+__all__ = ["Approval", "Artifact", "Event", "Freeze", "Heartbeat", "Run", "Step"]

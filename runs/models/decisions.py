@@ -1,11 +1,19 @@
-"""What people decided: approvals and freezes."""
+"""What people decide: approvals of commits, and freezes of shipping."""
 
 from django.db import models
 from django.db.models import Q
 
 
+class ApprovalQuerySet(models.QuerySet["Approval"]):
+    """Approvals and rejections by their validity."""
+
+    def valid(self) -> "ApprovalQuerySet":
+        """Approvals that no new commit has voided: a run has one at most."""
+        return self.filter(verdict=Approval.APPROVED, voided_at=None)
+
+
 class Approval(models.Model):
-    """Somebody's yes or no to one commit of a run. A new commit voids a yes."""
+    """A person's approval or rejection of one commit of a run. A new commit voids an approval."""
 
     APPROVED, REJECTED = "approved", "rejected"
 
@@ -19,8 +27,10 @@ class Approval(models.Model):
     at = models.DateTimeField()
     voided_at = models.DateTimeField(null=True, blank=True)
     void_reason = models.TextField(blank=True)
-    # The branch's own checks may replace the target branch's: the change was shown and accepted.
+    # The branch's own checks run in place of the target branch's: the approver accepted them.
     accepts_checks = models.BooleanField(default=False)
+
+    objects = ApprovalQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -28,7 +38,7 @@ class Approval(models.Model):
             models.UniqueConstraint(
                 fields=["run"],
                 condition=Q(verdict="approved", voided_at=None),
-                name="runs_one_standing_approval",
+                name="runs_one_valid_approval",
             ),
             models.CheckConstraint(
                 condition=Q(verdict__in=("approved", "rejected")), name="runs_verdict_is_known"
@@ -40,7 +50,10 @@ class Approval(models.Model):
 
 
 class Freeze(models.Model):
-    """Shipping stands still: by a person until a time, or by a run whose health gate failed."""
+    """Shipping is stopped for all, by a person or by a run whose deployment failed.
+
+    It is active until `until`, or until it is lifted.
+    """
 
     run = models.ForeignKey(
         "runs.Run", models.CASCADE, null=True, blank=True, related_name="freezes"

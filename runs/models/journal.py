@@ -1,4 +1,4 @@
-"""What a run did: steps, events, files."""
+"""The journal of a run: its steps, events and artifacts."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,10 +7,10 @@ from runs.rules import StepStatus
 
 
 class Step(models.Model):
-    """One journaled action of a run. A repeated action is the same row, `attempt` counted up."""
+    """One recorded step of a run. A repeated step is the same row with a higher `attempt`."""
 
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="steps")
-    # A new commit on the branch begins the journal anew, under the next generation.
+    # A new commit on the branch starts a new generation, whose steps all run again.
     generation = models.PositiveIntegerField(default=1)
     name = models.CharField(max_length=32)
     status = models.CharField(max_length=16, choices=StepStatus.choices)
@@ -36,12 +36,12 @@ class Step(models.Model):
 
     @property
     def seconds(self) -> float | None:
-        """How long the last attempt took; None while it runs."""
+        """The duration of the last attempt; None while it runs."""
         return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None
 
 
 class Event(models.Model):
-    """One line of the append-only timeline of a run; of a slot or the line where run is null."""
+    """One line of a run's append-only timeline; of a slot or of shipping if `run` is null."""
 
     run = models.ForeignKey(
         "runs.Run", models.CASCADE, null=True, blank=True, related_name="events"
@@ -54,6 +54,7 @@ class Event(models.Model):
     data = models.JSONField(default=dict, blank=True)
 
     class Meta:
+        # By id and not by time: the events of one statement share their time.
         ordering = ["-id"]
         indexes = [models.Index(fields=["run", "-id"], name="runs_events_of_a_run")]
 
@@ -62,7 +63,7 @@ class Event(models.Model):
 
 
 class Artifact(models.Model):
-    """A file that a step left; `path` is relative to the artifacts' folder."""
+    """A file that a step left; `path` is relative to `runs.engine.artifacts.artifacts_folder`."""
 
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="artifacts")
     step = models.ForeignKey(Step, models.SET_NULL, null=True, blank=True, related_name="artifacts")
@@ -83,11 +84,12 @@ class Artifact(models.Model):
         return self.name
 
 
-class Beat(models.Model):
-    """When something that should happen again and again last did, such as the queue's canary."""
+class Heartbeat(models.Model):
+    """When something that recurs last happened: the queue's heartbeat, a scheduled task."""
 
     name = models.CharField(max_length=32, primary_key=True)
     at = models.DateTimeField()
+    detail = models.TextField(blank=True)
 
     def __str__(self) -> str:
         return self.name

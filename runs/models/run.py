@@ -1,50 +1,58 @@
-"""One branch or commit on its way, and the claim of the process that works on it."""
+"""The run: one branch or commit on its way to production, and its state changes."""
 
 import uuid
 from typing import Any
 
 from django.db import models
-from django.db.models import Q, Value
+from django.db.models import Exists, OuterRef, Q, Value
 
-from core.claims import Claim, Claimed, ClaimedQuerySet, ClaimLost
+from core.claims import Claim, Claimable, ClaimableQuerySet, ClaimLost
 from core.clock import ClockTimestamp
 from host.errors import Refused
-from runs.rules import AT_WORK, FAILURES, FINAL, MOVES, SHIPPING, Status
+from runs.rules import FAILURES, FINAL, MERGING_OR_DEPLOYING, MOVES, SHIPPING, Status
+from slots.models import Lease
 
 
 class MoveRefused(Refused):
-    """The run is not where this move begins."""
+    """The run is not in a state, or not in the state any more, from which this move begins."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("move_refused", detail)
 
 
-class RunQuerySet(ClaimedQuerySet["Run"]):
-    """Runs by what they are."""
+class RunQuerySet(ClaimableQuerySet["Run"]):
+    """Runs by their state and their host."""
 
     def unfinished(self) -> "RunQuerySet":
         return self.exclude(status__in=FINAL)
 
     def shipping(self) -> "RunQuerySet":
-        """Approved and on the way to production, in the order of their approval."""
+        """Approved, merging or deploying, in the order of their approval."""
         return self.filter(status__in=SHIPPING).order_by("approved_at", "id")
 
+    def on_host(self, host: str) -> "RunQuerySet":
+        """The runs that the workers of `host` work on: all but those with a slot elsewhere."""
+        elsewhere = Lease.objects.filter(run=OuterRef("pk"), slot__isnull=False)
+        return self.exclude(Exists(elsewhere.exclude(slot__host=host)))
 
-class Run(Claimed):
-    """One branch or commit on its way from queued to merged."""
+
+class Run(Claimable):
+    """One branch or commit on its way from queued to merged, or a reservation of a slot."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     title = models.CharField(max_length=200)
     branch = models.CharField(max_length=200, blank=True)
     commit_sha = models.CharField(max_length=40, blank=True)
-    # When the remote was first seen to have the branch; who names a commit may name any.
+    # When the remote was first seen to have the branch. A run of a commit may name a branch that
+    # the remote never had; it is not canceled when that is missing.
     branch_seen_at = models.DateTimeField(null=True, blank=True)
-    # False: the run only holds a slot; who made it acquires, heartbeats and releases.
+    # False: a reservation. Its creator acquires, heartbeats and releases the slot over the API.
     prepare = models.BooleanField(default=True)
     priority = models.SmallIntegerField(default=0)
     parent = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="children"
     )
+    # A name and no foreign key: tokens and the host's shell have no user's row.
     created_by = models.CharField(max_length=150)
     created_at = models.DateTimeField()
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
@@ -53,16 +61,19 @@ class Run(Claimed):
     failure_detail = models.TextField(blank=True)
     next_action = models.TextField(blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
-    # The move that somebody asked for while a process works on the run; that process makes it.
+    # A requested move of a run that a process has claimed: that process makes it (request_stop).
     stop_status = models.CharField(max_length=16, blank=True)
     stop_code = models.CharField(max_length=32, blank=True)
     stop_actor = models.CharField(max_length=150, blank=True)
     stop_reason = models.TextField(blank=True)
-    # When the sweep last rang for it.
-    rung_at = models.DateTimeField(null=True, blank=True)
+    # When `enqueue_unclaimed_runs` last enqueued it.
+    enqueued_at = models.DateTimeField(null=True, blank=True)
     approved_at = models.DateTimeField(null=True, blank=True)
+    # The commit that the candidate is merged into, and the candidate. They are equal if a commit
+    # that is merged already is only deployed again.
     base_sha = models.CharField(max_length=40, blank=True)
     candidate_sha = models.CharField(max_length=40, blank=True)
+    # null until the step `push`; False: the push mode leaves the push to a person.
     pushed = models.BooleanField(null=True, blank=True)
     release = models.ForeignKey(
         "releases.Release", models.SET_NULL, null=True, blank=True, related_name="+"
@@ -77,7 +88,7 @@ class Run(Claimed):
             models.Index(
                 fields=["approved_at", "id"],
                 condition=Q(status__in=SHIPPING),
-                name="runs_shipping_line",
+                name="runs_merge_queue",
             ),
         ]
         constraints = [
@@ -97,7 +108,11 @@ class Run(Claimed):
                 name="runs_final_run_has_ended",
             ),
             models.UniqueConstraint(
-                Value(1), condition=Q(status__in=AT_WORK), name="runs_one_ships_at_a_time"
+                # A constant is the key, so the condition may hold for one row
+                # (docs/decisions/0009).
+                Value(1),
+                condition=Q(status__in=MERGING_OR_DEPLOYING),
+                name="runs_one_ships_at_a_time",
             ),
         ]
 
@@ -108,38 +123,52 @@ class Run(Claimed):
     def is_final(self) -> bool:
         return self.status in FINAL
 
-    def ancestors(self) -> "list[Run]":
+    def list_ancestors(self) -> "list[Run]":
         """Return the runs that this one retries, the nearest first."""
-        found, parent = [], self.parent
+        ancestors, parent = [], self.parent
         while parent is not None:
-            found.append(parent)
+            ancestors.append(parent)
             parent = parent.parent
-        return found
+        return ancestors
 
-    def chain(self) -> "list[Run]":
-        """Return this run and those it retries whose merges lie right below its own, newest first.
+    def list_merge_chain(self) -> "list[Run]":
+        """Return this run and those it retries whose merges are adjacent to its own, newest first.
 
-        No other run was merged between them: what the last is based on is from before them all.
+        No other run was merged between them, so the last one's base precedes them all.
         """
-        found = [self]
-        for one in self.ancestors():
-            if one.candidate_sha and one.candidate_sha == found[-1].base_sha:
-                found.append(one)
-        return found
+        chain = [self]
+        for ancestor in self.list_ancestors():
+            if ancestor.candidate_sha and ancestor.candidate_sha == chain[-1].base_sha:
+                chain.append(ancestor)
+        return chain
+
+    def choose_next_action(self, code: str, next_action: str = "") -> str:
+        """Return `next_action`, else the remedy of the failure code, else the present text."""
+        return next_action or (FAILURES[code].remedy if code else self.next_action)
 
     def move(self, to: Status, *, claim: Claim | None = None, **fields: Any) -> None:
-        """Make the move in one UPDATE; final moves stamp `ended_at`.
+        """Change the status, and other `fields`, in one UPDATE; a final status sets `ended_at`.
 
-        With a `claim` the row is written only while the claim is good. Raises MoveRefused if the
-        move is not in MOVES or a rival was faster, ClaimLost if the claim is gone.
+        With a `claim` the row is written only while the claim is valid. Raises MoveRefused if
+        the move is not in MOVES or another process moved the run first, ClaimLost if the claim
+        is lost.
         """
         if to not in MOVES.get(self.status, ()):
             raise MoveRefused(f"The run is {self.status}; it cannot become {to}.")
         if to in FINAL:
             fields["ended_at"] = ClockTimestamp()
-        rows = Run.objects.filter(pk=self.pk) if claim is None else Run.objects.held_by(claim)
+        rows = (
+            Run.objects.filter(pk=self.pk) if claim is None else Run.objects.with_valid_claim(claim)
+        )
+        # On the status that was read: of two processes that move the run one succeeds.
         if rows.filter(status=self.status).update(status=to, **fields) != 1:
-            if claim is not None and not Run.objects.held_by(claim).exists():
+            if claim is not None and not Run.objects.with_valid_claim(claim).exists():
                 raise ClaimLost
             raise MoveRefused(f"The run is no longer {self.status}.")
         self.refresh_from_db()
+
+    def request_stop(self, *, to: Status, code: str = "", reason: str, actor: str) -> None:
+        """Have the process that has claimed the run stop its commands and move the run to `to`."""
+        Run.objects.filter(pk=self.pk).update(
+            stop_status=to, stop_code=code, stop_reason=reason, stop_actor=actor
+        )

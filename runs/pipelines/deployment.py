@@ -1,128 +1,138 @@
-"""A run's release in production: the switch, the health gate, and the way back."""
+"""The last steps of shipping: the deployment of the run's release, and its health gate."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from host.config import Config
-from host.errors import Refused
-from releases.deployments import operations as releases
-from releases.deployments.manual_deploy import needs_gate
-from releases.deployments.switch import ActivationFailed, carried, undo
-from releases.models import Activation, ActivationLost, Release
-from releases.rules import ActivationOutcome
-from runs.engine.journal import Context, artifact_path
-from runs.engine.step_context import StepFailed, Stopped
-from runs.models import Approval, Run
-from runs.repository import repository
+from releases.deployments import deploy_and_rollback
+from releases.deployments.deployment_steps import (
+    DeploymentFailed,
+    claim_deployment,
+    undo_deployment,
+)
+from releases.models import Deployment, DeploymentInProgress, DeploymentLost, Release
+from releases.production.health_gate import is_health_gate_needed
+from releases.rules import DeploymentOutcome
+from runs.engine.artifacts import artifact_path
+from runs.engine.step_context import StepContext, StepResult
+from runs.engine.step_errors import StepFailed, StepStopped
+from runs.models import Run
+from runs.repository import open_repository
 
 RELOAD_LOG = "deploy_backend_reload_log"
-UNGATED = "ungated"
-
-Found = dict[str, Any] | None
+NO_HEALTH_GATE = "no_health_gate"
 
 
-def deploy(context: Context) -> None:
-    """Make the build live, as far as the switch."""
+def activate_release(context: StepContext) -> None:
+    """Switch production to the run's release."""
     config, run = context.config, context.run
     release = Release.objects.get(pk=context.results["release"]["release"])
-    with _told(context):
-        releases.switch_to(
+    with _translate_failures(context):
+        deploy_and_rollback.deploy_release(
             config,
             release.pk,
-            actor=approver(run),
+            actor=find_approver(run),
             reason=run.title,
             run_id=run.pk,
-            key=_key(run),
-            is_gated=needs_gate(config, repository(config), release),
+            key=_deployment_key(run),
+            is_gated=is_health_gate_needed(config, open_repository(config), release),
             log=context.log,
             stop=context.is_stopping,
         )
 
 
-def see_deploy(context: Context) -> Found:
-    """The switch is made once the activation says so and did not fail since."""
-    activation = Activation.objects.filter(key=_key(context.run)).first()
-    if activation is None or activation.switched_at is None:
+def probe_deployment(context: StepContext) -> StepResult:
+    """Return the deployment once it has switched production, unless it failed since."""
+    deployment = Deployment.objects.filter(key=_deployment_key(context.run)).first()
+    if deployment is None or deployment.switched_at is None:
         return None
-    if activation.is_over and activation.outcome != ActivationOutcome.SUCCEEDED:
+    if deployment.is_over and deployment.outcome != DeploymentOutcome.SUCCEEDED:
         return None
-    return {"activation": activation.number, "is_gated": activation.is_gated}
+    return {"deployment": deployment.number, "is_gated": deployment.is_gated}
 
 
-def watch(context: Context) -> None:
-    """Pass the health gate, or have the last healthy release serve again."""
-    activation = Activation.objects.get(key=_key(context.run))
-    if not activation.is_gated and not context.run.events.filter(kind=UNGATED).exists():
-        context.event(UNGATED, "no file of the backend changed: no reload, no health gate")
-    with _told(context):
-        releases.confirm(context.config, activation, log=context.log, stop=context.is_stopping)
+def run_health_gate(context: StepContext) -> None:
+    """Run the health gate. The last healthy release is restored if it fails."""
+    deployment = Deployment.objects.get(key=_deployment_key(context.run))
+    # Once, also if the step is repeated after a crash.
+    if not deployment.is_gated and not context.run.events.filter(kind=NO_HEALTH_GATE).exists():
+        context.record_event(
+            NO_HEALTH_GATE,
+            "no file of the backend changed: it is not reloaded, and there is no health gate",
+        )
+    with _translate_failures(context):
+        deploy_and_rollback.complete_deployment(
+            context.config, deployment, log=context.log, stop=context.is_stopping
+        )
 
 
-def see_health(context: Context) -> Found:
-    """The gate has passed once the activation has succeeded."""
-    passed = Activation.objects.filter(
-        key=_key(context.run), outcome=ActivationOutcome.SUCCEEDED
+def probe_health_gate(context: StepContext) -> StepResult:
+    """Return the deployment once it has succeeded."""
+    succeeded = Deployment.objects.filter(
+        key=_deployment_key(context.run), outcome=DeploymentOutcome.SUCCEEDED
     ).first()
-    return None if passed is None else {"activation": passed.number}
+    return None if succeeded is None else {"deployment": succeeded.number}
 
 
-def _key(run: Run) -> str:
-    """Name the one activation that this run makes."""
+def _deployment_key(run: Run) -> str:
+    """Return the key of the only deployment that this generation of the run makes."""
     return f"{run.pk}:{run.generation}"
 
 
-def approver(run: Run) -> str:
+def find_approver(run: Run) -> str:
     """Return who approved the commit that is shipped."""
-    return run.approvals.get(verdict=Approval.APPROVED, voided_at=None).actor
+    return run.approvals.valid().get().actor
 
 
 @contextmanager
-def _told(context: Context) -> Iterator[None]:
-    """Turn how an activation ends into how a step does, with what it says of the releases."""
+def _translate_failures(context: StepContext) -> Iterator[None]:
+    """Raise a failed deployment as a failed step, with the commands that it recommends."""
     try:
-        with _in_turn():
+        with _stop_if_busy():
             yield
-    except ActivationFailed as failed:
+    except DeploymentFailed as failed:
         lines = "\n".join(failed.guidance)
         raise StepFailed("DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action=lines) from failed
 
 
 @contextmanager
-def _in_turn() -> Iterator[None]:
-    """Stop here where another process carries an activation on; the sweep comes back for the run.
+def _stop_if_busy() -> Iterator[None]:
+    """Stop the step while another process deploys; `execution.enqueue_unclaimed_runs` repeats it.
 
-    It may be this run's own, which the reconciler found interrupted: how that ends decides.
+    That may be this run's own deployment, which the reconciler found interrupted. Its end decides.
     """
     try:
         yield
-    except ActivationLost:
-        raise Stopped from None
-    except Refused as refused:
-        if refused.code != "activation_in_progress":
-            raise
-        raise Stopped(refused.detail) from None
+    except DeploymentLost:
+        raise StepStopped from None
+    except DeploymentInProgress as in_progress:
+        raise StepStopped(in_progress.detail) from None
 
 
 def is_live(run: Run) -> bool:
-    """Whether the run's release has passed its health gate, whatever the journal knows of it."""
-    succeeded = Activation.objects.filter(key=_key(run), outcome=ActivationOutcome.SUCCEEDED)
+    """Return whether the run's release passed its health gate, whatever the journal says."""
+    succeeded = Deployment.objects.filter(
+        key=_deployment_key(run), outcome=DeploymentOutcome.SUCCEEDED
+    )
     return succeeded.exists()
 
 
-def undo_deploy(config: Config, run: Run, stop: Callable[[], bool]) -> list[str]:
-    """Make live what was, where the run's activation is under way; returns its guidance.
+def restore_previous_release(config: Config, run: Run, stop: Callable[[], bool]) -> list[str]:
+    """Make the previous release live again if the run's deployment is in progress.
 
-    Raises Stopped while another process carries it.
+    Returns the commands that the deployment recommends. Raises StepStopped while another process
+    has claimed the deployment.
     """
-    activation = Activation.objects.filter(key=_key(run)).first()
-    if activation is None:
+    deployment = Deployment.objects.filter(key=_deployment_key(run)).first()
+    if deployment is None:
         return []
     log = artifact_path(config, run, RELOAD_LOG)
     try:
-        with _in_turn(), carried(config, activation, log=log, stop=stop) as carrier:
-            if carrier is not None:
-                undo(carrier, "Each process that carried it died; nothing more is tried.")
-    except ActivationFailed as failed:
+        with _stop_if_busy(), claim_deployment(config, deployment, log=log, stop=stop) as claimed:
+            if claimed is not None:
+                undo_deployment(
+                    claimed, "Every process that worked on it died; it is not tried again."
+                )
+    except DeploymentFailed as failed:
         return failed.guidance
-    return list(activation.guidance)
+    return list(deployment.guidance)

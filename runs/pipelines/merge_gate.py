@@ -1,131 +1,136 @@
-"""The gate: the exact candidate is migrated on a clone, checked, and built for production.
+"""The merge gate: migrates the candidate on a clone, checks it, and builds it for production.
 
-What is built here is what is deployed. The checks are those of the base; where the candidate
-changes them, both sets run, unless the approval took the candidate's alone. A gate has a folder and
-a database of its own; both go with its end.
+This build is the one that is deployed. The checks are those of the base. If the candidate changes
+them, both sets run, unless the approval accepted the candidate's alone. A gate has a folder and a
+database of its own, which are removed at its end.
 """
 
 from pathlib import Path
-from typing import Any
 
-from host.app import environment, manifest, planning
+from host.app import environment, manifest_loader, planning
+from host.app.application import Application, read_application
 from host.app.planning import Command
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership
 from host.postgres import guard
-from releases.builds import build as releases
+from releases.builds import build
 from releases.builds.build import BuildFailed
-from releases.models import ActivationLost
-from runs.engine.journal import Context
-from runs.engine.step_context import StepFailed, Stopped
-from runs.models import Approval, Run
+from releases.models import DeploymentLost
+from runs.engine import step_notes
+from runs.engine.step_context import StepContext, StepResult
+from runs.engine.step_errors import StepFailed, StepStopped
+from runs.models import Run
 from runs.pipelines import app_commands, template_databases
-from runs.pipelines.app_commands import Application
-from runs.repository import repository
-
-Found = dict[str, Any] | None
+from runs.repository import open_repository
 
 
-def folder(context: Context) -> Path:
+def gate_folder(config: Config, run: Run) -> Path:
     """Return the folder of the run's gate."""
-    return _folder(context.config, context.run)
-
-
-def _folder(config: Config, run: Run) -> Path:
     return config.var / "gates" / str(run.pk)
 
 
-def rehearse(context: Context) -> None:
-    """Lay the candidate out and run its migrations on a clone of the base's template."""
-    from host.postgres.administration import Admin
+def _folder(context: StepContext) -> Path:
+    return gate_folder(context.config, context.run)
 
-    config, run = context.config, context.run
-    repo = repository(config)
-    app = app_commands.lay_out(
-        context, repo, run.candidate_sha, folder(context) / "tree", config.job_user
-    )
-    app_commands.install(context, app)
-    target = guard.target(config, config.slots[0])
-    admin, name = Admin(config), guard.gate_name(run.pk)
-    with admin.connected():
+
+def migrate_candidate(context: StepContext) -> None:
+    """Write the candidate's files and run its migrations on a clone of the base's template."""
+    from host.postgres.administration import DatabaseAdmin
+
+    config, run, root = context.config, context.run, _folder(context) / "tree"
+    repo = open_repository(config)
+    app = app_commands.write_application(context, repo, run.candidate_sha, root, config.job_user)
+    app_commands.install_application(context, app)
+    # A gate has no slot; the URLs of all slots lead to the same server.
+    target = guard.resolve_target(config, config.slots[0])
+    admin, name = DatabaseAdmin(config), guard.gate_name(run.pk)
+    with admin.connection():
         admin.check_server(target)
-        template = template_databases.ensure(context, repo, run.base_sha, target)
+        template = template_databases.ensure_template(context, repo, run.base_sha, target)
         password = admin.ensure_role(guard.GATE_ROLE)
         admin.clone(template, name, guard.GATE_ROLE)
-    url = app_commands.url_for(target, name, guard.GATE_ROLE, password)
-    app_commands.migrate(context, app, _given(context, url), purpose="gate")
-    app_commands.note(folder(context), "rehearse", {"candidate": run.candidate_sha, "url": url})
+    url = app_commands.database_url(target, name, guard.GATE_ROLE, password)
+    app_commands.run_release_command(context, app, _gate_variables(context, url), purpose="gate")
+    note = {"candidate": run.candidate_sha, "url": url}
+    step_notes.write_note(_folder(context), "migrations", note)
 
 
-def see_rehearsal(context: Context) -> Found:
-    """The rehearsal is there if its note speaks of this very candidate."""
-    note = app_commands.noted(folder(context), "rehearse")
+def probe_migrations(context: StepContext) -> StepResult:
+    """Return a result if the note says that this candidate was migrated."""
+    note = step_notes.read_note(_folder(context), "migrations")
     return {} if note.get("candidate") == context.run.candidate_sha else None
 
 
-def check(context: Context) -> None:
-    """Run the base's checks on the candidate, and the candidate's own where they differ."""
-    from host.postgres.administration import Admin
+def run_checks(context: StepContext) -> None:
+    """Run the base's checks on the candidate, and the candidate's own if they differ."""
+    from host.postgres.administration import DatabaseAdmin
 
-    config, run = context.config, context.run
-    if app_commands.noted(folder(context), "checking") == {"candidate": run.candidate_sha}:
-        context.say("earlier checks were interrupted: the files and the database are made anew")
-        rehearse(context)
-    app_commands.note(folder(context), "checking", {"candidate": run.candidate_sha})
-    app = app_commands.read(config, folder(context) / "tree", config.job_user)
-    checks = _checks(context, app)
-    url = app_commands.noted(folder(context), "rehearse")["url"]
-    context.say(f"{len(checks)} checks on {run.candidate_sha}")
-    app_commands.run_all(
-        context, app, checks, _given(context, url), purpose="gate", code="CHECKS_FAILED"
+    config, run, folder = context.config, context.run, _folder(context)
+    candidate = {"candidate": run.candidate_sha}
+    if step_notes.read_note(folder, "checking") == candidate:
+        context.write_log(
+            "earlier checks were interrupted: the files and the database are created again"
+        )
+        migrate_candidate(context)
+    # Written before the checks, which may change files and rows.
+    step_notes.write_note(folder, "checking", candidate)
+    app = read_application(config, folder / "tree", config.job_user)
+    checks = _select_checks(context, app)
+    url = step_notes.read_note(folder, "migrations")["url"]
+    context.write_log(f"{len(checks)} checks on {run.candidate_sha}")
+    app_commands.run_commands(
+        context, app, checks, _gate_variables(context, url), purpose="gate", code="CHECKS_FAILED"
     )
-    app_commands.note(
-        folder(context),
-        "checks",
-        {"candidate": run.candidate_sha, "checks": [one.name for one in checks]},
+    step_notes.write_note(
+        folder, "checks", {**candidate, "checks": [check.name for check in checks]}
     )
-    Admin(config).drop(guard.gate_name(run.pk))
+    # After the note: a crash in between leaves a database, which `remove_gate` drops.
+    DatabaseAdmin(config).drop(guard.gate_name(run.pk))
 
 
-def _checks(context: Context, app: Application) -> list[Command]:
+def _select_checks(context: StepContext, app: Application) -> list[Command]:
     """Return the base's checks, then the candidate's that are not among them."""
-    base = _base_checks(context)
-    own = [one for one in app.plan.checks if one not in base]
-    approval = context.run.approvals.get(verdict=Approval.APPROVED, voided_at=None)
+    base = _read_base_checks(context)
+    own = [check for check in app.plan.checks if check not in base]
+    approval = context.run.approvals.valid().get()
     if approval.accepts_checks and [*base] != [*app.plan.checks]:
-        context.say(f"{approval.actor} accepted the candidate's checks in place of the base's")
+        context.write_log(
+            f"{approval.actor} accepted the candidate's checks in place of the base's"
+        )
         return [*app.plan.checks]
     if own:
-        context.say("the candidate changes the checks: both sets run")
+        context.write_log("the candidate changes the checks: both sets run")
     return [*base, *own]
 
 
-def _base_checks(context: Context) -> list[Command]:
-    """Return the base's checks; none where it does not say any, as a first commit."""
-    said = repository(context.config).show_file(context.run.base_sha, "oroboros.toml") or b""
+def _read_base_checks(context: StepContext) -> list[Command]:
+    """Return the base's checks; none if its manifest is missing or cannot be read."""
+    raw = open_repository(context.config).read_file(context.run.base_sha, "oroboros.toml") or b""
     try:
-        return [*planning.checking(manifest.checks(said.decode()))]
+        return [*planning.plan_checks(manifest_loader.read_checks(raw.decode()))]
     except (Refused, UnicodeDecodeError) as unreadable:
-        context.say(f"the base has no checks: {unreadable}")
+        context.write_log(
+            f"the base's manifest cannot be read, so none of its checks run: {unreadable}"
+        )
         return []
 
 
-def see_checks(context: Context) -> Found:
-    """The checks passed if their note speaks of this very candidate."""
-    note = app_commands.noted(folder(context), "checks")
+def probe_checks(context: StepContext) -> StepResult:
+    """Return the checks if the note says that this candidate passed them."""
+    note = step_notes.read_note(_folder(context), "checks")
     if note.get("candidate") != context.run.candidate_sha:
         return None
     return {"checks": note["checks"]}
 
 
-def build(context: Context) -> None:
+def build_release(context: StepContext) -> None:
     """Build the candidate for production."""
     config, run = context.config, context.run
     try:
-        release = releases.build(
+        release = build.build_release(
             config,
-            repository(config),
+            open_repository(config),
             run.candidate_sha,
             run.pk,
             log=context.log,
@@ -134,13 +139,13 @@ def build(context: Context) -> None:
         )
     except BuildFailed as failed:
         raise StepFailed(failed.code, failed.detail) from failed
-    except ActivationLost:
-        raise Stopped from None
-    context.set(release=release)
+    except DeploymentLost:
+        raise StepStopped from None
+    context.update_run(release=release)
 
 
-def see_build(context: Context) -> Found:
-    """The build is there if the registry has it whole, of this very candidate."""
+def probe_release(context: StepContext) -> StepResult:
+    """Return the release if its build is of this candidate and complete."""
     release = context.run.release
     if release is None or release.commit_sha != context.run.candidate_sha:
         return None
@@ -149,18 +154,18 @@ def see_build(context: Context) -> Found:
     return {"release": release.pk}
 
 
-def close(config: Config, run: Run) -> None:
+def remove_gate(config: Config, run: Run) -> None:
     """Drop the gate's database and folder. May be repeated."""
-    from host.postgres.administration import Admin
+    from host.postgres.administration import DatabaseAdmin
 
-    Admin(config).drop(guard.gate_name(run.pk))
-    ownership.delete(_folder(config, run))
+    DatabaseAdmin(config).drop(guard.gate_name(run.pk))
+    ownership.delete_tree(gate_folder(config, run))
 
 
-def _given(context: Context, url: str) -> dict[str, str]:
+def _gate_variables(context: StepContext, url: str) -> dict[str, str]:
     run = context.run
     return {
-        **environment.for_database(url),
+        **environment.build_database_variables(url),
         "OROBOROS_RUN": str(run.pk),
         "OROBOROS_COMMIT": run.candidate_sha,
     }

@@ -1,11 +1,9 @@
-"""From a lease to `preview_ready`: what makes a slot show a branch.
+"""The steps from `preparing` to `preview_ready`: a slot is made to show a branch.
 
-Each action's probe asks the machine. Where the machine cannot tell (a migration that ran, a build
-that ended), the action leaves a note beside what it made, which names the run, the generation and
-the fence, so that it never speaks for another run.
+The probe of each step looks at the host. If that does not show the effect (a migration that ran, a
+build that ended), the step leaves a note that names the run, the generation and the fence.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
@@ -14,330 +12,361 @@ from typing import Any
 
 from host import http_client
 from host.app import environment, planning
-from host.app.environment import Resolved
+from host.app.application import Application, read_application
+from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
 from host.config import SlotConfig
+from host.deadline import wait_until
 from host.errors import Refused
-from host.files import ownership, publish
-from host.postgres import dump, guard
-from runs.engine.journal import Action, Context
-from runs.engine.step_context import StepFailed
+from host.files import ownership, public_folder
+from host.postgres import guard, schema_catalog, schema_snapshot
+from runs.engine import step_notes
+from runs.engine.step_context import PipelineStep, StepContext, StepResult
+from runs.engine.step_errors import StepFailed
 from runs.pipelines import app_commands, schema_changes, template_databases
-from runs.pipelines.app_commands import Application
-from runs.repository import repository, shown_base
+from runs.repository import find_preview_base, open_repository
 from runs.rules import Status
 from slots.models import Lease
 from slots.rules import LeaseState
 from slots.runtime import backend, backend_log, surface, worktree
 
-PROBE_SECONDS = 15.0
-PAUSE_SECONDS = 0.05
-
-Found = dict[str, Any] | None
+PROBE_TIMEOUT_SECONDS = 15.0
+PROBE_INTERVAL_SECONDS = 0.05
 
 
-def slot_of(context: Context) -> SlotConfig:
+def get_slot(context: StepContext) -> SlotConfig:
     """Return the slot that the run's lease names."""
     return context.config.slot(context.results["lease"]["slot_id"])
 
 
-def app_of(context: Context) -> Application:
+def read_slot_application(context: StepContext) -> Application:
     """Read the application in the slot's worktree."""
-    slot = slot_of(context)
-    return app_commands.read(context.config, worktree.path(slot), context.config.slot_user(slot))
+    slot = get_slot(context)
+    return read_application(context.config, worktree.path(slot), context.config.slot_user(slot))
 
 
-def given_to(context: Context) -> dict[str, str]:
-    """Return what the application is given by us: port, database, addresses, whose it is."""
-    note = app_commands.noted(slot_of(context).folder, "database")
-    return environment.for_slot(
+def slot_variables(context: StepContext) -> dict[str, str]:
+    """Return the environment variables that describe the slot: port, database, addresses, run."""
+    note = step_notes.read_note(get_slot(context).folder, "database")
+    return environment.build_slot_variables(
         context.config,
-        slot_of(context),
+        get_slot(context),
         database_url=note.get("url", ""),
         run_id=str(context.run.pk),
         commit=context.run.commit_sha,
     )
 
 
-def whose(context: Context) -> dict[str, Any]:
-    """Return what tells this preview from any other in the same slot."""
+def build_preview_key(context: StepContext) -> dict[str, Any]:
+    """Return what distinguishes this preview from every other one in the same slot."""
     fence = context.results["lease"]["fence"]
     return {"run": str(context.run.pk), "generation": context.run.generation, "fence": fence}
 
 
-def leave_note(context: Context, **more: Any) -> None:
-    """Write down that this action's effect is there."""
-    app_commands.note(slot_of(context).folder, context.action.name, {**whose(context), **more})
+def record_effect(context: StepContext, **details: Any) -> None:
+    """Write the note that this step's effect is complete."""
+    step_notes.write_note(
+        get_slot(context).folder, context.step.name, {**build_preview_key(context), **details}
+    )
 
 
-def see_note(context: Context) -> Found:
-    """Return what this action wrote down for this very preview."""
-    note = app_commands.noted(slot_of(context).folder, context.action.name)
-    return note if note and note.items() >= whose(context).items() else None
+def read_effect(context: StepContext) -> StepResult:
+    """Return the note that this step wrote for this preview, or None."""
+    expected = build_preview_key(context)
+    return step_notes.read_note(get_slot(context).folder, context.step.name, expected) or None
 
 
-def told(act: Callable[[Context], None]) -> Callable[[Context], None]:
-    """Show on the slot's page how far the preview is, then act."""
+def show_progress(act: Callable[[StepContext], None]) -> Callable[[StepContext], None]:
+    """Have a step's `act` first show the progress of the preparation on the slot's page."""
 
     @wraps(act)
-    def telling(context: Context) -> None:
-        names = [action.name for action in ACTIONS]
-        here = names.index(context.action.name)
+    def act_with_progress(context: StepContext) -> None:
+        names = [step.name for step in STEPS]
+        current = names.index(context.step.name)
         progress = [
-            (name, "done" if number < here else "running" if number == here else "waiting")
+            (name, "done" if number < current else "running" if number == current else "waiting")
             for number, name in enumerate(names)
         ]
         run = context.run
-        surface.show_preparing(context.config, slot_of(context), run.pk, run.commit_sha, progress)
+        surface.show_preparing(context.config, get_slot(context), run.pk, run.commit_sha, progress)
         act(context)
 
-    return telling
+    return act_with_progress
 
 
-# -- the actions ----------------------------------------------------------------------------------
+# -- the steps ------------------------------------------------------------------------------------
 
 
-def see_lease(context: Context) -> Found:
-    """The lease was granted before the bell was rung; here it is noted for the timeline."""
+def probe_lease(context: StepContext) -> StepResult:
+    """Return the lease, which was granted before the run was enqueued, for the timeline."""
     lease = Lease.objects.filter(run=context.run, state=LeaseState.HELD).select_related("slot")
     held = lease.first()
     if held is None or held.slot is None:
-        raise StepFailed("RELEASED", "The run holds no slot any more.")
-    seconds = (held.granted_at - held.asked_at).total_seconds() if held.granted_at else 0
+        raise StepFailed("RELEASED", "The run no longer holds a slot.")
+    seconds = (held.granted_at - held.requested_at).total_seconds() if held.granted_at else 0
     return {"slot_id": held.slot.slot_id, "fence": held.fence, "waited_seconds": seconds}
 
 
-def nothing(context: Context) -> None:
-    """There is nothing to do: the probe finds the effect or says why not."""
+def skip_action(context: StepContext) -> None:
+    """Do nothing: the probe finds the effect or raises StepFailed."""
 
 
-@told
-def lay_out(context: Context) -> None:
-    """Fetch the commit if it is not here and lay its files out in the slot."""
-    config, slot, run = context.config, slot_of(context), context.run
-    repo = repository(config)
-    if not repo.has(run.commit_sha):
+@show_progress
+def write_worktree(context: StepContext) -> None:
+    """Fetch the commit if it is missing, and write its files to the slot's worktree."""
+    config, slot, run = context.config, get_slot(context), context.run
+    repo = open_repository(config)
+    # The request for the run has usually fetched it.
+    if not repo.has_commit(run.commit_sha):
         repo.fetch(config.git_remote_url)
-    backend.make_idle(config, slot)  # a new commit takes the place of the one that is running
-    notes = worktree.lay_out(config, slot, repo, run.commit_sha, config.slot_user(slot))
-    context.say("\n".join([f"laid out {run.commit_sha}", *notes]))
-    leave_note(context)
+    # If the run has a new commit, the backend of the previous one still uses the worktree.
+    backend.replace_with_idle_page(config, slot)
+    notes = worktree.check_out(config, slot, repo, run.commit_sha, config.slot_user(slot))
+    context.write_log("\n".join([f"wrote the files of {run.commit_sha}", *notes]))
+    record_effect(context)
 
 
-def see_worktree(context: Context) -> Found:
-    slot = slot_of(context)
-    laid_out = worktree.commit(slot) == context.run.commit_sha
-    return {"commit": context.run.commit_sha} if laid_out and see_note(context) else None
+def probe_worktree(context: StepContext) -> StepResult:
+    slot = get_slot(context)
+    is_written = worktree.read_commit(slot) == context.run.commit_sha
+    return {"commit": context.run.commit_sha} if is_written and read_effect(context) else None
 
 
-@told
-def install(context: Context) -> None:
-    """Install what the application needs; what others installed before is used."""
-    app_commands.install(context, app_of(context))
+@show_progress
+def install(context: StepContext) -> None:
+    """Install what the application needs. An install of the same lock file is shared."""
+    app_commands.install_application(context, read_slot_application(context))
 
 
-def see_install(context: Context) -> Found:
-    app = app_of(context)
+def probe_install(context: StepContext) -> StepResult:
+    app = read_slot_application(context)
     keys = [install.key[:12] for install in app.plan.installs]
     return {"installs": keys} if app.is_installed else None
 
 
-def on_server(context: Context) -> AbstractContextManager[object]:
-    """Connect to the databases' server once for the action and its probe."""
-    from host.postgres.administration import Admin
+def connect_to_database_server(context: StepContext) -> AbstractContextManager[object]:
+    """Connect to the database server once for the step and its probes."""
+    from host.postgres.administration import DatabaseAdmin
 
-    return Admin(context.config).connected()
+    return DatabaseAdmin(context.config).connection()
 
 
-@told
-def make_database(context: Context) -> None:
-    """Clone the target branch's template for the slot, with a password made anew."""
-    from host.postgres.administration import Admin
+@show_progress
+def create_database(context: StepContext) -> None:
+    """Clone the target branch's template database for the slot, with a new password."""
+    from host.postgres.administration import DatabaseAdmin
 
-    config, slot = context.config, slot_of(context)
-    repo = repository(config)
-    target = guard.target(config, slot)
-    base = shown_base(repo, config.target_branch)
-    admin = Admin(config)
+    config, slot = context.config, get_slot(context)
+    repo = open_repository(config)
+    target = guard.resolve_target(config, slot)
+    base = find_preview_base(repo, config.target_branch)
+    admin = DatabaseAdmin(config)
+    # Before any DDL: the URL template may lead to another server.
     admin.check_server(target)
-    template = template_databases.ensure(context, repo, base, target)
+    template = template_databases.ensure_template(context, repo, base, target)
     password = admin.ensure_role(slot.database)
     admin.clone(template, slot.database, slot.database)
+    # Only now: the slot's role may connect to its own database and to no other.
     admin.check_target(target, slot.database, password)
     url = guard.application_url(target, slot.database, password)
-    context.say(f"{slot.database} is a clone of {template}")
-    leave_note(context, url=url, template=template)
+    context.write_log(f"{slot.database} is a clone of {template}")
+    record_effect(context, url=url, template=template)
 
 
-def see_database(context: Context) -> Found:
-    from host.postgres.administration import Admin
+def probe_database(context: StepContext) -> StepResult:
+    from host.postgres.administration import DatabaseAdmin
 
-    slot, note = slot_of(context), see_note(context)
-    if note is None or not Admin(context.config).ready(slot.database, slot.database):
+    slot, note = get_slot(context), read_effect(context)
+    if note is None or not DatabaseAdmin(context.config).is_ready(slot.database, slot.database):
         return None
     return {"database": slot.database, "template": note["template"]}
 
 
-@told
-def migrate(context: Context) -> None:
-    """Run the branch's own migrations; again from the template where an attempt died in them.
-
-    The schema before them is kept for the run's page.
-    """
+@show_progress
+def migrate(context: StepContext) -> None:
+    """Run the branch's migrations, and save the schema before them for the run's page."""
     if context.attempt > 1:
-        context.say("an earlier attempt was interrupted: the database is cloned anew")
-        make_database_again(context)
-    given, template = given_to(context), context.results["database"]["template"]
-    before = template_databases.schema(context.config, template) or dump.schema(database_of(given))
-    context.artifact(schema_changes.BEFORE, before)
-    app_commands.migrate(context, app_of(context), given, purpose=slot_of(context).slot_id)
-    leave_note(context)
-
-
-def database_of(given: dict[str, str]) -> str:
-    """Return the URL of the preview's database as PostgreSQL's own programs take it."""
-    return app_commands.libpq(given["DATABASE_URL"])
-
-
-def make_database_again(context: Context) -> None:
-    """Clone the database from the template it had, with the password it has."""
-    from host.postgres.administration import Admin
-
-    slot = slot_of(context)
-    template = context.results["database"]["template"]
-    Admin(context.config).clone(template, slot.database, slot.database)
-
-
-def see_migrations(context: Context) -> Found:
-    return {} if see_note(context) else None
-
-
-@told
-def build(context: Context) -> None:
-    """Run the application's builds in the worktree."""
-    app = app_of(context)
-    purpose = slot_of(context).slot_id
-    app_commands.run_all(
-        context, app, app.plan.builds, given_to(context), purpose=purpose, code="BUILD_FAILED"
+        # A migration tool may leave a database half migrated if it is killed.
+        context.write_log("an earlier attempt was interrupted: the database is cloned again")
+        recreate_database(context)
+    variables, template = slot_variables(context), context.results["database"]["template"]
+    # A clone has its template's schema, which was recorded when that was built.
+    before = template_databases.read_template_schema(context.config, template)
+    context.save_artifact(schema_changes.BEFORE, before or read_schema_text(variables))
+    app_commands.run_release_command(
+        context, read_slot_application(context), variables, purpose=get_slot(context).slot_id
     )
-    if app.manifest.public is not None:
-        with publish.opened(app.root, Path(app.manifest.public)):
-            pass  # there is something to serve, or it is refused here and not after the backend
-    leave_note(context)
+    record_effect(context)
 
 
-def see_build(context: Context) -> Found:
-    return {} if see_note(context) else None
+def read_schema_text(variables: dict[str, str]) -> str:
+    """Return the snapshot of the schema of the preview's database, as JSON."""
+    url = guard.strip_driver(variables["DATABASE_URL"])
+    return schema_snapshot.to_json(schema_catalog.read_schema(url))
 
 
-@told
-def start_backend(context: Context) -> None:
-    """Start the branch's backend, if the application has one; read its schema meanwhile."""
-    with dump.reading(database_of(given_to(context))) as after:
-        try:
-            _start(context, app_of(context))
-        finally:
-            context.artifact(schema_changes.AFTER, after.result())
-    leave_note(context)
+def recreate_database(context: StepContext) -> None:
+    """Clone the database again from the same template. Its password stays."""
+    from host.postgres.administration import DatabaseAdmin
+
+    slot = get_slot(context)
+    template = context.results["database"]["template"]
+    DatabaseAdmin(context.config).clone(template, slot.database, slot.database)
 
 
-def _start(context: Context, app: Application) -> None:
-    config, slot, run = context.config, slot_of(context), context.run
+def probe_migrations(context: StepContext) -> StepResult:
+    return {} if read_effect(context) else None
+
+
+@show_progress
+def build(context: StepContext) -> None:
+    """Run the application's builds in the worktree."""
+    app = read_slot_application(context)
+    purpose = get_slot(context).slot_id
+    app_commands.build_application(context, app, slot_variables(context), purpose=purpose)
+    if app.manifest.public_dir is not None:
+        # Refuses a folder that cannot be served: here, and not after the backend was started.
+        with public_folder.open_public_folder(app.root, Path(app.manifest.public_dir)):
+            pass
+    record_effect(context)
+
+
+def probe_build(context: StepContext) -> StepResult:
+    return {} if read_effect(context) else None
+
+
+@show_progress
+def start_backend(context: StepContext) -> None:
+    """Save the schema after the migrations, then start the backend if there is one."""
+    # First, so that the run's page shows the schema changes of a backend that does not start too.
+    context.save_artifact(schema_changes.AFTER, read_schema_text(slot_variables(context)))
+    _start_application(context, read_slot_application(context))
+    record_effect(context)
+
+
+def _start_application(context: StepContext, app: Application) -> None:
+    config, slot, run = context.config, get_slot(context), context.run
     home = slot.folder / "home"
     home.mkdir(mode=0o700, exist_ok=True)
-    ownership.give(home, app.user)
-    resolved = app_commands.resolve(app, given_to(context), home=home, purpose=slot.slot_id)
-    _keep_environment(context, resolved)
+    ownership.give_tree(home, app.user)
+    resolved = app.build_environment(slot_variables(context), home=home, purpose=slot.slot_id)
+    _save_environment(context, resolved)
     if app.plan.web is None:
-        context.say("the application has no backend")
+        context.write_log("the application has no backend")
         return
 
-    def ready(command: Command) -> tuple[str, ...]:
-        words = planning.ready(command, config, root=app.root, bins=app.bins, env=resolved.env)
+    def prepare_argv(command: Command) -> tuple[str, ...]:
+        words = planning.prepare_argv(
+            command, config, root=app.root, bins=app.bins, env=resolved.env
+        )
         return tuple(words)
 
     spec = backend.Spec(
         run_id=str(run.pk),
         commit=run.commit_sha,
         fence=context.results["lease"]["fence"],
-        argv=ready(app.plan.web),
+        argv=prepare_argv(app.plan.web),
         cwd=app.root / app.plan.web.cwd,
         health_path=app.manifest.health_path,
         host=config.frontend_host(slot),
-        release=ready(app.plan.release) if app.plan.release else None,
+        release=prepare_argv(app.plan.release) if app.plan.release else None,
         template=context.results["database"]["template"],
     )
     backend.write_spec(config, slot, spec, resolved.env)
-    context.follow(backend_log.path(config, slot))
+    # Before the start, so that the step's log grows while the backend starts.
+    context.link_log(backend_log.path(config, slot))
     try:
-        backend.restart(config, slot, stopping=context.is_stopping)
+        backend.restart(config, slot, stop=context.is_stopping)
     except Refused as refused:
-        context.check()
+        context.raise_if_stopping()
         raise StepFailed("BACKEND_UNHEALTHY", refused.detail) from refused
 
 
-def _keep_environment(context: Context, resolved: Resolved) -> None:
-    masked = [{**one, "value": one["value"].replace("\n", "\\n")} for one in resolved.masked()]
-    lines = [f"{one['name']}={one['value']}  # {one['origin']}" for one in masked]
-    context.artifact("environment", "\n".join([*lines, *resolved.notes]))
+def _save_environment(context: StepContext, resolved: ResolvedEnvironment) -> None:
+    # One line for each variable: the run's page splits the artifact at line feeds.
+    masked = [
+        {**variable, "value": variable["value"].replace("\n", "\\n")}
+        for variable in resolved.mask_secrets()
+    ]
+    lines = [
+        f"{variable['name']}={variable['value']}  # {variable['origin']}" for variable in masked
+    ]
+    context.save_artifact("environment", "\n".join([*lines, *resolved.notes]))
 
 
-def see_backend(context: Context) -> Found:
-    config, slot = context.config, slot_of(context)
-    if see_note(context) is None:
+def probe_backend(context: StepContext) -> StepResult:
+    config, slot = context.config, get_slot(context)
+    # Without the note it may be the backend of the commit before, which is healthy too.
+    if read_effect(context) is None:
         return None
-    found = backend.status(config, slot)
-    if found.spec.is_idle:
-        return {"backend": None} if app_of(context).plan.web is None else None
-    return {"port": slot.backend_port} if found.health.ok else None
+    status = backend.status(config, slot)
+    if status.spec.is_idle:
+        return {"backend": None} if read_slot_application(context).plan.web is None else None
+    return {"port": slot.backend_port} if status.health.ok else None
 
 
-def show(context: Context) -> None:
+def show_preview(context: StepContext) -> None:
     """Switch the slot's surface to the preview."""
-    config, slot, run = context.config, slot_of(context), context.run
-    left_out = surface.show_live(config, slot, run.pk, run.commit_sha, app_of(context).public)
-    context.say("\n".join([f"{config.frontend_url(slot)} shows {run.commit_sha}", *left_out]))
+    config, slot, run = context.config, get_slot(context), context.run
+    app = read_slot_application(context)
+    health_path = app.manifest.health_path if app.plan.web is not None else None
+    notes = surface.show_live(config, slot, run.pk, run.commit_sha, app.public, health_path)
+    context.write_log("\n".join([f"{config.frontend_url(slot)} shows {run.commit_sha}", *notes]))
 
 
-def see_surface(context: Context) -> Found:
-    shown, run = surface.shown(slot_of(context)), context.run
-    if shown is None or (shown.run_id, shown.commit, shown.mode) != (
+def probe_surface(context: StepContext) -> StepResult:
+    state, run = surface.read_state(get_slot(context)), context.run
+    if state is None or (state.run_id, state.commit, state.mode) != (
         str(run.pk),
         run.commit_sha,
         "live",
     ):
         return None
-    return {"url": context.config.frontend_url(slot_of(context))}
+    return {"url": context.config.frontend_url(get_slot(context))}
 
 
-def see_answer(context: Context) -> Found:
-    """Ask the preview as a person would, through its web port, until it answers for this run."""
-    slot, run = slot_of(context), context.run
+def probe_answer(context: StepContext) -> StepResult:
+    """Request the preview through its web port until it answers as this run."""
+    slot, run = get_slot(context), context.run
     host = context.config.frontend_host(slot)
-    until = time.monotonic() + PROBE_SECONDS
-    why = ""
-    while time.monotonic() < until:
-        context.check()
+    problem = ""
+
+    def request() -> dict[str, Any] | None:
+        nonlocal problem
         try:
-            answer = http_client.get(slot.web_port, "/", host=host)
-        except (OSError, ValueError) as exc:
-            why = str(exc)
-        else:
-            if answer.status < 500 and answer.headers.get("x-oroboros-run") == str(run.pk):
-                return {"status": answer.status}
-            why = f"status {answer.status}"
-        time.sleep(PAUSE_SECONDS)
-    raise StepFailed("BACKEND_UNHEALTHY", f"Port {slot.web_port} did not show the preview: {why}.")
+            response = http_client.get(slot.web_port, "/", host=host)
+        except (OSError, ValueError) as error:
+            problem = str(error)
+            return None
+        # A redirect or a 404 is an answer of the application too.
+        if response.status < 500 and response.headers.get("x-oroboros-run") == str(run.pk):
+            return {"status": response.status}
+        problem = f"status {response.status}"
+        return None
+
+    answer = wait_until(
+        request,
+        seconds=PROBE_TIMEOUT_SECONDS,
+        interval=PROBE_INTERVAL_SECONDS,
+        stop=context.is_stopping,
+    )
+    context.raise_if_stopping()
+    if answer is None:
+        detail = f"Port {slot.web_port} did not show the preview: {problem}."
+        raise StepFailed("BACKEND_UNHEALTHY", detail)
+    return answer
 
 
-ACTIONS = (
-    Action("lease", nothing, see_lease),
-    Action("worktree", lay_out, see_worktree),
-    Action("install", install, see_install),
-    Action("database", make_database, see_database, within=on_server),
-    Action("migrate", migrate, see_migrations),
-    Action("build", build, see_build),
-    Action("backend", start_backend, see_backend),
-    Action("surface", show, see_surface),
-    Action("probe", nothing, see_answer, ends=Status.PREVIEW_READY),
+STEPS = (
+    PipelineStep("lease", skip_action, probe_lease),
+    PipelineStep("worktree", write_worktree, probe_worktree),
+    PipelineStep("install", install, probe_install),
+    PipelineStep(
+        "database", create_database, probe_database, context_manager=connect_to_database_server
+    ),
+    PipelineStep("migrate", migrate, probe_migrations),
+    PipelineStep("build", build, probe_build),
+    PipelineStep("backend", start_backend, probe_backend),
+    PipelineStep("surface", show_preview, probe_surface),
+    PipelineStep("answer", skip_action, probe_answer, status_on_success=Status.PREVIEW_READY),
 )

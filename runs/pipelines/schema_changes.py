@@ -1,41 +1,49 @@
-"""What the migrations of a preview did to its schema: two artifacts, as pg_dump writes them."""
+"""What a preview's migrations changed in its schema, from two artifacts with schema snapshots."""
 
 from dataclasses import dataclass
 from difflib import unified_diff
 
 from django.conf import settings
 
-from host.postgres.schema_diff import Change, schema_changes
-from runs.engine.journal import artifacts_folder
+from host.postgres import schema_snapshot
+from host.postgres.schema_diff import Change, compare_schemas
+from host.postgres.schema_snapshot import Snapshot
+from runs.engine.artifacts import artifacts_folder
 from runs.models import Run
 
 BEFORE, AFTER = "schema_before", "schema_after"
 
 
 @dataclass(frozen=True)
-class Migrated:
+class SchemaDiff:
     """The schema before and after the branch's migrations."""
 
-    before: str
-    after: str
+    before: Snapshot
+    after: Snapshot
 
     @property
     def changes(self) -> list[Change]:
-        """What they changed; what cannot be taken back comes first."""
-        return schema_changes(self.before, self.after)
+        """The changes, irreversible ones first."""
+        return compare_schemas(self.before, self.after)
 
     @property
     def patch(self) -> list[str]:
-        """The lines of a unified diff."""
-        lines = self.before.splitlines(), self.after.splitlines()
-        return list(unified_diff(*lines, BEFORE, AFTER, lineterm=""))
+        """The lines of a unified diff of both, in the manner of SQL."""
+        before = schema_snapshot.render_lines(self.before)
+        after = schema_snapshot.render_lines(self.after)
+        return list(unified_diff(before, after, BEFORE, AFTER, lineterm=""))
 
 
-def schema(run: Run) -> Migrated | None:
-    """Read both for the run's generation; None until its backend was started."""
-    kept = run.artifacts.filter(generation=run.generation, name__in=(BEFORE, AFTER))
-    paths = {one.name: artifacts_folder(settings.OROBOROS) / one.path for one in kept}
+def read_schema_diff(run: Run) -> SchemaDiff | None:
+    """Read both schemas of the run's generation; None until its backend was started."""
+    artifacts = run.artifacts.filter(generation=run.generation, name__in=(BEFORE, AFTER))
+    paths = {
+        artifact.name: artifacts_folder(settings.OROBOROS) / artifact.path for artifact in artifacts
+    }
     try:
-        return Migrated(paths[BEFORE].read_text(), paths[AFTER].read_text())
-    except (KeyError, FileNotFoundError):
+        before, after = (
+            schema_snapshot.from_json(paths[name].read_text()) for name in (BEFORE, AFTER)
+        )
+    except (KeyError, FileNotFoundError, ValueError):  # ValueError: of another version
         return None
+    return SchemaDiff(before, after)

@@ -1,45 +1,42 @@
-"""From the approval to `merged`: candidate → gate → merge → push → deploy → health gate.
+"""The steps from `approved` to `merged`: candidate, merge gate, merge, push, deploy, health gate.
 
-Every action asks the repository, the remote or the registry whether its effect is there before it
-acts, so it may be repeated at will. Whose turn it is, `runs.merge_queue` says.
+Every step probes the repository, the remote or the releases for its effect before it acts, so it
+may be repeated. `runs.merge_queue` decides which run ships next.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from itertools import takewhile
-from typing import Any
 
 from host.config import Config
+from host.deadline import wait_until
 from host.errors import Refused
 from host.git.bare_repository import Author, Repository
-from runs.engine.journal import Action, Context
-from runs.engine.step_context import Again, StepFailed, Stopped
-from runs.models import Approval, Run
+from runs.engine.step_context import PipelineStep, StepContext, StepResult
+from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
+from runs.models import Run
 from runs.models.run import RunQuerySet
-from runs.pipelines import deployment, guidance, merge_gate
+from runs.pipelines import deployment, merge_gate, recovery_commands
 from runs.repository import (
     check_settings,
     find_base,
+    open_repository,
     push_mode,
     push_seconds,
     push_url,
-    repository,
 )
 from runs.rules import PushMode, Status
 
 log = logging.getLogger(__name__)
 
 CANDIDATES = "refs/oroboros/candidates"
-# After a push that took too long the remote may still be at it.
+# After a push that took too long the remote may still be processing it. It is probed for this long.
 SETTLE_SECONDS = 5.0
-PAUSE_SECONDS = 0.5
-
-Found = dict[str, Any] | None
+PROBE_INTERVAL_SECONDS = 0.5
 
 
-class NewCommit(Stopped):
-    """The branch has moved on since the approval, which it voids."""
+class NewCommit(StepStopped):
+    """A new commit was pushed after the approval, so the approval is void."""
 
     def __init__(self, sha: str) -> None:
         super().__init__(sha)
@@ -54,77 +51,103 @@ def target_ref(config: Config) -> str:
     return f"refs/heads/{config.target_branch}"
 
 
-def make_candidate(context: Context) -> None:
-    """Merge the approved commit into the base, in the object database."""
+def candidate_ref(run: Run) -> str:
+    """Return the ref that keeps the run's candidate."""
+    return f"{CANDIDATES}/{run.pk}"
+
+
+def delete_candidate_ref(repo: Repository, run: Run) -> None:
+    """Delete the ref of the run's candidate, if there is one."""
+    head = repo.resolve_ref(candidate_ref(run))
+    if head is not None:
+        repo.update_ref(candidate_ref(run), None, head)
+
+
+def make_candidate(context: StepContext) -> None:
+    """Merge the approved commit into the base: in the object database, without a checkout."""
     config, run = context.config, context.run
-    repo = repository(config)
+    repo = open_repository(config)
     check_settings(config)
     repo.fetch(config.git_remote_url)
-    head = repo.branch_sha(run.branch) if run.branch else None
+    head = repo.find_branch_head(run.branch) if run.branch else None
     if head is not None and head != run.commit_sha:
         raise NewCommit(head)
     base, ours = find_base(repo, config.target_branch)
     if ours != base and not repo.update_ref(target_ref(config), base, ours):
-        raise Again("candidate", f"{config.target_branch} moved while its base was looked up")
-    context.say(f"base {base}")
-    candidate = _merged(context, repo, base)
-    repo.update_ref(f"{CANDIDATES}/{run.pk}", candidate, repo.head(f"{CANDIDATES}/{run.pk}"))
-    context.set(base_sha=base, candidate_sha=candidate)
+        raise PipelineRestart(
+            "candidate", f"{config.target_branch} moved while the base was determined"
+        )
+    context.write_log(f"base {base}")
+    candidate = _merge_candidate(context, repo, base)
+    # Without a ref git's garbage collection could delete the commit, to which no branch leads.
+    ref = candidate_ref(run)
+    repo.update_ref(ref, candidate, repo.resolve_ref(ref))
+    context.update_run(base_sha=base, candidate_sha=candidate)
 
 
-def _merged(context: Context, repo: Repository, base: str) -> str:
+def _merge_candidate(context: StepContext, repo: Repository, base: str) -> str:
+    """Return the candidate: a merge commit, or the base if it is only deployed again."""
     run = context.run
     if repo.is_ancestor(run.commit_sha, base):
-        if mends_a_deploy(run, repo, base):
-            context.say("the commit is merged already; it is deployed again")
-            return base
-        raise StepFailed(
-            "NOTHING_TO_SHIP",
-            f"{context.config.target_branch} contains {run.commit_sha} already. What was taken "
-            "back there comes again by a new commit: revert the revert on the branch.",
-        )
-    approval = run.approvals.filter(verdict=Approval.APPROVED, voided_at=None).get()
+        _check_redeployment(context, repo, base)
+        return base
+    approval = run.approvals.valid().get()
     source = run.branch or run.commit_sha[:12]
-    merge = repo.merge(
+    merge = repo.create_merge_commit(
         base,
         run.commit_sha,
         message=f"Merge {source}: {run.title}\n\nApproved-by: {approval.actor}\nRun: {run.pk}\n",
         author=Author(approval.actor, "oroboros@localhost"),
+        # The approval's time, so that a repetition after a crash creates the same commit.
         at=approval.at,
     )
     if merge.commit_sha is None:
         names = "\n".join(merge.conflicts)
-        context.say(f"conflicts:\n{names}")
+        context.write_log(f"conflicts:\n{names}")
         raise StepFailed("MERGE_CONFLICT", f"Both sides changed:\n{names}")
     return merge.commit_sha
 
 
-def mends_a_deploy(run: Run, repo: Repository, base: str) -> bool:
-    """Whether a run that this one retries merged this very commit into `base` and failed after.
+def _check_redeployment(context: StepContext, repo: Repository, base: str) -> None:
+    """Raise StepFailed unless the commit, which is merged already, is to be deployed again."""
+    run = context.run
+    if not is_retry_of_failed_deploy(run, repo, base):
+        raise StepFailed(
+            "NOTHING_TO_SHIP",
+            f"{context.config.target_branch} contains {run.commit_sha} already. To ship a change "
+            "again that was reverted there, revert the revert on the branch.",
+        )
+    context.write_log("the commit is merged already; it is deployed again")
 
-    Not where it was taken back since, nor where a retry of it was merged: nothing is left to ship.
+
+def is_retry_of_failed_deploy(run: Run, repo: Repository, base: str) -> bool:
+    """Return whether a run that this one retries merged the commit into `base` and failed later.
+
+    False if that merge was reverted since, or if a retry of it was merged: then there is nothing to
+    deploy again.
     """
-    unmended = takewhile(lambda one: one.status != Status.MERGED, run.ancestors())
+    failed = takewhile(lambda ancestor: ancestor.status != Status.MERGED, run.list_ancestors())
     return any(
-        one.commit_sha == run.commit_sha
-        and one.candidate_sha not in ("", one.base_sha)
-        and repo.contained(base, [one.candidate_sha])
-        and not _is_taken_back(repo, one, base)
-        for one in unmended
+        ancestor.commit_sha == run.commit_sha
+        # A run that only deployed again merged nothing itself.
+        and ancestor.candidate_sha not in ("", ancestor.base_sha)
+        and repo.filter_contained(base, [ancestor.candidate_sha])
+        and not _is_reverted(repo, ancestor, base)
+        for ancestor in failed
     )
 
 
-def _is_taken_back(repo: Repository, merged: Run, base: str) -> bool:
-    """Whether every file that the run's merge changed is in `base` as it was before the merge."""
-    changed = set(repo.changed_files(merged.base_sha, merged.candidate_sha))
-    return bool(changed) and changed.isdisjoint(repo.changed_files(merged.base_sha, base))
+def _is_reverted(repo: Repository, merged: Run, base: str) -> bool:
+    """Return whether every file that the run's merge changed is in `base` as before the merge."""
+    changed = set(repo.list_changed_files(merged.base_sha, merged.candidate_sha))
+    return bool(changed) and changed.isdisjoint(repo.list_changed_files(merged.base_sha, base))
 
 
-def see_candidate(context: Context) -> Found:
-    """Say what the candidate is, if it is made on the base of now."""
+def probe_candidate(context: StepContext) -> StepResult:
+    """Return the candidate if it was made on the present base."""
     config, run = context.config, context.run
-    repo = repository(config)
-    candidate, base = repo.heads(f"{CANDIDATES}/{run.pk}", target_ref(config))
+    repo = open_repository(config)
+    candidate, base = repo.resolve_refs(candidate_ref(run), target_ref(config))
     if not run.candidate_sha or (candidate, base) != (run.candidate_sha, run.base_sha):
         return None
     return {"base": run.base_sha, "candidate": run.candidate_sha}
@@ -133,56 +156,59 @@ def see_candidate(context: Context) -> Found:
 # -- merge and push -------------------------------------------------------------------------------
 
 
-def merge(context: Context) -> None:
-    """Move our target branch from the base to the candidate: compare and swap."""
+def merge(context: StepContext) -> None:
+    """Move our target branch from the base to the candidate, by compare-and-swap."""
     config, run = context.config, context.run
-    repo = repository(config)
-    if push_mode(config) == PushMode.AUTO and _has_moved(context, repo):
-        raise _anew(context, repo, f"the remote's {config.target_branch} moved")
+    repo = open_repository(config)
+    # In the other modes a person pushes later, and the remote may move until then.
+    if push_mode(config) == PushMode.AUTO and _has_remote_moved(context, repo):
+        raise _restart(context, repo, f"the remote's {config.target_branch} moved")
     if not repo.update_ref(target_ref(config), run.candidate_sha, run.base_sha):
-        raise _anew(context, repo, f"{config.target_branch} moved")
+        raise _restart(context, repo, f"{config.target_branch} moved")
 
 
-def _anew(context: Context, repo: Repository, why: str) -> Again:
-    """Return what begins anew; the candidate's ref goes first, so that no probe finds it."""
-    ref = f"{CANDIDATES}/{context.run.pk}"
-    head = repo.head(ref)
-    if head is not None:
-        repo.update_ref(ref, None, head)
-    return Again("candidate", f"{why}: a new candidate is made")
+def _restart(context: StepContext, repo: Repository, why: str) -> PipelineRestart:
+    """Return the exception that restarts the pipeline at the candidate.
+
+    The candidate's ref is deleted first, or the probe would find it again.
+    """
+    delete_candidate_ref(repo, context.run)
+    return PipelineRestart("candidate", f"{why}: a new candidate is created")
 
 
-def see_merge(context: Context) -> Found:
-    """The merge is there if our branch contains the candidate."""
+def probe_merge(context: StepContext) -> StepResult:
+    """Return the candidate if our target branch contains it."""
     run = context.run
-    return {"commit": run.candidate_sha} if is_in_main(context.config, run) else None
+    return {"commit": run.candidate_sha} if is_in_target_branch(context.config, run) else None
 
 
-def is_in_main(config: Config, run: Run) -> bool:
-    """Whether our target branch contains the run's candidate."""
-    repo = repository(config)
-    head = repo.head(target_ref(config))
+def is_in_target_branch(config: Config, run: Run) -> bool:
+    """Return whether our target branch contains the run's candidate."""
+    repo = open_repository(config)
+    head = repo.resolve_ref(target_ref(config))
     return bool(run.candidate_sha and head) and repo.is_ancestor(run.candidate_sha, head or "")
 
 
-def push(context: Context) -> None:
-    """Push as the mode says; where that fails our branch goes back to the base."""
+def push(context: StepContext) -> None:
+    """Push as the push mode says. If that fails, reset our target branch to the base."""
     config, run, mode = context.config, context.run, push_mode(context.config)
-    repo = repository(config)
-    if not is_in_main(config, run):
-        merge(context)  # an attempt that failed was interrupted after it took the merge back
-    context.say(f"push mode {mode}: {run.candidate_sha} to {config.target_branch}")
-    if mode != PushMode.MANUAL and not _arrives(context, repo, is_dry=mode == PushMode.DRY_RUN):
-        _refuse_push(context, repo)
+    repo = open_repository(config)
+    if not is_in_target_branch(config, run):
+        merge(context)  # an earlier attempt failed and was interrupted after it undid the merge
+    context.write_log(f"push mode {mode}: {run.candidate_sha} to {config.target_branch}")
+    if mode != PushMode.MANUAL and not _push_and_verify(
+        context, repo, is_dry=mode == PushMode.DRY_RUN
+    ):
+        _undo_failed_push(context, repo)
     if mode == PushMode.AUTO:
-        context.set(pushed=True)
+        context.update_run(pushed=True)
     else:
-        command = guidance.push_command(config, run.candidate_sha)
-        context.set(pushed=False, next_action=command)
+        command = recovery_commands.push_command(config, run.candidate_sha)
+        context.update_run(pushed=False, next_action=command)
 
 
-def _arrives(context: Context, repo: Repository, *, is_dry: bool) -> bool:
-    """Push, and where git does not say that it went well ask the remote."""
+def _push_and_verify(context: StepContext, repo: Repository, *, is_dry: bool) -> bool:
+    """Push. If git does not report success, ask the remote whether it has the commit."""
     config, run = context.config, context.run
     try:
         outcome = repo.push(
@@ -195,128 +221,147 @@ def _arrives(context: Context, repo: Repository, *, is_dry: bool) -> bool:
             stop=context.is_stopping,
         )
     except Refused as refused:
-        context.say(refused.detail)
+        context.write_log(refused.detail)
         return False
-    context.check()
+    context.raise_if_stopping()
     if outcome.exit_code == 0:
         return True
-    until = time.monotonic() + (SETTLE_SECONDS if outcome.timed_out else 0.0)
-    while not (is_there := _is_pushed(context, repo)) and time.monotonic() < until:
-        context.check()
-        time.sleep(PAUSE_SECONDS)
-    return is_there
+    is_pushed = wait_until(
+        lambda: _is_pushed(context, repo),
+        seconds=SETTLE_SECONDS if outcome.timed_out else 0.0,
+        interval=PROBE_INTERVAL_SECONDS,
+        stop=context.is_stopping,
+    )
+    context.raise_if_stopping()
+    return is_pushed
 
 
-def _refuse_push(context: Context, repo: Repository) -> None:
-    """Take the merge back; begin anew if the remote's branch moved, else fail."""
+def _undo_failed_push(context: StepContext, repo: Repository) -> None:
+    """Undo the merge; restart at the candidate if the remote's branch moved, else fail."""
     config, run = context.config, context.run
-    said = context.tail(8)
-    _take_back(config, run, repo)
-    context.say(f"{config.target_branch} is back at {run.base_sha}")
-    if _has_moved(context, repo):
-        raise _anew(context, repo, f"the remote's {config.target_branch} moved before the push")
+    output = context.read_log_tail(8)
+    # Also if it is unknown whether the push arrived: the next candidate follows the remote, and a
+    # retry finds its commit merged and deploys it (docs/decisions/0009).
+    _reset_target_branch(config, run, repo)
+    context.write_log(f"{config.target_branch} is back at {run.base_sha}")
+    if _has_remote_moved(context, repo):
+        raise _restart(context, repo, f"the remote's {config.target_branch} moved before the push")
     raise StepFailed(
         "DEPLOY_PUSH_FAILED",
-        f"The remote did not take {run.candidate_sha[:12]}; nothing is merged or deployed.\n{said}",
-        next_action="\n".join(guidance.after_push(config, run, context.log)),
+        f"The remote did not accept {run.candidate_sha[:12]}; nothing is merged or deployed.\n"
+        f"{output}",
+        next_action="\n".join(recovery_commands.commands_after_push(config, run, context.log)),
     )
 
 
-def see_push(context: Context) -> Found:
-    """The remote's yes is kept in the row; where it got lost, ancestry on the remote decides."""
+def probe_push(context: StepContext) -> StepResult:
+    """Return whether the commit is pushed: from the row, else by ancestry on the remote."""
     config, run = context.config, context.run
     if push_mode(config) != PushMode.AUTO:
         return {"pushed": False} if run.pushed is False else None
     if run.pushed is not True:
-        if not _is_pushed(context, repository(config)):
+        if not _is_pushed(context, open_repository(config)):
             return None
-        context.set(pushed=True)
+        context.update_run(pushed=True)
     return {"pushed": True}
 
 
-def _is_pushed(context: Context, repo: Repository) -> bool:
-    """Whether the remote's branch contains the candidate; a silent remote is no yes."""
-    head = pushed_head(context.config, repo, context.say)
+def _is_pushed(context: StepContext, repo: Repository) -> bool:
+    """Return whether the remote's branch contains the candidate; False if it does not answer."""
+    head = fetch_remote_head(context.config, repo, context.write_log)
     return head is not None and repo.is_ancestor(context.run.candidate_sha, head)
 
 
-def _has_moved(context: Context, repo: Repository) -> bool:
-    """Whether the remote's branch is where the candidate cannot be pushed to; silence is no."""
-    run, head = context.run, pushed_head(context.config, repo, context.say)
+def _has_remote_moved(context: StepContext, repo: Repository) -> bool:
+    """Return whether the candidate is no fast-forward of the remote's branch.
+
+    False if the remote does not answer.
+    """
+    run, head = context.run, fetch_remote_head(context.config, repo, context.write_log)
+    # A remote that contains the candidate has not moved away: an earlier push arrived.
     return head is not None and not (
         repo.is_ancestor(head, run.base_sha) or repo.is_ancestor(run.candidate_sha, head)
     )
 
 
-def pushed_head(config: Config, repo: Repository, say: Callable[[str], None]) -> str | None:
-    """Ask where we push to where its branch is, and have that commit; None if it does not say."""
+def fetch_remote_head(
+    config: Config, repo: Repository, log_error: Callable[[str], object]
+) -> str | None:
+    """Fetch the target branch's head from the remote that we push to, and return its id.
+
+    Returns None, after a call of `log_error`, if the remote does not answer.
+    """
     url = push_url(config)
     try:
-        head = repo.remote_head(url, config.target_branch)
-        if head is not None and not repo.has(head):
+        head = repo.read_remote_head(url, config.target_branch)
+        # Callers ask for ancestry, for which the commit must be here. The branches as last fetched
+        # stay: the remote of the push may be another one.
+        if head is not None and not repo.has_commit(head):
             repo.fetch_branch(url, config.target_branch)
     except Refused as refused:
-        say(refused.detail)
+        log_error(refused.detail)
         return None
     return head
 
 
-def _take_back(config: Config, run: Run, repo: Repository) -> None:
-    """Our branch goes back to the base, so that nothing rides along with the next run."""
+def _reset_target_branch(config: Config, run: Run, repo: Repository) -> None:
+    """Reset our target branch to the base, so that the next run does not ship this one as well."""
     if run.base_sha != run.candidate_sha:
         repo.update_ref(target_ref(config), run.base_sha, run.candidate_sha)
 
 
-def leave_main(config: Config, run: Run) -> bool:
-    """Have our branch without the candidate of a run that failed before its deploy.
+def remove_from_target_branch(config: Config, run: Run) -> bool:
+    """Remove the candidate of a run that failed before its deploy from our target branch.
 
-    It stays where the remote has it. Returns whether our branch is without it.
+    It stays if the remote has it. Returns whether our target branch is without it now.
     """
     if run.base_sha == run.candidate_sha:
         return True
-    repo = repository(config)
+    repo = open_repository(config)
     try:
-        if is_in_main(config, run) and run.pushed is not True:
-            head = pushed_head(config, repo, log.warning)
+        if is_in_target_branch(config, run) and run.pushed is not True:
+            head = fetch_remote_head(config, repo, log.warning)
             if head is None or not repo.is_ancestor(run.candidate_sha, head):
-                _take_back(config, run, repo)
-        return not is_in_main(config, run)
+                _reset_target_branch(config, run, repo)
+        return not is_in_target_branch(config, run)
     except Refused as refused:
-        log.warning("run %s stays in %s: %s", run.pk, config.target_branch, refused.detail)
+        log.warning(
+            "the commit of run %s stays in %s: %s", run.pk, config.target_branch, refused.detail
+        )
         return False
 
 
-def unpushed(config: Config) -> RunQuerySet:
-    """Return the runs whose commit our branch has and we did not push: failed deploys, too."""
+def list_unpushed_runs(config: Config) -> RunQuerySet:
+    """Return the runs, merged or failed in their deploy, whose commit is ours and not pushed."""
     ours = Run.objects.filter(pushed=False, status__in=(Status.MERGED, Status.FAILED))
     candidates = set(ours.values_list("candidate_sha", flat=True))
-    repo = repository(config)
-    head = repo.head(target_ref(config)) if candidates else None
-    # A person may have taken back what diverged, and a repository that was restored may be older.
-    stays = repo.contained(head, candidates) if head is not None else set()
-    return ours.filter(candidate_sha__in=stays)
+    repo = open_repository(config)
+    head = repo.resolve_ref(target_ref(config)) if candidates else None
+    # A person may have reset a branch that diverged, and a restored repository may be older.
+    contained = repo.filter_contained(head, candidates) if head is not None else set()
+    return ours.filter(candidate_sha__in=contained)
 
 
-ACTIONS = (
-    Action("candidate", make_candidate, see_candidate),
-    Action("rehearse", merge_gate.rehearse, merge_gate.see_rehearsal),
-    Action("checks", merge_gate.check, merge_gate.see_checks),
-    Action("release", merge_gate.build, merge_gate.see_build),
-    Action("merge", merge, see_merge, is_past_stopping=True),
-    Action("push", push, see_push, "deploy_git_push_log", is_past_stopping=True),
-    Action(
+STEPS = (
+    PipelineStep("candidate", make_candidate, probe_candidate),
+    PipelineStep("migrations", merge_gate.migrate_candidate, merge_gate.probe_migrations),
+    PipelineStep("checks", merge_gate.run_checks, merge_gate.probe_checks),
+    PipelineStep("release", merge_gate.build_release, merge_gate.probe_release),
+    PipelineStep("merge", merge, probe_merge, is_irreversible=True),
+    PipelineStep("push", push, probe_push, "deploy_git_push_log", is_irreversible=True),
+    PipelineStep(
         "deploy",
-        deployment.deploy,
-        deployment.see_deploy,
+        deployment.activate_release,
+        deployment.probe_deployment,
         deployment.RELOAD_LOG,
-        begins=Status.DEPLOYING,
-        is_past_stopping=True,
+        status_on_start=Status.DEPLOYING,
+        is_irreversible=True,
     ),
-    Action(
+    PipelineStep(
         "health",
-        deployment.watch,
-        deployment.see_health,
+        deployment.run_health_gate,
+        deployment.probe_health_gate,
         deployment.RELOAD_LOG,
-        is_past_stopping=True,
+        is_irreversible=True,
     ),
 )

@@ -1,129 +1,142 @@
-"""The databases that previews and gates are clones of, one for each commit of the target branch.
+"""Template databases: previews and merge gates are clones of them, one per target commit.
 
-A template is an empty database, then that commit's `release:`, then its seed; never rows of
-production. Of today's one a spare copy is kept, so that nobody waits while it is copied.
+A template is an empty database in which that commit's `release:` ran and then its seed; it never
+holds rows of production. A spare copy of the current one is kept, so that a preview takes that copy
+and does not wait for PostgreSQL to make one.
 """
 
 import logging
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from django.conf import settings
 
 from host.app import environment
+from host.app.application import Application
 from host.config import Config
-from host.errors import Refused
+from host.errors import ApplicationRefused, Refused
 from host.files import ownership, safe_files
 from host.git.bare_repository import Repository
-from host.postgres import dump, guard
+from host.postgres import guard, schema_catalog, schema_snapshot
 from host.postgres.guard import Target
-from runs.engine.step_context import StepFailed, Work
+from runs.engine.artifacts import create_log_path
+from runs.engine.step_context import CommandContext
+from runs.engine.step_errors import StepFailed
 from runs.leasing import grants
 from runs.pipelines import app_commands
-from runs.pipelines.app_commands import Application
-from runs.repository import repository, shown_base
+from runs.repository import find_preview_base, open_repository
 
 log = logging.getLogger(__name__)
 
 
-def ensure(context: Work, repo: Repository, commit: str, target: Target) -> str:
-    """Return the name of the sealed template of that commit, built if it is missing.
+def ensure_template(context: CommandContext, repo: Repository, commit: str, target: Target) -> str:
+    """Return the name of the commit's template database, which is built if it is missing.
 
-    Raises Stopped, also while another run builds it, and StepFailed.
+    Waits while another process builds it. Raises StepStopped (also while it waits), StepFailed.
     """
-    from host.postgres.administration import Admin
+    from host.postgres.administration import DatabaseAdmin
 
     name = guard.template_name(commit)
-    admin = Admin(context.config)
-    if admin.template_exists(name):
+    admin = DatabaseAdmin(context.config)
+    if admin.has_template(name):
         return name
-    with admin.exclusively(name, context.check):
-        if not admin.template_exists(name):
-            context.say(f"building {name}")
-            _build(context, repo, commit, name, target)
+    with admin.database_lock(name, context.raise_if_stopping):
+        if not admin.has_template(name):
+            context.write_log(f"building {name}")
+            _build_template(context, repo, commit, name, target)
     return name
 
 
-def schema(config: Config, template: str) -> str | None:
-    """Return the schema of a template, which its clones have before they migrate, if it is kept."""
-    path = schema_file(config, template)
+def read_template_schema(config: Config, template: str) -> str | None:
+    """Return the schema of a template and so of a new clone, as JSON; None if not recorded."""
+    path = template_schema_path(config, template)
     return path.read_text() if path.exists() else None
 
 
-def schema_file(config: Config, template: str) -> Path:
-    """Return where the schema of a template lies."""
-    return config.var / "templates" / f"{template}.sql"
+def template_schema_path(config: Config, template: str) -> Path:
+    """Return the path of the recorded schema of a template."""
+    return config.var / "templates" / f"{template}.json"
 
 
-def warm() -> None:
-    """Build the template of the target branch as it is now, so that the next preview need not."""
+def build_current_template() -> None:
+    """Build the template of the target branch's head in advance of the next preview."""
     config = settings.OROBOROS
-    repo = repository(config)
-    output = config.var / "log" / "templates.log"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    work = Work(config, output, f"template:{uuid.uuid4()}")
-    base = shown_base(repo, config.target_branch)
+    repo = open_repository(config)
+    output = create_log_path(config, "templates")
+    work = CommandContext(config, output, f"template:{uuid.uuid4()}")
+    base = find_preview_base(repo, config.target_branch)
     try:
-        ensure(work, repo, base, guard.target(config, config.slots[0]))
+        ensure_template(work, repo, base, guard.resolve_target(config, config.slots[0]))
     except StepFailed as failed:
-        log.warning("the template of %s is not made: %s", base, failed)
+        # No run waits for it: the next preview builds it again and reports the failure.
+        log.warning("the template database of %s was not built: %s", base, failed)
         return
-    keep_spare(config)
+    ensure_spare(config)
 
 
-def keep_spare(config: Config) -> bool:
-    """Have a spare copy of the target branch's template, if that is built. True if one was made.
+def ensure_spare(config: Config) -> bool:
+    """Copy the current template if it exists and has no spare copy. Returns whether it was copied.
 
-    None is made while the host has no room for another preview either.
+    Nothing is copied while the host lacks the capacity for another preview.
     """
-    from host.postgres.administration import Admin
+    from host.postgres.administration import DatabaseAdmin
 
-    repo = repository(config)
-    if grants.refusal():
+    repo = open_repository(config)
+    if grants.explain_refusal():
         return False
     try:
-        base = shown_base(repo, config.target_branch)
+        base = find_preview_base(repo, config.target_branch)
     except Refused:  # nothing was fetched yet
         return False
-    return Admin(config).keep_spare(guard.template_name(base))
+    return DatabaseAdmin(config).ensure_spare(guard.template_name(base))
 
 
-def _build(context: Work, repo: Repository, commit: str, name: str, target: Target) -> None:
+def _build_template(
+    context: CommandContext, repo: Repository, commit: str, name: str, target: Target
+) -> None:
     from host.postgres import administration
 
-    admin = administration.Admin(context.config)
+    admin = administration.DatabaseAdmin(context.config)
     root = context.config.var / "templates" / name
     try:
-        app = _target_app(context, repo, commit, root)
-        admin.drop(guard.spare_name(name))  # a copy of what somebody dropped to have it built anew
+        app = _install_target(context, repo, commit, root)
+        admin.drop(guard.spare_name(name))  # of an earlier template that was dropped by hand
         password = admin.ensure_role(guard.TEMPLATE_ROLE)
         admin.create(name, guard.TEMPLATE_ROLE)
-        url = app_commands.url_for(target, name, guard.TEMPLATE_ROLE, password)
-        given = {**environment.for_database(url), "OROBOROS_COMMIT": commit}
+        url = app_commands.database_url(target, name, guard.TEMPLATE_ROLE, password)
+        variables = {**environment.build_database_variables(url), "OROBOROS_COMMIT": commit}
         if app is not None:
-            app_commands.migrate(context, app, given, purpose="template")
-            seed = [app.plan.seed] if app.plan.seed is not None else []
-            app_commands.run_all(
-                context, app, seed, given, purpose="template", code="MIGRATION_FAILED"
-            )
-        kept = dump.schema(app_commands.libpq(url))
-        safe_files.write_atomic(schema_file(context.config, name), kept.encode(), 0o600)
+            _migrate_and_seed(context, app, variables)
+        schema = schema_snapshot.to_json(schema_catalog.read_schema(guard.strip_driver(url)))
+        safe_files.write_atomic(template_schema_path(context.config, name), schema.encode(), 0o600)
+        # Last: an unsealed template counts as missing, so an interrupted build is repeated.
         admin.seal_template(name)
     finally:
-        ownership.delete(root)
+        ownership.delete_tree(root)
 
 
-def _target_app(context: Work, repo: Repository, commit: str, root: Path) -> Application | None:
-    """Return the target branch's application, installed; None where it does not say how to run.
+def _migrate_and_seed(
+    context: CommandContext, app: Application, variables: Mapping[str, str]
+) -> None:
+    app_commands.run_release_command(context, app, variables, purpose="template")
+    seed = [app.plan.seed] if app.plan.seed is not None else []
+    app_commands.run_commands(
+        context, app, seed, variables, purpose="template", code="MIGRATION_FAILED"
+    )
 
-    So the branch that brings the manifest can be looked at: its database begins empty.
+
+def _install_target(
+    context: CommandContext, repo: Repository, commit: str, root: Path
+) -> Application | None:
+    """Return the target branch's application, installed; None if it has no usable manifest.
+
+    Then the template is empty, and a branch that adds the manifest can still be previewed.
     """
     try:
-        app = app_commands.lay_out(context, repo, commit, root, context.config.job_user)
-    except Refused as refused:
-        if refused.code not in ("manifest_invalid", "command_refused"):
-            raise
-        context.say(f"the template is empty: {refused.detail}")
+        app = app_commands.write_application(context, repo, commit, root, context.config.job_user)
+    except ApplicationRefused as refused:
+        context.write_log(f"the template is empty: {refused.detail}")
         return None
-    app_commands.install(context, app)
+    app_commands.install_application(context, app)
     return app

@@ -1,1 +1,1 @@
-"""A slot on the machine: backend, database, worktree, surface. It does not import Django."""
+"""What a slot is on the host: backend, database, worktree and surface. No Django."""

@@ -1,6 +1,8 @@
-"""The commands of a slot: one JSON object on stdout, logs on stderr, exit 0 only if it is now so.
+"""The commands of a slot: one JSON object on stdout, logs on stderr.
 
 python -m slots.runtime start|stop|restart|status|health|logs|migrate|reset --slot preview-1
+
+The exit code is 0 only if the command did what it says.
 """
 
 import argparse
@@ -16,17 +18,20 @@ from host import service_user
 from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import safe_files
+from host.postgres import guard
 from slots.runtime import backend, backend_log, worktree
-from slots.runtime.backend import Occupant
+from slots.runtime import spec as specs
+from slots.runtime.backend import BackendStatus
+from slots.runtime.spec import Spec
 
-FOLLOW_SECONDS = 0.2
-Answer = dict[str, Any]
+FOLLOW_INTERVAL_SECONDS = 0.2
+JsonObject = dict[str, Any]
 
 
-def described(config: Config, slot: SlotConfig, found: Occupant) -> Answer:
-    """Return what is known of a slot's occupant, as programs read it."""
-    log, warning = backend_log.link(config, slot)
-    spec, status = found.spec, found.status
+def describe(config: Config, slot: SlotConfig, status: BackendStatus) -> JsonObject:
+    """Return the fields that describe a slot's backend."""
+    log, warning = backend_log.ensure_link(config, slot)
+    spec, unit = status.spec, status.unit_status
     tree = worktree.path(slot)
     if warning:
         print(warning, file=sys.stderr)
@@ -34,88 +39,112 @@ def described(config: Config, slot: SlotConfig, found: Occupant) -> Answer:
         "run": spec.run_id,
         "commit": spec.commit or None,
         "fence": spec.fence or None,
-        "occupant": found.kind,
+        # The key is older than the word "backend"; scripts read it.
+        "occupant": status.kind,
         "wanted": spec.wanted,
-        "pid": status.pid if status.active else None,
+        "pid": unit.pid if unit.is_active else None,
         "port": slot.backend_port,
         "worktree_path": str(tree) if tree.is_dir() else None,
-        "db_name": slot.database,
+        "db_name": _read_database_name(slot, spec),
         "log_file": str(log),
-        "health": _health(found),
-        "health_detail": found.health.reason,
+        "health": _format_health(status),
+        "health_detail": status.health.reason,
     }
 
 
-def _health(found: Occupant) -> str:
-    if found.health.ok:
+def _read_database_name(slot: SlotConfig, spec: Spec) -> str | None:
+    """Return the database in the backend's environment; None for the idle page."""
+    if spec.is_idle:
+        return None
+    try:
+        return guard.database_name(specs.read_environment(slot))
+    except Refused:  # `status` also describes a backend that cannot be started
+        return None
+
+
+def _format_health(status: BackendStatus) -> str:
+    if status.health.ok:
         return "healthy"
-    return "unhealthy" if found.status.active or found.spec.wanted == "up" else "stopped"
+    is_wanted = status.unit_status.is_active or status.spec.wanted == "up"
+    return "unhealthy" if is_wanted else "stopped"
 
 
-def start(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answer:
-    found = backend.start(config, slot, seconds=options.timeout)
-    return described(config, slot, found) | {"already_running": found.already}
+def start(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
+    # Imported only by the commands that need it, because it takes longer than the rest of them.
+    from slots.runtime import database_commands
+
+    database_commands.check_database(config, slot)
+    status = backend.start(config, slot, seconds=options.timeout)
+    return describe(config, slot, status) | {"already_running": status.was_running}
 
 
-def stop(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answer:
-    return described(config, slot, backend.stop(config, slot))
+def stop(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
+    return describe(config, slot, backend.stop(config, slot))
 
 
-def restart(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answer:
-    return described(config, slot, backend.restart(config, slot, seconds=options.timeout))
+def restart(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
+    from slots.runtime import database_commands
+
+    # Before the stop: a refused restart leaves the backend as it is.
+    database_commands.check_database(config, slot)
+    return describe(config, slot, backend.restart(config, slot, seconds=options.timeout))
 
 
-def status(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answer:
-    return described(config, slot, backend.status(config, slot))
+def status(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
+    return describe(config, slot, backend.status(config, slot))
 
 
-def health(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answer:
+def health(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
     answer = status(config, slot, options)
     if answer["health"] != "healthy":
         answer |= {"ok": False, "error": "backend_unhealthy", "detail": answer["health_detail"]}
     return answer
 
 
-def logs(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answer:
+def logs(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
     path = backend_log.path(config, slot)
     text = safe_files.read_tail(path, options.lines)
     print(text, file=sys.stderr, flush=True)
     if options.follow:
-        _follow(path)
-    return {"log_file": str(backend_log.link(config, slot)[0]), "lines": len(text.splitlines())}
+        _follow_log(path)
+    return {
+        "log_file": str(backend_log.ensure_link(config, slot)[0]),
+        "lines": len(text.splitlines()),
+    }
 
 
-def _follow(path: Path) -> None:
-    """Go on printing what is written, through rotations, until Ctrl-C."""
-    place = path.stat().st_size if path.exists() else 0
+def _follow_log(path: Path) -> None:
+    """Print what is added to the log until Ctrl-C."""
+    offset = path.stat().st_size if path.exists() else 0
     try:
         while True:
             size = path.stat().st_size if path.exists() else 0
-            place = 0 if size < place else place
-            if size > place:
+            # A log that became shorter was rotated or emptied.
+            offset = 0 if size < offset else offset
+            if size > offset:
                 with path.open("rb") as file:
-                    file.seek(place)
-                    sys.stderr.buffer.write(file.read(size - place))
+                    file.seek(offset)
+                    sys.stderr.buffer.write(file.read(size - offset))
                     sys.stderr.flush()
-                place = size
-            time.sleep(FOLLOW_SECONDS)
+                offset = size
+            time.sleep(FOLLOW_INTERVAL_SECONDS)
     except KeyboardInterrupt:
         return
 
 
-def migrate(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answer:
-    from slots.runtime import migrate as migration
+def migrate(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
+    from slots.runtime import database_commands
 
-    return migration.migrate(config, slot, dry_run=options.dry_run)
-
-
-def reset(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Answer:
-    from slots.runtime import migrate as migration
-
-    return migration.reset(config, slot)
+    return database_commands.migrate(config, slot, dry_run=options.dry_run)
 
 
-COMMANDS: dict[str, Callable[[Config, SlotConfig, argparse.Namespace], Answer]] = {
+def reset(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
+    from slots.runtime import database_commands
+
+    return database_commands.reset(config, slot)
+
+
+COMMANDS: dict[str, Callable[[Config, SlotConfig, argparse.Namespace], JsonObject]] = {
     "start": start,
     "stop": stop,
     "restart": restart,
@@ -127,45 +156,45 @@ COMMANDS: dict[str, Callable[[Config, SlotConfig, argparse.Namespace], Answer]] 
 }
 
 
-class _Usage(argparse.ArgumentParser):
+class _ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Refused("usage", f"{message}. {self.format_usage().strip()}", status=400)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Usage(prog="slots.runtime", description=__doc__, allow_abbrev=False)
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _ArgumentParser(prog="slots.runtime", description=__doc__, allow_abbrev=False)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--slot", required=True, metavar="preview-N")
-    parser.add_argument("--dry-run", action="store_true", help="migrate: look, change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="migrate: change nothing")
     parser.add_argument("--timeout", type=float, default=backend.START_SECONDS, metavar="SECONDS")
-    parser.add_argument("-n", "--lines", type=int, default=200, help="logs: so many last lines")
-    parser.add_argument("-f", "--follow", action="store_true", help="logs: go on until Ctrl-C")
+    parser.add_argument("-n", "--lines", type=int, default=200, help="logs: number of lines")
+    parser.add_argument("-f", "--follow", action="store_true", help="logs: continue until Ctrl-C")
     return parser
 
 
-def answer(words: list[str]) -> Answer:
-    """Do what the words ask; a refusal is an answer too."""
-    said: Answer = {"ok": True, "command": words[0] if words else None, "slot_id": None}
+def run_command(argv: list[str]) -> JsonObject:
+    """Run the command; return its answer, or the code and the sentence of its refusal."""
+    answer: JsonObject = {"ok": True, "command": argv[0] if argv else None, "slot_id": None}
     try:
-        options = _parser().parse_args(words)
+        options = _build_parser().parse_args(argv)
         config = configuration.load()
-        service_user.become_service(config)
+        service_user.switch_to_service_user(config)
         slot = config.slot(options.slot)
-        said["slot_id"] = slot.slot_id
-        return said | COMMANDS[options.command](config, slot, options)
+        answer["slot_id"] = slot.slot_id
+        return answer | COMMANDS[options.command](config, slot, options)
     except Refused as refusal:
         fields = {"fields": refusal.fields} if refusal.fields else {}
-        return said | {"ok": False, "error": refusal.code, "detail": refusal.detail} | fields
-    except OSError as error:  # not our file, no room
-        return said | {"ok": False, "error": "host_error", "detail": f"{error}."}
+        return answer | {"ok": False, "error": refusal.code, "detail": refusal.detail} | fields
+    except OSError as error:  # such as a file of another user, or a full disk
+        return answer | {"ok": False, "error": "host_error", "detail": f"{error}."}
 
 
 def main() -> int:
-    said = answer(sys.argv[1:])
-    print(json.dumps(said), flush=True)
-    if not said["ok"]:
-        print(said["detail"], file=sys.stderr)
-    return 0 if said["ok"] else 1
+    answer = run_command(sys.argv[1:])
+    print(json.dumps(answer), flush=True)
+    if not answer["ok"]:
+        print(answer["detail"], file=sys.stderr)
+    return 0 if answer["ok"] else 1
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Who answers on a slot's backend port: the backend of its run, the idle responder, or nobody.
+"""What runs on a slot's backend port: the backend of its run, or the idle page of a free slot.
 
-What should run says the spec; what does run is looked at, never remembered.
+The spec says what should run. What does run is probed, never remembered.
 """
 
-import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,57 +12,67 @@ from pathlib import Path
 
 from host.config import Config, SlotConfig
 from host.errors import Refused
-from host.files import file_lock
-from host.process.runner import Elsewhere, User
+from host.files.file_lock import file_lock
+from host.process.users import DelegatedUser, User
 from host.units import managers
-from host.units.managers import Health, Manager, Status, Unit
+from host.units.health import Health, probe_unit, wait_until_healthy
+from host.units.unit import Unit, UnitStatus, start_or_replace
 from slots.runtime import backend_log, idle_page, worktree
 from slots.runtime import spec as specs
 from slots.runtime.spec import Spec
 
-__all__ = ["Occupant", "Spec", "health", "make_idle", "restart", "start", "status", "stop"]
+__all__ = [
+    "BackendStatus",
+    "Spec",
+    "health",
+    "replace_with_idle_page",
+    "restart",
+    "start",
+    "status",
+    "stop",
+]
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
-IDLE_SECONDS = 5.0
+IDLE_PAGE_SECONDS = 5.0
 PROBE_SECONDS = 5.0
 IDLE_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
-class Occupant:
-    """What a look at a slot's backend found. `already` after a start: it ran before."""
+class BackendStatus:
+    """The result of a probe. `was_running`: a start found it running and left it alone."""
 
     spec: Spec
-    status: Status
+    unit_status: UnitStatus
     health: Health
-    already: bool = False
+    was_running: bool = False
 
     @property
     def kind(self) -> str:
-        """Who occupies the slot: run, idle, or none while its process does not run."""
-        if not self.status.active:
+        """What runs: run (the run's backend), idle (the idle page), or none."""
+        if not self.unit_status.is_active:
             return "none"
         return "idle" if self.spec.is_idle else "run"
 
     @property
-    def is_as_wanted(self) -> bool:
-        """Say whether it is up and healthy, or down, as the spec has it."""
-        return self.health.ok if self.spec.wanted == "up" else not self.status.active
+    def matches_spec(self) -> bool:
+        """Whether it is healthy if the spec wants it up, and not running if down."""
+        return self.health.ok if self.spec.wanted == "up" else not self.unit_status.is_active
 
 
 def unit_name(slot: SlotConfig) -> str:
-    """Return the name under which the occupant is kept running."""
+    """Return the name of the backend's unit."""
     return f"ouroboros-preview@{slot.slot_id}"
 
 
 def write_spec(
     config: Config, slot: SlotConfig, spec: Spec, environment: Mapping[str, str]
 ) -> None:
-    """Say what the slot shall run, with the complete environment of its process."""
-    with _locked(config, slot):
+    """Write what the slot should run, and the complete environment of its process."""
+    with _spec_lock(config, slot):
         if specs.read(slot).run_id != spec.run_id:
-            backend_log.start_anew(config, slot)
+            backend_log.archive_previous(config, slot)
         specs.write(config, slot, spec, environment)
 
 
@@ -72,24 +81,27 @@ def start(
     slot: SlotConfig,
     *,
     seconds: float = START_SECONDS,
-    stopping: Callable[[], bool] | None = None,
-) -> Occupant:
-    """Start what the spec says and wait until it is healthy; one that runs already is left alone.
+    stop: Callable[[], bool] | None = None,
+) -> BackendStatus:
+    """Start what the spec says and wait until it is healthy; leave it alone if it runs already.
 
-    `stopping` is asked meanwhile. Raises Refused `unit_crashed` with the last lines of the log,
-    `backend_unhealthy` (it was stopped again), `port_taken` naming the stranger.
+    Waits `seconds`, or until `stop` returns true. Raises Refused `unit_crashed` with the last lines
+    of the log, `backend_unhealthy` (it was stopped again), `port_taken` naming the listener.
     """
-    with _locked(config, slot):
-        spec = specs.want(config, slot, "up")
-        unit = _unit(config, slot, spec)
-        begun = _start(managers.manager(config), unit)
-    return _settled(config, slot, unit, begun, seconds, stopping)
+    with _spec_lock(config, slot):
+        # Recorded first: if this process dies now, supervision starts the backend.
+        spec = specs.set_wanted(config, slot, "up")
+        unit = _build_unit(config, slot, spec)
+        started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
+    # Outside the lock, so that a stop need not wait for a start that takes long.
+    return _wait_until_healthy(config, slot, unit, started, seconds, stop)
 
 
-def stop(config: Config, slot: SlotConfig) -> Occupant:
-    """Stop the occupant and leave it stopped. Raises Refused `backend_still_runs`."""
-    with _locked(config, slot):
-        specs.want(config, slot, "down")
+def stop(config: Config, slot: SlotConfig) -> BackendStatus:
+    """Stop the backend and leave it stopped. Raises Refused `backend_still_runs`."""
+    with _spec_lock(config, slot):
+        # Recorded first, or supervision would start the backend again.
+        specs.set_wanted(config, slot, "down")
         _stop(config, slot)
     return status(config, slot)
 
@@ -99,50 +111,51 @@ def restart(
     slot: SlotConfig,
     *,
     seconds: float = START_SECONDS,
-    stopping: Callable[[], bool] | None = None,
-) -> Occupant:
-    """Stop the occupant, then start what the spec says. Raises Refused as `start` and `stop`."""
-    with _locked(config, slot):
-        spec = specs.want(config, slot, "up")
-        unit = _unit(config, slot, spec)
+    stop: Callable[[], bool] | None = None,
+) -> BackendStatus:
+    """Stop the backend, then start what the spec says. Raises Refused as `start` and `stop`."""
+    with _spec_lock(config, slot):
+        spec = specs.set_wanted(config, slot, "up")
+        # Built before the stop: a spec that cannot be started leaves the backend as it is.
+        unit = _build_unit(config, slot, spec)
         _stop(config, slot)
-        begun = _start(managers.manager(config), unit)
-    return _settled(config, slot, unit, begun, seconds, stopping)
+        started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
+    return _wait_until_healthy(config, slot, unit, started, seconds, stop)
 
 
-def make_idle(config: Config, slot: SlotConfig) -> Occupant:
-    """Put the idle responder in place of the run's backend, whose processes all end first.
+def replace_with_idle_page(config: Config, slot: SlotConfig) -> BackendStatus:
+    """End all processes of the run's backend, delete its spec and start the idle page.
 
     May be repeated. Raises Refused as `start` and `stop`.
     """
-    unit = _unit(config, slot, specs.IDLE)
-    with _locked(config, slot):
-        _end(config, slot)
-        begun = _start(managers.manager(config), unit)
-    return _settled(config, slot, unit, begun, START_SECONDS, None)
+    unit = _build_unit(config, slot, specs.IDLE_SPEC)
+    with _spec_lock(config, slot):
+        _remove(config, slot)
+        started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
+    return _wait_until_healthy(config, slot, unit, started, START_SECONDS, None)
 
 
-def end(config: Config, slot: SlotConfig) -> None:
-    """End every process of the run and forget its spec. Raises Refused `backend_still_runs`."""
-    with _locked(config, slot):
-        _end(config, slot)
+def remove_backend(config: Config, slot: SlotConfig) -> None:
+    """End every process of the run and delete its spec. Raises Refused `backend_still_runs`."""
+    with _spec_lock(config, slot):
+        _remove(config, slot)
 
 
-def _end(config: Config, slot: SlotConfig) -> None:
+def _remove(config: Config, slot: SlotConfig) -> None:
     user = config.slot_user(slot)
-    # An idle responder that works stays, where it can be told from what else its user may run.
-    stays = _is_free(slot) and _idles(config, slot, user)
-    if not stays:
+    # A healthy idle page is kept if it is certain that its user runs nothing else.
+    keeps_idle_page = _has_no_run(slot) and _is_idle_page_alone(config, slot, user)
+    if not keeps_idle_page:
         _stop(config, slot)
-    # What left the backend's family, or an install's, still has the slot's uid.
-    if user is not None and not (stays and _is_local(user)) and not user.kill_all():
+    # A process that left its parent's group and session still has the slot's uid.
+    if user is not None and not (keeps_idle_page and _is_local(user)) and not user.kill_all():
         raise Refused("backend_still_runs", f"Processes of uid {user.uid} cannot be killed.")
-    if not stays:
-        specs.forget(slot)
+    if not keeps_idle_page:
+        specs.delete(slot)
 
 
-def _is_free(slot: SlotConfig) -> bool:
-    """Say whether no run left a spec; one that cannot be read is a run's."""
+def _has_no_run(slot: SlotConfig) -> bool:
+    """Return whether no run's spec exists; a spec that cannot be read is a run's."""
     try:
         return specs.read(slot).is_idle
     except Refused:
@@ -150,114 +163,109 @@ def _is_free(slot: SlotConfig) -> bool:
 
 
 def _is_local(user: User) -> bool:
-    """Say whether we run the user's processes, its idle responder with them."""
-    return not isinstance(user, Elsewhere)
+    """Return whether this process starts the user's processes itself, the idle page included."""
+    return not isinstance(user, DelegatedUser)
 
 
-def _idles(config: Config, slot: SlotConfig, user: User | None) -> bool:
-    """Say whether an idle responder does its work, or will soon: somebody may be starting it.
-
-    Where its user is known to us it must be all that this user runs.
-    """
-    found = status(config, slot)
-    if found.status.active and not found.health.ok:
-        unit = _unit(config, slot, specs.IDLE)
-        managers.wait_healthy(managers.manager(config), unit, IDLE_SECONDS)
-        found = status(config, slot)
-    is_alone = user is None or not _is_local(user) or user.pids() == {found.status.pid}
-    return found.health.ok and is_alone
+def _is_idle_page_alone(config: Config, slot: SlotConfig, user: User | None) -> bool:
+    """Return whether the idle page is healthy and its user runs nothing else, as far as known."""
+    present = status(config, slot)
+    # Another process may be starting it.
+    if present.unit_status.is_active and not present.health.ok:
+        unit = _build_unit(config, slot, specs.IDLE_SPEC)
+        wait_until_healthy(managers.get_manager(config), unit, IDLE_PAGE_SECONDS)
+        present = status(config, slot)
+    is_alone = user is None or not _is_local(user) or user.pids() == {present.unit_status.pid}
+    return present.health.ok and is_alone
 
 
-def status(config: Config, slot: SlotConfig) -> Occupant:
-    """Look at the occupant: its process, its port, what its health path answers."""
+def status(config: Config, slot: SlotConfig) -> BackendStatus:
+    """Probe the backend: its process, its port and its health path."""
     spec = specs.read(slot)
-    found = managers.manager(config).status(unit_name(slot), slot.backend_port)
-    return Occupant(spec, found, _probe(slot, spec, found))
+    unit_status = managers.get_manager(config).status(unit_name(slot), slot.backend_port)
+    return BackendStatus(spec, unit_status, _probe(slot, spec, unit_status))
 
 
-def is_gone(config: Config, slot: SlotConfig) -> bool:
-    """Say whether its process is gone while nobody starts or stops it; no answer is waited for."""
+def has_exited(config: Config, slot: SlotConfig) -> bool:
+    """Return whether the backend's process has exited while no other process starts or stops it.
+
+    Does not wait: while the lock is held, the answer is False.
+    """
     worktree.prepare_folder(config, slot)
-    with file_lock.held(_lock(slot), seconds=0) as taken:
-        return taken and not managers.manager(config).status(unit_name(slot)).active
+    with file_lock(_lock_path(slot), seconds=0) as is_taken:
+        return is_taken and not managers.get_manager(config).status(unit_name(slot)).is_active
 
 
 def health(config: Config, slot: SlotConfig) -> Health:
-    """Say whether the occupant is healthy, and why not."""
+    """Return whether the backend is healthy, and why not."""
     return status(config, slot).health
 
 
-def _probe(slot: SlotConfig, spec: Spec, found: Status) -> Health:
+def _probe(slot: SlotConfig, spec: Spec, unit_status: UnitStatus) -> Health:
     path, host = spec.health_path, spec.host
-    answer = managers.probe(found, slot.backend_port, path, PROBE_SECONDS, host)
-    if answer.ok and spec.is_idle and answer.body != idle_page.health(slot.slot_id):
-        return Health(False, "The slot is free, and yet something else answers.", answer.body)
-    return answer
+    health = probe_unit(unit_status, slot.backend_port, path, PROBE_SECONDS, host)
+    if health.ok and spec.is_idle and health.body != idle_page.render_health(slot.slot_id):
+        detail = "The slot is free, but another program than the idle page answers."
+        return Health(False, detail, health.body)
+    return health
 
 
-def _settled(
+def _wait_until_healthy(
     config: Config,
     slot: SlotConfig,
     unit: Unit,
-    begun: Status,
+    started: UnitStatus,
     seconds: float,
-    stopping: Callable[[], bool] | None,
-) -> Occupant:
-    """Wait until what was started is healthy; else stop it again, if it still is the same."""
-    keeper = managers.manager(config)
+    stop: Callable[[], bool] | None,
+) -> BackendStatus:
+    """Wait until the started unit is healthy; otherwise stop it and raise Refused.
+
+    A unit that ran before, or that another process has restarted since, is not stopped.
+    """
+    manager = managers.get_manager(config)
     spec = specs.read(slot)
-    answer = managers.wait_healthy(keeper, unit, seconds, stopping, spec.host)
-    found = keeper.status(unit.name, unit.port)
-    if answer.ok:
-        return Occupant(spec, found, answer, begun.already)
-    if not begun.already and (found.pid, found.started) == (begun.pid, begun.started):
-        keeper.stop(unit.name)
-    raise Refused("backend_unhealthy", f"The backend of {slot.slot_id}: {answer.reason}")
-
-
-def _start(keeper: Manager, unit: Unit) -> Status:
-    """Start the unit, in place of another command that runs under its name."""
-    try:
-        return keeper.start(unit)
-    except Refused as refusal:
-        if refusal.code != "unit_differs":
-            raise
-    keeper.stop(unit.name, STOP_SECONDS)
-    return keeper.start(unit)
+    health = wait_until_healthy(manager, unit, seconds, stop, spec.host)
+    now = manager.status(unit.name, unit.port)
+    if health.ok:
+        return BackendStatus(spec, now, health, started.was_running)
+    is_same = (now.pid, now.start_time) == (started.pid, started.start_time)
+    if is_same and not started.was_running:
+        manager.stop(unit.name)
+    raise Refused("backend_unhealthy", f"The backend of {slot.slot_id}: {health.reason}")
 
 
 def _stop(config: Config, slot: SlotConfig) -> None:
-    if not managers.manager(config).stop(unit_name(slot), STOP_SECONDS):
+    if not managers.get_manager(config).stop(unit_name(slot), STOP_SECONDS):
         detail = f"Processes of {slot.slot_id} do not end, not even when killed."
         raise Refused("backend_still_runs", detail)
 
 
-def _unit(config: Config, slot: SlotConfig, spec: Spec) -> Unit:
-    argv, environment, cwd = _command(slot, spec)
+def _build_unit(config: Config, slot: SlotConfig, spec: Spec) -> Unit:
+    argv, environment, cwd = _resolve_command(slot, spec)
     log = backend_log.path(config, slot)
-    backend_log.link(config, slot)
+    backend_log.ensure_link(config, slot)
     return Unit(
         unit_name(slot), argv, cwd, environment, config.slot_user(slot), log,
         slot.backend_port, spec.health_path,
     )  # fmt: skip
 
 
-def _command(slot: SlotConfig, spec: Spec) -> tuple[tuple[str, ...], dict[str, str], Path]:
-    """Return argv, complete environment and working directory of what the spec says."""
+def _resolve_command(slot: SlotConfig, spec: Spec) -> tuple[tuple[str, ...], dict[str, str], Path]:
+    """Return argv, complete environment and working directory of the spec's process."""
     if not spec.is_idle:
-        return spec.argv, specs.environment(slot), spec.cwd
-    words = [sys.executable, "-I", "-S", idle_page.__file__, slot.slot_id, str(slot.backend_port)]
-    return tuple(words), IDLE_ENVIRONMENT, Path("/")
+        return spec.argv, specs.read_environment(slot), spec.cwd
+    # -I -S: no environment, no site-packages; so it starts in milliseconds.
+    argv = [sys.executable, "-I", "-S", idle_page.__file__, slot.slot_id, str(slot.backend_port)]
+    return tuple(argv), IDLE_ENVIRONMENT, Path("/")
 
 
 @contextmanager
-def _locked(config: Config, slot: SlotConfig) -> Iterator[None]:
-    """Hold the slot's spec still: a start must not act on one that is being taken away."""
+def _spec_lock(config: Config, slot: SlotConfig) -> Iterator[None]:
+    """Keep other processes from changing the spec: a start must not read one being deleted."""
     worktree.prepare_folder(config, slot)
-    with file_lock.opened(_lock(slot)) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(_lock_path(slot), seconds=None):
         yield
 
 
-def _lock(slot: SlotConfig) -> Path:
-    return slot.folder / "occupant.lock"
+def _lock_path(slot: SlotConfig) -> Path:
+    return slot.folder / "backend.lock"

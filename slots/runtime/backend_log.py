@@ -1,4 +1,4 @@
-"""The log of a slot's occupant, and the runbook's name for it under /tmp."""
+"""The log of a slot's backend, and the link to it under /tmp that the runbook names."""
 
 import os
 import shutil
@@ -8,42 +8,45 @@ from pathlib import Path
 from host.config import Config, SlotConfig
 from host.files import log_files, safe_files
 
-LINKS = Path("/tmp/oroboros-preview-backend")  # noqa: S108 — checked to be ours before use
+LINKS_FOLDER = Path("/tmp/oroboros-preview-backend")  # noqa: S108 — its owner is checked
 STANDARD_PORT = 3100
 
 
 def path(config: Config, slot: SlotConfig) -> Path:
-    """Return where the occupant's output goes."""
+    """Return the path of the backend's log."""
     return config.var / "log" / "slots" / f"{slot.slot_id}.log"
 
 
-def is_one(config: Config, found: os.stat_result) -> bool:
-    """Say whether that file is the log of a slot's occupant, or of the run before it."""
+def is_slot_log(config: Config, found: os.stat_result) -> bool:
+    """Return whether that file is the log of a slot's backend, or of the run before it."""
     folder = path(config, config.slots[0]).parent
     return any(os.path.samestat(found, log.lstat()) for log in folder.glob("*.log*"))
 
 
 def links_folder(config: Config) -> Path:
-    """Return the folder of the links; a checkout beside another one has its own."""
+    """Return the folder of the links; a checkout with a port offset has its own."""
     offset = config.web_port - STANDARD_PORT
-    default = LINKS if not offset else LINKS.with_name(f"{LINKS.name}-{offset}")
+    default = (
+        LINKS_FOLDER if not offset else LINKS_FOLDER.with_name(f"{LINKS_FOLDER.name}-{offset}")
+    )
     return Path(config.get("OROBOROS_RUNTIME_LOG_DIR", str(default)))
 
 
-def link(config: Config, slot: SlotConfig) -> tuple[Path, str]:
-    """Link the log where the runbook looks for it.
+def ensure_link(config: Config, slot: SlotConfig) -> tuple[Path, str]:
+    """Create the link to the log, unless it exists.
 
-    Returns the path to read, and a sentence if somebody else holds that folder of /tmp: then the
-    path is the log's own.
+    Returns the path to read and a warning. If another user owns the folder in /tmp, the path is the
+    log's own and the warning says so; otherwise the warning is "".
     """
     log = path(config, slot)
     folder = links_folder(config)
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     except (FileExistsError, PermissionError):
-        return log, f"{folder} is not ours to use; the log is {log}."
+        return log, f"{folder} cannot be used; the log is {log}."
+    # Every user may write to /tmp: another one may have created the folder, or a link, first.
     if not _is_ours(folder):
-        return log, f"{folder} belongs to somebody else; the log is {log}."
+        return log, f"{folder} belongs to another user; the log is {log}."
     name = folder / log.name
     if not name.is_symlink() or name.readlink() != log:
         safe_files.replace_link(log, name)
@@ -51,24 +54,24 @@ def link(config: Config, slot: SlotConfig) -> tuple[Path, str]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Say whether it is a folder, no link, that nobody but us can write to."""
+    """Return whether it is a folder, not a link, that only this user can write to."""
     found = folder.lstat()
     writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not writable
 
 
-def start_anew(config: Config, slot: SlotConfig) -> None:
-    """Put the log of the run before aside, so that a run's log is its own."""
+def archive_previous(config: Config, slot: SlotConfig) -> None:
+    """Rename the previous run's log to `<name>.1`, so that a log has the lines of one run."""
     log = path(config, slot)
     if log.exists():
         log.rename(log.with_name(log.name + ".1"))
 
 
 def trim(config: Config, slot: SlotConfig) -> bool:
-    """Move what a running backend logged into `<name>.1` once it is above 10 MiB.
+    """Move the log of a running backend to `<name>.1` if it is above `LOG_BYTES`.
 
-    The backend holds the file open, so the file is emptied, not renamed; lines written in between
-    are lost. Returns whether it was.
+    Returns whether it was. Lines written between the copy and the truncation are lost: the backend
+    has the file open, so renaming it would not stop the growth.
     """
     log = path(config, slot)
     if not log.exists() or log.stat().st_size <= log_files.LOG_BYTES:

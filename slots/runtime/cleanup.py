@@ -1,4 +1,4 @@
-"""Everything a run leaves on a slot, taken away in order; what cannot be is said. Idempotent."""
+"""Removes everything that a run left on a slot. May be repeated."""
 
 from collections.abc import Callable
 
@@ -7,49 +7,54 @@ from host.errors import Refused
 from slots.runtime import backend, surface, worktree
 
 
-def clean(config: Config, slot: SlotConfig) -> list[str]:
-    """Free the slot: processes, database sessions, idle responder in, database, files, surface.
+def clean_slot(config: Config, slot: SlotConfig) -> list[str]:
+    """Remove processes, sessions, database, files and surface of the run, in this order.
 
-    Returns what is not clean, a sentence each: a step that fails does not keep the next ones
-    from their work. An empty list means that nothing of the run is left.
+    Returns a sentence for each step that failed; the others are done all the same. An empty list
+    means that nothing of the run is left.
     """
     from host.postgres import administration  # psycopg takes 0.2 s to import
 
-    admin = administration.Admin(config)
+    admin = administration.DatabaseAdmin(config)
     steps: list[Callable[[], object]] = [
-        lambda: backend.end(config, slot),
+        lambda: backend.remove_backend(config, slot),
         lambda: admin.end_sessions(slot.database),
-        lambda: backend.make_idle(config, slot),
+        # Before the slow steps: a free slot answers as soon as the run's processes have ended.
+        lambda: backend.replace_with_idle_page(config, slot),
         lambda: admin.drop(slot.database),
-        lambda: worktree.sweep(config, slot),
+        lambda: worktree.remove_run_files(config, slot),
         lambda: surface.show_free(config, slot),
     ]
-    not_clean = []
+    failures = []
     for step in steps:
         try:
             step()
         except Refused as refusal:
-            not_clean.append(refusal.detail)
+            failures.append(refusal.detail)
         except OSError as error:
-            not_clean.append(f"{slot.slot_id}: {error}.")
-    return list(dict.fromkeys(not_clean))
+            failures.append(f"{slot.slot_id}: {error}.")
+    return list(dict.fromkeys(failures))
 
 
-def leftovers(config: Config, slot: SlotConfig) -> list[str]:
-    """Look for what a run left on a slot that should be free, and change nothing."""
+def find_leftovers(config: Config, slot: SlotConfig) -> list[str]:
+    """Return a sentence for everything that a run left on a slot that should be free."""
     from host.postgres import administration
 
     try:
-        found = backend.status(config, slot)
+        status = backend.status(config, slot)
     except Refused as refusal:  # its spec cannot be read
         return [refusal.detail]
-    shown = surface.shown(slot)
-    left = {
-        "no idle responder": not found.is_as_wanted,
-        "a database": administration.Admin(config).exists(slot.database),
-        "a surface that shows a run": shown is None or shown.mode != "free",
+    state = surface.read_state(slot)
+    faults = {
+        "no idle page": not status.matches_spec,
+        "a database": administration.DatabaseAdmin(config).exists(slot.database),
+        "a surface that shows a run": state is None or state.mode != "free",
     }
-    # An idle responder that was stopped by hand is no leftover.
-    meant = {"spec.json"} if found.spec.is_idle else set()
-    files = [f"{slot.slot_id} has {name}." for name in sorted(worktree.leftovers(slot) - meant)]
-    return files + [f"{slot.slot_id} has {what}." for what, is_there in left.items() if is_there]
+    # Stopping an idle page by hand writes a spec without a run.
+    expected = {"spec.json"} if status.spec.is_idle else set()
+    files = [
+        f"{slot.slot_id} has {name}." for name in sorted(worktree.find_leftovers(slot) - expected)
+    ]
+    return files + [
+        f"{slot.slot_id} has {fault}." for fault, is_there in faults.items() if is_there
+    ]

@@ -1,9 +1,9 @@
-"""The occupant of a free slot: says that it is idle. Standard library only, started with `-I -S`.
+"""The idle page: the HTTP server on the backend port of a free slot.
 
     python -I -S slots/runtime/idle_page.py <slot_id> <port>
 
-`/health` and `/api/health` answer 200 with JSON, all else 503 with a page. It is run as a file and
-imports nothing of ours, so that it starts in milliseconds and needs no environment.
+`/health` and `/api/health` answer 200 with JSON, every other path 503 with a page. Standard library
+only: it is run as a file with `-I -S`, so it starts in milliseconds and needs no environment.
 """
 
 import json
@@ -14,31 +14,33 @@ from pathlib import Path
 from string import Template
 from threading import Thread
 
-PAGES = Path(__file__).with_name("pages")
+PAGES_FOLDER = Path(__file__).with_name("pages")
 HEALTH = (b"/health", b"/healthz", b"/readyz", b"/api/health")
 REQUEST_BYTES = 16 * 1024
 CLIENT_SECONDS = 2.0
-DRAINED_READS = 1000
+MAX_DRAIN_READS = 1000
 
 
-def page(slot_id: str) -> bytes:
+def render_page(slot_id: str) -> bytes:
     """Return the page that says the slot is free."""
-    text = Template((PAGES / "free.html").read_text())
-    return text.substitute(slot_id=slot_id, style=(PAGES / "style.css").read_text()).encode()
+    text = Template((PAGES_FOLDER / "free.html").read_text())
+    return text.substitute(slot_id=slot_id, style=(PAGES_FOLDER / "style.css").read_text()).encode()
 
 
-def health(slot_id: str) -> bytes:
-    """Return what the health paths answer, and nobody else does."""
+def render_health(slot_id: str) -> bytes:
+    """Return the body of the health paths; the slot's id tells the idle page from other servers."""
     return json.dumps({"status": "idle", "slot_id": slot_id}).encode()
 
 
-def answers(slot_id: str) -> tuple[bytes, bytes]:
-    """Return the two whole answers there are: health, and everything else."""
-    free = _answer("503 Service Unavailable", "text/html; charset=utf-8", page(slot_id))
-    return _answer("200 OK", "application/json", health(slot_id)), free
+def build_responses(slot_id: str) -> tuple[bytes, bytes]:
+    """Return the two complete responses: to health paths, and to every other path."""
+    free = _build_response(
+        "503 Service Unavailable", "text/html; charset=utf-8", render_page(slot_id)
+    )
+    return _build_response("200 OK", "application/json", render_health(slot_id)), free
 
 
-def _answer(status: str, content_type: str, body: bytes) -> bytes:
+def _build_response(status: str, content_type: str, body: bytes) -> bytes:
     head = [
         f"HTTP/1.1 {status}",
         f"Content-Type: {content_type}",
@@ -53,35 +55,35 @@ def _answer(status: str, content_type: str, body: bytes) -> bytes:
 
 
 def is_health(request: bytes) -> bool:
-    """Say whether the request asks for the health of whoever occupies the slot."""
+    """Return whether the request is for one of the health paths."""
     words = request.split(b" ", 2)
     return len(words) == 3 and words[1].partition(b"?")[0] in HEALTH
 
 
 def serve(listener: socket.socket, slot_id: str) -> None:
-    """Answer for ever, each client in a thread of its own: a slow one keeps nobody waiting."""
-    healthy, free = answers(slot_id)
+    """Answer until the process ends; each client has a thread, so a slow one delays no other."""
+    healthy, free = build_responses(slot_id)
     while True:
         client, _ = listener.accept()
-        Thread(target=_attend, args=(client, healthy, free), daemon=True).start()
+        Thread(target=_handle_client, args=(client, healthy, free), daemon=True).start()
 
 
-def _attend(client: socket.socket, healthy: bytes, free: bytes) -> None:
-    with client, suppress(OSError):  # the client is gone, or too slow
+def _handle_client(client: socket.socket, healthy: bytes, free: bytes) -> None:
+    with client, suppress(OSError):  # the client has disconnected or is too slow
         client.settimeout(CLIENT_SECONDS)
-        request = _head(client)
-        answer = healthy if is_health(request) else free
+        request = _read_head(client)
+        response = healthy if is_health(request) else free
         if request.startswith(b"HEAD "):
-            answer = answer[: answer.index(b"\r\n\r\n") + 4]
-        client.sendall(answer)
+            response = response[: response.index(b"\r\n\r\n") + 4]
+        client.sendall(response)
         client.shutdown(socket.SHUT_WR)
-        # Closing on a body that was not read would reset the connection under the answer.
-        for _ in range(DRAINED_READS):
+        # Closing a connection with unread data resets it, and the client may lose the response.
+        for _ in range(MAX_DRAIN_READS):
             if not client.recv(REQUEST_BYTES):
                 break
 
 
-def _head(client: socket.socket) -> bytes:
+def _read_head(client: socket.socket) -> bytes:
     head = b""
     while b"\r\n\r\n" not in head and len(head) < REQUEST_BYTES:
         received = client.recv(REQUEST_BYTES)

@@ -1,6 +1,6 @@
-"""What a slot is meant to run: `spec.json`, and the backend's environment beside it, both 0600.
+"""What a slot should run: `spec.json`, and `environment.json` beside it, both 0600.
 
-A spec without a run means the idle responder; so does a slot without a spec.
+A spec without a run means the idle page, and so does a missing spec.
 """
 
 import json
@@ -16,10 +16,11 @@ from slots.runtime import worktree
 
 @dataclass(frozen=True)
 class Spec:
-    """The backend of a run, or (without a run) the idle responder, and whether it should be up.
+    """The backend of a run, or without a run the idle page; `wanted` is up or down.
 
-    `release` is the application's migration command and `template` the database it began as, for
-    the commands that migrate and reset by hand.
+    `host` is the name in the health check's Host header. `release` is the application's migration
+    command and `template` the database that the slot's is a clone of: the commands that migrate and
+    reset by hand use both.
     """
 
     run_id: str | None
@@ -38,31 +39,32 @@ class Spec:
         return self.run_id is None
 
 
-IDLE = Spec(run_id=None, commit="", fence=0, argv=(), cwd=Path("/"))
+IDLE_SPEC = Spec(run_id=None, commit="", fence=0, argv=(), cwd=Path("/"))
 
 
 def write(config: Config, slot: SlotConfig, spec: Spec, environment: Mapping[str, str]) -> None:
-    """Keep the spec and the complete environment of its process, the environment first."""
+    """Write the spec and the complete environment of its process."""
     worktree.prepare_folder(config, slot)
+    # The environment first: a spec whose environment is missing could not be started.
     encoded = json.dumps(dict(environment), indent=1).encode()
     safe_files.write_atomic(slot.folder / "environment.json", encoded, 0o600)
     _write_spec(slot, spec)
 
 
 def read(slot: SlotConfig) -> Spec:
-    """Return the slot's spec; the idle one if there is none. Raises Refused `spec_invalid`."""
+    """Return the slot's spec, `IDLE_SPEC` if there is none. Raises Refused `spec_invalid`."""
     try:
         raw = json.loads((slot.folder / "spec.json").read_text())
         lists = {key: tuple(raw[key]) for key in ("argv", "release") if raw[key] is not None}
         return Spec(**{**raw, **lists, "cwd": Path(raw["cwd"])})
     except FileNotFoundError:
-        return IDLE
+        return IDLE_SPEC
     except (ValueError, TypeError, KeyError) as error:
         detail = f"{slot.folder}/spec.json cannot be read: {error}; release the slot."
         raise Refused("spec_invalid", detail) from error
 
 
-def environment(slot: SlotConfig) -> dict[str, str]:
+def read_environment(slot: SlotConfig) -> dict[str, str]:
     """Return the complete environment of the run's backend. Raises Refused `spec_invalid`."""
     try:
         values = json.loads((slot.folder / "environment.json").read_text())
@@ -72,8 +74,8 @@ def environment(slot: SlotConfig) -> dict[str, str]:
     return {str(name): str(value) for name, value in values.items()}
 
 
-def want(config: Config, slot: SlotConfig, wanted: str) -> Spec:
-    """Note that the occupant should be up or down; returns the spec as it is now."""
+def set_wanted(config: Config, slot: SlotConfig, wanted: str) -> Spec:
+    """Write whether the backend should be up or down; return the new spec."""
     spec = read(slot)
     if spec.wanted != wanted:
         worktree.prepare_folder(config, slot)
@@ -82,8 +84,9 @@ def want(config: Config, slot: SlotConfig, wanted: str) -> Spec:
     return spec
 
 
-def forget(slot: SlotConfig) -> None:
-    """Remove the spec, then the environment with its passwords. May be repeated."""
+def delete(slot: SlotConfig) -> None:
+    """Delete the spec, then the environment with its passwords. May be repeated."""
+    # The spec first, for the same reason as in `write`.
     (slot.folder / "spec.json").unlink(missing_ok=True)
     (slot.folder / "environment.json").unlink(missing_ok=True)
 

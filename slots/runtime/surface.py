@@ -1,59 +1,42 @@
-"""What a slot's web port shows: free, preparing or a preview; switched by one rename of a link.
+"""What a slot's web port shows: free, preparing or a preview.
 
-`<slot>/current` leads to `<slot>/activations/<n>`, which holds the line `live` and the files that
-`infra/caddy/Surface.Caddyfile` serves. An activation never changes once it is current, except for
-the page of a slot that is preparing, which is replaced whole.
+The slot's folder is a `SurfaceFolder`, which `infra/caddy/Surface.Caddyfile` serves. The page of a
+slot that is preparing is replaced within its version, as a whole.
 """
 
-import fcntl
 import html
-import os
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 
-from host.config import Config, SlotConfig, read_env_file
-from host.files import file_lock, ownership, publish, safe_files
-from slots.runtime import idle_page, worktree
+from host.config import Config, SlotConfig, parse_env
+from host.files import public_folder, safe_files
+from host.files.file_lock import file_lock
+from host.files.surface_folder import NONE, LiveFile, SurfaceFolder
+from slots.runtime import idle_page, surface_env_files, worktree
 
-# A request that has read the link may still be opening files of what was current then.
+# A request that has read the link may still open files of the version that was current then.
 GRACE_SECONDS = 10.0
-LINE = re.compile(r"([0-9]+) (\S+) ([0-9a-f]{40}|-) (\S+) (live|preparing|free)\n")
-LOCAL_PORT = re.compile(r"127\.0\.0\.1:([0-9]+)")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What the link names now: `mode` is live, preparing or free."""
-
-    number: int
-    commit: str
-    run_id: str
-    mode: str
-
-
-def shown(slot: SlotConfig) -> Shown | None:
-    """Read what the slot's surface shows, as its web server does; None if nothing whole."""
-    try:
-        match = LINE.fullmatch((slot.folder / "current" / "live").read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return match and Shown(int(match[1]), match[3], match[4], match[5])
+def read_state(slot: SlotConfig) -> LiveFile | None:
+    """Return what the slot's surface shows, as its web server reads it; None if nothing."""
+    return SurfaceFolder(slot.folder).read_current()
 
 
 def show_free(config: Config, slot: SlotConfig) -> None:
     """Show the page of a free slot. May be repeated."""
-    with _locked(config, slot):
-        now = shown(slot)
-        if now is None or now.mode != "free":
-            _activate(slot, Shown(0, "-", "-", "free"), idle_page.page(slot.slot_id))
-        _drop_old(slot)
+    with _surface_lock(config, slot) as folder:
+        state = folder.read_current()
+        if state is None or state.mode != "free":
+            health_url = f"127.0.0.1:{slot.backend_port}/health"
+            free = _live_file(slot, NONE, NONE, "free", health_url)
+            _switch(slot, free, idle_page.render_page(slot.slot_id))
+        folder.remove_superseded(GRACE_SECONDS)
 
 
 def show_preparing(
@@ -63,132 +46,128 @@ def show_preparing(
     commit: str,
     progress: Iterable[tuple[str, str]] = (),
 ) -> None:
-    """Show that the run is being prepared; `progress` has a step's name and its state each."""
-    wanted = Shown(0, commit, str(run_id), "preparing")
-    page = _preparing_page(slot, wanted, progress)
-    with _locked(config, slot):
-        now = shown(slot)
-        if now is not None and (now.commit, now.run_id, now.mode) == (
-            wanted.commit, wanted.run_id, wanted.mode
-        ):  # fmt: skip
-            shown_now = _activations(slot) / str(now.number) / "page.html"
-            safe_files.write_atomic(shown_now, page, outlasts_boot=False)
+    """Show that the run is being prepared; `progress` has the name and the state of each step."""
+    preparing = _live_file(slot, commit, str(run_id), "preparing", None)
+    page = _render_preparing_page(slot, preparing, progress)
+    with _surface_lock(config, slot) as folder:
+        state = folder.read_current()
+        # The same page with more progress needs no new version, which would be removed again.
+        if state is not None and replace(state, number=0) == preparing:
+            path = folder.version(state.number) / "page.html"
+            safe_files.write_atomic(path, page, survives_reboot=False)
         else:
-            _activate(slot, wanted, page)
+            _switch(slot, preparing, page)
 
 
 def show_live(
-    config: Config, slot: SlotConfig, run_id: object, commit: str, public: Path | None
+    config: Config,
+    slot: SlotConfig,
+    run_id: object,
+    commit: str,
+    public: Path | None,
+    health_path: str | None = "/health",
 ) -> list[str]:
     """Show the run's preview: its built frontend, copied from `public`, or its backend alone.
 
-    `public` is a folder in the slot's worktree. Returns what was left out of it (links and the
-    like). Raises Refused `build_failed` if it cannot be served, as `publish.copy_public`.
+    `public` is a folder in the slot's worktree. `health_path` is the backend's; None if the preview
+    has no backend. Returns the paths that were not copied (links and the like). Raises Refused
+    `build_failed` as `copy_public_folder`.
     """
-    with _locked(config, slot):
-        return _activate(slot, Shown(0, commit, str(run_id), "live"), None, public)
+    # The Host header of the health check is the slot's own, as in `backend.status`.
+    address = f"{config.frontend_host(slot)}:{slot.backend_port}"
+    health_url = f"{address}{health_path}" if health_path is not None else None
+    preview = _live_file(slot, commit, str(run_id), "live", health_url)
+    with _surface_lock(config, slot):
+        return _switch(slot, replace(preview, has_public=public is not None), None, public)
 
 
-def _activate(
-    slot: SlotConfig, wanted: Shown, page: bytes | None, public: Path | None = None
+def _live_file(
+    slot: SlotConfig, commit: str, run_id: str, mode: str, health_url: str | None
+) -> LiveFile:
+    """Return the state without its number, which `_switch` chooses."""
+    return LiveFile(0, f"127.0.0.1:{slot.backend_port}", commit, run_id, mode, health_url)
+
+
+def _switch(
+    slot: SlotConfig, state: LiveFile, page: bytes | None, public: Path | None = None
 ) -> list[str]:
-    """Write an activation whole, then switch to it."""
-    activations = _activations(slot)
-    number = max((int(entry.name) for entry in _numbered(activations)), default=0) + 1
-    fresh = activations / f"fresh-{os.urandom(6).hex()}"
-    fresh.mkdir()
-    left_out: list[str] = []
-    if public is not None:
-        root = worktree.path(slot)
-        left_out = publish.copy_public(root, public.relative_to(root), fresh / "public")
-    if page is not None:
-        (fresh / "page.html").write_bytes(page)
-    address = f"127.0.0.1:{slot.backend_port}"
-    line = f"{number} {address} {wanted.commit} {wanted.run_id} {wanted.mode}\n"
-    (fresh / "live").write_text(line)
-    fresh.rename(activations / str(number))
-    safe_files.replace_link(f"activations/{number}", slot.folder / "current")
-    _drop_old(slot)
-    return left_out
-
-
-def _drop_old(slot: SlotConfig) -> None:
-    entries = sorted(_numbered(_activations(slot)), key=lambda entry: int(entry.name))
-    stray = [entry for entry in _activations(slot).iterdir() if entry.name.startswith("fresh-")]
-    over = time.time() - GRACE_SECONDS
-    old = [entry for entry, later in pairwise(entries) if later.stat().st_mtime < over]
-    for entry in [*stray, *old]:
-        ownership.delete(entry)
-
-
-def _numbered(activations: Path) -> list[Path]:
-    return [entry for entry in activations.iterdir() if entry.name.isdigit()]
-
-
-def _activations(slot: SlotConfig) -> Path:
-    return slot.folder / "activations"
+    """Write a new version and switch to it; return the paths that were not copied."""
+    folder = SurfaceFolder(slot.folder)
+    state = replace(state, number=folder.next_number())
+    skipped: list[str] = []
+    # Not synced to the disk: after a restart of the machine the slot is set up again.
+    with folder.write_version(state, survives_reboot=False) as unfinished:
+        if public is not None:
+            root = worktree.path(slot)
+            relative, copy = public.relative_to(root), unfinished / "public"
+            skipped = public_folder.copy_public_folder(root, relative, copy)
+        if page is not None:
+            (unfinished / "page.html").write_bytes(page)
+    folder.switch(state.number)
+    folder.remove_superseded(GRACE_SECONDS)
+    return skipped
 
 
 @contextmanager
-def _locked(config: Config, slot: SlotConfig) -> Iterator[None]:
+def _surface_lock(config: Config, slot: SlotConfig) -> Iterator[SurfaceFolder]:
     worktree.prepare_folder(config, slot)
-    _activations(slot).mkdir(mode=0o711, exist_ok=True)
-    with file_lock.opened(slot.folder / "surface.lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    folder = SurfaceFolder(slot.folder)
+    # The web server may enter the folder but not list it.
+    folder.versions.mkdir(mode=0o711, exist_ok=True)
+    with file_lock(slot.folder / "surface.lock", seconds=None):
+        yield folder
 
 
-def _preparing_page(slot: SlotConfig, run: Shown, progress: Iterable[tuple[str, str]]) -> bytes:
+def _render_preparing_page(
+    slot: SlotConfig, state: LiveFile, progress: Iterable[tuple[str, str]]
+) -> bytes:
     steps = "\n".join(
-        f'<li class="{html.escape(state)}"><span>{html.escape(name)}</span>'
-        f"<span>{html.escape(state)}</span></li>"
-        for name, state in progress
+        f'<li class="{html.escape(status)}"><span>{html.escape(name)}</span>'
+        f"<span>{html.escape(status)}</span></li>"
+        for name, status in progress
     )
-    template = Template((idle_page.PAGES / "preparing.html").read_text())
+    template = Template((idle_page.PAGES_FOLDER / "preparing.html").read_text())
     page = template.substitute(
         slot_id=slot.slot_id,
-        run_id=html.escape(run.run_id),
-        short=run.commit[:12],
+        run_id=html.escape(state.run_id or NONE),
+        short=state.commit[:12],
         steps=steps,
-        style=(idle_page.PAGES / "style.css").read_text(),
+        style=(idle_page.PAGES_FOLDER / "style.css").read_text(),
     )
     return page.encode()
 
 
-def environment(config: Config, name: str) -> dict[str, str]:
-    """Return what tells the Caddyfile which surface it is; `name` is main, preview1 and so on.
+def build_environment(config: Config, name: str) -> dict[str, str]:
+    """Return the environment of a surface's web server; `name` is main, preview1 and so on.
 
-    It is the env file's content, with the ports of this checkout and its `var`.
+    It is the env file's content with the ports and the `var` of this checkout. Raises Refused as
+    `parse_env`.
     """
-    values = read_env_file(config.home / "infra" / "systemd" / "env" / f"web-{name}.env")
-    web_port, backend_port, number = config.web_port, 0, 0
-    if name != "main":
-        slot = config.slot(name)
-        web_port, backend_port, number = slot.web_port, slot.backend_port, slot.number
-    if web_port != 3100 + number:  # a checkout beside another one: OROBOROS_PORT_OFFSET
-        values["WEB_PORT"] = str(web_port)
-        target = values.get("WEB_API_PROXY_TARGET", "")
-        values["WEB_API_PROXY_TARGET"] = LOCAL_PORT.sub(f"127.0.0.1:{backend_port}", target)
+    path = surface_env_files.find_path(config, name)
+    values = parse_env(surface_env_files.render(config, name), str(path))
     root = Path(values.get("WEB_ROOT", ""))
     if root.parts[:1] == ("var",):
         values["WEB_ROOT"] = str(config.var.joinpath(*root.parts[1:]))
-    values["WEB_ORIGINS"] = origins(config)
+    values["WEB_ORIGINS"] = build_origin_pattern(config)
     # Caddy keeps a lock there; without a home it would use its working directory.
     values["XDG_DATA_HOME"] = str(config.var / "caddy")
     return values
 
 
-def origins(config: Config) -> str:
-    """Return the pattern of the origins that may read a surface's answers: ours, the operator's."""
+def build_origin_pattern(config: Config) -> str:
+    """Return the pattern of the origins that may read a surface's answers.
+
+    These are the previews' and production's own, and the operator's CORS_APP_ORIGINS.
+    """
     names = "|".join(["app", *(f"preview{slot.number}" for slot in config.slots)])
     local = [f"http://(?:127\\.0\\.0\\.1|localhost|preview{slot.number}\\.localhost):{slot.web_port}"
              for slot in config.slots]  # fmt: skip
-    more = [re.escape(origin) for origin in config.app_origins]
-    return "|".join([f"https://(?:{names})\\.{re.escape(config.domain)}", *local, *more])
+    configured = [re.escape(origin) for origin in config.app_origins]
+    return "|".join([f"https://(?:{names})\\.{re.escape(config.domain)}", *local, *configured])
 
 
-def command(config: Config) -> list[str]:
-    """Return the argv of every surface's web server; which one it is, `environment` says."""
+def build_command(config: Config) -> list[str]:
+    """Return the argv of a surface's web server, the same for all: the environment differs."""
     caddy = Path(sys.executable).parent / "caddy"
     caddyfile = config.home / "infra" / "caddy" / "Surface.Caddyfile"
     return [str(caddy), "run", "--config", str(caddyfile), "--adapter", "caddyfile"]

@@ -1,7 +1,7 @@
-"""The files of the commit that a slot previews: laid out from our own repository, given to a user.
+"""The worktree of a slot: the files of the commit that it previews, owned by the slot's user.
 
-Git never runs with its working directory in here. Nothing below is trusted: it is opened one step
-at a time without following links, and deleted without following them either.
+Git writes the files but never runs with its working directory in the worktree. The files are not
+trusted: they are opened and deleted without following links.
 """
 
 import os
@@ -11,47 +11,48 @@ from typing import TYPE_CHECKING
 
 from host.config import Config, SlotConfig
 from host.files import ownership
-from host.process.runner import User
+from host.process.users import User
 
-if TYPE_CHECKING:  # a slot's commands start sooner without it
+if TYPE_CHECKING:  # importing it would slow down the start of a slot's commands
     from host.git.bare_repository import Repository
 
-TRASH = "trash-"
-# What a slot has whether it is leased or not: its surface and its locks.
-KEPT = ("activations", "current", "surface.lock", "occupant.lock")
+TRASH_PREFIX = "trash-"
+# What a slot's folder contains whether the slot is leased or not: its surface and its locks.
+PERMANENT_ENTRIES = ("activations", "current", "surface.lock", "backend.lock")
 
 
 def path(slot: SlotConfig) -> Path:
-    """Return where the slot's worktree is, or would be."""
+    """Return the path of the slot's worktree, which may not exist."""
     return slot.folder / "worktree"
 
 
 def prepare_folder(config: Config, slot: SlotConfig) -> None:
-    """Make the slot's folder: its user may pass through it, the other slots' may not."""
-    ownership.close(config)
+    """Create the slot's folder: its user may traverse it, other slots' users may not."""
+    ownership.restrict_var(config)
     slot.folder.mkdir(exist_ok=True)
-    ownership.admit(slot.folder, config.slot_user(slot))
+    ownership.allow_traversal(slot.folder, config.slot_user(slot))
 
 
-def lay_out(
+def check_out(
     config: Config, slot: SlotConfig, repository: "Repository", commit: str, user: User | None
 ) -> list[str]:
-    """Put the commit's files in the slot's worktree, owned by `user`, replacing what was there.
+    """Replace the slot's worktree with the commit's files, owned by `user`.
 
-    Returns sentences about what was left out. Raises Refused of `Repository.lay_out`.
+    Returns sentences about files that were left out. Raises Refused as `Repository.export_commit`.
     """
     prepare_folder(config, slot)
     remove(config, slot)
     fresh = slot.folder / f"fresh-{os.urandom(6).hex()}"
-    left_out = repository.lay_out(commit, fresh)
-    ownership.give(fresh, user)
+    left_out = repository.export_commit(commit, fresh)
+    ownership.give_tree(fresh, user)
     fresh.rename(path(slot))
+    # Last: without this file the worktree counts as missing, and the step is repeated.
     (slot.folder / "worktree.commit").write_text(commit)
     return left_out
 
 
-def commit(slot: SlotConfig) -> str | None:
-    """Return the commit that is laid out; None if there is no whole worktree."""
+def read_commit(slot: SlotConfig) -> str | None:
+    """Return the commit of the worktree; None if there is no complete worktree."""
     if not path(slot).is_dir():
         return None
     with suppress(FileNotFoundError):
@@ -60,34 +61,35 @@ def commit(slot: SlotConfig) -> str | None:
 
 
 def remove(config: Config, slot: SlotConfig) -> None:
-    """Remove the worktree and what an interrupted lay-out or removal left. May be repeated.
+    """Remove the worktree and what an interrupted check-out or removal left. May be repeated.
 
-    It is out of the way after one rename. Raises OSError if files cannot be deleted.
+    Raises OSError if files cannot be deleted.
     """
+    # Renamed first: a removal that is interrupted leaves no worktree that looks complete.
     if path(slot).exists():
-        path(slot).rename(slot.folder / f"{TRASH}{os.urandom(6).hex()}")
+        path(slot).rename(slot.folder / f"{TRASH_PREFIX}{os.urandom(6).hex()}")
     (slot.folder / "worktree.commit").unlink(missing_ok=True)
     if slot.folder.exists():
         for entry in slot.folder.iterdir():
-            if entry.name.startswith((TRASH, "fresh-", ".fresh-")):
-                ownership.delete(entry)
+            if entry.name.startswith((TRASH_PREFIX, "fresh-", ".fresh-")):
+                ownership.delete_tree(entry)
 
 
-def sweep(config: Config, slot: SlotConfig) -> None:
-    """Remove all that a run had in the slot's folder: worktree, home, notes. May be repeated."""
+def remove_run_files(config: Config, slot: SlotConfig) -> None:
+    """Remove everything of a run in the slot's folder: worktree, home, notes. May be repeated."""
     remove(config, slot)
     prepare_folder(config, slot)
     for entry in slot.folder.iterdir():
-        if entry.name in KEPT:
+        if entry.name in PERMANENT_ENTRIES:
             continue
         if entry.is_dir() and not entry.is_symlink():
-            ownership.delete(entry)
+            ownership.delete_tree(entry)
         else:
             entry.unlink(missing_ok=True)
 
 
-def leftovers(slot: SlotConfig) -> set[str]:
-    """Return the names in the slot's folder that only a run would have left."""
+def find_leftovers(slot: SlotConfig) -> set[str]:
+    """Return the names in the slot's folder that a run left."""
     if not slot.folder.exists():
         return set()
-    return {entry.name for entry in slot.folder.iterdir()} - set(KEPT)
+    return {entry.name for entry in slot.folder.iterdir()} - set(PERMANENT_ENTRIES)

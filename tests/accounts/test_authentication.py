@@ -1,4 +1,4 @@
-"""Who is believed to be whom, and what they may do then."""
+"""Authentication by socket, token and session, and the abilities that follow from it."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from tests.factories import UserFactory
 from web import permissions
 
 
-class Who(APIView):
+class ActorView(APIView):
     abilities = {
         "GET": permissions.VIEW,
         "POST": permissions.HOLD,
@@ -27,19 +27,19 @@ class Who(APIView):
     }
 
     def get(self, request):
-        return Response({"actor": permissions.actor(request)})
+        return Response({"actor": permissions.get_actor_name(request)})
 
     post = put = delete = get
 
 
-urlpatterns = [path("api/who", Who.as_view()), path("", include("oroboros.urls"))]
+urlpatterns = [path("api/who", ActorView.as_view()), path("", include("oroboros.urls"))]
 pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db]
 BROWSER = {"accept": "text/html"}
 
 
 @pytest.fixture
-def ends():
-    """A connection over loopback within this process: the client's end and the server's."""
+def connection():
+    """A loopback connection within this process: the client's and the server's socket."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         server, _ = listener.accept()
@@ -48,7 +48,7 @@ def ends():
 
 
 def ask(server, method="post", **headers):
-    """Ask as gunicorn would for what came over the connection `server`."""
+    """Send a request as if gunicorn had received it on the socket `server`."""
     headers.setdefault("host", f"127.0.0.1:{server.getsockname()[1]}")
     return getattr(Client(), method)(
         "/api/who",
@@ -60,21 +60,21 @@ def ask(server, method="post", **headers):
 # --- the host's shell
 
 
-def test_the_services_own_user_on_this_host_is_the_operator(ends):
+def test_the_services_own_user_on_this_host_is_the_operator(connection):
     for host in ("127.0.0.1", "localhost"):
-        answer = ask(ends[1], host=f"{host}:{ends[1].getsockname()[1]}")
+        answer = ask(connection[1], host=f"{host}:{connection[1].getsockname()[1]}")
         assert (answer.status_code, answer.json()) == (200, {"actor": "host"})
-    assert ask(ends[1], "delete").status_code == 200
+    assert ask(connection[1], "delete").status_code == 200
 
 
-def test_root_is_the_operator_and_any_other_user_is_refused(ends, monkeypatch):
+def test_root_is_the_operator_and_other_users_return_403(connection, monkeypatch):
     for uid, status in ((0, 200), (os.geteuid(), 200), (os.geteuid() + 1, 403), (65534, 403)):
-        monkeypatch.setattr(socket_owner, "owner", lambda *ends, uid=uid: uid)
-        assert ask(ends[1]).status_code == status
+        monkeypatch.setattr(socket_owner, "find_owner", lambda *endpoints, uid=uid: uid)
+        assert ask(connection[1]).status_code == status
 
 
-def test_whoever_has_closed_already_is_nobody(ends):
-    client, server = ends
+def test_a_closed_connection_is_not_authenticated(connection):
+    client, server = connection
     client.close()
     answer = ask(server)
     assert (answer.status_code, answer.json()["error"]) == (401, "not_authenticated")
@@ -101,15 +101,15 @@ def test_whoever_has_closed_already_is_nobody(ends):
         {"cookie": f"{settings.SESSION_COOKIE_NAME}=x"},
     ],
 )
-def test_what_a_proxy_or_a_page_sends_is_not_the_shell(ends, header):
-    assert ask(ends[1], **header).status_code == 401
+def test_a_request_of_a_proxy_or_a_web_page_returns_401(connection, header):
+    assert ask(connection[1], **header).status_code == 401
 
 
-def test_a_typed_address_is_the_shells_too(ends):
-    assert ask(ends[1], **{"sec-fetch-site": "none"}).status_code == 200
+def test_an_address_typed_into_a_browser_counts_as_the_shell(connection):
+    assert ask(connection[1], **{"sec-fetch-site": "none"}).status_code == 200
 
 
-def test_a_connection_from_elsewhere_is_not_the_shell():
+def test_a_connection_from_another_host_is_not_loopback():
     class Elsewhere:
         def getpeername(self):
             return "192.0.2.7", 5000
@@ -117,55 +117,62 @@ def test_a_connection_from_elsewhere_is_not_the_shell():
         def getsockname(self):
             return "127.0.0.1", 8000
 
-    assert authentication.loopback_ends(Elsewhere()) is None
+    assert authentication.get_loopback_endpoints(Elsewhere()) is None
     with socket.socketpair()[0] as unix:
-        assert authentication.loopback_ends(unix) is None
+        assert authentication.get_loopback_endpoints(unix) is None
 
 
-def test_without_a_socket_nobody_is_the_shell():
+def test_a_request_without_a_socket_returns_401():
     assert Client(headers={"host": "127.0.0.1:8000"}).post("/api/who").status_code == 401
 
 
 # --- tokens
 
 
-def with_token(secret, method="get"):
+def request_with_token(secret, method="get"):
     headers = {"authorization": f"Bearer {secret}"}
     return getattr(Client(), method)("/api/who", headers=headers, content_type="application/json")
 
 
-def test_a_token_may_what_it_was_made_for_and_is_kept_as_a_hash():
+def test_a_token_has_its_own_abilities_and_is_stored_as_a_hash():
     secret = tokens.create_token("ci", ["view", "hold"], created_by="alice")
     token = ApiToken.objects.get()
     assert secret not in (token.digest, token.name)
-    assert with_token(secret).json() == {"actor": "token ci"}
+    assert request_with_token(secret).json() == {"actor": "token ci"}
     methods = ("get", "head", "options", "post", "put", "delete")
-    may = {method: with_token(secret, method).status_code for method in methods}
-    assert may == {"get": 200, "head": 200, "options": 200, "post": 200, "put": 403, "delete": 403}
+    statuses = {method: request_with_token(secret, method).status_code for method in methods}
+    assert statuses == {
+        "get": 200,
+        "head": 200,
+        "options": 200,
+        "post": 200,
+        "put": 403,
+        "delete": 403,
+    }
 
 
-def test_the_use_of_a_token_is_noted_once_a_minute(django_assert_num_queries):
+def test_the_last_use_of_a_token_is_written_once_a_minute(django_assert_num_queries):
     secret = tokens.create_token("ci", ["view"], created_by="alice")
-    with_token(secret)
+    request_with_token(secret)
     first = ApiToken.objects.get().last_used_at
-    with_token(secret)
+    request_with_token(secret)
     assert first is not None
     assert ApiToken.objects.get().last_used_at == first
 
 
-def test_an_unknown_and_a_revoked_token_are_401():
+def test_an_unknown_or_revoked_token_returns_401():
     secret = tokens.create_token("ci", ["view"], created_by="alice")
     token = ApiToken.objects.get()
     assert token.revoke(by="bob")
     assert not token.revoke(by="carol")
     assert ApiToken.objects.get().revoked_by == "bob"
     for bad in (secret, "oro_x", "", "é"):
-        answer = with_token(bad)
+        answer = request_with_token(bad)
         assert (answer.status_code, answer.json()["error"]) == (401, "not_authenticated")
         assert answer["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_a_token_has_known_abilities_and_a_name_of_its_own():
+def test_a_token_with_an_unknown_ability_or_a_taken_name_is_refused():
     tokens.create_token("ci", ["view"], created_by="alice")
     for name, abilities in (("ci", ["view"]), ("other", ["root"])):
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -175,14 +182,14 @@ def test_a_token_has_known_abilities_and_a_name_of_its_own():
 # --- browsers
 
 
-def logged_in(*groups, **user):
+def log_in(*groups, **user):
     client = Client(enforce_csrf_checks=True)
     client.force_login(UserFactory(groups=groups, **user))
     return client
 
 
 @pytest.mark.parametrize(
-    ("groups", "may"),
+    ("groups", "abilities"),
     [
         ((), []),
         (("viewer",), ["view"]),
@@ -192,14 +199,14 @@ def logged_in(*groups, **user):
         (("strangers",), []),
     ],
 )
-def test_a_group_says_what_its_people_may(groups, may):
-    assert sorted(permissions.abilities_of(UserFactory(groups=groups))) == may
+def test_a_group_gives_its_users_their_abilities(groups, abilities):
+    assert sorted(permissions.get_abilities(UserFactory(groups=groups))) == abilities
 
 
-def test_a_superuser_may_all_and_one_who_left_nothing():
-    assert len(permissions.abilities_of(UserFactory(is_superuser=True))) == 4
-    gone = UserFactory(is_active=False, is_superuser=True, groups=["operator"])
-    assert not permissions.abilities_of(gone)
+def test_a_superuser_has_all_abilities_and_an_inactive_user_none():
+    assert len(permissions.get_abilities(UserFactory(is_superuser=True))) == 4
+    inactive = UserFactory(is_active=False, is_superuser=True, groups=["operator"])
+    assert not permissions.get_abilities(inactive)
 
 
 def post_json(client, token):
@@ -207,8 +214,8 @@ def post_json(client, token):
     return client.post("/api/who", headers=headers, content_type="application/json")
 
 
-def test_a_session_reads_freely_and_writes_with_a_csrf_token_only():
-    client = logged_in("operator", username="olga")
+def test_a_session_needs_a_csrf_token_to_write():
+    client = log_in("operator", username="olga")
     assert client.get("/api/who").json() == {"actor": "olga"}
     forged = client.post("/api/who")
     assert (forged.status_code, forged.json()["error"]) == (403, "forbidden")
@@ -217,7 +224,7 @@ def test_a_session_reads_freely_and_writes_with_a_csrf_token_only():
     assert post_json(client, token).status_code == 200
 
 
-def test_an_anonymous_browser_gets_the_login_and_comes_back():
+def test_an_anonymous_browser_is_redirected_to_the_login():
     answer = Client().get("/api/who?a=b", headers=BROWSER)
     assert answer.status_code == 302
     assert answer["Location"] == "/admin/login/?next=%2Fapi%2Fwho%3Fa%3Db"
@@ -225,13 +232,13 @@ def test_an_anonymous_browser_gets_the_login_and_comes_back():
     assert Client().get("/api/who").status_code == 401
 
 
-def test_somebody_who_may_not_is_told_so_and_not_sent_to_the_login():
-    client = logged_in()
+def test_a_browser_without_permission_returns_403_and_no_login():
+    client = log_in()
     assert client.get("/api/who", headers=BROWSER).status_code == 403
 
 
 def test_an_operator_in_a_browser_sees_the_browsable_api():
-    answer = logged_in("operator").get("/api/who", headers=BROWSER)
+    answer = log_in("operator").get("/api/who", headers=BROWSER)
     assert answer.status_code == 200
     assert b"<html" in answer.content
 
@@ -244,7 +251,7 @@ def addresses(resolver, prefix=""):
             yield "/" + re.sub(r"<[^>]*>", "1", prefix + str(entry.pattern))
 
 
-def test_every_address_of_the_api_asks_who_it_is():
+def test_every_address_of_the_api_returns_401_to_anonymous_requests():
     asked = [address for address in addresses(get_resolver()) if address.startswith("/api/")]
     assert {"/api/runs", "/api/schema/", "/api/docs/"} <= set(asked)
     for address in asked:
@@ -252,7 +259,7 @@ def test_every_address_of_the_api_asks_who_it_is():
             assert (address, getattr(Client(), method)(address).status_code) == (address, 401)
 
 
-def test_health_asks_nobody():
+def test_health_needs_no_authentication():
     for name in ("health", "healthz", "readyz"):
         assert Client().get(f"/{name}").json() == {"status": "ok"}
         assert Client().post(f"/{name}").status_code == 405

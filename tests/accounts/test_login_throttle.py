@@ -1,4 +1,4 @@
-"""Logins that fail: who guesses must wait, and is told until when."""
+"""The login throttle: limits by account and by address, and the ways to lift them."""
 
 from datetime import timedelta
 
@@ -27,74 +27,74 @@ def olga(settings, db):
 
 
 def login(password, name="olga", address="192.0.2.7"):
-    """Log in as a browser behind the router does; returns what it is told, "" if it is in."""
+    """Log in like a browser behind the router; returns the page with the error, "" on success."""
     body = {"username": name, "password": password}
     page = Client(headers={"x-forwarded-for": address}).post("/admin/login/", body)
     return "" if page.status_code == 302 else page.content.decode()
 
 
-def failed(times, **given):
+def fail_logins(times, **given):
     for _ in range(times):
         assert INCORRECT in login(WRONG, **given)
 
 
-def test_who_mistypes_now_and_then_logs_in_and_it_is_forgotten():
+def test_a_successful_login_deletes_the_failed_attempts():
     for _ in range(3):
-        failed(4)
+        fail_logins(4)
         assert login(RIGHT) == ""
         assert not LoginAttempt.objects.exists()
 
 
-def test_an_account_that_is_guessed_at_is_closed_for_a_while_even_to_the_right_password():
-    failed(5)
-    failed(1, name="grace")
+def test_a_throttled_account_refuses_even_the_right_password():
+    fail_logins(5)
+    fail_logins(1, name="grace")
     for password in (WRONG, RIGHT):
-        told = login(password, address="198.51.100.1")
-        assert f"{TOO_MANY} 15 min, at " in told
+        page = login(password, address="198.51.100.1")
+        assert f"{TOO_MANY} 15 min, at " in page
     assert LoginAttempt.objects.filter(account="olga").count() == 5
     LoginAttempt.objects.update(at=timezone.now() - login_throttle.WINDOW)
     assert login(RIGHT) == ""
 
 
-def test_the_oldest_failure_says_when_to_try_again():
-    failed(5)
+def test_the_wait_ends_15_minutes_after_the_oldest_failure():
+    fail_logins(5)
     first = LoginAttempt.objects.order_by("id").first()
     first.at = timezone.now() - timedelta(minutes=12)
     first.save()
     assert f"{TOO_MANY} 3 min, at " in login(RIGHT)
 
 
-def test_an_address_that_guesses_at_many_accounts_must_wait_and_the_others_need_not():
+def test_an_address_that_tries_many_accounts_is_throttled_alone():
     for number in range(20):
-        failed(1, name=f"user{number}")
+        fail_logins(1, name=f"user{number}")
     assert TOO_MANY in login(RIGHT)
     assert login(RIGHT, address="192.0.2.8") == ""
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_guesses_at_once_are_no_way_around():
-    told = together(lambda _: login(WRONG), range(16))
-    assert sum(INCORRECT in one for one in told) <= 5
-    assert all(INCORRECT in one or TOO_MANY in one for one in told)
+def test_parallel_attempts_do_not_exceed_the_limit():
+    pages = together(lambda _: login(WRONG), range(16))
+    assert sum(INCORRECT in page for page in pages) <= 5
+    assert all(INCORRECT in page or TOO_MANY in page for page in pages)
 
 
 @pytest.mark.parametrize("name", ["olga", "192.0.2.7"])
-def test_an_operator_lifts_it(name, capsys):
-    failed(5)
+def test_unlock_login_ends_the_wait(name, capsys):
+    fail_logins(5)
     call_command("unlock_login", name)
-    assert capsys.readouterr().out == f"5 failed logins of {name} are forgotten\n"
+    assert capsys.readouterr().out == f"5 failed logins of {name} deleted\n"
     assert login(RIGHT) == ""
 
 
-def test_who_gets_a_new_password_need_not_wait(capsys):
-    failed(5)
+def test_a_password_reset_ends_the_wait(capsys):
+    fail_logins(5)
     call_command("setup_people", "--admin", "olga", "--reset")
     password = capsys.readouterr().out.split()[-1]
     assert login(password) == ""
 
 
 @pytest.mark.parametrize(
-    ("forwarded", "remote", "found"),
+    ("forwarded", "remote", "expected"),
     [
         ("", "127.0.0.1", "127.0.0.1"),
         ("192.0.2.7", "127.0.0.1", "192.0.2.7"),
@@ -106,7 +106,10 @@ def test_who_gets_a_new_password_need_not_wait(capsys):
         ("::ffff:192.0.2.7", "127.0.0.1", "192.0.2.7"),
     ],
 )
-def test_a_visitor_is_known_by_the_address_that_the_router_saw(forwarded, remote, found):
+def test_the_client_address_is_the_one_that_the_router_saw(forwarded, remote, expected):
     assert (
-        login_throttle.visitor({"HTTP_X_FORWARDED_FOR": forwarded, "REMOTE_ADDR": remote}) == found
+        login_throttle.get_client_address(
+            {"HTTP_X_FORWARDED_FOR": forwarded, "REMOTE_ADDR": remote}
+        )
+        == expected
     )

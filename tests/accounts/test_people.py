@@ -1,4 +1,4 @@
-"""People and tokens: who may be made by which name."""
+"""The admin's forms for users and tokens: which names are refused."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,36 +19,37 @@ def superuser():
     return client
 
 
-def added(client, name):
+def add_user(client, name):
     body = {"username": name, "password1": PASSWORD, "password2": PASSWORD}
     body |= {"usable_password": "true"}
     return client.post(reverse("admin:auth_user_add"), body)
 
 
-def test_a_person_is_made_by_any_name_that_is_not_the_machines(superuser):
-    assert added(superuser, "olga").status_code == 302
+def test_a_user_with_a_reserved_name_is_not_created(superuser):
+    assert add_user(superuser, "olga").status_code == 302
     for name in ("host", "WORKER", "ｈｏｓｔ"):
-        page = added(superuser, name)
-        assert (page.status_code, b"calls the machine itself" in page.content) == (200, True)
+        page = add_user(superuser, name)
+        assert (page.status_code, b"is reserved for the audit trail" in page.content) == (200, True)
     assert set(User.objects.values_list("username", flat=True)) == {"sue", "olga"}
 
 
-def test_a_person_is_not_renamed_to_the_machine(superuser):
+def test_a_user_is_not_renamed_to_a_reserved_name(superuser):
     olga = UserFactory(username="olga")
     page = superuser.post(
         reverse("admin:auth_user_change", args=[olga.pk]), {"username": "host", "is_staff": "on"}
     )
-    assert (page.status_code, b"calls the machine itself" in page.content) == (200, True)
+    assert (page.status_code, b"is reserved for the audit trail" in page.content) == (200, True)
     olga.refresh_from_db()
     assert olga.username == "olga"
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("host", b"calls the machine itself"), ("token ci", b"letters, digits")]
+    ("name", "message"),
+    [("host", b"is reserved for the audit trail"), ("token ci", b"letters, digits")],
 )
-def test_a_token_is_not_named_to_be_mistaken(superuser, name, said):
+def test_a_token_with_a_reserved_or_malformed_name_is_not_created(superuser, name, message):
     page = superuser.post(
         reverse("admin:accounts_apitoken_new"), {"name": name, "abilities": ["view"]}
     )
-    assert (page.status_code, said in page.content) == (200, True)
+    assert (page.status_code, message in page.content) == (200, True)
     assert not ApiToken.objects.exists()

@@ -1,23 +1,35 @@
-"""Words about real processes that several tests use."""
+"""Helpers for tests of real processes."""
 
-import time
+import os
+from pathlib import Path
 
-from host.process import process_table
+from host.deadline import wait_until
+from host.process import process_table, runner
+from host.process.users import User
+
+ROOT = Path("/")
+ENV = {"PATH": os.environ.get("PATH", os.defpath)}
+# A uid of no user of the host, so that all its processes are the test's.
+RESERVED_USER = User(61_990, 61_990)
 
 
-def until(condition, seconds=5):
-    """Wait for the condition to hold and return what it gave."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not become so in time"
-        time.sleep(0.01)
+def wait_for(condition, seconds=20):
+    """Wait until the condition is true, and return its result; fail after `seconds`."""
+    found = wait_until(condition, seconds=seconds, interval=0.01)
+    assert found, f"still false after {seconds} s"
     return found
 
 
-def lives(pid):
-    return process_table.entry(pid) is not None
+def is_running(pid):
+    return process_table.find_process(pid) is not None
 
 
-def noted(path):
-    """Return the pid that a script wrote to the file, once it is there."""
-    return int(until(lambda: path.exists() and path.read_text().strip()))
+def wait_for_pid(path):
+    """Wait until a script has written a pid to the file, and return it."""
+    return int(wait_for(lambda: path.exists() and path.read_text().strip()))
+
+
+def run(script, log, **options):
+    """Run a shell script with the runner, and return its Outcome."""
+    options = {"cwd": ROOT, "env": ENV, "timeout": 20, **options}
+    return runner.run(["sh", "-c", script], log=log, **options)

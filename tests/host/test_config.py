@@ -1,4 +1,4 @@
-"""The one environment: its files, its order, and what it refuses."""
+"""The configuration: env files, precedence, refused values."""
 
 import os
 
@@ -8,15 +8,15 @@ from host import config
 from host.errors import Refused
 
 
-def refused(call, *arguments):
+def get_refusal(call, *arguments):
     with pytest.raises(Refused) as found:
         call(*arguments)
     return found.value
 
 
-def test_a_file_gives_its_values_as_they_are_written():
+def test_an_env_file_is_parsed_with_its_values_unchanged():
     text = "# a comment\n\nA=1\n  B = no\n"
-    assert refused(config.parse_env, text, "x.env").code == "env_line_invalid"
+    assert get_refusal(config.parse_env, text, "x.env").code == "env_line_invalid"
     text = "# a comment\n\nA=1\r\nB='two words'\nC=\"\"\nD=a=b # kept\n_E=é\n"
     assert config.parse_env(text, "x.env") == {
         "A": "1", "B": "two words", "C": "", "D": "a=b # kept", "_E": "é",
@@ -24,7 +24,7 @@ def test_a_file_gives_its_values_as_they_are_written():
 
 
 @pytest.mark.parametrize("value", ["$(cat /etc/shadow)", "`id`", "$HOME", "${A}", "%n", "\\n"])
-def test_nothing_in_a_value_is_expanded(value):
+def test_a_value_is_not_expanded(value):
     assert config.parse_env(f"A={value}", "x.env") == {"A": value}
 
 
@@ -42,19 +42,19 @@ def test_nothing_in_a_value_is_expanded(value):
         ("A=" + "é" * 2**15, "env_file_too_large", "64 KiB"),
     ],
 )
-def test_a_bad_line_is_refused_and_named(text, code, detail):
-    found = refused(config.parse_env, text, "x.env")
+def test_an_invalid_line_is_refused_with_its_number(text, code, detail):
+    found = get_refusal(config.parse_env, text, "x.env")
     assert (found.code, found.status) == (code, 400)
     assert detail in found.detail
 
 
 @pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
-def test_only_a_line_feed_ends_a_line(separator):
+def test_lines_end_at_line_feeds_only(separator):
     assert config.parse_env(f"A=1{separator}B=2", "x.env") == {"A": f"1{separator}B=2"}
 
 
-def test_a_refusal_does_not_quote_what_may_be_a_secret():
-    assert "hunter2" not in refused(config.parse_env, "pass word=hunter2", "x.env").detail
+def test_a_refusal_does_not_quote_the_line():
+    assert "hunter2" not in get_refusal(config.parse_env, "pass word=hunter2", "x.env").detail
 
 
 def test_an_absent_file_is_empty(tmp_path):
@@ -69,10 +69,10 @@ def test_an_absent_file_is_empty(tmp_path):
         (b"A=1" + "é".encode() * 2**15, "env_file_too_large"),
     ],
 )
-def test_a_bad_file_is_refused_and_named(tmp_path, raw, code):
+def test_an_invalid_file_is_refused_with_its_path(tmp_path, raw, code):
     path = tmp_path / "api.env"
     path.write_bytes(raw)
-    found = refused(config.read_env_file, path)
+    found = get_refusal(config.read_env_file, path)
     assert found.code == code
     assert str(path) in found.detail
 
@@ -86,13 +86,13 @@ def test_a_bad_file_is_refused_and_named(tmp_path, raw, code):
         "main", "slot-1", "1", "preview-1 preview-2", "preview-100", "x" * 10_000,
     ],
 )  # fmt: skip
-def test_what_is_no_slot_id_is_refused(slot_id):
-    found = refused(config.load({}).slot, slot_id)
+def test_an_invalid_slot_id_is_refused(slot_id):
+    found = get_refusal(config.load({}).slot, slot_id)
     assert (found.code, found.status) == ("slot_id_invalid", 400)
 
 
 def test_a_slot_that_is_not_configured_is_unknown():
-    found = refused(config.load({"OROBOROS_SLOTS": "2"}).slot, "preview-3")
+    found = get_refusal(config.load({"OROBOROS_SLOTS": "2"}).slot, "preview-3")
     assert (found.code, found.status) == ("slot_unknown", 404)
     assert "preview-1, preview-2" in found.detail
 
@@ -103,18 +103,18 @@ def test_a_slot_is_found_by_both_spellings():
     assert (slot.web_port, slot.backend_port, slot.database) == (3102, 8102, "app_preview_2")
 
 
-def test_as_many_slots_may_be_configured_as_have_a_surface():
+def test_the_slot_limit_is_the_number_of_surfaces():
     files = (config.HOME / "infra" / "systemd" / "env").glob("web-preview*.env")
     numbers = sorted(int(file.stem.removeprefix("web-preview")) for file in files)
-    most = config.load({"OROBOROS_SLOTS": str(config.SLOTS_MOST)})
+    most = config.load({"OROBOROS_SLOTS": str(config.MAX_SLOTS)})
     assert [slot.number for slot in most.slots] == numbers
-    refusal = refused(config.load, {"OROBOROS_SLOTS": str(config.SLOTS_MOST + 1)})
+    refusal = get_refusal(config.load, {"OROBOROS_SLOTS": str(config.MAX_SLOTS + 1)})
     assert (refusal.code, refusal.detail) == (
         "setting_invalid", "OROBOROS_SLOTS must be a number from 1 to 3."
     )  # fmt: skip
 
 
-def test_an_offset_moves_every_port_and_keeps_it_a_port():
+def test_an_offset_moves_every_port_within_the_valid_range():
     found = config.load({"OROBOROS_PORT_OFFSET": "50000"})
     ports = [
         found.api_port, found.worker_port, found.web_port, found.router_port, *found.colour_ports,
@@ -136,29 +136,29 @@ def test_an_offset_moves_every_port_and_keeps_it_a_port():
         ("OROBOROS_UID_BASE", "0"), ("OROBOROS_UID_BASE", "9" * 30),
     ],
 )  # fmt: skip
-def test_a_number_that_is_none_or_out_of_range_is_refused(name, value):
-    found = refused(config.load, {name: value})
+def test_a_number_that_is_invalid_or_out_of_range_is_refused(name, value):
+    found = get_refusal(config.load, {name: value})
     assert found.code == "setting_invalid"
     assert name in found.detail
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "soon", "1e10"])
-def test_a_duration_that_is_none_is_refused(value):
-    assert refused(config.load({"T": value}).seconds, "T", 5).code == "setting_invalid"
+def test_an_invalid_duration_is_refused(value):
+    assert get_refusal(config.load({"T": value}).get_seconds, "T", 5).code == "setting_invalid"
 
 
-def test_a_duration_that_has_to_be_one_is_not_nothing():
-    assert config.load({"T": "0"}).seconds("T", 5) == 0
+def test_a_duration_of_0_is_refused_without_allows_none():
+    assert config.load({"T": "0"}).get_seconds("T", 5) == 0
     with pytest.raises(Refused, match="T must be a number of seconds above 0, not '0'"):
-        config.load({"T": "0"}).seconds("T", 5, allows_none=False)
+        config.load({"T": "0"}).get_seconds("T", 5, allows_none=False)
 
 
-def test_a_duration_has_its_default_and_its_value():
-    assert config.load({"T": ""}).seconds("T", 5) == 5
-    assert config.load({"T": "0.5"}).seconds("T", 5) == 0.5
+def test_a_duration_has_a_default():
+    assert config.load({"T": ""}).get_seconds("T", 5) == 5
+    assert config.load({"T": "0.5"}).get_seconds("T", 5) == 0.5
 
 
-def test_the_environment_wins_over_the_files_and_the_first_file_over_the_next(tmp_path):
+def test_the_environment_wins_over_the_files_and_an_earlier_file_over_a_later(tmp_path):
     (tmp_path / "api.env").write_text("A=api\nB=api\n")
     (tmp_path / "worker.env").write_text("A=worker\nB=worker\nC=worker\n")
     (tmp_path / "app.env").write_text("D=the application's\n")
@@ -168,21 +168,21 @@ def test_the_environment_wins_over_the_files_and_the_first_file_over_the_next(tm
     assert "D" not in environ
 
 
-def test_the_files_of_the_host_count_only_for_the_checkout_they_name(tmp_path, monkeypatch):
+def test_the_hosts_env_files_apply_only_to_the_checkout_they_name(tmp_path, monkeypatch):
     system = tmp_path / "etc"
     system.mkdir()
     monkeypatch.setattr(config, "SYSTEM_ENV_DIR", system)
     home = tmp_path / "checkout"
     home.mkdir()
-    assert config.env_dir({}, home) == home / "var" / "env"
+    assert config.find_env_dir({}, home) == home / "var" / "env"
     (system / "api.env").write_text(f"OROBOROS_HOME={tmp_path}/another\n")
-    assert config.env_dir({}, home) == home / "var" / "env"
+    assert config.find_env_dir({}, home) == home / "var" / "env"
     (system / "api.env").write_text(f"OROBOROS_HOME={home}\n")
-    assert config.env_dir({}, home) == system
-    assert config.env_dir({"OROBOROS_ENV_DIR": str(tmp_path)}, home) == tmp_path
+    assert config.find_env_dir({}, home) == system
+    assert config.find_env_dir({"OROBOROS_ENV_DIR": str(tmp_path)}, home) == tmp_path
 
 
-def test_users_are_numbers_of_their_own_as_root_and_none_otherwise():
+def test_users_have_distinct_uids_as_root_and_are_none_otherwise():
     found = config.load({})
     users = [found.slot_user(slot) for slot in found.slots]
     users += [found.job_user, found.app_user, found.postgres_user]

@@ -1,4 +1,4 @@
-"""What the doctor says: of each thing that is well, of each that is not, and what mends it."""
+"""The doctor's findings: one line for what is right, and a remedy for each fault."""
 
 import os
 import shutil
@@ -12,174 +12,198 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from host import config as configuration
-from host.units import managers
-from host.units.managers import Unit
+from host.deadline import wait_until
+from host.units.health import wait_until_healthy
+from host.units.local_manager import LocalManager
+from host.units.unit import Unit
 from ops import stack, systemd
-from ops.doctor import examination, findings
-from ops.doctor.examination import Floors
+from ops.doctor import checks, findings
+from ops.doctor.checks import MinimumFree
 from runs.repository import check_settings
 from tests.environment import CLUSTER
 
-NOTHING = Floors(0, 0)
+NO_FLOORS = MinimumFree(0, 0)
 SERVER = (
     "import http.server as h, sys;"
     " h.HTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()"
 )
-WELL = {"app.example.com": 200, "nobody.example.com": 404}
+WANTED = {"app.example.com": 200, "unknown.example.com": 404}
 
 
 @pytest.mark.parametrize(
-    ("found", "word", "mend"),
+    ("finding", "observed", "remedy"),
     [
-        (findings.systemd(251), "251", "Debian 12"),
-        (findings.disk("/srv/var", 100, 1024), "100 MB free in /srv/var", "RELEASES_KEEP"),
-        (findings.memory(100, 256), "100 MB available", "ADMISSION_FREE_MEMORY_MB"),
-        (findings.clock(3600.0), "3600.0 s", "timedatectl set-ntp true"),
-        (findings.user("ouroboros-job", False), "missing", "systemd-install-runtime.sh"),
-        (findings.installed(["/etc/a"]), "differ: /etc/a", "systemd-install-runtime.sh"),
-        (findings.unit("a.service", "disabled", False), "disabled", "systemctl enable a.service"),
-        (findings.unit("a.service", "", False), "unknown", "systemctl enable a.service"),
-        (findings.unit("a.service", "enabled", True), "failed", "journalctl -n 50 -u a.service"),
-        (findings.right("a", False, True), "may not", "apt-get install polkitd"),
-        (findings.right("a", True, False), "may be started", "systemd-install-runtime.sh"),
-        (findings.secret("/e", None, "", "me"), "missing", "again"),
-        (findings.secret("/e", 0o100640, "me", "me"), "640", "chmod 600 /e"),
-        (findings.secret("/e", 0o100600, "eve", "me"), "of eve", "chown me: /e"),
-        (findings.checkout("/srv", 0o40775, "root", "root"), "775", "chmod go-w /srv"),
-        (findings.checkout("/srv", 0o40755, "eve", "root"), "of eve", "chown root: /srv"),
-        (findings.server("database", 140010), "PostgreSQL 14", "15 or newer"),
-        (findings.unreachable("database", "no route\nmore"), "no route", "runtime-up.sh"),
-        (findings.admin_role("a", False, False), "lacks", "ALTER ROLE a CREATEDB CREATEROLE"),
-        (findings.admin_role("a", True, True), "superuser", "NOSUPERUSER"),
+        (findings.judge_systemd(251), "251", "Debian 12"),
+        (findings.judge_disk("/srv/var", 100, 1024), "100 MB free in /srv/var", "RELEASES_KEEP"),
+        (findings.judge_memory(100, 256), "100 MB available", "ADMISSION_FREE_MEMORY_MB"),
+        (findings.judge_clock(3600.0), "3600.0 s", "timedatectl set-ntp true"),
+        (findings.judge_user("ouroboros-job", False), "missing", "systemd-install-runtime.sh"),
         (
-            findings.open_databases(["b", "a"]),
+            findings.judge_installed_files(["/etc/a"]),
+            "differ: /etc/a",
+            "systemd-install-runtime.sh",
+        ),
+        (
+            findings.judge_unit("a.service", "disabled", False),
+            "disabled",
+            "systemctl enable a.service",
+        ),
+        (findings.judge_unit("a.service", "", False), "unknown", "systemctl enable a.service"),
+        (
+            findings.judge_unit("a.service", "enabled", True),
+            "failed",
+            "journalctl -n 50 -u a.service",
+        ),
+        (findings.judge_right("a", False, True), "may not", "apt-get install polkitd"),
+        (findings.judge_right("a", True, False), "may be started", "systemd-install-runtime.sh"),
+        (findings.judge_secret("/e", None, "", "me"), "missing", "again"),
+        (findings.judge_secret("/e", 0o100640, "me", "me"), "640", "chmod 600 /e"),
+        (findings.judge_secret("/e", 0o100600, "eve", "me"), "of eve", "chown me: /e"),
+        (findings.judge_checkout("/srv", 0o40775, "root", "root"), "775", "chmod go-w /srv"),
+        (findings.judge_checkout("/srv", 0o40755, "eve", "root"), "of eve", "chown root: /srv"),
+        (findings.judge_server("database", 140010), "PostgreSQL 14", "15 or newer"),
+        (findings.report_unreachable("database", "no route\nmore"), "no route", "runtime-up.sh"),
+        (findings.judge_admin_role("a", False, False), "lacks", "ALTER ROLE a CREATEDB CREATEROLE"),
+        (findings.judge_admin_role("a", True, True), "superuser", "NOSUPERUSER"),
+        (
+            findings.judge_open_databases(["b", "a"]),
             "a, b",
             "REVOKE CONNECT ON DATABASE a, b FROM PUBLIC",
         ),
-        (findings.remote("", "main", False, ""), "not configured", "GIT_REMOTE_URL"),
-        (findings.remote("/r", "main", False, "fatal: gone"), "fatal: gone", "worker.env"),
-        (findings.shipping("X is wrong."), "X is wrong.", "worker.env"),
-        (findings.service("API", False, "It does not run.", None), "does not", "runtime-up.sh"),
-        (findings.service("S", False, "x", "preview-1"), "by hand", "start --slot preview-1"),
+        (findings.judge_git_remote("", "main", False, ""), "not configured", "GIT_REMOTE_URL"),
         (
-            findings.port("api", 8000, "foreign", "process 7 (nc)"),
+            findings.judge_git_remote("/r", "main", False, "fatal: gone"),
+            "fatal: gone",
+            "worker.env",
+        ),
+        (findings.judge_shipping_settings("X is wrong."), "X is wrong.", "worker.env"),
+        (
+            findings.judge_service("API", False, "It does not run.", None),
+            "does not",
+            "runtime-up.sh",
+        ),
+        (findings.judge_service("S", False, "x", "preview-1"), "by hand", "start --slot preview-1"),
+        (
+            findings.judge_port("api", 8000, "foreign", "process 7 (nc)"),
             "process 7",
             "Stop process 7 (nc)",
         ),
-        (findings.routes({"a": "502"}, {"a": 200})[0], "502", "OROBOROS_DOMAIN"),
+        (findings.judge_routes({"a": "502"}, {"a": 200})[0], "502", "OROBOROS_DOMAIN"),
     ],
 )
-def test_what_is_not_right_says_what_was_seen_and_what_mends_it(found, word, mend):
-    assert not found.ok
-    assert word in found.seen
-    assert mend in found.mend
-    assert str(found).startswith("FAIL")
-    assert str(found).endswith(found.mend)
+def test_a_fault_names_what_was_observed_and_its_remedy(finding, observed, remedy):
+    assert not finding.is_ok
+    assert observed in finding.observed
+    assert remedy in finding.remedy
+    assert str(finding).startswith("FAIL")
+    assert str(finding).endswith(finding.remedy)
 
 
 @pytest.mark.parametrize(
-    "found",
+    "finding",
     [
-        findings.systemd(252),
-        findings.npm("/usr/bin/npm"),
-        findings.npm(None),
-        findings.disk("/srv/var", 1024, 1024),
-        findings.memory(256, 256),
-        findings.clock(1.9),
-        findings.user("ouroboros-job", True),
-        findings.installed([]),
-        findings.unit("a.service", "enabled", False),
-        findings.right("a", True, True),
-        findings.right("a", False, False),
-        findings.secret("/e", 0o100600, "me", "me"),
-        findings.checkout("/srv", 0o40755, "root", "root"),
-        findings.boundary(True),
-        findings.boundary(False),
-        findings.server("database", 150004),
-        findings.admin_role("a", True, False),
-        findings.open_databases([]),
-        findings.remote("/r", "main", True, ""),
-        findings.shipping(""),
-        findings.service("API", True, "/health answered 200.", None),
-        findings.port("api", 8000, "ours", ""),
-        findings.port("api", 8000, "none", ""),
-        *findings.routes({"app.example.com": "200", "nobody.example.com": "404"}, WELL),
+        findings.judge_systemd(252),
+        findings.judge_npm("/usr/bin/npm"),
+        findings.judge_npm(None),
+        findings.judge_disk("/srv/var", 1024, 1024),
+        findings.judge_memory(256, 256),
+        findings.judge_clock(1.9),
+        findings.judge_user("ouroboros-job", True),
+        findings.judge_installed_files([]),
+        findings.judge_unit("a.service", "enabled", False),
+        findings.judge_right("a", True, True),
+        findings.judge_right("a", False, False),
+        findings.judge_secret("/e", 0o100600, "me", "me"),
+        findings.judge_checkout("/srv", 0o40755, "root", "root"),
+        findings.judge_isolation(True),
+        findings.judge_isolation(False),
+        findings.judge_server("database", 150004),
+        findings.judge_admin_role("a", True, False),
+        findings.judge_open_databases([]),
+        findings.judge_git_remote("/r", "main", True, ""),
+        findings.judge_shipping_settings(""),
+        findings.judge_service("API", True, "/health answered 200.", None),
+        findings.judge_port("api", 8000, "ours", ""),
+        findings.judge_port("api", 8000, "none", ""),
+        *findings.judge_routes({"app.example.com": "200", "unknown.example.com": "404"}, WANTED),
     ],
 )
-def test_what_is_right_is_one_line(found):
-    assert found.ok
-    assert str(found).startswith("ok  ")
-    assert "\n" not in str(found)
+def test_what_is_right_takes_one_line(finding):
+    assert finding.is_ok
+    assert str(finding).startswith("ok  ")
+    assert "\n" not in str(finding)
 
 
 @pytest.fixture
 def config(tmp_path):
-    """Return a host of its own, on which nothing runs yet, with the tests' PostgreSQL."""
-    given = {
+    """Return the configuration of a host on which nothing runs but the tests' PostgreSQL."""
+    databases = {
         name: value
         for name, value in settings.OROBOROS.environ.items()
         if name.startswith(("DATABASE", "PREVIEW", "PATH"))
     }
-    ours = {"OROBOROS_VAR": str(tmp_path / "var"), "OROBOROS_ENV_DIR": str(tmp_path / "env")}
+    folders = {"OROBOROS_VAR": str(tmp_path / "var"), "OROBOROS_ENV_DIR": str(tmp_path / "env")}
     offset = {"OROBOROS_PORT_OFFSET": str(24_000 + os.getpid() % 900)}
-    return configuration.load({**given, **ours, **offset})
+    return configuration.load({**databases, **folders, **offset})
 
 
-def bad(look):
-    return [found for found in look if not found.ok]
+def faults(findings):
+    return [finding for finding in findings if not finding.is_ok]
 
 
 @pytest.fixture
 def secrets(config):
     config.env_dir.mkdir()
-    for name in systemd.SECRETS:
+    for name in systemd.SECRET_FILES:
         path = config.env_dir / name
         path.touch(0o600)
     return config.env_dir
 
 
-def test_secrets_that_others_can_read_are_told_until_they_are_mended(config, secrets):
-    assert bad(examination.secrets(config)) == []
+def test_a_secret_that_others_can_read_is_a_fault_until_its_remedy_has_run(config, secrets):
+    assert faults(checks.check_secrets(config)) == []
     (secrets / "api.env").chmod(0o644)
     (secrets / "app.env").unlink()
-    api, app = bad(examination.secrets(config))
-    assert (api.what, app.seen) == (str(secrets / "api.env"), "missing")
-    subprocess.run(["sh", "-c", api.mend], check=True)
-    assert [found.what for found in bad(examination.secrets(config))] == [app.what]
+    api, app = faults(checks.check_secrets(config))
+    assert (api.subject, app.observed) == (str(secrets / "api.env"), "missing")
+    subprocess.run(["sh", "-c", api.remedy], check=True)
+    assert [found.subject for found in faults(checks.check_secrets(config))] == [app.subject]
 
 
-def test_a_stranger_on_our_port_is_named(config):
-    assert bad(examination.ports(config)) == []
+def test_a_foreign_process_on_a_port_is_a_fault_that_names_it(config):
+    assert faults(checks.check_ports(config)) == []
     with socket.create_server(("127.0.0.1", config.api_port)):
-        [found] = bad(examination.ports(config))
-    assert found.what == f"port {config.api_port} control API"
-    assert f"Stop process {os.getpid()}" in found.mend
+        [found] = faults(checks.check_ports(config))
+    assert found.subject == f"port {config.api_port} control API"
+    assert f"Stop process {os.getpid()}" in found.remedy
 
 
-def test_a_worker_that_died_is_told_with_its_last_words(config, tmp_path):
-    manager = managers.LocalManager(config)
+def test_a_worker_that_died_is_a_fault_with_how_it_ended(config, tmp_path):
+    manager = LocalManager(config)
     argv = (sys.executable, "-c", SERVER, str(config.worker_port))
     log, env = tmp_path / "log", {"PATH": os.defpath}
     unit = Unit("ouroboros-worker", argv, tmp_path, env, None, log, config.worker_port)
     (tmp_path / "health").touch()
     manager.start(unit)
     try:
-        worker = lambda: [found for found in examination.services(config) if found.what == "Worker"]  # noqa: E731
-        managers.wait_healthy(manager, unit, 10)
-        assert worker()[0].ok
+        wait_until_healthy(manager, unit, 10)
+        assert find_worker(config).is_ok
         os.kill(manager.status("ouroboros-worker").pid, 9)
-        stop = lambda: not manager.status("ouroboros-worker").active  # noqa: E731
-        managers.wait_healthy(manager, unit, 10, stop)
-        [found] = worker()
+        assert wait_until(lambda: not manager.status("ouroboros-worker").is_active, seconds=10)
+        finding = find_worker(config)
     finally:
         manager.stop("ouroboros-worker")
-    assert not found.ok
-    assert "ended" in found.seen
-    assert found.mend.startswith("./scripts/runtime-up.sh;")
+    assert not finding.is_ok
+    assert "ended" in finding.observed
+    assert finding.remedy.startswith("./scripts/runtime-up.sh;")
 
 
-def test_where_nothing_runs_every_row_is_told(config):
-    assert len(bad(examination.services(config))) == len(stack.health(config)) == 10
+def find_worker(config):
+    return next(one for one in checks.check_services(config) if one.subject == "Worker")
+
+
+def test_without_a_running_stack_every_row_is_a_fault(config):
+    assert len(faults(checks.check_services(config))) == len(stack.check_health(config)) == 10
 
 
 def with_remote(config, path):
@@ -187,91 +211,98 @@ def with_remote(config, path):
     return configuration.load({**config.environ, **more})
 
 
-def test_a_git_remote_that_is_gone_is_told_in_gits_own_words(config, tmp_path):
+def test_a_missing_git_remote_is_a_fault_with_the_message_of_git(config, tmp_path):
     path = tmp_path / "team.git"
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-C", str(path)]
     subprocess.run(["git", "init", "-q", "-b", "main", str(path)], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
-    there = with_remote(config, path)
-    assert bad(examination.remote(there)) == []
+    remote_config = with_remote(config, path)
+    assert faults(checks.check_git_remote(remote_config)) == []
     shutil.rmtree(path)
-    [found] = bad(examination.remote(there))
-    assert "The git remote did not answer" in found.seen
-    [found] = bad(examination.remote(with_remote(config, tmp_path / "elsewhere.git")))
-    assert "does not appear to be a git repository" in found.seen
+    [found] = faults(checks.check_git_remote(remote_config))
+    assert "The git remote did not answer" in found.observed
+    [found] = faults(checks.check_git_remote(with_remote(config, tmp_path / "elsewhere.git")))
+    assert "does not appear to be a git repository" in found.observed
 
 
-def test_a_setting_that_shipping_would_refuse_is_told_by_name(config, tmp_path):
-    there = with_remote(config, tmp_path / "team.git")
-    assert examination.shipping(there, check_settings).ok
+def test_a_setting_that_shipping_would_refuse_is_a_fault_that_names_it(config, tmp_path):
+    remote_config = with_remote(config, tmp_path / "team.git")
+    assert checks.check_shipping_settings(remote_config, check_settings).is_ok
     more = {"MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS": "0"}
-    found = examination.shipping(configuration.load({**there.environ, **more}), check_settings)
-    assert not found.ok
-    assert found.seen.startswith("MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS must be")
+    found = checks.check_shipping_settings(
+        configuration.load({**remote_config.environ, **more}), check_settings
+    )
+    assert not found.is_ok
+    assert found.observed.startswith("MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS must be")
 
 
-def test_a_clock_that_is_off_is_told(config, monkeypatch):
-    assert bad(examination.clock(config)) == []
-    now = examination.time.time()
-    monkeypatch.setattr(examination.time, "time", lambda: now - 3600)
-    [found] = bad(examination.clock(config))
-    assert "3600." in found.seen or "3599." in found.seen
+def test_a_clock_that_is_an_hour_off_is_a_fault(config, monkeypatch):
+    assert faults(checks.check_clock(config)) == []
+    now = checks.time.time()
+    monkeypatch.setattr(checks.time, "time", lambda: now - 3600)
+    [found] = faults(checks.check_clock(config))
+    assert "3600." in found.observed or "3599." in found.observed
 
 
-def test_a_disk_and_a_memory_below_their_floors_are_told(config):
-    assert bad(examination.room(config, NOTHING)) == []
-    disk, memory = bad(examination.room(config, Floors(10**9, 10**9)))
-    assert (disk.what, memory.what) == ("disk", "memory")
-    assert "the floor is 1000000000" in memory.seen
+def test_disk_and_memory_below_their_floors_are_faults(config):
+    assert faults(checks.check_capacity(config, NO_FLOORS)) == []
+    disk, memory = faults(checks.check_capacity(config, MinimumFree(10**9, 10**9)))
+    assert (disk.subject, memory.subject) == ("disk", "memory")
+    assert "the floor is 1000000000" in memory.observed
 
 
-def test_a_database_that_does_not_answer_is_told_once_for_each_role(config):
-    assert [found.what for found in examination.databases(config)] == [
+def test_a_database_that_does_not_answer_is_one_fault_for_each_role(config):
+    assert [found.subject for found in checks.check_databases(config)] == [
         "database", "previews' database", "admin's role", "closed databases",
     ]  # fmt: skip
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
-    gone = dict.fromkeys(DATABASES, f"postgresql://x@127.0.0.1:{port}/x")
-    found = bad(examination.databases(configuration.load({**config.environ, **gone})))
-    assert [one.what for one in found] == ["database", "previews' database"]
-    assert "refused" in found[0].seen
+    unreachable = dict.fromkeys(DATABASES, f"postgresql://x@127.0.0.1:{port}/x")
+    found = faults(checks.check_databases(configuration.load({**config.environ, **unreachable})))
+    assert [one.subject for one in found] == ["database", "previews' database"]
+    assert "refused" in found[0].observed
 
 
 DATABASES = ("DATABASE_URL", "PREVIEW_ADMIN_DATABASE_URL")
 
 
-def test_a_database_that_is_open_to_all_and_a_superuser_are_told(config):
+def test_an_open_database_and_a_superuser_are_faults(config):
     CLUSTER.execute(["CREATE DATABASE left_open"])
     try:
         more = {"PREVIEW_ADMIN_DATABASE_URL": CLUSTER.url("postgres")}
-        role, closed = bad(examination.databases(configuration.load({**config.environ, **more})))
-        assert role.what == "admin's role"
-        assert "left_open" in closed.seen  # the tests' own database may be open as well
-        CLUSTER.execute([closed.mend.encode().decode()])
-        assert [one.what for one in examination.databases(config) if not one.ok] == []
+        role, closed = faults(
+            checks.check_databases(configuration.load({**config.environ, **more}))
+        )
+        assert role.subject == "admin's role"
+        assert "left_open" in closed.observed  # the tests' own database may be open as well
+        CLUSTER.execute([closed.remedy])
+        assert [one.subject for one in checks.check_databases(config) if not one.is_ok] == []
     finally:
         CLUSTER.execute(["DROP DATABASE left_open"])
 
 
-def test_a_router_that_is_not_there_answers_to_no_name(config):
-    found = bad(examination.routes(config))
+def test_without_a_router_every_route_is_a_fault(config):
+    found = faults(checks.check_routes(config))
     assert len(found) == len(config.slots) + 3
-    assert all("refused" in one.seen for one in found)
+    assert all("refused" in one.observed for one in found)
 
 
-def test_a_missing_program_is_told_with_how_to_get_it(config, monkeypatch, tmp_path):
-    assert bad(examination.programs(config)) == []
+def test_a_missing_program_is_a_fault_that_says_how_to_install_it(config, monkeypatch, tmp_path):
+    assert faults(checks.check_programs(config)) == []
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert [found.what for found in bad(examination.programs(config))] == ["programs", "programs"]
-    assert "git" in bad(examination.programs(config))[0].mend
+    assert [found.subject for found in faults(checks.check_programs(config))] == [
+        "programs",
+        "programs",
+    ]
+    assert "git" in faults(checks.check_programs(config))[0].remedy
 
 
-def test_the_command_fails_exactly_if_something_is_not_right(monkeypatch, capsys):
-    right = findings.memory(256, 256)
-    monkeypatch.setattr(examination, "examine", lambda *given: iter([right]))
+def test_the_command_fails_only_if_there_is_a_fault(monkeypatch, capsys):
+    right = findings.judge_memory(256, 256)
+    monkeypatch.setattr(checks, "run_checks", lambda *arguments: iter([right]))
     call_command("doctor")
     assert "ok    memory" in capsys.readouterr().out
-    wrong = findings.memory(0, 256)
-    monkeypatch.setattr(examination, "examine", lambda *given: iter([right, wrong]))
-    with pytest.raises(CommandError, match="1 things are not right"):
+    wrong = findings.judge_memory(0, 256)
+    monkeypatch.setattr(checks, "run_checks", lambda *arguments: iter([right, wrong]))
+    with pytest.raises(CommandError, match="1 fault was found"):
         call_command("doctor")

@@ -1,4 +1,4 @@
-"""Every setting that the code reads is in .env.example, and nothing else is."""
+"""Every setting that the code reads is in .env.example, with its default, and no other is."""
 
 import ast
 import importlib
@@ -6,72 +6,78 @@ import re
 
 from host import config as configuration
 
-READ = re.compile(
-    r"""(?:\benv(?:\.\w+)?|\bget|\bseconds|_integer|_argv)\(\s*(?:values,|config,)?\s*"""
-    r"""["']([A-Z][A-Z0-9_]+)["']"""
-)
-# What the host, a web server, a service manager or a script of ours says, and which surface it is.
-NOT_OURS = re.compile(
+PACKAGES = ("host", "core", "web", "accounts", "slots", "releases", "runs", "ops", "oroboros")
+NAME = re.compile(r"[A-Z][A-Z0-9_]+")
+# The functions that read a setting: its name is their first or second argument.
+READERS = {
+    "get", "get_seconds", "env", "bool", "int", "list", "db", "_integer", "_words", "_read_argv",
+}  # fmt: skip
+# Variables of the host, of a web server, of a service manager, of a surface or of our scripts, and
+# other constants that are looked up in a mapping.
+NOT_SETTINGS = re.compile(
     r"HTTP_.*|WEB_.*|PG.*|PATH|CI|NOTIFY_SOCKET|SUDO_USER|DJANGO_SETTINGS_MODULE|OROBOROS_ONLY"
+    r"|HOST_REFUSED"
 )
-# Read by name from pieces, or by a script.
-PIECED = {
+# Names that the code builds from parts, or that only a script reads.
+BUILT_NAMES = {
     "WORKER_SUBPROCESS_ENV_ALLOWLIST",
     "WORKER_SUBPROCESS_ENV_BLOCKLIST",
-    "WORKER_ALLOWED_COMMANDS",
     "OROBOROS_PYTHON",
 }
+EXAMPLE = (configuration.HOME / ".env.example").read_text()
 
 
-def test_the_example_has_exactly_the_names_that_are_read():
-    read = set(PIECED)
-    for room in ("oroboros", "slots", "releases", "runs"):
-        for path in (configuration.HOME / room).rglob("*.py"):
-            read |= {name for name in READ.findall(path.read_text()) if not NOT_OURS.match(name)}
-    text = (configuration.HOME / ".env.example").read_text()
-    told = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", text, re.MULTILINE)
-    assert sorted(told) == sorted(read)
+def test_the_example_has_exactly_the_settings_that_are_read():
+    read = BUILT_NAMES | {name for _, name, _ in find_reads() if not NOT_SETTINGS.fullmatch(name)}
+    listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", EXAMPLE, re.MULTILINE)
+    assert sorted(listed) == sorted(read)
 
 
-def test_the_example_can_be_used_as_it_is():
-    text = (configuration.HOME / ".env.example").read_text()
-    uncommented = re.sub(r"^#(?=[A-Z_]+=)", "", text, flags=re.MULTILINE)
+def test_the_example_can_be_loaded_with_every_line_uncommented():
+    uncommented = re.sub(r"^#(?=[A-Z_]+=)", "", EXAMPLE, flags=re.MULTILINE)
     configuration.load(configuration.parse_env(uncommented, ".env.example"))
 
 
-def test_the_defaults_shown_are_those_of_the_code():
-    """Those that are written as a value or a constant; others depend on the host."""
-    text = (configuration.HOME / ".env.example").read_text()
-    shown = dict(re.findall(r"^#([A-Z][A-Z0-9_]+)=(.*)$", text, re.MULTILINE))
-    known = {
-        name: default
-        for room in ("oroboros", "slots", "releases", "runs")
-        for path in (configuration.HOME / room).rglob("*.py")
-        for name, default in defaults(path, set(shown))
-    }
+def test_the_defaults_in_the_example_are_those_of_the_code():
+    """For defaults that are a value or a constant; others depend on the host."""
+    listed = dict(re.findall(r"^#([A-Z][A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    defaults = {
+        name: format_value(value)
+        for path, name, default in find_reads()
+        if name in listed and default is not None
+        and (value := evaluate(path, default)) not in (None, "", [])
+    }  # fmt: skip
     assert {"WORKER_ALLOWED_COMMANDS", "OROBOROS_SLOTS", "RELEASES_KEEP", "ALLOWED_HOSTS"} <= set(
-        known
+        defaults
     )
-    assert {name: shown[name] for name in known} == known
+    assert {name: listed[name] for name in defaults} == defaults
 
 
-def defaults(path, names):
-    """Yield each of the names that the file reads with a default, and how an env file has it."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            words = [one.value if isinstance(one, ast.Constant) else None for one in node.args]
-            place = next((n for n, word in enumerate(words[:2]) if word in names), None)
-            if place is None:
-                continue
-            named = [one.value for one in node.keywords if one.arg == "default"]
-            for default in (named or node.args[place + 1 :])[:1]:
-                value = constant(path, default)
-                if value not in (None, "", []):
-                    yield words[place], written(value)
+def find_reads():
+    """Yield for each reading of a setting: the file, the name, and the default's node or None."""
+    for package in PACKAGES:
+        for path in (configuration.HOME / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and find_function_name(node) in READERS:
+                    yield from find_setting(path, node)
 
 
-def constant(path, node):
-    """Return what the expression is where it needs nothing but its module's own names."""
+def find_function_name(call):
+    return getattr(call.func, "id", None) or getattr(call.func, "attr", None)
+
+
+def find_setting(path, call):
+    for position, argument in enumerate(call.args[:2]):
+        is_text = isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+        if is_text and NAME.fullmatch(argument.value):
+            keyword = [one.value for one in call.keywords if one.arg == "default"]
+            defaults = keyword or call.args[position + 1 :]
+            yield path, argument.value, defaults[0] if defaults else None
+            return
+
+
+def evaluate(path, node):
+    """Return the value of an expression that needs only its module's names; else None."""
     module = ".".join(path.relative_to(configuration.HOME).with_suffix("").parts)
     try:
         return eval(  # the project's own code
@@ -81,8 +87,8 @@ def constant(path, node):
         return None
 
 
-def written(value):
-    """Return a value as an env file has it."""
+def format_value(value):
+    """Return a value as it is written in an env file."""
     if isinstance(value, list):
         return ",".join(value)
     if isinstance(value, float) and value.is_integer():

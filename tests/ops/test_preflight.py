@@ -1,4 +1,4 @@
-"""What stands in the way is said before anything is started, all of it, with what to do."""
+"""Every problem that prevents a start is reported at once, each with what to do."""
 
 import os
 import shutil
@@ -13,13 +13,14 @@ from types import SimpleNamespace
 import pytest
 
 from host import config as configuration
-from host.process.runner import User
-from host.units import managers
-from host.units.managers import Unit
+from host.process.users import User
+from host.units.health import wait_until_healthy
+from host.units.local_manager import LocalManager
+from host.units.unit import Unit
 from ops import preflight
 from tests.environment import free_port
 
-NOBODY = User(61_991, 61_991)
+OTHER_USER = User(61_991, 61_991)
 SERVER = (
     "import http.server as h, sys;"
     " h.HTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()"
@@ -27,7 +28,7 @@ SERVER = (
 
 
 @contextmanager
-def listening():
+def listening_socket():
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -39,44 +40,44 @@ def config(tmp_path):
 
 @pytest.fixture
 def one_port(monkeypatch):
-    """Let a single port be ours to use; returns its number."""
+    """Reduce the stack to a single port; returns its number."""
     port = free_port()
     table = [("control API", port, "ouroboros-api")]
-    monkeypatch.setattr(preflight, "port_table", lambda config: iter(table))
+    monkeypatch.setattr(preflight, "list_ports", lambda config: iter(table))
     return port
 
 
-def test_every_port_of_the_contracts_is_looked_at(config):
-    ports = {port for _, port, _ in preflight.port_table(config)}
+def test_every_port_of_the_stack_is_listed(config):
+    ports = {port for _, port, _ in preflight.list_ports(config)}
     assert ports == {
         8000, 8090, 3100, 3101, 3102, 3103, 8101, 8102, 8103, 8110, 8111, 8088, 54329,
     }  # fmt: skip
 
 
 def test_a_free_port_is_no_problem(config, one_port):
-    assert list(preflight.ports(config)) == []
+    assert list(preflight.check_ports(config)) == []
 
 
-def test_a_taken_port_is_named_with_its_holder_and_what_to_do(config, monkeypatch):
-    with listening() as port:
+def test_a_port_in_use_is_a_problem_that_names_the_process(config, monkeypatch):
+    with listening_socket() as port:
         table = [("worker", port, "ouroboros-worker")]
-        monkeypatch.setattr(preflight, "port_table", lambda config: iter(table))
-        [problem] = preflight.ports(config)
+        monkeypatch.setattr(preflight, "list_ports", lambda config: iter(table))
+        [problem] = preflight.check_ports(config)
     assert f"Port {port} (worker) is taken by process {os.getpid()}" in problem
     assert "OROBOROS_PORT_OFFSET" in problem
 
 
-def test_a_port_that_our_own_unit_holds_is_no_problem(config, one_port, tmp_path):
-    manager = managers.LocalManager(config)
+def test_a_port_that_its_own_unit_listens_on_is_no_problem(config, one_port, tmp_path):
+    manager = LocalManager(config)
     unit = Unit(
         "ouroboros-api", (sys.executable, "-c", SERVER, str(one_port)), tmp_path,
         {"PATH": os.defpath}, None, tmp_path / "log", one_port,
     )  # fmt: skip
     manager.start(unit)
     try:
-        assert managers.wait_healthy(manager, unit, 10).reason == "/health answered 404."
+        assert wait_until_healthy(manager, unit, 10).reason == "/health answered 404."
     finally:
-        problems = list(preflight.ports(config))
+        problems = list(preflight.check_ports(config))
         manager.stop(unit.name)
     assert problems == []
 
@@ -89,76 +90,76 @@ def test_a_port_that_our_own_unit_holds_is_no_problem(config, one_port, tmp_path
         (b"what?", None),
     ],
 )
-def test_the_version_is_read_from_what_git_says(monkeypatch, said, version):
-    monkeypatch.setattr(preflight.process, "capture", lambda *_, **__: SimpleNamespace(stdout=said))
-    assert preflight.git_version() == version
+def test_the_version_is_read_from_the_output_of_git(monkeypatch, said, version):
+    monkeypatch.setattr(preflight.runner, "capture", lambda *_, **__: SimpleNamespace(stdout=said))
+    assert preflight.read_git_version() == version
 
 
-def test_too_old_a_git_is_said_with_the_version_wanted(monkeypatch):
-    monkeypatch.setattr(preflight, "git_version", lambda: (2, 30))
-    [problem] = preflight.programs()
+def test_an_old_git_is_a_problem_that_names_the_version_needed(monkeypatch):
+    monkeypatch.setattr(preflight, "read_git_version", lambda: (2, 30))
+    [problem] = preflight.check_programs()
     assert problem == "git is 2.30, too old: install 2.38 or newer."
 
 
-def test_a_missing_git_and_setpriv_are_both_said(monkeypatch, tmp_path):
+def test_missing_git_and_setpriv_are_two_problems(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    problems = list(preflight.programs())
+    problems = list(preflight.check_programs())
     assert [problem.split()[0] for problem in problems] == ["git", "setpriv"]
 
 
-def test_without_uv_and_venv_it_says_which_package_has_them(monkeypatch):
-    monkeypatch.setattr(preflight, "git_version", lambda: (2, 50))
+def test_without_uv_and_venv_the_problem_names_the_package(monkeypatch):
+    monkeypatch.setattr(preflight, "read_git_version", lambda: (2, 50))
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "uv" else f"/bin/{name}")
     monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
-    [problem] = preflight.programs()
+    [problem] = preflight.check_programs()
     assert "apt-get install python3-venv" in problem
 
 
-def test_too_full_a_disk_is_said_once_with_what_is_free(config, monkeypatch):
+def test_a_full_disk_is_one_problem_with_the_free_space(config, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=100 * 2**20))
-    [problem] = preflight.disk(config)
+    [problem] = preflight.check_disk(config)
     assert "has 100 MB free, 1536 MB are needed" in problem
 
 
-def test_a_user_without_a_name_is_told_why_one_is_needed(config, monkeypatch):
+def test_a_uid_without_a_name_is_a_problem(config, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
-    [problem] = preflight.ownership(config)
+    [problem] = preflight.check_ownership(config)
     assert "uid 4000000 has no name" in problem
 
 
-def test_env_files_made_for_other_ports_are_said(config):
+def test_env_files_made_with_another_port_offset_are_a_problem(config):
     config.env_dir.mkdir(parents=True)
     (config.env_dir / "api.env").write_text("OROBOROS_PORT_OFFSET=2000\n")
-    [problem] = preflight.settings(config)
+    [problem] = preflight.check_port_offset(config)
     assert "OROBOROS_PORT_OFFSET is 0" in problem
     assert "made with 2000" in problem
 
 
-def test_all_problems_are_said_at_once(config, monkeypatch):
-    monkeypatch.setattr(preflight, "git_version", lambda: None)
+def test_all_problems_are_returned_at_once(config, monkeypatch):
+    monkeypatch.setattr(preflight, "read_git_version", lambda: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
-    with listening() as port:
+    with listening_socket() as port:
         table = [("router", port, "ouroboros-caddy")]
-        monkeypatch.setattr(preflight, "port_table", lambda config: iter(table))
-        problems = "\n".join(preflight.problems(config))
+        monkeypatch.setattr(preflight, "list_ports", lambda config: iter(table))
+        problems = "\n".join(preflight.find_problems(config))
     for words in ("git is missing", "0 MB free", f"Port {port}"):
         assert words in problems
 
 
 @pytest.mark.root
-def test_an_interpreter_that_other_users_cannot_execute_is_said(monkeypatch, tmp_path):
+def test_an_interpreter_that_other_users_cannot_execute_is_a_problem(monkeypatch, tmp_path):
     tmp_path.chmod(0o700)
     program = tmp_path / "python3"
     shutil.copy2(os.path.realpath(sys.executable), program)
     monkeypatch.setattr(sys, "executable", str(program))
-    [problem] = preflight.interpreter(NOBODY)
-    assert f"{program} cannot be executed by other users" in problem
+    [problem] = preflight.check_interpreter(OTHER_USER)
+    assert f"{program} cannot be executed by the users that previews run as" in problem
     assert "/usr/bin/python3" in problem
 
 
 @pytest.fixture
-def reached(tmp_path):
-    """Return a folder that other users can get to."""
+def reachable_folder(tmp_path):
+    """Return a folder that other users can enter."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder == Path(folder.anchor) or folder.name == "tmp":
             break
@@ -167,36 +168,38 @@ def reached(tmp_path):
 
 
 @pytest.mark.root
-def test_a_checkout_that_other_users_cannot_enter_is_said_with_the_folder(reached):
-    inner = reached / "closed" / "checkout"
+def test_a_checkout_that_other_users_cannot_enter_is_a_problem_that_names_the_folder(
+    reachable_folder,
+):
+    inner = reachable_folder / "closed" / "checkout"
     inner.mkdir(parents=True)
-    (reached / "closed").chmod(0o700)
+    (reachable_folder / "closed").chmod(0o700)
     found = SimpleNamespace(home=inner, var=inner / "var")
-    [problem] = preflight.checkout(found, NOBODY)
-    assert f"cannot enter {reached / 'closed'}:" in problem
+    [problem] = preflight.check_checkout(found, OTHER_USER)
+    assert f"cannot enter {reachable_folder / 'closed'}:" in problem
 
 
 @pytest.mark.root
-def test_a_var_that_other_users_may_pass_and_not_list_is_no_problem(reached):
-    (reached / "var").mkdir()
-    (reached / "var").chmod(0o711)
-    idle = reached / "slots" / "host" / "idle.py"
+def test_a_var_that_other_users_can_enter_but_not_list_is_no_problem(reachable_folder):
+    (reachable_folder / "var").mkdir()
+    (reachable_folder / "var").chmod(0o711)
+    idle = reachable_folder / "slots" / "runtime" / "idle_page.py"
     idle.parent.mkdir(parents=True)
     idle.touch()
     for path in (idle, idle.parent, idle.parent.parent):
         path.chmod(0o755)
-    found = SimpleNamespace(home=reached, var=reached / "var")
-    assert list(preflight.checkout(found, NOBODY)) == []
+    found = SimpleNamespace(home=reachable_folder, var=reachable_folder / "var")
+    assert list(preflight.check_checkout(found, OTHER_USER)) == []
 
 
-def python_sh(**environment):
+def run_python_sh(**environment):
     script = configuration.HOME / "scripts" / "python.sh"
     env = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run([script], env=env, capture_output=True, text=True)
 
 
-def test_the_scripts_find_a_python_that_this_checkout_can_use():
-    found = python_sh()
+def test_python_sh_prints_a_supported_python():
+    found = run_python_sh()
     assert found.returncode == 0, found.stderr
     version = subprocess.check_output(
         [found.stdout.strip(), "-c", "import sys; print(*sys.version_info[:2])"], text=True
@@ -204,11 +207,11 @@ def test_the_scripts_find_a_python_that_this_checkout_can_use():
     assert (3, 11) <= tuple(map(int, version.split())) < (3, 14)
 
 
-def test_without_a_python_it_says_what_to_install_and_starts_nothing(tmp_path):
+def test_without_a_supported_python_python_sh_says_what_to_install(tmp_path):
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
-    found = python_sh(OROBOROS_PYTHON=str(old))
+    found = run_python_sh(OROBOROS_PYTHON=str(old))
     assert (found.returncode, found.stdout) == (1, "")
     assert f"{old} is not Python 3.11 to 3.13" in found.stderr
     assert "apt-get install python3" in found.stderr

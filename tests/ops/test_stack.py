@@ -1,18 +1,24 @@
-"""What the stack consists of, what it is told, and where the router sends whom."""
+"""The stack's units and env files, its health, and the routes of the router."""
 
 import json
+import shutil
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import requests
 
 from host import config as configuration
 from host.errors import Refused
-from host.units import managers
+from host.files.surface_folder import LiveFile
+from host.units.local_manager import LocalManager
 from ops import env_files, live_release, progress, quickstart, stack
-from ops.live_release import Live
+from ops.live_release import LiveBackend
+from ops.stack import Row
 from releases.production import current_link
+from slots.runtime import backend, surface_env_files
 from tests.environment import free_port
 from tests.system.host import free_offset
 
@@ -25,7 +31,7 @@ def load(tmp_path, **more):
 
 
 def test_every_row_of_the_startup_matrix_has_a_unit_with_its_port(tmp_path):
-    found = {unit.name: unit.port for unit in stack.control_units(load(tmp_path))}
+    found = {unit.name: unit.port for unit in stack.build_control_units(load(tmp_path), {})}
     assert found == {
         "ouroboros-api": 8000,
         "ouroboros-worker": 8090,
@@ -37,16 +43,18 @@ def test_every_row_of_the_startup_matrix_has_a_unit_with_its_port(tmp_path):
     }
 
 
-def test_a_second_stack_beside_it_has_other_ports_everywhere(tmp_path):
+def test_a_port_offset_moves_every_port(tmp_path):
     config = load(tmp_path, OROBOROS_PORT_OFFSET="1000")
-    for unit in stack.control_units(config):
+    for unit in stack.build_control_units(config, {}):
         assert unit.port > 4000
-    router = {unit.name: unit.env for unit in stack.control_units(config)}["ouroboros-caddy"]
+    router = {unit.name: unit.env for unit in stack.build_control_units(config, {})}[
+        "ouroboros-caddy"
+    ]
     assert (router["WEB_MAIN_PORT"], router["API_PORT"]) == ("4100", "9000")
 
 
-def test_a_terminal_or_an_editor_makes_no_other_command_of_it():
-    given = {
+def test_variables_of_a_terminal_or_an_editor_are_not_forwarded():
+    environ = {
         "PATH": "/bin",
         "HOME": "/root",
         "OROBOROS_DOMAIN": "d.test",
@@ -58,127 +66,178 @@ def test_a_terminal_or_an_editor_makes_no_other_command_of_it():
         "PYTHONPATH": "x",
         "VIRTUAL_ENV": "x",
     }
-    kept = stack.control_environment(given)
-    assert sorted(kept) == ["HOME", "HTTPS_PROXY", "OROBOROS_DOMAIN", "PATH", "UV_INDEX_URL"]
+    forwarded = stack.filter_environment(environ)
+    assert sorted(forwarded) == ["HOME", "HTTPS_PROXY", "OROBOROS_DOMAIN", "PATH", "UV_INDEX_URL"]
 
 
-def test_a_checkout_that_is_not_set_up_says_so(tmp_path):
+def test_starting_the_stack_writes_its_ports_into_the_surfaces_env_files(tmp_path, monkeypatch):
+    env_files_folder = tmp_path / "home" / surface_env_files.FOLDER
+    shutil.copytree(configuration.HOME / surface_env_files.FOLDER, env_files_folder)
+    environ = {"OROBOROS_VAR": str(tmp_path / "var"), "OROBOROS_PORT_OFFSET": "700"}
+    config = configuration.load({**environ, "DATABASE_URL": URL}, home=tmp_path / "home")
+    started = []
+    running = SimpleNamespace(is_running=lambda: True)
+    monkeypatch.setattr(stack, "get_cluster", lambda config: running)
+    monkeypatch.setattr(stack, "start_unit", lambda config, unit: started.append(unit.name))
+    monkeypatch.setattr(stack, "_start_slot", lambda config, slot: None)
+    monkeypatch.setattr(stack, "wait_until_healthy", lambda config, seconds, report: None)
+    stack.start_all(config, {})
+    assert len(started) == 7
+    text = (env_files_folder / "web-preview1.env").read_text()
+    assert "WEB_PORT=3801\n" in text
+    assert "WEB_API_PROXY_TARGET=127.0.0.1:8801\n" in text
+
+
+def test_starting_a_checkout_that_is_not_set_up_is_refused(tmp_path):
     with pytest.raises(Refused, match=r"quickstart\.sh") as refused:
-        stack.up(load(tmp_path))
+        stack.start_all(load(tmp_path), {})
     assert refused.value.code == "not_set_up"
 
 
-def test_stopping_what_never_ran_is_done(tmp_path):
-    assert stack.down(load(tmp_path)) == "Nothing of this checkout runs any more."
+def test_stopping_a_stack_that_does_not_run_succeeds(tmp_path):
+    assert stack.stop_all(load(tmp_path)) == "Nothing of this checkout runs."
 
 
-def test_where_nothing_runs_every_row_says_why(tmp_path):
-    rows = stack.health(nowhere(tmp_path))
+def test_without_a_running_stack_every_row_has_a_reason(tmp_path):
+    rows = stack.check_health(load_stopped(tmp_path))
     assert len(rows) == 10
-    assert not any(row.ok for row in rows)
-    assert all(str(row).startswith("FAIL") and row.said for row in rows)
+    assert not any(row.is_ok for row in rows)
+    assert all(str(row).startswith("FAIL") and row.reason for row in rows)
 
 
-def nowhere(tmp_path):
-    """Return a checkout with ports of its own, on which nothing listens."""
+def load_stopped(tmp_path):
+    """Return the configuration of a checkout on whose ports no process listens."""
     offset = str(free_port() % 5000 + 40000 - 8000)
     return load(tmp_path, OROBOROS_PORT_OFFSET=offset, DATABASE_URL=URL)
 
 
-def make_live(config, colour, **facts):
-    """Have that colour serve a build of which the manifest says those facts."""
+def make_live(config, colour, **manifest):
+    """Make a build with that manifest live on that colour."""
     build = config.var / "releases" / f"r-20260101000000-{COMMIT[:12]}"
     build.mkdir(parents=True)
-    (build / "manifest.json").write_text(json.dumps(facts))
+    (build / "manifest.json").write_text(json.dumps(manifest))
     address = f"127.0.0.1:{config.colour_ports[colour]}"
-    current_link.write(config, current_link.Pointer(7, address, COMMIT), None, None)
+    current_link.write(config, LiveFile(7, address, COMMIT), None, None)
     current_link.switch(config, 7)
 
 
-def test_the_colour_that_serves_is_found_with_what_it_answers_on(tmp_path):
-    config = nowhere(tmp_path)
-    assert live_release.live(config) is None
+def test_the_live_backend_has_its_port_and_health_path(tmp_path):
+    config = load_stopped(tmp_path)
+    assert live_release.find_live_backend(config) is None
     make_live(config, 1, web={"argv": ["x"]}, health_path="/up")
-    assert live_release.live(config) == Live("ouroboros-app@green", config.colour_ports[1], "/up")
+    assert live_release.find_live_backend(config) == LiveBackend(
+        "ouroboros-app@green", config.colour_ports[1], "/up"
+    )
 
 
-def test_what_is_live_without_a_backend_is_not_waited_for(tmp_path):
-    config = nowhere(tmp_path)
+def test_a_live_release_without_a_backend_is_no_row(tmp_path):
+    config = load_stopped(tmp_path)
     make_live(config, 0, web=None, health_path="/health")
-    assert live_release.live(config) is None
-    assert len(stack.health(config)) == 10
+    assert live_release.find_live_backend(config) is None
+    assert len(stack.check_health(config)) == 10
 
 
-def test_production_is_waited_for_and_what_is_slow_is_told(tmp_path, monkeypatch, capsys):
-    config = nowhere(tmp_path)
+def test_main_surface_without_a_release_is_healthy_unless_its_link_is_broken(tmp_path):
+    config = load_stopped(tmp_path)
+    units = {unit.name: unit for unit in stack.build_control_units(config, {})}
+    manager = LocalManager(config)
+    manager.start(units["ouroboros-web@main"])
+    try:
+        assert probe_main_surface(config) == (True, "no release is live yet")
+        (config.var / "current").symlink_to("activations/9")
+        assert probe_main_surface(config) == (False, "/health answered 503.")
+    finally:
+        assert manager.stop("ouroboros-web@main")
+
+
+def probe_main_surface(config):
+    row = next(row for row in stack.probe_rows(config) if row.name == "Web main")
+    return row.is_ok, row.reason
+
+
+def test_surface_of_a_stopped_slot_counts_as_stopped_while_it_answers(tmp_path):
+    config = load_stopped(tmp_path)
+    slot = config.slots[0]
+    backend.stop(config, slot)
+    row = Row("Web preview-1", slot.web_port, False, "/health answered 503.", has_answered=True)
+    assert stack.find_stopped_slot(config, row) == slot.slot_id
+    assert stack.find_stopped_slot(config, replace(row, has_answered=False)) is None
+
+
+def test_waiting_for_production_times_out_and_reports_the_slow_rows(tmp_path, monkeypatch, capsys):
+    config = load_stopped(tmp_path)
     make_live(config, 0, web={"argv": ["x"]}, health_path="/up")
-    monkeypatch.setattr(progress, "TELL_SECONDS", 0.0)
-    with pytest.raises(Refused, match="Production app") as refused, progress.step("Up") as waiting:
-        stack.wait(config, 0.2, waiting)
+    monkeypatch.setattr(progress, "REPORT_SECONDS", 0.0)
+    with pytest.raises(Refused, match="Production app") as refused, progress.step("Up") as report:
+        stack.wait_until_healthy(config, 0.2, report)
     assert refused.value.code == "not_healthy"
     assert "waiting for API (control), Worker" in capsys.readouterr().err
 
 
-def test_quickstart_says_what_is_live_now_and_not_what_the_run_shipped(tmp_path):
+def test_quickstart_names_the_live_release_rather_than_the_runs_own(tmp_path):
     class Api:
         def get(self, path):
             rows = [("r-2", "retired"), ("r-1", "live")]
             return {"results": [{"release_id": name, "status": status} for name, status in rows]}
 
     run = {"status": "merged", "release_id": "r-2"}
-    lines = "\n".join(quickstart.summary(load(tmp_path), run, quickstart.live(Api())))
+    lines = "\n".join(
+        quickstart.build_summary(load(tmp_path), run, quickstart.find_live_release_id(Api()))
+    )
     assert "live is release r-1" in lines
     assert "is merged, as release r-2" in lines
 
 
-def test_the_env_files_are_secret_made_once_and_never_the_same(tmp_path):
+def test_env_files_are_private_written_once_and_differ_between_checkouts(tmp_path):
     first, second = load(tmp_path / "a"), load(tmp_path / "b")
     for config in (first, second):
-        env_files.make(config, tmp_path / "demo.git")
+        env_files.write_missing_files(config, tmp_path / "demo.git")
     names = sorted(path.name for path in first.env_dir.iterdir())
     assert names == ["api.env", "app.env", "worker-preview.env", "worker.env"]
     for path in first.env_dir.iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
     before = (first.env_dir / "api.env").read_text()
     assert before != (second.env_dir / "api.env").read_text()
-    env_files.make(first, tmp_path / "other.git")
+    env_files.write_missing_files(first, tmp_path / "other.git")
     assert (first.env_dir / "api.env").read_text() == before
 
 
-def test_the_env_files_say_what_the_stack_needs(tmp_path):
+def test_the_env_files_configure_the_stack(tmp_path):
     config = load(tmp_path, OROBOROS_PORT_OFFSET="700")
-    env_files.make(config, tmp_path / "demo" / "guestbook.git")
-    made = {"OROBOROS_VAR": str(config.var)}
-    configuration.load_env_files(made)
-    again = configuration.load(made)
+    env_files.write_missing_files(config, tmp_path / "demo" / "guestbook.git")
+    environ = {"OROBOROS_VAR": str(config.var)}
+    configuration.load_env_files(environ)
+    again = configuration.load(environ)
     assert again.postgres_port == config.postgres_port == 55029
     assert f":{again.postgres_port}/oroboros" in again.database_url
-    assert env_files.role(again.preview_admin_database_url)[0] == "oroboros_admin"
+    assert env_files.parse_role(again.preview_admin_database_url)[0] == "oroboros_admin"
     assert again.git_local_roots == (tmp_path / "demo",)
-    assert len(made["SECRET_KEY"]) >= 50
+    assert len(environ["SECRET_KEY"]) >= 50
 
 
-def test_the_repository_that_the_shell_names_is_kept_in_place_of_the_demos(tmp_path):
-    asked = {"GIT_REMOTE_URL": "ssh://git@git.example.com/app.git", "GIT_SSH_KEY_FILE": "/k"}
-    config = load(tmp_path, **asked)
+def test_a_repository_named_in_the_shell_replaces_the_demo(tmp_path):
+    settings = {"GIT_REMOTE_URL": "ssh://git@git.example.com/app.git", "GIT_SSH_KEY_FILE": "/k"}
+    config = load(tmp_path, **settings)
     assert not quickstart.is_demo(config)
-    env_files.make(config, tmp_path / "demo.git")
-    kept = configuration.read_env_file(config.env_dir / "worker.env")
-    assert {name: kept[name] for name in kept if name.startswith(("GIT", "MERGE"))} == asked
+    env_files.write_missing_files(config, tmp_path / "demo.git")
+    worker_env = configuration.read_env_file(config.env_dir / "worker.env")
+    assert {
+        name: worker_env[name] for name in worker_env if name.startswith(("GIT", "MERGE"))
+    } == settings
     assert quickstart.is_demo(load(tmp_path))
 
 
 @pytest.fixture
 def router(tmp_path):
-    """Run the router before a server that says which port was asked, and by which host name."""
+    """Run the router in front of servers that answer with their port, the host and the path."""
     config = load(tmp_path, OROBOROS_PORT_OFFSET=str(free_offset()))
 
     class Echo(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
             self.end_headers()
-            said = (self.server.server_port, self.headers["Host"], self.path)
-            self.wfile.write(" ".join(map(str, said)).encode())
+            answer = (self.server.server_port, self.headers["Host"], self.path)
+            self.wfile.write(" ".join(map(str, answer)).encode())
 
         def log_message(self, *arguments):
             pass
@@ -187,8 +246,8 @@ def router(tmp_path):
     servers = [ThreadingHTTPServer(("127.0.0.1", port), Echo) for port in ports]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    unit = next(unit for unit in stack.control_units(config) if unit.name == stack.ROUTER)
-    manager = managers.LocalManager(config)
+    unit = next(unit for unit in stack.build_control_units(config, {}) if unit.name == stack.ROUTER)
+    manager = LocalManager(config)
     manager.start(unit)
     yield config
     assert manager.stop(unit.name)
@@ -197,22 +256,22 @@ def router(tmp_path):
         server.server_close()
 
 
-def ask(config, host, path="/health"):
+def get(config, host, path="/health"):
     url = f"http://127.0.0.1:{config.router_port}{path}"
     return requests.get(url, headers={"Host": host}, timeout=5)
 
 
-def test_the_router_sends_each_name_to_its_port_and_others_nowhere(router):
+def test_the_router_sends_each_host_name_to_its_port_and_answers_404_to_others(router):
     api, web, second = router.api_port, router.web_port, router.slots[1].web_port
-    assert ask(router, "api.example.com").text == f"{api} api.example.com /health"
-    assert ask(router, "app.example.com", "/x?y=1").text == f"{web} app.example.com /x?y=1"
-    assert ask(router, "preview2.example.com").text == f"{second} preview2.example.com /health"
-    assert ask(router, "preview1.example.com").status_code == 502
+    assert get(router, "api.example.com").text == f"{api} api.example.com /health"
+    assert get(router, "app.example.com", "/x?y=1").text == f"{web} app.example.com /x?y=1"
+    assert get(router, "preview2.example.com").text == f"{second} preview2.example.com /health"
+    assert get(router, "preview1.example.com").status_code == 502
     for host in ("example.com", "127.0.0.1", "preview4.example.com", "app.example.org"):
-        assert ask(router, host).status_code == 404
+        assert get(router, host).status_code == 404
 
 
-def test_the_routers_admin_socket_is_for_its_owner_only(router):
+def test_only_its_owner_can_open_the_routers_admin_socket(router):
     socket = router.var / "run" / "caddy.sock"
     assert socket.is_socket()
     assert socket.stat().st_mode & 0o777 == 0o600

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from host.postgres import dump
+from host.postgres import client_programs
 
 SERVER = """
 import json, os, pathlib, signal, threading, time
@@ -67,7 +67,7 @@ class Repo:
             "backend/server.py": SERVER,
             "backend/health": "well",
             "backend/migrate.sh": (
-                f"cat migrations/*.sql | {dump.programs()[0].with_name('psql')} "
+                f"cat migrations/*.sql | {client_programs.find_pg_dumps()[0].with_name('psql')} "
                 "-q -v ON_ERROR_STOP=1\n"
             ),
             "backend/migrations/0001_notes.sql": (

@@ -1,4 +1,4 @@
-"""A host of its own for every test: var, ports, production database, and Caddy in front."""
+"""Gives each test its own host: var folder, ports, production database and a Caddy."""
 
 import contextlib
 import http.client
@@ -7,17 +7,19 @@ import random
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from pathlib import Path
 
 import pytest
 
 from host import config as configuration
+from host.deadline import wait_until
 from host.files import ownership
 from host.units import managers
+from releases.models import Release
 from slots.runtime import surface
 from tests.releases.application import Repo
+from tests.releases.production_state import deploy, make_live, make_release
 
 
 def is_free(port):
@@ -31,7 +33,7 @@ def is_free(port):
 
 
 def free_offset():
-    """Return a port offset with which nothing of this host collides now."""
+    """Return a port offset whose ports are all free now."""
     while True:
         offset = random.randrange(15000, 24000)
         if all(is_free(port + offset) for port in (3100, 8110, 8111)):
@@ -39,19 +41,19 @@ def free_offset():
 
 
 @pytest.fixture
-def place():
-    """A folder that other uids can reach: pytest closes its own whenever a session begins."""
+def base_folder():
+    """A folder that other users can enter, unlike pytest's own, which has mode 0700."""
     folder = Path(tempfile.mkdtemp(prefix="oroboros-releases-"))
     folder.chmod(0o755)
     yield folder
-    ownership.delete(folder)
+    ownership.delete_tree(folder)
 
 
 @pytest.fixture
-def config(place, monkeypatch, settings):
-    """The checkout's Config, on free ports and in a folder of the test's own."""
+def config(base_folder, monkeypatch, settings):
+    """The checkout's configuration with free ports and the test's own folder."""
     given = {
-        "OROBOROS_VAR": str(place / "var"),
+        "OROBOROS_VAR": str(base_folder / "var"),
         "OROBOROS_PORT_OFFSET": str(free_offset()),
         "OROBOROS_PRODUCTION_DATABASE": f"app_production_{uuid.uuid4().hex[:8]}",
         "OROBOROS_UID_BASE": str(100000 + 100 * (os.getpid() % 5000)),
@@ -65,8 +67,8 @@ def config(place, monkeypatch, settings):
     (loaded.var / "env").mkdir(parents=True)
     settings.OROBOROS = loaded
     yield loaded
-    manager = managers.manager(loaded)
-    for name in manager.names():
+    manager = managers.get_manager(loaded)
+    for name in manager.list_names():
         manager.stop(name, grace=1)
 
 
@@ -77,19 +79,17 @@ def repo(config):
 
 @pytest.fixture
 def web(config):
-    """Production's surface: a real Caddy on the main web port; a way to ask it."""
+    """Production's surface, a real Caddy on the main web port, and a client for it."""
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(config.var),
-        **surface.environment(config, "main"),
+        **surface.build_environment(config, "main"),
     }
     log = (config.var / "caddy.log").open("wb")
-    caddy = subprocess.Popen(surface.command(config), env=env, stdout=log, stderr=log)
+    caddy = subprocess.Popen(surface.build_command(config), env=env, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 10
-        while is_free(config.web_port):
-            assert caddy.poll() is None and time.monotonic() < deadline, "Caddy does not start"
-            time.sleep(0.02)
+        wait_until(lambda: caddy.poll() is not None or not is_free(config.web_port), seconds=10)
+        assert caddy.poll() is None and not is_free(config.web_port), "Caddy does not start"
         yield Web(config.web_port)
     finally:
         caddy.kill()
@@ -97,8 +97,23 @@ def web(config):
         log.close()
 
 
+@pytest.fixture
+def two_releases(config, repo, web):
+    """The release that was live before, and the live one."""
+    return deploy(config, repo.commit("one")), deploy(config, repo.commit("two"))
+
+
+@pytest.fixture
+def releases(config):
+    """Three releases with small builds, oldest first; the last one is live."""
+    made = [make_release(config, digit) for digit in "abc"]
+    for release in made:
+        make_live(config, release)
+    return [Release.objects.get(pk=release.pk) for release in made]
+
+
 class Web:
-    """Asks a port of this host as a browser would."""
+    """A client for one port of this host."""
 
     def __init__(self, port):
         self.port = port

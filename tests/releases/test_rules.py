@@ -1,4 +1,4 @@
-"""What releases may become: decided by values alone."""
+"""The rules of releases, on values alone."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -6,7 +6,7 @@ import pytest
 
 from host.errors import Refused
 from releases import rules
-from releases.rules import Crossed
+from releases.rules import MigratedRelease
 
 
 @pytest.mark.parametrize(
@@ -17,16 +17,16 @@ from releases.rules import Crossed
         *("r-20261124120000-abcdef012345/..", "r-２0261124120000-abcdef012345", "\0"),
     ],
 )
-def test_what_has_not_the_form_of_a_release_id_is_refused(release_id):
+def test_malformed_release_id_is_refused(release_id):
     with pytest.raises(Refused) as refusal:
         rules.validate_release_id(release_id)
     assert (refusal.value.code, refusal.value.status) == ("release_id_invalid", 400)
     assert "14 digits" in refusal.value.detail
 
 
-def test_a_release_id_has_utc_time_and_the_beginning_of_the_commit():
+def test_release_id_has_the_utc_time_and_the_start_of_the_commit():
     at = datetime(2026, 11, 24, 13, 0, tzinfo=timezone(timedelta(hours=1)))
-    release_id = rules.release_id_for("ab" * 20, at)
+    release_id = rules.make_release_id("ab" * 20, at)
     assert release_id == "r-20261124120000-abababababab"
     assert rules.validate_release_id(release_id) == release_id
     assert at.astimezone(UTC).hour == 12
@@ -49,22 +49,22 @@ def test_a_release_id_has_utc_time_and_the_beginning_of_the_commit():
         ([], "backend", "frontend", False),
     ],
 )
-def test_only_a_change_of_the_backend_needs_reload_and_gate(files, backend, frontend, changes):
-    assert rules.changes_backend(files, backend, frontend) is changes
+def test_only_backend_files_need_reload_and_health_gate(files, backend, frontend, changes):
+    assert rules.has_backend_changes(files, backend, frontend) is changes
 
 
-def test_migrations_are_known_by_the_folders_of_the_frameworks():
+def test_migrations_are_found_by_the_folders_of_the_frameworks():
     files = [
         *("app/migrations/0001_a.py", "db/migrate/2_b.rb", "alembic/versions/c.py"),
         *("src/main/resources/db/migration/V1__a.sql", "db/migration/V2__b.java"),
         *("db/migration/c.xml", "db/migration/d.yml", "db/migration/e.rb"),
     ]
     others = ["app/migrations/__init__.py", "migrations.md", "app/models.py", "x/migrations/a.txt"]
-    assert rules.migrations_among([*files, *others]) == files
+    assert rules.filter_migrations([*files, *others]) == files
 
 
-def test_only_what_drops_or_narrows_blocks_a_rollback():
-    crossed = Crossed(
+def test_only_dropping_and_narrowing_changes_are_irreversible():
+    release = MigratedRelease(
         "r-1",
         ["m/0002.py"],
         [
@@ -73,17 +73,17 @@ def test_only_what_drops_or_narrows_blocks_a_rollback():
             {"kind": "narrows", "text": "narrows a.d to varchar(10)"},
         ],
     )
-    assert rules.blocking([crossed]) == [
+    assert rules.list_irreversible_changes([release]) == [
         "r-1 drops column a.c",
         "r-1 narrows a.d to varchar(10)",
     ]
 
 
-def test_retention_keeps_the_live_one_even_if_it_is_old():
-    assert rules.kept(["c", "b", "a"], "x", 2) == {"c", "b", "x"}
-    assert rules.kept([], None, 5) == set()
+def test_retention_keeps_the_live_release_even_if_it_is_old():
+    assert rules.select_releases_to_keep(["c", "b", "a"], "x", 2) == {"c", "b", "x"}
+    assert rules.select_releases_to_keep([], None, 5) == set()
 
 
-def test_a_colour_has_one_other():
+def test_other_colour_of_each_colour():
     assert rules.other_colour("blue") == "green"
     assert rules.other_colour("green") == "blue"

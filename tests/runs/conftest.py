@@ -35,8 +35,8 @@ def slot(slots):
 def cleaner(monkeypatch):
     """What cleaning leaves, call after call; the cleaned slots are in `cleaner.seen`."""
     found = Cleaner()
-    monkeypatch.setattr(cleanup, "clean", found)
-    monkeypatch.setattr(cleanup, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(cleanup, "clean_slot", found)
+    monkeypatch.setattr(cleanup, "RETRY_SECONDS", 0.001)
     monkeypatch.setattr(cleanup, "CLEAN_SECONDS", 0.0)
     return found
 

@@ -1,4 +1,4 @@
-"""A checker that reads the recorded lease history, and knows nothing of the code that made it."""
+"""A checker of the recorded lease history, independent of the code that granted the leases."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from slots.models import Lease
 
 @dataclass(frozen=True)
 class Entry:
-    """One lease as its row tells it; `ended` is None while it is not over."""
+    """One lease as its row has it; `ended` is None while it is open."""
 
     lease: int
     slot: int | None
@@ -20,28 +20,32 @@ class Entry:
     fence: int | None
 
 
-def recorded():
-    """Return the leases of the database as entries, in the order of asking."""
+def read_history():
+    """Return the leases of the database as entries, in the order of their requests."""
     return [
         Entry(
             lease.pk,
             lease.slot_id,
             lease.priority,
-            lease.asked_at,
+            lease.requested_at,
             lease.granted_at,
             lease.ended_at,
             lease.fence,
         )
-        for lease in Lease.objects.order_by("asked_at", "id")
+        for lease in Lease.objects.order_by("requested_at", "id")
     ]
 
 
-def faults(history):
-    """Return what is wrong with the history: overlaps, fences that do not grow, waiters passed."""
-    return [*overlaps(history), *fences(history), *passed(history)]
+def find_faults(history):
+    """Return overlaps, fences that do not grow, and grants out of order."""
+    return [
+        *find_overlaps(history),
+        *find_fence_faults(history),
+        *find_grants_out_of_order(history),
+    ]
 
 
-def by_slot(history):
+def group_by_slot(history):
     slots = {}
     for entry in history:
         if entry.slot is not None:
@@ -49,22 +53,22 @@ def by_slot(history):
     return slots
 
 
-def overlaps(history):
-    for slot, entries in by_slot(history).items():
+def find_overlaps(history):
+    for slot, entries in group_by_slot(history).items():
         for earlier, later in pairwise(sorted(entries, key=lambda entry: entry.granted)):
             if earlier.ended is None or earlier.ended > later.granted:
                 yield f"slot {slot}: lease {later.lease} began before {earlier.lease} was over"
 
 
-def fences(history):
-    for slot, entries in by_slot(history).items():
+def find_fence_faults(history):
+    for slot, entries in group_by_slot(history).items():
         for earlier, later in pairwise(sorted(entries, key=lambda entry: entry.granted)):
             if earlier.fence >= later.fence:
                 yield f"slot {slot}: fence {later.fence} after {earlier.fence}"
 
 
-def passed(history):
-    """Whoever was granted while another waited that came before it in the line."""
+def find_grants_out_of_order(history):
+    """Return leases that were granted while another one before them in the queue waited."""
     granted = [entry for entry in history if entry.granted is not None]
     for entry in granted:
         for other in history:
@@ -72,9 +76,9 @@ def passed(history):
                 other.granted is None or other.granted > entry.granted
             )
             left = other.ended is not None and other.ended <= entry.granted
-            if waited and not left and before(other, entry):
+            if waited and not left and is_before(other, entry):
                 yield f"lease {entry.lease} was granted before {other.lease}, which came first"
 
 
-def before(one, other):
+def is_before(one, other):
     return (-one.priority, one.asked, one.lease) < (-other.priority, other.asked, other.lease)

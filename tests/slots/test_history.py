@@ -1,4 +1,4 @@
-"""The checker of the lease history says what is wrong, and nothing of what is right."""
+"""The checker of the lease history."""
 
 from datetime import datetime, timedelta
 
@@ -14,8 +14,8 @@ def entry(lease, asked, granted=None, ended=None, *, slot=1, fence=None, priorit
     def at(minutes):
         return None if minutes is None else AT + timedelta(minutes=minutes)
 
-    place = slot if granted is not None else None
-    return Entry(lease, place, priority, at(asked), at(granted), at(ended), fence or lease)
+    slot_id = slot if granted is not None else None
+    return Entry(lease, slot_id, priority, at(asked), at(granted), at(ended), fence or lease)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def entry(lease, asked, granted=None, ended=None, *, slot=1, fence=None, priorit
         ([entry(1, 0), entry(2, 1, 4, 8)], "came first"),
     ],
 )
-def test_the_checker_names_what_is_wrong(entries, fault):
-    assert any(fault in sentence for sentence in history.faults(entries))
+def test_fault_is_found(entries, fault):
+    assert any(fault in sentence for sentence in history.find_faults(entries))
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_the_checker_names_what_is_wrong(entries, fault):
     [
         [entry(1, 0, 0, 5), entry(2, 1, 5)],
         [entry(1, 0, 0), entry(2, 1, 1, slot=2)],
-        [entry(1, 0, None, 3), entry(2, 1, 4, 8)],  # it left the line
+        [entry(1, 0, None, 3), entry(2, 1, 4, 8)],  # it left the queue
         [entry(1, 0, 9, fence=2), entry(2, 1, 4, 8, fence=1, priority=1)],
     ],
 )
-def test_the_checker_is_content_with_a_sound_history(entries):
-    assert history.faults(entries) == []
+def test_correct_history_has_no_faults(entries):
+    assert history.find_faults(entries) == []

@@ -1,21 +1,21 @@
-"""What slots are and when they are granted, as values."""
+"""Decisions about leases and slots."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from slots.rules import (
-    BACKOFF_SECONDS,
-    GRACE_SECONDS,
+    RESTART_DELAYS_SECONDS,
+    UNHEALTHY_GRACE_SECONDS,
+    Capacity,
     LeaseState,
-    Room,
     SlotState,
-    admission,
-    backoff,
+    derive_slot_state,
+    estimate_wait,
+    explain_shortage,
+    find_restart_delay,
     is_restart_due,
-    slot_state,
 )
-from slots.rules import estimate as estimated
 
 AT = datetime(2026, 7, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -32,17 +32,17 @@ SECOND = timedelta(seconds=1)
         (None, True, True, SlotState.QUARANTINED),
     ],
 )
-def test_a_slot_is_what_its_lease_and_its_operators_say(lease, quarantined, drained, state):
-    assert slot_state(lease, is_quarantined=quarantined, is_drained=drained) == state
+def test_slot_state_follows_from_its_lease_and_its_operators(lease, quarantined, drained, state):
+    assert derive_slot_state(lease, is_quarantined=quarantined, is_drained=drained) == state
 
 
-def test_a_host_with_room_admits():
-    assert admission(Room(256, 1024), Room(256, 1024)) == ""
+def test_enough_memory_and_disk_are_no_shortage():
+    assert explain_shortage(Capacity(256, 1024), Capacity(256, 1024)) == ""
 
 
-def test_a_host_without_room_says_what_it_lacks():
-    said = admission(Room(100, 1000), Room(256, 1024))
-    assert said == (
+def test_shortage_names_each_resource_with_its_floor():
+    sentence = explain_shortage(Capacity(100, 1000), Capacity(256, 1024))
+    assert sentence == (
         "No slot is granted: 100 MiB of memory are free and 256 MiB must stay free; "
         "1000 MiB of disk are free and 1024 MiB must stay free."
     )
@@ -58,37 +58,37 @@ def test_a_host_without_room_says_what_it_lacks():
         (4, [0.0], 400.0),
     ],
 )
-def test_an_estimate_is_made_of_how_long_leases_usually_last(position, held, seconds):
-    assert estimated(position, held, [90.0, 100.0, 4000.0]) == seconds
+def test_estimate_uses_the_median_length_of_earlier_leases(position, held, seconds):
+    assert estimate_wait(position, held, [90.0, 100.0, 4000.0]) == seconds
 
 
 @pytest.mark.parametrize(("held", "past"), [([], [1.0]), ([1.0], [])])
-def test_where_nothing_is_known_nothing_is_said(held, past):
-    assert estimated(1, held, past) is None
+def test_estimate_is_none_without_earlier_leases_or_slots(held, past):
+    assert estimate_wait(1, held, past) is None
 
 
-def test_restarts_come_slower_and_slower_and_then_no_more():
-    delays = [backoff(number) for number in range(len(BACKOFF_SECONDS) + 2)]
-    assert delays == [*BACKOFF_SECONDS, None, None]
-    assert sorted(BACKOFF_SECONDS) == list(BACKOFF_SECONDS)
+def test_restart_delays_grow_and_then_end():
+    delays = [find_restart_delay(number) for number in range(len(RESTART_DELAYS_SECONDS) + 2)]
+    assert delays == [*RESTART_DELAYS_SECONDS, None, None]
+    assert sorted(RESTART_DELAYS_SECONDS) == list(RESTART_DELAYS_SECONDS)
 
 
 @pytest.mark.parametrize(
     ("restart_at", "unhealthy_at", "due"),
     [
-        (None, None, True),  # dead, and never before
+        (None, None, True),  # exited for the first time
         (AT - SECOND, None, True),
         (AT, None, True),
-        (AT + SECOND, None, False),  # dead again within its back-off
+        (AT + SECOND, None, False),  # exited again within its delay
         (None, AT, False),  # its first failed probe
-        (None, AT - (GRACE_SECONDS - 1) * SECOND, False),
-        (None, AT - GRACE_SECONDS * SECOND, True),
-        (AT - SECOND, AT, False),  # a past does not shorten the grace
-        (AT - SECOND, AT - GRACE_SECONDS * SECOND, True),
-        (AT + SECOND, AT - GRACE_SECONDS * SECOND, False),
+        (None, AT - (UNHEALTHY_GRACE_SECONDS - 1) * SECOND, False),
+        (None, AT - UNHEALTHY_GRACE_SECONDS * SECOND, True),
+        (AT - SECOND, AT, False),  # an earlier restart does not shorten the grace
+        (AT - SECOND, AT - UNHEALTHY_GRACE_SECONDS * SECOND, True),
+        (AT + SECOND, AT - UNHEALTHY_GRACE_SECONDS * SECOND, False),
     ],
 )
-def test_a_dead_backend_is_due_after_its_back_off_a_silent_one_after_its_grace(
+def test_restart_is_due_after_the_delay_of_a_dead_backend_or_the_grace_of_an_unhealthy_one(
     restart_at, unhealthy_at, due
 ):
     assert is_restart_due(AT, restart_at=restart_at, unhealthy_at=unhealthy_at) is due

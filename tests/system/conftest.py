@@ -1,4 +1,4 @@
-"""One host for all of these tests: they tell one story, in the order of the file."""
+"""One installed stack for all tests of this folder, which run in the order of the file."""
 
 import pytest
 
@@ -7,8 +7,9 @@ from tests.system.host import Host
 
 @pytest.fixture(scope="session")
 def host():
-    made = Host()
+    """Return a copy of this checkout; the first test starts its stack."""
+    host = Host()
     try:
-        yield made
+        yield host
     finally:
-        made.close()
+        host.close()

@@ -1,4 +1,4 @@
-"""A checkout of its own in a folder, brought up by its own scripts, as a person would."""
+"""A copy of the checkout in another folder, started by its own scripts as an operator would."""
 
 import os
 import shutil
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,26 +13,32 @@ import psutil
 import requests
 
 from host import config as configuration
+from host.deadline import wait_until
 from host.units import managers
 from tests.environment import free_port
 
-OURS = ("OROBOROS_", "PREVIEW_", "SECRET_KEY", "DATABASE_URL", "DJANGO_", "PYTEST_", "VIRTUAL_ENV")
-ENDS = ("preview_ready", "merged", "failed", "rejected", "canceled", "expired")
+TEST_VARIABLES = (
+    "OROBOROS_",
+    "PREVIEW_",
+    "SECRET_KEY",
+    "DATABASE_URL",
+    "DJANGO_",
+    "PYTEST_",
+    "VIRTUAL_ENV",
+)
+QUEUE_PROCESS_NAME = "queue"  # see runs.lifecycle.supervisor
+END_STATUSES = ("preview_ready", "merged", "failed", "rejected", "canceled", "expired")
 
 
 def wait_for(condition, seconds=90, why=""):
-    """Return what `condition` returns once it is true; fail with `why` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s: {why or condition}")
+    """Return the result of `condition` once it is true; fail with `why` after `seconds`."""
+    result = wait_until(condition, seconds=seconds)
+    assert result, f"not within {seconds} s: {why or condition}"
+    return result
 
 
 def free_offset():
-    """Return a port offset with which none of the stack's ports is taken now."""
+    """Return a port offset with which none of the stack's ports is in use now."""
     while True:
         offset = free_port() % 9000 + 1000
         config = configuration.load({"OROBOROS_PORT_OFFSET": str(offset)})
@@ -45,7 +50,7 @@ def free_offset():
 
 
 class Host:
-    """The checkout, what its scripts say, and what its ports answer."""
+    """The copy of the checkout, its scripts and its ports."""
 
     def __init__(self):
         self.home = Path(tempfile.mkdtemp(prefix="oroboros-system-"))
@@ -53,20 +58,20 @@ class Host:
         tracked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         names = subprocess.run(tracked, cwd=configuration.HOME, capture_output=True, check=True)
         for name in filter(None, names.stdout.decode().split("\0")):
-            source, place = configuration.HOME / name, self.home / name
+            source, target = configuration.HOME / name, self.home / name
             if source.is_file():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, place)
-        # What a person's shell has: how to reach the registries, nothing of these tests' own.
-        self.environ = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-        # Ours is what test.sh runs under, so other users can execute it.
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+        # As an operator's shell: how to reach the package registries, no variables of the tests.
+        self.environ = {k: v for k, v in os.environ.items() if not k.startswith(TEST_VARIABLES)}
+        # Other users can execute the Python that runs the tests.
         self.environ["OROBOROS_PYTHON"] = os.path.realpath(sys.executable)
         self.environ["OROBOROS_PORT_OFFSET"] = str(free_offset())
         values = {**self.environ, "OROBOROS_VAR": str(self.home / "var")}
         self.config = configuration.load(values, home=self.home)
 
     def script(self, name, *arguments, code=0, seconds=300):
-        """Run one of its scripts; returns stdout. Fails with all it said on another exit code."""
+        """Run a script and return its stdout. Fails if the exit code is not `code`."""
         done = subprocess.run(
             [f"scripts/{name}.sh", *arguments],
             cwd=self.home,
@@ -79,7 +84,7 @@ class Host:
         return done.stdout
 
     def manage(self, *arguments):
-        """Run one of its manage.py commands; returns stdout."""
+        """Run a manage.py command and return its stdout."""
         done = subprocess.run(
             [".venv/bin/python", "manage.py", *arguments],
             cwd=self.home,
@@ -95,7 +100,7 @@ class Host:
         return requests.get(f"http://127.0.0.1:{port}{path}", timeout=20, **options)
 
     def api(self, path, body=None):
-        """GET, or POST where there is a body, as the operator of this host."""
+        """Send a GET, or a POST if there is a body, as the operator of this host."""
         url = f"http://127.0.0.1:{self.config.api_port}{path}"
         if body is None:
             return requests.get(url, timeout=20)
@@ -105,15 +110,15 @@ class Host:
         return self.api(f"/api/runs/{run_id}").json()
 
     def start_run(self, branch):
-        """Make a run of a branch and return its id."""
+        """Create a run of the branch and return its id."""
         answer = self.api("/api/runs", {"branch": branch, "title": branch})
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 
-    def settled(self, run_id, seconds=120):
-        """Wait until the run is ready, or has ended; returns it."""
+    def wait_until_settled(self, run_id, seconds=120):
+        """Wait until the run's preview is ready or the run has ended; return the run."""
         return wait_for(
-            lambda: (run := self.run(run_id))["status"] in ENDS and run,
+            lambda: (run := self.run(run_id))["status"] in END_STATUSES and run,
             seconds,
             f"run {run_id}: {self.run(run_id)}",
         )
@@ -122,8 +127,8 @@ class Host:
         answer = self.api(f"/api/runs/{run['id']}/approve", {"commit_sha": run["commit_sha"]})
         assert answer.status_code == 200, answer.text
 
-    def ended(self, run_id, seconds=120):
-        """Wait until an approved run has ended; returns it."""
+    def wait_until_ended(self, run_id, seconds=120):
+        """Wait until an approved run has ended; return it."""
         return wait_for(
             lambda: (run := self.run(run_id))["ended_at"] and run, seconds, f"run {run_id}"
         )
@@ -132,11 +137,11 @@ class Host:
         return self.api("/api/slots").json()[number - 1]
 
     def is_free(self, number=1):
-        """Wait until the slot is free again and its idle responder answers."""
-        place = self.config.slots[number - 1]
+        """Wait until the slot is free, and return whether its idle page answers."""
+        slot = self.config.slots[number - 1]
         wait_for(lambda: self.slot(number)["state"] == "free", 30, str(self.slot(number)))
-        idle = self.get(place.backend_port).json()
-        return idle == {"status": "idle", "slot_id": place.slot_id}
+        idle = self.get(slot.backend_port).json()
+        return idle == {"status": "idle", "slot_id": slot.slot_id}
 
     def remote_main(self):
         done = subprocess.run(
@@ -149,50 +154,49 @@ class Host:
         return done.stdout.strip()
 
     def columns(self, database, table="entries"):
-        """Return the table's columns, read as the superuser of the embedded cluster."""
+        """Return the names of the table's columns, read as the embedded server's superuser."""
         import psycopg
 
         from ops import stack
 
-        with psycopg.connect(stack.cluster(self.config).url(database)) as connection:
+        with psycopg.connect(stack.get_cluster(self.config).url(database)) as connection:
             rows = connection.execute(
                 "SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table]
             ).fetchall()
         return {name for (name,) in rows}
 
     def unit(self, name):
-        """Return the process that a unit runs as."""
-        status = managers.manager(self.config).status(name)
+        """Return the process of a unit."""
+        status = managers.get_manager(self.config).status(name)
         assert status.pid, f"{name} does not run"
         return psutil.Process(status.pid)
 
     def kill_worker(self):
-        """SIGKILL the worker; returns once all of it is gone."""
+        """Kill the worker with SIGKILL, and wait until it and its queue have ended."""
         process = self.unit("ouroboros-worker")
-        queue = [one for one in process.children(recursive=True) if "run_queue" in words(one)]
+        queue = [one for one in process.children(recursive=True) if is_queue_process(one)]
         assert len(queue) > 2, "the queue's processes"
         process.send_signal(signal.SIGKILL)
-        _, left = psutil.wait_procs([process, *queue], timeout=10)
-        assert not left, left
+        _, alive = psutil.wait_procs([process, *queue], timeout=10)
+        assert not alive, alive
 
     def processes(self):
-        """Return every process that runs code of this checkout."""
+        """Return pid and command line of every process that runs from the copy."""
         found = []
         for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
-            words = " ".join(process.info["cmdline"] or [])
-            if str(self.home) in words or str(process.info["cwd"]).startswith(str(self.home)):
-                found.append((process.pid, words))
+            command = " ".join(process.info["cmdline"] or [])
+            if str(self.home) in command or str(process.info["cwd"]).startswith(str(self.home)):
+                found.append((process.pid, command))
         return found
 
     def close(self):
         self.script("runtime-down")
-        left = wait_for(lambda: not self.processes() or None, 15, str(self.processes()))
-        assert left
+        wait_for(lambda: not self.processes(), 15, str(self.processes()))
         shutil.rmtree(self.home)
 
 
-def words(process):
-    """Return the command line; a zombie has none."""
+def is_queue_process(process):
+    """Return whether the process is one of the queue's: they are named so when they are forked."""
     with suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
+        return process.name() == QUEUE_PROCESS_NAME
+    return False

@@ -1,4 +1,4 @@
-"""One machine for all tests of this folder: a boot and an installation take a while."""
+"""One virtual machine for all tests of this folder: booting and installing it takes a while."""
 
 import pytest
 
@@ -7,11 +7,11 @@ from tests.systemd.machine import Machine
 
 @pytest.fixture(scope="session")
 def machine():
-    """Return a booted machine with this checkout in /srv, and nothing of it installed."""
+    """Return a booted machine that has this checkout in /srv; Oroboros is not installed yet."""
     machine = Machine()
     try:
-        machine.up()
+        machine.boot()
         machine.copy_checkout()
         yield machine
     finally:
-        machine.down()
+        machine.shut_down()

@@ -1,9 +1,8 @@
-"""Installed units: their sandboxes, what comes back by itself, what a hostile preview gets."""
+"""Installed units: their sandboxes, restarts after a kill, what a hostile preview can access."""
 
 import re
 import statistics
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.root
 HOSTILE = Path(__file__).with_name("hostile.py")
 RATINGS = config.HOME / "docs" / "reference" / "units.md"
 UNITS = config.HOME / "infra" / "systemd" / "units"
-BACK_SECONDS = 10
+RESTART_SECONDS = 10
 QUEUE_SECONDS = 120
 ORIGINS = [
     "https://preview1.example.com",
@@ -33,46 +32,48 @@ ORIGINS = [
 
 @pytest.fixture(scope="module")
 def host(machine):
-    """Return the machine with everything running, and something live."""
-    if machine.start("test -e /etc/oroboros/api.env").returncode != 0:
+    """Return the machine with the whole stack running and a live release."""
+    if machine.run_unchecked("test -e /etc/oroboros/api.env").returncode != 0:
         machine.install()
     machine.run("./scripts/runtime-up.sh")
-    if machine.start("test -e var/current").returncode != 0:
-        machine.answer("./scripts/deploy.sh main --reason first")
+    if machine.run_unchecked("test -e var/current").returncode != 0:
+        machine.run_json("./scripts/deploy.sh main --reason first")
     return machine
 
 
-def healthy(host, port):
-    return host.start(f"curl -fsS -m 2 http://127.0.0.1:{port}/health").returncode == 0
+def is_healthy(host, port):
+    return host.run_unchecked(f"curl -fsS -m 2 http://127.0.0.1:{port}/health").returncode == 0
 
 
-def status(host, address, *options):
+def request_status(host, address, *options):
+    """Request the address with curl; return the status code, 0 without an answer."""
     command = f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' {' '.join(options)}"
-    return int(host.start(f"{command} http://127.0.0.1:{address}").stdout)
+    return int(host.run_unchecked(f"{command} http://127.0.0.1:{address}").stdout)
 
 
-def test_systemd_finds_no_fault_in_the_units(host):
+def test_systemd_analyze_finds_no_fault_in_the_units(host):
     names = host.run(
         "ls /etc/systemd/system | grep ^ouroboros | grep -v '[.]d$\\|[.]wants$'"
     ).split()
     names = [name.replace("@.", "@preview-1.") for name in names]
-    said = host.start(f"systemd-analyze verify {' '.join(names)}")
-    assert (said.returncode, said.stderr.decode(), said.stdout.decode()) == (0, "", "")
+    done = host.run_unchecked(f"systemd-analyze verify {' '.join(names)}")
+    assert (done.returncode, done.stderr.decode(), done.stdout.decode()) == (0, "", "")
 
 
-def test_what_runs_a_branchs_code_is_well_walled_in(host):
+def test_units_that_run_a_branchs_code_have_a_rating_below_3(host):
     units = "ouroboros-preview@preview-1 ouroboros-job@preview-1 ouroboros-job@job-1"
     host.run(f"systemd-analyze security --no-pager --threshold=30 {units}")
 
 
-def test_the_docs_have_the_rating_of_every_unit(host):
-    told = dict(re.findall(r"^\| `(\S+)` \| ([0-9.]+) .*\w", RATINGS.read_text(), re.MULTILINE))
-    templates = {re.sub("@.*", "@", name) for name in told}
+def test_the_reference_has_the_rating_of_every_unit(host):
+    row = re.compile(r"^\| `(\S+)` \| ([0-9.]+) .*\w", re.MULTILINE)
+    documented = dict(row.findall(RATINGS.read_text()))
+    templates = {re.sub("@.*", "@", name) for name in documented}
     assert templates == {path.stem for path in UNITS.glob("*.service")}
-    for name, rating in told.items():
-        said = host.run(f"systemd-analyze security --no-pager {name} | tail -1")
-        rated = float(re.search(r": ([0-9.]+) ", said)[1])
-        assert round(abs(rated - float(rating)), 1) <= 0.1, name
+    for name, rating in documented.items():
+        summary = host.run(f"systemd-analyze security --no-pager {name} | tail -1")
+        actual = float(re.search(r": ([0-9.]+) ", summary)[1])
+        assert round(abs(actual - float(rating)), 1) <= 0.1, name
 
 
 @pytest.mark.parametrize(
@@ -80,72 +81,73 @@ def test_the_docs_have_the_rating_of_every_unit(host):
     [("ouroboros-api", 8000), ("ouroboros-caddy", 8088),
      ("ouroboros-web@preview1", 3101), ("ouroboros-preview@preview-1", 8101)],
 )  # fmt: skip
-def test_what_is_killed_is_back_and_health_tells_the_truth(host, unit, port):
+def test_a_killed_unit_is_unhealthy_until_systemd_has_restarted_it(host, unit, port):
     options = "-H 'Host: app.example.com'" if port == 8088 else ""
     probe = f"curl -fsS -m 1 {options} http://127.0.0.1:{port}/health"
     pid = host.pid(unit)
-    assert host.start(f"kill -9 {pid}; {probe}").returncode != 0
-    wait_for(lambda: host.start(probe).returncode == 0, BACK_SECONDS, f"{unit} is not back")
+    assert host.run_unchecked(f"kill -9 {pid}; {probe}").returncode != 0
+    has_answered = lambda: host.run_unchecked(probe).returncode == 0  # noqa: E731
+    wait_for(has_answered, RESTART_SECONDS, f"{unit} is not restarted")
     assert host.pid(unit) not in (0, pid)
 
 
-def test_a_worker_that_is_killed_is_back_and_says_so_once_its_queue_delivers(host):
+def test_a_killed_worker_is_restarted_and_healthy_once_its_queue_delivers(host):
     pid = host.pid("ouroboros-worker")
-    assert host.start(f"kill -9 {pid}; curl -fsS http://127.0.0.1:8090/health").returncode != 0
-    wait_for(lambda: host.pid("ouroboros-worker") not in (0, pid), BACK_SECONDS, "it is not back")
-    wait_for(lambda: healthy(host, 8090), QUEUE_SECONDS, "the queue does not deliver")
+    kill = f"kill -9 {pid}; curl -fsS http://127.0.0.1:8090/health"
+    assert host.run_unchecked(kill).returncode != 0
+    is_restarted = lambda: host.pid("ouroboros-worker") not in (0, pid)  # noqa: E731
+    wait_for(is_restarted, RESTART_SECONDS, "the worker is not restarted")
+    wait_for(lambda: is_healthy(host, 8090), QUEUE_SECONDS, "the queue does not deliver")
 
 
-def test_an_idle_queue_worker_that_is_killed_does_not_stop_the_queue(host):
-    cluster = host.run("pgrep -o -f [m]anage.py.run_queue").strip()
+def test_the_queue_delivers_after_an_idle_queue_worker_was_killed(host):
+    cluster = host.run("pgrep -o -x queue").strip()
     sentinel = host.run(f"pgrep -P {cluster}").split()[0]
     victim = host.run(f"pgrep -P {sentinel}").split()[0]
     host.run(f"kill -9 {victim}")
     host.post("/api/runs", branch="feature/conflict", title="after the kill")
 
-    def is_at_work():
+    def is_delivering():
         runs = host.get("/api/runs")["results"]
-        return healthy(host, 8090) and runs[0]["status"] == "preview_ready"
+        return is_healthy(host, 8090) and runs[0]["status"] == "preview_ready"
 
-    wait_for(is_at_work, QUEUE_SECONDS, "the queue does not deliver")
+    wait_for(is_delivering, QUEUE_SECONDS, "the queue does not deliver")
     host.post(f"/api/runs/{host.get('/api/runs')['results'][0]['id']}/cancel")
 
 
-def test_the_router_knows_its_names_and_no_other(host):
+def test_the_router_serves_its_host_names_and_answers_404_to_others(host):
     for name in ("app", "preview1", "preview2", "preview3", "api"):
-        assert status(host, "8088/health", f"-H 'Host: {name}.example.com'") == 200
-    for name in ("nobody.example.com", "127.0.0.1", "api.example.org"):
-        assert status(host, "8088/admin/login/", f"-H 'Host: {name}'") == 404
+        assert request_status(host, "8088/health", f"-H 'Host: {name}.example.com'") == 200
+    for name in ("unknown.example.com", "127.0.0.1", "api.example.org"):
+        assert request_status(host, "8088/admin/login/", f"-H 'Host: {name}'") == 404
     for name in ("app", "preview1"):
-        page = host.start(
+        page = host.run_unchecked(
             f"curl -s -H 'Host: {name}.example.com' http://127.0.0.1:8088/admin/login/"
         )
         assert b"csrfmiddlewaretoken" not in page.stdout
-    assert status(host, "8088/api/slots", "-H 'Host: api.example.com'") in (401, 403)
+    assert request_status(host, "8088/api/slots", "-H 'Host: api.example.com'") in (401, 403)
 
 
 @pytest.mark.parametrize("port", [8000, 3100, 3101])
-def test_only_our_own_origins_pass_a_preflight(host, port):
+def test_a_preflight_allows_the_configured_origins_only(host, port):
     for origin in [*ORIGINS, "https://evil.example.org", "http://localhost:9999"]:
         path = "api/slots" if port == 8000 else "api/health"
-        asked = "-H 'Access-Control-Request-Method: GET'"
-        said = host.run(
-            f"curl -s -i -X OPTIONS -H 'Origin: {origin}' {asked} http://127.0.0.1:{port}/{path}"
-        ).lower()
-        assert (f"access-control-allow-origin: {origin}\r" in said) == (origin in ORIGINS), origin
-        assert "access-control-allow-credentials" not in said
+        options = f"-X OPTIONS -H 'Origin: {origin}' -H 'Access-Control-Request-Method: GET'"
+        answer = host.run(f"curl -s -i {options} http://127.0.0.1:{port}/{path}").lower()
+        assert (f"access-control-allow-origin: {origin}\r" in answer) == (origin in ORIGINS), origin
+        assert "access-control-allow-credentials" not in answer
 
 
-def test_the_nightly_retention_removes_an_old_install(host):
+def test_the_retention_unit_removes_an_old_install(host):
     old = f"{HOME}/var/cache/installs/python-{40 * '0'}"
     host.run(f"install -d -o oroboros -g oroboros {old} && touch -d '15 days ago' {old}")
     host.run("systemctl start ouroboros-retention")
-    assert host.start(f"test -e {old}").returncode != 0
+    assert host.run_unchecked(f"test -e {old}").returncode != 0
 
 
 @pytest.fixture(scope="module")
 def preview(host):
-    """Return a preview that does what it is told, as a hostile branch's backend."""
+    """Return a preview whose backend runs any command that it is sent: see hostile.py."""
     host.make_branch(
         "feature/hostile",
         {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"},
@@ -153,10 +155,10 @@ def preview(host):
     return host.make_run("feature/hostile")
 
 
-def told(host, preview, command):
-    """Have the preview run a shell's command; returns its answer and whether it succeeded."""
+def run_in_preview(host, preview, command):
+    """Have the preview run a shell command; return its output and whether it succeeded."""
     port = 8100 + int(preview["slot_id"][-1])
-    done = host.start(
+    done = host.run_unchecked(
         f"curl -s -w '\\n%{{http_code}}' --data-binary @- http://127.0.0.1:{port}/",
         stdin=command.encode(),
     )
@@ -166,7 +168,7 @@ def told(host, preview, command):
 
 @pytest.mark.parametrize(
     "command",
-    [  # `other` is a slot that is not its own
+    [  # `other` is another slot than the preview's
         "cat /etc/oroboros/api.env",
         "ls /etc/oroboros/",
         "cat /srv/oroboros/var/secrets/app_production.password",
@@ -191,15 +193,15 @@ def told(host, preview, command):
         ),
     ],
 )
-def test_a_hostile_preview_does_not(host, preview, command):
+def test_a_hostile_preview_is_denied(host, preview, command):
     other = "preview-1" if preview["slot_id"] != "preview-1" else "preview-2"
     set_other = f"other={other} other_db={other.replace('-', '_')}; "
-    said, succeeded = told(host, preview, set_other + command)
-    assert not succeeded, said
+    output, succeeded = run_in_preview(host, preview, set_other + command)
+    assert not succeeded, output
 
 
-def test_a_hostile_preview_lists_only_what_is_its_own_or_public(host, preview):
-    """Whoever knows every name; public is what lies below three of the folders."""
+def test_a_hostile_preview_can_list_only_its_own_and_public_folders(host, preview):
+    """The preview is given the names of all folders. Those below three folders are public."""
     public = ("var/activations/", "var/cache/installs/", "var/releases/")
     own = f"var/slots/{preview['slot_id']}/"
     own = tuple(own + name for name in ("worktree", "home", "activations/"))
@@ -207,18 +209,18 @@ def test_a_hostile_preview_lists_only_what_is_its_own_or_public(host, preview):
     assert {"var", "var/run", "var/artifacts", *(f"var/slots/preview-{n}" for n in "123")} < {
         *folders
     }
-    asked = [name for name in folders if not name.startswith(public)]
+    tried = [name for name in folders if not name.startswith(public)]
     loop = (
-        f"cd {HOME} && for f in {' '.join(asked)}; do ls $f >/dev/null 2>&1 && echo $f; done; true"
+        f"cd {HOME} && for f in {' '.join(tried)}; do ls $f >/dev/null 2>&1 && echo $f; done; true"
     )
-    listed = told(host, preview, loop)[0].split()
+    listed = run_in_preview(host, preview, loop)[0].split()
     assert own[0] in listed
     assert [name for name in listed if not name.startswith(own)] == []
 
 
-def test_a_hostile_preview_reaches_its_own(host, preview):
-    assert told(host, preview, "psql $DATABASE_URL -c 'SELECT 1'")[1]
-    assert told(host, preview, "touch $HOME/mine && touch ../mine")[1]
+def test_a_hostile_preview_can_use_its_own_database_and_folders(host, preview):
+    assert run_in_preview(host, preview, "psql $DATABASE_URL -c 'SELECT 1'")[1]
+    assert run_in_preview(host, preview, "touch $HOME/mine && touch ../mine")[1]
 
 
 @pytest.mark.parametrize(
@@ -230,20 +232,21 @@ def test_a_hostile_preview_reaches_its_own(host, preview):
     ],
     ids=["memory", "processes", "cpu"],
 )
-def test_a_bomb_does_not_starve_the_control_plane(host, preview, bomb):
-    thrown = threading.Thread(target=told, args=(host, preview, f'timeout 4 sh -c "{bomb}"'))
-    thrown.start()
+def test_the_api_stays_fast_while_a_preview_exhausts_its_limits(host, preview, bomb):
+    command = f'timeout 4 sh -c "{bomb}"'
+    attack = threading.Thread(target=run_in_preview, args=(host, preview, command))
+    attack.start()
     times = []
-    while thrown.is_alive() and len(times) < 20:
-        said = host.run(
+    while attack.is_alive() and len(times) < 20:
+        seconds = host.run(
             "curl -fsS -m 5 -o /dev/null -w '%{time_total}' http://127.0.0.1:8000/health"
         )
-        times.append(float(said))
-        time.sleep(0.1)
+        times.append(float(seconds))
+        attack.join(0.1)  # spreads the requests over the attack
     restart = f"./scripts/preview-backend-runtime.sh restart --slot {preview['slot_id']}"
-    # The reconciler may be restarting it too: then one of the two is told that it was stopped.
-    wait_for(lambda: host.start(restart).returncode == 0, 60, "the preview does not come back")
-    thrown.join()
+    # The supervisor may restart it too: one of the two is then refused, because it was stopped.
+    wait_for(lambda: host.run_unchecked(restart).returncode == 0, 60, "it is not restarted")
+    attack.join()
     assert statistics.median(times) < 0.1, times
 
 
@@ -251,11 +254,12 @@ def test_a_bomb_does_not_starve_the_control_plane(host, preview, bomb):
     "option",
     [
         "--no-block",
-        # The worker waits for the hook, and the hook for the worker: killed, and resumed.
+        # The worker waits for the hook and the hook for the worker: systemd kills it, and the next
+        # worker resumes the run.
         pytest.param("--no-ask-password", marks=pytest.mark.full),
     ],
 )
-def test_a_deploy_that_restarts_its_own_worker_is_finished_once(host, preview, option):
+def test_a_deploy_that_restarts_its_own_worker_merges_and_deploys_once(host, preview, option):
     hook = f"systemctl {option} reload-or-restart ouroboros-api ouroboros-worker"
     host.run(f"echo 'DEPLOY_BACKEND_RELOAD_CMD={hook}' >>/etc/oroboros/worker.env")
     host.run("./scripts/systemd-install-runtime.sh && systemctl restart ouroboros-worker")
@@ -266,8 +270,8 @@ def test_a_deploy_that_restarts_its_own_worker_is_finished_once(host, preview, o
     run = host.make_run(branch)
     before = host.pid("ouroboros-worker")
     merged = host.ship(run)
-    new = lambda: host.pid("ouroboros-worker") not in (0, before)  # noqa: E731
-    wait_for(new, 60, "the worker was not restarted")
+    is_restarted = lambda: host.pid("ouroboros-worker") not in (0, before)  # noqa: E731
+    wait_for(is_restarted, 60, "the worker was not restarted")
     assert merged["pushed"]
     live = [one for one in host.get("/api/releases")["results"] if one["status"] == "live"]
     assert [one["run_id"] for one in live] == [run["id"]]
@@ -277,12 +281,13 @@ def test_a_deploy_that_restarts_its_own_worker_is_finished_once(host, preview, o
 
 
 @pytest.mark.full
-def test_after_a_reboot_everything_is_back_and_a_run_goes_on(host, preview):
+def test_after_a_reboot_all_is_healthy_and_an_interrupted_run_is_resumed(host, preview):
     host.post(f"/api/slots/{preview['slot_id']}/release", run_id=preview["id"])
     run = host.post("/api/runs", branch="feature/failing-check", title="through a reboot")
-    wait_for(lambda: host.get(f"/api/runs/{run['id']}")["status"] == "preparing", 30, "no start")
+    status = lambda: host.get(f"/api/runs/{run['id']}")["status"]  # noqa: E731
+    wait_for(lambda: status() == "preparing", 30, "the run is not being prepared")
     host.reboot()
     check = "./scripts/runtime-health-check.sh"
-    wait_for(lambda: host.start(check).returncode == 0, 120, "not all is back")
-    assert host.follow(run, "preview_ready")["slot_id"]
+    wait_for(lambda: host.run_unchecked(check).returncode == 0, 120, "not everything is healthy")
+    assert host.wait_for_status(run, "preview_ready")["slot_id"]
     assert host.run("tail -n 200 /tmp/oroboros-preview-backend/preview-1.log") is not None

@@ -1,4 +1,4 @@
-"""A token for a program."""
+"""Create an API token."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -13,20 +13,24 @@ from web.permissions import ABILITIES
 
 
 class Command(BaseCommand):
-    help = "Make an API token with the abilities named and print its secret, which is kept nowhere."
+    help = (
+        "Create an API token with the given abilities and print its secret, which is not stored. "
+        "Cannot run twice with the same name."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", help="what the audit trail calls it")
+        parser.add_argument("name", help="the token's name in the audit trail")
         parser.add_argument("abilities", nargs="+", choices=ABILITIES)
 
     @transaction.atomic
     def handle(self, *, name: str, abilities: list[str], **options: Any) -> None:
+        # `create` runs no validators: PostgreSQL would raise a DataError.
         if len(name) > 100:
             raise CommandError("A token's name has 1 to 100 characters.")
         if ApiToken.objects.filter(name=name).exists():
-            raise CommandError(f"There is a token {name} already: choose another name.")
+            raise CommandError(f"A token named {name} already exists. Choose another name.")
         try:
             secret = create_token(name, sorted(set(abilities)), created_by="shell")
-        except ValidationError as refused:
-            raise CommandError(refused.message) from refused
+        except ValidationError as error:
+            raise CommandError(error.message) from error
         self.stdout.write(secret)

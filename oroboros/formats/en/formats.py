@@ -1,4 +1,4 @@
-"""How Django writes times: as logs do, so that they can be compared."""
+"""Formats of dates and times as in log files, so that pages and logs can be compared."""
 
 DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i:s"

@@ -1,24 +1,26 @@
-"""Looks this host over."""
+"""Checks this host and prints what is wrong."""
 
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from ops.doctor import examination
-from ops.doctor.examination import Floors
+from ops.doctor import checks
+from ops.doctor.checks import MinimumFree
 from runs.repository import check_settings
 
 
 class Command(BaseCommand):
-    help = "Check this host for all that Oroboros needs and say how to mend what is wrong."
+    help = "Check this host for all that Oroboros needs, and print a remedy for each fault."
+    # The doctor must also run where a system check fails.
     requires_system_checks: list[str] = []
 
     def handle(self, **options: Any) -> None:
-        floors = Floors(settings.ADMISSION_FREE_MEMORY_MB, settings.ADMISSION_FREE_DISK_MB)
-        bad = 0
-        for finding in examination.examine(settings.OROBOROS, floors, check_settings):
+        minimum = MinimumFree(settings.ADMISSION_FREE_MEMORY_MB, settings.ADMISSION_FREE_DISK_MB)
+        faults = 0
+        for finding in checks.run_checks(settings.OROBOROS, minimum, check_settings):
             self.stdout.write(str(finding))
-            bad += not finding.ok
-        if bad:
-            raise CommandError(f"{bad} things are not right.")
+            faults += not finding.is_ok
+        if faults:
+            subject = "1 fault was" if faults == 1 else f"{faults} faults were"
+            raise CommandError(f"{subject} found.")

@@ -1,72 +1,79 @@
-"""`manage.py releases`: the registry in the shell."""
+"""`manage.py releases`: lists and verifies releases, restores their databases, reconciles."""
 
 from releases.builds import build_manifest
-from releases.deployments import operations
+from releases.builds.build_folders import build_folder
 from releases.deployments.reconciler import reconcile
-from releases.json_command import Answer, JsonCommand
-from releases.models import Activation, Release
-from releases.presenters import activation_facts, release_facts
-from releases.production import app, database
+from releases.json_command import CommandResult, JsonCommand
+from releases.models import Deployment, Release
+from releases.presenters import present_deployment, present_release
+from releases.production.restore_point import restore_database
+from releases.rules import ReleaseStatus
 
-LISTED = 50
+LIST_LIMIT = 50
 
 
 class Command(JsonCommand):
-    help = "List releases, look at one, verify its build, restore its database. May run twice."
+    help = "List, show and verify releases, or restore the database of one. May run twice."
 
     def add_arguments(self, parser):
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|get|verify|…")
-        verbs.add_parser("list", help="the newest releases, the live one marked")
-        for verb, text in (
-            ("get", "one release and its activations"),
+        actions = parser.add_subparsers(dest="action", required=True, metavar="list|get|verify|…")
+        actions.add_parser("list", help="the newest releases; * marks the live one")
+        for action, text in (
+            ("get", "show a release and its deployments"),
             ("verify", "compare a build with its checksums"),
-            ("restore", "put production's database back to the release's restore point"),
+            ("restore", "restore production's database to the release's restore point"),
         ):
-            one = verbs.add_parser(verb, help=text)
-            one.add_argument("release_id")
-            if verb == "restore":
-                one.add_argument("--yes", action="store_true", help="without asking")
-        mend = verbs.add_parser("reconcile", help="mend what differs from the registry")
-        mend.add_argument("--dry-run", action="store_true")
+            subparser = actions.add_parser(action, help=text)
+            subparser.add_argument("release_id")
+            if action == "restore":
+                subparser.add_argument("--yes", action="store_true", help="skip the confirmation")
+        subparser = actions.add_parser("reconcile", help="repair what differs from the records")
+        subparser.add_argument("--dry-run", action="store_true")
 
-    def answer(self, *, verb, release_id="", **options) -> Answer:
-        return getattr(self, f"on_{verb}")(release_id, **options)
+    def run_command(self, *, action, **options) -> CommandResult:
+        return getattr(self, f"run_{action}")(**options)
 
-    def on_list(self, release_id, **options) -> Answer:
-        found = list(Release.objects.all()[:LISTED])
-        for release in found:
+    def run_list(self, **options) -> CommandResult:
+        releases = list(Release.objects.all()[:LIST_LIMIT])
+        for release in releases:
             at = release.activated_at or release.built_at or release.created_at
-            mark = "*" if release.status == "live" else " "
-            self.say(f"{mark} {release.pk}  {release.status:<8}  {at:%Y-%m-%d %H:%M:%S}")
-        return Answer({"releases": [release_facts(release) for release in found]})
+            mark = "*" if release.status == ReleaseStatus.LIVE else " "
+            self.write_message(f"{mark} {release.pk}  {release.status:<8}  {at:%Y-%m-%d %H:%M:%S}")
+        return CommandResult({"releases": [present_release(release) for release in releases]})
 
-    def on_get(self, release_id, **options) -> Answer:
-        release = operations.known(release_id)
-        history = Activation.objects.filter(release=release)
-        return Answer(
+    def run_get(self, *, release_id, **options) -> CommandResult:
+        release = Release.objects.require(release_id)
+        deployments = Deployment.objects.filter(release=release)
+        return CommandResult(
             {
-                "release": release_facts(release),
-                "activations": [activation_facts(one) for one in history],
+                "release": present_release(release),
+                "activations": [present_deployment(deployment) for deployment in deployments],
             }
         )
 
-    def on_verify(self, release_id, **options) -> Answer:
-        release = operations.known(release_id)
-        build_manifest.verify(app.folder(self.config, release.pk), release.checksum)
-        return Answer({"release_id": release.pk, "intact": True})
+    def run_verify(self, *, release_id, **options) -> CommandResult:
+        release = Release.objects.require(release_id)
+        build_manifest.verify_build(build_folder(self.config, release.pk), release.checksum)
+        return CommandResult({"release_id": release.pk, "intact": True})
 
-    def on_restore(self, release_id, *, yes, **options) -> Answer:
-        release = operations.known(release_id)
+    def run_restore(self, *, release_id, yes, **options) -> CommandResult:
+        release = Release.objects.require(release_id)
         if not release.restore_point:
-            return Answer.refused("restore_point_missing", f"{release} has no restore point.")
-        detail = f"Put the production database back to before {release}; what came since is lost."
-        if not yes and not self.confirms(detail):
-            return Answer.refused("not_confirmed", f"{detail} Say --yes.")
-        database.restore(self.config, release)
-        return Answer({"release_id": release.pk, "restored": release.restore_point})
+            return CommandResult.from_error(
+                "restore_point_missing", f"{release} has no restore point."
+            )
+        question = (
+            f"Restore production's database to its state before {release}? "
+            "All later changes are lost."
+        )
+        if not yes and not self.confirm(question):
+            return CommandResult.from_error("not_confirmed", f"{question} Confirm with --yes.")
+        restore_database(self.config, release)
+        return CommandResult({"release_id": release.pk, "restored": release.restore_point})
 
-    def on_reconcile(self, release_id, *, dry_run, **options) -> Answer:
-        told = reconcile(self.config, dry_run)
-        for text in told:
-            self.say(text)
-        return Answer({"mended": told, "dry_run": dry_run})
+    def run_reconcile(self, *, dry_run, **options) -> CommandResult:
+        repairs = reconcile(self.config, dry_run)
+        for text in repairs:
+            self.write_message(text)
+        # The key is older than the word "repair"; scripts read it.
+        return CommandResult({"mended": repairs, "dry_run": dry_run})

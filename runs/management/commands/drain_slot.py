@@ -1,11 +1,11 @@
-"""A slot that is granted to nobody else."""
+"""Drain a slot: its holder keeps it, and it is not granted again."""
 
 from runs.leasing.maintenance import drain, undrain
 from runs.slot_command import SlotCommand
 
 
 class Command(SlotCommand):
-    help = "Grant a slot to nobody else while its holder keeps it, or --undo that. May be repeated."
+    help = "Grant a slot to no other run while its holder keeps it, or --undo. May be repeated."
 
     def add_arguments(self, parser):
         super().add_arguments(parser)

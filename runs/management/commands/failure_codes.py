@@ -19,5 +19,8 @@ class Command(BaseCommand):
     help = "Print the reference page of failure codes. It changes nothing."
 
     def handle(self, **options):
-        rows = (f"| `{code}` | {one.cause} | {one.remedy} |" for code, one in FAILURES.items())
+        rows = (
+            f"| `{code}` | {failure.cause} | {failure.remedy} |"
+            for code, failure in FAILURES.items()
+        )
         self.stdout.write(HEAD + "\n".join(rows))

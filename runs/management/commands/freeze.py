@@ -1,23 +1,23 @@
-"""Shipping stands still: approved runs wait, previews go on."""
+"""Freeze shipping: approved runs wait, previews continue."""
 
 from django.core.management.base import BaseCommand, CommandError
 
 from host.errors import Refused
-from releases.json_command import shell_actor
-from runs import merge_queue
+from releases.shell import get_shell_actor
+from runs import freezes
 
 
 class Command(BaseCommand):
-    help = "Hold all that is approved, for some hours or until `unfreeze`; what ships goes on."
+    help = "Stop shipping for some hours or until `unfreeze`. A run that is shipping continues."
 
     def add_arguments(self, parser):
         parser.add_argument("--reason", required=True)
-        parser.add_argument("--hours", type=float, help="how long; without it until somebody lifts")
+        parser.add_argument("--hours", type=float, help="how long; without it until `unfreeze`")
 
     def handle(self, *, reason, hours, **options):
         try:
-            until = None if hours is None else merge_queue.end_after(hours)
-            merge_queue.freeze(actor=shell_actor(), reason=reason, until=until)
+            until = None if hours is None else freezes.compute_freeze_end(hours)
+            freezes.freeze_shipping(actor=get_shell_actor(), reason=reason, until=until)
         except Refused as refused:
             raise CommandError(refused.detail) from None
         how_long = "until it is lifted" if until is None else f"until {until:%Y-%m-%d %H:%M} UTC"

@@ -1,14 +1,14 @@
-"""A slot that is out of the pool until somebody has looked."""
+"""Quarantine a slot: it is not granted until a person has examined it."""
 
 from django.conf import settings
 
-from runs.leasing.cleanup import take_back
+from runs.leasing.cleanup import return_to_service
 from runs.leasing.maintenance import quarantine
 from runs.slot_command import SlotCommand
 
 
 class Command(SlotCommand):
-    help = "Take a slot out of the pool with a --reason, or --undo: clean it and grant it again."
+    help = "Do not grant a slot, with a --reason, or --undo: clean it and grant it again."
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
@@ -17,7 +17,7 @@ class Command(SlotCommand):
 
     def act(self, slot, *, actor, reason, undo, **options):
         if undo:
-            take_back(settings.OROBOROS, slot, actor=actor)
+            return_to_service(settings.OROBOROS, slot, actor=actor)
             return f"{slot} is clean and granted again"
         quarantine(slot, reason=reason, actor=actor)
         return f"{slot} is quarantined"

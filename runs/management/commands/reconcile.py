@@ -1,4 +1,4 @@
-"""The reconciler, once."""
+"""Run the reconciler once."""
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
@@ -7,13 +7,14 @@ from runs.lifecycle.reconciler import reconcile
 
 
 class Command(BaseCommand):
-    help = "Compare what should be with what is, and mend it. May be repeated."
+    help = "Compare the records with the machine and repair what differs. May be repeated."
 
     def add_arguments(self, parser):
-        parser.add_argument("--dry-run", action="store_true", help="only say what differs")
+        parser.add_argument("--dry-run", action="store_true", help="only print what differs")
 
     def handle(self, *, dry_run, **options):
-        found = reconcile(settings.OROBOROS, dry_run)
-        for sentence in found:
+        differences = reconcile(settings.OROBOROS, dry_run)
+        for sentence in differences:
             self.stdout.write(sentence)
-        self.stdout.write(f"{len(found)} differences" + (", nothing mended" if dry_run else ""))
+        suffix = ", nothing repaired" if dry_run else ""
+        self.stdout.write(f"{len(differences)} differences{suffix}")

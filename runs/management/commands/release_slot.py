@@ -1,4 +1,4 @@
-"""A slot taken from whoever holds it."""
+"""Release a slot for the run that holds it."""
 
 from django.conf import settings
 
@@ -13,13 +13,13 @@ class Command(SlotCommand):
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
-        parser.add_argument("--force", action="store_true", help="even of a run that ships")
-        parser.add_argument("--reason", default="", help="wanted with --force")
+        parser.add_argument("--force", action="store_true", help="even if the run is shipping")
+        parser.add_argument("--reason", default="", help="required with --force")
 
     def act(self, slot, *, actor, force, reason, **options):
         lease = Lease.objects.filter(slot=slot, state=LeaseState.HELD).first()
         if lease is None:
-            return f"nobody holds {slot}"
+            return f"no run holds {slot}"
         config = settings.OROBOROS
         reservations.release(
             config.slot(slot.slot_id),

@@ -1,21 +1,24 @@
-"""Shipping goes on, whatever held it: a person, or a run whose deploy failed."""
+"""Lift the freezes of shipping, by a person or by a failed deploy."""
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from host.errors import Refused
-from releases.json_command import shell_actor
+from releases.shell import get_shell_actor
 from runs import merge_queue
 
 
 class Command(BaseCommand):
-    help = "Lift every standing freeze; the next approved run ships."
+    help = "Lift every active freeze. The next approved run ships."
 
     def add_arguments(self, parser):
         parser.add_argument("--reason", required=True)
 
     def handle(self, *, reason, **options):
         try:
-            lifted = merge_queue.unfreeze(actor=shell_actor(), reason=reason)
+            lifted = merge_queue.unfreeze_shipping(
+                settings.OROBOROS, actor=get_shell_actor(), reason=reason
+            )
         except Refused as refused:
             raise CommandError(refused.detail) from None
         self.stdout.write(f"{lifted} freezes lifted")

@@ -31,10 +31,10 @@ def build(tmp_path):
                 **(settings or {}),
             }
         )
-        given = environment.for_slot(
+        given = environment.build_slot_variables(
             conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40
         )
-        return environment.build(
+        return environment.build_environment(
             conf, given, Manifest(**parts), home=HOME, bins=BINS, purpose=purpose
         )
 
@@ -42,14 +42,14 @@ def build(tmp_path):
 
 
 def masked(resolved):
-    return {row["name"]: row["value"] for row in resolved.masked()}
+    return {row["name"]: row["value"] for row in resolved.mask_secrets()}
 
 
 def origins(resolved):
-    return {row["name"]: row["origin"] for row in resolved.masked()}
+    return {row["name"]: row["origin"] for row in resolved.mask_secrets()}
 
 
-def test_it_is_built_from_empty(build, monkeypatch):
+def test_an_environment_has_nothing_of_the_callers(build, monkeypatch):
     monkeypatch.setenv("FROM_THE_WORKER", "x")
     env = build().env
     assert not {"FROM_THE_WORKER", "AWS_SECRET", "SECRET_KEY"} & set(env)
@@ -57,7 +57,7 @@ def test_it_is_built_from_empty(build, monkeypatch):
         assert not any(secret in value for value in env.values())
 
 
-def test_a_slot_is_given_port_database_and_the_pairs_addresses(build):
+def test_a_slots_environment_has_port_database_and_addresses(build):
     env = build().env
     assert env["PORT"] == "8101"
     assert env["DATABASE_URL"] == URL
@@ -72,35 +72,37 @@ def test_a_slot_is_given_port_database_and_the_pairs_addresses(build):
     assert (env["HOME"], env["TMPDIR"]) == ("/private", "/private")
 
 
-def test_backends_are_told_of_the_operators_further_origins():
+def test_cors_origins_include_those_of_the_operator():
     more = {"CORS_APP_ORIGINS": "https://shop.example, https://desk.example:8443"}
     conf = config.load(more)
-    slot = environment.for_slot(
+    slot = environment.build_slot_variables(
         conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40
     )
-    app = environment.for_production(conf, port=1, database_url=URL, release_id="r", commit="c")
+    app = environment.build_production_variables(
+        conf, port=1, database_url=URL, release_id="r", commit="c"
+    )
     for given in (slot, app):
-        told = given["CORS_ALLOWED_ORIGINS"].split(",")
-        assert told[-2:] == ["https://shop.example", "https://desk.example:8443"]
+        origins = given["CORS_ALLOWED_ORIGINS"].split(",")
+        assert origins[-2:] == ["https://shop.example", "https://desk.example:8443"]
         assert "shop.example" not in given["OROBOROS_HOSTS"]
 
 
 @pytest.mark.parametrize(
     "origin", ["shop.example", "https://shop.example/", "*", "null", "https://a|.*"]
 )
-def test_what_is_no_origin_is_refused(origin):
+def test_an_invalid_origin_is_refused(origin):
     with pytest.raises(Refused) as refusal:
         config.load({"CORS_APP_ORIGINS": origin}).app_origins  # noqa: B018
     assert refusal.value.code == "setting_invalid"
 
 
-def test_what_runs_for_no_slot_has_productions_addresses():
+def test_an_environment_without_a_slot_has_productions_addresses():
     """An `[env]` that names them is whole in a build, a check and a template's migrations too."""
     conf = config.load(
         {"OROBOROS_HTTPS": "1", "OROBOROS_DOMAIN": "shop.example", "SECRET_KEY": "k"}
     )
     says = Manifest(env={"SITE_URL": "${FRONTEND_URL}"})
-    resolved = environment.build(conf, {}, says, home=HOME, purpose="template")
+    resolved = environment.build_environment(conf, {}, says, home=HOME, purpose="template")
     assert resolved.env["SITE_URL"] == "https://app.shop.example"
     assert resolved.notes == ()
 
@@ -111,9 +113,9 @@ def test_the_applications_own_programs_go_first_on_path(build):
     assert env["VIRTUAL_ENV"] == "/cache/python-1/.venv"
 
 
-def test_production_is_given_its_own(tmp_path):
+def test_productions_environment_has_its_own_port_address_and_release(tmp_path):
     conf = config.load({"OROBOROS_HTTPS": "1", "OROBOROS_DOMAIN": "shop.example"})
-    given = environment.for_production(
+    given = environment.build_production_variables(
         conf, port=8110, database_url=URL, release_id="r-1", commit="c"
     )
     assert given["PORT"] == "8110"
@@ -122,7 +124,7 @@ def test_production_is_given_its_own(tmp_path):
     assert "OROBOROS_SLOT" not in given
 
 
-def test_later_sources_win_and_each_value_says_its_own(build):
+def test_a_later_source_wins_and_is_the_origin(build):
     resolved = build(
         "COLOUR=file\nSIZE=file\nPLAIN=file\n",
         env_defaults={"COLOUR": "app", "SHAPE": "app"},
@@ -157,7 +159,7 @@ def test_later_sources_win_and_each_value_says_its_own(build):
     ],
 )
 @pytest.mark.parametrize("allowed", ["", "*"])
-def test_what_is_forbidden_never_passes_even_if_allowed(build, line, allowed):
+def test_a_forbidden_name_is_refused_even_if_the_allow_list_has_it(build, line, allowed):
     with pytest.raises(Refused) as refusal:
         build(line + "\n", {"WORKER_SUBPROCESS_ENV_ALLOWLIST": allowed})
     assert (refusal.value.code, refusal.value.status) == ("env_key_forbidden", 400)
@@ -191,13 +193,13 @@ def test_nothing_in_the_operators_file_is_expanded(build):
         "postgresql://admin:admin-pw@127.0.0.1/postgres",
     ],
 )
-def test_a_secret_of_the_control_plane_does_not_pass_under_another_name(build, value):
+def test_a_control_secret_under_another_name_is_refused(build, value):
     with pytest.raises(Refused) as refusal:
         build(f"HARMLESS={value}\n")
     assert refusal.value.code == "env_secret_forbidden"
 
 
-def test_the_allow_list_lets_only_its_names_pass(build):
+def test_a_name_that_is_not_on_the_allow_list_is_left_out(build):
     settings = {"WORKER_SUBPROCESS_ENV_ALLOWLIST": "MAIL_*, COLOUR"}
     resolved = build("MAIL_HOST=m\nCOLOUR=b\nOTHER=o\n", settings)
     assert {"MAIL_HOST", "COLOUR"} < set(resolved.env)
@@ -205,7 +207,7 @@ def test_the_allow_list_lets_only_its_names_pass(build):
     assert any("OTHER" in note and "ALLOWLIST" in note for note in resolved.notes)
 
 
-def test_the_block_list_wins_over_the_allow_list_everywhere(build):
+def test_the_block_list_wins_over_the_allow_list_for_every_source(build):
     settings = {
         "WORKER_SUBPROCESS_ENV_ALLOWLIST": "STRIPE_KEY",
         "WORKER_SUBPROCESS_ENV_BLOCKLIST": "STRIPE_*",
@@ -217,7 +219,7 @@ def test_the_block_list_wins_over_the_allow_list_everywhere(build):
     assert len(resolved.notes) == 3
 
 
-def test_an_app_json_that_was_not_written_for_us_is_only_told(build):
+def test_reserved_names_of_app_json_are_left_out_with_a_note(build):
     resolved = build(env_defaults={"PYTHONUNBUFFERED": "0", "PORT": "5000", "LD_PRELOAD": "x"})
     assert resolved.env["PORT"] == "8101"
     assert resolved.env["PYTHONUNBUFFERED"] == "1"
@@ -226,27 +228,27 @@ def test_an_app_json_that_was_not_written_for_us_is_only_told(build):
 
 
 @pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONPATH", "PORT", "OROBOROS_RUN", "HOME"])
-def test_the_manifest_may_not_set_what_is_ours(build, name):
+def test_a_reserved_name_in_the_manifest_is_refused(build, name):
     with pytest.raises(Refused, match=r"oroboros\.toml") as refusal:
         build(env={name: "x"})
     assert refusal.value.code == "env_key_forbidden"
 
 
-def test_the_manifest_may_name_the_databases_driver(build):
+def test_the_manifest_may_set_database_url(build):
     url = "postgresql+psycopg://${PGUSER}@${PGHOST}/${PGDATABASE}"
     assert build(env={"DATABASE_URL": url}).env["DATABASE_URL"].startswith("postgresql+psycopg://")
 
 
-def test_a_name_that_is_not_there_is_told(build):
-    resolved = build(env={"A": "${NOBODY}x"}, env_required=("API_TOKEN", "PORT"))
+def test_an_unset_variable_is_noted(build):
+    resolved = build(env={"A": "${ABSENT}x"}, env_required=("API_TOKEN", "PORT"))
     assert resolved.env["A"] == "x"
     assert resolved.notes == (
-        "A: there is no NOBODY.",
+        "A: the variable ABSENT is not set.",
         "app.json requires API_TOKEN: set it in worker-preview.env.",
     )
 
 
-def test_generated_secrets_stay_and_differ_by_purpose_and_name(build):
+def test_a_generated_secret_depends_on_purpose_and_name_only(build):
     first = build(env_generated=("SESSION",)).env
     assert build(env_generated=("SESSION",)).env["SESSION"] == first["SESSION"]
     assert len(first["SESSION"]) == 64
@@ -255,7 +257,7 @@ def test_generated_secrets_stay_and_differ_by_purpose_and_name(build):
     assert other["SESSION"] != first["SESSION"]
 
 
-def test_secrets_are_masked_wherever_they_stand(build):
+def test_secrets_are_masked_within_other_values_too(build):
     resolved = build(
         "MAIL_HOST=mail.example\nSHORT=1\n",
         env_generated=("SESSION",),
@@ -279,27 +281,27 @@ def test_secrets_are_masked_wherever_they_stand(build):
             assert not any(value.value in text for text in shown.values())
 
 
-def test_without_our_secret_nothing_is_derived(build):
+def test_an_environment_without_secret_key_is_refused(build):
     with pytest.raises(Refused, match="SECRET_KEY"):
         build(settings={"SECRET_KEY": ""})
 
 
 def test_an_install_gets_the_hosts_registries_and_no_value_of_the_application(tmp_path):
     conf = config.load({"HTTPS_PROXY": "http://proxy", "SECRET_KEY": SECRET, "UV_INDEX_URL": "i"})
-    env = environment.for_install(conf, home=HOME)
+    env = environment.build_install_environment(conf, home=HOME)
     assert (env["HTTPS_PROXY"], env["UV_INDEX_URL"]) == ("http://proxy", "i")
     assert env["HOME"] == str(HOME)  # where uv and npm keep downloads, if nothing says otherwise
     assert not {"UV_CACHE_DIR", "XDG_CACHE_HOME", "npm_config_cache"} & set(env)
     assert SECRET not in env.values()
 
 
-def test_what_the_blocklist_names_is_not_told_to_installs_either():
+def test_an_installs_environment_has_no_blocked_name():
     said = {
         "UV_INDEX_URL": "https://u:pw@index.example/simple",
         "https_proxy": "http://u:pw@proxy.example:3128",
         "NO_PROXY": "localhost",
         "WORKER_SUBPROCESS_ENV_BLOCKLIST": "UV_INDEX_URL, HTTP*_PROXY",
     }
-    env = environment.for_install(config.load(said), home=HOME)
+    env = environment.build_install_environment(config.load(said), home=HOME)
     assert env["NO_PROXY"] == "localhost"
     assert not any("pw" in value for value in env.values())

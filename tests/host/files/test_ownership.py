@@ -1,4 +1,4 @@
-"""ownership.py: trees that change hands, with links in them that lead elsewhere."""
+"""Giving, taking back and deleting trees that contain links to files outside."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ import pytest
 
 from host.errors import Refused
 from host.files import ownership, safe_walk
-from host.process.runner import User
+from host.process.users import User
 
 
 def mode(path):
@@ -29,45 +29,45 @@ def tree(tmp_path):
     return root
 
 
-def test_a_tree_that_is_taken_back_is_readable_and_no_longer_writable(tree):
-    ownership.take(tree)
+def test_a_tree_that_is_taken_back_is_read_only(tree):
+    ownership.take_back(tree)
     assert mode(tree) == mode(tree / "folder") == 0o555
     assert mode(tree / "folder" / "program") == 0o555
     assert mode(tree / "data") == 0o444
 
 
-def test_what_links_lead_to_is_left_alone(tree, tmp_path):
-    ownership.take(tree)
+def test_the_targets_of_links_are_not_changed(tree, tmp_path):
+    ownership.take_back(tree)
     assert mode(tmp_path / "outside" / "file") == 0o600
-    ownership.delete(tree)
+    ownership.delete_tree(tree)
     assert (tmp_path / "outside" / "file").exists()
     assert not tree.exists()
 
 
-def test_what_is_not_there_is_deleted_already(tmp_path):
-    ownership.delete(tmp_path / "nothing")
+def test_deleting_an_absent_tree_succeeds(tmp_path):
+    ownership.delete_tree(tmp_path / "nothing")
 
 
 @pytest.mark.root
-def test_a_tree_is_given_whole_and_taken_whole(tree, tmp_path):
-    ownership.give(tree, User(60999, 60999))
+def test_every_entry_is_given_and_taken_back(tree, tmp_path):
+    ownership.give_tree(tree, User(60999, 60999))
     entries = [tree, *tree.rglob("*")]
     assert {path.lstat().st_uid for path in entries} == {60999}
     assert (tmp_path / "outside" / "file").stat().st_uid == os.getuid()
-    ownership.take(tree)
+    ownership.take_back(tree)
     assert {path.lstat().st_uid for path in entries} == {0}
 
 
-def test_without_a_user_nothing_is_given(tree):
-    ownership.give(tree, None)
+def test_without_a_user_the_owner_does_not_change(tree):
+    ownership.give_tree(tree, None)
     assert tree.stat().st_uid == os.getuid()
 
 
-LEVELS = 1500  # more than Python recurses, than files may be open, and 15,000 characters long
+LEVELS = 1500  # above Python's recursion limit and the limit of open files; 15,000 characters
 
 
-def deepen(root, levels=LEVELS):
-    """Nest folders in `root`, as a build could, with a file and a link in the last of them."""
+def create_deep_tree(root, levels=LEVELS):
+    """Create nested folders, as a build could, with a file and a link in the deepest."""
     root.mkdir()
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(levels):
@@ -82,17 +82,17 @@ def deepen(root, levels=LEVELS):
 
 
 def test_a_tree_of_any_depth_is_deleted(tmp_path):
-    root = deepen(tmp_path / "deep")
-    ownership.delete(root)
+    root = create_deep_tree(tmp_path / "deep")
+    ownership.delete_tree(root)
     assert not root.exists()
 
 
 @pytest.mark.root
-def test_a_tree_of_any_depth_is_deleted_by_who_is_not_root(tmp_path):
-    root = deepen(tmp_path / "deep")
+def test_a_tree_of_any_depth_is_deleted_by_an_ordinary_user(tmp_path):
+    root = create_deep_tree(tmp_path / "deep")
     (root / "folder-two" / "closed").mkdir(mode=0)
     user = User(60999, 60999)
-    ownership.give(root, user)
+    ownership.give_tree(root, user)
     tmp_path.chmod(0o777)
     for folder in (tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(0o755)
@@ -101,7 +101,7 @@ def test_a_tree_of_any_depth_is_deleted_by_who_is_not_root(tmp_path):
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
         try:
-            ownership.delete(root)
+            ownership.delete_tree(root)
         finally:
             os._exit(root.exists())
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -109,32 +109,32 @@ def test_a_tree_of_any_depth_is_deleted_by_who_is_not_root(tmp_path):
 
 
 @pytest.mark.root
-def test_a_tree_of_any_depth_is_given_whole(tmp_path):
-    root = deepen(tmp_path / "deep")
-    ownership.give(root, User(60999, 60999))
+def test_a_tree_of_any_depth_is_given(tmp_path):
+    root = create_deep_tree(tmp_path / "deep")
+    ownership.give_tree(root, User(60999, 60999))
     owners = {
         os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_uid
-        for folder in safe_walk.folders(root)
+        for folder in safe_walk.walk_folders(root)
         for name in [*folder.folders, *folder.names]
     }
     assert owners == {60999}
-    ownership.delete(root)
+    ownership.delete_tree(root)
 
 
 @pytest.mark.parametrize("levels", [LEVELS, 190])  # 190 have a path that is too long
-def test_a_tree_that_paths_cannot_reach_is_not_taken(tmp_path, levels):
-    root = deepen(tmp_path / "deep", levels)
+def test_taking_back_a_tree_that_is_too_deep_is_refused(tmp_path, levels):
+    root = create_deep_tree(tmp_path / "deep", levels)
     with pytest.raises(Refused, match="nested deeper") as caught:
-        ownership.take(root)
+        ownership.take_back(root)
     assert caught.value.code == "build_failed"
-    ownership.delete(root)
+    ownership.delete_tree(root)
 
 
-def test_a_folder_that_is_moved_under_us_ends_the_walk(tmp_path):
+def test_a_folder_that_is_moved_during_the_walk_raises(tmp_path):
     (tmp_path / "tree" / "one" / "two").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
-    seen = safe_walk.folders(tmp_path / "tree")
-    assert [list(next(seen).way) for _ in range(3)] == [[], ["one"], ["one", "two"]]
+    seen = safe_walk.walk_folders(tmp_path / "tree")
+    assert [list(next(seen).parts) for _ in range(3)] == [[], ["one"], ["one", "two"]]
     (tmp_path / "tree" / "one" / "two").rename(tmp_path / "elsewhere" / "two")
     with pytest.raises(OSError, match="was moved"):
         next(seen)

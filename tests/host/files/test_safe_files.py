@@ -1,4 +1,4 @@
-"""Whole files, links that switch at once, paths that stay inside."""
+"""Atomic writes and link changes, opening files below a folder, log files."""
 
 import os
 import stat
@@ -8,10 +8,10 @@ import pytest
 
 from host.errors import Refused
 from host.files import log_files, safe_files
-from host.process.runner import User
+from host.process.users import User
 
 
-def test_a_file_is_written_whole_with_its_mode_and_nothing_beside_it(tmp_path):
+def test_a_file_is_written_with_its_mode_and_no_temporary_file_stays(tmp_path):
     path = tmp_path / "spec.json"
     path.write_bytes(b"old")
     safe_files.write_atomic(path, b"new", 0o600)
@@ -20,7 +20,7 @@ def test_a_file_is_written_whole_with_its_mode_and_nothing_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_reader_that_has_the_old_file_open_keeps_it_whole(tmp_path):
+def test_a_reader_of_the_old_file_is_not_affected(tmp_path):
     path = tmp_path / "spec.json"
     safe_files.write_atomic(path, b"old")
     with path.open("rb") as reader:
@@ -28,7 +28,7 @@ def test_a_reader_that_has_the_old_file_open_keeps_it_whole(tmp_path):
         assert reader.read() == b"old"
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path):
     path = tmp_path / "spec.json"
     path.write_bytes(b"old")
     with pytest.raises(TypeError):
@@ -37,7 +37,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_replaces_a_link_and_not_what_it_points_to(tmp_path):
+def test_a_write_replaces_a_link_and_not_its_target(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"kept")
     path = tmp_path / "spec.json"
@@ -48,14 +48,14 @@ def test_a_write_replaces_a_link_and_not_what_it_points_to(tmp_path):
 
 
 @pytest.mark.root
-def test_a_file_may_be_made_for_another_user(tmp_path):
+def test_a_file_is_created_for_another_user(tmp_path):
     path = tmp_path / ".env"
     safe_files.write_atomic(path, b"A=1", 0o400, owner=User(61_990, 61_991))
     found = path.stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (61_990, 61_991, 0o400)
 
 
-def test_a_link_is_made_and_switched(tmp_path):
+def test_a_link_is_created_and_changed(tmp_path):
     link = tmp_path / "current"
     for target in ("activations/1", "activations/2"):
         safe_files.replace_link(target, link)
@@ -63,7 +63,7 @@ def test_a_link_is_made_and_switched(tmp_path):
     assert list(tmp_path.iterdir()) == [link]
 
 
-def test_a_folder_in_the_way_of_a_link_is_not_removed(tmp_path):
+def test_a_folder_with_the_links_name_is_not_removed(tmp_path):
     folder = tmp_path / "current"
     folder.mkdir()
     with pytest.raises(IsADirectoryError):
@@ -71,7 +71,7 @@ def test_a_folder_in_the_way_of_a_link_is_not_removed(tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_link_is_made_in_an_open_folder_wherever_its_path_leads_by_now(tmp_path):
+def test_a_link_is_created_in_the_open_folder_even_if_its_path_was_replaced(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     with safe_files.folder_beneath(tmp_path, ("a", "b")) as folder:
@@ -85,7 +85,7 @@ def test_a_link_is_made_in_an_open_folder_wherever_its_path_leads_by_now(tmp_pat
 
 
 @pytest.mark.parametrize("parts", [("out",), ("a", "out"), ("file",)])
-def test_a_folder_that_is_reached_by_a_link_or_is_none_is_refused(tmp_path, parts):
+def test_a_path_with_a_link_or_a_file_in_it_is_refused(tmp_path, parts):
     (tmp_path / "root" / "a").mkdir(parents=True)
     (tmp_path / "root" / "out").symlink_to(tmp_path)
     (tmp_path / "root" / "a" / "out").symlink_to("..")
@@ -98,7 +98,7 @@ def test_a_folder_that_is_reached_by_a_link_or_is_none_is_refused(tmp_path, part
     assert refusal.value.code == "path_invalid"
 
 
-def test_a_file_beneath_the_root_is_opened(tmp_path):
+def test_a_file_below_the_root_is_opened(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "log").write_bytes(b"found")
     with safe_files.open_beneath(tmp_path, "a/b/log") as file:
@@ -112,7 +112,7 @@ def test_a_file_beneath_the_root_is_opened(tmp_path):
         "a/", "log\0.txt", "out", "out/secret", "a/out", "a", "fifo", "log/x", "x" * 300,
     ],
 )  # fmt: skip
-def test_a_path_that_leaves_the_root_or_is_no_file_is_refused(tmp_path, path):
+def test_a_path_that_leaves_the_root_or_is_not_a_file_is_refused(tmp_path, path):
     root = tmp_path / "root"
     (root / "a").mkdir(parents=True)
     (root / "log").write_bytes(b"found")
@@ -125,7 +125,7 @@ def test_a_path_that_leaves_the_root_or_is_no_file_is_refused(tmp_path, path):
     assert (refusal.value.code, refusal.value.status) == ("path_invalid", 400)
 
 
-def test_an_absent_file_beneath_the_root_is_absent(tmp_path):
+def test_an_absent_file_below_the_root_raises_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
         safe_files.open_beneath(tmp_path, "nowhere/log")
 
@@ -138,23 +138,23 @@ def test_the_last_lines_are_read(tmp_path):
     assert safe_files.read_tail(log, since=14) == ""
 
 
-def test_a_log_that_was_emptied_since_then_is_read_from_its_beginning(tmp_path):
+def test_a_log_that_was_truncated_is_read_from_its_start(tmp_path):
     log = tmp_path / "a.log"
-    log.write_text("last words\n")
-    assert safe_files.read_tail(log, since=10 * 1024 * 1024) == "last words"
+    log.write_text("an error\n")
+    assert safe_files.read_tail(log, since=10 * 1024 * 1024) == "an error"
 
 
-def test_the_last_lines_of_a_large_log_are_bounded(tmp_path):
+def test_the_last_lines_of_a_large_log_are_limited(tmp_path):
     log = tmp_path / "a.log"
     log.write_bytes(b"\xff" * 1_000_000)
     assert len(safe_files.read_tail(log)) == safe_files.TAIL_BYTES
 
 
-def test_the_last_lines_of_an_absent_log_are_none(tmp_path):
+def test_an_absent_log_has_no_last_lines(tmp_path):
     assert safe_files.read_tail(tmp_path / "a.log") == ""
 
 
-def test_a_log_is_appended_to_by_many(tmp_path):
+def test_several_writers_append_to_one_log(tmp_path):
     log = tmp_path / "deep" / "a.log"
     with log_files.open_append(log) as first, log_files.open_append(log) as second:
         first.write(b"1")
@@ -163,7 +163,7 @@ def test_a_log_is_appended_to_by_many(tmp_path):
     assert log.read_bytes() == b"123"
 
 
-def test_a_log_is_rotated_above_its_size_and_one_old_one_is_kept(tmp_path, monkeypatch):
+def test_a_log_above_its_limit_is_rotated_and_one_old_log_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(log_files, "LOG_BYTES", 4)
     log, old = tmp_path / "a.log", tmp_path / "a.log.1"
     old.write_text("older")

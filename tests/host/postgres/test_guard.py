@@ -1,4 +1,4 @@
-"""Every bad template is refused with its reason; only the slot's own database passes."""
+"""The database guard: URL templates, names and roles."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ ENVIRON = {
 
 def resolve(template, slot_id="preview-1", **environ):
     config = load({**ENVIRON, **environ, guard.SETTING: template})
-    return guard.target(config, config.slot(slot_id))
+    return guard.resolve_target(config, config.slot(slot_id))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def resolve(template, slot_id="preview-1", **environ):
         ("postgresql+ps-ycopg://localhost/app_preview_1", "db_url_scheme"),
     ],
 )
-def test_a_template_that_could_reach_elsewhere_is_refused(template, reason):
+def test_template_that_could_lead_elsewhere_is_refused(template, reason):
     with pytest.raises(Refused) as refusal:
         resolve(template)
     assert refusal.value.code == "unsafe_database_target"
@@ -72,7 +72,7 @@ def test_a_template_that_could_reach_elsewhere_is_refused(template, reason):
     assert reason in refusal.value.detail
 
 
-def test_a_refusal_never_shows_the_password():
+def test_refusal_does_not_contain_the_password():
     with pytest.raises(Refused) as refusal:
         resolve("postgresql://user:hunter2@evil.example/app_preview_1")
     assert "hunter2" not in refusal.value.detail
@@ -87,11 +87,11 @@ def test_a_refusal_never_shows_the_password():
         ("postgresql://localhost/app%5fpreview_{slot_num}", ("postgresql", "localhost", 5432)),
     ],
 )
-def test_a_template_of_the_slots_own_database_gives_scheme_host_and_port(template, expected):
+def test_template_of_the_slots_own_database_is_resolved(template, expected):
     assert resolve(template, "preview-2") == guard.Target(*expected, "app_preview_2")
 
 
-def test_the_host_of_the_admin_url_is_the_one_that_is_allowed():
+def test_only_the_host_of_the_admin_url_is_allowed():
     admin = "postgresql://admin@db.internal/postgres"
     template = "postgresql://db.internal/{db_name}"
     assert resolve(template, PREVIEW_ADMIN_DATABASE_URL=admin).host == "db.internal"
@@ -99,7 +99,7 @@ def test_the_host_of_the_admin_url_is_the_one_that_is_allowed():
         resolve("postgresql://localhost/{db_name}", PREVIEW_ADMIN_DATABASE_URL=admin)
 
 
-def test_a_slot_database_that_is_the_control_planes_is_refused():
+def test_slot_database_of_the_control_plane_is_refused():
     control = "postgresql://oroboros:s@127.0.0.1:54329/app_preview_1"
     with pytest.raises(Refused, match="db_name_protected"):
         resolve("postgresql://localhost/{db_name}", DATABASE_URL=control)
@@ -115,8 +115,8 @@ def test_a_slot_database_that_is_the_control_planes_is_refused():
         "app_gate_17",
     ],
 )
-def test_the_pipelines_own_names_pass(name):
-    assert guard.check_name(load(ENVIRON), name) == name
+def test_pipeline_names_are_accepted(name):
+    assert guard.check_pipeline_name(load(ENVIRON), name) == name
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_the_pipelines_own_names_pass(name):
         "x" * 64,
     ],
 )
-def test_any_other_name_is_refused(name):
+def test_other_names_are_refused(name):
     with pytest.raises(Refused) as refusal:
-        guard.check_name(load(ENVIRON), name)
+        guard.check_pipeline_name(load(ENVIRON), name)
     assert refusal.value.code == "unsafe_database_target"
 
 
-def test_production_is_a_name_of_its_own():
+def test_production_name_has_its_own_check():
     config = load(ENVIRON)
     assert guard.check_production_name(config, "app_production") == "app_production"
     for name in ("app_preview_1", "oroboros", "postgres"):
@@ -151,10 +151,10 @@ def test_production_is_a_name_of_its_own():
             guard.check_production_name(config, name)
     control_is_production = replace(config, production_database="oroboros")
     with pytest.raises(Refused):
-        guard.check_name(control_is_production, "oroboros")
+        guard.check_pipeline_name(control_is_production, "oroboros")
 
 
-def test_only_an_applications_role_is_made():
+def test_only_roles_of_applications_are_accepted():
     config = load(ENVIRON)
     assert guard.check_role(config, "app_preview_1") == "app_preview_1"
     for role in ("postgres", "oroboros", "pg_read_all_data", "app_preview_9"):

@@ -1,4 +1,4 @@
-"""Units under systemd: what we ask of it, and how its answers are read."""
+"""Units under systemd: the systemctl calls, and how their output is read."""
 
 import json
 import os
@@ -13,10 +13,11 @@ from host import config
 from host.errors import Refused
 from host.process import socket_owner
 from host.units import managers, systemd_manager
-from host.units.base import Unit
+from host.units.local_manager import LocalManager
 from host.units.systemd_manager import SystemdManager
+from host.units.unit import Unit
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 RUNS = {
     "LoadState": "loaded", "ActiveState": "active", "MainPID": "4711",
     "ExecMainStartTimestampMonotonic": "81230000", "ExecMainCode": "0", "ExecMainStatus": "0",
@@ -30,35 +31,40 @@ NEVER = FAILED | {
     "ActiveState": "inactive", "ExecMainStartTimestampMonotonic": "0", "ExecMainCode": "0",
     "ExecMainStatus": "0",
 }  # fmt: skip
-# Stands in for systemctl: keeps its unit in a file, says what systemd 252 says.
+# A fake systemctl: it keeps its unit in a file, and prints what systemd 252 prints.
 SYSTEMCTL = """#!/bin/sh
-echo "$@" >> {folder}/asked
+echo "$@" >> {folder}/calls
 case "$2" in
-  show) cat {folder}/shown ;;
+  show) cat {folder}/properties ;;
   start) cd {folder}; . ./on-start ;;
-  stop) cp {folder}/never {folder}/shown ;;
+  stop) cp {folder}/never {folder}/properties ;;
 esac
 """
 
 
 @pytest.fixture
 def systemd(tmp_path, monkeypatch):
-    """Return the folder of a stand-in for systemctl, which is first on PATH."""
+    """Return the folder of a fake systemctl, which is first on PATH."""
     folder = tmp_path / "systemd"
     folder.mkdir()
     program = folder / "systemctl"
     program.write_text(SYSTEMCTL.format(folder=folder))
     program.chmod(0o755)
-    for name, shown in {"shown": NEVER, "never": NEVER, "runs": RUNS, "failed": FAILED}.items():
-        show(folder, shown, name)
-    (folder / "on-start").write_text("cp runs shown")
+    for name, properties in {
+        "properties": NEVER,
+        "never": NEVER,
+        "runs": RUNS,
+        "failed": FAILED,
+    }.items():
+        show(folder, properties, name)
+    (folder / "on-start").write_text("cp runs properties")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr("host.units.base.SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr("host.units.unit.SETTLE_SECONDS", 0.1)
     return folder
 
 
-def show(folder, shown, name="shown"):
-    (folder / name).write_text("".join(f"{key}={value}\n" for key, value in shown.items()))
+def show(folder, properties, name="properties"):
+    (folder / name).write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def unit(tmp_path):
     return Unit("ouroboros-app@blue", ("serve",), tmp_path, env, None, tmp_path / "app.log")
 
 
-def refusal(call, *arguments):
+def get_refusal(call, *arguments):
     with pytest.raises(Refused) as found:
         call(*arguments)
     return found.value
@@ -80,59 +86,59 @@ def refusal(call, *arguments):
 
 def test_a_unit_is_started_as_the_service_of_its_name(manager, unit, systemd):
     status = manager.start(unit)
-    assert (status.active, status.pid, status.started) == (True, 4711, 81.23)
-    asked = (systemd / "asked").read_text().splitlines()
+    assert (status.is_active, status.pid, status.start_time) == (True, 4711, 81.23)
+    calls = (systemd / "calls").read_text().splitlines()
     start = "--no-ask-password start -- ouroboros-app@blue.service"
-    assert asked.index(start) > asked.index(start.replace("start", "reset-failed"))
-    assert manager.names() == ["ouroboros-app@blue"]
+    assert calls.index(start) > calls.index(start.replace("start", "reset-failed"))
+    assert manager.list_names() == ["ouroboros-app@blue"]
 
 
-def test_what_it_runs_is_told_in_a_file_that_is_ours_alone(manager, unit):
+def test_the_command_is_written_to_a_file_with_mode_0600(manager, unit):
     manager.start(unit)
     path = manager.folder / "ouroboros-app@blue.json"
     assert path.stat().st_mode & 0o777 == 0o600
-    told = json.loads(path.read_text())
-    assert (told["argv"], told["cwd"], told["env"]) == (["serve"], str(unit.cwd), unit.env)
+    spec = json.loads(path.read_text())
+    assert (spec["argv"], spec["cwd"], spec["env"]) == (["serve"], str(unit.cwd), unit.env)
 
 
-def test_a_unit_that_runs_is_not_started_again(manager, unit, systemd):
+def test_a_running_unit_is_not_started_again(manager, unit, systemd):
     manager.start(unit)
-    assert manager.start(unit).already
-    assert (systemd / "asked").read_text().count(" start ") == 1
-    assert refusal(manager.start, replace(unit, argv=("another",))).code == "unit_differs"
+    assert manager.start(unit).was_running
+    assert (systemd / "calls").read_text().count(" start ") == 1
+    assert get_refusal(manager.start, replace(unit, argv=("another",))).code == "unit_differs"
 
 
-def test_a_crash_on_start_is_told_with_the_last_lines(manager, unit, systemd):
-    script = f"cp failed shown; echo no such table >> {unit.log}; exit 1"
+def test_a_crash_at_start_is_refused_with_the_last_log_lines(manager, unit, systemd):
+    script = f"cp failed properties; echo no such table >> {unit.log}; exit 1"
     (systemd / "on-start").write_text(script)
-    unit.log.write_text("old news\n")
-    found = refusal(manager.start, unit)
+    unit.log.write_text("an older line\n")
+    found = get_refusal(manager.start, unit)
     assert found.code == "unit_crashed"
     assert "exit code 3" in found.detail
     assert found.detail.endswith(":\nno such table")
 
 
-def test_a_start_that_systemd_refuses_is_told_in_its_words(manager, unit, systemd):
+def test_a_start_that_systemd_refuses_has_its_error_message(manager, unit, systemd):
     show(systemd, FAILED | {"ExecMainStartTimestampMonotonic": "5"})  # an earlier failure
     (systemd / "on-start").write_text("echo Access denied >&2; exit 4")
-    found = refusal(manager.start, unit)
+    found = get_refusal(manager.start, unit)
     assert (found.code, found.detail) == ("unit_refused", "Access denied")
 
 
-def test_a_stopped_unit_is_no_longer_one_of_ours(manager, unit):
+def test_a_stopped_unit_is_not_listed(manager, unit):
     manager.start(unit)
     assert manager.stop(unit.name)
-    assert manager.names() == []
-    assert not manager.status(unit.name).active
+    assert manager.list_names() == []
+    assert not manager.status(unit.name).is_active
 
 
-def test_a_unit_that_is_not_installed_is_said(manager, systemd):
+def test_a_unit_that_is_not_installed_is_refused(manager, systemd):
     show(systemd, NEVER | {"LoadState": "not-found"})
-    assert refusal(manager.status, "ouroboros-app@blue").code == "unit_not_installed"
+    assert get_refusal(manager.status, "ouroboros-app@blue").code == "unit_not_installed"
 
 
 @pytest.mark.parametrize(
-    ("shown", "active", "code"),
+    ("properties", "active", "code"),
     [
         (RUNS, True, None),
         (RUNS | {"ActiveState": "deactivating"}, True, None),
@@ -141,25 +147,25 @@ def test_a_unit_that_is_not_installed_is_said(manager, systemd):
         (NEVER, False, None),
     ],
 )
-def test_the_properties_of_a_unit_are_read(shown, active, code):
-    status = systemd_manager.as_status(shown, {}, listening="none", holder="")
-    assert (status.active, status.exit_code) == (active, code)
+def test_systemds_properties_become_a_status(properties, active, code):
+    status = systemd_manager.to_unit_status(properties, {}, listening="none", holder="")
+    assert (status.is_active, status.exit_code) == (active, code)
 
 
-def test_our_sockets_are_known_by_our_cgroup():
+def test_a_socket_has_the_cgroup_of_its_process():
     path = next(
         line.split(":", 2)[2]
         for line in Path("/proc/self/cgroup").read_text().splitlines()
         if line.startswith("0::")
     )
     with socket_owner.socket.create_server(("127.0.0.1", 0)) as server:
-        (found,) = socket_owner.listeners(server.getsockname()[1])
-    assert found.cgroup == systemd_manager.cgroup_inode(path)
-    assert systemd_manager.cgroup_inode("") is None
-    assert systemd_manager.cgroup_inode("/no/such/group") is None
+        (found,) = socket_owner.list_listeners(server.getsockname()[1])
+    assert found.cgroup == systemd_manager.find_cgroup_inode(path)
+    assert systemd_manager.find_cgroup_inode("") is None
+    assert systemd_manager.find_cgroup_inode("/no/such/group") is None
 
 
-def test_systemd_keeps_the_units_only_where_they_are_installed_for_this_checkout(
+def test_systemds_manager_is_used_only_where_its_units_are_installed_for_this_checkout(
     tmp_path, monkeypatch
 ):
     system, home = tmp_path / "etc", tmp_path / "home"
@@ -168,25 +174,25 @@ def test_systemd_keeps_the_units_only_where_they_are_installed_for_this_checkout
     monkeypatch.setattr(config, "SYSTEM_ENV_DIR", system)
     monkeypatch.setattr(config, "BOOTED_BY_SYSTEMD", tmp_path)
     monkeypatch.setattr(config, "INSTALLED_UNIT", tmp_path / "unit")
-    assert isinstance(managers.manager(config.load({}, home)), managers.LocalManager)
+    assert isinstance(managers.get_manager(config.load({}, home)), LocalManager)
     (tmp_path / "unit").touch()
-    assert isinstance(managers.manager(config.load({}, home)), SystemdManager)
-    assert isinstance(managers.manager(config.load({}, tmp_path)), managers.LocalManager)
+    assert isinstance(managers.get_manager(config.load({}, home)), SystemdManager)
+    assert isinstance(managers.get_manager(config.load({}, tmp_path)), LocalManager)
 
 
-def launched(folder, **told):
-    """Start the launcher as a unit's template does; returns its process and the unit's log."""
+def start_launcher(folder, **spec):
+    """Start systemd_exec as a template unit does; returns its process and the unit's log."""
     log = folder / "log"
     log.touch()
-    told = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "A": "1"}, "log": str(log), **told}
-    (folder / "unit").write_text(json.dumps(told))
+    spec = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "A": "1"}, "log": str(log), **spec}
+    (folder / "unit").write_text(json.dumps(spec))
     argv = [sys.executable, "-I", "-S", CHECKOUT / "host/units/systemd_exec.py"]
     env = {"CREDENTIALS_DIRECTORY": str(folder), "NOTIFY_SOCKET": "/x"}
     return subprocess.Popen(argv, env=env), log
 
 
-def test_the_launcher_becomes_what_its_credential_says(tmp_path):
-    process, log = launched(tmp_path, argv=["sh", "-c", "pwd; env; echo $$"])
+def test_the_launcher_executes_the_command_of_its_credential(tmp_path):
+    process, log = start_launcher(tmp_path, argv=["sh", "-c", "pwd; env; echo $$"])
     assert process.wait() == 0
     said = log.read_text().splitlines()
     assert said[0] == "/"
@@ -197,8 +203,8 @@ def test_the_launcher_becomes_what_its_credential_says(tmp_path):
     }
 
 
-def test_the_launcher_says_what_it_cannot_start(tmp_path):
-    process, log = launched(tmp_path, argv=["no-such-program"])
+def test_the_launcher_logs_a_program_that_it_cannot_start(tmp_path):
+    process, log = start_launcher(tmp_path, argv=["no-such-program"])
     assert process.wait() != 0
     assert log.read_text().startswith("no-such-program cannot be started: ")
     assert "Traceback" not in log.read_text()

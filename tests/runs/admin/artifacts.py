@@ -1,13 +1,13 @@
-"""Artifacts with a file behind them, as a step leaves them."""
+"""Artifacts with a file, as a step writes them."""
 
 from django.conf import settings
 
-from runs.engine.journal import artifacts_folder
+from runs.engine.artifacts import artifacts_folder
 from tests.factories import ArtifactFactory
 
 
-def written(run, name, text, **fields):
-    """Return the row of an artifact of the run whose file says `text`."""
+def write_artifact(run, name, text, **fields):
+    """Create an artifact of the run with a file that contains `text`; returns its row."""
     row = ArtifactFactory(run=run, name=name, **fields)
     path = artifacts_folder(settings.OROBOROS) / row.path
     path.parent.mkdir(parents=True, exist_ok=True)

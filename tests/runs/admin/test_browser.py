@@ -1,4 +1,4 @@
-"""The desk in a real browser: it asks nobody elsewhere, fits a phone, and follows what happens."""
+"""The admin in a real browser: no foreign requests, narrow windows, live updates."""
 
 import os
 import re
@@ -8,16 +8,16 @@ from django.conf import settings
 from django.urls import reverse
 from playwright.sync_api import expect, sync_playwright
 
-from releases.deployments.switch import default_log
-from releases.models import Activation
+from releases.deployments.deployment_steps import deployment_log_path
+from releases.models import Deployment
 from runs import presenters
-from runs.engine.journal import artifacts_folder
+from runs.engine.artifacts import artifacts_folder
 from runs.models import Run, Step
 from runs.presenters import Difference
 from runs.rules import Status, StepStatus
 from tests.factories import (
-    ActivationFactory,
     ArtifactFactory,
+    DeploymentFactory,
     FreezeFactory,
     LeaseFactory,
     ReleaseFactory,
@@ -26,7 +26,7 @@ from tests.factories import (
     UserFactory,
 )
 
-# Playwright keeps an event loop in this thread, and Django would refuse to ask the database there.
+# Playwright runs an event loop in this thread, in which Django refuses database queries.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -52,23 +52,26 @@ def chromium():
 
 
 @pytest.fixture
-def open_desk(chromium, live_server):
-    """Return a function that logs an operator in; what the pages did wrong is in `page.wrong`."""
+def open_admin(chromium, live_server):
+    """Return a function that logs an operator in; `page.problems` lists errors, foreign loads."""
     user = UserFactory(username="olga", groups=["operator"])
     user.set_password(PASSWORD)
     user.save()
     contexts = []
 
-    def logged_in(viewport=WIDE, scheme="light"):
+    def log_in(viewport=WIDE, scheme="light"):
         context = chromium.new_context(
             viewport=viewport, color_scheme=scheme, base_url=live_server.url
         )
         contexts.append(context)
         page = context.new_page()
-        page.wrong = []
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and page.wrong.append(said.text))
-        page.on("request", lambda asked: _note_foreign(page, asked.url, live_server.url))
+        page.problems = []
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on(
+            "console",
+            lambda message: message.type == "error" and page.problems.append(message.text),
+        )
+        page.on("request", lambda request: _record_foreign(page, request.url, live_server.url))
         page.goto("/admin/")
         page.fill("[name=username]", "olga")
         page.fill("[name=password]", PASSWORD)
@@ -76,21 +79,21 @@ def open_desk(chromium, live_server):
         page.wait_for_url(f"{live_server.url}/admin/")
         return page
 
-    yield logged_in
+    yield log_in
     for context in contexts:
         context.close()
 
 
-def _note_foreign(page, url, home):
+def _record_foreign(page, url, home):
     if not url.startswith((home, "data:")):
-        page.wrong.append(f"asked {url}")
+        page.problems.append(f"loaded {url}")
 
 
 def url_of(run):
     return reverse("admin:runs_run_change", args=[run.pk])
 
 
-def ready_run():
+def create_ready_run():
     return LeaseFactory(
         held=True, slot__number=1, run__status=Status.PREVIEW_READY, run__title="Reactions"
     ).run
@@ -99,13 +102,13 @@ def ready_run():
 @pytest.mark.parametrize(
     ("viewport", "scheme"), [(WIDE, "light"), (NARROW, "dark")], ids=["wide", "narrow"]
 )
-def test_no_page_is_wider_than_its_window_or_asks_elsewhere(open_desk, viewport, scheme):
-    run, old = ready_run(), ReleaseFactory()
+def test_no_page_overflows_its_window_or_loads_from_other_hosts(open_admin, viewport, scheme):
+    run, old = create_ready_run(), ReleaseFactory()
     ReleaseFactory(live=True)
     FreezeFactory()
     RunFactory(title="A title without end " * 8, branch="feature/" + "x" * 150)
     RunFactory(status=Status.FAILED, failure_detail="y" * 400)
-    page = open_desk(viewport, scheme)
+    page = open_admin(viewport, scheme)
     addresses = [
         "/admin/",
         "/admin/runs/run/",
@@ -121,14 +124,14 @@ def test_no_page_is_wider_than_its_window_or_asks_elsewhere(open_desk, viewport,
     for address in addresses:
         page.goto(address)
         page.wait_for_load_state("networkidle")
-        excess = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert (address, excess <= 0) == (address, True)
-    assert page.wrong == []
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert (address, overflow <= 0) == (address, True)
+    assert page.problems == []
 
 
-def test_a_run_is_approved_with_two_clicks(open_desk):
-    run = ready_run()
-    page = open_desk()
+def test_a_run_is_approved_with_two_clicks(open_admin):
+    run = create_ready_run()
+    page = open_admin()
     page.goto(url_of(run))
     expect(page.get_by_role("link", name="Frontend preview")).to_have_attribute(
         "href", settings.OROBOROS.frontend_url(settings.OROBOROS.slot("preview-1"))
@@ -137,36 +140,36 @@ def test_a_run_is_approved_with_two_clicks(open_desk):
     page.get_by_role("link", name="Approve").click()
     expect(page.get_by_text(run.commit_sha)).to_be_visible()
     page.get_by_role("button", name="Approve").click()
-    expect(page.get_by_text("ships when its turn comes").first).to_be_visible()
+    expect(page.get_by_text("ships when it is first in the merge queue").first).to_be_visible()
     expect(page.locator(".oro-head .oro-chip")).to_have_text("Approved")
     run.refresh_from_db()
     assert run.status == Status.APPROVED
 
 
-def test_a_page_of_an_older_commit_never_offers_to_approve_a_newer_one(open_desk, monkeypatch):
+def test_a_new_commit_reloads_the_page_before_it_can_be_approved(open_admin, monkeypatch):
     def patch(run, repo):
         text = f"diff --git a/app.py b/app.py\n+of {run.commit_sha}\n"
         return Difference("0" * 40, run.commit_sha, patch=text)
 
-    monkeypatch.setattr(presenters, "difference", patch)
-    run, newer = ready_run(), "b" * 40
-    page = open_desk()
+    monkeypatch.setattr(presenters, "compute_difference", patch)
+    run, newer = create_ready_run(), "b" * 40
+    page = open_admin()
     page.goto(url_of(run))
     expect(page.locator(".oro-patch .add")).to_have_text(f"+of {run.commit_sha}")
     Run.objects.filter(pk=run.pk).update(commit_sha=newer)
     expect(page.get_by_role("link", name="Approve")).to_have_attribute("href", re.compile(newer))
     assert page.locator(".oro-patch .add").inner_text().strip() == f"+of {newer}"
-    assert page.wrong == []
+    assert page.problems == []
 
 
-def test_a_running_steps_log_and_state_are_followed_without_a_reload(open_desk):
+def test_the_log_and_status_of_a_running_step_update_without_a_reload(open_admin):
     run = LeaseFactory(held=True, slot__number=1, run__status=Status.PREPARING).run
     step = StepFactory(run=run, name="install", status=StepStatus.RUNNING)
     log = ArtifactFactory(run=run, step=step, name="install_log")
     path = artifacts_folder(settings.OROBOROS) / log.path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("first <b>line</b>\n")
-    page = open_desk()
+    page = open_admin()
     page.goto(url_of(run))
     box = page.locator("[data-part=stage-install] .oro-log")
     expect(box).to_contain_text("first <b>line</b>")
@@ -180,24 +183,24 @@ def test_a_running_steps_log_and_state_are_followed_without_a_reload(open_desk):
         status=Status.FAILED, failure_code="BUILD_FAILED", ended_at=step.started_at
     )
     expect(page.locator("[data-part=failure]")).to_contain_text("BUILD_FAILED")
-    assert page.wrong == []
+    assert page.problems == []
 
 
-def test_a_rollback_is_followed_to_its_end(open_desk):
-    switch = ActivationFactory(
+def test_the_page_of_a_rollback_updates_until_its_end(open_admin):
+    switch = DeploymentFactory(
         previous=ReleaseFactory(live=True), kind="rollback", outcome="running", ended_at=None
     )
-    log = default_log(settings.OROBOROS, switch)
+    log = deployment_log_path(settings.OROBOROS, switch)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("line\n" * 150)
-    page = open_desk()
-    page.goto(reverse("admin:releases_activation_change", args=[switch.pk]))
+    page = open_admin()
+    page.goto(reverse("admin:releases_deployment_change", args=[switch.pk]))
     expect(page.locator(".oro-log")).to_contain_text("line")
     log.write_text("line\n" * 150 + "the old colour is drained\n")
-    Activation.objects.update(outcome="succeeded", ended_at=switch.started_at)
+    Deployment.objects.update(outcome="succeeded", ended_at=switch.started_at)
     expect(page.locator(".oro-chip")).to_have_text("Succeeded")
     box = page.locator(".oro-log")
     expect(box).to_contain_text("the old colour is drained")
     end = "box => box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 1"
     assert box.evaluate(end)
-    assert page.wrong == []
+    assert page.problems == []

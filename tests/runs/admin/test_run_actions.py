@@ -1,4 +1,4 @@
-"""Every button asks first, does it by POST, for whom it should, and shows a rule's no."""
+"""Every action asks for confirmation, needs its ability and a POST, and shows a refusal."""
 
 from datetime import timedelta
 
@@ -27,20 +27,21 @@ from tests.factories import (
     SlotFactory,
     UserFactory,
 )
-from tests.runs.admin.artifacts import written
-from web.admin_actions import Rows
+from tests.host.postgres.schema_snapshots import snapshot_text
+from tests.runs.admin.artifacts import write_artifact
+from web.admin_actions import ReadOnlyAdmin
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
-VERBS = [
-    (found, verb)
+ACTIONS = [
+    (found, action)
     for found in admin.site._registry.values()
-    if isinstance(found, Rows)
-    for verb in found.verbs
+    if isinstance(found, ReadOnlyAdmin)
+    for action in found.page_actions
 ]
 
 
-def logged_in(*groups, **user):
+def log_in(*groups, **user):
     client = Client(enforce_csrf_checks=user.pop("enforce_csrf_checks", False))
     client.force_login(UserFactory(groups=groups, username="olga", **user))
     return client
@@ -48,7 +49,7 @@ def logged_in(*groups, **user):
 
 @pytest.fixture
 def operator():
-    return logged_in("operator")
+    return log_in("operator")
 
 
 @pytest.fixture
@@ -59,29 +60,29 @@ def run():
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """What runs and releases were asked for, in their place."""
-    calls = []
+def calls(monkeypatch):
+    """Replaces the operations on runs and slots; the list of their calls."""
+    recorded = []
 
-    def put(place, name):
-        def called(*args, **given):
-            calls.append((name, args, given))
+    def replace(module, name):
+        def record(*args, **kwargs):
+            recorded.append((name, args, kwargs))
             return RunFactory()
 
-        monkeypatch.setattr(place, name, called)
+        monkeypatch.setattr(module, name, record)
 
     for name in ("create_run", "approve", "reject", "cancel", "retry", "keep"):
-        put(operations, name)
-    put(reservations, "release")
-    return calls
+        replace(operations, name)
+    replace(reservations, "release")
+    return recorded
 
 
-def url(verb, row=None, model="runs_run"):
-    return reverse(f"admin:{model}_{verb}", args=[row.pk] if row else [])
+def url(action, row=None, model="runs_run"):
+    return reverse(f"admin:{model}_{action}", args=[row.pk] if row else [])
 
 
 @pytest.mark.parametrize(
-    ("verb", "body", "args", "given"),
+    ("action", "body", "args", "kwargs"),
     [
         (
             "approve",
@@ -95,36 +96,36 @@ def url(verb, row=None, model="runs_run"):
         ("keep", {"hours": "24"}, 1, {"seconds": 24 * 3600}),
     ],
 )
-def test_a_button_of_a_run_reaches_the_run_with_its_actor(
-    operator, told, run, verb, body, args, given
+def test_each_action_on_a_run_calls_its_operation_with_the_actor(
+    operator, calls, run, action, body, args, kwargs
 ):
-    page = operator.get(url(verb, run))
-    assert (page.status_code, told) == (200, [])
-    answer = operator.post(url(verb, run), body)
+    page = operator.get(url(action, run))
+    assert (page.status_code, calls) == (200, [])
+    answer = operator.post(url(action, run), body)
     assert answer.status_code == 302
-    [(name, reached, was_given)] = told
-    assert (name, reached) == (verb, (run,))
-    assert was_given == {**(body if given is None else given), "actor": "olga"}
+    [(name, call_args, call_kwargs)] = calls
+    assert (name, call_args) == (action, (run,))
+    assert call_kwargs == {**(body if kwargs is None else kwargs), "actor": "olga"}
 
 
-@pytest.mark.parametrize(("verb", "force"), [("release", False), ("force-release", True)])
-def test_a_slot_is_released_from_its_runs_page(operator, told, run, verb, force):
-    operator.post(url(verb, run), {"reason": "why"})
-    [(_, (slot, run_id), given)] = told
+@pytest.mark.parametrize(("action", "force"), [("release", False), ("force-release", True)])
+def test_a_slot_is_released_from_the_runs_page(operator, calls, run, action, force):
+    operator.post(url(action, run), {"reason": "why"})
+    [(_, (slot, run_id), kwargs)] = calls
     assert (slot.slot_id, run_id) == ("preview-1", run.pk)
-    assert given == {"actor": "olga", "owner": None, "force": force, "reason": "why"}
+    assert kwargs == {"actor": "olga", "owner": None, "force": force, "reason": "why"}
 
 
-def test_an_approver_releases_what_is_theirs_only(told, run):
-    logged_in("approver").post(url("release", run), {"reason": ""})
-    assert told[0][2]["owner"] == "olga"
+def test_an_approver_releases_only_the_slots_of_their_own_runs(calls, run):
+    log_in("approver").post(url("release", run), {"reason": ""})
+    assert calls[0][2]["owner"] == "olga"
 
 
-def test_a_new_run_names_a_branch_or_a_commit(operator, told):
+def test_a_new_run_needs_either_a_branch_or_a_commit(operator, calls):
     page = operator.post(url("new"), {"branch": "", "commit": "", "title": ""})
-    assert (page.status_code, told) == (200, [])
+    assert (page.status_code, calls) == (200, [])
     operator.post(url("new"), {"branch": "feature/a", "commit": "", "title": ""})
-    assert told[0][2] == {
+    assert calls[0][2] == {
         "title": "feature/a",
         "branch": "feature/a",
         "commit": "",
@@ -133,35 +134,35 @@ def test_a_new_run_names_a_branch_or_a_commit(operator, told):
     }
 
 
-def test_an_operator_gives_a_new_run_a_priority_and_an_approver_does_not(operator, told):
+def test_only_an_operator_gives_a_new_run_a_priority(operator, calls):
     body = {"branch": "feature/a", "commit": "", "title": "", "priority": "-3"}
     approver = Client()
     approver.force_login(UserFactory(groups=["approver"]))
     refused = approver.post(url("new"), body)
     assert (refused.status_code, b"Only an operator" in refused.content) == (403, True)
-    assert told == []
+    assert calls == []
     operator.post(url("new"), body)
-    assert told[0][2]["priority"] == -3
+    assert calls[0][2]["priority"] == -3
 
 
-def test_a_reason_that_is_required_is_asked_for(operator, told, run):
-    for verb in ("reject", "force-release"):
-        page = operator.post(url(verb, run), {"reason": "  "})
+def test_a_missing_required_reason_is_a_form_error(operator, calls, run):
+    for action in ("reject", "force-release"):
+        page = operator.post(url(action, run), {"reason": "  "})
         assert (page.status_code, b"This field is required" in page.content) == (200, True)
-    assert told == []
+    assert calls == []
 
 
-def test_a_rules_no_is_shown_where_it_was_asked(operator, run, monkeypatch):
-    def no(run, **given):
+def test_a_refusal_is_shown_on_the_actions_page(operator, run, monkeypatch):
+    def refuse(run, **kwargs):
         raise Refused("not_ready", "Not <now>.")
 
-    monkeypatch.setattr(operations, "cancel", no)
+    monkeypatch.setattr(operations, "cancel", refuse)
     page = operator.post(url("cancel", run), {"reason": ""})
     assert page.status_code == 409
     assert b"Not &lt;now&gt;." in page.content
 
 
-def test_the_commit_that_was_looked_at_is_the_one_approved(operator, run):
+def test_the_commit_that_the_page_showed_is_approved(operator, run):
     page = operator.get(reverse("admin:runs_run_change", args=[run.pk])).content.decode()
     assert f"approve/?commit_sha={run.commit_sha}" in page
     Run.objects.filter(pk=run.pk).update(commit_sha="b" * 40)
@@ -171,13 +172,16 @@ def test_the_commit_that_was_looked_at_is_the_one_approved(operator, run):
     assert run.status == Status.PREVIEW_READY
 
 
-def test_who_comes_to_approve_by_an_address_without_the_commit_is_told(operator, run):
+def test_approving_without_the_commit_in_the_address_is_refused(operator, run):
     page = operator.post(url("approve", run), {"reason": "fine"})
-    assert (page.status_code, b"come here by the button" in page.content) == (200, True)
+    assert (page.status_code, b"Open this page with the Approve button" in page.content) == (
+        200,
+        True,
+    )
     assert not run.approvals.exists()
 
 
-def test_approving_moves_the_run_and_tells_who(operator, run):
+def test_approving_changes_the_status_and_records_the_actor(operator, run):
     answer = operator.post(url("approve", run), {"commit_sha": run.commit_sha, "reason": "fine"})
     assert answer.status_code == 302
     run.refresh_from_db()
@@ -185,11 +189,14 @@ def test_approving_moves_the_run_and_tells_who(operator, run):
     assert Event.objects.filter(run=run, kind="approved").get().actor == "olga"
 
 
-def test_changed_checks_are_shown_where_an_operator_accepts_them(operator, run, monkeypatch):
+def test_changed_checks_are_shown_and_accepted_by_operators_only(operator, run, monkeypatch):
     changed = Difference("a" * 40, run.commit_sha, checks=[ChangedCheck("tests", "pytest", None)])
-    monkeypatch.setattr(presenters, "difference", lambda run, repo: changed)
+    monkeypatch.setattr(presenters, "compute_difference", lambda run, repo: changed)
     page = operator.get(url("approve", run)).content.decode()
-    assert ("It changes the checks" in page, "<code>pytest</code> → gone" in page) == (True, True)
+    assert ("The branch changes the checks" in page, "<code>pytest</code> → removed" in page) == (
+        True,
+        True,
+    )
     assert 'name="accept_checks"' in page
     body = {"commit_sha": run.commit_sha, "reason": "", "accept_checks": "on"}
     approver = Client()
@@ -203,31 +210,36 @@ def test_changed_checks_are_shown_where_an_operator_accepts_them(operator, run, 
     assert "with its own checks only" in after
 
 
-def test_who_approves_is_told_what_the_migrations_drop(operator, run):
-    table = "CREATE TABLE public.entries (\n    id bigint NOT NULL{}\n);\n"
-    written(run, "schema_before", table.format(",\n    mood text"))
-    written(run, "schema_after", table.format(""))
+def test_the_approve_page_lists_irreversible_schema_changes(operator, run):
+    before = snapshot_text({"public.entries": {"id": "bigint", "mood": "text"}})
+    write_artifact(run, "schema_before", before)
+    write_artifact(run, "schema_after", snapshot_text({"public.entries": {"id": "bigint"}}))
     page = operator.get(url("approve", run)).content.decode()
-    assert ("column public.entries.mood" in page, "does not come back" in page) == (True, True)
+    assert ("column public.entries.mood" in page, "does not undo irreversible changes" in page) == (
+        True,
+        True,
+    )
 
 
-def test_who_approves_reads_a_change_of_the_schema_that_has_no_name(operator, run):
-    written(run, "schema_before", "COMMENT ON TABLE public.entries IS 'old';\n")
-    written(run, "schema_after", "COMMENT ON TABLE public.entries IS 'new';\n")
+def test_the_approve_page_shows_schema_changes_without_a_summary(operator, run):
+    columns = {"id": "bigint", "it's": "text"}
+    reverse = dict(reversed(columns.items()))
+    write_artifact(run, "schema_before", snapshot_text({"public.entries": columns}))
+    write_artifact(run, "schema_after", snapshot_text({"public.entries": reverse}))
     for address in (url("approve", run), url("change", run)):
         page = operator.get(address).content.decode()
-        told = ("IS &#x27;new&#x27;" in page, "change nothing in it" in page)
-        assert (address, told) == (address, (True, False))
+        calls = ("+    it&#x27;s text," in page, "do not change the schema" in page)
+        assert (address, calls) == (address, (True, False))
 
 
-def test_nobody_is_asked_about_checks_that_stay_as_they_are(operator, run, monkeypatch):
+def test_unchanged_checks_are_not_offered_for_acceptance(operator, run, monkeypatch):
     same = Difference("a" * 40, run.commit_sha)
-    monkeypatch.setattr(presenters, "difference", lambda run, repo: same)
+    monkeypatch.setattr(presenters, "compute_difference", lambda run, repo: same)
     page = operator.get(url("approve", run)).content.decode()
     assert ('name="reason"' in page, 'name="accept_checks"' in page) == (True, False)
 
 
-def test_who_approves_sees_what_holds_shipping_and_then_the_run_says_it(operator, run):
+def test_active_freezes_are_shown_on_the_approve_page_and_the_runs_page(operator, run):
     FreezeFactory(actor="ada", reason="a demo")
     FreezeFactory(actor="bob", reason="no power")
     page = operator.get(url("approve", run)).content.decode()
@@ -238,8 +250,8 @@ def test_who_approves_sees_what_holds_shipping_and_then_the_run_says_it(operator
     assert "Shipping is frozen by ada since" in page
 
 
-def test_slots_are_drained_and_quarantined_and_back(operator, monkeypatch):
-    monkeypatch.setattr("runs.leasing.cleanup.clean", lambda config, slot: [])
+def test_slots_are_drained_quarantined_and_returned_to_service(operator, monkeypatch):
+    monkeypatch.setattr("runs.leasing.cleanup.clean_slot", lambda config, slot: [])
     slot = SlotFactory(number=1)
     there_and_back = [
         ("drain", "drained_at", True),
@@ -247,9 +259,9 @@ def test_slots_are_drained_and_quarantined_and_back(operator, monkeypatch):
         ("quarantine", "quarantined_at", True),
         ("unquarantine", "quarantined_at", False),
     ]
-    for verb, field, is_set in there_and_back:
-        operator.post(url(verb, slot, "slots_slot"), {"reason": "the disk"})
-        assert (verb, getattr(Slot.objects.get(), field) is not None) == (verb, is_set)
+    for action, field, is_set in there_and_back:
+        operator.post(url(action, slot, "slots_slot"), {"reason": "the disk"})
+        assert (action, getattr(Slot.objects.get(), field) is not None) == (action, is_set)
 
 
 def test_shipping_is_frozen_until_a_time_and_unfrozen(operator):
@@ -263,14 +275,14 @@ def test_shipping_is_frozen_until_a_time_and_unfrozen(operator):
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin"])
-def test_a_freeze_until_the_calendars_last_day_is_refused(operator, settings, zone):
+def test_a_freeze_until_the_last_representable_day_is_refused(operator, settings, zone):
     settings.TIME_ZONE = zone
     page = operator.post(url("freeze"), {"reason": "party", "until": "9999-12-31T23:59"})
     assert "A freeze ends within a year" in page.content.decode()
     assert not Freeze.objects.exists()
 
 
-def test_a_rollback_shows_what_it_takes_back_and_needs_a_reason(operator, monkeypatch):
+def test_a_rollback_lists_its_changes_and_needs_a_reason(operator, monkeypatch):
     old, calls = ReleaseFactory(), []
     ReleaseFactory(
         live=True,
@@ -279,18 +291,18 @@ def test_a_rollback_shows_what_it_takes_back_and_needs_a_reason(operator, monkey
         migrated_at=old.created_at,
     )
     monkeypatch.setattr(
-        releases, "request_rollback", lambda *args, **given: calls.append(given) or old
+        releases, "enqueue_rollback", lambda *args, **kwargs: calls.append(kwargs) or old
     )
     ask = url("rollback", old, "releases_release")
     page = operator.get(ask).content.decode()
-    assert "What it takes back" in page
+    assert "Changes that the rollback takes back" in page
     assert operator.post(ask, {"reason": ""}).status_code == 200
     assert calls == []
     operator.post(ask, {"reason": "broken", "accept_schema": "on"})
     assert calls == [{"actor": "olga", "reason": "broken", "accept_schema": True}]
 
 
-def test_a_token_is_made_shown_once_and_revoked(operator):
+def test_a_token_is_created_shown_once_and_revoked(operator):
     operator.post(
         url("new", model="accounts_apitoken"), {"name": "ci", "abilities": ["view", "hold"]}
     )
@@ -303,7 +315,7 @@ def test_a_token_is_made_shown_once_and_revoked(operator):
     assert token.revoked_by == "olga"
 
 
-def test_an_ended_run_has_no_slot_to_release(operator):
+def test_releasing_the_slot_of_an_ended_run_returns_409(operator):
     lease = LeaseFactory(held=True, slot__number=1, state=LeaseState.ENDED)
     assert operator.post(url("release", lease.run), {"reason": ""}).status_code == 409
 
@@ -312,16 +324,18 @@ def test_an_ended_run_has_no_slot_to_release(operator):
 
 
 @pytest.mark.parametrize(
-    ("found", "verb"), VERBS, ids=[f"{found.model.__name__}-{verb.name}" for found, verb in VERBS]
+    ("found", "action"),
+    ACTIONS,
+    ids=[f"{found.model.__name__}-{action.name}" for found, action in ACTIONS],
 )
-def test_each_button_needs_its_ability_and_a_csrf_token(found, verb, told):
+def test_each_action_needs_its_ability_and_a_csrf_token(found, action, calls):
     rows = {"Run": RunFactory, "Slot": SlotFactory, "Release": ReleaseFactory}
     row = None
-    if verb.on_row:
+    if action.is_for_row:
         make = rows.get(found.model.__name__)
         row = make() if make else ApiToken.objects.create(name="x", abilities=[], created_at=NOW)
-    address = found.verb_url(verb, row)
-    viewer = logged_in("viewer")
+    address = found.action_url(action, row)
+    viewer = log_in("viewer")
     assert viewer.get(address).status_code == 403
     assert viewer.post(address).status_code == 403
     anonymous = Client().get(address)
@@ -329,14 +343,14 @@ def test_each_button_needs_its_ability_and_a_csrf_token(found, verb, told):
     guarded = Client(enforce_csrf_checks=True)
     guarded.force_login(UserFactory(groups=["operator"]))
     assert guarded.post(address).status_code == 403
-    assert told == []
+    assert calls == []
 
 
-def test_a_page_offers_only_what_fits_and_what_one_may(run):
+def test_a_page_shows_only_available_and_permitted_actions(run):
     page = reverse("admin:runs_run_change", args=[run.pk])
     approver = Client()
     approver.force_login(UserFactory(groups=["approver"]))
     wanted = {"approve": True, "cancel": True, "retry": False, "force-release": False}
-    for client, may in ((logged_in("viewer"), dict.fromkeys(wanted, False)), (approver, wanted)):
+    for client, may in ((log_in("viewer"), dict.fromkeys(wanted, False)), (approver, wanted)):
         seen = client.get(page).content.decode()
-        assert {verb: f"{run.pk}/{verb}/" in seen for verb in wanted} == may
+        assert {action: f"{run.pk}/{action}/" in seen for action in wanted} == may

@@ -1,5 +1,5 @@
 """Grants here do not depend on what this machine has free."""
 
-from tests.runs.room import a_host_with_room
+from tests.runs.free_capacity import a_host_with_free_capacity
 
-__all__ = ["a_host_with_room"]
+__all__ = ["a_host_with_free_capacity"]

@@ -1,4 +1,4 @@
-"""Files that steps left: downloads that no browser runs, and names that lead nowhere else."""
+"""Artifact downloads: byte ranges, growing logs, and paths that must not be served."""
 
 import os
 
@@ -7,7 +7,7 @@ from django.conf import settings
 from django.test import Client
 
 from accounts.tokens import create_token
-from runs.engine.journal import artifacts_folder
+from runs.engine.artifacts import artifacts_folder
 from slots.runtime import backend_log
 from tests.factories import ArtifactFactory
 
@@ -39,14 +39,14 @@ def secret():
     path.unlink()
 
 
-def content(client, artifact, **headers):
+def request_content(client, artifact, **headers):
     path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}"
     return client.get(path, headers=headers)
 
 
-def test_an_artifact_is_a_download_that_no_browser_runs(client, artifact):
+def test_an_artifact_is_served_as_a_download_that_browsers_do_not_render(client, artifact):
     artifact.file.write_bytes(b"<script>alert(1)</script>")
-    answer = content(client, artifact)
+    answer = request_content(client, artifact)
     assert (answer.status_code, answer.getvalue()) == (200, b"<script>alert(1)</script>")
     assert answer["Content-Disposition"] == 'attachment; filename="build_log"'
     assert answer["X-Content-Type-Options"] == "nosniff"
@@ -70,13 +70,13 @@ def test_an_artifact_is_a_download_that_no_browser_runs(client, artifact):
         ("bytes=-", 200, b"0123456789"),
     ],
 )
-def test_a_log_is_followed_by_ranges(client, artifact, asked, status, body):
-    answer = content(client, artifact, range=asked)
+def test_a_byte_range_returns_that_part(client, artifact, asked, status, body):
+    answer = request_content(client, artifact, range=asked)
     assert (answer.status_code, answer.getvalue()) == (status, body)
     assert int(answer["Content-Length"]) == len(body)
 
 
-def test_a_growing_log_is_read_on_from_where_it_ended(client, artifact):
+def test_a_growing_log_is_read_from_the_given_offset(client, artifact):
     path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?from="
     tail = client.get(path + "-3")
     assert (tail.status_code, tail.getvalue(), tail["X-Oroboros-Next"]) == (200, b"789", "10")
@@ -89,17 +89,17 @@ def test_a_growing_log_is_read_on_from_where_it_ended(client, artifact):
     assert client.get(path + "x").json()["error"] == "from_invalid"
 
 
-def test_an_empty_log_is_an_empty_answer(client, artifact):
+def test_an_empty_log_returns_an_empty_body(client, artifact):
     artifact.file.write_bytes(b"")
-    assert content(client, artifact).status_code == 200
-    assert content(client, artifact, range="bytes=0-").status_code == 416
+    assert request_content(client, artifact).status_code == 200
+    assert request_content(client, artifact, range="bytes=0-").status_code == 416
 
 
 @pytest.mark.parametrize(
     "name",
     ["..%2f..%2fetc/passwd", "%252e%252e/secret", "/etc/passwd", "%2fetc%2fpasswd", "x%00", "nope"],
 )
-def test_a_path_for_a_name_is_404(client, artifact, name):
+def test_a_path_instead_of_a_name_returns_404(client, artifact, name):
     answer = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{name}")
     assert (answer.status_code, answer.json()["error"]) == (404, "artifact_not_found")
 
@@ -107,14 +107,14 @@ def test_a_path_for_a_name_is_404(client, artifact, name):
 @pytest.mark.parametrize(
     "path", ["../secret", "/etc/passwd", "", "a/../../secret", "%2e%2e/secret", "a\x00b"[:1]]
 )
-def test_a_row_that_points_elsewhere_opens_nothing(client, artifact, secret, path):
+def test_a_row_whose_path_leaves_the_folder_returns_404(client, artifact, secret, path):
     artifact.path = path
     artifact.save()
-    assert content(client, artifact).json()["error"] == "artifact_not_found"
+    assert request_content(client, artifact).json()["error"] == "artifact_not_found"
 
 
 @pytest.mark.parametrize("put_aside", [False, True])
-def test_the_log_that_a_backend_writes_to_is_followed_while_it_runs(client, artifact, put_aside):
+def test_the_log_of_a_running_backend_is_served(client, artifact, put_aside):
     config = settings.OROBOROS
     slot = config.slots[0]
     log = backend_log.path(config, slot)
@@ -123,15 +123,15 @@ def test_the_log_that_a_backend_writes_to_is_followed_while_it_runs(client, arti
     artifact.file.unlink()
     artifact.file.hardlink_to(log)
     if put_aside:  # the next run has begun in that slot
-        backend_log.start_anew(config, slot)
+        backend_log.archive_previous(config, slot)
     else:
         log.write_text("started\nmore\n")
-    answer = content(client, artifact)
+    answer = request_content(client, artifact)
     log.with_name(log.name + ".1" * put_aside).unlink()
     assert (answer.status_code, answer.getvalue().splitlines()[0]) == (200, b"started")
 
 
-def test_a_link_a_second_name_a_pipe_and_a_folder_are_no_artifacts(client, artifact, secret):
+def test_a_symlink_hard_link_pipe_or_folder_returns_404(client, artifact, secret):
     for make in (
         lambda path: path.symlink_to(secret),
         lambda path: path.hardlink_to(secret),
@@ -140,16 +140,16 @@ def test_a_link_a_second_name_a_pipe_and_a_folder_are_no_artifacts(client, artif
     ):
         artifact.file.unlink()
         make(artifact.file)
-        answer = content(client, artifact)
+        answer = request_content(client, artifact)
         assert (answer.status_code, answer.json()["error"]) == (404, "artifact_not_found")
         if artifact.file.is_dir():
             artifact.file.rmdir()
 
 
-def test_the_newest_generation_is_served_unless_another_is_named(client, artifact):
+def test_the_newest_generation_is_served_by_default(client, artifact):
     newer = ArtifactFactory(run=artifact.run, name=artifact.name, generation=2, path="newer")
     (artifacts_folder(settings.OROBOROS) / "newer").write_text("new")
-    assert content(client, artifact).getvalue() == b"new"
+    assert request_content(client, artifact).getvalue() == b"new"
     listed = client.get(f"/api/runs/{artifact.run.pk}/artifacts").json()["results"]
     assert [client.get(row["url"]).getvalue() for row in listed] == [b"0123456789", b"new"]
     assert newer.generation == listed[1]["generation"]

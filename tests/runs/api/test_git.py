@@ -1,4 +1,4 @@
-"""The API's answers that come out of git: real branches, commits and differences."""
+"""Answers of the API that need git: real branches, commits and differences."""
 
 import subprocess
 from dataclasses import replace
@@ -20,7 +20,7 @@ GIT = ("git", "-c", "user.name=Alice", "-c", "user.email=alice@example.com")
 
 
 @pytest.fixture
-def remote(tmp_path, settings, a_host_with_room):
+def remote(tmp_path, settings, a_host_with_free_capacity):
     """A remote with `main` and a branch that adds a migration; the settings point at it."""
     folder = tmp_path / "remote"
     folder.mkdir()
@@ -66,7 +66,7 @@ def post(client, **body):
     return client.post("/api/runs", {"title": "x", **body}, content_type="application/json")
 
 
-def test_a_run_of_a_branch_is_of_its_commit_now(client, remote, slots):
+def test_a_run_of_a_branch_has_the_branchs_current_commit(client, remote, slots):
     answer = post(client, branch="feature/reactions")
     assert answer.status_code == 201, answer.content
     shape = answer.json()
@@ -78,13 +78,13 @@ def test_a_run_of_a_branch_is_of_its_commit_now(client, remote, slots):
     ("body", "code"),
     [({"commit": "a" * 40}, "sha_unknown"), ({"branch": "feature/none"}, "branch_unknown")],
 )
-def test_what_the_remote_has_not_is_404_and_no_run(client, remote, body, code):
+def test_an_unknown_branch_or_commit_returns_404_and_creates_no_run(client, remote, body, code):
     answer = post(client, **body)
     assert (answer.status_code, answer.json()["error"]) == (404, code)
     assert Run.objects.count() == 0
 
 
-def test_the_difference_calls_out_migrations(client, remote, slots):
+def test_the_difference_lists_migrations(client, remote, slots):
     run = post(client, branch="feature/reactions").json()
     shape = client.get(f"/api/runs/{run['id']}/diff").json()
     assert shape["base_sha"] == remote("rev-parse", "main")
@@ -95,7 +95,7 @@ def test_the_difference_calls_out_migrations(client, remote, slots):
     assert not shape["is_cut"]
 
 
-def test_the_difference_says_what_becomes_of_the_checks(client, remote, slots):
+def test_the_difference_lists_changed_checks(client, remote, slots):
     run = post(client, branch="feature/checks").json()
     assert client.get(f"/api/runs/{run['id']}/diff").json()["checks"] == [
         {"name": "tests", "before": "pytest", "after": "pytest -x"},
@@ -106,7 +106,7 @@ def test_the_difference_says_what_becomes_of_the_checks(client, remote, slots):
     assert client.get(f"/api/runs/{other['id']}/diff").json()["checks"] == []
 
 
-def test_a_run_that_only_holds_a_slot_has_no_difference(client, remote):
+def test_a_reservation_has_no_difference(client, remote):
     run = post(client, prepare=False).json()
     answer = client.get(f"/api/runs/{run['id']}/diff")
     assert (answer.status_code, answer.json()["error"]) == (409, "no_commit")
@@ -116,7 +116,7 @@ def test_a_run_that_only_holds_a_slot_has_no_difference(client, remote):
     "value",
     ["1" * 5000, "{ timeout = 0x" + "f" * 5000 + " }", "[" * 5000, "{ a" + ".a" * 3000 + " = 1 }"],
 )
-def test_checks_that_cannot_be_read_are_shown_as_none(client, remote, slots, tmp_path, value):
+def test_unreadable_checks_are_reported_as_none(client, remote, slots, tmp_path, value):
     remote("checkout", "-q", "-b", "feature/odd")
     (tmp_path / "remote" / "oroboros.toml").write_text(f"[checks]\ntests = {value}\n")
     remote("commit", "-q", "-a", "-m", "odd")

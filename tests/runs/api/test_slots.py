@@ -1,4 +1,4 @@
-"""Slots over HTTP: answers, refusals, and what a retry finds."""
+"""The slot endpoints: answers, refusals, and repeated requests."""
 
 from datetime import timedelta
 
@@ -21,38 +21,38 @@ RELEASE = "/api/slots/preview-1/release"
 HEARTBEAT = "/api/slots/preview-1/heartbeat"
 
 
-def reservation(owner, **fields):
+def create_reservation(owner, **fields):
     return RunFactory(prepare=False, created_by=owner.name, **fields)
 
 
-def acquired(caller, run, **body):
+def acquire(caller, run, **body):
     answer = caller.post(ACQUIRE, run_id=str(run.pk), **body)
     assert answer.status_code == 200, answer.content
     return answer.json()
 
 
-def refused(answer, status, code):
+def assert_refused(answer, status, code):
     assert (answer.status_code, answer.json()["error"]) == (status, code), answer.content
 
 
-def run_out(run):
+def expire_lease(run):
     Lease.objects.filter(run=run).update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def status_of(run):
+def get_status(run):
     return Run.objects.values_list("status", flat=True).get(pk=run.pk)
 
 
-def claim(run):
+def claim_run(run):
     return Run.objects.claim(run.pk, "a worker")
 
 
 # --- acquire
 
 
-def test_a_free_pool_answers_an_acquire_with_a_slot(slots, ci):
-    run = reservation(ci)
-    body = acquired(ci, run, ttl_seconds=60)
+def test_acquire_returns_a_slot_if_one_is_free(slots, ci):
+    run = create_reservation(ci)
+    body = acquire(ci, run, ttl_seconds=60)
     assert body.pop("expires_at") > timezone.now().isoformat()
     assert body == {
         "acquired": True,
@@ -62,13 +62,13 @@ def test_a_free_pool_answers_an_acquire_with_a_slot(slots, ci):
         "ttl_seconds": 60,
         "fence": 1,
     }
-    assert status_of(run) == Status.HOLDING
+    assert get_status(run) == Status.HOLDING
 
 
-def test_a_full_pool_answers_with_the_place_in_the_line(slot, ci):
-    acquired(ci, reservation(ci))
-    acquired(ci, reservation(ci))
-    assert acquired(ci, reservation(ci)) == {
+def test_acquire_returns_the_queue_position_if_no_slot_is_free(slot, ci):
+    acquire(ci, create_reservation(ci))
+    acquire(ci, create_reservation(ci))
+    assert acquire(ci, create_reservation(ci)) == {
         "acquired": False,
         "slot_id": None,
         "queue_reason": "WAITING_FOR_SLOT",
@@ -79,60 +79,60 @@ def test_a_full_pool_answers_with_the_place_in_the_line(slot, ci):
     }
 
 
-def test_who_lost_the_answer_and_asks_again_has_the_same_lease(slots, ci):
-    run = reservation(ci)
-    assert acquired(ci, run) == acquired(ci, run, ttl_seconds=60)
+def test_a_repeated_acquire_returns_the_same_lease(slots, ci):
+    run = create_reservation(ci)
+    assert acquire(ci, run) == acquire(ci, run, ttl_seconds=60)
     assert Lease.objects.count() == 1
     assert list(Event.objects.filter(run=run).order_by("id").values_list("kind", flat=True)) == [
-        "asked",
+        "requested",
         "granted",
     ]
 
 
-def test_a_waiter_that_asks_again_keeps_its_place_and_is_heard(slot, ci):
-    acquired(ci, reservation(ci))
-    first, second = reservation(ci), reservation(ci)
-    acquired(ci, first)
+def test_a_repeated_acquire_keeps_the_queue_position(slot, ci):
+    acquire(ci, create_reservation(ci))
+    first, second = create_reservation(ci), create_reservation(ci)
+    acquire(ci, first)
     Lease.objects.filter(run=first).update(waits_until=timezone.now() + timedelta(seconds=1))
-    acquired(ci, second)
-    assert acquired(ci, first)["position"] == 1
+    acquire(ci, second)
+    assert acquire(ci, first)["position"] == 1
     left = Lease.objects.get(run=first).waits_until - timezone.now()
     assert timedelta(seconds=55) < left <= timedelta(seconds=60)
 
 
-def test_a_full_line_answers_429(slot, ci, settings):
+def test_a_full_queue_returns_429(slot, ci, settings):
     settings.QUEUE_LIMIT = 1
-    acquired(ci, reservation(ci))
-    acquired(ci, reservation(ci))
-    last = reservation(ci)
-    refused(ci.post(ACQUIRE, run_id=str(last.pk)), 429, "queue_full")
+    acquire(ci, create_reservation(ci))
+    acquire(ci, create_reservation(ci))
+    last = create_reservation(ci)
+    assert_refused(ci.post(ACQUIRE, run_id=str(last.pk)), 429, "queue_full")
     assert not Lease.objects.filter(run=last).exists()
 
 
 def test_an_ended_run_cannot_acquire(slots, ci):
-    run = reservation(ci, status=Status.EXPIRED)
-    refused(ci.post(ACQUIRE, run_id=str(run.pk)), 409, "run_ended")
+    run = create_reservation(ci, status=Status.EXPIRED)
+    assert_refused(ci.post(ACQUIRE, run_id=str(run.pk)), 409, "run_ended")
 
 
-def test_who_asks_after_the_time_ran_out_is_fenced(slots, ci):
-    run = reservation(ci)
-    acquired(ci, run)
-    run_out(run)
-    refused(ci.post(ACQUIRE, run_id=str(run.pk)), 409, "lease_fenced")
+def test_an_acquire_after_the_lease_expired_is_fenced(slots, ci):
+    run = create_reservation(ci)
+    acquire(ci, run)
+    expire_lease(run)
+    assert_refused(ci.post(ACQUIRE, run_id=str(run.pk)), 409, "lease_fenced")
 
 
-def test_an_acquire_is_one_trip_to_the_pool(slots, ci, django_assert_num_queries, monkeypatch):
+def test_an_acquire_is_one_round_trip(slots, ci, django_assert_num_queries, monkeypatch):
     trips, fetch = [], grants.fetch
 
-    def counted(*statements, **values):
+    def count_statements(*statements, **values):
         trips.append(len(statements))
         return fetch(*statements, **values)
 
-    monkeypatch.setattr(grants, "fetch", counted)
-    run = reservation(ci)
-    ci.get("/api/slots")  # the token's first use in a minute is noted
+    monkeypatch.setattr(grants, "fetch", count_statements)
+    run = create_reservation(ci)
+    ci.get("/api/slots")  # the token's first use in a minute is recorded
     with django_assert_num_queries(1):  # the token
-        acquired(ci, run)
+        acquire(ci, run)
     with django_assert_num_queries(1):
         ci.post(RELEASE, run_id=str(run.pk))
     assert trips == [4, 3]
@@ -142,8 +142,8 @@ def test_an_acquire_is_one_trip_to_the_pool(slots, ci, django_assert_num_queries
 
 
 def test_a_heartbeat_renews_a_reservation(slots, ci):
-    run = reservation(ci)
-    body = acquired(ci, run, ttl_seconds=60)
+    run = create_reservation(ci)
+    body = acquire(ci, run, ttl_seconds=60)
     Lease.objects.filter(run=run).update(expires_at=timezone.now() + timedelta(seconds=5))
     answer = ci.post(HEARTBEAT, run_id=str(run.pk), fence=body["fence"]).json()
     until = Lease.objects.get(run=run).expires_at
@@ -159,7 +159,7 @@ def test_a_heartbeat_renews_a_reservation(slots, ci):
 
 def test_a_heartbeat_does_not_prolong_a_preview(slots, ci):
     run = RunFactory(created_by=ci.name)
-    lease = leases.ask(run, actor="ci")
+    lease = leases.request_slot(run, actor="ci")
     answer = ci.post(HEARTBEAT, run_id=str(run.pk))
     assert answer.status_code == 200
     lease.refresh_from_db()
@@ -167,62 +167,62 @@ def test_a_heartbeat_does_not_prolong_a_preview(slots, ci):
     assert lease.heartbeat_at > lease.granted_at
 
 
-def test_who_slept_past_the_end_is_fenced_and_the_next_holder_untouched(slot, ci, operator):
-    sleeper, after = reservation(ci), reservation(ci)
-    fence = acquired(ci, sleeper)["fence"]
-    acquired(ci, after)
-    run_out(sleeper)
+def test_a_holder_that_slept_past_its_expiry_is_fenced(slot, ci, operator):
+    sleeper, after = create_reservation(ci), create_reservation(ci)
+    fence = acquire(ci, sleeper)["fence"]
+    acquire(ci, after)
+    expire_lease(sleeper)
     operator.post(REAP)
     before = Lease.objects.filter(run=after).values().get()
     for path in (HEARTBEAT, RELEASE):
-        refused(ci.post(path, run_id=str(sleeper.pk), fence=fence), 409, "lease_fenced")
-        refused(ci.post(path, run_id=str(sleeper.pk)), 409, "lease_fenced")
+        assert_refused(ci.post(path, run_id=str(sleeper.pk), fence=fence), 409, "lease_fenced")
+        assert_refused(ci.post(path, run_id=str(sleeper.pk)), 409, "lease_fenced")
     assert Lease.objects.filter(run=after).values().get() == before
     assert before["state"] == LeaseState.HELD
 
 
-def test_a_heartbeat_after_the_end_and_before_the_reaper_is_fenced_too(slots, ci):
-    run = reservation(ci)
-    acquired(ci, run)
-    run_out(run)
-    refused(ci.post(HEARTBEAT, run_id=str(run.pk)), 409, "lease_fenced")
+def test_a_heartbeat_after_the_expiry_and_before_the_reaper_returns_409(slots, ci):
+    run = create_reservation(ci)
+    acquire(ci, run)
+    expire_lease(run)
+    assert_refused(ci.post(HEARTBEAT, run_id=str(run.pk)), 409, "lease_fenced")
 
 
 @pytest.mark.parametrize("path", [HEARTBEAT, RELEASE])
-def test_a_stale_fence_writes_nothing(slots, ci, path):
-    run = reservation(ci)
-    acquired(ci, run)
+def test_a_stale_fence_returns_409_and_changes_nothing(slots, ci, path):
+    run = create_reservation(ci)
+    acquire(ci, run)
     ci.post(RELEASE, run_id=str(run.pk))
-    fence = acquired(ci, run)["fence"]
+    fence = acquire(ci, run)["fence"]
     before = Lease.objects.filter(run=run).order_by("id").values().last()
-    refused(ci.post(path, run_id=str(run.pk), fence=fence - 1), 409, "lease_fenced")
+    assert_refused(ci.post(path, run_id=str(run.pk), fence=fence - 1), 409, "lease_fenced")
     assert Lease.objects.filter(run=run).order_by("id").values().last() == before
 
 
 @pytest.mark.parametrize("path", [HEARTBEAT, RELEASE])
-def test_another_run_than_the_holder_is_told_so(slots, ci, path):
-    acquired(ci, reservation(ci))
-    other = reservation(ci)
-    refused(ci.post(path, run_id=str(other.pk)), 409, "not_holder")
+def test_a_run_that_never_held_the_slot_returns_409(slots, ci, path):
+    acquire(ci, create_reservation(ci))
+    other = create_reservation(ci)
+    assert_refused(ci.post(path, run_id=str(other.pk)), 409, "not_holder")
 
 
 @pytest.mark.parametrize("path", [ACQUIRE, HEARTBEAT, RELEASE])
-def test_nobody_touches_somebody_elses_lease(slots, ci, path):
-    run = reservation(ci)
-    acquired(ci, run)
+def test_a_lease_of_another_creator_returns_403(slots, ci, path):
+    run = create_reservation(ci)
+    acquire(ci, run)
     before = Lease.objects.values().get()
     stranger = Caller("stranger", "view", "hold")
-    refused(stranger.post(path, run_id=str(run.pk)), 403, "lease_not_yours")
+    assert_refused(stranger.post(path, run_id=str(run.pk)), 403, "lease_not_yours")
     assert Lease.objects.values().get() == before
 
 
 # --- release
 
 
-def test_a_released_reservation_is_queued_again_and_the_next_in_line_has_the_slot(slot, ci):
-    run, *waiting = [reservation(ci) for _ in range(3)]
+def test_a_released_reservation_is_queued_and_the_next_waiter_is_granted(slot, ci):
+    run, *waiting = [create_reservation(ci) for _ in range(3)]
     for each in (run, *waiting):
-        acquired(ci, each)
+        acquire(ci, each)
     answer = ci.post(RELEASE, run_id=str(run.pk))
     assert answer.json() == {
         "released": True,
@@ -230,29 +230,29 @@ def test_a_released_reservation_is_queued_again_and_the_next_in_line_has_the_slo
         "run_id": str(run.pk),
         "reason": None,
     }
-    assert status_of(run) == Status.QUEUED
-    assert acquired(ci, waiting[0])["acquired"]
-    assert acquired(ci, waiting[1])["position"] == 1
+    assert get_status(run) == Status.QUEUED
+    assert acquire(ci, waiting[0])["acquired"]
+    assert acquire(ci, waiting[1])["position"] == 1
     assert not Lease.objects.filter(run=run).exclude(state=LeaseState.ENDED).exists()
 
 
-def test_releasing_again_says_so_even_when_another_has_the_slot(slot, ci):
-    run, after = reservation(ci), reservation(ci)
-    fence = acquired(ci, run)["fence"]
+def test_a_repeated_release_returns_already_released(slot, ci):
+    run, after = create_reservation(ci), create_reservation(ci)
+    fence = acquire(ci, run)["fence"]
     ci.post(RELEASE, run_id=str(run.pk), fence=fence)
-    acquired(ci, after)
+    acquire(ci, after)
     for body in ({}, {"fence": fence}):
         answer = ci.post(RELEASE, run_id=str(run.pk), **body)
         assert answer.status_code == 200
         assert answer.json()["released"] is False
         assert answer.json()["reason"] == "ALREADY_RELEASED"
-    assert acquired(ci, after)["acquired"]
+    assert acquire(ci, after)["acquired"]
 
 
 @pytest.mark.parametrize("status", [Status.PREPARING, Status.PREVIEW_READY])
-def test_releasing_a_preview_cancels_its_run_and_cleans(slots, ci, cleaner, status):
+def test_releasing_a_preview_cancels_its_run_and_cleans_the_slot(slots, ci, cleaner, status):
     run = RunFactory(created_by=ci.name)
-    leases.ask(run, actor="ci")
+    leases.request_slot(run, actor="ci")
     Run.objects.filter(pk=run.pk).update(status=status)
     assert ci.post(RELEASE, run_id=str(run.pk)).json()["released"]
     run.refresh_from_db()
@@ -262,10 +262,10 @@ def test_releasing_a_preview_cancels_its_run_and_cleans(slots, ci, cleaner, stat
     assert Lease.objects.get(run=run).state == LeaseState.ENDED
 
 
-def test_a_run_somebody_works_on_is_asked_to_stop_and_fenced_at_once(slots, ci, cleaner):
+def test_releasing_a_claimed_run_requests_its_stop_and_fences_it(slots, ci, cleaner):
     run = RunFactory(created_by=ci.name)
-    leases.ask(run, actor="ci")
-    claim(run)
+    leases.request_slot(run, actor="ci")
+    claim_run(run)
     OrmQ.objects.all().delete()
     assert ci.post(RELEASE, run_id=str(run.pk)).json()["released"]
     run.refresh_from_db()
@@ -280,18 +280,18 @@ def test_a_run_somebody_works_on_is_asked_to_stop_and_fenced_at_once(slots, ci, 
 SHIPPING = [Status.APPROVED, Status.MERGING, Status.DEPLOYING]
 
 
-def shipping(status):
+def create_shipping_run(status):
     run = RunFactory(created_by="alice")
-    leases.ask(run, actor="alice")
+    leases.request_slot(run, actor="alice")
     Run.objects.filter(pk=run.pk).update(status=status)
     return run
 
 
 @pytest.mark.parametrize("status", SHIPPING)
-def test_a_run_that_ships_keeps_its_slot(slots, operator, status):
-    run = shipping(status)
-    refused(operator.post(RELEASE, run_id=str(run.pk)), 409, "run_is_shipping")
-    refused(operator.post(RELEASE, run_id=str(run.pk), force=True), 400, "reason_required")
+def test_releasing_a_run_that_ships_returns_409(slots, operator, status):
+    run = create_shipping_run(status)
+    assert_refused(operator.post(RELEASE, run_id=str(run.pk)), 409, "run_is_shipping")
+    assert_refused(operator.post(RELEASE, run_id=str(run.pk), force=True), 400, "reason_required")
     assert Lease.objects.get(run=run).state == LeaseState.HELD
 
 
@@ -303,10 +303,10 @@ def test_a_run_that_ships_keeps_its_slot(slots, operator, status):
         (Status.DEPLOYING, Status.DEPLOYING, ""),
     ],
 )
-def test_force_with_a_reason_takes_the_slot_of_a_run_that_ships(
+def test_a_forced_release_with_a_reason_ends_the_lease_of_a_run_that_ships(
     slots, operator, cleaner, status, ends, stop
 ):
-    run = shipping(status)
+    run = create_shipping_run(status)
     answer = operator.post(RELEASE, run_id=str(run.pk), force=True, reason="a fire")
     assert answer.json()["released"]
     run.refresh_from_db()
@@ -316,35 +316,35 @@ def test_force_with_a_reason_takes_the_slot_of_a_run_that_ships(
     assert (event.actor, event.text) == (operator.name, "released by force: a fire")
 
 
-def test_only_an_operator_forces(slots, ci):
-    run = reservation(ci)
-    acquired(ci, run)
+def test_a_forced_release_needs_an_operator(slots, ci):
+    run = create_reservation(ci)
+    acquire(ci, run)
     answer = ci.post(RELEASE, run_id=str(run.pk), force=True, reason="mine")
-    refused(answer, 403, "forbidden")
+    assert_refused(answer, 403, "forbidden")
 
 
 # --- reap
 
 
-def test_the_reaper_answers_with_what_it_fenced(slots, ci, operator):
-    run = reservation(ci)
-    acquired(ci, run)
+def test_reap_expired_returns_the_fenced_leases(slots, ci, operator):
+    run = create_reservation(ci)
+    acquire(ci, run)
     assert operator.post(REAP).json() == {"expired_count": 0, "expired_slots": []}
-    run_out(run)
+    expire_lease(run)
     assert operator.post(REAP).json() == {"expired_count": 1, "expired_slots": ["preview-1"]}
     assert operator.post(REAP).json() == {"expired_count": 0, "expired_slots": []}
 
 
-def test_a_plain_post_without_a_body_reaps(slots, operator):
+def test_reap_expired_accepts_a_post_without_a_body(slots, operator):
     assert operator.raw(REAP, b"", content_type="").status_code == 200
 
 
 # --- the list
 
 
-def test_the_list_of_slots_tells_who_has_what(slots, ci):
-    run = reservation(ci, title="look here")
-    acquired(ci, run)
+def test_the_list_of_slots_shows_the_holders(slots, ci):
+    run = create_reservation(ci, title="look here")
+    acquire(ci, run)
     first, second, third = ci.get("/api/slots").json()
     assert first["slot_id"] == "preview-1"
     assert (first["state"], first["lease_state"]) == ("leased", "held")
@@ -355,13 +355,15 @@ def test_the_list_of_slots_tells_who_has_what(slots, ci):
         assert (free["state"], free["lease_state"], free["run_id"]) == ("free", None, None)
 
 
-def test_the_list_of_slots_costs_the_same_however_many_wait(slots, ci, django_assert_num_queries):
-    ci.get("/api/slots")  # the token's first use in a minute is noted
+def test_the_list_of_slots_needs_the_same_queries_for_any_number_of_waiters(
+    slots, ci, django_assert_num_queries
+):
+    ci.get("/api/slots")  # the token's first use in a minute is recorded
     for _ in range(3):
         with django_assert_num_queries(3):  # token, slots, leases
             ci.get("/api/slots")
         for _ in range(5):
-            acquired(ci, reservation(ci))
+            acquire(ci, create_reservation(ci))
 
 
 # --- many at once
@@ -372,11 +374,11 @@ def test_fifty_acquirers_of_one_slot_are_granted_in_order_without_an_error(setti
     settings.QUEUE_LIMIT = 1000
     Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
     caller = Caller("many", "view", "hold")
-    runs = [reservation(caller) for _ in range(50)]
-    answers = together(lambda run: acquired(caller, run), runs)
+    runs = [create_reservation(caller) for _ in range(50)]
+    answers = together(lambda run: acquire(caller, run), runs)
     assert sum(answer["acquired"] for answer in answers) == 1
     assert sorted(a["position"] for a in answers if not a["acquired"]) == [*range(1, 50)]
-    order = Lease.objects.order_by("asked_at", "id").values_list("run_id", flat=True)
+    order = Lease.objects.order_by("requested_at", "id").values_list("run_id", flat=True)
     granted = []
     for run_id in order:  # each lets go at once; the next must be the one who came next
         granted.append(Lease.objects.get(state=LeaseState.HELD).run_id)

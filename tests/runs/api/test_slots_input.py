@@ -1,4 +1,4 @@
-"""What comes from outside to the slots' endpoints: refused by name, nothing written."""
+"""Invalid input to the slot endpoints is refused with a code and writes nothing."""
 
 import uuid
 
@@ -10,9 +10,9 @@ from tests.runs.api.test_slots import (
     HEARTBEAT,
     REAP,
     RELEASE,
-    acquired,
-    refused,
-    reservation,
+    acquire,
+    assert_refused,
+    create_reservation,
 )
 
 BAD_IDS = [
@@ -50,7 +50,7 @@ BAD_TTLS = ['"60"', "1e309", "1.5", "true", "0", "-1", "999999999", "null", "NaN
 
 @pytest.mark.parametrize("verb", ["heartbeat", "release"])
 @pytest.mark.parametrize("slot_id", BAD_IDS)
-def test_only_configured_slot_ids_pass(slots, operator, slot_id, verb):
+def test_a_slot_id_that_is_not_configured_is_refused(slots, operator, slot_id, verb):
     answer = operator.post(f"/api/slots/{_quoted(slot_id)}/{verb}", run_id=str(uuid.uuid4()))
     assert answer.status_code in (400, 404), answer.content
     assert answer.json()["error"] in ("slot_id_invalid", "not_found")
@@ -60,70 +60,70 @@ def _quoted(text):
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
-def test_a_slot_that_is_not_configured_is_unknown(slots, operator):
+def test_an_unconfigured_slot_returns_404(slots, operator):
     answer = operator.post("/api/slots/preview-8/release", run_id=str(uuid.uuid4()))
-    refused(answer, 404, "slot_unknown")
+    assert_refused(answer, 404, "slot_unknown")
 
 
-def test_a_slot_is_known_as_its_unit_spells_it(slots, ci):
-    run = reservation(ci)
-    acquired(ci, run)
+def test_a_slot_id_in_its_units_spelling_is_accepted(slots, ci):
+    run = create_reservation(ci)
+    acquire(ci, run)
     answer = ci.post("/api/slots/preview1/heartbeat", run_id=str(run.pk))
     assert answer.json()["slot_id"] == "preview-1"
 
 
 @pytest.mark.parametrize("path", [ACQUIRE, HEARTBEAT, RELEASE])
 @pytest.mark.parametrize("run_id", BAD_RUN_IDS)
-def test_a_run_id_has_one_spelling(slots, operator, path, run_id):
+def test_another_spelling_of_a_run_id_returns_400(slots, operator, path, run_id):
     answer = operator.post(path, run_id=run_id)
     assert answer.status_code == 400
     assert answer.json()["error"] in ("run_id_invalid", "invalid_input")
 
 
 @pytest.mark.parametrize("path", [ACQUIRE, HEARTBEAT, RELEASE])
-def test_a_run_that_is_not_there_is_404(slots, operator, path):
-    refused(operator.post(path, run_id=str(uuid.uuid4())), 404, "run_unknown")
+def test_an_unknown_run_id_returns_404(slots, operator, path):
+    assert_refused(operator.post(path, run_id=str(uuid.uuid4())), 404, "run_unknown")
 
 
 @pytest.mark.parametrize("path", [ACQUIRE, HEARTBEAT, RELEASE])
 @pytest.mark.parametrize("body", BAD_BODIES, ids=repr)
-def test_a_body_that_is_wrong_is_refused_by_name(slots, operator, path, body):
-    refused(operator.raw(path, body), *BAD_BODIES[body])
+def test_an_invalid_body_returns_its_error_code(slots, operator, path, body):
+    assert_refused(operator.raw(path, body), *BAD_BODIES[body])
 
 
 @pytest.mark.parametrize("path", [ACQUIRE, HEARTBEAT, RELEASE, REAP])
-def test_a_body_that_nests_or_is_no_json_is_refused(slots, operator, path):
+def test_a_deeply_nested_or_form_body_is_refused(slots, operator, path):
     answer = operator.raw(path, DEEP[:60_000])
     assert (answer.status_code, answer.json()["error"]) == (400, "json_too_deep")
     answer = operator.raw(path, b"a=b", content_type="application/x-www-form-urlencoded")
-    refused(answer, 415, "unsupported_media_type")
+    assert_refused(answer, 415, "unsupported_media_type")
     assert operator.raw(path, DEEP).status_code == 413
 
 
 @pytest.mark.parametrize("ttl", BAD_TTLS)
-def test_a_ttl_is_a_number_of_seconds(slots, operator, ttl):
-    run = reservation(operator)
+def test_an_invalid_ttl_returns_400(slots, operator, ttl):
+    run = create_reservation(operator)
     body = f'{{"run_id": "{run.pk}", "ttl_seconds": {ttl}}}'
     answer = operator.raw(ACQUIRE, body.encode())
     assert answer.status_code == 400, answer.content
     assert Lease.objects.count() == 0
 
 
-def test_a_field_that_is_not_known_is_named(slots, operator):
+def test_an_unknown_field_returns_400_with_a_suggestion(slots, operator):
     answer = operator.post(ACQUIRE, run_id=str(uuid.uuid4()), ttl=60)
-    refused(answer, 400, "unknown_field")
+    assert_refused(answer, 400, "unknown_field")
     assert "ttl_seconds" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("fence", ["1", 0, -1, 2**63, 1.0])
-def test_a_fence_is_a_whole_number_in_range(slots, operator, fence):
-    run = reservation(operator)
-    acquired(operator, run)
+def test_an_invalid_fence_returns_400(slots, operator, fence):
+    run = create_reservation(operator)
+    acquire(operator, run)
     answer = operator.post(RELEASE, run_id=str(run.pk), fence=fence)
-    refused(answer, 400, "invalid_input")
+    assert_refused(answer, 400, "invalid_input")
 
 
-def test_nobody_is_served_without_saying_who(slots, client):
+def test_an_anonymous_request_returns_401(slots, client):
     for path in (ACQUIRE, HEARTBEAT, RELEASE, REAP):
         assert client.post(path, {}, content_type="application/json").status_code == 401
     assert client.get("/api/slots").status_code == 401

@@ -1,11 +1,11 @@
-"""What a grant puts in the queue, and who takes it."""
+"""The task that a grant enqueues, and the run that a worker executes for it."""
 
 import pytest
 from django_q.brokers import get_broker
 from django_q.signing import SignedPackage
 
 from runs.leasing import leases
-from runs.lifecycle import operations
+from runs.lifecycle import execution
 from runs.models import Run
 from runs.rules import Status
 from tests.factories import RunFactory
@@ -15,40 +15,40 @@ pytestmark = pytest.mark.usefixtures("slots")
 
 @pytest.fixture
 def granted():
-    """Two runs that are to be prepared, the first that came first."""
+    """Two runs that were granted slots, the older first."""
     runs = [RunFactory(), RunFactory()]
     for run in runs:
-        leases.ask(run, actor="alice")
+        leases.request_slot(run, actor="alice")
         run.refresh_from_db()
     assert [run.status for run in runs] == [Status.PREPARING] * 2
     return runs
 
 
 @pytest.fixture
-def worked(monkeypatch):
-    """The ids of the runs that came to be worked on, in order."""
+def executed(monkeypatch):
+    """The ids of the runs that were executed, in order."""
     found = []
-    monkeypatch.setattr(operations, "_work", lambda config, run, claim: found.append(run.pk))
+    monkeypatch.setattr(execution, "_run_claimed", lambda config, run, claim: found.append(run.pk))
     return found
 
 
-def test_a_grant_puts_a_task_in_the_queue_that_a_worker_finds(granted):
+def test_grant_enqueues_a_task_that_a_worker_can_load(granted):
     [(_, payload)] = get_broker().dequeue()
     task = SignedPackage.loads(payload)
-    assert (task["func"], task["args"]) == ("runs.lifecycle.operations.carry_granted", ())
+    assert (task["func"], task["args"]) == ("runs.lifecycle.execution.execute_next_granted", ())
 
 
-def test_who_hears_it_takes_the_first_run_that_nobody_works_on(granted, worked):
+def test_worker_executes_the_oldest_granted_run_without_a_claim(granted, executed):
     first, second = granted
-    operations.carry_granted()
-    assert worked == [first.pk]
+    execution.execute_next_granted()
+    assert executed == [first.pk]
     assert Run.objects.claim(first.pk, "a rival")
-    operations.carry_granted()
-    assert worked == [first.pk, second.pk]
+    execution.execute_next_granted()
+    assert executed == [first.pk, second.pk]
 
 
-def test_a_bell_too_many_finds_nothing_to_carry(granted, worked):
+def test_surplus_task_executes_nothing(granted, executed):
     for run in granted:
         assert Run.objects.claim(run.pk, "a rival")
-    operations.carry_granted()
-    assert worked == []
+    execution.execute_next_granted()
+    assert executed == []

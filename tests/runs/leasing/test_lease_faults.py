@@ -14,9 +14,10 @@ import requests
 from django.db import connections
 from django.utils import timezone
 
-from runs.engine.journal import Action
+from host.app.command_runner import CommandFailed, run_prepared
+from runs.engine.step_context import PipelineStep
 from runs.leasing import leases, reaper
-from runs.lifecycle import operations
+from runs.lifecycle import execution, operations
 from runs.models import Event, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
@@ -68,7 +69,7 @@ def wait_for(condition, seconds=30):
     return found
 
 
-def test_an_owner_that_was_stopped_past_its_end_is_fenced_at_its_next_write(
+def test_holder_that_was_stopped_past_its_expiry_is_fenced_at_its_next_write(
     only_slot, caller, live_server
 ):
     run, after = reservation(caller), reservation(caller)
@@ -90,11 +91,11 @@ def test_an_owner_that_was_stopped_past_its_end_is_fenced_at_its_next_write(
         assert owner.wait(30) == 0
     assert (said[-1][0], said[-1][1]["error"]) == (409, "lease_fenced")
     assert Lease.objects.filter(run=after).values().get() == before
-    assert history.faults(history.recorded()) == []
+    assert history.find_faults(history.read_history()) == []
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_an_applications_clock_that_is_wrong_changes_nothing(only_slot, caller, monkeypatch, hours):
+def test_wrong_clock_of_the_application_changes_nothing(only_slot, caller, monkeypatch, hours):
     real_time, real_now = time.time, timezone.now
     monkeypatch.setattr(time, "time", lambda: real_time() + hours * 3600)
     monkeypatch.setattr(timezone, "now", lambda: real_now() + timedelta(hours=hours))
@@ -111,12 +112,12 @@ def test_an_applications_clock_that_is_wrong_changes_nothing(only_slot, caller, 
     assert caller.post("/api/slots/reap-expired").json()["expired_slots"] == ["preview-1"]
 
 
-def test_fifty_acquirers_of_three_slots_and_again(settings, caller):
+def test_fifty_clients_acquire_three_slots_twice(settings, caller):
     crowd(settings, caller, rounds=2)
 
 
 @pytest.mark.full
-def test_fifty_clients_of_the_api_as_it_is_served_ten_times(settings, caller):
+def test_fifty_clients_of_gunicorn_acquire_three_slots_ten_times(settings, caller):
     with service.api(ADMISSION_FREE_MEMORY_MB="0", ADMISSION_FREE_DISK_MB="0") as port:
         crowd(settings, Remote(caller, port), rounds=10)
 
@@ -133,7 +134,7 @@ class Remote:
 
 
 def crowd(settings, caller, rounds):
-    """On a fresh database and again after traffic: no error, nobody passed, nobody forgotten."""
+    """On a fresh database and again after traffic: no error, all are granted in order."""
     for slot in settings.OROBOROS.slots:
         Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host=settings.HOST_NAME)
     for _ in range(rounds):
@@ -152,7 +153,7 @@ def crowd(settings, caller, rounds):
             answers = together(let_go(caller), held)
             assert [answer.status_code for answer in answers] == [200] * len(held)
         assert not Lease.objects.exclude(state=LeaseState.ENDED).exists()
-        assert history.faults(history.recorded()) == []
+        assert history.find_faults(history.read_history()) == []
 
 
 def let_go(caller):
@@ -161,23 +162,32 @@ def let_go(caller):
     )
 
 
-def test_a_lease_that_ends_while_its_run_is_prepared_stops_the_work_first(
+def test_lease_that_expires_during_preparation_stops_the_commands_first(
     only_slot, cleaner, settings, tmp_path, monkeypatch
 ):
     started = tmp_path / "pid"
 
     def work(context):
         code = f"import os; open({str(started)!r}, 'w').write(str(os.getpid()))\n{SLEEPER}"
-        context.command(
-            [sys.executable, "-c", code], cwd=tmp_path, env={"PATH": os.defpath}, user=None
-        )
+        with pytest.raises(CommandFailed):
+            run_prepared(
+                "sleeps",
+                [sys.executable, "-c", code],
+                cwd=tmp_path,
+                env={"PATH": os.defpath},
+                log=context.log,
+                user=None,
+                timeout=60.0,
+                stop=context.is_stopping,
+            )
+        context.raise_if_stopping()
 
-    action = Action("worktree", work, lambda context: None)
-    monkeypatch.setattr(requests, "pipeline", lambda run: [action])
+    step = PipelineStep("worktree", work, lambda context: None)
+    monkeypatch.setattr(execution, "get_pending_steps", lambda config, run: [step])
     run, after = RunFactory(), RunFactory()
     for each in (run, after):
-        leases.ask(each, actor="alice")
-    worker = threading.Thread(target=carry, args=(run.pk,))
+        leases.request_slot(each, actor="alice")
+    worker = threading.Thread(target=execute, args=(run.pk,))
     worker.start()
     wait_for(lambda: started.exists() and started.read_text())
     pid = int(started.read_text())
@@ -191,21 +201,21 @@ def test_a_lease_that_ends_while_its_run_is_prepared_stops_the_work_first(
     assert (run.status, run.failure_code) == (Status.EXPIRED, "PREVIEW_EXPIRED")
     assert cleaner.seen == ["preview-1"]
     assert Lease.objects.get(run=after).state == LeaseState.HELD
-    assert Event.objects.filter(run=run, kind="lease_over").count() == 1
-    assert history.faults(history.recorded()) == []
+    assert Event.objects.filter(run=run, kind="lease_ended").count() == 1
+    assert history.find_faults(history.read_history()) == []
 
 
-def carry(run_id):
+def execute(run_id):
     try:
-        operations.carry(run_id)
+        execution.execute_run(run_id)
     finally:
         connections.close_all()
 
 
-def test_a_lease_that_ran_out_ships_nothing(only_slot):
+def test_approval_with_an_expired_lease_is_refused(only_slot):
     """Shipping holds its lease or has not begun: an approval of what is over is refused."""
     run = RunFactory()
-    leases.ask(run, actor="alice")
+    leases.request_slot(run, actor="alice")
     Run.objects.filter(pk=run.pk).update(status=Status.PREVIEW_READY)
     Lease.objects.filter(run=run).update(expires_at=timezone.now() - timedelta(seconds=1))
     with pytest.raises(leases.Refused, match="The lease is over"):
@@ -214,9 +224,9 @@ def test_a_lease_that_ran_out_ships_nothing(only_slot):
     assert not run.approvals.exists()
 
 
-def test_a_run_that_ships_outlives_its_time(only_slot, cleaner):
+def test_lease_of_a_shipping_run_outlives_its_ttl(only_slot, cleaner):
     run = RunFactory()
-    leases.ask(run, actor="alice")
+    leases.request_slot(run, actor="alice")
     Run.objects.filter(pk=run.pk).update(status=Status.PREVIEW_READY)
     operations.approve(run, actor="bob")
     Lease.objects.filter(run=run).update(expires_at=timezone.now() - timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""The reaper: what ran out is fenced once, and only what ran out."""
+"""The reaper: expired leases are fenced once, and no others."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ from tests.runs.conftest import together
 
 def asked(**fields):
     run = RunFactory(**fields)
-    leases.ask(run, actor="alice")
+    leases.request_slot(run, actor="alice")
     return run
 
 
@@ -36,7 +36,7 @@ def look(run):
 
 
 @pytest.mark.parametrize("status", [Status.PREPARING, Status.PREVIEW_READY])
-def test_an_expired_preview_ends_with_a_code_is_cleaned_and_the_next_run_starts(
+def test_expired_preview_ends_with_its_code_is_cleaned_and_the_next_run_starts(
     slot, cleaner, status
 ):
     run, after = asked(), asked()
@@ -61,7 +61,7 @@ def test_an_expired_reservation_expires_its_run(slot, cleaner):
     assert look(after).status == Status.HOLDING
 
 
-def test_a_run_that_somebody_works_on_is_fenced_and_asked_to_stop(slot, cleaner):
+def test_claimed_run_is_fenced_and_asked_to_stop(slot, cleaner):
     run, after = asked(), asked()
     claim = Run.objects.claim(run.pk, "a worker")
     run_out(run)
@@ -75,11 +75,11 @@ def test_a_run_that_somebody_works_on_is_fenced_and_asked_to_stop(slot, cleaner)
     assert cleaner.seen == []
     assert look(after).status == Status.QUEUED
     assert reaper.reap_expired().slot_ids == []
-    assert Run.objects.held_by(claim).exists()
+    assert Run.objects.with_valid_claim(claim).exists()
 
 
 @pytest.mark.parametrize("status", [Status.APPROVED, Status.MERGING, Status.DEPLOYING])
-def test_a_run_that_ships_holds_its_lease(slot, cleaner, status):
+def test_lease_of_a_shipping_run_is_not_reaped(slot, cleaner, status):
     run = asked()
     Run.objects.filter(pk=run.pk).update(status=status)
     run_out(run)
@@ -89,20 +89,20 @@ def test_a_run_that_ships_holds_its_lease(slot, cleaner, status):
 
 def test_a_pinned_lease_is_not_reaped(slot, cleaner):
     run = asked()
-    leases.pin(run)
+    leases.pin_lease(run)
     run_out(run)
     assert reaper.reap_expired().slot_ids == []
 
 
-def test_the_second_reaper_finds_nothing_and_there_is_one_event(slot, cleaner):
+def test_second_reaper_finds_nothing_and_one_event_is_recorded(slot, cleaner):
     run = asked()
     run_out(run)
     reaper.reap_expired()
     assert reaper.reap_expired().slot_ids == []
-    assert Event.objects.filter(run=run, kind="lease_over").count() == 1
+    assert Event.objects.filter(run=run, kind="lease_ended").count() == 1
 
 
-def test_the_reaper_lets_silent_reservations_leave_the_line(slot):
+def test_reaper_removes_reservations_that_timed_out_from_the_queue(slot):
     asked(prepare=False)
     silent = asked(prepare=False)
     Lease.objects.filter(run=silent).update(waits_until=timezone.now() - timedelta(seconds=1))
@@ -111,7 +111,7 @@ def test_the_reaper_lets_silent_reservations_leave_the_line(slot):
     assert look(silent).status == Status.QUEUED
 
 
-def test_the_command_says_what_it_would_end_and_then_ends_it(slot, cleaner, capsys):
+def test_command_with_dry_run_lists_what_it_then_reaps(slot, cleaner, capsys):
     run = asked()
     run_out(run)
     call_command("reap_expired", dry_run=True)
@@ -125,7 +125,7 @@ def test_the_command_says_what_it_would_end_and_then_ends_it(slot, cleaner, caps
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_reapers_at_once_are_one(settings, cleaner):
+def test_concurrent_reapers_fence_each_lease_once(settings, cleaner):
     slot = Slot.objects.create(slot_id="preview-1", number=1, host=settings.HOST_NAME)
     found = []
     for number in range(10):
@@ -134,7 +134,7 @@ def test_two_reapers_at_once_are_one(settings, cleaner):
         for reaped in together(lambda _: reaper.reap_expired(), range(4)):
             found += reaped.slot_ids
         assert found == [slot.slot_id] * (number + 1)
-        assert Event.objects.filter(run=run, kind="lease_over").count() == 1
+        assert Event.objects.filter(run=run, kind="lease_ended").count() == 1
 
 
 @pytest.fixture
@@ -143,9 +143,7 @@ def only_slot(transactional_db, settings):
     return settings.OROBOROS.slots[0]
 
 
-def test_a_heartbeat_that_was_first_keeps_its_lease_from_a_reaper_that_saw_it_run_out(
-    only_slot, pair
-):
+def test_heartbeat_before_the_reaper_keeps_the_lease(only_slot, pair):
     run = asked(prepare=False)
     run_out(run)
     with transaction.atomic():
@@ -158,16 +156,16 @@ def test_a_heartbeat_that_was_first_keeps_its_lease_from_a_reaper_that_saw_it_ru
     assert Lease.objects.get(run=run).state == LeaseState.HELD
 
 
-def test_a_heartbeat_that_meets_a_reaper_at_work_is_fenced(only_slot, pair):
+def test_heartbeat_during_a_reap_is_fenced(only_slot, pair):
     run, found = asked(prepare=False), {}
     before = Lease.objects.get(run=run).expires_at
     with transaction.atomic():
         run_out(run)
         assert reaper.reap_expired().slot_ids == ["preview-1"]
         Lease.objects.filter(run=run).update(expires_at=before)
-        beating = pair.submit(beat, only_slot, run, found)
+        heartbeat = pair.submit(beat, only_slot, run, found)
         wait_for_who_waits()
-    beating.result(30)
+    heartbeat.result(30)
     lease = Lease.objects.get(run=run)
     assert (found, lease.state, lease.expires_at) == (
         {"refused": "lease_fenced"},
@@ -189,7 +187,7 @@ def wait_for_who_waits(seconds=30):
 
 
 @pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.full)])
-def test_of_a_heartbeat_and_a_reaper_at_once_one_wins(only_slot, cleaner, pair, times):
+def test_one_of_a_concurrent_heartbeat_and_reaper_wins(only_slot, cleaner, pair, times):
     """The lease has just run out or is about to: who is second is told so."""
     ends = set()
     for number in range(times):

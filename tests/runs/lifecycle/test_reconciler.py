@@ -1,4 +1,4 @@
-"""Wish and world compared on real processes: what differs is said, mended, and then no more."""
+"""The reconciler on real processes: a difference is reported, repaired, and then gone."""
 
 import os
 import signal
@@ -11,15 +11,16 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from host.postgres import guard
-from host.postgres.administration import Admin
+from host.postgres.administration import DatabaseAdmin
 from runs.leasing import backend_supervision, leases
+from runs.leasing.cleanup import clean_and_finish
 from runs.lifecycle import reconciler
 from runs.models import Event, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
-from slots.rules import BACKOFF_SECONDS, GRACE_SECONDS, LeaseState
+from slots.rules import RESTART_DELAYS_SECONDS, UNHEALTHY_GRACE_SECONDS, LeaseState
 from slots.runtime import backend, cleanup, surface, worktree
-from tests.factories import ActivationFactory, ReleaseFactory, RunFactory
+from tests.factories import DeploymentFactory, ReleaseFactory, RunFactory
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.conftest import config as whole_config
 from tests.slots.runtime.conftest import folder
@@ -27,21 +28,21 @@ from tests.slots.runtime.test_backend import RUN, SERVE, write
 
 __all__ = ["folder", "whole_config"]
 
-# It answers with an error as long as somebody wants it to.
+# It answers with an error while the file `sick` exists.
 SICKLY = SERVE.replace("200 if", "503 if os.path.exists('sick') else 200 if")
 DIES = 'print("I cannot go on", flush=True)\nsys.exit(3)\n'
 
 
 @pytest.fixture
 def config(whole_config, settings):
-    """One slot and no release: what is not this test's is quiet."""
+    """One slot and no release, so that nothing else differs."""
     settings.OROBOROS = replace(whole_config, slots=whole_config.slots[:1])
     return settings.OROBOROS
 
 
 @pytest.fixture
 def place(config):
-    """The slot on the machine; its processes end with the test."""
+    """The slot on the machine, whose processes are ended after the test."""
     yield config.slots[0]
     backend.stop(config, config.slots[0])
 
@@ -53,7 +54,7 @@ def row(db, config, settings):
 
 @pytest.fixture
 def clean_slot(config, place, row):
-    assert cleanup.clean(config, place) == []
+    assert cleanup.clean_slot(config, place) == []
     return row
 
 
@@ -61,7 +62,7 @@ def clean_slot(config, place, row):
 def preview(config, place, clean_slot):
     """A run at preview_ready whose backend runs and which the slot shows."""
     run = RunFactory()
-    leases.ask(run, actor="alice")
+    leases.request_slot(run, actor="alice")
     Run.objects.filter(pk=run.pk).update(status=Status.PREVIEW_READY)
     OrmQ.objects.all().delete()
     write(config, place, SERVE + RUN, run=str(run.pk))
@@ -71,8 +72,8 @@ def preview(config, place, clean_slot):
 
 
 def kill(config, place):
-    os.kill(backend.status(config, place).status.pid, signal.SIGKILL)
-    while backend.status(config, place).status.active:
+    os.kill(backend.status(config, place).unit_status.pid, signal.SIGKILL)
+    while backend.status(config, place).unit_status.is_active:
         pass
 
 
@@ -88,78 +89,78 @@ def events(kind):
     return list(Event.objects.filter(kind=kind).order_by("id").values_list("text", flat=True))
 
 
-def test_a_dry_run_says_what_differs_and_touches_nothing(config, place, row):
+def test_a_dry_run_reports_differences_and_changes_nothing(config, place, row):
     found = reconciler.reconcile(config, dry_run=True)
-    assert "preview-1 has no idle responder." in found
-    assert not backend.status(config, place).status.active
+    assert "preview-1 has no idle page." in found
+    assert not backend.status(config, place).unit_status.is_active
     assert Event.objects.count() == 0
 
 
-def test_a_free_slot_is_mended_told_and_then_well(config, place, row):
+def test_a_free_slot_without_an_idle_page_is_repaired_once(config, place, row):
     found = reconciler.reconcile(config)
-    assert "preview-1 has no idle responder." in found
+    assert "preview-1 has no idle page." in found
     assert backend.status(config, place).kind == "idle"
-    assert "preview-1 has no idle responder." in events("mended")
+    assert "preview-1 has no idle page." in events("repaired")
     row.refresh_from_db()
     assert row.quarantined_at is None
     assert reconciler.reconcile(config) == []
 
 
-def test_a_spec_that_cannot_be_read_is_said_and_keeps_nobody_from_the_rest(config, place, preview):
+def test_an_unreadable_spec_is_reported_and_the_other_checks_run(config, place, preview):
     (place.folder / "spec.json").write_text("{}")
     with echo(config.web_port):
         found = reconciler.reconcile(config)
     assert "spec.json cannot be read" in found[0]
     assert f"port {config.web_port} of ouroboros-web@main is held by" in found[1]
     leases.begin_ending(preview, reason="", to=Status.CANCELED, actor="alice")
-    assert leases.clean_and_finish(config, lease_of(preview))
+    assert clean_and_finish(config, lease_of(preview))
     assert reconciler.reconcile(config) == []
 
 
-def test_what_a_run_left_on_a_free_slot_is_taken_away(config, place, clean_slot):
-    admin = Admin(config)
+def test_leftovers_on_a_free_slot_are_removed(config, place, clean_slot):
+    admin = DatabaseAdmin(config)
     admin.ensure_role(place.database)
     admin.create(place.database, place.database)
     worktree.path(place).mkdir()
     surface.show_live(config, place, "17", "0" * 40, None)
     assert len(reconciler.reconcile(config)) == 3
-    assert cleanup.leftovers(config, place) == []
+    assert cleanup.find_leftovers(config, place) == []
 
 
-def test_a_slot_that_cannot_be_cleaned_is_out_of_the_pool(config, place, clean_slot, monkeypatch):
+def test_a_slot_that_cannot_be_cleaned_stays_quarantined(config, place, clean_slot, monkeypatch):
     monkeypatch.setattr("runs.leasing.cleanup.CLEAN_SECONDS", 0.1)
     backend.stop(config, place)
-    backend.end(config, place)
+    backend.remove_backend(config, place)
     with echo(place.backend_port):
         found = reconciler.reconcile(config)
         assert any("stays quarantined" in sentence for sentence in found)
         assert any("is held by" in sentence for sentence in found)
         clean_slot.refresh_from_db()
         assert str(place.backend_port) in clean_slot.quarantine_reason or clean_slot.quarantined_at
-        assert leases.ask(RunFactory(), actor="alice").state == LeaseState.WAITING
+        assert leases.request_slot(RunFactory(), actor="alice").state == LeaseState.WAITING
 
 
-def test_a_slot_that_was_granted_meanwhile_is_left_alone(config, place, row, monkeypatch):
-    real = reconciler.leftovers
+def test_a_slot_that_was_granted_meanwhile_is_not_cleaned(config, place, row, monkeypatch):
+    real = reconciler.find_leftovers
 
     def slow(*given):
         left = real(*given)
-        leases.ask(RunFactory(prepare=False), actor="alice")
+        leases.request_slot(RunFactory(prepare=False), actor="alice")
         return left
 
-    monkeypatch.setattr(reconciler, "leftovers", slow)
+    monkeypatch.setattr(reconciler, "find_leftovers", slow)
     reconciler.reconcile(config)
     row.refresh_from_db()
     assert row.quarantined_at is None
     assert Lease.objects.get().state == LeaseState.HELD
 
 
-def test_a_preview_that_is_well_is_no_news(config, preview):
+def test_a_healthy_preview_makes_no_event(config, preview):
     assert reconciler.reconcile(config) == []
     assert OrmQ.objects.count() == 0
 
 
-def test_a_dead_backend_is_told_and_started_again(config, place, preview):
+def test_a_dead_backend_is_reported_and_restarted(config, place, preview):
     kill(config, place)
     found = reconciler.reconcile(config)
     assert found == ["the backend of preview-1 is not running; it is started again"]
@@ -167,7 +168,7 @@ def test_a_dead_backend_is_told_and_started_again(config, place, preview):
     assert OrmQ.objects.count() == 1
     assert reconciler.reconcile(config) == ["the backend of preview-1 is not running"]
     assert OrmQ.objects.count() == 1  # one restart at a time
-    backend_supervision.restart(lease_of(preview).pk, 1)
+    backend_supervision.restart_backend(lease_of(preview).pk, 1)
     assert backend.status(config, place).kind == "run"
     assert events("backend_restarted") == ["the backend of preview-1 was started again"]
     assert reconciler.reconcile(config) == []
@@ -183,18 +184,18 @@ def sick(config, place, preview):
     return file
 
 
-def test_a_backend_that_dies_after_a_failed_probe_is_started_again_at_once(
+def test_a_backend_that_dies_after_a_failed_probe_is_restarted_at_once(
     config, place, preview, sick
 ):
     assert "is not healthy" in reconciler.reconcile(config)[0]
     assert (OrmQ.objects.count(), events("backend_down")) == (0, [])
     kill(config, place)
-    backend_supervision.notice_deaths(config)
+    backend_supervision.check_backends(config)
     assert events("backend_down") == ["the backend of preview-1 is not running"]
     assert (OrmQ.objects.count(), lease_of(preview).unhealthy_at) == (1, None)
 
 
-def test_a_failed_probe_soon_after_a_restart_kills_nothing(config, place, preview, sick):
+def test_a_failed_probe_soon_after_a_restart_restarts_nothing(config, place, preview, sick):
     Lease.objects.filter(run=preview).update(restarts=1)
     due_now(preview)
     reconciler.reconcile(config)
@@ -205,53 +206,53 @@ def test_a_failed_probe_soon_after_a_restart_kills_nothing(config, place, previe
     assert (lease_of(preview).restarts, lease_of(preview).unhealthy_at) == (1, None)
 
 
-def test_a_backend_that_runs_and_stays_sick_is_started_again(config, place, preview, sick):
+def test_a_backend_that_stays_unhealthy_is_restarted(config, place, preview, sick):
     reconciler.reconcile(config)
-    since = timezone.now() - timedelta(seconds=GRACE_SECONDS)
+    since = timezone.now() - timedelta(seconds=UNHEALTHY_GRACE_SECONDS)
     Lease.objects.filter(run=preview).update(unhealthy_at=since)
     [found] = reconciler.reconcile(config)
     assert "answered 503" in found and found.endswith("it is started again")
     sick.unlink()
-    pid = backend.status(config, place).status.pid
+    pid = backend.status(config, place).unit_status.pid
     Lease.objects.filter(run=preview).update(unhealthy_at=since)  # looked at while it starts
-    backend_supervision.restart(lease_of(preview).pk, 1)
-    assert backend.status(config, place).status.pid != pid
+    backend_supervision.restart_backend(lease_of(preview).pk, 1)
+    assert backend.status(config, place).unit_status.pid != pid
     assert lease_of(preview).unhealthy_at is None
     assert reconciler.reconcile(config) == []
 
 
-def test_a_bell_that_comes_late_or_twice_restarts_nothing(config, place, preview):
+def test_a_restart_task_that_is_late_or_repeated_restarts_nothing(config, place, preview):
     kill(config, place)
     reconciler.reconcile(config)
     lease = lease_of(preview)
-    backend_supervision.restart(lease.pk, 1)
-    pid = backend.status(config, place).status.pid
-    backend_supervision.restart(lease.pk, 2)
+    backend_supervision.restart_backend(lease.pk, 1)
+    pid = backend.status(config, place).unit_status.pid
+    backend_supervision.restart_backend(lease.pk, 2)
     Lease.objects.filter(pk=lease.pk).update(state=LeaseState.ENDING)
-    backend_supervision.restart(lease.pk, 1)
-    assert backend.status(config, place).status.pid == pid
+    backend_supervision.restart_backend(lease.pk, 1)
+    assert backend.status(config, place).unit_status.pid == pid
 
 
 def test_a_backend_that_keeps_dying_fails_its_run_with_its_last_lines(config, place, preview):
     backend.stop(config, place)
     write(config, place, SERVE + DIES, run=str(preview.pk))
-    for number, _ in enumerate(BACKOFF_SECONDS, start=1):
+    for number, _ in enumerate(RESTART_DELAYS_SECONDS, start=1):
         reconciler.reconcile(config)
-        backend_supervision.restart(lease_of(preview).pk, number)
+        backend_supervision.restart_backend(lease_of(preview).pk, number)
         due_now(preview)
     reconciler.reconcile(config)
     run = Run.objects.get(pk=preview.pk)
     assert (run.status, run.failure_code) == (Status.FAILED, "BACKEND_UNHEALTHY")
     assert "I cannot go on" in run.failure_detail
     assert lease_of(run).state == LeaseState.ENDED
-    assert cleanup.leftovers(config, place) == []
-    assert len(events("backend_down")) == len(BACKOFF_SECONDS)
+    assert cleanup.find_leftovers(config, place) == []
+    assert len(events("backend_down")) == len(RESTART_DELAYS_SECONDS)
 
 
-def test_a_backend_that_was_well_for_a_while_has_no_past(config, place, preview):
+def test_a_backend_that_was_healthy_for_a_while_restarts_at_once(config, place, preview):
     Lease.objects.filter(run=preview).update(
         restarts=3,
-        restart_at=timezone.now() - timedelta(seconds=backend_supervision.WELL_SECONDS + 1),
+        restart_at=timezone.now() - timedelta(seconds=backend_supervision.HEALTHY_SECONDS + 1),
     )
     reconciler.reconcile(config)
     assert (lease_of(preview).restarts, lease_of(preview).restart_at) == (0, None)
@@ -260,20 +261,20 @@ def test_a_backend_that_was_well_for_a_while_has_no_past(config, place, preview)
 def test_a_backend_that_was_stopped_by_hand_stays_stopped(config, place, preview):
     backend.stop(config, place)
     assert reconciler.reconcile(config) == []
-    assert not backend.status(config, place).status.active
+    assert not backend.status(config, place).unit_status.is_active
 
 
-def test_what_nobody_finished_cleaning_is_finished(config, place, preview):
+def test_an_interrupted_cleanup_is_finished(config, place, preview):
     lease = leases.begin_ending(preview, reason="", to=Status.CANCELED, actor="alice")
-    assert reconciler.reconcile(config) == []  # whoever ended it is cleaning
+    assert reconciler.reconcile(config) == []  # the process that ended it is cleaning
     long_ago = timezone.now() - timedelta(minutes=1)
     Lease.objects.filter(pk=lease.pk).update(ending_at=long_ago)
-    assert reconciler.reconcile(config) == ["preview-1 was still to be cleaned after its lease"]
+    assert reconciler.reconcile(config) == ["preview-1 was not cleaned after its lease"]
     assert lease_of(preview).state == LeaseState.ENDED
-    assert cleanup.leftovers(config, place) == []
+    assert cleanup.find_leftovers(config, place) == []
 
 
-def test_what_waits_for_its_worker_to_stop_is_not_cleaned_under_it(config, place, preview):
+def test_a_run_that_is_stopping_is_not_cleaned_before_its_worker_stops(config, place, preview):
     Run.objects.claim(preview.pk, "a worker")
     lease = leases.begin_ending(preview, reason="", actor="alice")
     Lease.objects.filter(pk=lease.pk).update(ending_at=timezone.now() - timedelta(minutes=1))
@@ -282,17 +283,17 @@ def test_what_waits_for_its_worker_to_stop_is_not_cleaned_under_it(config, place
     assert backend.status(config, place).kind == "run"
 
 
-def test_what_ran_out_is_reaped(config, place, preview):
+def test_an_expired_lease_is_reaped(config, place, preview):
     Lease.objects.filter(run=preview).update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert reconciler.reconcile(config, dry_run=True) == ["the lease on preview-1 had run out"]
+    assert reconciler.reconcile(config, dry_run=True) == ["the lease on preview-1 had expired"]
     reconciler.reconcile(config)
     assert Run.objects.get(pk=preview.pk).status == Status.EXPIRED
     assert backend.status(config, place).kind == "idle"
 
 
-def test_a_worker_that_fell_silent_is_named_and_its_run_rung_for(config, clean_slot):
+def test_a_run_with_an_expired_claim_is_reported_and_enqueued(config, clean_slot):
     run = RunFactory()
-    leases.ask(run, actor="alice")
+    leases.request_slot(run, actor="alice")
     Run.objects.claim(run.pk, "a worker that died")
     Run.objects.filter(pk=run.pk).update(claim_expires_at=timezone.now() - timedelta(seconds=1))
     OrmQ.objects.all().delete()
@@ -301,41 +302,41 @@ def test_a_worker_that_fell_silent_is_named_and_its_run_rung_for(config, clean_s
     assert OrmQ.objects.count() == 1
 
 
-def test_a_gate_without_a_shipping_run_is_taken_away(config, clean_slot):
+def test_a_gate_without_a_shipping_run_is_removed(config, clean_slot):
     ended, ships = RunFactory(status=Status.CANCELED), RunFactory(status=Status.MERGING)
-    admin = Admin(config)
+    admin = DatabaseAdmin(config)
     admin.ensure_role(guard.GATE_ROLE)
     for run in (ended, ships):
         admin.create(guard.gate_name(run.pk), guard.GATE_ROLE)
         (config.var / "gates" / str(run.pk) / "tree").mkdir(parents=True)
-    assert reconciler.reconcile(config) == [f"the gate of run {ended.pk} was left behind"]
+    assert reconciler.reconcile(config) == [f"the merge gate of run {ended.pk} was not removed"]
     assert admin.exists(guard.gate_name(ships.pk))
     assert not admin.exists(guard.gate_name(ended.pk))
     assert os.listdir(config.var / "gates") == [str(ships.pk)]
     admin.drop(guard.gate_name(ships.pk))
 
 
-def test_a_colour_that_never_comes_up_is_found_in_each_pass_and_told_once_in_a_while(
+def test_a_colour_that_does_not_start_is_found_in_each_pass_and_recorded_now_and_then(
     config, clean_slot
 ):
     release = ReleaseFactory(live=True)
-    ActivationFactory(release=release, switched_at=timezone.now())
+    DeploymentFactory(release=release, switched_at=timezone.now())
     reconciler.reconcile(config)
     found = reconciler.reconcile(config)
     assert [sentence for sentence in found if "did not come up" in sentence] == found[1:]
-    told = events("mended")
-    assert set(found) < set(told)
+    recorded = events("repaired")
+    assert set(found) < set(recorded)
     assert reconciler.reconcile(config) == found
-    assert events("mended") == told
+    assert events("repaired") == recorded
 
-    long_ago = timezone.now() - timedelta(seconds=reconciler.TOLD_SECONDS + 1)
+    long_ago = timezone.now() - timedelta(seconds=reconciler.REPEAT_EVENT_SECONDS + 1)
     Event.objects.update(at=long_ago)
     assert reconciler.reconcile(config) == found
-    assert events("mended") == [*told, *found]
+    assert events("repaired") == [*recorded, *found]
 
 
 def test_the_command_prints_what_differs(config, place, row, capsys):
     call_command("reconcile", dry_run=True)
-    said = capsys.readouterr().out.splitlines()
-    assert "preview-1 has no idle responder." in said
-    assert said[-1] == f"{len(said) - 1} differences, nothing mended"
+    lines = capsys.readouterr().out.splitlines()
+    assert "preview-1 has no idle page." in lines
+    assert lines[-1] == f"{len(lines) - 1} differences, nothing repaired"

@@ -1,4 +1,4 @@
-"""The worker's chores: none waits for another, and none is lost."""
+"""The supervisor's periodic tasks: none delays another, and an error ends none of them."""
 
 import dataclasses
 import signal
@@ -7,76 +7,89 @@ import threading
 import pytest
 import requests
 from django.db import DatabaseError
+from django_q.models import Schedule
 
-from core.clock import database_time
-from host.process import runner
-from runs.lifecycle.supervisor import CANARY, Chore, Worker
-from runs.models import Beat
+from core.clock import get_database_time
+from runs.lifecycle.queue_health import QUEUE
+from runs.lifecycle.supervisor import PeriodicTask, Supervisor
+from runs.models import Heartbeat
 from tests.environment import free_port
 
 
 @pytest.fixture
-def worker(settings):
-    worker = Worker(settings.OROBOROS)
-    yield worker
-    worker.shutdown.set()
-    for chore in worker.chores:
-        chore.thread.join(10)
+def supervisor(settings):
+    made = Supervisor(settings.OROBOROS)
+    yield made
+    made.shutdown.set()
+    for task in made.periodic_tasks:
+        task.thread.join(10)
 
 
-def test_a_chore_that_hangs_keeps_no_other_from_its_work(worker):
-    hangs, done = threading.Event(), threading.Event()
-    worker.chores = [Chore(0.0, lambda: hangs.wait(30)), Chore(0.0, done.set)]
-    worker.keep_chores()
+def test_a_task_that_hangs_delays_no_other(supervisor):
+    release, done = threading.Event(), threading.Event()
+    supervisor.periodic_tasks = [
+        PeriodicTask("hangs", 0.0, lambda: release.wait(30)),
+        PeriodicTask("works", 0.0, done.set),
+    ]
+    supervisor.ensure_threads()
     assert done.wait(10)
-    hangs.set()
+    release.set()
 
 
-def test_an_accident_is_another_try_in_the_same_thread(worker):
-    tries, again = [], threading.Event()
+def test_a_task_with_an_error_is_run_again_in_the_same_thread(supervisor):
+    threads, again = [], threading.Event()
 
-    def work():
-        tries.append(threading.current_thread())
-        if len(tries) == 1:
+    def run():
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
             raise DatabaseError("the server was restarted")
         again.set()
 
-    worker.chores = [Chore(0.0, work)]
-    worker.keep_chores()
+    supervisor.periodic_tasks = [PeriodicTask("fails once", 0.0, run)]
+    supervisor.ensure_threads()
     assert again.wait(10)
-    assert tries[0] is tries[1]
+    assert threads[0] is threads[1]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_chore_that_a_bug_ended_is_begun_again(worker):
-    tries, again = [], threading.Event()
+def test_a_task_whose_thread_a_bug_ended_gets_another_thread(supervisor):
+    runs, again = [], threading.Event()
 
-    def work():
-        tries.append(1)
-        if len(tries) == 1:
+    def run():
+        runs.append(1)
+        if len(runs) == 1:
             raise KeyError("a bug")
         again.set()
 
-    worker.chores = [Chore(0.0, work)]
-    worker.keep_chores()
-    worker.chores[0].thread.join(10)
-    worker.keep_chores()
+    supervisor.periodic_tasks = [PeriodicTask("has a bug", 0.0, run)]
+    supervisor.ensure_threads()
+    supervisor.periodic_tasks[0].thread.join(10)
+    supervisor.ensure_threads()
     assert again.wait(10)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nobody_is_answered_by_what_an_earlier_cluster_sang(settings, monkeypatch):
-    Beat.objects.create(name=CANARY, at=database_time())
-    worker = Worker(dataclasses.replace(settings.OROBOROS, worker_port=free_port()))
-    worker.chores, asked = [], []
+def test_health_is_not_answered_before_the_last_clusters_heartbeat_is_deleted(
+    settings, monkeypatch
+):
+    Heartbeat.objects.create(name=QUEUE, at=get_database_time())
+    supervisor = Supervisor(dataclasses.replace(settings.OROBOROS, worker_port=free_port()))
+    supervisor.periodic_tasks, found = [], []
 
-    def spawn(*argv, **options):
+    class Queue:
+        def __init__(self, name, work):
+            pass
+
+        def fork(self, log):
+            look()
+
+    def look():
         with pytest.raises(requests.Timeout):
-            requests.get(f"http://127.0.0.1:{worker.config.worker_port}/health", timeout=0.3)
-        asked.append(Beat.objects.filter(name=CANARY).exists())
-        worker.shutdown.set()
+            requests.get(f"http://127.0.0.1:{supervisor.config.worker_port}/health", timeout=0.3)
+        found.append((Heartbeat.objects.filter(name=QUEUE).exists(), Schedule.objects.count()))
+        supervisor.shutdown.set()
 
-    monkeypatch.setattr(runner, "spawn", spawn)
+    monkeypatch.setattr("runs.lifecycle.supervisor.ForkServer", Queue)
     monkeypatch.setattr(signal, "signal", lambda *how: None)
-    worker.run()
-    assert asked == [False]
+    supervisor.run()
+    assert found == [(False, 4)]

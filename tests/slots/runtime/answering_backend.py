@@ -1,4 +1,4 @@
-"""A backend to stand behind a surface: says what it received, streams, upgrades."""
+"""A backend for tests: it answers with the request as JSON, streams, and upgrades."""
 
 import json
 import threading
@@ -16,15 +16,18 @@ class Echo(BaseHTTPRequestHandler):
         if self.path.startswith("/api/stream"):
             return self.stream()
         length = int(self.headers.get("Content-Length") or 0)
-        said = {
+        if self.path in self.hanging_paths:
+            self.server.go_on.wait(20)
+        request = {
             "name": self.name,
             "path": self.path,
             "method": self.command,
             "headers": [[key.lower(), value] for key, value in self.headers.items()],
             "body": self.rfile.read(length).decode(),
         }
-        body = json.dumps(said).encode()
-        self.send_response(200)
+        self.requests.append(request)
+        body = json.dumps(request).encode()
+        self.send_response(self.statuses.get(self.path, 200))
         for value in self.set_cookies:
             self.send_header("Set-Cookie", value)
         for key, value in self.more_headers:
@@ -39,9 +42,11 @@ class Echo(BaseHTTPRequestHandler):
 
     set_cookies = ()
     more_headers = ()
+    statuses = {}
+    hanging_paths = ()
 
     def stream(self):
-        """Send one line, and the next one only when the test has seen the first."""
+        """Send one line, and the second one when the test sets `go_on`."""
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
@@ -56,7 +61,7 @@ class Echo(BaseHTTPRequestHandler):
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
         )
         self.wfile.flush()
-        self.wfile.write(b"echo " + self.rfile.read(5))  # a proxy may pass them one by one
+        self.wfile.write(b"echo " + self.rfile.read(5))  # a proxy may send single bytes
         self.close_connection = True
 
     def log_message(self, *args):
@@ -65,9 +70,14 @@ class Echo(BaseHTTPRequestHandler):
 
 @contextmanager
 def echo(port, **attributes):
-    """Serve `Echo` on the port; attributes are `name`, `set_cookies`, `more_headers`."""
+    """Serve `Echo` on the port; `attributes` replace those of the class. Yields the server.
+
+    The server's `requests` are those received, in order.
+    """
     ThreadingHTTPServer.allow_reuse_address = True
-    server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (Echo,), attributes))
+    handler = type("Handler", (Echo,), {"requests": [], **attributes})
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server.requests = handler.requests
     server.daemon_threads = True
     server.go_on = threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

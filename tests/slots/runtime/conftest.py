@@ -1,20 +1,25 @@
-"""A checkout of its own for every test: its own var, its own ports, its own uids."""
+"""A checkout of its own for every test: its own var, ports and uids; and its surface."""
 
 import os
 import shutil
+import socket
 import tempfile
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from host import config as configuration
+from slots.runtime import idle_page, surface
 from tests import environment
+from tests.slots.runtime.surface_server import caddy
 
 
 @pytest.fixture
 def folder():
-    """A folder that the slots' users can reach, as pytest's own cannot be."""
+    """A folder that the slots' users can enter; they cannot enter pytest's own."""
     folder = Path(tempfile.mkdtemp(dir=environment.CLUSTER.folder.parent))
     folder.chmod(0o755)
     yield folder
@@ -26,7 +31,7 @@ def config(folder):
     """A Config whose files lie in the test's folder and whose ports are free."""
     environ = {**os.environ, "OROBOROS_VAR": str(folder / "var")}
     environ["OROBOROS_RUNTIME_LOG_DIR"] = str(folder / "runtime-logs")
-    # Whoever tests here at the same time must not share our uids: a clean slot kills all of its.
+    # Cleaning a slot kills all processes of its uid, so tests of other processes need other uids.
     environ["OROBOROS_UID_BASE"] = str(100000 + 100 * (os.getpid() % 5000))
     loaded = configuration.load(environ)
     slots = tuple(
@@ -39,3 +44,38 @@ def config(folder):
 @pytest.fixture
 def slot(config):
     return config.slots[0]
+
+
+@pytest.fixture
+def web(config, slot):
+    """The surface of the first slot, free; returns its port."""
+    surface.show_free(config, slot)
+    with caddy(config, "preview1") as port:
+        yield port
+
+
+@pytest.fixture
+def start_idle_page(slot):
+    """Return a function that starts the idle page of the first slot."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", slot.backend_port))
+
+        def start():
+            listener.listen(16)
+            threading.Thread(target=serve_until_closed, args=(listener, slot), daemon=True).start()
+
+        yield start
+        with suppress(OSError):  # it was never started
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def idle_page_server(start_idle_page):
+    """The idle page of the first slot, which answers on the slot's backend port."""
+    start_idle_page()
+
+
+def serve_until_closed(listener, slot):
+    with suppress(OSError):
+        idle_page.serve(listener, slot.slot_id)

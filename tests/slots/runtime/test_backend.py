@@ -1,4 +1,4 @@
-"""Slot backends as real processes: one at a time, ours alone, gone when stopped."""
+"""Slot backends as real processes."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from host.deadline import Deadline, wait_until
 from host.errors import Refused
 from host.files import log_files, ownership
 from host.process import runner
@@ -53,60 +54,60 @@ def slot(config):
 
 
 def write(config, slot, code, run="17", **changes):
-    """Say that the slot runs this Python code."""
+    """Write a spec with which the slot runs this Python code."""
     worktree.prepare_folder(config, slot)
     tree = worktree.path(slot)
     tree.mkdir(exist_ok=True)
     (tree / "app.py").write_text(code)
     environment = {"PORT": str(slot.backend_port), "SAYS": "it works", "PATH": os.defpath}
     environment["PIDS"] = str(tree / "pids")
-    ownership.give(tree, config.slot_user(slot))
+    ownership.give_tree(tree, config.slot_user(slot))
     argv = (sys.executable, "-u", "app.py")
     fields = {"run_id": run, "commit": COMMIT, "fence": 1, "argv": argv, "cwd": tree} | changes
     backend.write_spec(config, slot, Spec(**fields), environment)
 
 
-def alive(pid):
+def is_alive(pid):
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_backend_starts_is_healthy_and_stops(config, slot):
+def test_backend_starts_is_healthy_and_stops(config, slot):
     write(config, slot, SERVE + RUN)
     started = backend.start(config, slot)
-    assert (started.kind, started.health.ok, started.already) == ("run", True, False)
+    assert (started.kind, started.health.ok, started.was_running) == ("run", True, False)
     assert started.health.body == b"it works"
     if config.is_root:
-        assert psutil.Process(started.status.pid).uids().real == config.slot_user(slot).uid
+        assert psutil.Process(started.unit_status.pid).uids().real == config.slot_user(slot).uid
     stopped = backend.stop(config, slot)
-    assert (stopped.kind, stopped.spec.wanted, stopped.is_as_wanted) == ("none", "down", True)
-    assert not alive(started.status.pid)
+    assert (stopped.kind, stopped.spec.wanted, stopped.matches_spec) == ("none", "down", True)
+    assert not is_alive(started.unit_status.pid)
     again = backend.start(config, slot)
     assert (again.kind, again.spec.wanted, again.spec.run_id) == ("run", "up", "17")
 
 
-def test_a_free_slot_runs_the_idle_responder_through_stop_start_and_restart(config, slot):
+def test_free_slot_runs_the_idle_page_after_stop_start_and_restart(config, slot):
     first = backend.restart(config, slot)
     assert (first.kind, first.health.ok) == ("idle", True)
-    assert backend.start(config, slot).already
+    assert backend.start(config, slot).was_running
     assert backend.stop(config, slot).kind == "none"
     assert backend.start(config, slot).kind == "idle"
     second = backend.restart(config, slot)
-    assert (second.kind, second.status.pid != first.status.pid) == ("idle", True)
+    assert (second.kind, second.unit_status.pid != first.unit_status.pid) == ("idle", True)
 
 
-def test_make_idle_ends_the_run_and_forgets_its_password(config, slot):
+def test_replace_with_idle_page_ends_the_run_and_deletes_its_password(config, slot):
     write(config, slot, SERVE + RUN)
-    pid = backend.start(config, slot).status.pid
+    pid = backend.start(config, slot).unit_status.pid
     assert (slot.folder / "environment.json").stat().st_mode & 0o777 == 0o600
     for _ in range(2):
-        found = backend.make_idle(config, slot)
+        found = backend.replace_with_idle_page(config, slot)
         assert (found.kind, found.health.ok, found.spec.run_id) == ("idle", True, None)
-    assert not alive(pid)
+    assert not is_alive(pid)
     assert not (slot.folder / "environment.json").exists()
     assert not (slot.folder / "spec.json").exists()
 
 
-def test_two_starts_at_once_make_one_process_and_the_other_is_told(config, slot):
+def test_concurrent_starts_make_one_process_and_one_reports_that_it_was_running(config, slot):
     write(config, slot, SERVE + "import time; time.sleep(0.3)\n" + RUN)
     found = []
     starts = [
@@ -116,22 +117,22 @@ def test_two_starts_at_once_make_one_process_and_the_other_is_told(config, slot)
         thread.start()
     for thread in starts:
         thread.join()
-    assert sorted(one.already for one in found) == [False, True]
-    assert len({one.status.pid for one in found}) == 1
+    assert sorted(one.was_running for one in found) == [False, True]
+    assert len({one.unit_status.pid for one in found}) == 1
     assert backend_log.path(config, slot).read_text().count("serving") == 1
 
 
-def test_a_crash_on_start_is_reported_at_once_with_the_last_lines(config, slot):
+def test_crash_on_start_is_reported_at_once_with_the_last_lines(config, slot):
     write(config, slot, "print('before', flush=True)\nraise SystemExit('no such column: mood')\n")
-    begun = time.monotonic()
+    deadline = Deadline(5)
     with pytest.raises(Refused, match="no such column: mood") as refusal:
         backend.start(config, slot)
     assert refusal.value.code == "unit_crashed"
-    assert time.monotonic() - begun < 5
+    assert not deadline.has_passed
     assert backend.status(config, slot).kind == "none"
 
 
-def test_a_restart_into_broken_code_says_so(config, slot):
+def test_restart_of_broken_code_reports_its_error(config, slot):
     write(config, slot, SERVE + RUN)
     backend.start(config, slot)
     (worktree.path(slot) / "app.py").write_text("import nowhere_to_be_found\n")
@@ -140,7 +141,7 @@ def test_a_restart_into_broken_code_says_so(config, slot):
     assert not backend.health(config, slot).ok
 
 
-def test_a_backend_that_never_answers_is_stopped_again(config, slot):
+def test_backend_that_is_never_healthy_is_stopped_again(config, slot):
     write(config, slot, SERVE + RUN, health_path="/nothing-here")
     with pytest.raises(Refused, match="answered 404") as refusal:
         backend.start(config, slot, seconds=0.5)
@@ -148,19 +149,19 @@ def test_a_backend_that_never_answers_is_stopped_again(config, slot):
     assert backend.status(config, slot).kind == "none"
 
 
-def test_a_start_that_is_asked_to_stop_leaves_nothing_running(config, slot):
+def test_stopped_start_leaves_nothing_running(config, slot):
     write(config, slot, "import time; time.sleep(600)\n")
-    begun = time.monotonic()
+    deadline = Deadline(10)
     with pytest.raises(Refused):
-        backend.start(config, slot, stopping=lambda: True)
-    assert time.monotonic() - begun < 10
+        backend.start(config, slot, stop=lambda: True)
+    assert not deadline.has_passed
     assert backend.status(config, slot).kind == "none"
 
 
-def test_a_stranger_on_the_port_is_never_healthy_and_is_named(config, slot):
+def test_foreign_listener_is_never_healthy_and_is_named(config, slot):
     with echo(slot.backend_port):
         found = backend.status(config, slot)
-        assert (found.health.ok, found.status.listening) == (False, "foreign")
+        assert (found.health.ok, found.unit_status.listening) == (False, "foreign")
         write(config, slot, SERVE + RUN)
         with pytest.raises(Refused) as refusal:
             backend.start(config, slot)
@@ -169,41 +170,43 @@ def test_a_stranger_on_the_port_is_never_healthy_and_is_named(config, slot):
     backend.start(config, slot)
 
 
-def test_a_run_on_a_slot_that_should_be_free_is_not_healthy(config, slot):
+def test_backend_without_a_spec_is_not_healthy(config, slot):
     write(config, slot, SERVE + RUN)
     backend.start(config, slot)
-    specs.forget(slot)
+    specs.delete(slot)
     found = backend.status(config, slot)
-    assert (found.health.ok, found.is_as_wanted) == (False, False)
+    assert (found.health.ok, found.matches_spec) == (False, False)
     assert backend.start(config, slot).kind == "idle"
     assert backend.health(config, slot).ok
 
 
-def test_a_state_file_that_names_a_foreign_process_signals_nobody(config, slot):
-    stranger = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+def test_state_file_that_names_a_foreign_process_signals_no_process(config, slot):
+    other = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         write(config, slot, SERVE + RUN)
-        time.sleep(0.02)  # the kernel tells starts apart by hundredths of a second
-        pid = backend.start(config, slot).status.pid
+        # A start time has a resolution of 10 ms, and the two must differ.
+        later = other.create_time() + 0.02
+        assert wait_until(lambda: time.time() > later, seconds=5, interval=0.005)
+        pid = backend.start(config, slot).unit_status.pid
         state = config.var / "run" / f"{backend.unit_name(slot)}.json"
-        state.write_text(state.read_text().replace(f'"pid": {pid}', f'"pid": {stranger.pid}'))
+        state.write_text(state.read_text().replace(f'"pid": {pid}', f'"pid": {other.pid}'))
         assert backend.status(config, slot).kind == "none"
         backend.stop(config, slot)
-        assert stranger.poll() is None
+        assert other.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        other.kill()
+        other.wait()
 
 
 @pytest.mark.parametrize("code", [STUBBORN, FORKING, STUBBORN + FORKING])
-def test_all_processes_are_gone_after_a_stop(config, slot, code, monkeypatch):
+def test_all_processes_have_ended_after_a_stop(config, slot, code, monkeypatch):
     monkeypatch.setattr(backend, "STOP_SECONDS", 0.3)
     write(config, slot, SERVE + code + RUN)
-    pids = [backend.start(config, slot).status.pid]
+    pids = [backend.start(config, slot).unit_status.pid]
     if "PIDS" in code:
         pids += map(int, (worktree.path(slot) / "pids").read_text().split())
     backend.stop(config, slot)
-    assert [pid for pid in pids if alive(pid)] == []
+    assert [pid for pid in pids if is_alive(pid)] == []
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", slot.backend_port), 1)
 
@@ -219,57 +222,55 @@ os.wait()
 
 
 @pytest.mark.root
-def test_a_process_that_left_its_family_is_gone_when_the_slot_is_idle(config, slot):
+def test_daemonized_process_has_ended_when_the_slot_is_idle(config, slot):
     write(config, slot, SERVE + ESCAPES + RUN)
     backend.start(config, slot)
     uid = config.slot_user(slot).uid
-    backend.make_idle(config, slot)
+    backend.replace_with_idle_page(config, slot)
     found = psutil.process_iter(["uids"])
-    left = [p.pid for p in found if p.info["uids"].real == uid and alive(p.pid)]
-    assert left == [backend.status(config, slot).status.pid]
+    left = [p.pid for p in found if p.info["uids"].real == uid and is_alive(p.pid)]
+    assert left == [backend.status(config, slot).unit_status.pid]
 
 
-def test_an_idle_responder_that_works_stays(config, slot):
-    pid = backend.make_idle(config, slot).status.pid
-    assert backend.make_idle(config, slot).status.pid == pid
+def test_healthy_idle_page_is_kept(config, slot):
+    pid = backend.replace_with_idle_page(config, slot).unit_status.pid
+    assert backend.replace_with_idle_page(config, slot).unit_status.pid == pid
 
 
 @pytest.mark.root
-def test_who_runs_beside_the_idle_responder_is_ended(config, slot, tmp_path):
-    first = backend.make_idle(config, slot).status.pid
+def test_process_beside_the_idle_page_is_ended(config, slot, tmp_path):
+    first = backend.replace_with_idle_page(config, slot).unit_status.pid
     user = config.slot_user(slot)
-    log = tmp_path / "stranger.log"
-    stranger = runner.spawn(["sleep", "60"], cwd=Path("/"), env={}, user=user, log=log)
+    log = tmp_path / "other.log"
+    other = runner.spawn(["sleep", "60"], cwd=Path("/"), env={}, user=user, log=log)
     try:
-        found = backend.make_idle(config, slot)
-        assert not runner.alive(stranger)
+        found = backend.replace_with_idle_page(config, slot)
+        assert not other.is_alive()
     finally:
-        runner.stop(stranger, grace=0)
-    assert found.health.ok and found.status.pid != first
-    assert user.pids() == {found.status.pid}
+        runner.stop(other, grace=0)
+    assert found.health.ok and found.unit_status.pid != first
+    assert user.pids() == {found.unit_status.pid}
 
 
-def test_a_backend_that_dies_is_seen_and_started_again(config, slot):
+def test_killed_backend_is_noticed_and_can_be_started(config, slot):
     write(config, slot, SERVE + RUN)
-    pid = backend.start(config, slot).status.pid
+    pid = backend.start(config, slot).unit_status.pid
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while backend.status(config, slot).status.active and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not backend.status(config, slot).is_as_wanted
-    assert backend.start(config, slot).status.pid != pid
+    assert wait_until(lambda: backend.has_exited(config, slot), seconds=5, interval=0.01)
+    assert not backend.status(config, slot).matches_spec
+    assert backend.start(config, slot).unit_status.pid != pid
 
 
-def test_the_log_is_found_where_the_runbook_looks_and_is_the_runs_own(config, slot):
+def test_log_is_linked_for_the_runbook_and_has_the_lines_of_one_run(config, slot):
     write(config, slot, SERVE + RUN)
     backend.start(config, slot)
-    name, warning = backend_log.link(config, slot)
+    name, warning = backend_log.ensure_link(config, slot)
     assert (name.read_text(), warning) == ("serving\n", "")
     write(config, slot, SERVE.replace("serving", "another"), run="18")
     assert not backend_log.path(config, slot).exists()
 
 
-def test_a_log_that_grows_while_its_backend_runs_is_cut(config, slot, monkeypatch):
+def test_large_log_of_a_running_backend_is_emptied(config, slot, monkeypatch):
     write(config, slot, SERVE + RUN)
     backend.start(config, slot)
     assert not backend_log.trim(config, slot)
@@ -279,21 +280,21 @@ def test_a_log_that_grows_while_its_backend_runs_is_cut(config, slot, monkeypatc
     assert (log.read_text(), log.with_name("preview-1.log.1").read_text()) == ("", "serving\n")
 
 
-def test_a_log_folder_of_somebody_else_is_said_and_not_used(config, slot, tmp_path):
+def test_log_folder_of_another_user_is_not_used_and_reported(config, slot, tmp_path):
     folder = backend_log.links_folder(config)
     folder.mkdir()
     folder.chmod(0o777)
-    name, warning = backend_log.link(config, slot)
+    name, warning = backend_log.ensure_link(config, slot)
     assert name == backend_log.path(config, slot)
     assert str(folder) in warning
     assert list(folder.iterdir()) == []
     folder.rmdir()
     folder.symlink_to(tmp_path)
-    assert backend_log.link(config, slot)[0] == backend_log.path(config, slot)
-    assert Path(backend_log.LINKS).name == "oroboros-preview-backend"
+    assert backend_log.ensure_link(config, slot)[0] == backend_log.path(config, slot)
+    assert Path(backend_log.LINKS_FOLDER).name == "oroboros-preview-backend"
 
 
-def test_a_spec_that_cannot_be_read_is_said(config, slot):
+def test_unreadable_spec_is_refused(config, slot):
     worktree.prepare_folder(config, slot)
     (slot.folder / "spec.json").write_text("{")
     with pytest.raises(Refused) as refusal:

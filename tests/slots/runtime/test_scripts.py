@@ -1,4 +1,4 @@
-"""The scripts whose answer is one JSON object, where nothing is installed."""
+"""The scripts with a JSON answer, in a checkout where nothing is installed."""
 
 import json
 import shutil
@@ -22,11 +22,11 @@ SCRIPTS = configuration.HOME / "scripts"
         "deploy",
     ],
 )
-def test_a_script_says_in_json_that_nothing_is_installed_yet(name, tmp_path):
+def test_script_without_an_installation_answers_not_installed(name, tmp_path):
     shutil.copytree(SCRIPTS, tmp_path / "scripts")
     script = tmp_path / "scripts" / f"{name}.sh"
     done = subprocess.run([script, "list"], capture_output=True, text=True, timeout=20)
-    said = json.loads(done.stdout)
-    assert (done.returncode, said["ok"], said["error"]) == (1, False, "not_installed")
-    assert "./scripts/quickstart.sh" in said["detail"]
-    assert done.stderr == f"{said['detail']}\n"
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["ok"], answer["error"]) == (1, False, "not_installed")
+    assert "./scripts/quickstart.sh" in answer["detail"]
+    assert done.stderr == f"{answer['detail']}\n"

@@ -1,4 +1,4 @@
-"""A commit's files in the slot: whole or absent, the slot user's own, gone when removed."""
+"""The worktree of a slot."""
 
 import os
 import subprocess
@@ -41,17 +41,17 @@ def repository(config, commits):
     roots = replace(config, git_local_roots=(source.parent,))
     repository = Repository(config.var / "repository.git", roots)
     config.var.mkdir(parents=True, exist_ok=True)
-    repository.ensure()
+    repository.create_if_missing()
     repository.fetch(str(source))
     return repository
 
 
-def test_a_commit_is_laid_out_and_another_takes_its_place(config, slot, repository, commits):
+def test_check_out_replaces_the_worktree(config, slot, repository, commits):
     _, (first, second) = commits
     user = config.slot_user(slot)
     for commit, text in ((first, "one"), (second, "two"), (second, "two")):
-        worktree.lay_out(config, slot, repository, commit, user)
-        assert worktree.commit(slot) == commit
+        worktree.check_out(config, slot, repository, commit, user)
+        assert worktree.read_commit(slot) == commit
         assert (worktree.path(slot) / "app.txt").read_text() == text
         assert not (worktree.path(slot) / ".git").exists()
     if user is not None:
@@ -62,11 +62,11 @@ def test_a_commit_is_laid_out_and_another_takes_its_place(config, slot, reposito
     assert sorted(entry.name for entry in slot.folder.iterdir()) == ["worktree", "worktree.commit"]
 
 
-def test_remove_follows_no_link_and_deletes_what_was_made_undeletable(
+def test_remove_follows_no_link_and_deletes_folders_without_rights(
     config, slot, repository, commits, tmp_path
 ):
     _, (first, _) = commits
-    worktree.lay_out(config, slot, repository, first, config.slot_user(slot))
+    worktree.check_out(config, slot, repository, first, config.slot_user(slot))
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("x")
@@ -77,36 +77,36 @@ def test_remove_follows_no_link_and_deletes_what_was_made_undeletable(
     locked.chmod(0)
     for _ in range(2):
         worktree.remove(config, slot)
-    assert worktree.commit(slot) is None
+    assert worktree.read_commit(slot) is None
     assert list(slot.folder.iterdir()) == []
     assert (outside / "precious").exists()
 
 
-def test_what_an_interrupted_lay_out_left_is_no_worktree_and_goes(config, slot):
+def test_remnants_of_an_interrupted_check_out_are_removed(config, slot):
     worktree.prepare_folder(config, slot)
     (slot.folder / "fresh-1").mkdir()
     (slot.folder / ".fresh-2.partial").mkdir()
     (slot.folder / "trash-3").mkdir()
-    assert worktree.commit(slot) is None
+    assert worktree.read_commit(slot) is None
     worktree.remove(config, slot)
     assert list(slot.folder.iterdir()) == []
 
 
 @pytest.mark.root
-def test_another_slots_user_cannot_look_in(config, slot, repository, commits):
+def test_another_slots_user_cannot_read_the_worktree(config, slot, repository, commits):
     _, (first, _) = commits
-    worktree.lay_out(config, slot, repository, first, config.slot_user(slot))
-    for number, reads in ((slot, True), (config.slots[1], False)):
-        user = config.slot_user(number)
+    worktree.check_out(config, slot, repository, first, config.slot_user(slot))
+    for reader, can_read in ((slot, True), (config.slots[1], False)):
+        user = config.slot_user(reader)
         argv = ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
         argv += ["cat", str(worktree.path(slot) / "app.txt")]
-        assert (subprocess.run(argv, capture_output=True).returncode == 0) is reads
+        assert (subprocess.run(argv, capture_output=True).returncode == 0) is can_read
 
 
 DEEP = "a/" * 1500 + "file"
 
 
-def test_a_commit_of_any_depth_is_laid_out_and_removed(config, slot, repository, commits):
+def test_deep_commit_is_checked_out_and_removed(config, slot, repository, commits):
     source, _ = commits
 
     def git(*words):
@@ -118,8 +118,8 @@ def test_a_commit_of_any_depth_is_laid_out_and_removed(config, slot, repository,
     git("update-ref", "refs/heads/main", git("commit-tree", "-m", "deep", git("write-tree")))
     repository.fetch(str(source))
     deep = git("rev-parse", "HEAD")
-    worktree.lay_out(config, slot, repository, deep, config.slot_user(slot))
-    assert worktree.commit(slot) == deep
+    worktree.check_out(config, slot, repository, deep, config.slot_user(slot))
+    assert worktree.read_commit(slot) == deep
     worktree.remove(config, slot)
-    assert worktree.commit(slot) is None
+    assert worktree.read_commit(slot) is None
     assert not worktree.path(slot).exists()

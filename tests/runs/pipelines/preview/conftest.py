@@ -4,7 +4,7 @@ import pytest
 
 from runs.leasing import grants
 from slots.models import Slot
-from slots.rules import Room
+from slots.rules import Capacity
 from tests.runs.pipelines.preview.world import Host
 
 WEB = "web: python -m http.server --bind 127.0.0.1 $PORT\n"
@@ -25,7 +25,7 @@ def host(transactional_db, settings, monkeypatch):
             Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host="local")
         return host
 
-    monkeypatch.setattr(grants, "room", lambda: Room(10**6, 10**6))
+    monkeypatch.setattr(grants, "read_free_capacity", lambda: Capacity(10**6, 10**6))
     yield make
     for host in made:
         host.tidy()

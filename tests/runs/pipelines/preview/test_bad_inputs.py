@@ -11,17 +11,17 @@ from contextlib import suppress
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from host.app import command_policy, environment, manifest
+from host.app import command_policy, environment, manifest_loader
 from host.app.manifest import Manifest
 from host.config import load, load_env_files
 from host.errors import Refused
-from host.git import git_commands
+from host.git import validation
 from host.git.bare_repository import Repository
 from host.postgres import guard
 from host.process import runner
-from host.units import managers
-from host.units.managers import Status
-from slots.runtime.__main__ import COMMANDS, answer
+from host.units.health import probe_unit
+from host.units.unit import UnitStatus
+from slots.runtime.__main__ import COMMANDS, run_command
 from tests.environment import free_port
 from tests.runs.pipelines.preview import effects
 from tests.slots.runtime.answering_backend import echo
@@ -34,7 +34,7 @@ COMMIT = "c" * 40
 def said_of(words):
     """Return what a command of the shell says to refuse the words."""
     with effects.none():
-        said = answer(words)
+        said = run_command(words)
     assert not said["ok"]
     return said
 
@@ -60,13 +60,13 @@ def application_env(given, tmp_path):
     (tmp_path / environment.PREVIEW_FILE).write_text(given)
     config = load({"OROBOROS_ENV_DIR": str(tmp_path), "SECRET_KEY": "k" * 40})
     built = {"home": tmp_path, "purpose": "preview-1"}
-    return code_of(environment.build, config, {}, Manifest(), **built)
+    return code_of(environment.build_environment, config, {}, Manifest(), **built)
 
 
 def git_url(given, tmp_path):
     config = load({"GIT_LOCAL_ROOTS": "/srv/git", "GIT_ALLOWED_HOSTS": "git.example"})
     repository, log = Repository(tmp_path / "repo.git", config), tmp_path / "log"
-    asked = code_of(repository.remote_head, given, "main")
+    asked = code_of(repository.read_remote_head, given, "main")
     assert code_of(repository.push, given, COMMIT, "main", log=log) == asked
     assert list(tmp_path.iterdir()) == []
     return asked
@@ -75,14 +75,17 @@ def git_url(given, tmp_path):
 def argv(given, tmp_path):
     options = {"cwd": tmp_path, "root": tmp_path, "bins": []}
     return code_of(
-        command_policy.resolve, given, load({"WORKER_ALLOWED_COMMANDS": "bash git tar"}), **options
+        command_policy.resolve_program,
+        given,
+        load({"WORKER_ALLOWED_COMMANDS": "bash git tar"}),
+        **options,
     )
 
 
 def health_path(given, tmp_path):
     backend = f"[backend]\nweb = ['python', 'x.py']\nhealth_path = {json.dumps(given)}\n"
     (tmp_path / "oroboros.toml").write_text(backend)
-    return code_of(manifest.load, tmp_path)
+    return code_of(manifest_loader.load_manifest, tmp_path)
 
 
 def code_of(guarded, *given, **options):
@@ -103,7 +106,7 @@ def code_of(guarded, *given, **options):
     ],
     ids=["writes", "makes", "deletes", "executes", "connects"],
 )
-def test_what_a_guard_must_not_do_would_be_seen(effect, tmp_path):
+def test_forbidden_effects_of_a_guard_are_detected(effect, tmp_path):
     with pytest.raises(AssertionError), effects.none(), suppress(OSError):
         effect(tmp_path / "x")
 
@@ -135,12 +138,12 @@ def test_a_slot_id(word, given):
     ],
 )
 def test_a_branch(given, code):
-    assert code_of(git_commands.validate_ref, given) == code
+    assert code_of(validation.validate_ref, given) == code
 
 
 @pytest.mark.parametrize("given", ["deadbee", "DEADBEEF" * 5, "HEAD~1"])
 def test_a_commit(given):
-    assert code_of(git_commands.validate_sha, given) == "sha_invalid"
+    assert code_of(validation.validate_sha, given) == "sha_invalid"
 
 
 @pytest.mark.parametrize(
@@ -245,14 +248,14 @@ def test_a_command(given, tmp_path):
 
 @pytest.mark.parametrize("given", ["/ok\r\nHost: admin", "http://evil.example/", "ok", "/a b"])
 def test_a_health_path(given, tmp_path):
-    """How long an answer may be and last, tests/host/units/test_probe.py proves."""
+    """How long an answer may be and last, tests/host/units/test_health.py proves."""
     assert health_path(given, tmp_path) == "manifest_invalid"
 
 
 def test_a_health_path_that_looks_like_an_address_leads_to_the_slots_own_port():
     port = free_port()
     with echo(port):
-        health = managers.probe(Status(True, 1, 1.0, None, "ours"), port, "/@evil.example")
+        health = probe_unit(UnitStatus(True, 1, 1.0, None, "ours"), port, "/@evil.example")
     assert health.ok
     said = json.loads(health.body)
     assert said["path"] == "/@evil.example"

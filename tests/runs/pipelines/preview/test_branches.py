@@ -1,9 +1,9 @@
-"""What becomes of runs whose branch is deleted at the remote, and of a remote that falls silent."""
+"""The branch watch: deleted branches, and a remote that does not answer."""
 
 import pytest
 
 from host.errors import Refused
-from runs.lifecycle import branch_watch, operations
+from runs.lifecycle import branch_watch, execution, operations
 from runs.models import Event, Run
 from slots.models import Lease
 from slots.rules import LeaseState
@@ -14,14 +14,14 @@ def delete(place, branch):
 
 
 def watched(*runs):
-    """Watch the branches, then do what the worker is rung for; returns the runs as they are."""
+    """Watch the branches, then execute the runs as the queue would. Returns them."""
     branch_watch.watch_branches()
     for run in runs:
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
     return [Run.objects.get(pk=run.pk) for run in runs]
 
 
-def test_a_preview_ends_when_its_branch_is_deleted_and_an_approved_run_ships_on(place):
+def test_a_deleted_branch_cancels_its_preview_but_not_an_approved_run(place):
     ready = place.preview("feature/ready", {"README.md": "ready"})
     approved = place.preview("feature/approved", {"README.md": "approved"})
     place.commit("feature/waits", {"README.md": "waits"})
@@ -38,7 +38,7 @@ def test_a_preview_ends_when_its_branch_is_deleted_and_an_approved_run_ships_on(
     ended = watched(ready, waits)
     for run in ended:
         assert run.status == "canceled"
-        assert f"no branch {run.branch} any more" in run.failure_detail
+        assert f"no longer has the branch {run.branch}" in run.failure_detail
         assert Lease.objects.get(run=run).state == LeaseState.ENDED
     approved.refresh_from_db()
     assert (approved.status, approved.stop_status) == ("approved", "")
@@ -46,16 +46,16 @@ def test_a_preview_ends_when_its_branch_is_deleted_and_an_approved_run_ships_on(
     assert again.commit_sha == ready.commit_sha
 
 
-def test_a_run_of_a_commit_whose_branch_was_never_there_goes_on(place):
+def test_a_run_whose_branch_never_existed_continues(place):
     commit = place.commit("feature/known", {"README.md": "known"})
     run = operations.create_run(title="named", branch="made/up", commit=commit, actor="ada")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     [once] = watched(run)
     [twice] = watched(run)
     assert (once.status, twice.status) == ("preview_ready", "preview_ready")
 
 
-def test_a_remote_that_is_silent_or_has_lost_its_main_ends_no_preview(place):
+def test_a_remote_without_an_answer_or_without_main_cancels_no_preview(place):
     run = place.preview("feature/ready", {"README.md": "ready"})
     branch_watch.watch_branches()
     away = place.folder / "away.git"
@@ -70,21 +70,21 @@ def test_a_remote_that_is_silent_or_has_lost_its_main_ends_no_preview(place):
     assert ended.status == "canceled"
 
 
-def test_a_remote_that_falls_silent_is_told_once_and_that_it_answers_again_too(place):
-    def told():
+def test_an_unavailable_remote_is_recorded_once_and_so_is_its_recovery(place):
+    def kinds():
         return list(Event.objects.order_by("id").values_list("kind", flat=True))
 
     branch_watch.watch_branches()
-    assert told() == []
+    assert kinds() == []
     away = place.folder / "away.git"
     for _ in range(2):
         place.remote.rename(away)
         for _ in range(2):
             with pytest.raises(Refused):
                 branch_watch.watch_branches()
-        assert told()[-1] == "fetch_fails"
+        assert kinds()[-1] == "fetch_failed"
         away.rename(place.remote)
         branch_watch.watch_branches()
         branch_watch.watch_branches()
-    assert told() == ["fetch_fails", "fetch_works"] * 2
-    assert "did not answer" in Event.objects.filter(kind="fetch_fails").first().text
+    assert kinds() == ["fetch_failed", "fetch_recovered"] * 2
+    assert "did not answer" in Event.objects.filter(kind="fetch_failed").first().text

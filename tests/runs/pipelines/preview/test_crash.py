@@ -1,4 +1,4 @@
-"""A backend that dies under a preview that somebody looks at, and the worker that notices."""
+"""A backend that dies, and the worker that reports and restarts it."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from runs.models import Run
-from slots.rules import BACKOFF_SECONDS
+from slots.rules import RESTART_DELAYS_SECONDS
 from slots.runtime import backend
 from tests.runs.pipelines.preview.world import WorkedHost
 from tests.runs.pipelines.shipping.world import GUESTBOOK
@@ -23,7 +23,7 @@ def kill(place, slot):
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         at = cursor.fetchone()[0]
-    os.kill(backend.status(place.config, slot).status.pid, signal.SIGKILL)
+    os.kill(backend.status(place.config, slot).unit_status.pid, signal.SIGKILL)
     return at
 
 
@@ -39,15 +39,15 @@ def says(place, slot):
 
 
 @pytest.mark.full
-def test_a_dead_backend_is_told_in_5_s_and_started_again_until_it_only_dies(host):
+def test_a_dead_backend_is_reported_within_5_s_and_restarted_until_it_keeps_dying(host):
     place = host(GUESTBOOK, WorkedHost)
     *hanging, slot = place.config.slots
     for number in range(len(hanging)):
         place.preview(f"feature/hangs-{number}", {"README.md": "I hang"})
     run = place.preview("feature/crash", {"README.md": "I die"})
-    # Neighbours whose answers are waited for in vain delay nobody.
+    # Other previews that do not answer delay nothing.
     for neighbour in hanging:
-        os.kill(backend.status(place.config, neighbour).status.pid, signal.SIGSTOP)
+        os.kill(backend.status(place.config, neighbour).unit_status.pid, signal.SIGSTOP)
     with place.working():
         killed = kill(place, slot)
         wait_for(lambda: times(run, "backend_down"), 30)
@@ -64,22 +64,22 @@ def test_a_dead_backend_is_told_in_5_s_and_started_again_until_it_only_dies(host
     assert run.failure_code == "BACKEND_UNHEALTHY"
     assert run.failure_detail.endswith("I cannot go on")
     downs, starts = times(run, "backend_down"), times(run, "backend_restarted")
-    assert len(downs) == len(starts) == len(BACKOFF_SECONDS)
+    assert len(downs) == len(starts) == len(RESTART_DELAYS_SECONDS)
     pauses = [
         (down - start).total_seconds() for start, down in zip(starts, downs[1:], strict=False)
     ]
-    wanted = BACKOFF_SECONDS[1:]
+    wanted = RESTART_DELAYS_SECONDS[1:]
     assert all(pause > least - 0.1 for pause, least in zip(pauses, wanted, strict=True)), pauses
 
 
-def test_a_backend_that_somebody_restarts_is_not_taken_for_dead(host):
+def test_a_backend_that_is_restarted_by_hand_is_not_reported_as_dead(host):
     place = host(GUESTBOOK)
     backend.start(place.config, place.slot)
     looked = []
     restarts = threading.Thread(target=backend.restart, args=(place.config, place.slot))
     restarts.start()
     while restarts.is_alive():
-        looked.append(backend.is_gone(place.config, place.slot))
+        looked.append(backend.has_exited(place.config, place.slot))
     assert len(looked) > 5 and not any(looked)
     backend.stop(place.config, place.slot)
-    assert backend.is_gone(place.config, place.slot)
+    assert backend.has_exited(place.config, place.slot)

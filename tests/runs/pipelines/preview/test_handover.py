@@ -1,4 +1,4 @@
-"""A slot goes from a run that was reaped to the next one, while browsers ask all the time."""
+"""A slot is handed from a reaped run to the next one while browsers send requests."""
 
 import http.client
 import threading
@@ -9,10 +9,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from host.process import runner
-from host.process.runner import Identity
+from host.process.process_id import ProcessId
 from runs.leasing import reaper
-from runs.lifecycle import operations
+from runs.lifecycle import execution
 from runs.models import Run
 from slots.models import Lease, Slot
 from slots.runtime import backend
@@ -105,14 +104,14 @@ def sessions(slot):
         return cursor.fetchone()[0]
 
 
-def test_no_request_sees_a_reaped_run_after_it_or_in_the_next_ones_preview(host, browse):
+def test_no_request_sees_a_reaped_run_after_its_end_or_in_the_next_preview(host, browse):
     place = host(GUESTBOOK)
     slot = place.slot
     Slot.objects.exclude(slot_id=slot.slot_id).update(drained_at=timezone.now())
     old = place.preview("feature/old", branded(OLD))
     new = place.carry("feature/new", branded(NEW))
     assert (new.status, sessions(slot) > 0) == ("queued", True)
-    served = backend.status(place.config, slot).status
+    served = backend.status(place.config, slot).unit_status
     web, port = slot.web_port, slot.backend_port
     browsers = browse((web, "/"), (web, "/api/health"), (port, "/api/health"))
     until_all(browsers, OLD)
@@ -122,11 +121,11 @@ def test_no_request_sees_a_reaped_run_after_it_or_in_the_next_ones_preview(host,
     reaped = time.monotonic()
     assert Run.objects.get(pk=old.pk).status == "expired"
     assert Run.objects.get(pk=new.pk).status == "preparing"
-    assert not runner.alive(Identity(served.pid, served.started))
+    assert not ProcessId(served.pid, served.start_time).is_alive()
     assert (sessions(slot), (slot.folder / "worktree").exists()) == (0, False)
     assert place.get(port, "/health").json() == {"status": "idle", "slot_id": slot.slot_id}
 
-    operations.carry(new.pk)
+    execution.execute_run(new.pk)
     ready = time.monotonic()
     assert Run.objects.get(pk=new.pk).status == "preview_ready"
     until_all(browsers, NEW, since=ready)

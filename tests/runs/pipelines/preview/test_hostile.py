@@ -1,4 +1,4 @@
-"""A preview that tries to get what is not its own: it reports what it got, and that is nothing."""
+"""A hostile preview reports what it could read or reach of others, which must be nothing."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from django.conf import settings
 from django.db import connection
 
 from host.files import ownership, safe_files
-from host.postgres.administration import Admin, close_to_public
+from host.postgres.administration import DatabaseAdmin
 from ops import env_files
-from runs.lifecycle import operations
+from runs.lifecycle import execution, operations
 from tests import service
-from tests.accounts.test_host_authentication import ask
+from tests.accounts.test_host_authentication import send_request
 from tests.environment import CLUSTER, PASSWORD
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
@@ -62,15 +62,15 @@ def api():
     """The API on a port of its own, on the tests' folder and database."""
     database = connection.settings_dict
     # As the set-up closes the real ones, whatever earlier tests left open.
-    ownership.close(settings.OROBOROS)
-    close_to_public(CLUSTER.url("postgres"), {database["NAME"]: [database["USER"]]})
+    ownership.restrict_var(settings.OROBOROS)
+    CLUSTER.close_to_public({database["NAME"]: [database["USER"]]})
     with service.api() as port:
         yield port
 
 
 @pytest.fixture
 def drop():
-    """A folder that everybody may write to: what ran as whom, it shows."""
+    """A folder that all users may write to; its files show which command ran as which user."""
     folder = Path(CLUSTER.folder.parent) / "drop"
     folder.mkdir()
     folder.chmod(0o777)
@@ -98,10 +98,10 @@ def targets(place, api, root):
     other = config.slot("preview-2")
     secrets = [os.environ["SECRET_KEY"], PASSWORD, *secrets_of(config)]
     return {
-        "canaries": secrets,
+        "secrets": secrets,
         "roots": [str(root), str(place.folder)],
         "known": str(root / "drop" / "known.json"),
-        # What the tests made around the host, for everybody; the runbook's folder of links.
+        # What the tests made around the host, for all users; the runbook's folder of links.
         "open": [
             str(root),
             *(str(place.folder / name) for name in ("", "runtime-logs")),
@@ -130,7 +130,7 @@ def targets(place, api, root):
             *(str(config.var / name) for name in ("env", "env/api.env", "env/worker.env")),
             *(str(config.var / "repo.git" / name) for name in ("", "HEAD", "hooks")),
             *(str(other.folder / name) for name in ("", "spec.json", "environment.json")),
-            *(str(place.slot.folder / name) for name in ("environment.json", "occupant.lock")),
+            *(str(place.slot.folder / name) for name in ("environment.json", "backend.lock")),
             str(config.var / "run" / "ouroboros-preview@preview-1.json"),
             str(CLUSTER.data),
         ],
@@ -150,7 +150,7 @@ def config_port():
 
 def secrets_of(config):
     """The secrets of the env files, which quickstart makes."""
-    texts = env_files.contents(config, config.var)
+    texts = env_files.build_contents(config, config.var)
     (config.var / "env").mkdir(mode=0o700, exist_ok=True)
     for name, text in texts.items():
         safe_files.write_atomic(config.var / "env" / name, text.encode(), 0o600)
@@ -161,10 +161,10 @@ def secrets_of(config):
 
 def occupy(place):
     """Give the second slot a database, a password and files that are not the first one's."""
-    other, admin = place.config.slot("preview-2"), Admin(place.config)
+    other, admin = place.config.slot("preview-2"), DatabaseAdmin(place.config)
     admin.ensure_role(other.database)
     admin.create(other.database, other.database)
-    ownership.admit(other.folder, place.config.slot_user(other))
+    ownership.allow_traversal(other.folder, place.config.slot_user(other))
     for name in ("spec.json", "environment.json"):
         safe_files.write_atomic(other.folder / name, b"{}", 0o600)
     return other
@@ -175,7 +175,7 @@ def test_a_hostile_preview_gets_nothing(host, tmp_path, api, drop):
     application.mkdir()
     (application / "oroboros.toml").write_text(MANIFEST.partition("\n[checks]")[0])
     shutil.copy(ATTACK, application)
-    (application / "targets.json").write_text(json.dumps({"canaries": []}))
+    (application / "targets.json").write_text(json.dumps({"secrets": []}))
     place = host(application)
     root = drop.parent
     occupy(place)
@@ -188,7 +188,7 @@ def test_a_hostile_preview_gets_nothing(host, tmp_path, api, drop):
     tell(place, root)
     run = place.preview("feature/hostile", branch)
     # The same requests are the operator's when root makes them: it is the door that is closed.
-    assert b" 200 OK" in ask(api, b"GET /api/runs HTTP/1.1")
+    assert b" 200 OK" in send_request(api, b"GET /api/runs HTTP/1.1")
 
     tell(place, root)
     slot_uid = place.config.slot_user(place.slot).uid
@@ -202,7 +202,7 @@ def test_a_hostile_preview_gets_nothing(host, tmp_path, api, drop):
 
     tell(place, root)
     operations.approve(run, actor="grace")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     log = place.artifact(run, "checks_log")
     lines = [line for line in log.splitlines() if line.startswith("REPORT ")]
     assert lines, log

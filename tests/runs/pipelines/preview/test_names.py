@@ -1,4 +1,4 @@
-"""A preview is asked for by the name that its application was told."""
+"""The probe of a preview uses the host name that the application was given."""
 
 import dataclasses
 import threading
@@ -37,14 +37,20 @@ def strict():
 
 
 @pytest.mark.parametrize("environ", [{}, HTTPS], ids=["plain", "behind https"])
-def test_a_preview_that_answers_only_by_the_name_it_was_told_is_seen(strict, environ, monkeypatch):
+def test_a_preview_that_answers_only_to_its_host_name_is_probed_by_it(strict, environ, monkeypatch):
     conf = config.load(environ)
     slot = dataclasses.replace(conf.slots[0], web_port=strict.server_port)
     conf = dataclasses.replace(conf, slots=(slot,))
-    told = environment.for_slot(conf, slot, database_url="", run_id=RUN.pk, commit=RUN.commit_sha)
-    strict.names = told["OROBOROS_HOSTS"].split(",")[:1]
-    monkeypatch.setattr(preview, "PROBE_SECONDS", 1.0)
-    context = SimpleNamespace(
-        config=conf, run=RUN, results={"lease": {"slot_id": slot.slot_id}}, check=lambda: None
+    told = environment.build_slot_variables(
+        conf, slot, database_url="", run_id=RUN.pk, commit=RUN.commit_sha
     )
-    assert preview.see_answer(context) == {"status": 200}
+    strict.names = told["OROBOROS_HOSTS"].split(",")[:1]
+    monkeypatch.setattr(preview, "PROBE_TIMEOUT_SECONDS", 1.0)
+    context = SimpleNamespace(
+        config=conf,
+        run=RUN,
+        results={"lease": {"slot_id": slot.slot_id}},
+        is_stopping=lambda: False,
+        raise_if_stopping=lambda: None,
+    )
+    assert preview.probe_answer(context) == {"status": 200}

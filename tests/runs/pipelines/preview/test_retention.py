@@ -1,4 +1,4 @@
-"""What is removed once nobody needs it: installs, databases slots were cloned from, runs' files."""
+"""Retention: unused installs, template databases, and the files of old runs."""
 
 import json
 import os
@@ -8,18 +8,18 @@ from io import StringIO
 
 from django.core.management import call_command
 
-from core.clock import database_time
+from core.clock import get_database_time
 from host.app import installs
-from host.files import file_lock
+from host.files.file_lock import file_lock
 from host.postgres import guard
-from host.postgres.administration import Admin
-from runs.engine.journal import artifacts_folder
+from host.postgres.administration import DatabaseAdmin
+from runs.engine.artifacts import artifacts_folder
 from runs.leasing import grants
 from runs.lifecycle import operations, retention
 from runs.models import Artifact, Event, Run
 from runs.pipelines import template_databases
 from runs.pipelines.shipping import CANDIDATES
-from runs.repository import repository
+from runs.repository import open_repository
 from tests.factories import ArtifactFactory, ReleaseFactory, RunFactory
 from tests.slots.runtime.conftest import config, folder
 
@@ -51,7 +51,7 @@ def installed(config):
     return sorted(path.name for path in store(config).iterdir() if path.is_dir())
 
 
-def test_an_install_goes_once_it_is_old_and_neither_slot_nor_release_names_it(place):
+def test_an_old_install_without_references_is_removed(place):
     config = place.config
     run = place.preview("feature/first", {"README.md": "hello"})
     (used,) = installed(config)
@@ -63,7 +63,7 @@ def test_an_install_goes_once_it_is_old_and_neither_slot_nor_release_names_it(pl
     age(store(config) / interrupted, 15)
     build = config.var / "releases" / "r-20260101000000-000000000000"
     build.parent.mkdir(parents=True, exist_ok=True)
-    (build.parent / ".somebody-builds.lock").touch()
+    (build.parent / ".other-build.lock").touch()
     build.mkdir(parents=True)
     bins = [str(store(config) / kept / "node_modules" / ".bin")]
     (build / "manifest.json").write_text(json.dumps({"bins": bins}))
@@ -84,13 +84,13 @@ def test_an_install_goes_once_it_is_old_and_neither_slot_nor_release_names_it(pl
     assert retention.remove_unneeded(config) == []
 
 
-def test_an_install_that_is_used_again_or_made_just_now_stays(config):
+def test_an_install_that_is_new_or_used_again_stays(config):
     make(config, OLD, days=15)
-    assert installs.unused(config, 14 * DAY) == [OLD]
-    with file_lock.held(store(config) / f"{OLD}.lock", seconds=0):
-        assert not installs.remove(config, OLD, 14 * DAY)
+    assert installs.list_unused_installs(config, 14 * DAY) == [OLD]
+    with file_lock(store(config) / f"{OLD}.lock", seconds=0):
+        assert not installs.remove_install(config, OLD, 14 * DAY)
     (store(config) / f"{OLD}.done").touch()
-    assert not installs.remove(config, OLD, 14 * DAY)
+    assert not installs.remove_install(config, OLD, 14 * DAY)
     assert (store(config) / f"{OLD}.done").exists()
     assert installed(config) == [OLD]
 
@@ -103,72 +103,72 @@ def test_the_setting_says_how_long_an_install_is_kept(config, db):
     assert installed(config) == []
 
 
-def test_a_template_goes_a_day_after_nobody_needed_it(place):
-    admin = Admin(place.config)
+def test_an_unneeded_template_is_dropped_after_a_day(place):
+    admin = DatabaseAdmin(place.config)
     run = place.preview("feature/first", {"README.md": "hello"})
     first = guard.template_name(place.remote_main())
     admin.create(HALF_BUILT, guard.TEMPLATE_ROLE)
     second = guard.template_name(place.commit("main", {"README.md": "main goes on"}))
-    repository(place.config).fetch(str(place.remote))
+    open_repository(place.config).fetch(str(place.remote))
 
     assert retention.remove_unneeded(place.config) == []
-    noted = admin.templates()
-    assert noted[first] is None, "the slot can still be reset to it"
-    assert noted[HALF_BUILT] is not None
-    admin.note_unneeded(HALF_BUILT, database_time() - timedelta(hours=25))
+    listed = admin.list_templates()
+    assert listed[first] is None, "the slot can still be reset to it"
+    assert listed[HALF_BUILT] is not None
+    admin.record_unneeded_since(HALF_BUILT, get_database_time() - timedelta(hours=25))
     removed = retention.remove_unneeded(place.config)
     assert [sentence.split()[0] for sentence in removed] == [HALF_BUILT]
 
     operations.cancel(run, actor="ada")
     place.tidy()
     place.preview("feature/second", {"README.md": "hello"})
-    admin.note_unneeded(first, database_time() - timedelta(hours=25))
-    admin.note_unneeded(second, database_time() - timedelta(hours=25))
+    admin.record_unneeded_since(first, get_database_time() - timedelta(hours=25))
+    admin.record_unneeded_since(second, get_database_time() - timedelta(hours=25))
     retention.remove_unneeded(place.config)
     assert (admin.exists(first), admin.exists(second)) == (False, True)
-    schemas = [path.stem for path in (place.config.var / "templates").glob("*.sql")]
+    schemas = [path.stem for path in (place.config.var / "templates").glob("*.json")]
     assert schemas == [second]
-    assert admin.templates()[second] is None
+    assert admin.list_templates()[second] is None
 
 
 def test_one_spare_copy_is_kept_and_it_follows_the_target_branch(place, monkeypatch):
-    admin = Admin(place.config)
-    assert not template_databases.keep_spare(place.config), "no template is built yet"
+    admin = DatabaseAdmin(place.config)
+    assert not template_databases.ensure_spare(place.config), "no template is built yet"
     place.preview("feature/first", {"README.md": "hello"})
     first = guard.spare_name(guard.template_name(place.remote_main()))
     with monkeypatch.context() as host:
-        host.setattr(grants, "refusal", lambda: "No slot is granted: the disk is full.")
-        assert not template_databases.keep_spare(place.config)
-    assert template_databases.keep_spare(place.config)
+        host.setattr(grants, "explain_refusal", lambda: "No slot is granted: the disk is full.")
+        assert not template_databases.ensure_spare(place.config)
+    assert template_databases.ensure_spare(place.config)
     assert admin.exists(first)
 
     second = guard.spare_name(guard.template_name(place.commit("main", {"README.md": "on"})))
-    repository(place.config).fetch(str(place.remote))
-    template_databases.warm()
+    open_repository(place.config).fetch(str(place.remote))
+    template_databases.build_current_template()
     assert (admin.exists(first), admin.exists(second)) == (False, True)
 
 
-def test_a_template_that_is_built_anew_leaves_no_copy_of_the_former(place):
-    admin = Admin(place.config)
+def test_a_rebuilt_template_has_no_spare_copy_of_the_old_one(place):
+    admin = DatabaseAdmin(place.config)
     run = place.preview("feature/first", {"README.md": "hello"})
     template = run.steps.get(name="database").result["template"]
-    assert template_databases.keep_spare(place.config)
+    assert template_databases.ensure_spare(place.config)
     admin.drop(template)
     place.tidy()
     place.preview("feature/second", {"README.md": "hello"})
-    assert admin.template_exists(template)
+    assert admin.has_template(template)
     assert not admin.exists(guard.spare_name(template))
 
 
 def ended(*, days, **fields):
     """A run that ended that long ago."""
     run = RunFactory(status="canceled", **fields)
-    Run.objects.filter(pk=run.pk).update(ended_at=database_time() - timedelta(days=days))
+    Run.objects.filter(pk=run.pk).update(ended_at=get_database_time() - timedelta(days=days))
     return run
 
 
-def test_the_files_of_a_run_go_long_after_its_end_and_its_timeline_stays(place):
-    config, repo = place.config, repository(place.config)
+def test_files_of_an_old_run_are_removed_and_its_timeline_stays(place):
+    config, repo = place.config, open_repository(place.config)
     run = place.preview("feature/first", {"README.md": "hello"})
     operations.cancel(run, actor="ada")
     ref = f"{CANDIDATES}/{run.pk}"
@@ -176,19 +176,19 @@ def test_the_files_of_a_run_go_long_after_its_end_and_its_timeline_stays(place):
     folder, had = artifacts_folder(config) / str(run.pk), run.events.count()
     assert retention.remove_unneeded(config) == []
 
-    Run.objects.filter(pk=run.pk).update(ended_at=database_time() - timedelta(days=91))
+    Run.objects.filter(pk=run.pk).update(ended_at=get_database_time() - timedelta(days=91))
     [said] = retention.remove_unneeded(config, dry_run=True)
     assert str(run.pk) in said
-    assert (folder.is_dir(), repo.head(ref)) == (True, run.commit_sha)
+    assert (folder.is_dir(), repo.resolve_ref(ref)) == (True, run.commit_sha)
     assert retention.remove_unneeded(config) == [said]
-    assert (folder.exists(), repo.head(ref)) == (False, None)
+    assert (folder.exists(), repo.resolve_ref(ref)) == (False, None)
     assert not Artifact.objects.filter(run=run).exists()
     assert (run.events.count(), run.steps.filter(name="backend").count()) == (had, 1)
     assert Event.objects.filter(kind="removed").get().text == said
     assert retention.remove_unneeded(config) == []
 
 
-def test_a_run_is_kept_whole_while_somebody_may_go_back_to_its_release(config, db):
+def test_files_of_a_run_stay_while_its_release_has_a_build(config, db):
     config.environ["RETENTION_RUNS_SECONDS"] = str(DAY)
     release, young = ReleaseFactory(), ended(days=0.9)
     kept, works = ended(days=2, release=release), RunFactory(status="preparing")
@@ -197,7 +197,7 @@ def test_a_run_is_kept_whole_while_somebody_may_go_back_to_its_release(config, d
         file.parent.mkdir(parents=True)
         file.touch()
     assert retention.remove_unneeded(config) == []
-    release.removed_at = database_time()
+    release.removed_at = get_database_time()
     release.save()
     assert len(retention.remove_unneeded(config)) == 1
     left = {path.name for path in artifacts_folder(config).iterdir()}

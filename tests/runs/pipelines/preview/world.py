@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from host import config as configuration
-from runs.engine import journal
-from runs.lifecycle import operations
+from runs.engine.artifacts import artifacts_folder
+from runs.lifecycle import execution, operations
 from runs.models import Run
 from tests.runs.pipelines.shipping.world import World
 from tests.service import database_url
@@ -56,7 +56,7 @@ class Host(World):
         """Commit the files on the branch and carry a run of it as far as it goes."""
         self.commit(branch, files)
         run = operations.create_run(title=branch, branch=branch, actor="ada")
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
         return Run.objects.get(pk=run.pk)
 
     def preview(self, branch, files):
@@ -68,7 +68,7 @@ class Host(World):
     def artifact(self, run, name):
         """Return what the run's artifact of that name says."""
         path = run.artifacts.get(name=name).path
-        return (journal.artifacts_folder(self.config) / path).read_text()
+        return (artifacts_folder(self.config) / path).read_text()
 
 
 class WorkedHost(Host):

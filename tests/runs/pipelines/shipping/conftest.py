@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from runs.leasing import grants
-from runs.lifecycle import operations
+from runs.lifecycle import execution, operations
 from runs.models import Run
 from runs.pipelines import preview, shipping
 from slots.models import Slot
-from slots.rules import Room
+from slots.rules import Capacity
 from tests.runs.pipelines.shipping import tiny
 from tests.runs.pipelines.shipping.harness import PREVIEW, Harness
 from tests.runs.pipelines.shipping.world import World
@@ -55,7 +55,7 @@ def small(a_tiny_world, transactional_db, settings, monkeypatch):
 def opened(made, settings, monkeypatch):
     settings.OROBOROS = made.config
     settings.HOST_NAME = "local"
-    monkeypatch.setattr(grants, "room", lambda: Room(10**6, 10**6))
+    monkeypatch.setattr(grants, "read_free_capacity", lambda: Capacity(10**6, 10**6))
     for slot in made.config.slots:
         Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host="local")
     yield
@@ -70,11 +70,11 @@ def harness(small, monkeypatch):
 
 @pytest.fixture
 def ready(world):
-    """Make a run of a branch and carry it to `preview_ready`."""
+    """Create a run of a branch and execute it up to `preview_ready`."""
 
     def make(branch, **fields):
         run = operations.create_run(title=fields.pop("title", branch), branch=branch, actor="ada")
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
         run.refresh_from_db()
         assert run.status == "preview_ready", (run.status, run.failure_code, run.failure_detail)
         return run
@@ -84,12 +84,12 @@ def ready(world):
 
 @pytest.fixture
 def shipped(ready):
-    """Carry a branch all the way."""
+    """Execute a branch up to `merged`."""
 
     def make(branch):
         run = ready(branch)
         operations.approve(run, actor="grace")
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
         return Run.objects.get(pk=run.pk)
 
     return make
@@ -97,13 +97,13 @@ def shipped(ready):
 
 @pytest.fixture
 def ready_small(small):
-    """Commit a branch of the small application and carry it to `preview_ready`."""
+    """Commit a branch of the small application and execute it up to `preview_ready`."""
 
     def make(branch, files=None):
         name = f"{branch}/{small.commits()}"
         small.commit(name, files or {f"{branch}.txt": name})
         run = operations.create_run(title=branch, branch=name, actor="ada")
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
         run.refresh_from_db()
         assert run.status == "preview_ready", (run.status, run.failure_code, run.failure_detail)
         return run
@@ -113,12 +113,12 @@ def ready_small(small):
 
 @pytest.fixture
 def ships(ready_small):
-    """Carry a branch of the small application all the way."""
+    """Execute a branch of the small application up to `merged`."""
 
     def make(branch, files=None):
         run = ready_small(branch, files)
         operations.approve(run, actor="grace")
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
         return Run.objects.get(pk=run.pk)
 
     return make
@@ -126,7 +126,7 @@ def ships(ready_small):
 
 @pytest.fixture
 def during(monkeypatch):
-    """Have something happen within a step, before or after it acted, once."""
+    """Call a function once within a step, before or after it acted."""
 
     def arrange(step, happen, *, acted=False):
         module = preview if step in PREVIEW else shipping
@@ -146,6 +146,6 @@ def during(monkeypatch):
 
             return replace(action, act=act)
 
-        monkeypatch.setattr(module, "ACTIONS", tuple(map(changed, module.ACTIONS)))
+        monkeypatch.setattr(module, "STEPS", tuple(map(changed, module.STEPS)))
 
     return arrange

@@ -1,4 +1,4 @@
-"""Goes through a pipeline with a fault at one step, and tells how the end differs from none.
+"""Executes a pipeline with a fault at one step, and reports how the end differs from no fault.
 
 A worker is a forked child that calls what the queue would call, and dies by SIGKILL at the seam
 that the fault names. Then its claim runs out, and another worker goes on.
@@ -14,31 +14,31 @@ import pytest
 from django.db import connections
 
 from core.clock import ClockTimestamp
-from host.postgres.administration import Admin
+from host.postgres.administration import DatabaseAdmin
 from host.units import managers
-from releases.models import Activation, Release
-from releases.production import app, current_link
-from releases.rules import ActivationOutcome, ReleaseStatus
-from runs.engine import journal
-from runs.engine.step_context import StepFailed
-from runs.lifecycle import operations, reconciler
+from releases.models import Deployment, Release
+from releases.production import colours, current_link
+from releases.rules import DeploymentOutcome, ReleaseStatus
+from runs.engine import journal, step_notes
+from runs.engine.step_errors import StepFailed
+from runs.lifecycle import execution, operations, reconciler
 from runs.models import Freeze, Run
-from runs.pipelines import app_commands, preview, shipping
+from runs.pipelines import preview, shipping
 from runs.rules import FINAL, StepStatus
 from slots.models import Lease
 from slots.rules import LeaseState
-from slots.runtime.cleanup import leftovers
+from slots.runtime.cleanup import find_leftovers
 
-PREVIEW = [action.name for action in preview.ACTIONS]
-SHIPPING = [action.name for action in shipping.ACTIONS]
+PREVIEW = [action.name for action in preview.STEPS]
+SHIPPING = [action.name for action in shipping.STEPS]
 STEPS = PREVIEW + SHIPPING
 # fail: it comes to a known bad end; repeat: it is delivered twice; before: SIGKILL before its row;
-# begun: after its row; noted: as the gate is about to note its effect; after: after its effect,
+# begun: after its row; recorded: before the gate writes its note; after: after its effect,
 # before "succeeded" is written.
 KINDS = ["fail", "repeat", "before", "begun", "after"]
-KILLS = [*KINDS[2:], "noted"]
+KILLS = [*KINDS[2:], "recorded"]
 # Nothing is done at these, at installing only the first time.
-LOOKS = ("lease", "install", "probe")
+LOOKS = ("lease", "install", "answer")
 CHILD_SECONDS = 120
 TURNS = 6
 
@@ -59,7 +59,7 @@ class Fault:
 
 
 class Harness:
-    """One world, and how often each action of each run acted in it, whoever did it."""
+    """One world, and a count of the acts of each step of each run, in any process."""
 
     def __init__(self, world, monkeypatch):
         self.world = world
@@ -68,7 +68,7 @@ class Harness:
         for path in (self.acts, self.pushes):
             path.unlink(missing_ok=True)
         for module in (preview, shipping):
-            monkeypatch.setattr(module, "ACTIONS", tuple(map(self._counted, module.ACTIONS)))
+            monkeypatch.setattr(module, "STEPS", tuple(map(self._counted, module.STEPS)))
 
     def _counted(self, action):
         def act(context):
@@ -90,17 +90,17 @@ class Harness:
         getattr(self, f"_{fault.kind}")(fault.step, monkeypatch)
 
     def _before(self, step, monkeypatch):
-        begin = journal._begin
+        begin = journal._begin_step
 
         def deadly(config, run, claim, actions, action, results):
             if action.name == step:
                 os.kill(os.getpid(), self.number)
             return begin(config, run, claim, actions, action, results)
 
-        monkeypatch.setattr(journal, "_begin", deadly)
+        monkeypatch.setattr(journal, "_begin_step", deadly)
 
     def _begun(self, step, monkeypatch):
-        begin = journal._begin
+        begin = journal._begin_step
 
         def deadly(config, run, claim, actions, action, results):
             context = begin(config, run, claim, actions, action, results)
@@ -108,30 +108,30 @@ class Harness:
                 os.kill(os.getpid(), self.number)
             return context
 
-        monkeypatch.setattr(journal, "_begin", deadly)
+        monkeypatch.setattr(journal, "_begin_step", deadly)
 
-    def _noted(self, step, monkeypatch):
-        note = app_commands.note
+    def _recorded(self, step, monkeypatch):
+        note = step_notes.write_note
 
         def deadly(folder, name, content):
             if name == step:
                 os.kill(os.getpid(), self.number)
             note(folder, name, content)
 
-        monkeypatch.setattr(app_commands, "note", deadly)
+        monkeypatch.setattr(step_notes, "write_note", deadly)
 
     def _after(self, step, monkeypatch):
-        end = journal._end
+        end = journal._end_step
 
         def deadly(context, *args):
-            if context.action.name == step:
+            if context.step.name == step:
                 os.kill(os.getpid(), self.number)
             end(context, *args)
 
-        monkeypatch.setattr(journal, "_end", deadly)
+        monkeypatch.setattr(journal, "_end_step", deadly)
 
     def _repeat(self, step, monkeypatch):
-        perform = journal.perform
+        perform = journal.run_step
 
         def twice(config, run, claim, actions, action, results):
             found = perform(config, run, claim, actions, action, results)
@@ -139,7 +139,7 @@ class Harness:
                 found = perform(config, run, claim, actions, action, results)
             return found
 
-        monkeypatch.setattr(journal, "perform", twice)
+        monkeypatch.setattr(journal, "run_step", twice)
 
     def _fail(self, step, monkeypatch):
         module = preview if step in PREVIEW else shipping
@@ -162,66 +162,66 @@ class Harness:
             finally:
                 (self.world.folder / cause).unlink(missing_ok=True)
 
-        original = next(action for action in module.ACTIONS if action.name == step)
-        monkeypatch.setattr(module, "ACTIONS", tuple(map(failing, module.ACTIONS)))
+        original = next(action for action in module.STEPS if action.name == step)
+        monkeypatch.setattr(module, "STEPS", tuple(map(failing, module.STEPS)))
 
-    # -- the way ----------------------------------------------------------------------------------
+    # -- execution --------------------------------------------------------------------------------
 
     def go(self, branch, fault=None, monkeypatch=None):
-        """Take a branch all the way, with the fault on it, and return the run at its end."""
+        """Execute a branch to its end, with the fault, and return the run."""
         run = operations.create_run(title=branch, branch=branch, actor="ada")
-        self.bell(run, fault if fault and fault.step in PREVIEW else None, monkeypatch)
+        self.execute(run, fault if fault and fault.step in PREVIEW else None, monkeypatch)
         if run.status == "preview_ready":
             operations.approve(run, actor="grace")
-            self.bell(run, fault if fault and fault.step in SHIPPING else None, monkeypatch)
+            self.execute(run, fault if fault and fault.step in SHIPPING else None, monkeypatch)
         assert run.status in FINAL, f"{run.status} is no end"
         self.reconcile()
         return run
 
-    def bell(self, run, fault, monkeypatch):
-        """Ring until the run waits for somebody; the fault meets the first who hears it."""
+    def execute(self, run, fault, monkeypatch):
+        """Execute the run until it waits for a person, with the fault in the first worker."""
         if fault is not None and fault.kind in KILLS:
-            assert self.in_child(run, fault) == -signal.SIGKILL, f"{fault} was not met"
-            self.let_claims_run_out()
+            assert self.execute_in_child(run, fault) == -signal.SIGKILL, f"{fault} was not met"
+            self.expire_claims()
             run.refresh_from_db()
         elif fault is not None:
             with monkeypatch.context() as patch:
                 self.inject(fault, patch)
-                operations.carry(run.pk)
+                execution.execute_run(run.pk)
         for _ in range(TURNS):
             run.refresh_from_db()
-            if not operations.pipeline(run):
+            if not execution.get_pending_steps(self.world.config, run):
                 return
-            operations.carry(run.pk)
+            execution.execute_run(run.pk)
         raise AssertionError(f"the run does not come to an end: {run.status}")
 
-    def in_child(self, run, fault):
-        """Carry the run in a process of its own; returns how that ended, as subprocess does."""
+    def execute_in_child(self, run, fault):
+        """Execute the run in a forked process; returns its exit code, as subprocess does."""
         connections.close_all()
         child = os.fork()
         if child == 0:
             code = 1
             try:
                 self.inject(fault, pytest.MonkeyPatch())
-                operations.carry(run.pk)
+                execution.execute_run(run.pk)
                 code = 0
             finally:
                 os._exit(code)
         return wait_for(child)
 
     def dies(self, run, step, kind):
-        """Carry the run in a process that dies there; says whether it did, and by SIGKILL."""
-        return self.in_child(run, Fault(step, kind)) == -signal.SIGKILL
+        """Execute the run in a process that dies there. Returns whether SIGKILL ended it."""
+        return self.execute_in_child(run, Fault(step, kind)) == -signal.SIGKILL
 
-    def let_claims_run_out(self):
-        """What 30 s do, without waiting for them."""
+    def expire_claims(self):
+        """Expire all claims, as after 30 s."""
         past = ClockTimestamp() - timedelta(seconds=90)
         Run.objects.filter(claim_expires_at__isnull=False).update(claim_expires_at=past)
-        running = Activation.objects.running()
+        running = Deployment.objects.running()
         running.filter(claim_expires_at__isnull=False).update(claim_expires_at=past)
 
     def reconcile(self):
-        """Have the reconciler see what was left, as it does once cleaning had its time."""
+        """Run the reconciler as if cleaning had taken longer than it may."""
         past = ClockTimestamp() - timedelta(seconds=60)
         Lease.objects.filter(state=LeaseState.ENDING).update(ending_at=past)
         reconciler.reconcile(self.world.config)
@@ -247,7 +247,7 @@ class Harness:
         if (run.status, run.failure_code) != wanted:
             yield f"the run is {run.status} {run.failure_code}: {run.failure_detail}"
         if run.claim_owner or run.stop_status:
-            yield "somebody is still at the run"
+            yield "the run still has a claim or a request to stop"
         froze = fault is not None and fault.step in ("deploy", "health")
         if Freeze.objects.filter(run=run).exists() != froze:
             yield f"shipping is {'not ' if froze else ''}frozen"
@@ -258,13 +258,17 @@ class Harness:
     def _machine(self):
         config = self.world.config
         for slot in config.slots:
-            yield from leftovers(config, slot)
+            yield from find_leftovers(config, slot)
         gates = config.var / "gates"
         if gates.exists() and [*gates.iterdir()]:
             yield f"gates are left: {[*gates.iterdir()]}"
-        yield from (name for name in Admin(config).names() if name.startswith("app_gate_"))
-        if Activation.objects.running().exists():
-            yield "an activation is still under way"
+        yield from (
+            name
+            for name in DatabaseAdmin(config).list_pipeline_databases()
+            if name.startswith("app_gate_")
+        )
+        if Deployment.objects.running().exists():
+            yield "a deployment is still under way"
 
     def _refs(self, run, is_out):
         world, repo = self.world, self.world.config.var / "repo.git"
@@ -294,13 +298,15 @@ class Harness:
             answer = self.world.get(config.web_port, "/api/health")
             if (answer.status_code, answer.text) != (200, commit):
                 yield f"3100 answers {answer.status_code} {answer.text}"
-            colour = app.unit_name(app.live_colour(config))
-            units_now = [name for name in managers.manager(config).names() if "app@" in name]
+            colour = colours.unit_name(colours.get_live_colour(config))
+            units_now = [
+                name for name in managers.get_manager(config).list_names() if "app@" in name
+            ]
             if units_now != [colour]:
                 yield f"the units are {units_now}, not {colour} alone"
-        made = Activation.objects.filter(run_id=run.pk)
-        if made.filter(outcome=ActivationOutcome.SUCCEEDED).count() > 1 or made.count() > 1:
-            yield f"{made.count()} activations of one run"
+        made = Deployment.objects.filter(run_id=run.pk)
+        if made.filter(outcome=DeploymentOutcome.SUCCEEDED).count() > 1 or made.count() > 1:
+            yield f"{made.count()} deployments of one run"
         if Release.objects.filter(run_id=run.pk).count() > 1:
             yield f"{Release.objects.filter(run_id=run.pk).count()} builds of one run"
 
@@ -318,16 +324,16 @@ class Harness:
             yield f"the events are {kinds_of(run)}, not {usual}"
 
     def _events(self, run, fault, reached):
-        """Those of the run that nothing befell, as far as this one got, and its end."""
+        """Return the kinds of a run without a fault, up to the step reached, and the end's."""
         usual = self.usual
         if reached == len(STEPS):
             return usual
-        comes = {"probe": "preview_ready", "push": "deploying", "health": "merged"}
+        comes = {"answer": "preview_ready", "push": "deploying", "health": "merged"}
         missed = next(kind for step, kind in comes.items() if reached <= STEPS.index(step))
         kinds = usual[: usual.index(missed)]
         if fault.step in ("deploy", "health"):
-            return [*kinds, "failed", "rollback_guidance", "lease_over", "frozen"]
-        return [*kinds, "failed", "lease_over"]
+            return [*kinds, "failed", "rollback_guidance", "lease_ended", "frozen"]
+        return [*kinds, "failed", "lease_ended"]
 
     @property
     def usual(self):
@@ -347,7 +353,7 @@ def kinds_of(run):
 
 
 def wait_for(child):
-    """Wait for a child that we forked; it is killed when its time is over."""
+    """Wait for a child that we forked; it is killed after CHILD_SECONDS."""
     deadline = time.monotonic() + CHILD_SECONDS
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
@@ -361,7 +367,7 @@ def wait_for(child):
 
 
 def ways_out(run):
-    """Return which ways out of a freeze the run's own event of guidance names."""
+    """Return which of retry, revert and unfreeze the run's event of recovery commands names."""
     told = "\n".join(run.events.filter(kind="rollback_guidance").values_list("text", flat=True))
     signs = {
         "retry": f"/api/runs/{run.pk}/retry",

@@ -13,7 +13,7 @@ LOOK_SECONDS = 60
 
 
 def forked(work):
-    """Do it in a process of its own, with connections of its own."""
+    """Call `work` in a forked process with connections of its own. Returns its pid."""
     connections.close_all()
     child = os.fork()
     if child == 0:
@@ -27,9 +27,9 @@ def forked(work):
 
 
 def sleepers(seconds):
-    """Return the processes that sleep for just so long: no others do."""
+    """Return the pids of the `sleep` processes with this number of seconds."""
     found = []
-    for entry in process_table.entries():
+    for entry in process_table.list_processes():
         with suppress(OSError):
             if Path(f"/proc/{entry.pid}/cmdline").read_text() == f"sleep\0{seconds}\0":
                 found.append(entry.pid)

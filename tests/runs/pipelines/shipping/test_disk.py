@@ -1,4 +1,4 @@
-"""A disk that is full: wherever a run comes to it, it says so, and the rest stays as it was."""
+"""A full disk at each step: the run fails with a code, and the rest stays unchanged."""
 
 import errno
 import os
@@ -12,8 +12,8 @@ from django.test import Client
 
 from accounts.tokens import create_token
 from host.postgres import guard
-from runs import merge_queue
-from runs.lifecycle import operations
+from runs import freezes
+from runs.lifecycle import execution, operations
 from runs.models import Run
 from slots.models import Lease
 from tests.environment import CLUSTER
@@ -28,7 +28,7 @@ BLOCK = 4096
 
 @contextmanager
 def mounted(folder, options):
-    """Have a small disk at that folder while the body lasts."""
+    """Mount a small disk at that folder while the block runs."""
     argv = ["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "tmpfs", str(folder)]
     subprocess.run(argv, check=True)
     try:
@@ -49,7 +49,7 @@ def disk(megabytes):
 
 
 def fill(folder):
-    """Leave no room on the disk of that folder."""
+    """Fill the disk of that folder."""
     with (folder / "filler").open("ab", buffering=0) as filler:
         try:
             while filler.write(b"x" * BLOCK) == BLOCK:
@@ -94,12 +94,12 @@ def make_run(world):
 
 
 def go(run):
-    """Ring for the run until it waits for nobody."""
-    operations.carry(run.pk)
+    """Execute the run until it waits for a person."""
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     if run.status == "preview_ready":
         operations.approve(run, actor="grace")
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
         run.refresh_from_db()
 
 
@@ -135,10 +135,10 @@ def assert_goes_on(world):
             pytest.param(step, marks=pytest.mark.full)
             for step in ("worktree", "candidate", "checks")
         ),
-        *("build", "rehearse", "release", "merge"),
+        *("build", "migrations", "release", "merge"),
     ],
 )
-def test_a_disk_that_is_full_ends_the_run_and_nothing_else(step, cramped, during, monkeypatch):
+def test_a_full_disk_fails_the_run_and_nothing_else(step, cramped, during, monkeypatch):
     harness = Harness(cramped, monkeypatch)
     run, main = make_run(cramped), cramped.remote_main()
     during(step, lambda: fill(cramped.folder))
@@ -148,15 +148,15 @@ def test_a_disk_that_is_full_ends_the_run_and_nothing_else(step, cramped, during
     finally:
         make_room(cramped.folder)
     assert (shown["status"], shown["failure_code"]) == ("failed", "DISK_FULL")
-    assert "Free some room" in shown["next_action"]
+    assert "Free disk space" in shown["next_action"]
     assert run.steps.get(name=step).status == "failed"
     assert cramped.remote_main() == main
     assert_failed_and_clean(run, harness)
-    assert merge_queue.standing_freezes() == []
+    assert freezes.list_active_freezes() == []
     assert_goes_on(cramped)
 
 
-def test_a_disk_that_is_full_at_the_push_leaves_the_merge_to_a_retry(cramped, during, monkeypatch):
+def test_a_full_disk_at_the_push_leaves_the_merge_to_a_retry(cramped, during, monkeypatch):
     harness = Harness(cramped, monkeypatch)
     run, main = make_run(cramped), cramped.remote_main()
     during("push", lambda: fill(cramped.folder))
@@ -167,18 +167,18 @@ def test_a_disk_that_is_full_at_the_push_leaves_the_merge_to_a_retry(cramped, du
         make_room(cramped.folder)
     assert cramped.remote_main() == main
     assert_failed_and_clean(run, harness)
-    [freeze] = merge_queue.standing_freezes()
+    [freeze] = freezes.list_active_freezes()
     assert freeze.run == run  # our main could not be taken back
     assert ways_out(run) == ["retry", "revert", "unfreeze"]
-    assert f"{run.candidate_sha}:refs/heads/main" in run.next_action  # nobody has pushed it
+    assert f"{run.candidate_sha}:refs/heads/main" in run.next_action  # it was not pushed
     again = operations.retry(run, actor="ada")
     go(again)
     assert (again.status, again.candidate_sha) == ("merged", run.candidate_sha)
     assert cramped.remote_main() == run.candidate_sha
-    assert merge_queue.standing_freezes() == []
+    assert freezes.list_active_freezes() == []
 
 
-def test_a_disk_that_is_full_at_the_deploy_keeps_what_serves(cramped, during, monkeypatch):
+def test_a_full_disk_at_the_deploy_keeps_the_live_release(cramped, during, monkeypatch):
     harness = Harness(cramped, monkeypatch)
     before, run = assert_goes_on(cramped), make_run(cramped)
     during("deploy", lambda: fill(cramped.folder))
@@ -195,7 +195,7 @@ def test_a_disk_that_is_full_at_the_deploy_keeps_what_serves(cramped, during, mo
     assert [*harness._live(run, before.candidate_sha)] == []
 
 
-def test_a_run_for_whose_logs_there_is_no_room_says_so(small, monkeypatch):
+def test_a_run_without_disk_space_for_its_logs_fails_with_a_code(small, monkeypatch):
     harness, run = Harness(small, monkeypatch), make_run(small)
     artifacts = small.config.var / "artifacts"
     artifacts.mkdir(exist_ok=True)
@@ -223,7 +223,7 @@ def template(small, ready_small):
         CLUSTER.execute([f"{move} pg_default", "DROP TABLESPACE cramped"])
 
 
-def test_a_database_for_which_there_is_no_room_ends_the_run(small, template, harness):
+def test_a_database_without_disk_space_fails_the_run(small, template, harness):
     run = make_run(small)
     fill(template)
     go(run)
@@ -234,13 +234,13 @@ def test_a_database_for_which_there_is_no_room_ends_the_run(small, template, har
 
 
 @pytest.mark.full
-def test_a_database_that_cannot_be_written_any_more_leaves_its_slot_to_be_cleaned(
+def test_a_database_server_without_disk_space_leaves_its_slot_to_be_cleaned(
     small, template, harness
 ):
     """PostgreSQL clones sparsely: that there is no room comes out with the next checkpoint."""
     run, other = make_run(small), make_run(small)
     for one in (run, other):
-        operations.carry(one.pk)
+        execution.execute_run(one.pk)
         assert Run.objects.get(pk=one.pk).status == "preview_ready"
     fill(template)
     operations.cancel(run, actor="ada")  # to drop its database the other's is written first

@@ -1,33 +1,27 @@
-"""What befalls a host at work: its database, its processes, its signals, its crowd."""
+"""Faults of the host while runs are executed: database, processes, signals, many runs."""
 
-import re
 import signal
 import time
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from django.db import Error, connection
 
-from host.errors import Refused
-from releases.deployments.manual_deploy import ship_commit
-from releases.models import Activation, Release
-from runs import merge_queue
-from runs.lifecycle import operations
+from releases.deployments.deploy_commit import deploy_commit
+from releases.models import Deployment, DeploymentInProgress, Release
+from runs import freezes
+from runs.lifecycle import execution, operations
 from runs.models import Run, Step
 from slots.models import Lease
 from tests.environment import CLUSTER, FAST
-from tests.runs.pipelines import shipping
 from tests.runs.pipelines.shipping.harness import LOOKS, STEPS, Fault, wait_for, ways_out
 from tests.runs.pipelines.shipping.processes import LOOK_SECONDS, forked, sleepers
-
-TEST = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 
 
 def restart_database():
     """As after a crash of the server: what was not committed is gone, every session is."""
-    CLUSTER._tool("pg_ctl", CLUSTER.data, CLUSTER.user, "-w", "-m", "immediate", "stop")
+    CLUSTER._run_tool("pg_ctl", CLUSTER.data, CLUSTER.user, "-w", "-m", "immediate", "stop")
     CLUSTER.start(FAST)
 
 
@@ -45,12 +39,12 @@ def durable():
     CLUSTER.execute(["ALTER SYSTEM RESET synchronous_commit", "SELECT pg_reload_conf()"])
 
 
-def bells(run, approve=True):
-    """Ring until the run has ended; accidents are the queue's to log."""
+def deliver_tasks(run, approve=True):
+    """Execute the run until it has ended; errors are logged, as in the queue."""
     deadline = time.monotonic() + LOOK_SECONDS
     while time.monotonic() < deadline:
         with suppress(Error):
-            operations.carry(run.pk)
+            execution.execute_run(run.pk)
         connection.close()
         run.refresh_from_db()
         if run.is_final:
@@ -74,7 +68,7 @@ def breaks(step, broken, small, harness, during):
     small.commit(branch, {"broken.txt": branch})
     during(step, broken, acted=True)
     run = operations.create_run(title=branch, branch=branch, actor="ada")
-    bells(run)
+    deliver_tasks(run)
     harness.reconcile()
     assert (run.status, run.failure_detail) == ("merged", "")
     assert harness.acted(run, step) == 1
@@ -82,7 +76,7 @@ def breaks(step, broken, small, harness, during):
 
 
 @pytest.mark.parametrize(("step", "broken"), BROKEN)
-def test_a_database_that_breaks_within_a_step_keeps_what_was_done(
+def test_a_database_restart_within_a_step_keeps_committed_work(
     step, broken, small, harness, during, durable
 ):
     assert "merged" in harness.usual
@@ -91,27 +85,27 @@ def test_a_database_that_breaks_within_a_step_keeps_what_was_done(
 
 @pytest.mark.full
 @pytest.mark.parametrize(("step", "broken"), EVERYWHERE)
-def test_a_database_that_breaks_within_any_step_keeps_what_was_done(
+def test_a_database_restart_within_any_step_keeps_committed_work(
     step, broken, small, harness, during, durable
 ):
     assert "merged" in harness.usual
     breaks(step, broken, small, harness, during)
 
 
-def test_a_step_whose_connection_was_ended_stops_before_the_next_effect(
+def test_a_step_whose_connection_is_terminated_stops_before_its_next_effect(
     small, harness, during, ready_small
 ):
     run = ready_small("ended/session")
     operations.approve(run, actor="grace")
     during("merge", end_session, acted=True)
     with pytest.raises(Error):
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
     connection.close()
     run.refresh_from_db()
     assert (run.status, harness.acted(run, "push")) == ("merging", 0)
-    assert run.claim_owner == ""  # given up, so that the next bell is heard at once
+    assert run.claim_owner == ""  # released, so that the next task can claim it at once
     assert run.steps.get(name="merge").status == "running"
-    bells(run)
+    deliver_tasks(run)
     assert run.status == "merged"
 
 
@@ -122,29 +116,29 @@ def test_a_step_whose_connection_was_ended_stops_before_the_next_effect(
         ("health", "deploying"),
     ],
 )
-def test_a_step_that_kills_its_worker_is_given_up(step, status, small, harness, ready_small):
+def test_a_step_that_kills_each_worker_fails_the_run(step, status, small, harness, ready_small):
     before = small.commit("main", {"before.txt": step})
-    ship_commit(small.config, before, actor="ada", reason="it serves before")
+    deploy_commit(small.config, before, actor="ada", reason="it serves before")
     run = ready_small(f"deadly/{step}")
     operations.approve(run, actor="grace")
     for _ in range(3):
         assert harness.dies(run, step, "begun")
-        harness.let_claims_run_out()
+        harness.expire_claims()
         run.refresh_from_db()
         assert run.status == status
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     harness.reconcile()
     assert (run.status, run.failure_code) == ("failed", "STEP_KEPT_DYING")
     assert f"died 3 times at the step {step}" in run.failure_detail
     assert small.get(small.config.web_port, "/api/health").text == before
-    assert not Activation.objects.running().exists()
+    assert not Deployment.objects.running().exists()
     assert Release.objects.live().commit_sha == before
-    assert bool(merge_queue.standing_freezes()) == (step == "health")
+    assert bool(freezes.list_active_freezes()) == (step == "health")
     assert ways_out(run) == (["retry", "revert", "unfreeze"] if step == "health" else [])
 
 
-def test_a_worker_that_kept_dying_between_merge_and_push_leaves_nothing_merged(
+def test_a_worker_that_keeps_dying_between_merge_and_push_leaves_nothing_merged(
     small, harness, ready_small
 ):
     run = ready_small("deadly/push")
@@ -152,23 +146,23 @@ def test_a_worker_that_kept_dying_between_merge_and_push_leaves_nothing_merged(
     operations.approve(run, actor="grace")
     for _ in range(3):
         assert harness.dies(run, "push", "begun")
-        harness.let_claims_run_out()
-    operations.carry(run.pk)
+        harness.expire_claims()
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "STEP_KEPT_DYING")
     ours = small.git("rev-parse", "main", cwd=small.config.var / "repo.git")
     assert ours == small.remote_main() == main
-    assert merge_queue.standing_freezes() == []
+    assert freezes.list_active_freezes() == []
     assert ways_out(run) == []
 
 
-def test_a_check_that_leaves_a_grandchild_is_over_when_it_ends(small, ready_small):
+def test_a_check_with_a_surviving_grandchild_ends_with_its_own_exit(small, ready_small):
     script = "sleep 4747 &\nexit 0\n"
     toml = '[checks]\nquick = "sh leaves.sh"\n'
     run = ready_small("child/leaves", {"leaves.sh": script, "oroboros.toml": toml})
     operations.approve(run, actor="grace", accept_checks=True)
     begun = time.monotonic()
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert run.status == "merged"
     assert time.monotonic() - begun < LOOK_SECONDS
@@ -176,12 +170,12 @@ def test_a_check_that_leaves_a_grandchild_is_over_when_it_ends(small, ready_smal
     small.commit("main", {"leaves.sh": None, "oroboros.toml": '[checks]\nquick = "true"\n'})
 
 
-def test_a_check_that_hangs_ends_with_its_time_and_its_family(small, ready_small):
+def test_a_check_that_hangs_is_killed_with_its_descendants(small, ready_small):
     script = "sleep 4848 &\nsleep 4848\n"
     toml = '[checks]\nquick = { run = "sh hangs.sh", timeout = 1 }\n'
     run = ready_small("child/hangs", {"hangs.sh": script, "oroboros.toml": toml})
     operations.approve(run, actor="grace", accept_checks=True)
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "STEP_TIMEOUT")
     assert not sleepers("4848")
@@ -190,21 +184,21 @@ def test_a_check_that_hangs_ends_with_its_time_and_its_family(small, ready_small
 def test_sigterm_during_a_deploy_is_resumed(small, harness, ready_small):
     run = ready_small("term/deploy")
     operations.approve(run, actor="grace")
-    number = harness.in_child(run, Fault("deploy", "after", signal.SIGTERM))
+    number = harness.execute_in_child(run, Fault("deploy", "after", signal.SIGTERM))
     assert number == -signal.SIGTERM
     assert small.get(small.config.web_port).status_code in (200, 503)  # nothing, or the new one
-    harness.let_claims_run_out()
-    operations.carry(run.pk)
+    harness.expire_claims()
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert run.status == "merged"
-    assert Activation.objects.filter(run_id=run.pk).count() == 1
+    assert Deployment.objects.filter(run_id=run.pk).count() == 1
 
 
-def test_two_runs_approved_at_once_ship_one_after_the_other(small, ready_small):
+def test_two_runs_approved_at_once_ship_in_order(small, ready_small):
     runs = [ready_small(f"both/{name}") for name in ("one", "two")]
     for run in runs:
         operations.approve(run, actor="grace")
-    children = [forked(lambda run=run: bells(run, approve=False)) for run in reversed(runs)]
+    children = [forked(lambda run=run: deliver_tasks(run, approve=False)) for run in reversed(runs)]
     assert [wait_for(child) for child in children] == [0, 0]
     assert_shipped_in_order(small, runs)
 
@@ -242,37 +236,27 @@ def test_many_runs_over_three_slots_are_merged_in_the_order_of_approval(count, s
 
 
 def work_until_all_ended(count):
-    """What a queue's worker and the sweep do together."""
+    """Execute all runs until they have ended, as queue workers and the supervisor do."""
     deadline = time.monotonic() + 15 * count
     while (runs := list(Run.objects.unfinished())) and time.monotonic() < deadline:
         for run in runs:
-            operations.carry(run.pk)
+            execution.execute_run(run.pk)
         time.sleep(0.05)
 
 
-def test_each_proof_that_the_package_names_is_there():
-    folder = Path(shipping.__file__).parent
-    there = {name for file in folder.glob("test_*.py") for name in TEST.findall(file.read_text())}
-    named = re.findall(r"\btest_\w{20,}", shipping.__doc__)
-    assert len(named) > 20
-    assert set(named) <= there
-
-
-@pytest.mark.parametrize("verb", ["switch_to", "confirm"])
-def test_a_deploy_that_another_process_carries_on_is_waited_for(
-    verb, small, ready_small, monkeypatch
-):
-    run = ready_small(f"waits/{verb}")
+@pytest.mark.parametrize("action", ["deploy_release", "complete_deployment"])
+def test_a_deployment_of_another_process_is_waited_for(action, small, ready_small, monkeypatch):
+    run = ready_small(f"waits/{action}")
     operations.approve(run, actor="grace")
 
     def busy(*args, **kwargs):
-        raise Refused("activation_in_progress", "Another process works on it.")
+        raise DeploymentInProgress("Another process works on it.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"runs.pipelines.deployment.releases.{verb}", busy)
-        operations.carry(run.pk)
+        patch.setattr(f"runs.pipelines.deployment.deploy_and_rollback.{action}", busy)
+        execution.execute_run(run.pk)
     run.refresh_from_db()
-    assert (run.status, merge_queue.standing_freezes()) == ("deploying", [])
-    operations.carry(run.pk)
+    assert (run.status, freezes.list_active_freezes()) == ("deploying", [])
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.attempts) == ("merged", 0)

@@ -1,10 +1,10 @@
-"""A fault at any step of both pipelines ends as without it, or with the code that was asked for."""
+"""A fault at any step of both pipelines leads to the same end, or to the injected failure."""
 
 from dataclasses import replace
 
 import pytest
 
-from releases.deployments.manual_deploy import ship_commit
+from releases.deployments.deploy_commit import deploy_commit
 from releases.models import Release
 from runs.lifecycle import reconciler
 from runs.pipelines import merge_gate, shipping
@@ -21,7 +21,7 @@ def meets(harness, step, kind, monkeypatch):
     assert "merged" in harness.usual
     if step in SHIPPING and kind == "fail":
         main = world.commit("main", {"main.txt": f"{step} {kind}"})
-        ship_commit(world.config, main, actor="ada", reason="it serves before")
+        deploy_commit(world.config, main, actor="ada", reason="it serves before")
     live = Release.objects.live()
     branch = f"{step}/{kind}/{world.commits()}"
     world.commit(branch, {"new.txt": branch})
@@ -33,27 +33,27 @@ def meets(harness, step, kind, monkeypatch):
 
 @pytest.mark.full
 @pytest.mark.parametrize(("step", "kind"), WAYS)
-def test_a_fault_at_any_step_ends_as_without_it(step, kind, harness, monkeypatch):
+def test_a_fault_at_any_step_leads_to_the_expected_end(step, kind, harness, monkeypatch):
     meets(harness, step, kind, monkeypatch)
 
 
 @pytest.mark.parametrize(("step", "kind"), SHORT)
-def test_a_killed_worker_is_not_to_be_seen_at_the_end(step, kind, harness, monkeypatch):
+def test_a_killed_worker_leaves_no_trace_at_the_end(step, kind, harness, monkeypatch):
     meets(harness, step, kind, monkeypatch)
 
 
-def test_the_harness_sees_an_effect_made_twice(harness, monkeypatch):
-    """A push that trusts its row alone is made again by whoever comes after a kill."""
+def test_the_harness_detects_a_repeated_effect(harness, monkeypatch):
+    """A push whose probe reads only the row is repeated by the next worker after a kill."""
     blind = [replace(a, probe=sees_nothing_first(a.probe)) if a.name == "push" else a
-             for a in shipping.ACTIONS]  # fmt: skip
-    monkeypatch.setattr(shipping, "ACTIONS", tuple(blind))
+             for a in shipping.STEPS]  # fmt: skip
+    monkeypatch.setattr(shipping, "STEPS", tuple(blind))
     with pytest.raises(AssertionError, match="push acted 2 times"):
         meets(harness, "push", "after", monkeypatch)
 
 
-def test_the_harness_sees_what_is_left_behind(harness, monkeypatch):
-    monkeypatch.setattr(merge_gate, "close", lambda config, run: None)
-    monkeypatch.setattr(reconciler, "_gates", lambda config, dry_run: iter(()))
+def test_the_harness_detects_leftovers(harness, monkeypatch):
+    monkeypatch.setattr(merge_gate, "remove_gate", lambda config, run: None)
+    monkeypatch.setattr(reconciler, "_remove_abandoned_gates", lambda config, dry_run: iter(()))
     with pytest.raises(AssertionError, match="gates are left"):
         meets(harness, "checks", "repeat", monkeypatch)
 

@@ -1,10 +1,10 @@
-"""What is checked is the very candidate, by the target branch's checks and the branch's own."""
+"""The merge gate checks the candidate, with the target branch's checks and the branch's own."""
 
 from dataclasses import replace
 
 from host.app import planning
 from releases.models import Release
-from runs.lifecycle import operations
+from runs.lifecycle import execution, operations
 from runs.models import Run
 from tests.runs.pipelines.shipping.processes import sleepers
 
@@ -24,13 +24,13 @@ def checks_of(run):
     return run.steps.get(name="checks").result["checks"]
 
 
-def test_two_branches_that_pass_alone_and_break_together(small, ready_small):
+def test_two_branches_that_pass_alone_and_fail_together(small, ready_small):
     small.commit("main", {"pair.py": NOT_BOTH, "oroboros.toml": PAIR})
     one = ready_small("pair/one", {"one": ""})
     two = ready_small("pair/two", {"two": ""})
     for run in (one, two):
         operations.approve(run, actor="grace")
-        operations.carry(run.pk)
+        execution.execute_run(run.pk)
         run.refresh_from_db()
     assert (one.status, two.status, two.failure_code) == ("merged", "failed", "CHECKS_FAILED")
     assert "break together" in two.failure_detail
@@ -39,10 +39,10 @@ def test_two_branches_that_pass_alone_and_break_together(small, ready_small):
     small.commit("main", {"pair.py": None, "one": None, "oroboros.toml": USUAL})
 
 
-def test_a_branch_that_changes_its_checks_meets_both_sets(small, ready_small):
+def test_a_branch_that_changes_the_checks_runs_both_sets(small, ready_small):
     run = ready_small("checks/own", {"oroboros.toml": '[checks]\nown = "false"\n'})
     operations.approve(run, actor="grace")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "CHECKS_FAILED")
     assert "own ended with exit code 1" in run.failure_detail
@@ -56,45 +56,45 @@ def test_a_check_whose_folder_the_branch_has_moved_fails(small, ready_small):
     small.commit("main", {"oroboros.toml": told, "inner/one": ""})
     run = ready_small("checks/moved", {"inner/one": None, "outer/one": "", "oroboros.toml": USUAL})
     operations.approve(run, actor="grace")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "CHECKS_FAILED")
     assert "inner cannot be started" in run.failure_detail
     small.commit("main", {"oroboros.toml": USUAL, "inner/one": None})
 
 
-def test_checks_that_somebody_accepted_run_in_place_of_the_base_s(small, ready_small):
+def test_accepted_checks_run_in_place_of_the_bases(small, ready_small):
     small.commit("main", {"oroboros.toml": '[checks]\nbroken = "false"\n'})
-    mended = {"oroboros.toml": USUAL}
-    run = ready_small("checks/mended", mended)
+    fixed = {"oroboros.toml": USUAL}
+    run = ready_small("checks/fixed", fixed)
     operations.approve(run, actor="grace")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "CHECKS_FAILED")
     again = operations.retry(run, actor="ada")
-    operations.carry(again.pk)
+    execution.execute_run(again.pk)
     again.refresh_from_db()
     operations.approve(again, actor="olga", accept_checks=True)
-    operations.carry(again.pk)
+    execution.execute_run(again.pk)
     again.refresh_from_db()
     assert (again.status, checks_of(again)) == ("merged", ["quick"])
     path = small.config.var / "artifacts" / again.artifacts.get(name="checks_log").path
     assert "olga accepted the candidate's checks in place of the base's" in path.read_text()
 
 
-def test_a_base_that_does_not_say_how_to_be_run_has_no_checks(small, ready_small):
+def test_a_base_without_a_manifest_has_no_checks(small, ready_small):
     told = {"Procfile": None, "oroboros.toml": None, "server.py": None}
     kept = {name: (small.clone / name).read_text() for name in told}
     small.commit("main", told)
     run = ready_small("first/manifest", kept)
     operations.approve(run, actor="grace")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_detail) == ("merged", "")
     assert checks_of(run) == ["quick"]
 
 
-def test_checks_that_were_interrupted_find_the_database_as_the_gate_left_it(small, harness):
+def test_interrupted_checks_run_again_on_a_new_database(small, harness):
     once = (
         "import pathlib\n"
         "mark = pathlib.Path('dirty')\n"
@@ -104,31 +104,29 @@ def test_checks_that_were_interrupted_find_the_database_as_the_gate_left_it(smal
     branch = f"checks/once/{small.commits()}"
     small.commit(branch, {"once.py": once, "oroboros.toml": '[checks]\nonce = "python once.py"\n'})
     run = operations.create_run(title=branch, branch=branch, actor="ada")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     operations.approve(Run.objects.get(pk=run.pk), actor="grace", accept_checks=True)
-    assert harness.dies(run, "checks", "noted")
-    harness.let_claims_run_out()
-    operations.carry(run.pk)
+    assert harness.dies(run, "checks", "recorded")
+    harness.expire_claims()
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_detail) == ("merged", "")
     small.commit("main", {"once.py": None, "oroboros.toml": USUAL})
 
 
-def test_a_build_for_production_that_takes_too_long_is_a_time_limits(
-    small, ready_small, monkeypatch
-):
-    plan = planning.plan
+def test_a_production_build_that_takes_too_long_is_a_step_timeout(small, ready_small, monkeypatch):
+    plan = planning.make_plan
 
     def hasty(*words):
         found = plan(*words)
         return replace(found, builds=tuple(replace(one, timeout=1.0) for one in found.builds))
 
-    monkeypatch.setattr(planning, "plan", hasty)
+    monkeypatch.setattr(planning, "make_plan", hasty)
     toml = f'[backend]\nbuild = "sh hangs.sh"\n{USUAL}'
     run = ready_small("hangs/build", {"hangs.sh": HANGS, "oroboros.toml": toml})
     main = small.remote_main()
     operations.approve(run, actor="grace")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "STEP_TIMEOUT")
     assert "build backend (sh hangs.sh) took too long" in run.failure_detail

@@ -1,4 +1,4 @@
-"""Whose turn it is to ship, and what holds all."""
+"""The merge queue and freezes, with real repositories."""
 
 import shlex
 import subprocess
@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.utils import timezone
 
 from host.errors import Refused
-from runs import merge_queue
-from runs.leasing import queue_status
-from runs.lifecycle import operations
+from runs import freezes, merge_queue
+from runs.lifecycle import execution, operations
 from runs.models import Freeze, Run
 from tests.factories import FreezeFactory, RunFactory
 from tests.runs.pipelines.shipping.harness import kinds_of
@@ -29,19 +29,19 @@ def approved(minutes_ago, **fields):
 
 
 @pytest.mark.django_db
-def test_the_first_approved_has_its_turn_and_no_other():
+def test_first_approved_run_is_next():
     second, first = approved(1), approved(2)
-    assert merge_queue.next_run() == first
-    assert merge_queue.has_its_turn(first)
-    assert not merge_queue.has_its_turn(second)
+    assert merge_queue.get_next_run(settings.OROBOROS) == first
+    assert merge_queue.is_next(settings.OROBOROS, first)
+    assert not merge_queue.is_next(settings.OROBOROS, second)
 
 
 @pytest.mark.django_db
-def test_the_run_at_work_is_first_whenever_it_was_approved():
+def test_shipping_run_is_first_whenever_it_was_approved():
     approved(5)
     at_work = RunFactory(status="deploying", approved_at=timezone.now())
-    assert merge_queue.next_run() == at_work
-    assert merge_queue.in_order()[0] == at_work
+    assert merge_queue.get_next_run(settings.OROBOROS) == at_work
+    assert merge_queue.list_queue()[0] == at_work
 
 
 @pytest.mark.django_db
@@ -52,34 +52,37 @@ def test_the_database_lets_one_run_at_a_time_merge_or_deploy():
 
 
 @pytest.mark.django_db
-def test_a_turn_is_taken_once_and_in_order():
+def test_runs_begin_shipping_once_and_in_order():
     first, second = approved(2), approved(1)
     claims = {run: Run.objects.claim(run.pk, f"worker {run.pk}") for run in (first, second)}
-    assert not merge_queue.take(second, claims[second])
-    assert merge_queue.take(first, claims[first])
-    assert not merge_queue.take(second, claims[second])
-    assert [run.status for run in merge_queue.in_order()] == ["merging", "approved"]
+    assert not merge_queue.begin_shipping(settings.OROBOROS, second, claims[second])
+    assert merge_queue.begin_shipping(settings.OROBOROS, first, claims[first])
+    assert not merge_queue.begin_shipping(settings.OROBOROS, second, claims[second])
+    assert [run.status for run in merge_queue.list_queue()] == ["merging", "approved"]
 
 
 @pytest.mark.django_db
-def test_a_persons_freeze_holds_all_until_its_time_or_until_it_is_lifted():
+def test_persons_freeze_stops_all_until_it_ends_or_is_lifted():
     run = approved(1)
-    frozen = merge_queue.freeze(actor="ada", reason="a demo", until=timezone.now() + MINUTE)
-    assert merge_queue.next_run() is None
+    frozen = freezes.freeze_shipping(actor="ada", reason="a demo", until=timezone.now() + MINUTE)
+    assert merge_queue.get_next_run(settings.OROBOROS) is None
     Freeze.objects.filter(pk=frozen.pk).update(until=timezone.now() - MINUTE)
-    assert merge_queue.next_run() == run
-    merge_queue.freeze(actor="ada", reason="for good")
-    assert merge_queue.next_run() is None
-    assert merge_queue.unfreeze(actor="bob", reason="the demo is over") == 1
-    assert merge_queue.next_run() == run
+    assert merge_queue.get_next_run(settings.OROBOROS) == run
+    freezes.freeze_shipping(actor="ada", reason="without an end")
+    assert merge_queue.get_next_run(settings.OROBOROS) is None
+    assert (
+        merge_queue.unfreeze_shipping(settings.OROBOROS, actor="bob", reason="the demo is over")
+        == 1
+    )
+    assert merge_queue.get_next_run(settings.OROBOROS) == run
 
 
 @pytest.mark.django_db
-def test_a_freeze_needs_a_reason_and_an_end_to_come():
+def test_freeze_without_a_reason_or_with_a_past_end_is_refused():
     with pytest.raises(Refused, match="Say why"):
-        merge_queue.freeze(actor="ada", reason=" ")
-    with pytest.raises(Refused, match="over already"):
-        merge_queue.freeze(actor="ada", reason="late", until=timezone.now() - MINUTE)
+        freezes.freeze_shipping(actor="ada", reason=" ")
+    with pytest.raises(Refused, match="has passed"):
+        freezes.freeze_shipping(actor="ada", reason="late", until=timezone.now() - MINUTE)
 
 
 EDGES = [
@@ -92,19 +95,21 @@ EDGES = [
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("edge", "zone", "code"), EDGES)
-def test_a_freeze_does_not_end_where_the_calendar_does(edge, zone, code):
+def test_freeze_that_ends_at_the_limits_of_datetime_is_refused(edge, zone, code):
     with pytest.raises(Refused) as refusal:
-        merge_queue.freeze(actor="ada", reason="a demo", until=edge.replace(tzinfo=ZoneInfo(zone)))
+        freezes.freeze_shipping(
+            actor="ada", reason="a demo", until=edge.replace(tzinfo=ZoneInfo(zone))
+        )
     assert (refusal.value.code, refusal.value.status) == (code, 400)
     assert not Freeze.objects.exists()
 
 
 @pytest.mark.django_db
-def test_a_freeze_that_ends_ends_within_a_year():
+def test_freeze_of_more_than_a_year_is_refused():
     year = timezone.now() + timedelta(days=366)
-    merge_queue.freeze(actor="ada", reason="a sabbatical", until=year - MINUTE)
+    freezes.freeze_shipping(actor="ada", reason="a sabbatical", until=year - MINUTE)
     with pytest.raises(Refused, match="within a year"):
-        merge_queue.freeze(actor="ada", reason="a sabbatical", until=year + MINUTE)
+        freezes.freeze_shipping(actor="ada", reason="a sabbatical", until=year + MINUTE)
     assert Freeze.objects.count() == 1
 
 
@@ -116,37 +121,37 @@ def test_a_freeze_that_ends_ends_within_a_year():
         ("inf", "within a year"),
         ("1e9", "within a year"),
         ("1e300", "within a year"),
-        ("0", "over already"),
-        ("-1e300", "over already"),
+        ("0", "has passed"),
+        ("-1e300", "has passed"),
     ],
 )
-def test_hours_that_are_no_time_to_come_freeze_nothing(hours, said):
+def test_invalid_hours_freeze_nothing(hours, said):
     with pytest.raises(CommandError, match=said):
         call_command("freeze", "--reason", "a demo", f"--hours={hours}")
     assert not Freeze.objects.exists()
 
 
 @pytest.mark.django_db
-def test_what_retries_the_run_that_froze_shipping_goes_before_those_that_wait():
+def test_retry_of_the_run_that_froze_shipping_is_next():
     waiting, failed = approved(9), RunFactory(status="failed")
     FreezeFactory(run=failed)
-    assert merge_queue.next_run() is None
+    assert merge_queue.get_next_run(settings.OROBOROS) is None
     child = RunFactory(status="canceled", parent=failed)
     grandchild = approved(1, parent=child)
-    assert merge_queue.next_run() == grandchild
-    assert not merge_queue.has_its_turn(waiting)
+    assert merge_queue.get_next_run(settings.OROBOROS) == grandchild
+    assert not merge_queue.is_next(settings.OROBOROS, waiting)
 
 
 @pytest.mark.django_db
-def test_a_retry_does_not_pass_a_persons_freeze():
+def test_retry_does_not_ship_during_a_persons_freeze():
     failed = RunFactory(status="failed")
     FreezeFactory(run=failed)
     approved(1, parent=failed)
-    merge_queue.freeze(actor="ada", reason="a demo")
-    assert merge_queue.next_run() is None
+    freezes.freeze_shipping(actor="ada", reason="a demo")
+    assert merge_queue.get_next_run(settings.OROBOROS) is None
 
 
-def test_a_release_that_is_not_healthy_freezes_until_the_retry_is_merged(small, ships, ready_small):
+def test_unhealthy_release_freezes_shipping_until_the_retry_is_merged(small, ships, ready_small):
     healthy = ships("froze/before")
     waiting, failed = ready_small("froze/waiting"), ready_small("froze/one")
     (small.folder / "unhealthy").touch()
@@ -163,31 +168,31 @@ def test_a_release_that_is_not_healthy_freezes_until_the_retry_is_merged(small, 
     assert waiting.status == "approved"
 
     again = operations.retry(failed, actor="ada")
-    operations.carry(again.pk)
+    execution.execute_run(again.pk)
     ship(again)
     assert (again.status, again.candidate_sha) == ("merged", failed.candidate_sha)
     assert small.remote_main() == serves(small) == failed.candidate_sha  # no second merge
-    assert merge_queue.standing_freezes() == []
+    assert freezes.list_active_freezes() == []
     assert "unfrozen" in kinds_of(again)
-    operations.carry(waiting.pk)
+    execution.execute_run(waiting.pk)
     waiting.refresh_from_db()
     assert waiting.status == "merged"
 
 
-def test_a_freeze_for_a_commit_that_the_repository_has_lost_stands(small, ready_small):
+def test_freeze_for_a_commit_that_the_repository_lost_stays(small, ready_small):
     run = ready_small("froze/lost")
     lost = RunFactory(status="failed", base_sha="b" * 40, candidate_sha="a" * 40)
     FreezeFactory(run=lost)
     operations.approve(run, actor="grace")
-    operations.sweep()
-    assert merge_queue.next_run() is None
-    assert queue_status.to_ship()[run.pk].is_held
-    merge_queue.unfreeze(actor="ada", reason="that commit is gone")
-    assert merge_queue.next_run() == run
+    execution.enqueue_unclaimed_runs()
+    assert merge_queue.get_next_run(settings.OROBOROS) is None
+    assert merge_queue.read_merge_queue(settings.OROBOROS)[run.pk].is_frozen
+    merge_queue.unfreeze_shipping(settings.OROBOROS, actor="ada", reason="that commit is gone")
+    assert merge_queue.get_next_run(settings.OROBOROS) == run
 
 
 @pytest.mark.parametrize("mode", ["auto", "manual", "dry-run"])
-def test_a_branch_that_takes_it_back_ships_through_the_freeze(
+def test_revert_of_the_failed_run_ships_during_the_freeze(
     mode, small, ships, ready_small, settings
 ):
     healthy = ships("back/before")
@@ -198,16 +203,16 @@ def test_a_branch_that_takes_it_back_ships_through_the_freeze(
     ship(failed)
     branch = followed(small, failed, is_pushed=mode == "auto")
     revert = operations.create_run(title="take it back", branch=branch, actor="ada")
-    operations.carry(revert.pk)
+    execution.execute_run(revert.pk)
     ship(revert)
     assert (revert.status, revert.failure_detail) == ("merged", "")
     assert serves(small) == revert.candidate_sha
     assert tree(small, revert.candidate_sha) == tree(small, healthy.candidate_sha)
-    assert merge_queue.standing_freezes() == []
+    assert freezes.list_active_freezes() == []
 
 
 @pytest.mark.parametrize("is_mixed", [False, True])
-def test_what_was_taken_back_is_not_shipped_by_a_retry(is_mixed, small, ships, ready_small):
+def test_reverted_commit_is_not_shipped_by_a_retry(is_mixed, small, ships, ready_small):
     ships("gone/before")
     failed = ready_small("gone/one", {"gone.txt": "one"})
     (small.folder / "unhealthy").touch()
@@ -215,61 +220,59 @@ def test_what_was_taken_back_is_not_shipped_by_a_retry(is_mixed, small, ships, r
     branch = followed(small, failed, is_pushed=True)
     if is_mixed:  # then only an unfreeze lets it pass
         small.commit(branch, {"more.txt": "of the same branch"})
-        merge_queue.unfreeze(actor="olga", reason="it is taken back")
+        merge_queue.unfreeze_shipping(settings.OROBOROS, actor="olga", reason="it is taken back")
     back = operations.create_run(title="take it back", branch=branch, actor="ada")
-    operations.carry(back.pk)
+    execution.execute_run(back.pk)
     ship(back)
     assert back.status == "merged"
     again = operations.retry(failed, actor="ada")
-    operations.carry(again.pk)
+    execution.execute_run(again.pk)
     ship(again)
     assert (again.status, again.failure_code) == ("failed", "NOTHING_TO_SHIP")
     assert "revert the revert" in again.failure_detail
     assert small.remote_main() == serves(small) == back.candidate_sha
-    assert merge_queue.standing_freezes() == []
+    assert freezes.list_active_freezes() == []
 
 
-def test_what_was_merged_is_not_deployed_again_by_a_retry(small, ships, ready_small):
+def test_merged_commit_is_not_deployed_again_by_a_retry(small, ships, ready_small):
     merged = ships("twice/merged")
     again = operations.retry(merged, actor="ada")
-    operations.carry(again.pk)
+    execution.execute_run(again.pk)
     ship(again)
     assert (again.status, again.failure_code) == ("failed", "NOTHING_TO_SHIP")
 
 
 @pytest.mark.parametrize("is_changed", [False, True])
-def test_after_a_retry_failed_too_a_revert_of_all_of_it_ships(
-    is_changed, small, ships, ready_small
-):
+def test_revert_of_a_run_and_its_failed_retry_ships(is_changed, small, ships, ready_small):
     healthy = ships("chain/before")
     first = ready_small("chain/one")
     (small.folder / "unhealthy").touch()
     ship(first)
     if is_changed:
-        small.commit(first.branch, {"mended.txt": "not really"})
+        small.commit(first.branch, {"fixed.txt": "not really"})
     second = operations.retry(first, actor="ada")
-    operations.carry(second.pk)
+    execution.execute_run(second.pk)
     (small.folder / "unhealthy").touch()
     ship(second)
-    assert [one.run for one in merge_queue.standing_freezes()] == [second, first]
+    assert [one.run for one in freezes.list_active_freezes()] == [second, first]
     branch = followed(small, second, is_pushed=True)
     revert = operations.create_run(title="take it all back", branch=branch, actor="ada")
-    operations.carry(revert.pk)
+    execution.execute_run(revert.pk)
     ship(revert)
     assert (revert.status, revert.failure_detail) == ("merged", "")
     assert serves(small) == revert.candidate_sha
     assert tree(small, revert.candidate_sha) == tree(small, healthy.candidate_sha)
-    assert not merge_queue.standing_freezes()
+    assert not freezes.list_active_freezes()
 
 
 @pytest.mark.django_db
-def test_what_others_merged_between_two_failures_is_not_in_their_chain():
+def test_merge_chain_ends_where_another_run_was_merged():
     first = RunFactory(status="failed", base_sha="a" * 40, candidate_sha="b" * 40)
     unmerged = RunFactory(status="failed", parent=first, base_sha="b" * 40, candidate_sha="c" * 40)
     second = RunFactory(status="failed", parent=unmerged, base_sha="b" * 40, candidate_sha="d" * 40)
-    assert second.chain() == [second, first]
+    assert second.list_merge_chain() == [second, first]
     later = RunFactory(status="failed", parent=second, base_sha="e" * 40, candidate_sha="f" * 40)
-    assert later.chain() == [later]
+    assert later.list_merge_chain() == [later]
 
 
 def followed(world, failed, *, is_pushed):
@@ -280,8 +283,8 @@ def followed(world, failed, *, is_pushed):
     assert (not first.startswith("git ")) == is_pushed
     if not is_pushed:
         subprocess.run(shlex.split(first), check=True, capture_output=True)
-    [back] = [line for line in lines if line.startswith("To take it back: ")]
-    command = back.removeprefix("To take it back: ").partition(";")[0]
+    [back] = [line for line in lines if line.startswith("To revert it: ")]
+    command = back.removeprefix("To revert it: ").partition(";")[0]
     world.git("reset", "-q", "--hard", cwd=world.clone)
     env = {**GIT, "GIT_EDITOR": "true"}
     subprocess.run(["sh", "-ec", command], cwd=world.clone, env=env, check=True)
@@ -294,20 +297,20 @@ def tree(world, commit):
     return world.git("rev-parse", f"{commit}^{{tree}}", cwd=world.config.var / "repo.git")
 
 
-def test_two_approvals_of_one_run_are_one(small, ready_small):
+def test_concurrent_approvals_of_one_run_count_once(small, ready_small):
     run = ready_small("twice/approved")
     operations.approve(run, actor="grace")
     with pytest.raises(Refused) as refusal:
         operations.approve(run, actor="bob")
     assert refusal.value.code == "not_ready"
-    operations.carry(run.pk)
-    operations.carry(run.pk)  # a second bell
+    execution.execute_run(run.pk)
+    execution.execute_run(run.pk)  # a second task
     run.refresh_from_db()
     assert (run.status, run.approvals.count(), run.approvals.get().actor) == ("merged", 1, "grace")
 
 
 @pytest.mark.django_db
-def test_a_run_that_is_being_ended_is_not_approved():
+def test_run_that_is_being_stopped_cannot_be_approved():
     run = RunFactory(status="preview_ready", stop_status="canceled")
     with pytest.raises(Refused) as refusal:
         operations.approve(run, actor="grace")
@@ -319,7 +322,7 @@ def test_a_run_that_is_being_ended_is_not_approved():
 def ship(run):
     run.refresh_from_db()
     operations.approve(run, actor="grace")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
 
 
@@ -328,12 +331,12 @@ def serves(world):
 
 
 @pytest.mark.django_db
-def test_the_shell_freezes_and_unfreezes(capsys):
+def test_commands_freeze_and_unfreeze_shipping(capsys):
     run = approved(1)
     call_command("freeze", reason="a demo", hours=2)
-    assert merge_queue.next_run() is None
+    assert merge_queue.get_next_run(settings.OROBOROS) is None
     assert "frozen until" in capsys.readouterr().out
     call_command("unfreeze", reason="it is over")
-    assert merge_queue.next_run() == run
+    assert merge_queue.get_next_run(settings.OROBOROS) == run
     with pytest.raises(CommandError, match="Say why"):
         call_command("unfreeze", reason=" ")

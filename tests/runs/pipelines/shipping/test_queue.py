@@ -1,41 +1,47 @@
-"""What becomes of the queue's own processes: a real worker, its cluster, and who is killed."""
+"""A real worker whose queue processes are killed or stopped."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import psutil
 import pytest
 import requests
 from django.conf import settings
 from django.db import connection
+from django_q.models import Schedule
+from django_q.scheduler import scheduler
 
+from core.clock import get_database_time
 from host.config import HOME
-from runs.lifecycle import operations
-from runs.models import Run
+from host.files.file_lock import file_lock
+from runs.lifecycle import operations, schedules
+from runs.models import Event, Heartbeat, Run
 from tests.runs.pipelines.shipping import tiny
 from tests.runs.pipelines.shipping.conftest import opened
 from tests.runs.pipelines.shipping.harness import Harness
 from tests.runs.pipelines.shipping.processes import sleepers, wait_until
 from tests.runs.pipelines.shipping.world import World
-from tests.system.host import free_offset, words
+from tests.system.host import free_offset, is_queue_process
 
-# The worker as it is started, with the times after which it looks at its cluster made shorter.
+# The worker as it is started, with shorter limits for its cluster.
 HASTY = """\
 import django
 
 django.setup()
 from django.conf import settings
-from runs import worker
+from runs.lifecycle import queue_health, schedules, supervisor
 
-worker.CANARY_SECONDS, worker.CANARY_FRESH_SECONDS = 1.0, 6.0
-worker.GRACE_SECONDS, worker.STOP_SECONDS = 15.0, 2.0
-worker.Worker(settings.OROBOROS).run()
+queue_health.HEARTBEAT_SECONDS, queue_health.HEARTBEAT_MAX_AGE_SECONDS = 1.0, 6.0
+supervisor.GRACE_SECONDS, supervisor.STOP_SECONDS = {grace}, 2.0
+supervisor.OVERDUE_CHECK_SECONDS, schedules.OVERDUE_INTERVALS = 1.0, {overdue}
+supervisor.Supervisor(settings.OROBOROS).run()
 """
-AS_IT_IS = [sys.executable, "manage.py", "run_worker"]
+UNCHANGED = [sys.executable, "manage.py", "run_worker"]
 ROLE = re.compile(r"(ready for work|monitoring) at (\d+)")
 # Only previews have a database as they are built.
 WAITS = 'test -z "$DATABASE_URL" || sleep 4545 || true\n'
@@ -62,10 +68,16 @@ def host(a_queue_world, transactional_db, settings, monkeypatch):
         yield a_queue_world
 
 
-@pytest.fixture(params=["hasty", pytest.param("as it is", marks=pytest.mark.full)])
+@pytest.fixture(params=["hasty", pytest.param("unchanged", marks=pytest.mark.full)])
 def worker(request, host):
-    """A worker of its own process, well."""
-    made = Worker(host, is_hasty=request.param == "hasty")
+    """Start a worker and wait until its queue delivers."""
+    with run_worker(host, is_hasty=request.param == "hasty") as made:
+        yield made
+
+
+@contextmanager
+def run_worker(host, **options):
+    made = Worker(host, **options)
     try:
         wait_until(lambda: made.health() == "ok")
         yield made
@@ -76,9 +88,10 @@ def worker(request, host):
 class Worker:
     """The worker's process, and those of its queue."""
 
-    def __init__(self, world, *, is_hasty):
+    def __init__(self, world, *, is_hasty, grace=15.0, overdue=3):
         self.world, self.is_hasty = world, is_hasty
-        argv = [sys.executable, "-c", HASTY] if is_hasty else AS_IT_IS
+        hasty = [sys.executable, "-c", HASTY.format(grace=grace, overdue=overdue)]
+        argv = hasty if is_hasty else UNCHANGED
         self.log = world.config.var / "log" / "queue.log"
         self.log.unlink(missing_ok=True)
         name = connection.settings_dict["NAME"]
@@ -88,38 +101,41 @@ class Worker:
         with (world.folder / "worker.log").open("ab") as log:
             self.process = subprocess.Popen(argv, cwd=HOME, env=env, stdout=log, stderr=log)
 
-    def health(self):
-        """Return what /health says in one word, with its status checked against it."""
+    def read_health(self):
+        """Return the answer of /health, or {} before the worker listens."""
         try:
             answer = self.world.get(self.world.config.worker_port, "/health")
         except requests.ConnectionError:
-            return None
-        said = answer.json()["status"]
-        assert (answer.status_code == 200) == (said == "ok"), answer.text
-        return said
+            return {}
+        body = answer.json()
+        assert (answer.status_code == 200) == (body["status"] == "ok"), answer.text
+        return body
+
+    def health(self):
+        return self.read_health().get("status")
 
     def cluster(self):
         """Return the main process of the queue's cluster."""
-        children = psutil.Process(self.process.pid).children()
-        return next((one for one in children if "run_queue" in words(one)), None)
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return next((one for one in children if is_queue_process(one)), None)
 
     def of_role(self, role):
-        """Return the living processes of the cluster that log said to be that."""
+        """Return the living processes of the cluster with that role, by its log."""
         ours = {one.pid for one in self.cluster().children(recursive=True)}
         return [
-            int(pid) for said, pid in ROLE.findall(self.log.read_text())
-            if said == role and int(pid) in ours
+            int(pid) for found, pid in ROLE.findall(self.log.read_text())
+            if found == role and int(pid) in ours
         ]  # fmt: skip
 
     def idle(self):
-        """Return the idle queue worker that the others wait for: it alone reads the queue."""
+        """Return the idle queue worker that reads the queue; the others wait for its lock."""
         calls = {pid: syscall(pid) for pid in self.of_role("ready for work")}
         alone = [pid for pid, call in calls.items() if [*calls.values()].count(call) == 1]
         all_wait = len(calls) == settings.Q_CLUSTER["workers"] and len(alone) == 1
         return alone[0] if all_wait else None
 
     def kill_idle(self):
-        """SIGKILL that one: stopped first, so that no task comes to it between look and kill."""
+        """SIGKILL that worker. It is stopped first, so that it takes no task before the signal."""
         victim = self.idle()
         if victim is None:
             return False
@@ -129,8 +145,9 @@ class Worker:
         return is_still
 
     def end(self):
-        """End it as it is ended by those who stop it; nothing of its queue is left."""
+        """Stop the worker with SIGTERM, and check that no process of its queue is left."""
         try:
+            assert self.cluster(), (self.world.folder / "worker.log").read_text()
             queue = processes_of(self.cluster())
             self.process.terminate()
             assert self.process.wait(40) == 0
@@ -146,9 +163,9 @@ def syscall(pid):
 
 
 def processes_of(cluster):
-    """Return the queue's own processes: what they started for a step is not among them."""
+    """Return the cluster's own processes, without those that they started for a step."""
     children = cluster.children(recursive=True)
-    return [cluster, *(one for one in children if "run_queue" in words(one))]
+    return [cluster, *filter(is_queue_process, children)]
 
 
 def make_run(world, name, files=None):
@@ -164,13 +181,13 @@ def approve_when_ready(run):
 
 def assert_merged_once(run, harness):
     wait_until(lambda: Run.objects.get(pk=run.pk).is_final)
-    with suppress(AssertionError):  # what is still to be cleaned is so within a moment
-        wait_until(lambda: not left(run, harness), 30)
-    assert not (found := left(run, harness)), "\n".join(found)
+    with suppress(AssertionError):  # the slot may still be cleaned after the merge
+        wait_until(lambda: not differences(run, harness), 30)
+    assert not (found := differences(run, harness)), "\n".join(found)
 
 
-def left(run, harness):
-    """Return what is not as it must be after the run was merged."""
+def differences(run, harness):
+    """Return what differs from the expected state after a merge."""
     run.refresh_from_db()
     return [
         *harness._run(run, None),
@@ -181,11 +198,11 @@ def left(run, harness):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("who", ["an idle worker", "the monitor"])
-def test_a_queue_that_freezes_is_told_and_begun_anew(who, worker, host, monkeypatch):
+@pytest.mark.parametrize("victim", ["an idle worker", "the monitor"])
+def test_a_frozen_queue_is_reported_and_restarted(victim, worker, host, monkeypatch):
     harness = Harness(host, monkeypatch)
     before = processes_of(worker.cluster())
-    if who == "the monitor":
+    if victim == "the monitor":
         os.kill(*worker.of_role("monitoring"), signal.SIGKILL)
     else:
         wait_until(worker.kill_idle)
@@ -198,7 +215,7 @@ def test_a_queue_that_freezes_is_told_and_begun_anew(who, worker, host, monkeypa
     assert_merged_once(run, harness)
 
 
-def test_a_queue_whose_main_process_dies_leaves_nobody_and_nothing_twice(worker, host, monkeypatch):
+def test_a_killed_cluster_leaves_no_process_and_repeats_no_step(worker, host, monkeypatch):
     harness = Harness(host, monkeypatch)
     run = make_run(host, "killed", {"waits.sh": WAITS, "oroboros.toml": BUILD})
     wait_until(lambda: sleepers(SLEEP))
@@ -208,15 +225,59 @@ def test_a_queue_whose_main_process_dies_leaves_nobody_and_nothing_twice(worker,
     assert not psutil.wait_procs(before, 10)[1]
     wait_until(lambda: worker.cluster() not in (None, *before))
     wait_until(lambda: worker.health() == "ok")
-    assert Run.objects.get(pk=run.pk).claim_fence == 1  # of who was killed: it keeps others away
+    assert Run.objects.get(pk=run.pk).claim_fence == 1  # the killed process still holds it
     if worker.is_hasty:
-        harness.let_claims_run_out()
+        harness.expire_claims()
     wait_until(lambda: Run.objects.get(pk=run.pk).claim_fence == 2)
     wait_until(lambda: sleepers(SLEEP) not in ([], [first]))
-    [second] = sleepers(SLEEP)  # the first is not left beside it
+    [second] = sleepers(SLEEP)
     os.kill(second, signal.SIGKILL)
     approve_when_ready(run)
     assert_merged_once(run, harness)
-    again = {step.name: step.attempt for step in run.steps.all() if step.attempt > 1}
-    assert again == {"build": 2}
+    repeated = {step.name: step.attempt for step in run.steps.all() if step.attempt > 1}
+    assert repeated == {"build": 2}
     assert harness.pushes.read_text().split() == [run.candidate_sha]
+
+
+def detail_of(schedule):
+    row = Heartbeat.objects.filter(name=schedule.last_run_name).first()
+    return row.detail if row else ""
+
+
+def kinds():
+    return [*Event.objects.filter(kind__startswith="schedule_").values_list("kind", flat=True)]
+
+
+def enqueue_due_schedules():
+    """Enqueue the schedules that are due, as the cluster does itself every 30 s."""
+    Schedule.objects.update(next_run=get_database_time() - timedelta(seconds=1))
+    scheduler()
+
+
+def is_no_scheduled_task_running(host):
+    with file_lock(host.config.var / "run" / "schedules.lock", seconds=0) as is_taken:
+        return is_taken
+
+
+def test_a_frozen_cluster_has_its_schedules_run_by_the_supervisor(host):
+    reaper = schedules.BY_NAME["reaper"]
+    with run_worker(host, is_hasty=True, grace=600.0, overdue=0.2) as worker:
+        enqueue_due_schedules()
+        wait_until(lambda: detail_of(reaper) == "0 leases ended")
+        assert worker.read_health()["overdue_schedules"] == []
+        stopped = processes_of(worker.cluster())
+        for process in stopped:
+            process.suspend()
+        try:
+            wait_until(lambda: detail_of(reaper).endswith("(run by the supervisor)"))
+            wait_until(lambda: worker.health() == "queue_frozen")
+            assert "reaper" in worker.read_health()["overdue_schedules"]
+            assert "schedule_overdue" in kinds()
+            assert "has not run the schedule reaper" in (host.folder / "worker.log").read_text()
+        finally:
+            for process in stopped:
+                process.resume()
+        wait_until(lambda: worker.health() == "ok" and is_no_scheduled_task_running(host))
+        enqueue_due_schedules()
+        wait_until(lambda: "reaper" not in worker.read_health()["overdue_schedules"])
+        assert "schedule_recovered" in kinds()

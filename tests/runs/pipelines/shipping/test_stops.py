@@ -1,4 +1,4 @@
-"""What ends a run at work: a lease that runs out, and people who cancel or reject."""
+"""What stops a run while it is executed: an expired lease, a cancel, a reject."""
 
 import psycopg
 import pytest
@@ -6,9 +6,9 @@ from django.db import connection
 
 from host.errors import Refused
 from host.postgres import guard
-from host.postgres.administration import Admin
+from host.postgres.administration import DatabaseAdmin
 from runs.leasing import reaper
-from runs.lifecycle import finish, operations, reconciler
+from runs.lifecycle import execution, finish, operations, reconciler
 from runs.models import Run
 from slots.models import Lease
 from tests.runs.pipelines.shipping.harness import kinds_of, wait_for
@@ -22,8 +22,8 @@ CHECKS = '[checks]\nquick = "sh waits.sh"\n'
 UNTIL = "while [ ! -e {go} ]; do sleep 0.05; done\n"
 
 
-def let_lease_run_out(run):
-    """What four hours do, by the database's own clock."""
+def expire_lease(run):
+    """Expire the run's lease, as after four hours."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE slots_lease SET expires_at = clock_timestamp() - interval '1 second' "
@@ -37,26 +37,26 @@ def preparing(small, toml):
     branch = f"stop/preparing/{small.commits()}"
     small.commit(branch, {"waits.sh": WAITS, "oroboros.toml": toml})
     run = operations.create_run(title=branch, branch=branch, actor="ada")
-    return run, at_work(run)
+    return run, start_worker(run)
 
 
-def at_work(run):
-    """Have a worker of its own carry the run; returns it once a process of the step sleeps."""
-    child = forked(lambda: carry_and_watch(run))
+def start_worker(run):
+    """Execute the run in a forked worker; returns its pid once a process of the step sleeps."""
+    child = forked(lambda: execute_and_watch(run))
     wait_until(lambda: sleepers(SLEEP))
     return child
 
 
-def carry_and_watch(run):
-    """Carry the run; fail if it is ended while a process of it lives."""
-    ended = finish.move_to_end
+def execute_and_watch(run):
+    """Execute the run; fail if it ends while one of its processes lives."""
+    ended = finish.move_to_final_status
 
     def watched(*words, **more):
         assert not sleepers(SLEEP), "the run is ended before its processes"
         return ended(*words, **more)
 
-    finish.move_to_end = watched
-    operations.carry(run.pk)
+    finish.move_to_final_status = watched
+    execution.execute_run(run.pk)
 
 
 def assert_ended_once(run, status, harness):
@@ -64,17 +64,17 @@ def assert_ended_once(run, status, harness):
     harness.reconcile()
     assert run.status == status
     assert kinds_of(run).count(status) == 1
-    assert kinds_of(run).count("lease_over") == 1
+    assert kinds_of(run).count("lease_ended") == 1
     assert not sleepers(SLEEP)
     assert [*harness._machine()] == []
 
 
-def test_a_lease_that_runs_out_while_its_run_is_prepared_stops_it_cleanly(small, harness):
+def test_a_lease_that_expires_during_preparation_stops_the_run_cleanly(small, harness):
     run, worker = preparing(small, BUILD)
-    let_lease_run_out(run)
+    expire_lease(run)
     assert reaper.reap_expired().slot_ids == ["preview-1"]
     assert reaper.reap_expired().slot_ids == []
-    assert Lease.objects.get(run=run).state == "ending"  # nobody's while its processes live
+    assert Lease.objects.get(run=run).state == "ending"  # not granted while its processes live
     assert wait_for(worker) == 0
     assert_ended_once(run, "expired", harness)
     assert run.failure_code == "PREVIEW_EXPIRED"
@@ -82,14 +82,14 @@ def test_a_lease_that_runs_out_while_its_run_is_prepared_stops_it_cleanly(small,
     assert Lease.objects.get(run=following).slot.slot_id == "preview-1"
 
 
-def test_a_lease_does_not_run_out_while_its_run_ships(small, harness, ready_small):
+def test_a_lease_does_not_expire_while_its_run_ships(small, harness, ready_small):
     go = small.folder / f"go-{small.commits()}"
     files = {"waits.sh": UNTIL.format(go=go), "oroboros.toml": CHECKS}
     run = ready_small("lease/shipping", files)
     operations.approve(run, actor="olga", accept_checks=True)
-    worker = forked(lambda: operations.carry(run.pk))
+    worker = forked(lambda: execution.execute_run(run.pk))
     wait_until(lambda: run.steps.filter(name="checks", status="running").exists())
-    let_lease_run_out(run)
+    expire_lease(run)
     assert reaper.reap_expired().slot_ids == []
     reconciler.reconcile(small.config)
     assert Lease.objects.get(run=run).state == "held"
@@ -101,9 +101,9 @@ def test_a_lease_does_not_run_out_while_its_run_ships(small, harness, ready_smal
     small.commit("main", {"oroboros.toml": '[checks]\nquick = "true"\n'})
 
 
-def test_a_preview_whose_lease_has_run_out_does_not_begin_to_ship(small, ready_small):
+def test_a_preview_with_an_expired_lease_does_not_begin_to_ship(small, ready_small):
     run = ready_small("lease/late")
-    let_lease_run_out(run)
+    expire_lease(run)
     with pytest.raises(Refused) as refusal:
         operations.approve(run, actor="grace")
     assert refusal.value.code == "lease_fenced"
@@ -120,7 +120,7 @@ def test_stopping_a_run_ends_its_processes_first(verb, status, stage, small, har
     else:
         run = ready_small(f"stop/{verb}", {"waits.sh": WAITS, "oroboros.toml": CHECKS})
         operations.approve(run, actor="olga", accept_checks=True)
-        worker = at_work(run)
+        worker = start_worker(run)
     getattr(operations, verb)(run, actor="bob", reason="not like this")
     with pytest.raises(Refused, match="already"):
         operations.cancel(run, actor="eve")
@@ -129,7 +129,7 @@ def test_stopping_a_run_ends_its_processes_first(verb, status, stage, small, har
     assert (run.failure_detail, run.events.get(kind=status).actor) == ("not like this", "bob")
 
 
-def test_a_run_that_waits_for_anothers_template_is_stopped(small, harness):
+def test_a_run_that_waits_for_a_template_can_be_canceled(small, harness):
     small.commit("main", {"base.txt": "another template"})
     template = guard.template_name(small.remote_main())
     with psycopg.connect(small.config.preview_admin_database_url, autocommit=True) as another:
@@ -138,15 +138,15 @@ def test_a_run_that_waits_for_anothers_template_is_stopped(small, harness):
         branch = f"stop/template/{small.commits()}"
         small.commit(branch, {"waits.txt": branch})
         run = operations.create_run(title=branch, branch=branch, actor="ada")
-        worker = forked(lambda: operations.carry(run.pk))
+        worker = forked(lambda: execution.execute_run(run.pk))
         wait_until(lambda: run.steps.filter(name="database", status="running").exists())
         operations.cancel(run, actor="bob", reason="not like this")
         assert wait_for(worker) == 0
     assert_ended_once(run, "canceled", harness)
-    assert not Admin(small.config).exists(template)
+    assert not DatabaseAdmin(small.config).exists(template)
 
 
-def test_a_run_is_not_stopped_once_its_merge_has_begun(small, during, ready_small):
+def test_a_run_cannot_be_canceled_after_its_merge_has_begun(small, during, ready_small):
     run = ready_small("stop/late")
     answers = []
 
@@ -157,6 +157,6 @@ def test_a_run_is_not_stopped_once_its_merge_has_begun(small, during, ready_smal
 
     during("push", cancel)
     operations.approve(run, actor="grace")
-    operations.carry(run.pk)
+    execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, answers) == ("merged", ["too_late"])

@@ -25,7 +25,7 @@ import sys
 if os.path.exists({broken!r}) and "app_production" in os.environ["DATABASE_URL"]:
     sys.exit("the migration of production fails")
 """
-# A health check of the operator's that fails once after somebody made that file.
+# An operator's health check that fails once after the file was created.
 HEALTH = "test ! -e {folder}/unhealthy || {{ rm {folder}/unhealthy; exit 1; }}\n"
 # A hook of the remote's that notes each push that moved main.
 COUNT = (

@@ -1,4 +1,4 @@
-"""A whole host in a folder: a remote, slots, surfaces, production; only the queue is ours to ring.
+"""A whole host in a folder: a remote, slots, surfaces and production, without a queue.
 
 Everything is real: git, PostgreSQL, Caddy, the guestbook's processes. The tests call what a queue
 worker would call, so that they know when it is done.
@@ -16,8 +16,8 @@ import requests
 
 from host import config as configuration
 from host.units import managers
-from host.units.managers import Unit
-from releases.production import app, current_link
+from host.units.unit import Unit
+from releases.production import colours, current_link
 from slots.runtime import backend, cleanup, surface
 from tests.environment import free_port
 
@@ -116,17 +116,17 @@ class World:
         return self.git("rev-parse", "main", cwd=self.remote)
 
     def _serve(self, name):
-        env = surface.environment(self.config, name)
+        env = surface.build_environment(self.config, name)
         unit = Unit(
             f"ouroboros-web@{name}",
-            tuple(surface.command(self.config)),
+            tuple(surface.build_command(self.config)),
             self.config.home,
             env,
             None,
             self.config.var / "log" / f"web-{name}.log",
             int(env["WEB_PORT"]),
         )
-        managers.manager(self.config).start(unit)
+        managers.get_manager(self.config).start(unit)
 
     def get(self, port, path="/", **options):
         return requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, **options)
@@ -138,20 +138,20 @@ class World:
             self.git("fetch", "-q", str(self.remote), "main", cwd=ours)
             self.git("update-ref", "refs/heads/main", self.remote_main(), cwd=ours)
         for slot in self.config.slots:
-            left = cleanup.clean(self.config, slot)
+            left = cleanup.clean_slot(self.config, slot)
             assert not left, left
 
     def take_down_production(self):
         """Forget what was live, as the emptied tables have."""
         for colour in ("blue", "green"):
-            managers.manager(self.config).stop(app.unit_name(colour), grace=2)
+            managers.get_manager(self.config).stop(colours.unit_name(colour), grace=2)
         current_link.clear(self.config)
 
     def close(self):
-        manager = managers.manager(self.config)
+        manager = managers.get_manager(self.config)
         for slot in self.config.slots:
             backend.stop(self.config, slot)
-        for name in manager.names():
+        for name in manager.list_names():
             manager.stop(name, grace=2)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -2,7 +2,7 @@
 
     python attack.py build|check|serve
 
-Standard library only; psycopg it takes from the host's own folder, which everybody may read. Each
+Standard library only; psycopg is loaded from the host's own folder, which all users may read. Each
 attempt returns what it got: an empty list is a host that held.
 """
 
@@ -19,18 +19,18 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TARGETS = json.loads((HERE / "targets.json").read_text())
-CANARIES = [canary.encode() for canary in TARGETS["canaries"]]
+PLANTED_SECRETS = [secret.encode() for secret in TARGETS["secrets"]]
 READ_BYTES = 1 << 20
 CONTROL_COOKIES = ("oroboros_session=stolen; Path=/", "__Host-oroboros_csrftoken=stolen; Secure")
 
 
 def environment():
     """Return the names of variables that hold a secret of the control plane."""
-    return [name for name, value in os.environ.items() if holds_canary(value.encode())]
+    return [name for name, value in os.environ.items() if holds_secret(value.encode())]
 
 
-def holds_canary(raw):
-    return any(canary in raw for canary in CANARIES)
+def holds_secret(raw):
+    return any(secret in raw for secret in PLANTED_SECRETS)
 
 
 def others():
@@ -54,7 +54,7 @@ def processes():
                 list(Path(f"/proc/{pid}/{name}").iterdir())
                 got.append(f"{pid} {name}")
         with suppress(OSError):
-            if holds_canary(Path(f"/proc/{pid}/cmdline").read_bytes()):
+            if holds_secret(Path(f"/proc/{pid}/cmdline").read_bytes()):
                 got.append(f"{pid} cmdline")
     return got
 
@@ -89,8 +89,8 @@ def secret_files():
 def tree():
     """Return what of the host's folder can be written to or listed, and read that is not public.
 
-    Public is what is served and what everybody's commands are made of: its files, and the folders
-    below those named. We know every path: somebody who saw the host told us.
+    Public is what is served and what all users' commands consist of: its files, and the folders
+    below those named. We know every path: a person who saw the host listed them.
     """
     got = []
     mine = [HERE, Path(os.environ["HOME"]), *map(Path, TARGETS["mine"])]
@@ -111,7 +111,7 @@ def known():
 
 
 def folder_gives(place):
-    """Return whether somebody else's folder tells us the names in it."""
+    """Return whether another user's folder can be listed."""
     shown = [Path(one) for one in TARGETS["public"]]
     if str(place) in TARGETS["open"] or any(one in place.resolve().parents for one in shown):
         return []
@@ -122,11 +122,11 @@ def folder_gives(place):
 
 
 def file_gives(path):
-    """Return what somebody else's file tells us."""
+    """Return what can be read in another user's file."""
     got = []
     with suppress(OSError):
         if path.is_file():
-            if holds_canary(path.read_bytes()[:READ_BYTES]):
+            if holds_secret(path.read_bytes()[:READ_BYTES]):
                 got.append(f"secret {path}")
             if not any(path.is_relative_to(one) for one in TARGETS["public"]):
                 got.append(f"read {path}")
@@ -196,7 +196,7 @@ def admin_doors():
 
 
 def privileges():
-    """Return what could make us somebody else."""
+    """Return what could make us another user."""
     lines = Path("/proc/self/status").read_text().splitlines()
     status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
     got = [f"capabilities {name}" for name in ("CapEff", "CapPrm") if int(status[name][0], 16)]

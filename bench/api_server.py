@@ -1,0 +1,87 @@
+"""Runs an API for a benchmark: PostgreSQL from the wheel, and gunicorn, on free ports."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(HOME))
+
+from host import config  # noqa: E402
+from ops.postgres.embedded_server import Cluster  # noqa: E402
+
+# Without waiting for the disk: the code is to be measured.
+NO_DISK = "fsync = off\nsynchronous_commit = off\n"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def database(settings: str = "") -> Iterator[str]:
+    """Run a cluster in the body of the with statement; yields the URL of its database `oroboros`.
+
+    `settings` are lines of postgresql.conf. Without them it writes to disk as production does.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="oroboros-bench-"))
+    folder.chmod(0o755)  # as root PostgreSQL runs as another user
+    cluster = Cluster(folder / "postgres", free_port(), config.load({}).postgres_user)
+    cluster.start(settings)
+    try:
+        cluster.ensure_role("oroboros", "only-for-the-bench", "CREATEDB")
+        cluster.ensure_database("oroboros", "oroboros")
+        url = cluster.url("oroboros", "oroboros", "only-for-the-bench")
+        os.environ.update(
+            DATABASE_URL=url,
+            OROBOROS_ENV_DIR=str(folder / "env"),
+            OROBOROS_VAR=str(folder / "var"),
+            SECRET_KEY="a-long-value-that-only-the-bench-uses-93ac51d07e",
+            DJANGO_SETTINGS_MODULE="oroboros.settings",
+        )
+        for command in (["migrate", "-v0", "--run-syncdb"], ["sync_slots"]):
+            manage(*command)
+        yield url
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder)
+
+
+def manage(*arguments: str) -> None:
+    subprocess.run([sys.executable, "manage.py", *arguments], cwd=HOME, check=True)
+
+
+@contextmanager
+def api() -> Iterator[int]:
+    """Run the API in the body of the with statement, and yield its port.
+
+    Requests over loopback have the rights of this host's operator.
+    """
+    port = free_port()
+    argv = [
+        sys.executable, "-m", "gunicorn", "--config", "infra/gunicorn.conf.py",
+        "--bind", f"127.0.0.1:{port}", "--log-level", "warning",
+    ]  # fmt: skip
+    process = subprocess.Popen(argv, cwd=HOME)
+    try:
+        until = time.monotonic() + 30
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if time.monotonic() > until:
+                raise TimeoutError("gunicorn did not start")
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)

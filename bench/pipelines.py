@@ -1,0 +1,301 @@
+"""Compares the two pipelines, commit to preview and approval to merge, with shell scripts.
+
+    python bench/pipelines.py [guestbook|django] [times]
+
+The shell scripts do the same work. Both use a warm cache of installs and an application without
+checks: the guestbook of `examples/`, which starts in a fifth of a second, or what Django's
+`startproject` makes, on PostgreSQL.
+
+- prepare: fetch, write out the tree, clone the template, migrate, build, start, probe;
+- ship: fetch, merge, migrate a clone, build, push, migrate production, start the new backend,
+  probe, switch, probe, stop the old one.
+
+Each round runs both in turn and has a ratio of its own, because the speed of a shared machine
+changes within a minute; the bounds hold for the medians over the rounds.
+
+The scripts keep no journal, repeat no probe and cannot be resumed. They copy the template
+themselves, where the pipelines take the spare copy that an idle worker makes. The pipelines run
+without the queue, whose poll takes 0.2 s at most.
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(HOME))
+
+from tests import environment  # noqa: E402 — starts a PostgreSQL for this process
+
+# The ratio of the medians, and the seconds above the scripts.
+BOUNDS = {"prepare": (1.15, 0.5), "ship": (1.3, 0.5)}
+COMMON = r"""
+set -euo pipefail
+git="git --git-dir=$REPO"
+$git fetch --quiet --prune "$REMOTE" '+refs/heads/*:refs/remotes/origin/*'
+commit=$($git rev-parse "refs/remotes/origin/$BRANCH")
+write_tree() { mkdir -p "$2"; $git archive "$1" | tar -x -C "$2"; }
+build() { [ -z "$BUILD" ] || (cd "$1" && "$PYTHON" $BUILD); }
+release() { (cd "$1/$DIRECTORY" && DATABASE_URL="$2" DB_NAME="${2##*/}" "$PYTHON" $RELEASE); }
+start() {
+    (cd "$1/$DIRECTORY" && export PORT DATABASE_URL="$2" DB_NAME="${2##*/}" &&
+        eval "exec setsid $PYTHON $WEB" >/dev/null 2>&1 & echo $! >"$WORK/$3")
+    until curl -fs "http://127.0.0.1:$PORT$HEALTH"; do sleep 0.02; done
+}
+stop() { [ ! -e "$WORK/$1" ] || kill "$(cat "$WORK/$1")"; }
+"""
+PREPARE = r"""
+stop preview.pid
+rm -rf "$WORK/preview"
+write_tree "$commit" "$WORK/preview"
+dropdb --if-exists --force preview_by_script
+createdb -T "$TEMPLATE" preview_by_script
+release "$WORK/preview" "$SERVER/preview_by_script"
+build "$WORK/preview"
+start "$WORK/preview" "$SERVER/preview_by_script" preview.pid
+"""
+SHIP = r"""
+base=$($git rev-parse refs/remotes/origin/main)
+$git update-ref refs/heads/main "$base"
+tree=$($git merge-tree --write-tree "$base" "$commit")
+candidate=$($git commit-tree -p "$base" -p "$commit" -m "Merge $BRANCH" "$tree")
+
+write_tree "$candidate" "$WORK/gate"
+createdb -T "$TEMPLATE" gate_by_script
+release "$WORK/gate" "$SERVER/gate_by_script"
+dropdb gate_by_script
+rm -rf "$WORK/gate"
+write_tree "$candidate" "$WORK/$candidate"
+build "$WORK/$candidate"
+
+$git update-ref refs/heads/main "$candidate" "$base"
+$git push --quiet "$REMOTE" "$candidate:refs/heads/main"
+
+release "$WORK/$candidate" "$SERVER/by_script"
+start "$WORK/$candidate" "$SERVER/by_script" new.pid
+ln -s "$candidate" "$WORK/fresh" && mv -T "$WORK/fresh" "$WORK/current"
+curl -fs "http://127.0.0.1:$PORT$HEALTH"
+stop live.pid
+mv "$WORK/new.pid" "$WORK/live.pid"
+"""
+DJANGO_FILES = {
+    "requirements.txt": "django>=5.2,<5.3\npsycopg[binary]\n",
+    "Procfile": "web: python manage.py runserver --noreload 127.0.0.1:$PORT\n"
+    "release: python manage.py migrate --noinput\n",
+    "oroboros.toml": '[backend]\nhealth_path = "/admin/login/"\n\n'
+    '[env]\nDJANGO_SETTINGS_MODULE = "mysite.production"\nDB_NAME = "${PGDATABASE}"\n',
+    "mysite/production.py": "import os\n\nfrom .settings import *\n\n"
+    'DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", '
+    '"NAME": os.environ["DB_NAME"]}}\n',
+}
+
+
+@dataclass(frozen=True)
+class Application:
+    """What the scripts run: arguments for the application's Python, and the folder to run in."""
+
+    directory: str
+    build: str
+    release: str
+    web: str
+    health: str
+
+
+APPLICATIONS = {
+    "guestbook": Application(
+        "backend", "frontend/build.py", "-m guestbook.migrate", "-m guestbook", "/health"
+    ),
+    "django": Application(
+        ".",
+        "",
+        "manage.py migrate --noinput",
+        "manage.py runserver --noreload 127.0.0.1:$PORT",
+        "/admin/login/",
+    ),
+}
+
+
+def guestbook(folder: Path) -> dict[str, str]:
+    """Return the files of the guestbook, without its checks."""
+    from tests.runs.pipelines.shipping.world import GUESTBOOK
+
+    paths = [path for path in GUESTBOOK.rglob("*") if path.is_file()]
+    found = {
+        str(path.relative_to(GUESTBOOK)): path.read_text()
+        for path in paths
+        if "__pycache__" not in path.parts
+    }
+    return {**found, "oroboros.toml": found["oroboros.toml"].partition("[checks]")[0]}
+
+
+def django_project(folder: Path) -> dict[str, str]:
+    """Return the files of `startproject`, and more settings that use PostgreSQL."""
+    with tempfile.TemporaryDirectory() as folder_name:
+        argv = [sys.executable, "-m", "django", "startproject", "mysite", folder_name]
+        subprocess.run(argv, check=True)
+        made = {
+            str(path.relative_to(folder_name)): path.read_text()
+            for path in Path(folder_name).rglob("*.py")
+        }
+    return {**made, **DJANGO_FILES}
+
+
+def main(name: str, times: int) -> bool:
+    """Measure both in turns; return whether the pipelines are within their bounds."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "oroboros.settings"
+    import django
+
+    django.setup()
+    from django.conf import settings
+    from django.core.management import call_command
+
+    from slots.models import Slot
+    from tests.runs.pipelines.shipping.world import World
+
+    call_command("migrate", verbosity=0)
+    files = {"guestbook": guestbook, "django": django_project}[name]
+    world = World(files, DEPLOY_HEALTH_SECONDS="0")
+    settings.OROBOROS = world.config
+    for slot in world.config.slots:
+        Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host=settings.HOST_NAME)
+    scripts = None
+    try:
+        run_pipelines(world, "warm")
+        scripts = Scripts(world, APPLICATIONS[name])
+        rounds = [
+            (run_pipelines(world, f"pipeline-{n}"), scripts.run(f"script-{n}"))
+            for n in range(times + 1)
+        ]
+    finally:
+        if scripts:
+            scripts.stop()
+        world.close()
+    # Without the first round, which fills the caches.
+    verdicts = [
+        print_result(
+            part, [one[part] for one, _ in rounds[1:]], [other[part] for _, other in rounds[1:]]
+        )
+        for part in BOUNDS
+    ]
+    return all(verdicts)
+
+
+def run_pipelines(world, branch: str) -> dict[str, float]:
+    """Return the seconds of a new branch to `preview_ready`, and from its approval to `merged`."""
+    from runs.lifecycle import execution, operations
+    from runs.models import Run
+    from runs.pipelines import template_databases
+    from runs.repository import open_repository
+
+    # The scripts push to the same remote; a worker would notice within a minute.
+    open_repository(world.config).fetch(str(world.remote))
+    template_databases.build_current_template()
+    world.commit(branch, {f"{branch}.txt": branch})
+    started_at = time.monotonic()
+    run = operations.create_run(title=branch, branch=branch, actor="ada")
+    execution.execute_run(run.pk)
+    prepared = time.monotonic() - started_at
+    template_databases.ensure_spare(world.config)
+    operations.approve(Run.objects.get(pk=run.pk), actor="grace")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    assert run.status == "merged", run.failure_detail
+    return {"prepare": prepared, "ship": (run.ended_at - run.approved_at).total_seconds()}
+
+
+class Scripts:
+    """The shell scripts, with a repository, a template and ports of their own.
+
+    They run the application with the Python that the pipelines installed for it.
+    """
+
+    def __init__(self, world, application: Application) -> None:
+        from ops.postgres.embedded_server import find_tool
+
+        self.world, self.work, self.count = world, world.folder / "by-script", 0
+        self.work.mkdir()
+        cluster = environment.CLUSTER
+        self.env = {
+            "PATH": f"{find_tool('psql').parent}:{os.environ['PATH']}",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(cluster.port),
+            "PGUSER": "postgres",
+            "PGPASSWORD": cluster.password,
+            "SERVER": f"postgresql://postgres:{cluster.password}@127.0.0.1:{cluster.port}",
+            "TEMPLATE": "template_by_script",
+            "REPO": str(self.work / "repo.git"),
+            "REMOTE": str(world.remote),
+            "WORK": str(self.work),
+            "PYTHON": str(next(world.config.var.glob("cache/installs/*/.venv/bin/python"))),
+            "DIRECTORY": application.directory,
+            "BUILD": application.build,
+            "RELEASE": application.release,
+            "WEB": application.web,
+            "HEALTH": application.health,
+            "DJANGO_SETTINGS_MODULE": "mysite.production",
+            "GIT_AUTHOR_NAME": "Ada",
+            "GIT_AUTHOR_EMAIL": "ada@example.com",
+            "GIT_COMMITTER_NAME": "Ada",
+            "GIT_COMMITTER_EMAIL": "ada@example.com",
+        }
+        self.ports = [environment.free_port() for _ in range(3)]
+        world.git("init", "-q", "--bare", self.env["REPO"])
+        cluster.execute(["CREATE DATABASE template_by_script", "CREATE DATABASE by_script"])
+        self.run("template")
+        self.stop()
+        cluster.execute(
+            [
+                "DROP DATABASE template_by_script",
+                "CREATE DATABASE template_by_script TEMPLATE by_script",
+            ]
+        )
+
+    def run(self, branch: str) -> dict[str, float]:
+        """Return the seconds of both scripts for a new branch."""
+        self.world.commit(branch, {f"{branch}.txt": branch})
+        self.count += 1
+        prepared = self._run_script(PREPARE, branch, self.ports[2])
+        return {
+            "prepare": prepared,
+            "ship": self._run_script(SHIP, branch, self.ports[self.count % 2]),
+        }
+
+    def _run_script(self, script: str, branch: str, port: int) -> float:
+        env = {**self.env, "BRANCH": branch, "PORT": str(port)}
+        started_at = time.monotonic()
+        # Not a pipe: the backend that the script leaves running would keep it open.
+        argv = ["bash", "-c", COMMON + script]
+        subprocess.run(argv, env=env, check=True, stdout=subprocess.DEVNULL)
+        return time.monotonic() - started_at
+
+    def stop(self) -> None:
+        """Stop the backends, which ends their database sessions."""
+        for pid in self.work.glob("*.pid"):
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+            pid.unlink()
+
+
+def print_result(part: str, ours: list[float], scripts: list[float]) -> bool:
+    """Print the medians of the rounds; return whether the pipelines are within their bounds."""
+    ratio_bound, seconds_bound = BOUNDS[part]
+    rounds = list(zip(ours, scripts, strict=True))
+    ratio = statistics.median(one / other for one, other in rounds)
+    seconds = statistics.median(one - other for one, other in rounds)
+    print(
+        f"{part:8} {statistics.median(ours):.3f} s, scripts {statistics.median(scripts):.3f} s: "
+        f"{ratio:.2f} (bound {ratio_bound}), {seconds:+.3f} s (bound {seconds_bound})"
+    )
+    return ratio < ratio_bound and seconds < seconds_bound
+
+
+if __name__ == "__main__":
+    name = sys.argv[1] if len(sys.argv) > 1 else "guestbook"
+    if name not in APPLICATIONS:
+        sys.exit(__doc__)
+    sys.exit(0 if main(name, int(sys.argv[2]) if len(sys.argv) > 2 else 7) else 1)

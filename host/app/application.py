@@ -1,0 +1,141 @@
+"""An application's files in a folder, and how they are installed and built."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from host.app import command_runner, environment, installs, manifest_loader, planning
+from host.app.command_runner import CommandFailed
+from host.app.environment import PREVIEW_FILE, ResolvedEnvironment
+from host.app.manifest import Manifest
+from host.app.planning import Command, Plan
+from host.config import Config
+from host.files import log_files
+from host.process.users import User
+
+
+@dataclass(frozen=True)
+class Application:
+    """The files at `root`, what their manifest says, and the plan that `user` carries out."""
+
+    config: Config
+    root: Path
+    manifest: Manifest
+    plan: Plan
+    user: User | None
+
+    @property
+    def bins(self) -> list[Path]:
+        """The folders of the application's own programs, which go first on PATH."""
+        return self.plan.bin_folders(self.config, self.root)
+
+    @property
+    def is_installed(self) -> bool:
+        return all(
+            installs.is_installed(self.config, install, self.root) for install in self.plan.installs
+        )
+
+    @property
+    def public(self) -> Path | None:
+        """The folder of the frontend's files once they are built; None without a frontend."""
+        return self.root / self.manifest.public_dir if self.manifest.public_dir else None
+
+    def install(self, *, log: Path, stop: Callable[[], bool] | None = None) -> None:
+        """Make the installs that are missing.
+
+        Raises CommandFailed, Refused `command_refused`, `install_still_runs`.
+        """
+        outcome = installs.make_installs(
+            self.config, self.plan, self.root, user=self.user, log=log, stop=stop
+        )
+        if outcome.exit_code != 0:
+            raise CommandFailed("Installing the dependencies", outcome.failure, outcome)
+
+    def build_environment(
+        self,
+        variables: Mapping[str, str],
+        *,
+        home: Path,
+        purpose: str,
+        operator_file: str = PREVIEW_FILE,
+    ) -> ResolvedEnvironment:
+        """Return the environment for a process. Raises Refused as `environment` does."""
+        return environment.build_environment(
+            self.config,
+            variables,
+            self.manifest,
+            home=home,
+            bins=self.bins,
+            file=operator_file,
+            purpose=purpose,
+        )
+
+    def run_builds(
+        self,
+        variables: Mapping[str, str],
+        *,
+        purpose: str,
+        log: Path,
+        stop: Callable[[], bool] | None = None,
+        job: str = "",
+        operator_file: str = PREVIEW_FILE,
+    ) -> None:
+        """Run the builds in their order. Raises as `run` at the first that fails."""
+        for command in self.plan.builds:
+            # A manifest may have several builds of one name: the failure says which of them.
+            named = f"{command.name} ({' '.join(command.argv)})"
+            self.run(
+                replace(command, name=named),
+                variables,
+                purpose=purpose,
+                log=log,
+                stop=stop,
+                job=job,
+                operator_file=operator_file,
+            )
+
+    def run(
+        self,
+        command: Command,
+        variables: Mapping[str, str],
+        *,
+        purpose: str,
+        log: Path,
+        stop: Callable[[], bool] | None = None,
+        job: str = "",
+        operator_file: str = PREVIEW_FILE,
+    ) -> None:
+        """Run one command of the plan in a private home, which is removed afterwards.
+
+        `log` gets the notes about the environment, the command as the manifest has it, because the
+        argv may have a password filled in, and the output. Raises CommandFailed, Refused.
+        """
+        # A new home each time: what a branch's command leaves in it must not affect the next one.
+        with installs.private_folder(self.config, self.user) as home:
+            resolved = self.build_environment(
+                variables, home=home, purpose=purpose, operator_file=operator_file
+            )
+            with log_files.open_append(log) as file:
+                for line in (*resolved.notes, "$ " + " ".join(command.argv)):
+                    file.write(f"{line}\n".encode())
+            command_runner.run_command(
+                command,
+                self.config,
+                root=self.root,
+                bins=self.bins,
+                env=resolved.env,
+                log=log,
+                user=self.user,
+                stop=stop,
+                job=job,
+            )
+
+
+def read_application(config: Config, root: Path, user: User | None) -> Application:
+    """Read and plan the manifest at `root`.
+
+    Raises ApplicationRefused `manifest_invalid`, `command_refused`.
+    """
+    manifest = manifest_loader.load_manifest(root)
+    plan = planning.make_plan(root, manifest, installs.find_tools(config))
+    return Application(config, root, manifest, plan, user)

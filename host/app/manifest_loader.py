@@ -1,0 +1,170 @@
+"""Reads what an application says about itself: `Procfile`, `app.json`, `oroboros.toml`.
+
+What the files leave open is detected. The tree is untrusted: only regular files within it are read,
+and nothing of it is executed.
+"""
+
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from host.app import command_policy, detection
+from host.app.command_line import Argv, CommandLineInvalid
+from host.app.manifest import Check, Manifest
+from host.app.manifest_file import ManifestFile
+from host.errors import Refused
+from host.files.source_tree import SourceTree
+
+if TYPE_CHECKING:
+    from host.app.manifest_schema import CheckTable
+
+PROCESS = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
+# Python refuses to convert integers that are longer; neither parser says where the integer is.
+LONG_NUMBER = re.compile(rf"[0-9_]{{{sys.get_int_max_str_digits() + 1},}}")
+
+Fields = dict[str, Any]
+
+
+def load_manifest(root: Path) -> Manifest:
+    """Read the manifest of the tree at `root`; a later file wins, detection fills the gaps.
+
+    Raises Refused `manifest_invalid` or `command_refused` (400) naming file, line and key, and
+    what to write.
+    """
+    tree = SourceTree(root)
+    readers: dict[str, Callable[[ManifestFile, list[str]], Fields]] = {
+        "Procfile": _read_procfile,
+        "app.json": _read_app_json,
+        "oroboros.toml": _read_toml,
+    }
+    fields: Fields = {}
+    files: dict[str, ManifestFile] = {}
+    notes: list[str] = []
+    # In this order, so that a later file overwrites the fields of an earlier one.
+    for name, read in readers.items():
+        text = tree.read_text(name)
+        if text is not None:
+            files[name] = ManifestFile(name, text)
+            fields |= read(files[name], notes)
+    fields |= detection.detect_defaults(tree, fields)
+    _check_complete(fields, files)
+    return Manifest(**fields, files=tuple(files), notes=tuple(notes))
+
+
+def read_checks(text: str) -> tuple[Check, ...]:
+    """Return the checks of an `oroboros.toml`. Raises Refused as `load_manifest`."""
+    return _read_toml(ManifestFile("oroboros.toml", text), []).get("checks", ())
+
+
+def _check_complete(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
+    """Refuse a manifest with nothing to run or to serve, or with a build of no known output."""
+    if "web" not in fields and "frontend_output" not in fields:
+        raise files.get("Procfile", ManifestFile("Procfile", "")).refuse(
+            "nothing here says what to run: write `web: <command>`, or [frontend] output in an "
+            "oroboros.toml",
+            "web",
+        )
+    if "frontend_build" in fields and "frontend_output" not in fields:
+        raise files["oroboros.toml"].refuse(
+            "say which folder the build makes, such as dist", "frontend", "output"
+        )
+
+
+def _read_procfile(file: ManifestFile, notes: list[str]) -> Fields:
+    """Read the process types `web` and `release`. Each other one adds a note.
+
+    Source: https://devcenter.heroku.com/articles/procfile
+    """
+    fields: Fields = {}
+    for number, raw in enumerate(file.text.splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = PROCESS.fullmatch(line)
+        if match is None:
+            raise file.refuse("write `name: command`", line=number)
+        name, command = match.groups()
+        if name not in ("web", "release"):
+            notes.append(f"Procfile line {number}: the process {name!r} is not started here.")
+            continue
+        if name in fields:
+            raise file.refuse("the process type appears twice", name, line=number)
+        fields[name] = _parse_process(file, name, command, number)
+    return fields
+
+
+def _parse_process(file: ManifestFile, name: str, command: str, line: int) -> Argv:
+    try:
+        return command_policy.parse_command(command)
+    except CommandLineInvalid as error:
+        raise file.refuse(str(error), name, line=line) from None
+    except Refused as refused:
+        problem = refused.detail.removesuffix(".")
+        raise file.refuse(problem, name, line=line, code=refused.code) from None
+
+
+def _read_app_json(file: ManifestFile, notes: list[str]) -> Fields:
+    # pydantic takes 0.1 to 0.2 s to import, and most processes that can read a manifest never do.
+    from host.app import manifest_validation
+
+    try:
+        data = json.loads(file.text)
+    except json.JSONDecodeError as error:
+        raise file.refuse(f"this is not JSON: {error.msg}", line=error.lineno) from None
+    except ValueError:
+        raise _refuse_long_number(file) from None
+    except RecursionError:
+        raise file.refuse("it is nested too deeply") from None
+    app = manifest_validation.validate_app_json(file, data)
+    seed = {"seed": app.scripts.postdeploy} if app.scripts.postdeploy else {}
+    variables = app.env.items()
+    return seed | {
+        "env_defaults": {
+            name: variable.default for name, variable in variables if variable.default is not None
+        },
+        "env_generated": tuple(name for name, variable in variables if variable.is_generated),
+        "env_required": tuple(name for name, variable in variables if variable.is_required),
+    }
+
+
+def _read_toml(file: ManifestFile, notes: list[str]) -> Fields:
+    from host.app import manifest_validation  # see _read_app_json
+
+    toml = manifest_validation.validate_toml(file, _parse_toml(file))
+    fields: Fields = {}
+    for table in (toml.frontend, toml.backend, toml.database):
+        fields |= {name: getattr(table, name) for name in table.model_fields_set}
+    if "checks" in toml.model_fields_set:
+        fields["checks"] = tuple(_check(name, table) for name, table in toml.checks.items())
+    if "env" in toml.model_fields_set:
+        fields["env"] = toml.env
+    return fields
+
+
+def _check(name: str, table: "CheckTable") -> Check:
+    return Check(name, table.run, table.timeout, table.directory)
+
+
+def _parse_toml(file: ManifestFile) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.text)
+    except tomllib.TOMLDecodeError as error:
+        # The message ends in "(at line 2, column 3)" or in "(at end of document)".
+        position = re.search(r"line (\d+)", str(error))
+        line = int(position[1]) if position else len(file.text.splitlines())
+        raise file.refuse(f"this is not TOML: {error}", line=line) from None
+    except ValueError:
+        raise _refuse_long_number(file) from None
+    except RecursionError:
+        raise file.refuse("it is nested too deeply") from None
+
+
+def _refuse_long_number(file: ManifestFile) -> Refused:
+    """Return the refusal of an integer of more digits than Python converts."""
+    match = LONG_NUMBER.search(file.text)
+    line = file.text.count("\n", 0, match.start()) + 1 if match else 1
+    return file.refuse("an integer has too many digits", line=line)

@@ -1,0 +1,78 @@
+"""Copies a frontend's built files to a folder that only we can change."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from host.errors import Refused
+from host.files import safe_walk
+
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: opening a FIFO would wait for its writer.
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def copy_public_folder(root: Path, relative: Path, destination: Path) -> list[str]:
+    """Copy the folder `relative` below `root` to `destination`, which must not exist.
+
+    Only files and folders are copied: a link in a build's output could point to any file of this
+    host. Returns the paths that were left out. Raises Refused `build_failed` as
+    `open_public_folder`, or for folders that are nested too deeply.
+    """
+    with open_public_folder(root, relative) as folder:
+        return _copy(folder, destination, [])
+
+
+@contextmanager
+def open_public_folder(root: Path, relative: Path) -> Iterator[int]:
+    """Open the folder `relative` below `root`, where processes of the build may still change links.
+
+    Raises Refused `build_failed` if it does not exist, or is a link or below one.
+    """
+    folder = os.open(root, FOLDER_FLAGS)
+    try:
+        for part in relative.parts:
+            try:
+                inner = os.open(part, FOLDER_FLAGS, dir_fd=folder)
+            except FileNotFoundError:
+                detail = (
+                    f"The build created no folder {relative}: name its folder in [frontend] output."
+                )
+                raise Refused("build_failed", detail) from None
+            except NotADirectoryError:  # also the error of O_NOFOLLOW for a link
+                detail = f"{relative} is not served: {part} is a link or a file and no folder."
+                raise Refused("build_failed", detail) from None
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _copy(folder: int, destination: Path, parts: list[str]) -> list[str]:
+    safe_walk.require_shallow(parts)
+    destination.mkdir(mode=0o755)
+    left_out = []
+    for name in sorted(os.listdir(folder)):
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            inner = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+            try:
+                left_out += _copy(inner, destination / name, [*parts, name])
+            finally:
+                os.close(inner)
+        elif stat.S_ISREG(mode):
+            _copy_file(folder, name, destination / name)
+        else:
+            left_out.append("/".join([*parts, name]))
+    return left_out
+
+
+def _copy_file(folder: int, name: str, destination: Path) -> None:
+    """Copy one file; its new modification time keeps a browser from using another run's copy."""
+    source = os.open(name, FILE_FLAGS, dir_fd=folder)
+    with os.fdopen(source, "rb") as reader, destination.open("xb") as writer:
+        shutil.copyfileobj(reader, writer)

@@ -1,0 +1,162 @@
+"""The folder that a surface's web server reads: numbered versions, and a link to the current one.
+
+    <root>/current         -> activations/<n>, replaced by one rename
+    <root>/activations/<n>/live       one line, see `LiveFile`
+                           public     the built frontend (a folder, or a link to one)
+                           previous   production: the frontend of the release before
+                           page.html  a slot that is free or preparing
+
+Production's root is `var`, a slot's is `var/slots/<id>`. `infra/caddy/Surface.Caddyfile` reads
+`current/live` once per request and takes everything else from the version that it names; so one
+rename switches files, backend and headers together (see docs/decisions/0006). A version never
+changes after it was written, except for page.html.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from host.files import ownership, safe_files
+
+UNFINISHED_PREFIX = "fresh-"
+NONE = "-"
+LIVE = re.compile(
+    r"(?P<number>[0-9]+) (?P<address>127\.0\.0\.1:[0-9]+) (?P<commit>[0-9a-f]{40}|-)"
+    r"(?: (?P<run_id>\S+) (?P<mode>live|preparing|free))?"
+    r"(?: health=(?P<health>\S+) public=(?P<public>yes|no))?\n"
+)
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """The content of `live`: what the surface serves, and how its health is checked.
+
+    `commit` and `run_id` are "-" for a free slot; `run_id` and `mode` (live, preparing, free) are
+    None for production. `health_url` is host, port and path of the backend's health check, without
+    the scheme; None if there is no backend to check. `has_public`: a built frontend belongs to it.
+    """
+
+    number: int
+    address: str
+    commit: str
+    run_id: str | None = None
+    mode: str | None = None
+    health_url: str | None = None
+    has_public: bool = False
+
+    def __str__(self) -> str:
+        slot = f" {self.run_id} {self.mode}" if self.mode else ""
+        health = f" health={self.health_url or NONE} public={'yes' if self.has_public else 'no'}"
+        return f"{self.number} {self.address} {self.commit}{slot}{health}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> "LiveFile | None":
+        """Return what the file says; None if it is not complete."""
+        match = LIVE.fullmatch(text)
+        if match is None:
+            return None
+        health = match["health"]
+        return cls(
+            number=int(match["number"]),
+            address=match["address"],
+            commit=match["commit"],
+            run_id=match["run_id"],
+            mode=match["mode"],
+            health_url=health if health != NONE else None,
+            has_public=match["public"] == "yes",
+        )
+
+
+@dataclass(frozen=True)
+class SurfaceFolder:
+    """The folder of one surface. Callers that may run at the same time hold a lock of their own."""
+
+    root: Path
+
+    @property
+    def link(self) -> Path:
+        return self.root / "current"
+
+    @property
+    def versions(self) -> Path:
+        return self.root / "activations"
+
+    def version(self, number: int) -> Path:
+        """Return the path of the folder of that version."""
+        return self.versions / str(number)
+
+    def read_current(self) -> LiveFile | None:
+        """Return what the surface serves now; None if the link is missing or names nothing."""
+        return _read_live(self.link)
+
+    def read_version(self, number: int) -> LiveFile | None:
+        """Return what that version serves; None if it does not exist or is not complete."""
+        return _read_live(self.version(number))
+
+    def next_number(self) -> int:
+        """Return the number after the largest one in use."""
+        return max((int(entry.name) for entry in self._numbered()), default=0) + 1
+
+    @contextmanager
+    def write_version(self, live: LiveFile, *, survives_reboot: bool = True) -> Iterator[Path]:
+        """Yield an empty folder to fill; after the block it becomes `activations/<number>`.
+
+        If the block raises, no version is created. One that exists already is replaced.
+        """
+        self.versions.mkdir(parents=True, exist_ok=True)
+        unfinished = self.versions / f"{UNFINISHED_PREFIX}{os.urandom(6).hex()}"
+        unfinished.mkdir(mode=0o755)
+        yield unfinished
+        data = str(live).encode()
+        safe_files.write_atomic(unfinished / "live", data, survives_reboot=survives_reboot)
+        # Production's numbers begin at 1 again if its database was created anew.
+        ownership.delete_tree(self.version(live.number))
+        unfinished.rename(self.version(live.number))
+
+    def switch(self, number: int) -> None:
+        """Make that version the current one: one rename, kept by an fsync of the folder."""
+        # Relative, so that the link holds if the checkout is moved.
+        safe_files.replace_link(f"activations/{number}", self.link)
+
+    def clear(self) -> None:
+        """Remove the link, so that the surface serves nothing. May be repeated."""
+        self.link.unlink(missing_ok=True)
+
+    def remove_superseded(self, grace_seconds: float) -> None:
+        """Remove versions whose successor is older than `grace_seconds`, and unfinished ones.
+
+        A request that has read the link may still open files of the version it named.
+        """
+        entries = sorted(self._numbered(), key=lambda entry: int(entry.name))
+        limit = time.time() - grace_seconds
+        old = [entry for entry, later in pairwise(entries) if later.stat().st_mtime < limit]
+        unfinished = self.versions.glob(f"{UNFINISHED_PREFIX}*")
+        for entry in [*unfinished, *old]:
+            ownership.delete_tree(entry)
+
+    def remove_all_except(self, numbers: Iterable[int]) -> list[int]:
+        """Remove the other versions, and unfinished ones; return the numbers removed."""
+        kept = {str(number) for number in numbers}
+        removed = []
+        for entry in self.versions.iterdir() if self.versions.exists() else ():
+            if entry.name not in kept:
+                ownership.delete_tree(entry)
+                removed += [int(entry.name)] if entry.name.isdigit() else []
+        return sorted(removed)
+
+    def _numbered(self) -> list[Path]:
+        if not self.versions.exists():
+            return []
+        return [entry for entry in self.versions.iterdir() if entry.name.isdigit()]
+
+
+def _read_live(folder: Path) -> LiveFile | None:
+    try:
+        return LiveFile.parse((folder / "live").read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -1,0 +1,165 @@
+"""Runs git on one bare repository: its environment, retries at git's own locks, error texts."""
+
+import errno
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from host.config import Config
+from host.errors import Refused
+from host.files import safe_files
+from host.files.file_lock import file_lock
+from host.git.git_commands import build_environment
+from host.git.validation import validate_remote
+from host.process import runner
+from host.process.outcome import CapturedOutput
+
+# Git exits with 128 for a full disk as for any other error; only its message has the reason.
+DISK_FULL = os.strerror(errno.ENOSPC)
+# "fatal: Unable to create '<path>.lock': File exists.", also of refs and packed-refs.
+LOCKED = re.compile(r"'?([^'\n]*\.lock)'?: File exists")
+LOCK_PAUSES = (
+    0.1,
+    0.2,
+    0.4,
+    0.8,
+)  # seconds: another git's lock is gone by then, a stale one is not
+LOCAL_SECONDS = 60.0
+SUBCOMMAND = 2  # its index in what `git_argv` returns
+# Commands that only read end by themselves, so they need not die with us: setpriv would add half
+# as much again to the time they take.
+READ_ONLY = frozenset(
+    [
+        "cat-file",
+        "diff",
+        "diff-tree",
+        "for-each-ref",
+        "log",
+        "ls-tree",
+        "merge-base",
+        "rev-list",
+        "rev-parse",
+    ]
+)
+
+
+class GitProcess:
+    """Runs git in the bare repository itself, never in a folder with code under preview."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+
+    def run(
+        self, argv: list[str], *, more_env: dict[str, str] | None = None, stdin: bytes | None = None
+    ) -> str:
+        """Run a local command and return its output.
+
+        Raises Refused `git_failed`, `git_locked`, `disk_full`.
+        """
+        answer = self.capture(argv, self.environment() | (more_env or {}), stdin=stdin)
+        if answer.exit_code != 0:
+            raise git_failed(argv, answer)
+        return to_text(answer.stdout)
+
+    def run_remote(self, remote: str, argv: list[str], timeout: float) -> str:
+        """Run a command that contacts `remote`, and return its output.
+
+        Raises Refused `git_remote_failed`, or as `validate_remote`.
+        """
+        validate_remote(remote, self.config)
+        answer = self.capture(argv, self.environment(remote), timeout=timeout)
+        if answer.exit_code != 0:
+            reason = _find_reason(answer, timeout)
+            if DISK_FULL in to_text(answer.stderr):
+                raise Refused("disk_full", f"git {argv[SUBCOMMAND]}: {reason}")
+            raise Refused("git_remote_failed", f"The git remote did not answer: {reason}")
+        return to_text(answer.stdout)
+
+    def capture(
+        self,
+        argv: list[str],
+        env: dict[str, str] | None = None,
+        *,
+        stdin: bytes | None = None,
+        timeout: float = LOCAL_SECONDS,
+    ) -> CapturedOutput:
+        """Run git, and again after a pause while another git holds a lock file.
+
+        Raises Refused `git_locked` if the lock file stays.
+        """
+        env = env or self.environment()
+        lock = ""
+        for pause in (0.0, *LOCK_PAUSES):
+            time.sleep(pause)
+            answer = runner.capture(
+                argv,
+                cwd=self.path,
+                timeout=timeout,
+                env=env,
+                stdin=stdin,
+                die_with_parent=argv[SUBCOMMAND] not in READ_ONLY,
+            )
+            match = LOCKED.search(to_text(answer.stderr)) if answer.exit_code else None
+            if match is None:
+                return answer
+            lock = match[1]
+        raise Refused(
+            "git_locked",
+            f"Git's lock {lock} stays: if no git is running there, remove that file and retry.",
+        )
+
+    def environment(self, remote: str = "") -> dict[str, str]:
+        """Return git's whole environment for commands that contact `remote`, or no remote."""
+        return build_environment(self.config, self._global_config(remote), remote)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of fetches: two at once fail at each other's lock files of refs."""
+        with file_lock(self.path / "oroboros.alone", seconds=None):
+            yield
+
+    def _global_config(self, remote: str) -> Path:
+        """Return the configuration file that trusts a local remote of another owner."""
+        if not remote.startswith("/"):
+            return Path("/dev/null")
+        path = self.path / f"trusted-{hashlib.sha256(remote.encode()).hexdigest()[:12]}"
+        if not path.exists():
+            quoted = remote.replace("\\", "\\\\").replace('"', '\\"')
+            safe_files.write_atomic(path, f'[safe]\n\tdirectory = "{quoted}"\n'.encode(), 0o644)
+        return path
+
+
+def git_failed(argv: list[str], answer: CapturedOutput) -> Refused:
+    """Return the refusal for a local command that failed."""
+    reason = _find_reason(answer, LOCAL_SECONDS)
+    code = "disk_full" if DISK_FULL in to_text(answer.stderr) else "git_failed"
+    return Refused(code, f"git {argv[SUBCOMMAND]}: {reason}")
+
+
+def to_text(raw: bytes) -> str:
+    """Decode git's output; bytes that are not UTF-8 are replaced."""
+    return raw.decode("utf-8", "replace")
+
+
+def split_lines(text: str) -> list[str]:
+    """Split at line feeds only: names and subjects may contain what `splitlines` splits at."""
+    return text.rstrip("\n").split("\n") if text else []
+
+
+def split_paths(text: str) -> list[str]:
+    """Split the NUL-terminated paths that git prints with `-z`."""
+    return [path for path in text.split("\0") if path]
+
+
+def _find_reason(answer: CapturedOutput, timeout: float) -> str:
+    if answer.exit_code is None:
+        return f"no answer within {timeout:.0f} s"
+    # The first line names the error; the last lines of a remote's answer are only advice.
+    lines = [line for line in to_text(answer.stderr).splitlines() if line.strip()]
+    errors = [line for line in lines if not line.lower().startswith("warning:")] or lines
+    return errors[0] if errors else f"exit code {answer.exit_code}"

@@ -1,0 +1,166 @@
+"""Roles and databases of applications: create, drop, and who may connect.
+
+The administrator (CREATEDB, CREATEROLE, no superuser) owns every database. An application's role
+owns the objects in its own database and may connect to no other. REASSIGN OWNED also reassigns
+databases, but only those that the role owns: none. So an application can neither drop its database
+nor let other roles connect to it.
+"""
+
+import secrets
+
+import psycopg
+from psycopg import sql
+
+from host.postgres import guard, roles_and_databases
+from host.postgres.server import Server
+
+SESSION_END_SECONDS = 5
+# A preview may take this many of the server's connections; production has no limit.
+ROLE_CONNECTIONS = 30
+# From this size on, copying the files (with a checkpoint before and after) is faster than the WAL.
+LARGE_BYTES = 64 * 1024 * 1024
+
+
+class Databases(Server):
+    """Creates and drops databases and roles, after the guard has checked their names."""
+
+    def ensure_role(self, role: str, password: str | None = None) -> str:
+        """Create the login role, or give it a new password and reset its settings.
+
+        Returns the password: `password`, or a random one. Open sessions continue: see
+        `end_sessions`.
+        """
+        guard.check_role(self.config, role)
+        password = password or secrets.token_urlsafe(24)
+        limit = -1 if role == self.config.production_database else ROLE_CONNECTIONS
+        with self.connection() as connection:
+            # Hashed here, because the server may log statements.
+            secret = connection.pgconn.encrypt_password(
+                password.encode(), role.encode(), b"scram-sha-256"
+            ).decode()
+            exists = connection.execute(roles_and_databases.role_exists(role).encode()).fetchone()
+            statement = roles_and_databases.write_role(
+                role, exists=bool(exists), options=f"CONNECTION LIMIT {limit}", password=secret
+            )
+            name = sql.Identifier(role)
+            with connection.transaction():
+                connection.execute(statement.encode())
+                connection.execute(sql.SQL("ALTER ROLE {} RESET ALL").format(name))
+                # Since PostgreSQL 16 the creator of a role may administer it but not act as it.
+                connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
+        return password
+
+    def exists(self, name: str) -> bool:
+        """Return whether a database of that name exists, complete or not."""
+        with self.connection() as connection:
+            row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+            return row.fetchone() is not None
+
+    def list_pipeline_databases(self) -> list[str]:
+        """Return the existing databases of slots, templates, spare copies and merge gates."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                "SELECT datname FROM pg_database WHERE datname LIKE 'app\\_%' ORDER BY 1"
+            ).fetchall()
+        return [name for (name,) in rows if guard.is_pipeline_database(self.config, name)]
+
+    def is_ready(self, name: str, owner: str) -> bool:
+        """Return whether the database is complete: `create` grants CONNECT as its last step."""
+        with self.connection() as connection:
+            row = connection.execute(
+                "SELECT datallowconn AND has_database_privilege(%s, oid, 'CONNECT')"
+                " FROM pg_database WHERE datname = %s"
+                " AND EXISTS (SELECT 1 FROM pg_roles WHERE rolname = %s)",
+                [owner, name, owner],
+            ).fetchone()
+        return row is not None and bool(row[0])
+
+    def create(self, name: str, owner: str) -> None:
+        """Create an empty database for `owner`; an existing one is dropped first.
+
+        Production's database is never dropped: if it exists, only its rights are set again.
+        """
+        self._check_names(name, owner)
+        with self.connection():
+            if not self.production:
+                self.drop(name)
+            if not self.exists(name):
+                self._create_from(name, "template0")
+            with self.connection(name) as connection:
+                connection.execute(
+                    sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(owner))
+                )
+            self._grant_access(name, owner)
+
+    def end_sessions(self, name: str) -> bool:
+        """End every session in the database; return whether none is left."""
+        self._check_names(name)
+        with self.connection() as connection:
+            return end_sessions(connection, name)
+
+    def drop(self, name: str) -> None:
+        """End the database's sessions and drop it; may be repeated. Refuses production's."""
+        guard.check_pipeline_name(self.config, name)
+        with self.connection() as connection:
+            # PostgreSQL sets datconnlimit to -2 when a DROP DATABASE begins; after an interrupted
+            # one the database can only be dropped, and ALTER DATABASE fails.
+            row = connection.execute(
+                "SELECT datconnlimit = -2 FROM pg_database WHERE datname = %s", [name]
+            ).fetchone()
+            if row is None:
+                return
+            if not row[0]:
+                alter_database(connection, name, "IS_TEMPLATE false ALLOW_CONNECTIONS false")
+            end_sessions(connection, name)
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+
+    def _check_names(self, name: str, owner: str | None = None) -> None:
+        check = guard.check_production_name if self.production else guard.check_pipeline_name
+        check(self.config, name)
+        if owner is not None:
+            guard.check_role(self.config, owner)
+
+    def _create_from(self, name: str, template: str) -> None:
+        """Copy the database `template`; no other role may connect to the copy at any moment."""
+        names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+        with self.connection() as connection:
+            row = connection.execute("SELECT pg_database_size(%s)", [template]).fetchone()
+            is_large = row is not None and row[0] > LARGE_BYTES
+            connection.execute(
+                sql.SQL(
+                    "CREATE DATABASE {name} TEMPLATE {template} STRATEGY {strategy}"
+                    " ALLOW_CONNECTIONS false IS_TEMPLATE false"
+                ).format(**names, strategy=sql.SQL("file_copy" if is_large else "wal_log"))
+            )
+            connection.execute(roles_and_databases.close_database(name).encode())
+            alter_database(connection, name, "ALLOW_CONNECTIONS true")
+
+    def _allows_connections(self, name: str) -> bool:
+        """Return whether `_create_from` was completed: allowing connections is its last step."""
+        with self.connection() as connection:
+            row = connection.execute(
+                "SELECT datallowconn FROM pg_database WHERE datname = %s", [name]
+            ).fetchone()
+        return row is not None and bool(row[0])
+
+    def _grant_access(self, name: str, owner: str) -> None:
+        statement = "GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {name} TO {owner}"
+        names = {"name": sql.Identifier(name), "owner": sql.Identifier(owner)}
+        with self.connection() as connection:
+            connection.execute(sql.SQL(statement).format(**names))
+
+
+def alter_database(connection: psycopg.Connection, name: str, options: str) -> None:
+    """Run ALTER DATABASE with these options, which are SQL of our own."""
+    statement = sql.SQL("ALTER DATABASE {} " + options)
+    connection.execute(statement.format(sql.Identifier(name)))
+
+
+def end_sessions(connection: psycopg.Connection, name: str) -> bool:
+    """End the sessions in the database and wait for each; return whether none is left."""
+    rows = connection.execute(
+        "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity"
+        " WHERE datname = %s AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        [SESSION_END_SECONDS * 1000, name],
+    ).fetchall()
+    return all(has_ended for (has_ended,) in rows)

@@ -1,0 +1,178 @@
+"""Finding all processes of a family, a job or a user, and ending them.
+
+The family of a process: its group, its session, its descendants, and every process with its mark.
+Signals go through a pidfd, so that they never reach a process that took over a recycled pid.
+"""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from host.deadline import Deadline
+from host.process import process_table
+from host.process.process_id import ProcessId
+from host.process.process_table import ProcessEntry
+
+MARK_VARIABLE = "OROBOROS_JOB"
+POLL_SECONDS = 0.1
+# A process in uninterruptible sleep (D) does not end before its I/O does.
+KILL_SECONDS = 5.0
+KILL_INTERVAL_SECONDS = 0.005
+
+
+def find_family(process_id: ProcessId) -> set[int]:
+    """Return the pids of the living processes of its family."""
+    table = process_table.list_processes()
+    is_pid_ours = _is_listed(process_id, table)
+    return {entry.pid for entry in select_family(process_id, table, is_pid_ours=is_pid_ours)}
+
+
+def terminate_family(process_id: ProcessId, *, grace: float, leader_only: bool = False) -> bool:
+    """Send SIGTERM to the process and its family, after `grace` seconds SIGKILL.
+
+    With `leader_only` only the process itself gets the SIGTERM, and ends its children in its own
+    order (systemd's KillMode=mixed). Returns whether all have ended.
+    """
+    table = process_table.list_processes()
+    is_pid_ours = _is_listed(process_id, table)
+    known = set(select_family(process_id, table, is_pid_ours=is_pid_ours))
+    for entry in known:
+        if not leader_only or entry.pid == process_id.pid:
+            _send_signal(entry, signal.SIGTERM)
+    deadline = Deadline(grace)
+    # The family is read again while the leader lives: it may fork during its shutdown.
+    while process_id.is_alive() and not deadline.has_passed:
+        if not wait_for_end(process_id.pid, min(POLL_SECONDS, deadline.seconds_left)):
+            table = process_table.list_processes()
+            known |= set(select_family(process_id, table, is_pid_ours=is_pid_ours))
+    return kill_family(process_id, known, is_pid_ours=is_pid_ours)
+
+
+def kill_family(process_id: ProcessId, known: set[ProcessEntry], *, is_pid_ours: bool) -> bool:
+    """SIGKILL the family and the `known` members until all have ended; returns whether they have.
+
+    `known` members stay targets even if they left the session and cleared their mark meanwhile.
+    """
+
+    def find() -> list[ProcessEntry]:
+        table = process_table.list_processes()
+        known.update(select_family(process_id, table, is_pid_ours=is_pid_ours))
+        return [entry for entry in known if entry.is_alive()]
+
+    return _kill_all(find)
+
+
+def kill_marked(mark: str) -> bool:
+    """Kill every process with that mark that we may see; returns whether all have ended."""
+    return _kill_all(
+        lambda: [
+            entry
+            for entry in process_table.list_processes()
+            if process_table.read_variable(entry.pid, MARK_VARIABLE) == mark
+        ]
+    )
+
+
+def kill_user(uid: int) -> bool:
+    """Kill every process of a reserved uid (as root only); returns whether all have ended."""
+    # kill_user of root or of ourselves would end the whole host or this process.
+    if uid in (0, os.getuid(), os.geteuid()):
+        raise ValueError(f"uid {uid} is not a reserved one")
+    return _kill_all(lambda: list_processes_of(uid))
+
+
+def list_processes_of(uid: int) -> list[ProcessEntry]:
+    """Return the living processes that have that uid as one of theirs."""
+    table = process_table.list_processes()
+    return [entry for entry in table if uid in process_table.read_uids(entry.pid)]
+
+
+def wait_for_end(pid: int, seconds: float) -> bool:
+    """Wait up to `seconds` for a process to end and return whether it did; it is not reaped."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:  # not a child of ours, and ended
+        return True
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def select_family(
+    process_id: ProcessId, table: list[ProcessEntry], *, is_pid_ours: bool
+) -> list[ProcessEntry]:
+    """Return the entries that are of the family.
+
+    `is_pid_ours`: the pid was not recycled, so its group and session are the family's. A daemon
+    that a member spawned has a mark of its own and is not a member: it may outlive its parent.
+    """
+    pids = {process_id.pid} if is_pid_ours else set()
+    size = -1
+    while size != len(pids):  # until no more descendants are found
+        size = len(pids)
+        pids |= {
+            entry.pid
+            for entry in table
+            if entry.parent in pids and not _is_other_daemon(entry, process_id)
+        }
+    return [
+        entry
+        for entry in table
+        if entry.pid != os.getpid()  # our own environment may have the mark of our job
+        and (
+            entry.pid in pids
+            or (is_pid_ours and process_id.pid in (entry.group, entry.session))
+            or (process_id.mark and _has_mark(entry, process_id))
+        )
+    ]
+
+
+def _kill_all(find: Callable[[], list[ProcessEntry]]) -> bool:
+    """SIGKILL what `find` returns until it returns nothing, for at most KILL_SECONDS.
+
+    The search is repeated, because a process may fork between the search and the signal.
+    """
+    deadline = Deadline(KILL_SECONDS)
+    while found := find():
+        if deadline.has_passed:
+            return False
+        for entry in found:
+            _send_signal(entry, signal.SIGKILL)
+        time.sleep(KILL_INTERVAL_SECONDS)
+    return True
+
+
+def _send_signal(entry: ProcessEntry, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        descriptor = os.pidfd_open(entry.pid)
+        try:
+            # Checked while the pidfd is open: from now on the pid cannot change its process.
+            if entry.is_alive():
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
+
+def _has_mark(entry: ProcessEntry, process_id: ProcessId) -> bool:
+    """Return whether it has the family's mark; an older process is never a member."""
+    return (
+        entry.start_time >= process_id.start_time
+        and process_table.read_variable(entry.pid, MARK_VARIABLE) == process_id.mark
+    )
+
+
+def _is_other_daemon(entry: ProcessEntry, process_id: ProcessId) -> bool:
+    is_session_leader = entry.session == entry.pid
+    mark = process_table.read_variable(entry.pid, MARK_VARIABLE) if is_session_leader else ""
+    return bool(mark) and mark != process_id.mark
+
+
+def _is_listed(process_id: ProcessId, table: list[ProcessEntry]) -> bool:
+    identity = (process_id.pid, process_id.start_time)
+    return any((entry.pid, entry.start_time) == identity for entry in table)

@@ -1,0 +1,73 @@
+"""Users that commands run as, and the argv prefixes that switch to them."""
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from host.process import termination
+from host.process.outcome import Outcome
+
+# util-linux; it sets what Python could set only in `preexec_fn`, which is not safe with threads.
+SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
+ENV = shutil.which("env") or "/usr/bin/env"  # coreutils 8.28 or newer, for --chdir
+
+
+@dataclass(frozen=True)
+class User:
+    """The user a process runs as, by number; it gets no supplementary groups."""
+
+    uid: int
+    gid: int
+
+    def pids(self) -> set[int]:
+        """Return the pids of this user's processes."""
+        return {entry.pid for entry in termination.list_processes_of(self.uid)}
+
+    def kill_all(self) -> bool:
+        """Kill every process of this user (as root only); returns whether all have ended."""
+        return termination.kill_user(self.uid)
+
+
+class DelegatedUser(User, ABC):
+    """A user whose commands the host's service manager starts: we are not root."""
+
+    @abstractmethod
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        streams: tuple[IO[bytes], IO[bytes]],
+        timeout: float,
+        env: Mapping[str, str],
+        stop: Callable[[], bool] | None = None,
+    ) -> Outcome:
+        """Run `argv` with `streams` as its input and its output and wait, as `runner.run` does."""
+
+
+def setpriv_argv(user: User | None, *, die_with_parent: bool) -> list[str]:
+    """Return the words before argv that change the user and tie the child's life to ours."""
+    options = []
+    if user is not None:
+        options += ["--reuid", str(user.uid), "--regid", str(user.gid), "--clear-groups"]
+        options += ["--no-new-privs"]  # setuid programs such as sudo get no rights (prctl(2))
+    if die_with_parent:
+        # Last: the kernel clears the parent death signal when the user changes (prctl(2)).
+        options += ["--pdeathsig", "KILL"]
+    return [SETPRIV, *options, "--"] if options else []
+
+
+def chdir_argv(program: str, cwd: Path, user: User | None) -> list[str]:
+    """Return the words before argv that enter `cwd` with the rights of `user`.
+
+    Root would also enter folders that are closed to the user: through a link that a branch
+    committed, a command would reach another slot's files. Without the right, `env` exits with 125.
+    """
+    if user is None:
+        return []
+    words = [ENV, f"--chdir={cwd}", "--"]
+    # env would take a program named `a=b` for a variable, and run the next word.
+    return [*words, SETPRIV, "--no-new-privs", "--"] if "=" in program else words

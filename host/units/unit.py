@@ -1,0 +1,180 @@
+"""A unit (a long-running process with a name), its status, and the checks both managers share."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from host.config import Config
+from host.deadline import Deadline
+from host.errors import Refused
+from host.files import safe_files
+from host.files.file_lock import file_lock
+from host.process import process_table, socket_owner
+from host.process.users import User
+
+# A start succeeds when the unit listens, or has not ended after so long (also without a port).
+SETTLE_SECONDS = 1.0
+# Above the longest stop: 20 s of grace, then 5 s for SIGKILL.
+LOCK_SECONDS = 30.0
+POLL_SECONDS = 0.01
+LOG_LINES = 20
+
+Listening = Literal["ours", "foreign", "none"]
+
+
+class UnitDiffers(Refused):
+    """Another command runs under the unit's name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("unit_differs", f"{name} runs another command; stop it first.")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A process to keep running. `env` is its complete environment; without `port` it has none."""
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    user: User | None
+    log: Path
+    port: int | None = None
+    health_path: str = "/health"
+
+    @property
+    def digest(self) -> str:
+        """A hash of command, environment and port: it tells two units of one name apart."""
+        # A hash, because the environment holds secrets and the digest is written to a file.
+        parts = [self.argv, str(self.cwd), sorted(self.env.items()), self.port]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class UnitStatus:
+    """What a probe of a unit found. `start_time` is in seconds since boot.
+
+    `listening` says who listens on its port, and `port_holder` describes a foreign listener.
+    `was_running` is set by a start that found the unit running. `exit_code` is known only to the
+    process that started the unit. `failure` completes a sentence about a unit that ended by
+    itself: how it ended, and its last log lines.
+    """
+
+    is_active: bool
+    pid: int | None
+    start_time: float | None
+    exit_code: int | None
+    listening: Listening
+    was_running: bool = False
+    port_holder: str = ""
+    failure: str = ""
+
+
+class UnitManager(Protocol):
+    """What both managers can do."""
+
+    def start(self, unit: Unit) -> UnitStatus: ...
+    def stop(self, name: str, grace: float = 10) -> bool: ...
+    def status(self, name: str, port: int | None = None) -> UnitStatus: ...
+    def list_names(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class UnitFiles:
+    """The files of a manager's units: `var/run/<unit>.json`."""
+
+    config: Config
+
+    @property
+    def folder(self) -> Path:
+        return self.config.var / "run"
+
+    def list_names(self) -> list[str]:
+        """Return the units that were started and not stopped, running or ended."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def start_or_replace(manager: UnitManager, unit: Unit, grace: float) -> UnitStatus:
+    """Start the unit. If another command runs under its name, stop that first.
+
+    Raises Refused as the manager's `start` does.
+    """
+    try:
+        return manager.start(unit)
+    except UnitDiffers:
+        manager.stop(unit.name, grace)
+        return manager.start(unit)
+
+
+def unit_lock(folder: Path, name: str) -> AbstractContextManager[bool]:
+    """Hold the unit's lock: one start or stop at a time, over all processes.
+
+    Raises Refused `unit_busy` if it is not free within LOCK_SECONDS.
+    """
+    refusal = Refused("unit_busy", f"Another start or stop of {name} is under way; try again.")
+    return file_lock(folder / f"{name}.lock", seconds=LOCK_SECONDS, refusal=refusal)
+
+
+def require_same_digest(unit: Unit, digest: str) -> None:
+    """Raise Refused `unit_differs` if the running unit of that name has another digest."""
+    if digest != unit.digest:
+        raise UnitDiffers(unit.name)
+
+
+def require_free_port(unit: Unit) -> None:
+    """Raise Refused `port_taken` if any process listens on the unit's port."""
+    listening, holder = find_listener(unit.port, lambda _: False)
+    if listening != "none":
+        raise Refused("port_taken", f"Port {unit.port} of {unit.name} is held by {holder}.")
+
+
+def wait_until_settled(unit: Unit, get_status: Callable[[], UnitStatus]) -> UnitStatus:
+    """Wait until a unit that was just started listens, or SETTLE_SECONDS have passed.
+
+    Raises Refused `unit_crashed` with its last log lines if it ends.
+    """
+    deadline = Deadline(SETTLE_SECONDS)
+    while (status := get_status()).is_active and status.listening != "ours":
+        if deadline.has_passed:
+            break
+        time.sleep(POLL_SECONDS)
+    if not status.is_active:
+        raise Refused("unit_crashed", f"{unit.name} {status.failure}")
+    return status
+
+
+def find_listener(
+    port: int | None, is_ours: Callable[[socket_owner.Socket], bool]
+) -> tuple[Listening, str]:
+    """Return who listens on the port, and the description of a foreign listener.
+
+    "ours": every listener is ours, one per address. Two sockets of ours on one address share its
+    connections (SO_REUSEPORT), so an older process would get some of them: that is "foreign" too.
+    """
+    listeners = socket_owner.list_listeners(port) if port is not None else []
+    for listener in listeners:
+        if not is_ours(listener):
+            return "foreign", _describe_holder(listener)
+    if len({listener.address for listener in listeners}) < len(listeners):
+        return "foreign", "several of its own sockets at once"
+    return ("ours" if listeners else "none"), ""
+
+
+def describe_end(log: Path, since: int, exit_code: int | None) -> str:
+    """Return how a unit ended, with the last lines of `log` after the byte `since`."""
+    how = "ended" if exit_code is None else f"ended with exit code {exit_code}"
+    lines = safe_files.read_tail(log, LOG_LINES, since=since)
+    return f"{how}. Last lines of {log}:\n{lines}" if lines else f"{how} and logged nothing."
+
+
+def _describe_holder(listener: socket_owner.Socket) -> str:
+    pids = socket_owner.find_holders(listener.inode)
+    return process_table.describe_process(pids[0]) if pids else f"a process of uid {listener.uid}"

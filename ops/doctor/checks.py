@@ -1,0 +1,267 @@
+"""Checks this host; each function yields a finding for each thing that it checks."""
+
+import os
+import pwd
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from host import http_client
+from host.app import installs
+from host.capacity import read_available_memory_mb, read_free_disk_mb
+from host.config import Config
+from host.errors import Refused
+from host.git.bare_repository import get_repository
+from host.process import runner
+from host.units import managers
+from ops import preflight, stack, systemd
+from ops.doctor import findings
+from ops.doctor.findings import Finding
+
+COMMAND_SECONDS = 20.0
+CONNECT_SECONDS = 5
+# A database without an ACL has the default one, by which PUBLIC may connect. Grantee 0 is PUBLIC.
+OPEN_DATABASES_QUERY = (
+    "SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))"
+    " WHERE grantee = 0 AND privilege_type = 'CONNECT' AND datallowconn"
+)
+OWN_ROLE_QUERY = (
+    "SELECT current_user, rolcreatedb AND rolcreaterole, rolsuper FROM pg_roles"
+    " WHERE rolname = current_user"
+)
+
+
+@dataclass(frozen=True)
+class MinimumFree:
+    """What must stay free on the host, in MiB; below it no slot is granted."""
+
+    memory_mb: int
+    disk_mb: int
+
+
+Findings = Iterator[Finding]
+
+
+def run_checks(
+    config: Config, minimum: MinimumFree, check_shipping: Callable[[Config], None]
+) -> Findings:
+    """Yield all findings, in the order in which faults are best repaired.
+
+    `check_shipping` reads the settings of shipping, and raises Refused if one is wrong.
+    """
+    yield from check_programs(config)
+    yield from check_capacity(config, minimum)
+    yield from check_clock(config)
+    if config.is_systemd:
+        yield from check_users(config)
+        yield from check_installed_files(config)
+        yield from check_rights(config)
+    else:
+        yield from check_isolation(config)
+    for check in (check_secrets, check_databases, check_git_remote):
+        yield from check(config)
+    yield check_shipping_settings(config, check_shipping)
+    for check in (check_ports, check_services, check_routes):
+        yield from check(config)
+
+
+def check_programs(config: Config) -> Findings:
+    """Check the programs and versions that Oroboros needs."""
+    yield Finding("Python", True, sys.version.split()[0])
+    problems = list(preflight.check_programs())
+    for problem in problems:
+        yield Finding("programs", False, problem.partition(":")[0], problem)
+    if not problems:
+        yield Finding("programs", True, "git, setpriv and a way to install uv")
+    # In the folders in which an install looks for it, not in those of the caller's PATH.
+    yield findings.judge_npm(shutil.which("npm", path=installs.SYSTEM_PATH))
+    if config.is_systemd:
+        match = re.search(r"\d+", _read_output("systemctl", "--version"))
+        yield findings.judge_systemd(int(match[0]) if match else 0)
+
+
+def check_capacity(config: Config, minimum: MinimumFree) -> Findings:
+    """Check free disk space and memory, measured as before a slot is granted."""
+    folder = preflight.find_existing_folder(config.var)
+    yield findings.judge_disk(str(folder), read_free_disk_mb(folder), minimum.disk_mb)
+    yield findings.judge_memory(read_available_memory_mb(), minimum.memory_mb)
+
+
+def check_clock(config: Config) -> Findings:
+    """Compare this host's clock with the database's, which decides all deadlines."""
+    try:
+        with _connect(config.database_url) as connection:
+            row = connection.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()
+    except psycopg.Error:
+        return  # check_databases reports it
+    if row is not None:
+        yield findings.judge_clock(abs(time.time() - float(row[0])))
+
+
+def check_users(config: Config) -> Findings:
+    """Check that the units' users exist and that the control plane is in their groups."""
+    for role in systemd.list_roles(config):
+        yield findings.judge_user(f"ouroboros-{role}", systemd.is_role_ready(role))
+
+
+def check_installed_files(config: Config) -> Findings:
+    """Check that the installed files are those of this checkout, and the units enabled."""
+    yield findings.judge_installed_files(
+        [step.description for step in systemd.plan_steps(config) if not _is_done(step)]
+    )
+    for name in systemd.list_enabled_units(config):
+        state = _read_output("systemctl", "is-enabled", "--", name)
+        finding = findings.judge_unit(
+            name, state, _read_output("systemctl", "is-failed", "--", name) == "failed"
+        )
+        if not finding.is_ok:
+            yield finding
+
+
+def _is_done(step: systemd.InstallStep) -> bool:
+    try:
+        return step.is_done()
+    except PermissionError:  # only root and polkitd read polkit's rules: check_rights tries them
+        return True
+
+
+def check_rights(config: Config) -> Findings:
+    """Check that the control plane may start and stop its own units, and no others."""
+    # reset-failed needs the same permission as start and stop, and has no effect.
+    own_unit = f"ouroboros-preview@{config.slots[0].slot_id}.service"
+    for unit, is_wanted in ((own_unit, True), ("ouroboros-api.service", False)):
+        argv = ["systemctl", "--no-ask-password", "reset-failed", "--", unit]
+        is_allowed = runner.capture(argv, timeout=COMMAND_SECONDS).exit_code == 0
+        yield findings.judge_right(unit, is_allowed, is_wanted)
+
+
+def check_isolation(config: Config) -> Findings:
+    """Report which users previews run as without systemd."""
+    yield findings.judge_isolation(config.job_user is not None)
+
+
+def check_secrets(config: Config) -> Findings:
+    """Check that only the control plane reads its secrets, and only root writes its code."""
+    user = _find_user_name(os.geteuid())
+    for name in systemd.SECRET_FILES:
+        path = config.env_dir / name
+        mode, owner = _read_mode_and_owner(path)
+        yield findings.judge_secret(str(path), mode, owner, user)
+    if config.is_systemd:
+        mode, owner = _read_mode_and_owner(config.home)
+        yield findings.judge_checkout(str(config.home), mode or 0, owner, "root")
+
+
+def _read_mode_and_owner(path: Path) -> tuple[int | None, str]:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None, ""
+    return status.st_mode, _find_user_name(status.st_uid)
+
+
+def _find_user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def check_databases(config: Config) -> Findings:
+    """Check that the databases answer, the rights of the admin's role, and who may connect."""
+    yield from _check_connection("database", config.database_url)
+    yield from _check_connection("previews' database", config.preview_admin_database_url)
+    try:
+        with _connect(config.preview_admin_database_url) as connection:
+            role = connection.execute(OWN_ROLE_QUERY).fetchone()
+            open_databases = [name for (name,) in connection.execute(OPEN_DATABASES_QUERY)]
+    except psycopg.Error:
+        return  # reported above
+    yield findings.judge_admin_role(*(role or ("the role", False, False)))
+    yield findings.judge_open_databases(open_databases)
+
+
+def _check_connection(subject: str, url: str) -> Findings:
+    try:
+        with _connect(url) as connection:
+            yield findings.judge_server(subject, connection.info.server_version)
+    except psycopg.Error as error:
+        yield findings.report_unreachable(subject, str(error))
+
+
+def _connect(url: str) -> psycopg.Connection[tuple]:
+    return psycopg.connect(url, connect_timeout=CONNECT_SECONDS)
+
+
+def check_git_remote(config: Config) -> Findings:
+    """Check that the git remote has the target branch, with the command that shipping uses."""
+    url, branch = config.git_remote_url, config.target_branch
+    repository = get_repository(config)
+    error, head = "", None
+    if url:
+        try:
+            repository.create_if_missing()
+            head = repository.read_remote_head(url, branch, timeout=COMMAND_SECONDS)
+        except Refused as refused:
+            error = refused.detail
+    yield findings.judge_git_remote(url, branch, head is not None, error)
+
+
+def check_shipping_settings(config: Config, check: Callable[[Config], None]) -> Finding:
+    """Check the settings of shipping with the function that the candidate step calls."""
+    try:
+        check(config)
+    except Refused as refused:
+        return findings.judge_shipping_settings(refused.detail)
+    return findings.judge_shipping_settings("")
+
+
+def check_ports(config: Config) -> Findings:
+    """Check that no foreign process listens on a port of the stack."""
+    manager = managers.get_manager(config)
+    for purpose, port, unit in preflight.list_ports(config):
+        if unit == "postgres":
+            continue  # no unit: check_databases connects to it
+        try:
+            status = manager.status(unit, port)
+        except Refused as refused:
+            yield Finding(f"port {port} {purpose}", False, refused.detail, findings.INSTALL_COMMAND)
+            continue
+        yield findings.judge_port(purpose, port, status.listening, status.port_holder)
+
+
+def check_services(config: Config) -> Findings:
+    """Check every row of the startup matrix."""
+    for row in stack.check_health(config):
+        yield findings.judge_service(
+            row.name, row.is_ok, row.reason, stack.find_stopped_slot(config, row)
+        )
+
+
+def check_routes(config: Config) -> Findings:
+    """Check the router's answer to each host name of the domain, and to an unknown one."""
+    names = ["app", *(f"preview{slot.number}" for slot in config.slots), "api"]
+    expected = {f"{name}.{config.domain}": 200 for name in names}
+    expected[f"unknown.{config.domain}"] = 404
+    answers = {host: _probe_route(config, host) for host in expected}
+    # The router itself answers 404, 502 or 504. A 503 comes from a surface that cannot do its job:
+    # the route works, and `check_services` says what the surface lacks.
+    reached = {host: 503 for host, answer in answers.items() if answer == "503"}
+    yield from findings.judge_routes(answers, expected | reached)
+
+
+def _probe_route(config: Config, host: str) -> str:
+    try:
+        return str(http_client.get(config.router_port, "/health", host=host).status)
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def _read_output(*argv: str) -> str:
+    return runner.capture(argv, timeout=COMMAND_SECONDS).stdout.decode(errors="replace").strip()

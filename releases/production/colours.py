@@ -1,0 +1,197 @@
+"""The two colours that serve production: units on two ports, one of them live.
+
+A new release starts as the idle colour and is probed there. The old colour stops after the switch,
+when its requests have had time to end.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from host.app import environment, manifest_loader, planning
+from host.config import Config
+from host.deadline import wait_until
+from host.errors import Refused
+from host.files import ownership
+from host.files.file_lock import file_lock
+from host.units import managers
+from host.units.health import wait_until_healthy
+from host.units.unit import Unit, start_or_replace
+from releases.builds.build_folders import source_folder
+from releases.builds.launch_spec import read_launch_spec
+from releases.models import Deployment, Release
+from releases.production import current_link
+from releases.production.database import production_database_url
+from releases.production.deployment_context import DeploymentContext
+from releases.rules import COLOURS
+
+logger = logging.getLogger(__name__)
+
+# After SIGTERM an application may finish its requests for so long; then it is killed.
+GRACE_SECONDS = 20.0
+LOCK_SECONDS = 60.0
+
+
+class Unhealthy(Exception):
+    """A start or a probe failed; the text says which and why."""
+
+
+class ColoursBusy(Refused):
+    """Another process starts, stops or switches the colours."""
+
+    def __init__(self) -> None:
+        super().__init__("colours_busy", "Another process starts or stops a colour; try again.")
+
+
+def port(config: Config, colour: str) -> int:
+    """Return the port of a colour."""
+    return config.colour_ports[COLOURS.index(colour)]
+
+
+def address(config: Config, colour: str) -> str:
+    """Return the address to which the surface sends the requests of a live colour."""
+    return f"127.0.0.1:{port(config, colour)}"
+
+
+def unit_name(colour: str) -> str:
+    """Return the name of a colour's unit."""
+    return f"ouroboros-app@{colour}"
+
+
+def log_path(config: Config, colour: str) -> Path:
+    """Return the log of a colour's output."""
+    return config.var / "log" / f"{unit_name(colour)}.log"
+
+
+def build_environment(
+    config: Config, release: Release, colour: str, bins: list[Path]
+) -> dict[str, str]:
+    """Return the complete environment of the release's processes as that colour."""
+    variables = environment.build_production_variables(
+        config,
+        port=port(config, colour),
+        database_url=production_database_url(config),
+        release_id=release.pk,
+        commit=release.commit_sha,
+    )
+    resolved = environment.build_environment(
+        config,
+        variables,
+        manifest_loader.load_manifest(source_folder(config, release.pk)),
+        home=_ensure_home(config),
+        bins=bins,
+        file=environment.PRODUCTION_FILE,
+        purpose="production",
+    )
+    return resolved.env
+
+
+def health_url(config: Config, release: Release, colour: str) -> str | None:
+    """Return host, port and path of the release's health check; None if it has no backend.
+
+    Raises Refused `release_corrupt`.
+    """
+    spec = read_launch_spec(config, release.pk)
+    return f"{address(config, colour)}{spec.health_path}" if spec.web is not None else None
+
+
+def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
+    """Return the unit that serves `release` as that colour; None if it has no backend.
+
+    Raises Refused `release_corrupt`.
+    """
+    spec = read_launch_spec(config, release.pk)
+    if spec.web is None:
+        return None
+    root = source_folder(config, release.pk)
+    env = build_environment(config, release, colour, spec.bins)
+    return Unit(
+        name=unit_name(colour),
+        argv=tuple(planning.prepare_argv(spec.web, config, root=root, bins=spec.bins, env=env)),
+        cwd=root / spec.web.cwd,
+        env=env,
+        user=config.app_user,
+        log=log_path(config, colour),
+        port=port(config, colour),
+        health_path=spec.health_path,
+    )
+
+
+def _ensure_home(config: Config) -> Path:
+    """Return the application's home, the only folder that it may write; create it if missing."""
+    path = config.var / "app"
+    if not path.exists():
+        path.mkdir(mode=0o700, parents=True)
+        ownership.give_tree(path, config.app_user)
+    return path
+
+
+def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
+    """Start the deployment's release as its colour and wait until it is healthy.
+
+    Raises Unhealthy, Refused.
+    """
+    # Also called for the previous release, when a deployment is undone.
+    config, colour = context.config, deployment.colour
+    unit = make_unit(config, deployment.release, colour)
+    manager = managers.get_manager(config)
+    if unit is None:
+        manager.stop(unit_name(colour), grace=GRACE_SECONDS)
+        return
+    # The release before the live one may still drain as this colour: it is stopped first.
+    start_or_replace(manager, unit, GRACE_SECONDS)
+    health = wait_until_healthy(manager, unit, context.settings.start_seconds, context.is_stopping)
+    context.raise_if_stopping()
+    if not health.ok:
+        raise Unhealthy(f"The backend of {deployment.release} is not healthy: {health.reason}")
+
+
+@contextmanager
+def lock_colours(config: Config, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Let one process at a time start, stop and switch the colours.
+
+    Raises ColoursBusy if another process holds the lock for longer than `seconds`.
+    """
+    # One lock for both colours: a switch moves the role of live between them.
+    path = config.var / "run" / "colours.lock"
+    with file_lock(path, seconds=seconds, refusal=ColoursBusy()):
+        yield
+
+
+def get_live_colour(config: Config) -> str | None:
+    """Return the colour that the current link names; None if nothing is live."""
+    target = current_link.read(config)
+    if target is None:
+        return None
+    # The link knows addresses only, because the surface reads it.
+    return next((c for c in COLOURS if target.address == address(config, c)), None)
+
+
+def stop_idle_colours(config: Config) -> None:
+    """Stop the colours that are not live, unless a running deployment needs them.
+
+    A refusal is only logged: the live colour serves, and the reconciler tries again.
+    """
+    try:
+        with lock_colours(config):
+            if Deployment.objects.running().exists():
+                return
+            for colour in list_idle_colours(config):
+                managers.get_manager(config).stop(unit_name(colour), grace=GRACE_SECONDS)
+    except Refused as refused:
+        logger.warning("An idle colour was not stopped: %s", refused.detail)
+
+
+def list_idle_colours(config: Config) -> list[str]:
+    """Return the colours that run and are not live."""
+    running = managers.get_manager(config).list_names()
+    live = get_live_colour(config)
+    return [colour for colour in COLOURS if colour != live and unit_name(colour) in running]
+
+
+def drain_idle_colours(config: Config, seconds: float) -> None:
+    """Wait `seconds` for requests to end, then stop the colours that are not live."""
+    if wait_until(Deployment.objects.running().exists, seconds=seconds):
+        return  # the deployment that began meanwhile decides about both colours
+    stop_idle_colours(config)

@@ -1,0 +1,130 @@
+"""The request bodies of runs, slots and shipping. Unknown fields are refused by name."""
+
+from django.conf import settings
+
+from host.errors import Refused
+from runs.api.fields import RunIdField
+from runs.rules import PRIORITY_MAX
+from web.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictDateTimeField,
+    StrictIntegerField,
+)
+from web.serializers import StrictSerializer
+
+# PostgreSQL's bigint, which the fence is stored in.
+FENCE_MAX = 2**63 - 1
+REASON_MAX_LENGTH = 2000
+
+
+class EmptyRequest(StrictSerializer):
+    """A body without fields."""
+
+
+class ReasonRequest(StrictSerializer):
+    """A required reason."""
+
+    reason = StrictCharField(multiline=True, max_length=REASON_MAX_LENGTH)
+
+
+# --- runs
+
+
+class CreateRunRequest(StrictSerializer):
+    """A branch or a commit; neither if the run only holds a slot (`prepare: false`).
+
+    `priority` is for operators: runs with a higher number get a slot first.
+    """
+
+    title = StrictCharField(max_length=200)
+    # Git ids are compared exactly: a trimmed name would be another branch.
+    branch = StrictCharField(required=False, trim_whitespace=False)
+    commit = StrictCharField(required=False, trim_whitespace=False)
+    prepare = StrictBooleanField(required=False, default=True)
+    priority = StrictIntegerField(required=False, min_value=-PRIORITY_MAX, max_value=PRIORITY_MAX)
+
+    def validate(self, attrs):
+        if "branch" in attrs and "commit" in attrs:
+            detail = "Name either a branch or a commit, not both."
+            raise Refused("source_ambiguous", detail, status=400)
+        return attrs
+
+
+class ApproveRequest(StrictSerializer):
+    """`accept_checks` runs the branch's own checks instead of the target branch's.
+
+    It requires `commit_sha`, because it approves the checks of that commit.
+    """
+
+    commit_sha = StrictCharField(required=False, trim_whitespace=False)
+    reason = StrictCharField(
+        required=False, allow_blank=True, multiline=True, max_length=REASON_MAX_LENGTH
+    )
+    accept_checks = StrictBooleanField(required=False)
+
+    def validate(self, attrs):
+        if attrs.get("accept_checks") and "commit_sha" not in attrs:
+            detail = "Name the commit whose checks you accept."
+            raise Refused("commit_required", detail, status=400, fields={"commit_sha": detail})
+        return attrs
+
+
+class CancelRequest(StrictSerializer):
+    """An optional reason."""
+
+    reason = StrictCharField(
+        required=False, allow_blank=True, multiline=True, max_length=REASON_MAX_LENGTH
+    )
+
+
+class KeepRequest(StrictSerializer):
+    """How long to keep the preview, in seconds from now."""
+
+    seconds = StrictIntegerField(
+        required=False,
+        default=settings.PREVIEW_KEEP_SECONDS,
+        min_value=60,
+        max_value=settings.PREVIEW_KEEP_SECONDS,
+    )
+
+
+# --- slots
+
+
+class AcquireRequest(StrictSerializer):
+    """A run that wants a slot, and the duration of its lease."""
+
+    run_id = RunIdField()
+    ttl_seconds = StrictIntegerField(
+        required=False, min_value=1, max_value=settings.PREVIEW_KEEP_SECONDS
+    )
+
+
+class HeartbeatRequest(StrictSerializer):
+    """The run that holds the slot; `fence` is the lease's fencing token."""
+
+    run_id = RunIdField()
+    fence = StrictIntegerField(required=False, min_value=1, max_value=FENCE_MAX)
+
+
+class ReleaseRequest(HeartbeatRequest):
+    """`force` is for operators and needs a reason."""
+
+    force = StrictBooleanField(required=False, default=False)
+    reason = StrictCharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        multiline=True,
+        max_length=REASON_MAX_LENGTH,
+    )
+
+
+# --- shipping
+
+
+class FreezeRequest(ReasonRequest):
+    """`until`: the end of the freeze, within a year. Without it the freeze has no end."""
+
+    until = StrictDateTimeField(required=False)

@@ -1,0 +1,111 @@
+"""What is detected where the manifest says nothing."""
+
+import json
+
+import pytest
+
+from host.errors import Refused
+
+
+def test_a_django_project_that_requires_gunicorn_starts_by_gunicorn(load_files):
+    files = {
+        "manage.py": 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site.settings")',
+        "site/wsgi.py": "",
+        "requirements.txt": "django\ngunicorn==23\n",
+    }
+    found = load_files(files)
+    assert found.web == ("gunicorn", "site.wsgi", "--bind", "127.0.0.1:$PORT")
+    assert found.release == ("python", "manage.py", "migrate", "--noinput")
+    assert found.health_path == "/"
+    assert found.frontend_output is None
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"main.py": "app = FastAPI()", "requirements.txt": "fastapi[standard]"}, "fastapi"),
+        ({"main.py": "app = FastAPI()", "uv.lock": 'name = "fastapi-cli"'}, "fastapi"),
+        ({"app.py": "app = Flask(__name__)", "requirements.txt": "Flask==3.1"}, "flask"),
+    ],
+)
+def test_a_fastapi_or_flask_application_starts_by_its_frameworks_command(
+    load_files, files, command
+):
+    found = load_files(files)
+    assert found.web == (command, "run", "--host", "127.0.0.1", "--port", "$PORT")
+    assert found.health_path == "/"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"main.py": "app = FastAPI()", "requirements.txt": "fastapi\nuvicorn"},
+        {"app.py": "print()", "requirements.txt": "flask"},
+    ],
+)
+def test_an_application_without_its_frameworks_command_is_not_detected(load_files, files):
+    with pytest.raises(Refused, match="what to run"):
+        load_files(files)
+
+
+def test_a_django_project_without_gunicorn_starts_by_runserver(load_files):
+    found = load_files(
+        {"backend/manage.py": "DJANGO_SETTINGS_MODULE", "backend/requirements.txt": "d"}
+    )
+    assert found.web[:3] == ("python", "manage.py", "runserver")
+    assert found.backend_dir == "backend"
+
+
+def test_the_manifest_wins_over_detection(load_files):
+    toml = '[backend]\nhealth_path = "/up"\nrelease = "python m.py"\n'
+    found = load_files({"manage.py": "DJANGO_SETTINGS_MODULE", "oroboros.toml": toml})
+    assert found.web[0] == "python"
+    assert (found.health_path, found.release) == ("/up", ("python", "m.py"))
+
+
+def package(**parts):
+    return json.dumps({"name": "x", **parts})
+
+
+def test_a_vite_frontend_is_built_into_dist(load_files):
+    text = package(scripts={"build": "vite build"}, devDependencies={"vite": "^7"})
+    found = load_files({"package.json": text})
+    assert (found.frontend_build, found.public_dir) == ((("npm", "run", "build"),), "dist")
+    assert found.web is None
+
+
+def test_a_procfile_and_a_vite_frontend_make_backend_and_frontend(load_files):
+    text = package(scripts={"build": "vite build"}, devDependencies={"vite": "^7"})
+    found = load_files({"Procfile": "web: python app.py\n", "frontend/package.json": text})
+    assert found.public_dir == "frontend/dist"
+    assert found.web == ("python", "app.py")
+
+
+def test_a_node_server_is_built_and_started_by_its_scripts(load_files):
+    text = package(scripts={"build": "next build", "start": "next start"}, dependencies={"next": 1})
+    found = load_files({"package.json": text})
+    assert (found.web, found.backend_build) == (("npm", "start"), (("npm", "run", "build"),))
+    assert found.frontend_output is None
+
+
+def test_an_index_page_alone_is_served_without_a_build(load_files):
+    found = load_files({"index.html": "<h1>hi</h1>"})
+    assert (found.public_dir, found.frontend_build, found.web) == (".", (), None)
+
+
+def test_an_index_page_beside_a_backend_is_not_detected_as_a_frontend(load_files):
+    assert load_files({"Procfile": "web: a\n", "index.html": "x"}).frontend_output is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"scripts": 1, "dependencies": []}',
+        '{"a":' * 100_000,
+        '{"a": ' + "1" * 5000 + "}",
+    ],
+)
+def test_an_unreadable_package_json_is_ignored(load_files, text):
+    assert load_files({"Procfile": "web: a\n", "package.json": text}).frontend_output is None

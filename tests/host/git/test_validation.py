@@ -1,0 +1,122 @@
+"""Branch names, commit ids and remotes that are refused before git runs."""
+
+import pytest
+
+from host import config
+from host.errors import Refused
+from host.git import validation
+
+SHA = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "-uorigin",
+        "--output=/etc/cron.d/x",
+        "main --force",
+        "a..b",
+        "@",
+        "HEAD",
+        "FETCH_HEAD",
+        "feature:main",
+        ":/fix bug",
+        "feature.lock",
+        "feature.lock/x",
+        "refs/heads/main",
+        "a//b",
+        "/a",
+        "a/",
+        ".a",
+        "a.",
+        "a~1",
+        "a^",
+        "a@{1}",
+        "a\\b",
+        "a*",
+        "a\n",
+        "a\0b",
+        "a;reboot",
+        "a$(id)",
+        "a\u202eb",
+        "\ud800",
+    ],
+)
+def test_a_name_that_is_not_a_branch_name_is_refused(name):
+    with pytest.raises(Refused) as refusal:
+        validation.validate_ref(name)
+    assert (refusal.value.code, refusal.value.status) == ("ref_invalid", 400)
+
+
+def test_a_branch_name_of_201_characters_is_refused():
+    validation.validate_ref("x" * 200)
+    with pytest.raises(Refused) as refusal:
+        validation.validate_ref("x" * 201)
+    assert refusal.value.code == "ref_too_long"
+
+
+@pytest.mark.parametrize("name", ["main", "feature/reactions", "v1.2", "grün", "fix-#12", "a@b"])
+def test_a_usual_branch_name_is_valid(name):
+    assert validation.validate_ref(name) == name
+
+
+@pytest.mark.parametrize("sha", ["deadbee", "DEADBEEF" * 5, "HEAD~1", "", SHA + "\n", "a" * 41])
+def test_a_commit_id_that_is_not_full_and_lower_case_is_refused(sha):
+    with pytest.raises(Refused) as refusal:
+        validation.validate_sha(sha)
+    assert (refusal.value.code, refusal.value.status) == ("sha_invalid", 400)
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("", "git_url_invalid"),
+        ("file:///etc", "git_url_scheme"),
+        ("fd::17/foo", "git_url_scheme"),
+        ("ext::sh -c id", "git_url_invalid"),
+        ("git@git.example:x.git", "git_url_scheme"),
+        ("ssh://-oProxyCommand=touch%20x/repo", "git_url_invalid"),
+        ("https://git.example@evil.example/x.git", "git_url_host"),
+        ("https://git.example/x.git\n[core]\n\tfsmonitor=touch x", "git_url_invalid"),
+        ("http://169.254.169.254/latest/", "git_url_scheme"),
+        ("https://user:secret@git.example/x.git", "git_url_invalid"),
+        ("https://git.example/x.git?a=b", "git_url_invalid"),
+        ("https://git.example:port/x.git", "git_url_invalid"),
+        ("https://[bad/x.git", "git_url_invalid"),
+        ("/etc", "git_url_path"),
+        ("/srv/git/../../etc", "git_url_path"),
+        ("--upload-pack=touch x", "git_url_invalid"),
+        ("--upload-pack=x", "git_url_scheme"),
+        ("relative/path", "git_url_scheme"),
+    ],
+)
+def test_a_remote_that_is_not_allowed_is_refused(url, code):
+    conf = config.load({"GIT_LOCAL_ROOTS": "/srv/git", "GIT_ALLOWED_HOSTS": "git.example"})
+    with pytest.raises(Refused) as refusal:
+        validation.validate_remote(url, conf)
+    assert (refusal.value.code, refusal.value.status) == (code, 400)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://git.example/x.git", "ssh://git@git.example:2222/x.git", "/srv/git/x.git"]
+)
+def test_an_allowed_remote_is_valid(url):
+    conf = config.load({"GIT_LOCAL_ROOTS": "/srv/git", "GIT_ALLOWED_HOSTS": "git.example"})
+    assert validation.validate_remote(url, conf) == url
+
+
+def test_without_allowed_hosts_only_the_configured_remotes_host_is_allowed():
+    conf = config.load({"GIT_REMOTE_URL": "https://git.example/x.git"})
+    validation.validate_remote("https://git.example/y.git", conf)
+    with pytest.raises(Refused, match="GIT_ALLOWED_HOSTS"):
+        validation.validate_remote("https://other.example/y.git", conf)
+
+
+def test_a_local_remote_that_is_a_link_out_of_the_roots_is_refused(tmp_path):
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "roots" / "x.git").symlink_to("/etc")
+    conf = config.load({"GIT_LOCAL_ROOTS": str(tmp_path / "roots")})
+    with pytest.raises(Refused) as refusal:
+        validation.validate_remote(str(tmp_path / "roots" / "x.git"), conf)
+    assert refusal.value.code == "git_url_path"

@@ -1,0 +1,61 @@
+"""The table of processes, compared with real ones."""
+
+import os
+import subprocess
+
+import pytest
+
+from host.process import process_table
+from tests.host.processes import wait_for
+
+
+@pytest.fixture
+def child():
+    with subprocess.Popen(["sleep", "60"], env={"NAME": "value", "LONGER_NAME": "x"}) as process:
+        yield process
+        process.kill()
+
+
+def test_a_child_is_listed_with_its_parent_group_and_session(child):
+    (entry,) = [one for one in process_table.list_processes() if one.pid == child.pid]
+    assert entry == process_table.find_process(child.pid)
+    assert (entry.parent, entry.session) == (os.getpid(), os.getsid(0))
+    assert entry.group == os.getpgid(child.pid)
+    assert entry.start_time == process_table.read_start_time(child.pid)
+    assert entry.is_alive()
+
+
+def test_a_process_that_ended_is_not_found(child):
+    child.kill()
+    child.wait()
+    assert process_table.find_process(child.pid) is None
+    assert process_table.read_uids(child.pid) == set()
+    assert process_table.read_variable(child.pid, "NAME") is None
+    assert process_table.describe_process(child.pid) == f"process {child.pid}, which has ended"
+
+
+def test_a_variable_is_read_by_its_whole_name(child):
+    read = lambda name: process_table.read_variable(child.pid, name)  # noqa: E731
+    assert (read("NAME"), read("LONGER_NAME"), read("AME"), read("OTHER")) == (
+        "value", "x", None, None,
+    )  # fmt: skip
+
+
+def test_a_name_with_blanks_and_parentheses_does_not_shift_the_fields(tmp_path):
+    program = tmp_path / "a) Z (b"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"]) as process:
+        entry = process_table.find_process(process.pid)
+        assert entry is not None and entry.parent == os.getpid()
+        process.kill()
+
+
+def test_a_process_is_described_without_its_arguments(child):
+    # The kernel sets the new name at exec shortly after Popen has returned.
+    text = f"process {child.pid} (sleep)"
+    assert wait_for(lambda: process_table.describe_process(child.pid) == text)
+
+
+def test_this_process_has_its_uids_and_a_boot_id():
+    assert os.getuid() in process_table.read_uids(os.getpid())
+    assert len(process_table.read_boot_id()) == 36

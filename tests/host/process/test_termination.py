@@ -1,0 +1,167 @@
+"""Daemons, and ending all processes of a family, a job or a user."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from host.process import process_table, runner, termination
+from host.process.process_id import ProcessId
+from tests.host.processes import (
+    ENV,
+    RESERVED_USER,
+    ROOT,
+    is_running,
+    wait_for,
+    wait_for_pid,
+)
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def test_a_daemon_outlives_the_thread_that_started_it(spawn):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(spawn("sleep 60")))
+    thread.start()
+    task = Path(f"/proc/self/task/{thread.native_id}")
+    thread.join()
+    wait_for(lambda: not task.exists())  # a tie would act when the kernel's thread ends
+    assert found[0].is_alive()
+
+
+def test_a_daemon_outlives_a_killed_parent(tmp_path, log):
+    script = (
+        "import os, sys; from pathlib import Path; from host.process import runner\n"
+        f"i = runner.spawn(['sleep', '60'], cwd=Path('/'), env={ENV}, user=None,"
+        f" log=Path('{log}'))\n"
+        "print(i.pid, i.start_time, i.mark, flush=True); os.kill(os.getpid(), 9)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, stdout=subprocess.PIPE)
+    pid, started, mark = said.stdout.split()
+    process_id = ProcessId(int(pid), float(started), mark.decode())
+    assert process_id.is_alive()
+    assert runner.stop(process_id, grace=1)
+    assert not is_running(process_id.pid)
+
+
+def test_a_stopped_daemon_gets_sigterm_and_has_its_own_exit_code(spawn):
+    process_id = spawn("trap 'exit 7' TERM; while :; do sleep 0.05; done")
+    wait_for(lambda: len(termination.find_family(process_id)) > 1)
+    assert runner.stop(process_id, grace=5)
+    assert not process_id.is_alive()
+    assert runner.get_exit_code(process_id) == 7
+
+
+def test_a_daemon_that_ignores_sigterm_is_killed_after_the_grace(spawn):
+    process_id = spawn("trap '' TERM; while :; do sleep 0.05; done")
+    wait_for(lambda: len(termination.find_family(process_id)) > 1)
+    begun = time.monotonic()
+    assert runner.stop(process_id, grace=0.3)
+    assert 0.3 <= time.monotonic() - begun < 2
+    assert termination.find_family(process_id) == set()
+
+
+def test_stopping_a_daemon_ends_its_children(spawn, tmp_path):
+    process_id = spawn(
+        f"trap '' TERM; setsid sleep 60 & echo $! > {tmp_path}/a;"
+        f" (setsid sh -c 'trap \"\" TERM; echo $$ > {tmp_path}/b; sleep 60' &);"
+        f" setsid env -i /bin/sh -c 'trap \"\" TERM; echo $$ > {tmp_path}/c; sleep 60; sleep 60' &"
+        " sleep 60; sleep 60"
+    )
+    pids = [wait_for_pid(tmp_path / name) for name in "abc"]
+    assert runner.stop(process_id, grace=0.2)
+    assert [pid for pid in pids if is_running(pid)] == []
+
+
+def test_children_of_a_dead_daemon_are_found_by_its_mark(spawn, tmp_path):
+    process_id = spawn(f"setsid sleep 60 & echo $! > {tmp_path}/pid; kill -9 $$")
+    orphan = wait_for_pid(tmp_path / "pid")
+    wait_for(lambda: not process_id.is_alive())
+    assert is_running(orphan)
+    assert termination.find_family(process_id) == {orphan}
+    assert runner.stop(process_id, grace=0)
+    assert not is_running(orphan)
+
+
+def test_a_process_with_a_recycled_pid_is_not_signalled(spawn):
+    foreign = spawn("sleep 60")
+    meant = ProcessId(foreign.pid, foreign.start_time - 1, "another-mark")
+    assert not meant.is_alive()
+    assert termination.find_family(meant) == set()
+    assert runner.stop(meant, grace=0)
+    assert foreign.is_alive()
+
+
+def test_a_daemon_that_ended_is_not_alive_and_has_an_exit_code(log):
+    process_id = runner.spawn(["true"], cwd=ROOT, env=ENV, user=None, log=log)
+    wait_for(lambda: not process_id.is_alive())
+    assert runner.get_exit_code(process_id) == 0
+
+
+def test_leader_only_sends_sigterm_to_no_child(spawn, log):
+    child = "trap 'echo child >&2' TERM; echo ready; while :; do sleep 0.02; done"
+    process_id = spawn(f"trap 'echo leader; exit' TERM; ({child}) & while :; do sleep 0.02; done")
+    wait_for(lambda: "ready" in log.read_text())
+    assert runner.stop(process_id, grace=5, leader_only=True)
+    assert log.read_text() == "ready\nleader\n"
+    assert not termination.find_family(process_id)
+
+
+def test_stopping_a_daemon_that_ended_succeeds(spawn):
+    process_id = spawn("exit 0")
+    wait_for(lambda: not process_id.is_alive())
+    assert runner.stop(process_id, grace=5)
+
+
+def test_kill_marked_kills_every_process_of_one_job_only(log):
+    jobs = {}
+    for job in ("one", "two"):
+        env = {**ENV, "OROBOROS_JOB": job}
+        jobs[job] = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], env=env, cwd=ROOT)
+    try:
+        wait_for(lambda: len(list_marked("one")) == 2 == len(list_marked("two")))
+        assert termination.kill_marked("one")
+        assert list_marked("one") == []
+        assert len(list_marked("two")) == 2
+    finally:
+        termination.kill_marked("two")
+        for child in jobs.values():
+            child.wait()
+
+
+def list_marked(job):
+    return [
+        one.pid
+        for one in process_table.list_processes()
+        if process_table.read_variable(one.pid, termination.MARK_VARIABLE) == job
+    ]
+
+
+def test_kill_user_refuses_our_own_uid_and_root():
+    for uid in {0, os.getuid()}:
+        with pytest.raises(ValueError, match="reserved"):
+            termination.kill_user(uid)
+
+
+@pytest.mark.root
+def test_kill_user_kills_processes_without_mark_and_session(spawn, tmp_path):
+    spawn("(setsid env -i /bin/sleep 60 &); sleep 60", user=RESERVED_USER)
+    wait_for(
+        lambda: (
+            sum(
+                RESERVED_USER.uid in process_table.read_uids(one.pid)
+                for one in process_table.list_processes()
+            )
+            >= 2
+        )
+    )
+    assert termination.kill_user(RESERVED_USER.uid)
+    assert not [
+        one
+        for one in process_table.list_processes()
+        if RESERVED_USER.uid in process_table.read_uids(one.pid)
+    ]

@@ -1,0 +1,68 @@
+"""Commands as another user."""
+
+from pathlib import Path
+
+import pytest
+
+from host.process import runner
+from tests.host.processes import (
+    ENV,
+    RESERVED_USER,
+    ROOT,
+    run,
+)
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.root
+def test_a_command_runs_with_the_users_ids_and_no_new_privileges(log):
+    run("id -u; id -g; id -G; grep NoNewPrivs /proc/self/status", log, user=RESERVED_USER)
+    assert log.read_text().split() == ["61990", "61990", "61990", "NoNewPrivs:", "1"]
+
+
+@pytest.mark.root
+def test_a_command_of_another_user_gets_its_environment_and_a_mark_only(log):
+    runner.run(["env"], cwd=ROOT, log=log, timeout=5, env={**ENV, "a-b": "c=d"}, user=RESERVED_USER)
+    names = {line.partition("=")[0] for line in log.read_text().splitlines()}
+    assert names == {"PATH", "a-b", "OROBOROS_JOB"}
+
+
+@pytest.mark.root
+def test_a_command_of_another_user_runs_in_cwd(open_path, log):
+    (open_path / "a b").mkdir()
+    run("pwd", log, cwd=open_path / "a b", user=RESERVED_USER)
+    assert log.read_text().strip() == str(open_path / "a b")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("path", ["closed/inner", "link"])
+def test_a_folder_below_one_that_is_closed_to_the_user_is_not_entered(open_path, log, path):
+    (open_path / "closed" / "inner").mkdir(parents=True)
+    (open_path / "closed").chmod(0o700)
+    (open_path / "closed" / "inner").chmod(0o777)
+    (open_path / "link").symlink_to("closed/inner")
+    cwd = open_path / path
+    assert run("touch here", log, cwd=cwd, user=RESERVED_USER).exit_code == 125
+    assert "cannot change directory" in log.read_text()
+    assert str(cwd) in log.read_text()
+    assert list((open_path / "closed" / "inner").iterdir()) == []
+
+
+@pytest.mark.root
+def test_a_program_whose_path_looks_like_a_variable_is_started(open_path, log):
+    program = open_path / "a=b"
+    program.write_text('#!/bin/sh\necho "$0 $1"\n')
+    program.chmod(0o755)
+    argv = [str(program), "id"]
+    assert (
+        runner.run(argv, cwd=ROOT, log=log, timeout=5, env=ENV, user=RESERVED_USER).exit_code == 0
+    )
+    assert log.read_text() == f"{program} id\n"
+
+
+@pytest.mark.root
+def test_the_log_of_another_users_command_stays_ours(log):
+    run("echo said", log, user=RESERVED_USER)
+    assert (log.stat().st_uid, log.stat().st_mode & 0o777) == (0, 0o640)
+    assert log.read_text() == "said\n"

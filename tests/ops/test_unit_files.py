@@ -1,0 +1,47 @@
+"""The files under infra/systemd name programs and files that this checkout has."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from host import config as configuration
+from ops import systemd
+
+UNITS = configuration.HOME / "infra/systemd/units"
+OURS = re.compile(rf"{systemd.TEMPLATE_HOME}/(?!var\b|\.venv\b)([A-Za-z0-9_./-]+)")
+# What scripts/systemd-install-runtime.sh and quickstart.sh import before anything is installed.
+BARE_MODULES = ("ops.__main__", "ops.preflight", "ops.virtualenv", "ops.systemd")
+
+
+@pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_every_path_of_a_unit_exists_in_the_checkout(path):
+    for name in OURS.findall(path.read_text()):
+        assert (configuration.HOME / name).exists(), name
+
+
+def test_what_a_unit_executes_without_packages_imports_the_standard_library_only():
+    program = UNITS.joinpath("ouroboros-app@.service").read_text()
+    [name] = re.findall(rf"-I -S {systemd.TEMPLATE_HOME}/(\S+)", program)
+    tree = ast.parse((configuration.HOME / name).read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+                for alias in node.names}  # fmt: skip
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {module.partition(".")[0] for module in imported} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", BARE_MODULES)
+def test_the_installation_imports_no_package(module):
+    argv = [sys.executable, "-S", "-c", f"import {module}"]
+    done = subprocess.run(argv, cwd=configuration.HOME, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_rendered_files_name_this_checkout_and_its_var(tmp_path):
+    config = configuration.load({"OROBOROS_VAR": str(tmp_path / "var")}, home=configuration.HOME)
+    for name in systemd.list_unit_files(config):
+        text = systemd.render_file(config, f"units/{name}")
+        assert systemd.TEMPLATE_HOME not in text or str(config.home) == systemd.TEMPLATE_HOME
+        assert f"{systemd.TEMPLATE_HOME}/var" not in text

@@ -1,0 +1,149 @@
+"""What the reconciler repairs: interrupted deployments, the current link, colours, old builds."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from host.deadline import wait_until
+from host.units import managers
+from releases.builds.build_folders import build_folder, source_folder
+from releases.deployments import deploy_and_rollback, deployment_steps, reconciler, rollback_plan
+from releases.deployments.deploy_commit import deploy_commit
+from releases.models import Deployment, Release
+from releases.production import colours, current_link
+from tests.releases.production_state import (
+    assert_consistent,
+    deploy,
+    expire_claims,
+    make_release,
+    run_and_kill,
+    subprocess_environment,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize(
+    ("point", "when"),
+    [
+        ("releases.production.current_link:switch", "before"),
+        ("releases.production.current_link:switch", "after"),
+    ],
+)
+def test_reconciler_finishes_a_killed_rollback(point, when, config, repo, web):
+    first, _ = deploy_commit(config, repo.commit("one"), actor="ann", reason="first")
+    deploy_commit(config, repo.commit("two"), actor="ann", reason="second")
+    run_and_kill(point, when, "rollback", first.pk)
+    # Its claim has not expired: the process may still work.
+    assert "was interrupted" not in " ".join(reconciler.reconcile(config))
+    expire_claims()
+    assert "was interrupted" in reconciler.reconcile(config, dry_run=True)[0]
+    reconciler.reconcile(config)
+    assert_consistent(config, first, web)
+    assert reconciler.reconcile(config) == []
+
+
+def test_deploy_ended_by_sigterm_is_finished_by_the_reconciler(config, repo, web):
+    deploy(config, repo.commit("one"))
+    commit = repo.commit("two")
+    env = subprocess_environment() | {"DEPLOY_HEALTH_SECONDS": "30"}
+    child = subprocess.Popen([sys.executable, "manage.py", "deploy", commit], env=env)
+    wait_until(lambda: web.get()[1] == commit or child.poll() is not None, seconds=30)
+    assert child.poll() is None and web.get()[1] == commit
+    child.terminate()
+    child.wait(10)
+    assert web.get()[1] == commit
+    expire_claims()
+    reconciler.reconcile(config)
+    assert_consistent(config, Release.objects.get(commit_sha=commit), web)
+
+
+def test_live_colour_that_died_is_started_again(config, web, two_releases):
+    name = colours.unit_name(colours.get_live_colour(config))
+    manager = managers.get_manager(config)
+    os.kill(manager.status(name).pid, signal.SIGKILL)
+    assert wait_until(lambda: not manager.status(name).is_active, seconds=10)
+    repairs = reconciler.reconcile(config)
+    assert repairs == [f"{name} of {two_releases[1]} did not run", f"{name} was started"]
+    assert_consistent(config, two_releases[1], web)
+    assert reconciler.reconcile(config) == []
+
+
+def test_invalid_setting_does_not_stop_the_reconciler(config, web, two_releases):
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "soon"
+    name = colours.unit_name(colours.get_live_colour(config))
+    managers.get_manager(config).stop(name)
+    assert reconciler.reconcile(config)[-1] == f"{name} was started"
+    assert_consistent(config, two_releases[1], web)
+
+
+def test_draining_colour_is_stopped_only_after_its_time(config, web, two_releases):
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "30"
+    deployment = deploy_and_rollback.begin_deployment(
+        two_releases[0].pk, kind="rollback", actor="bob", reason="a test"
+    )
+    with deployment_steps.claim_deployment(config, deployment) as context:
+        deployment_steps.switch_to_release(context)
+        deployment_steps.finish_deployment(context)
+    assert reconciler.reconcile(config) == []
+    assert len(managers.get_manager(config).list_names()) == 2
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "0"
+    Deployment.objects.update(ended_at=deployment.started_at - timedelta(hours=1))
+    assert "ran without serving: stopped" in reconciler.reconcile(config)[0]
+    assert_consistent(config, Release.objects.get(pk=two_releases[0].pk), web)
+
+
+def test_live_colour_that_does_not_start_is_reported(config, web, two_releases):
+    name = colours.unit_name(colours.get_live_colour(config))
+    managers.get_manager(config).stop(name)
+    server = source_folder(config, two_releases[1].pk) / "backend" / "server.py"
+    server.chmod(0o644)
+    server.write_text("raise SystemExit(3)")
+    repairs = reconciler.reconcile(config)
+    assert repairs[0].endswith("did not run") and "did not come up" in repairs[1]
+    assert Release.objects.live() == two_releases[1]
+    assert rollback_plan.find_rollback_target() == two_releases[0]
+
+
+def test_current_link_is_switched_to_the_live_release(config, releases):
+    wanted = current_link.read(config)
+    current_link.switch(config, Deployment.objects.order_by("number").first().number)
+    assert "the current link named" in reconciler.reconcile(config, dry_run=True)[0]
+    assert current_link.read(config) != wanted
+    reconciler.reconcile(config)
+    assert current_link.read(config) == wanted
+    assert reconciler.reconcile(config) == []
+
+
+def test_missing_current_link_is_restored(config, releases):
+    wanted = current_link.read(config)
+    current_link.clear(config)
+    (current_link.deployment_folder(config, wanted.number) / "live").unlink()
+    reconciler.reconcile(config)
+    assert current_link.read(config) == wanted
+
+
+def test_old_builds_are_removed_except_the_last_healthy_ones(config, releases):
+    config.environ["RELEASES_KEEP"] = "2"
+    stray = build_folder(config, "r-20200101000000-abcdef012345")
+    stray.mkdir()
+    repairs = reconciler.reconcile(config)
+    assert repairs == [f"build of {releases[0]} removed (retired)"]
+    left = sorted(path.name for path in (config.var / "releases").glob("r-*"))
+    assert left == [releases[1].pk, releases[2].pk]
+    assert len(list((config.var / "activations").iterdir())) == 2
+    assert reconciler.reconcile(config) == []
+
+
+def test_build_that_waits_for_its_deployment_is_not_removed(config, releases):
+    config.environ["RELEASES_KEEP"] = "1"
+    waiting = make_release(config, "d")
+    reconciler.reconcile(config)
+    assert build_folder(config, waiting.pk).exists()
+    Release.objects.filter(pk=waiting.pk).update(created_at="2020-01-01T00:00:00Z")
+    reconciler.reconcile(config)
+    assert not build_folder(config, waiting.pk).exists()

@@ -1,0 +1,53 @@
+"""The reload hook and the health check of the operator."""
+
+import time
+
+import pytest
+
+from releases.deployments import deploy_and_rollback
+from releases.deployments.deployment_steps import DeploymentFailed
+from releases.models import Release
+from tests.releases.production_state import (
+    assert_consistent,
+    deploy,
+    write_script,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_reload_hook_runs_after_the_switch_and_its_failure_undoes_the_deployment(config, repo, web):
+    calls = config.var / "calls"
+    live = config.var / "current" / "live"
+    body = f"cut -d' ' -f3 {live} >> {calls}; ! grep -q two {config.var}/bad"
+    config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = write_script(config, "reload", body)
+    (config.var / "bad").write_text("none")
+    first = deploy(config, repo.commit("one"))
+    assert calls.read_text().split() == [first.commit_sha]
+    hook = f"{body} || ! grep -q {repo.commit('two')} {live}"
+    config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = write_script(config, "reload", hook)
+    (config.var / "bad").write_text("two")
+    with pytest.raises(DeploymentFailed, match="reload hook ended with exit code 1"):
+        deploy(config, repo.head)
+    assert calls.read_text().split() == [first.commit_sha, repo.head, first.commit_sha]
+    assert_consistent(config, Release.objects.get(pk=first.pk), web)
+
+
+def test_hanging_reload_hook_is_killed_after_its_timeout(config, web, two_releases):
+    config.environ["DEPLOY_BACKEND_RELOAD_CMD"] = write_script(config, "reload", "sleep 60")
+    config.environ["DEPLOY_BACKEND_RELOAD_TIMEOUT"] = "0.3"
+    with pytest.raises(DeploymentFailed, match="took too long") as failed:
+        deploy_and_rollback.roll_back(config, two_releases[0].pk, actor="bob", reason="a try")
+    assert failed.value.is_stuck  # the hook also hung while the deployment was undone
+    assert web.get()[1] == two_releases[1].commit_sha
+
+
+def test_hanging_health_check_is_killed_after_its_timeout(config, web, two_releases):
+    check = f"! grep -q {two_releases[0].commit_sha} {config.var}/current/live || sleep 60"
+    config.environ["DEPLOY_BACKEND_HEALTHCHECK_CMD"] = write_script(config, "check", check)
+    config.environ["DEPLOY_BACKEND_HEALTHCHECK_TIMEOUT"] = "0.3"
+    started = time.monotonic()
+    with pytest.raises(DeploymentFailed, match="health check took too long"):
+        deploy_and_rollback.roll_back(config, two_releases[0].pk, actor="bob", reason="a try")
+    assert time.monotonic() - started < 15
+    assert_consistent(config, two_releases[1], web)

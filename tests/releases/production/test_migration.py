@@ -1,0 +1,64 @@
+"""The `release:` command on production, and the schema changes that it makes."""
+
+import pytest
+
+from releases.deployments.deployment_steps import DeploymentFailed
+from releases.models import Release
+from releases.rules import ReleaseStatus
+from tests.releases import killed_process
+from tests.releases.production_state import (
+    assert_consistent,
+    deploy,
+    expire_claims,
+    run_and_kill,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_failed_release_command_fails_the_release_and_switches_nothing(config, repo, web):
+    first = deploy(config, repo.commit("one"))
+    bad = {"backend/migrations/0002_bad.sql": "ALTER TABLE nothing ADD x int;\n"}
+    with pytest.raises(DeploymentFailed, match="`release:` on production") as failed:
+        deploy(config, repo.commit("two", **bad))
+    release = Release.objects.get(commit_sha=repo.head)
+    assert (release.status, release.migrated_at) == (ReleaseStatus.FAILED, None)
+    assert release.restore_command in failed.value.guidance
+    assert_consistent(config, first, web)
+
+
+def test_schema_changes_are_recorded_though_the_colour_never_starts(config, repo, web):
+    first = deploy(config, repo.commit("one"))
+    more = {
+        "backend/migrations/0002_more.sql": "CREATE TABLE IF NOT EXISTS more (x int);\n",
+        "backend/server.py": "raise SystemExit(3)\n",
+    }
+    with pytest.raises(DeploymentFailed):
+        deploy(config, repo.commit("two", **more))
+    release = Release.objects.get(commit_sha=repo.head)
+    assert release.migrated_at is not None
+    assert [change["kind"] for change in release.schema_changes] == ["adds"]
+    assert not list((config.var / "restore").glob("*.schema.json"))
+    assert_consistent(config, first, web)
+
+
+@pytest.mark.parametrize(
+    ("point", "when"),
+    [
+        ("releases.production.migration:_run_release_command", "after"),
+        ("releases.models:Release.record_schema_changes", "before"),
+        ("releases.models:Release.record_schema_changes", "after"),
+    ],
+)
+def test_schema_changes_of_an_attempt_that_was_killed_are_recorded(point, when, config, repo, web):
+    deploy(config, repo.commit("one"))
+    drop = "ALTER TABLE note DROP COLUMN IF EXISTS text;\n"
+    commit = repo.commit("two", **{"backend/migrations/0002_drop.sql": drop})
+    run_and_kill(point, when, "deploy", commit)
+    assert len(list((config.var / "restore").glob("*.schema.json"))) == 1
+    expire_claims()
+    killed_process.deploy(config, commit)
+    release = Release.objects.get(commit_sha=commit)
+    assert release.schema_changes == [{"kind": "drops", "text": "drops column public.note.text"}]
+    assert not list((config.var / "restore").glob("*.schema.json"))
+    assert_consistent(config, release, web)

@@ -1,0 +1,241 @@
+"""The journal with steps that have no effect on the host: what is recorded, what ends a step."""
+
+import errno
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from django.conf import settings
+from django.db import OperationalError, connection
+
+from host.errors import Refused
+from runs.engine import journal
+from runs.engine.artifacts import artifact_path
+from runs.engine.step_context import PipelineStep
+from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
+from runs.lifecycle import execution
+from runs.models import Run
+from runs.models.run import ClaimLost
+from tests.factories import RunFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def run(settings, tmp_path):
+    settings.OROBOROS = replace(settings.OROBOROS, var=tmp_path)
+    return RunFactory(status="preparing")
+
+
+@pytest.fixture
+def claim(run):
+    return Run.objects.claim(run.pk, "a worker")
+
+
+class Steps:
+    """Steps whose effects are names in a set; `does` has what an act does besides, by name."""
+
+    def __init__(self, *names, past=()):
+        self.there, self.acts, self.does = set(), [], {}
+        self.steps = [
+            PipelineStep(name, self.act, self.probe, is_irreversible=name in past) for name in names
+        ]
+
+    def act(self, context):
+        name = context.step.name
+        self.acts.append(name)
+        if name in self.does:
+            self.does[name](context)
+        self.there.add(name)
+
+    def probe(self, context):
+        return {"made": context.step.name} if context.step.name in self.there else None
+
+    def run_all(self, run, claim):
+        journal.run_pipeline(settings.OROBOROS, run, claim, self.steps)
+
+
+def raising(error):
+    def raises(context):
+        raise error
+
+    return raises
+
+
+def statuses(run):
+    return {step.name: step.status for step in run.steps.all()}
+
+
+def test_step_acts_once_and_its_result_is_stored(run, claim):
+    steps = Steps("one", "two")
+    steps.run_all(run, claim)
+    steps.run_all(run, claim)
+    assert steps.acts == ["one", "two"]
+    assert run.steps.get(name="two").result == {"made": "two"}
+
+
+def test_existing_effect_is_not_made_again(run, claim):
+    steps = Steps("one")
+    steps.there.add("one")
+    steps.run_all(run, claim)
+    assert (steps.acts, statuses(run)) == ([], {"one": "succeeded"})
+
+
+def test_context_manager_of_a_step_encloses_act_and_probes(run, claim):
+    happened = []
+
+    @contextmanager
+    def shared(context):
+        happened.append("open")
+        yield
+        happened.append("closed")
+
+    def probe(context):
+        happened.append("probe")
+        return {} if "act" in happened else None
+
+    def act(context):
+        happened.append("act")
+
+    journal.run_pipeline(
+        settings.OROBOROS, run, claim, [PipelineStep("one", act, probe, context_manager=shared)]
+    )
+    assert happened == ["open", "probe", "act", "probe", "closed"]
+
+
+def test_refusal_by_the_context_manager_fails_the_step(run, claim):
+    def shut(context):
+        raise Refused("database_unreachable", "connection refused")
+
+    steps = Steps("one")
+    steps.steps = [replace(steps.steps[0], context_manager=shut)]
+    with pytest.raises(StepFailed) as failed:
+        steps.run_all(run, claim)
+    assert failed.value.code == "HOST_REFUSED"
+    assert (statuses(run), steps.acts) == ({"one": "failed"}, [])
+
+
+def test_missing_effect_after_the_act_raises_and_is_logged(run, claim):
+    steps = Steps("one")
+    steps.steps = [replace(steps.steps[0], probe=lambda context: None)]
+    with pytest.raises(RuntimeError, match="its probe finds no effect"):
+        steps.run_all(run, claim)
+    log = artifact_path(settings.OROBOROS, run, "one_log").read_text()
+    assert "RuntimeError" in log
+    assert statuses(run) == {"one": "running"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/var/x"), "DISK_FULL"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "DISK_FULL"),
+        (Refused("git_failed", "fatal: bad object"), "HOST_REFUSED"),
+        (Refused("disk_full", "PostgreSQL has no room"), "DISK_FULL"),
+        (Refused("manifest_invalid", "Procfile line 1"), "MANIFEST_INVALID"),
+        (Refused("git_locked", "Git's lock stays"), "HOST_REFUSED"),
+        (StepFailed("BUILD_FAILED", "make said no"), "BUILD_FAILED"),
+    ],
+)
+def test_known_errors_fail_the_step_with_their_code(error, code, run, claim):
+    steps = Steps("one", "two")
+    steps.does["one"] = raising(error)
+    with pytest.raises(StepFailed) as failed:
+        steps.run_all(run, claim)
+    assert failed.value.code == code
+    assert failed.value.next_action
+    assert (statuses(run), steps.acts) == ({"one": "failed"}, ["one"])
+
+
+def test_command_that_fails_on_a_full_disk_fails_with_disk_full(run, claim, monkeypatch):
+    monkeypatch.setattr("runs.engine.step_errors._is_disk_full", lambda config: True)
+    steps = Steps("one")
+    steps.does["one"] = raising(StepFailed("CHECKS_FAILED", "a check failed"))
+    with pytest.raises(StepFailed, match="The disk is full") as failed:
+        steps.run_all(run, claim)
+    assert failed.value.code == "DISK_FULL"
+
+
+def test_pipeline_restarts_at_the_named_step_a_limited_number_of_times(run, claim):
+    steps = Steps("one", "two", "three")
+    steps.does["three"] = raising(PipelineRestart("two", "the ground moved"))
+    with pytest.raises(StepFailed, match=r"restarted 5 times.*the ground moved"):
+        steps.run_all(run, claim)
+    assert steps.acts == ["one", "two", *["three"] * 5]  # the probe still finds what two made
+    assert run.events.filter(kind="pipeline_restarted").count() == 5
+
+
+def test_lost_claim_writes_nothing(run, claim):
+    steps = Steps("one", "two")
+    steps.does["one"] = lambda context: Run.objects.filter(pk=run.pk).update(claim_fence=99)
+    with pytest.raises(ClaimLost):
+        steps.run_all(run, claim)
+    assert statuses(run) == {"one": "running"}
+    assert claim.is_lost
+
+
+def test_process_that_was_stopped_past_its_claim_does_not_act(run, claim):
+    claim.valid_until = 0.0
+    steps = Steps("one")
+    with pytest.raises(StepStopped):
+        steps.run_all(run, claim)
+    assert steps.acts == []
+
+
+def test_irreversible_step_that_lost_its_claim_after_it_acted_is_not_journaled_as_stopped(
+    run, claim
+):
+    steps = Steps("merge", past=["merge"])
+    steps.does["merge"] = lambda context: setattr(context.claim, "valid_until", 0.0)
+    with pytest.raises(StepStopped):
+        steps.run_all(run, claim)
+    assert statuses(run) == {"merge": "running"}
+    assert journal.has_begun_irreversible_step(run, steps.steps)
+
+
+def ask_to_stop(run):
+    Run.objects.filter(pk=run.pk).update(stop_status="canceled", stop_actor="bob")
+
+
+def test_stop_request_ends_the_pipeline_before_the_next_step(run, claim):
+    steps = Steps("one", "two")
+    steps.does["one"] = lambda context: ask_to_stop(run)
+    with pytest.raises(StepStopped):
+        steps.run_all(run, claim)
+    assert statuses(run) == {"one": "succeeded"}
+
+
+def test_stop_request_after_an_irreversible_step_began_is_ignored(run, claim):
+    steps = Steps("one", "two", "three", past=("two", "three"))
+    steps.does["two"] = lambda context: ask_to_stop(run)
+    steps.run_all(run, claim)
+    assert set(statuses(run).values()) == {"succeeded"}
+
+
+def test_stop_request_before_an_irreversible_step_ends_the_pipeline(run, claim):
+    steps = Steps("one", "two", past=("two",))
+    steps.does["one"] = lambda context: ask_to_stop(run)
+    with pytest.raises(StepStopped):
+        steps.run_all(run, claim)
+    assert statuses(run) == {"one": "succeeded"}
+
+
+def test_successful_step_resets_the_attempts(run, claim):
+    Steps("one").run_all(run, claim)
+    run.refresh_from_db()
+    assert run.attempts == 1
+
+
+def test_broken_connection_releases_the_claim(run, claim, transactional_db):
+    with pytest.raises(OperationalError, match="closed"), journal.hold_claim(claim):
+        connection.connection.close()
+        run.refresh_from_db()
+    run.refresh_from_db()
+    assert (run.claim_owner, run.attempts) == ("", 1)
+
+
+def test_task_for_a_run_that_waits_for_a_person_does_nothing(run):
+    Run.objects.filter(pk=run.pk).update(status="preview_ready")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    assert (run.attempts, run.claim_fence) == (0, 0)

@@ -1,0 +1,106 @@
+"""The OpenAPI schema, and Swagger UI without foreign hosts and inline scripts."""
+
+import re
+from unittest.mock import ANY
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
+
+from releases.deployments import enqueue
+from releases.presenters import present_deployment, present_release
+from tests.factories import DeploymentFactory, ReleaseFactory, UserFactory
+from web.security_headers import API_DOCS_POLICY
+
+pytestmark = pytest.mark.django_db
+JSON = {"accept": "application/vnd.oai.openapi+json"}
+
+
+@pytest.fixture
+def viewer():
+    client = Client()
+    client.force_login(UserFactory(groups=["viewer"]))
+    return client
+
+
+def test_the_schema_describes_every_address_without_a_warning(viewer, capsys):
+    response = viewer.get("/api/schema/", headers=JSON)
+    assert response.status_code == 200
+    assert capsys.readouterr().err == ""
+    assert {"/api/slots/acquire", "/api/runs/{run_id}"} <= set(response.json()["paths"])
+
+
+def test_the_docs_load_nothing_from_other_hosts_and_have_no_inline_script(viewer):
+    page = viewer.get("/api/docs/")
+    text = page.content.decode()
+    assert (page.status_code, "http://" in text, "https://" in text) == (200, False, False)
+    assert page["Content-Security-Policy"] == API_DOCS_POLICY
+    assert "unsafe-inline" not in API_DOCS_POLICY.replace("style-src 'self' 'unsafe-inline'", "")
+    assert re.findall(r"<script(?![^>]* src=)", text) == []
+    files = re.findall(r'(?:src|href)="/static/([^"]+)"', text)
+    assert len(files) == 4
+    assert [name for name in files if finders.find(name) is None] == []
+
+
+def test_the_docs_start_script_names_the_schema(viewer):
+    script = viewer.get("/api/docs/?script=")
+    assert script["Content-Type"].startswith("application/javascript")
+    assert "/api/schema/" in script.content.decode()
+
+
+def test_an_anonymous_browser_is_redirected_to_the_login():
+    response = Client().get("/api/docs/", headers={"accept": "text/html"})
+    assert (response.status_code, response["Location"]) == (
+        302,
+        "/admin/login/?next=%2Fapi%2Fdocs%2F",
+    )
+
+
+def test_the_schema_has_each_field_of_releases_and_deployments(monkeypatch):
+    client = Client()
+    client.force_login(UserFactory(groups=["operator"]))
+    old = ReleaseFactory()
+    live = ReleaseFactory(live=True, schema_changes=[{"kind": "adds", "text": "a column"}])
+    deployment = DeploymentFactory(release=live, previous=old, guidance=["doctor"])
+    monkeypatch.setattr(enqueue, "enqueue_rollback", lambda *args, **kwargs: deployment)
+    detail = client.get(f"/api/releases/{live.pk}").json()
+    rollback = client.post(
+        f"/api/releases/{old.pk}/rollback", {"reason": "x"}, content_type="application/json"
+    )
+    [listed] = client.get("/api/releases?limit=1").json()["results"]
+    assert listed == present_release(live)
+    assert detail == {
+        **listed,
+        "activations": [present_deployment(deployment)],
+        "rollback": ANY,
+    }
+    assert rollback.status_code == 202
+    address = f"/api/releases/{live.pk}/activations/{deployment.number}"
+    answers = {
+        "Release": listed,
+        "ReleaseDetail": detail,
+        "Deployment": client.get(address).json(),
+        "RollbackPlan": detail["rollback"],
+        "Rollback": rollback.json(),
+    }
+    components = SchemaGenerator().get_schema(public=True)["components"]["schemas"]
+    for name, answer in answers.items():
+        assert (name, set(components[name]["properties"])) == (name, set(answer))
+
+
+def test_the_components_of_requests_and_results_are_named_after_the_operation():
+    names = set(SchemaGenerator().get_schema(public=True)["components"]["schemas"])
+    assert {
+        "AcquireRequest",
+        "AcquireResult",
+        "HeartbeatRequest",
+        "HeartbeatResult",
+        "ReleaseRequest",
+        "ReleaseResult",
+        "ReasonRequest",
+        "Run",
+        "RunDetail",
+        "Slot",
+    } <= names
+    assert [name for name in names if name.endswith(("Serializer", "Shape", "ing"))] == []

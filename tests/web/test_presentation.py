@@ -1,0 +1,15 @@
+"""The template filters."""
+
+from django.template import Context, Template
+
+from web.templatetags.presentation import first_line, remaining_lines
+
+
+def test_a_duration_is_formatted():
+    template = Template("{% load presentation %}{{ seconds|duration }}")
+    assert template.render(Context({"seconds": 3900.4})) == "1 h 05 min"
+
+
+def test_a_text_is_split_into_first_and_remaining_lines():
+    assert (first_line("a\nb\nc"), remaining_lines("a\nb\nc")) == ("a", "b\nc")
+    assert (first_line("a"), remaining_lines("a")) == ("a", "")
