@@ -14,6 +14,7 @@ import requests
 
 from host import config as configuration
 from host.deadline import wait_until
+from host.files import ownership
 from host.units import managers
 from tests.environment import free_port
 
@@ -192,7 +193,7 @@ class Host:
     def close(self):
         self.script("runtime-down")
         wait_for(lambda: not self.processes(), 15, str(self.processes()))
-        shutil.rmtree(self.home)
+        ownership.delete_tree(self.home)  # installs are read-only
 
 
 def is_queue_process(process):

@@ -11,7 +11,8 @@ from tests.environment import CLUSTER
 HOSTILE = 'o\'ne "two" \\three :four'
 
 
-@pytest.fixture(params=["psycopg", "psql"])
+# psql runs as another user, which only root can switch to.
+@pytest.fixture(params=["psycopg", pytest.param("psql", marks=pytest.mark.root)])
 def server(request, monkeypatch):
     """Return what runs a statement on the tests' server: psycopg, and psql as the set-up has it."""
     if request.param == "psycopg":
@@ -92,6 +93,7 @@ def test_only_named_roles_may_connect_to_a_closed_database(server, names):
     psycopg.connect(**login, password="secret").close()
 
 
+@pytest.mark.root
 def test_a_statement_that_psql_refuses_is_an_error_with_its_words(monkeypatch):
     argv = [str(embedded_server.find_tool("psql")), "-X", CLUSTER.url("postgres")]
     monkeypatch.setattr(system_server, "PSQL", (*argv, "-v", "ON_ERROR_STOP=1"))
