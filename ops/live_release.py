@@ -30,5 +30,5 @@ def find_live_backend(config: Config) -> LiveBackend | None:
         return None
     for _, port, unit in preflight.list_ports(config):
         if current.address == f"127.0.0.1:{port}":
-            return LiveBackend(unit, port, manifest["health_path"])
+            return LiveBackend(unit, port, manifest["manifest"]["health_path"])
     return None

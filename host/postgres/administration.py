@@ -25,11 +25,9 @@ class DatabaseAdmin(TemplateDatabases):
         may not exist yet. The administrator's own host and port need no check. Raises Refused
         `unsafe_database_target`, `database_unreachable`.
         """
-        admin_url = self.config.preview_admin_database_url
-        admin = guard.parse_url(admin_url)
-        address = (admin.get("host"), admin.get("port", "5432"))
-        if address == (target.host, str(target.port)) and "hostaddr" not in admin:
+        if guard.is_administrators_address(self.config, target):
             return
+        admin_url = self.config.preview_admin_database_url
         # libpq prefers hostaddr over host, so one in the administrator's URL is removed.
         target_url = make_conninfo(admin_url, host=target.host, port=target.port, hostaddr="")
         with self.connection() as connection:

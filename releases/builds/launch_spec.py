@@ -1,7 +1,8 @@
-"""How a build is started: commands and health path, stored in its build manifest. No Django.
+"""How a build is started: commands and variables, stored in its build manifest. No Django.
 
 They are decided once, when the build is made: the host may have other interpreters by the time of
-a rollback. See docs/decisions/0006.
+a rollback, and reading the application's manifest again takes longer than the rest of a rollback.
+See docs/decisions/0006.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,26 +16,41 @@ from host.errors import Refused
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder
 
+# What a deployment asks of the application's manifest.
+MANIFEST_FIELDS = (
+    "health_path",
+    "backend_dir",
+    "frontend_dir",
+    "frontend_output",
+    "env",
+    "env_defaults",
+    "env_generated",
+    "env_required",
+)
+
 
 @dataclass(frozen=True)
 class LaunchSpec:
-    """The commands of a build; `bins` are the folders of its installed programs, for PATH."""
+    """The commands of a build; `bins` are the folders of its installed programs, for PATH.
+
+    A `manifest` that was read from a build has only `MANIFEST_FIELDS`.
+    """
 
     web: Command | None
     release: Command | None
-    health_path: str
+    manifest: Manifest
     bins: list[Path]
 
     @classmethod
     def from_plan(cls, plan: Plan, manifest: Manifest, bins: list[Path]) -> "LaunchSpec":
-        return cls(plan.web, plan.release, manifest.health_path, bins)
+        return cls(plan.web, plan.release, manifest, bins)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the keys that the build manifest has of it."""
         return {
             "web": self.web and asdict(self.web),
             "release": self.release and asdict(self.release),
-            "health_path": self.health_path,
+            "manifest": {name: getattr(self.manifest, name) for name in MANIFEST_FIELDS},
             "bins": [str(path) for path in self.bins],
         }
 
@@ -48,6 +64,6 @@ def read_launch_spec(config: Config, release_id: str) -> LaunchSpec:
     return LaunchSpec(
         Command(**web) if web else None,
         Command(**release) if release else None,
-        manifest["health_path"],
+        Manifest(**manifest["manifest"]),
         [Path(path) for path in manifest["bins"]],
     )

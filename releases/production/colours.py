@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.app import environment, manifest_loader, planning
+from host.app import environment, planning
 from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
@@ -19,7 +19,7 @@ from host.units import managers
 from host.units.health import wait_until_healthy
 from host.units.unit import Unit, start_or_replace
 from releases.builds.build_folders import source_folder
-from releases.builds.launch_spec import read_launch_spec
+from releases.builds.launch_spec import LaunchSpec, read_launch_spec
 from releases.models import Deployment, Release
 from releases.production import current_link
 from releases.production.database import production_database_url
@@ -65,7 +65,7 @@ def log_path(config: Config, colour: str) -> Path:
 
 
 def build_environment(
-    config: Config, release: Release, colour: str, bins: list[Path]
+    config: Config, release: Release, colour: str, spec: LaunchSpec
 ) -> dict[str, str]:
     """Return the complete environment of the release's processes as that colour."""
     variables = environment.build_production_variables(
@@ -78,9 +78,9 @@ def build_environment(
     resolved = environment.build_environment(
         config,
         variables,
-        manifest_loader.load_manifest(source_folder(config, release.pk)),
+        spec.manifest,
         home=_ensure_home(config),
-        bins=bins,
+        bins=spec.bins,
         file=environment.PRODUCTION_FILE,
         purpose="production",
     )
@@ -93,7 +93,7 @@ def health_url(config: Config, release: Release, colour: str) -> str | None:
     Raises Refused `release_corrupt`.
     """
     spec = read_launch_spec(config, release.pk)
-    return f"{address(config, colour)}{spec.health_path}" if spec.web is not None else None
+    return None if spec.web is None else f"{address(config, colour)}{spec.manifest.health_path}"
 
 
 def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
@@ -105,7 +105,7 @@ def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
     if spec.web is None:
         return None
     root = source_folder(config, release.pk)
-    env = build_environment(config, release, colour, spec.bins)
+    env = build_environment(config, release, colour, spec)
     return Unit(
         name=unit_name(colour),
         argv=tuple(planning.prepare_argv(spec.web, config, root=root, bins=spec.bins, env=env)),
@@ -114,7 +114,7 @@ def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
         user=config.app_user,
         log=log_path(config, colour),
         port=port(config, colour),
-        health_path=spec.health_path,
+        health_path=spec.manifest.health_path,
     )
 
 

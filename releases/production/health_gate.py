@@ -4,7 +4,6 @@ import os
 import time
 
 from host import http_client
-from host.app import manifest_loader
 from host.app.command_line import Argv
 from host.config import Config
 from host.deadline import Deadline
@@ -13,7 +12,7 @@ from host.git.bare_repository import Repository
 from host.process import runner
 from host.units import managers
 from host.units.health import probe_unit
-from releases.builds.build_folders import source_folder
+from releases.builds.launch_spec import read_launch_spec
 from releases.models import Deployment, Release
 from releases.production import colours
 from releases.production.colours import Unhealthy
@@ -33,7 +32,7 @@ def is_health_gate_needed(config: Config, repository: Repository, release: Relea
     # A repository that was restored from a backup may lack the live commit.
     if live is None or not repository.has_commit(live.commit_sha):
         return True
-    manifest = manifest_loader.load_manifest(source_folder(config, release.pk))
+    manifest = read_launch_spec(config, release.pk).manifest
     # A frontend that is not built is served by the backend, so its files are the backend's.
     frontend = manifest.frontend_dir if manifest.frontend_output is not None else None
     files = repository.list_changed_files(live.commit_sha, release.commit_sha)

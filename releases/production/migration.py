@@ -8,7 +8,7 @@ from host.files import safe_files
 from host.postgres import schema_catalog, schema_snapshot
 from host.postgres.schema_diff import compare_schemas
 from releases.builds.build_folders import source_folder
-from releases.builds.launch_spec import read_launch_spec
+from releases.builds.launch_spec import LaunchSpec, read_launch_spec
 from releases.production import colours
 from releases.production.database import ensure_production_database, production_database_url
 from releases.production.deployment_context import DeploymentContext
@@ -42,7 +42,7 @@ def migrate(context: DeploymentContext) -> None:
     if release.migrations:
         create_restore_point(context)
     context.report_progress("running release: on production")
-    _run_release_command(context, spec.release, spec.bins)
+    _run_release_command(context, spec, spec.release)
 
 
 def record_schema_changes(context: DeploymentContext) -> None:
@@ -73,17 +73,17 @@ def _is_migrated(context: DeploymentContext) -> bool:
     return migrated_at is not None and migrated_at >= context.deployment.started_at
 
 
-def _run_release_command(context: DeploymentContext, command: Command, bins: list[Path]) -> None:
+def _run_release_command(context: DeploymentContext, spec: LaunchSpec, command: Command) -> None:
     config, release = context.config, context.release
     root = source_folder(config, release.pk)
     # The new colour's environment, so that `release:` sees what the new processes will see.
-    env = colours.build_environment(config, release, context.deployment.colour, bins)
+    env = colours.build_environment(config, release, context.deployment.colour, spec)
     try:
         run_command(
             command,
             config,
             root=root,
-            bins=bins,
+            bins=spec.bins,
             env=env,
             log=context.log,
             user=config.app_user,

@@ -130,10 +130,11 @@ def _format_target(target: Target) -> str:
 
 def _resolve_target(config: Config, slot: SlotConfig) -> Target:
     """Return the slot's target after the guard has checked the URL template and its server."""
-    from host.postgres.administration import DatabaseAdmin
-
     target = guard.resolve_target(config, slot)
-    DatabaseAdmin(config).check_server(target)
+    if not guard.is_administrators_address(config, target):
+        from host.postgres.administration import DatabaseAdmin  # imports psycopg
+
+        DatabaseAdmin(config).check_server(target)
     return target
 
 

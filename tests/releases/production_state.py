@@ -102,7 +102,7 @@ def make_release(config, digit):
     folder = build_folder(config, release.pk)
     (folder / "app").mkdir(parents=True)
     (folder / "app" / "page").write_text(digit)
-    facts = {"web": None, "release": None, "health_path": "/", "bins": []}
+    facts = {"web": None, "release": None, "manifest": {}, "bins": []}
     release.finish_build(checksum=build_manifest.finalize_build(folder, facts), migrations=[])
     return release
 

@@ -1,8 +1,13 @@
 """The database guard: URL templates, names and roles."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from host.config import load
 from host.errors import Refused
@@ -160,3 +165,21 @@ def test_only_roles_of_applications_are_accepted():
     for role in ("postgres", "oroboros", "pg_read_all_data", "app_preview_9"):
         with pytest.raises(Refused):
             guard.check_role(config, role)
+
+
+@given(st.from_regex(guard.PLAIN_URL, fullmatch=True))
+def test_a_plain_url_has_the_fields_that_libpq_reads(url):
+    assert guard.parse_url(url) == conninfo_to_dict(url)
+
+
+def test_the_guard_of_a_plain_template_does_not_import_psycopg():
+    # psycopg takes as long to import as the rest of a slot's restart.
+    code = (
+        "import sys; from host.config import load; from host.postgres import guard;"
+        f"config = load({ENVIRON | {guard.SETTING: 'postgresql://127.0.0.1:54329/{db_name}'}!r});"
+        "target = guard.resolve_target(config, config.slot('preview-1'));"
+        "assert guard.is_administrators_address(config, target);"
+        "print('psycopg' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "False\n"), result.stderr
