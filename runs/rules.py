@@ -120,6 +120,10 @@ FAILURES: dict[str, Failure] = {
         "Procfile, app.json or oroboros.toml is invalid, or does not say how the application runs.",
         "Correct the file, line and key that the detail names, push, and retry the run.",
     ),
+    "MAIN_BROKEN": Failure(
+        "The target branch itself does not install, or does not migrate an empty database.",
+        "Ship a branch that repairs it: such a branch can be previewed and merged as usual.",
+    ),
     "COMMAND_REFUSED": Failure(
         "The command policy does not allow a command of the application.",
         "Use an allowed program, or have an operator add it to WORKER_ALLOWED_COMMANDS.",
@@ -131,6 +135,16 @@ FAILURES: dict[str, Failure] = {
     "BACKEND_UNHEALTHY": Failure(
         "The backend did not start, did not answer its health path, or crashed repeatedly.",
         "Read the last lines of the slot's log, fix the branch, push, and retry the run.",
+    ),
+    "START_FAILED": Failure(
+        "The sealed release did not start in production's environment; nothing was merged.",
+        "Read the last lines of the log and the difference that the detail names, fix the branch, "
+        "push, and retry the run.",
+    ),
+    "EFFECT_MISSING": Failure(
+        "A step's commands succeeded, but what they should have made does not exist.",
+        "The detail says what was looked for and where: correct the command or the directory in "
+        "oroboros.toml, push, and retry the run.",
     ),
     "PREVIEW_EXPIRED": Failure(
         "The lease on the slot expired.", "Retry the run to get the preview again."

@@ -123,6 +123,9 @@ class RunSerializer(serializers.ModelSerializer):
     expires_at = serializers.SerializerMethodField()
     seconds_left = serializers.SerializerMethodField()
     next_action = serializers.SerializerMethodField()
+    notes = serializers.ListField(
+        child=serializers.CharField(), source="list_notes", read_only=True
+    )
 
     class Meta:
         model = Run
@@ -137,6 +140,7 @@ class RunSerializer(serializers.ModelSerializer):
             "failure_code",
             "failure_detail",
             "next_action",
+            "notes",
             "slot_id",
             "lease_state",
             "frontend_url",

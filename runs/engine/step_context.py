@@ -1,7 +1,7 @@
 """What a step of a pipeline is, and what it works with: its log, its commands, its run."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +107,22 @@ class StepContext(CommandContext):
     def record_event(self, kind: str, text: str, **data: Any) -> None:
         """Append an event to the run's timeline."""
         events.record_event(kind, text, actor=events.WORKER, run=self.run, **data)
+
+    def set_notes(self, sentences: Sequence[str]) -> None:
+        """Replace this step's notes on the run's current commit; a new sentence is an event too.
+
+        A note names what the application brings that is not honored, or what a reviewer should
+        know before approving. Repeating the step with the same notes changes nothing.
+        """
+        key = {"generation": self.run.generation, "step": self.step.name}
+        others = [note for note in self.run.notes if not note.items() >= key.items()]
+        notes = others + [{**key, "text": sentence} for sentence in dict.fromkeys(sentences)]
+        if notes == self.run.notes:
+            return
+        new = [note["text"] for note in notes if note not in self.run.notes]
+        self.update_run(notes=notes)
+        for sentence in new:
+            self.record_event("note", sentence)
 
     def link_log(self, output: Path) -> None:
         """Make the log a hard link to `output`, the file that a daemon of ours writes to.

@@ -60,6 +60,9 @@ class Run(Claimable):
     failure_code = models.CharField(max_length=32, blank=True)
     failure_detail = models.TextField(blank=True)
     next_action = models.TextField(blank=True)
+    # What the application brings that is not honored, or that a reviewer should know: a list of
+    # {"generation", "step", "text"}, see `list_notes`.
+    notes = models.JSONField(default=list, db_default=Value([], models.JSONField()), blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     # A requested move of a run that a process has claimed: that process makes it (request_stop).
     stop_status = models.CharField(max_length=16, blank=True)
@@ -122,6 +125,10 @@ class Run(Claimable):
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    def list_notes(self) -> list[str]:
+        """Return the notes on the run's current commit, in the order of the steps."""
+        return [note["text"] for note in self.notes if note["generation"] == self.generation]
 
     def list_ancestors(self) -> "list[Run]":
         """Return the runs that this one retries, the nearest first."""

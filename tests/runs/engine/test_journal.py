@@ -239,3 +239,24 @@ def test_task_for_a_run_that_waits_for_a_person_does_nothing(run):
     execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.attempts, run.claim_fence) == (0, 0)
+
+
+def test_a_repeated_step_replaces_its_notes_and_a_new_commit_has_none(run, claim):
+    steps = Steps("one", "two")
+    steps.does["one"] = lambda context: context.set_notes(["web listens on all interfaces", "b"])
+    steps.does["two"] = lambda context: context.set_notes(["c"])
+    steps.run_all(run, claim)
+    assert run.list_notes() == ["web listens on all interfaces", "b", "c"]
+    steps.does["one"] = lambda context: context.set_notes(["b"])
+    steps.there.clear()
+    run.steps.all().delete()  # as after a crash that lost the effect
+    steps.run_all(run, claim)
+    run.refresh_from_db()
+    assert run.list_notes() == ["b", "c"]
+    assert [event.text for event in run.events.filter(kind="note").order_by("pk")] == [
+        "web listens on all interfaces",
+        "b",
+        "c",
+    ]
+    run.generation += 1
+    assert run.list_notes() == []
