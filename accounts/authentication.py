@@ -15,6 +15,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from accounts.models import ApiToken
+from accounts.reserved_names import HOST_NAME
 from accounts.tokens import hash_token
 from core.clock import ClockTimestamp
 from host.process import socket_owner
@@ -48,7 +49,7 @@ class HostAuthentication(BaseAuthentication):
             return None
         if uid not in (0, os.geteuid()):
             raise PermissionDenied("This operating system user needs a token to use the API.")
-        return Principal("host", frozenset(ABILITIES)), None
+        return Principal(HOST_NAME, frozenset(ABILITIES)), None
 
     def authenticate_header(self, request: Request) -> str:
         # Without it DRF would answer 403 instead of 401.

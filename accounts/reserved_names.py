@@ -5,8 +5,10 @@ import unicodedata
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 
+# The shell on this host, by the owner of its socket.
+HOST_NAME = "host"
 # The actors of the audit trail that are not people: the host's shell, and the worker's parts.
-RESERVED_NAMES = frozenset({"host", "shell", "root", "worker", "reaper", "reconciler", "queue"})
+RESERVED_NAMES = frozenset({HOST_NAME, "shell", "root", "worker", "reaper", "reconciler", "queue"})
 
 
 def validate_not_reserved(name: str) -> None:

@@ -4,5 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from web.request_framing import read_chunked_bodies
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "oroboros.settings")
-application = get_wsgi_application()
+application = read_chunked_bodies(get_wsgi_application())

@@ -65,9 +65,13 @@ class ApproveRequest(StrictSerializer):
 
     def validate(self, attrs):
         if attrs.get("accept_checks") and "commit_sha" not in attrs:
-            detail = "Name the commit whose checks you accept."
-            raise Refused("commit_required", detail, status=400, fields={"commit_sha": detail})
+            raise build_commit_refusal("Name the commit whose checks you accept.")
         return attrs
+
+
+def build_commit_refusal(detail: str) -> Refused:
+    """Return the refusal of an approval that does not name its commit."""
+    return Refused("commit_required", detail, status=400, fields={"commit_sha": detail})
 
 
 class CancelRequest(StrictSerializer):

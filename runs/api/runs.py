@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.reserved_names import HOST_NAME
 from host.errors import Refused
 from runs import presenters
 from runs.api.fields import parse_run_id
@@ -19,6 +20,7 @@ from runs.api.request_bodies import (
     EmptyRequest,
     KeepRequest,
     ReasonRequest,
+    build_commit_refusal,
 )
 from runs.api.serializers import (
     DifferenceSerializer,
@@ -136,8 +138,13 @@ class ApproveView(APIView):
 
     @extend_schema(request=ApproveRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
-        """Approve the named commit, or the run's current one. Shipping follows in queue order."""
+        """Approve the named commit; it ships in queue order.
+
+        Only the host's own shell may leave out `commit_sha`, and approves the run's current one.
+        """
         run, body = find_run(run_id), ApproveRequest.parse(request)
+        if "commit_sha" not in body and get_actor_name(request) != HOST_NAME:
+            raise build_commit_refusal("Name the commit that you looked at.")
         if body.get("accept_checks") and OPERATE not in get_abilities(request.user):
             raise PermissionDenied(operations.ACCEPT_CHECKS_REFUSAL)
         operations.approve(run, **body, actor=get_actor_name(request))

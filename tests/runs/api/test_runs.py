@@ -8,6 +8,8 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
+from accounts.authentication import HostAuthentication
+from accounts.reserved_names import HOST_NAME
 from accounts.tokens import create_token
 from host.errors import Refused
 from runs.api import runs as api
@@ -25,6 +27,7 @@ from tests.factories import (
     SlotFactory,
     StepFactory,
 )
+from web.permissions import ABILITIES, Principal
 
 pytestmark = pytest.mark.django_db
 ALL = ["view", "hold", "approve", "operate"]
@@ -158,7 +161,6 @@ def test_an_unknown_run_returns_404(client, operation):
 @pytest.mark.parametrize(
     ("operation", "body", "kwargs"),
     [
-        ("approve", {}, {}),
         ("approve", {"commit_sha": "a" * 40, "reason": "fine"}, None),
         ("approve", {"commit_sha": "a" * 40, "accept_checks": True}, None),
         ("reject", {"reason": "no"}, None),
@@ -204,7 +206,7 @@ def test_a_refusal_of_a_rule_returns_its_code_and_detail(client, monkeypatch):
         raise Refused("not_ready", "The run is queued.")
 
     monkeypatch.setattr(operations, "approve", refuse)
-    answer = post(client, f"/api/runs/{RunFactory().pk}/approve")
+    answer = post(client, f"/api/runs/{RunFactory().pk}/approve", {"commit_sha": "a" * 40})
     assert answer.status_code == 409
     assert answer.json() == {"error": "not_ready", "detail": "The run is queued."}
 
@@ -215,6 +217,22 @@ def test_approving_another_commit_than_the_runs_returns_409(client):
     assert (answer.status_code, answer.json()["error"]) == (409, "commit_moved")
     run.refresh_from_db()
     assert run.status == Status.PREVIEW_READY
+
+
+def test_an_approval_names_its_commit_unless_the_hosts_shell_makes_it(client, monkeypatch):
+    run = LeaseFactory(held=True, run__status=Status.PREVIEW_READY).run
+    path = f"/api/runs/{run.pk}/approve"
+    for body in ({}, {"reason": "fine"}):
+        answer = post(client, path, body)
+        assert (answer.status_code, answer.json()["error"]) == (400, "commit_required")
+    assert not run.approvals.exists()
+    monkeypatch.setattr(
+        HostAuthentication,
+        "authenticate",
+        lambda *_: (Principal(HOST_NAME, frozenset(ABILITIES)), None),
+    )
+    answer = Client().post(path, {}, content_type="application/json")
+    assert answer.json()["approvals"][0]["commit_sha"] == run.commit_sha
 
 
 def test_changed_checks_are_accepted_by_operators_for_a_named_commit(client):
