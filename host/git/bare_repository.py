@@ -15,6 +15,8 @@ from host.config import Config
 from host.errors import Refused
 from host.files import ownership, safe_walk
 from host.git.git_commands import (
+    attribute_files_argv,
+    blob_argv,
     commit_argv,
     fetch_argv,
     fetch_branch_argv,
@@ -40,6 +42,14 @@ class Author:
 
     name: str
     email: str
+
+
+@dataclass(frozen=True)
+class MergedTree:
+    """The tree that a merge makes, or without one the files that conflict."""
+
+    tree_id: str | None
+    conflicts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -210,20 +220,50 @@ class Repository:
 
         `at` is its date, so that a repeated call creates the same id.
         """
-        argv = merge_argv(self.path, base, commit)
-        answer = self._git.capture(argv)
-        # 1 means conflicts: the tree is printed all the same.
-        if answer.exit_code not in (0, 1):
-            raise git_failed(argv, answer)
-        tree, *conflicts = to_text(answer.stdout).rstrip("\0").split("\0")
-        if answer.exit_code == 1:
-            return MergeResult(None, sorted(set(conflicts)))
+        merged = self.merge_trees(base, commit)
+        if merged.tree_id is None:
+            return MergeResult(None, merged.conflicts)
         sha = self._git.run(
-            commit_argv(self.path, tree, [base, commit]),
+            commit_argv(self.path, merged.tree_id, [base, commit]),
             more_env=_identity_env(author, at),
             stdin=message.encode(),
         )
         return MergeResult(sha.strip())
+
+    def merge_trees(self, base: str, commit: str) -> MergedTree:
+        """Merge `commit` into `base` as `git merge` does in a checkout of `base`, without a commit.
+
+        The merge attributes are those of the base's .gitattributes files, as in such a checkout
+        (gitattributes(5), "Performing a three-way merge"). Raises Refused `unrelated_history` if
+        the two have no common ancestor.
+        """
+        argv = merge_argv(self.path, base, commit)
+        with tempfile.TemporaryDirectory(prefix="attributes-", dir=self.path) as scratch:
+            self._write_attribute_files(base, Path(scratch))
+            # merge-tree reads the attributes below its working directory, in a bare repository
+            # none. --attr-source would need git 2.41.
+            env = {**self._git.environment(), "GIT_WORK_TREE": scratch}
+            answer = self._git.capture(argv, env, cwd=Path(scratch))
+        # 1 means conflicts: the tree is printed all the same.
+        if answer.exit_code not in (0, 1):
+            if self.find_merge_base(base, commit) is None:
+                raise Refused("unrelated_history", f"{commit} and {base} have unrelated histories.")
+            raise git_failed(argv, answer)
+        tree, *conflicts = to_text(answer.stdout).rstrip("\0").split("\0")
+        if answer.exit_code == 1:
+            return MergedTree(None, sorted(set(conflicts)))
+        return MergedTree(tree)
+
+    def _write_attribute_files(self, commit: str, folder: Path) -> None:
+        """Write the commit's .gitattributes files below `folder`, which is empty."""
+        records = self._git.read_bytes(attribute_files_argv(self.path, commit)).split(b"\0")
+        for header, name in zip(records[::2], records[1::2], strict=False):
+            _, mode, _, blob, _ = to_text(header).split(" ")
+            if not mode.startswith("100"):  # git reads no attributes through a link
+                continue
+            path = folder / os.fsdecode(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._git.read_bytes(blob_argv(self.path, blob)))
 
     def list_changed_files(self, old: str, new: str) -> list[str]:
         """Return the paths of the files in which the two trees differ."""
@@ -232,7 +272,7 @@ class Repository:
 
     def list_commits(self, old: str, new: str, *, limit: int = 200) -> list[LogEntry]:
         """Return the commits that `new` contains and `old` does not, newest first."""
-        options = ["--format=%H%x00%an%x00%aI%x00%s", f"--max-count={limit}"]
+        options = ["--format=%H%x00%aN%x00%aI%x00%s", f"--max-count={limit}"]
         span = f"{validate_sha(old)}..{validate_sha(new)}"
         lines = self._git.run(git_argv(self.path, "log", *options, span, "--"))
         return [LogEntry(*line.split("\0")) for line in split_lines(lines)]

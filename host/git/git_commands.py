@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from host.config import Config
 from host.git.validation import validate_ref, validate_sha
 
+# The id of the tree without files, which every repository knows.
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 ABSENT = "0" * 40  # git's id for a ref that does not exist
 # How this host reaches other hosts: passed on only for an https remote.
 NETWORK = (
@@ -80,6 +82,17 @@ def merge_argv(repository: Path, base: str, commit: str) -> list[str]:
     return git_argv(repository, "merge-tree", *options, validate_sha(base), validate_sha(commit))
 
 
+def attribute_files_argv(repository: Path, commit: str) -> list[str]:
+    """List the commit's .gitattributes files, those of folders too, as raw records with NULs."""
+    options = ["-r", "--raw", "-z", "--no-renames", EMPTY_TREE, validate_sha(commit)]
+    return git_argv(repository, "diff-tree", *options, "--", ":(glob)**/.gitattributes")
+
+
+def blob_argv(repository: Path, blob: str) -> list[str]:
+    """Print the content of a file by the id of its blob."""
+    return git_argv(repository, "cat-file", "blob", validate_sha(blob))
+
+
 def commit_argv(repository: Path, tree: str, parents: Sequence[str]) -> list[str]:
     """Create a commit of `tree`; git reads its message from stdin."""
     options = [part for parent in parents for part in ("-p", validate_sha(parent))]
@@ -117,6 +130,8 @@ def build_environment(config: Config, global_config: Path, remote: str = "") -> 
         # A background gc would outlive the command, and its lock would stop the next ones.
         "gc.auto": "0",
         "maintenance.auto": "false",
+        # A bare repository has no .mailmap of its own: that of the target branch is used.
+        "mailmap.blob": f"refs/remotes/origin/{config.target_branch}:.mailmap",
     }
     if config.get("GIT_CREDENTIALS_FILE"):
         path = shlex.quote(config.get("GIT_CREDENTIALS_FILE"))
@@ -127,6 +142,7 @@ def build_environment(config: Config, global_config: Path, remote: str = "") -> 
         "HOME": "/nonexistent",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(global_config),
+        "GIT_ATTR_NOSYSTEM": "1",  # /etc/gitattributes of this host says nothing about the branch
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "/bin/false",  # a prompt would wait until the timeout
         "GIT_ALLOW_PROTOCOL": _protocol(remote),

@@ -57,6 +57,12 @@ class GitProcess:
     def run(
         self, argv: list[str], *, more_env: dict[str, str] | None = None, stdin: bytes | None = None
     ) -> str:
+        """Run a local command and return its output as text. Raises as `read_bytes`."""
+        return to_text(self.read_bytes(argv, more_env=more_env, stdin=stdin))
+
+    def read_bytes(
+        self, argv: list[str], *, more_env: dict[str, str] | None = None, stdin: bytes | None = None
+    ) -> bytes:
         """Run a local command and return its output.
 
         Raises Refused `git_failed`, `git_locked`, `disk_full`.
@@ -64,7 +70,7 @@ class GitProcess:
         answer = self.capture(argv, self.environment() | (more_env or {}), stdin=stdin)
         if answer.exit_code != 0:
             raise git_failed(argv, answer)
-        return to_text(answer.stdout)
+        return answer.stdout
 
     def run_remote(self, remote: str, argv: list[str], timeout: float) -> str:
         """Run a command that contacts `remote`, and return its output.
@@ -87,10 +93,12 @@ class GitProcess:
         *,
         stdin: bytes | None = None,
         timeout: float = LOCAL_SECONDS,
+        cwd: Path | None = None,
     ) -> CapturedOutput:
         """Run git, and again after a pause while another git holds a lock file.
 
-        Raises Refused `git_locked` if the lock file stays.
+        `cwd` is the repository, or a folder of ours to which GIT_WORK_TREE points. Raises Refused
+        `git_locked` if the lock file stays.
         """
         env = env or self.environment()
         lock = ""
@@ -98,7 +106,7 @@ class GitProcess:
             time.sleep(pause)
             answer = runner.capture(
                 argv,
-                cwd=self.path,
+                cwd=cwd or self.path,
                 timeout=timeout,
                 env=env,
                 stdin=stdin,
