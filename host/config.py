@@ -11,16 +11,15 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.env_file import ENV_FILE_BYTES, find_surprises, parse_env, refuse_large_file
 from host.errors import Refused
 from host.process.users import User
 from host.units import jobs
 
 HOME = Path(__file__).resolve().parents[1]
-ENV_FILE_BYTES = 64 * 1024
 # The env files of the control plane itself. The other files of the folder (worker-preview.env,
 # app.env, web-*.env) are for the processes it starts.
 CONTROL_FILES = ("api.env", "worker.env")
-KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
 MAX_SLOTS = 3  # infra/ has an env file, a unit and a route for each of them
@@ -174,46 +173,6 @@ class Config:
         return value
 
 
-def parse_env(text: str, source: str) -> dict[str, str]:
-    """Parse an env file: `KEY=value` lines, `#` comments, optional quotes, nothing expanded.
-
-    Raises Refused naming `source` and the line: `env_file_too_large`, `env_file_invalid` (NUL),
-    `env_line_invalid`, `env_key_duplicate`.
-    """
-    if len(text.encode("utf-8", "surrogateescape")) > ENV_FILE_BYTES:
-        raise _file_too_large(source)
-    if "\0" in text:
-        raise Refused("env_file_invalid", f"{source} contains a NUL byte.", status=400)
-    values: dict[str, str] = {}
-    # split() and not splitlines(): a value may contain U+2028 and the like.
-    for number, raw in enumerate(text.split("\n"), start=1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        key, value = _parse_assignment(line, f"{source} line {number}")
-        if key in values:
-            raise Refused("env_key_duplicate", f"{source} line {number}: {key} again.", status=400)
-        values[key] = value
-    return values
-
-
-def _parse_assignment(line: str, position: str) -> tuple[str, str]:
-    key, equals, value = line.partition("=")
-    if not equals or not KEY.fullmatch(key):
-        raise Refused("env_line_invalid", f"{position}: not KEY=value.", status=400)
-    return key, _strip_quotes(value)
-
-
-def _file_too_large(source: str) -> Refused:
-    return Refused("env_file_too_large", f"{source} is larger than 64 KiB.", status=400)
-
-
-def _strip_quotes(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-        return value[1:-1]
-    return value
-
-
 def read_env_file(path: Path) -> dict[str, str]:
     """Parse the file; one that does not exist is empty. Raises Refused as `parse_env`."""
     try:
@@ -222,11 +181,25 @@ def read_env_file(path: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     if len(raw) > ENV_FILE_BYTES:
-        raise _file_too_large(str(path))
+        raise refuse_large_file(str(path))
     try:
         return parse_env(raw.decode(), str(path))
     except UnicodeDecodeError:
         raise Refused("env_file_invalid", f"{path} is not UTF-8.", status=400) from None
+
+
+def describe_env_values(folder: Path) -> list[str]:
+    """Return a sentence for each value of the folder's env files that may surprise its author.
+
+    Files that cannot be read have none: `read_env_file` refuses them where they are used.
+    """
+    sentences: list[str] = []
+    for path in sorted(folder.glob("*.env")):
+        try:
+            sentences += find_surprises(path.read_text(), path.name)
+        except (OSError, UnicodeDecodeError, Refused):
+            continue
+    return sentences
 
 
 def find_env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from host.config import Config
+from host.env_file import format_assignment
 from host.files import safe_files
 
 HEADER = "# Written once by quickstart.sh; .env.example lists every other setting.\n"
@@ -82,4 +83,4 @@ def _build_database_url(config: Config, role: str, database: str) -> str:
 
 
 def _format_lines(values: Mapping[str, str]) -> str:
-    return "".join(f"{name}={value}\n" for name, value in values.items())
+    return "".join(format_assignment(name, value) for name, value in values.items())

@@ -55,6 +55,8 @@ def prepare() -> Config:
         demo.create_remote(config)
     env_files.write_missing_files(config, demo.remote_path(config))
     config = configuration.load()  # with the values of the files just written
+    for sentence in configuration.describe_env_values(config.env_dir):
+        progress.print_line(f"  Note: {sentence}")
     with progress.step("Starting PostgreSQL"):
         cluster = stack.get_cluster(config)
         cluster.start()

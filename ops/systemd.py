@@ -18,6 +18,7 @@ from pathlib import Path
 from host import config as configuration
 from host.app import environment
 from host.config import INSTALLED_UNIT, SYSTEM_ENV_DIR, Config
+from host.env_file import format_assignment
 from host.errors import Refused
 from host.files import safe_files
 from host.process import runner
@@ -255,7 +256,7 @@ def _secret_step(
     path: Path, config: Config, build: Callable[[Config], dict[str, str]]
 ) -> InstallStep:
     def write() -> None:
-        lines = "".join(f"{name}={value}\n" for name, value in build(config).items())
+        lines = "".join(format_assignment(*item) for item in build(config).items())
         safe_files.write_atomic(path, (HEADER + lines).encode(), 0o600, find_service_user())
 
     # Never overwritten: a new password would lock out what runs with the old one.

@@ -5,6 +5,7 @@ Of the host's programs it may start those that WORKER_ALLOWED_COMMANDS names, fr
 WORKER_ALLOWED_PATHS. A command line may not contain code, or another program to run.
 """
 
+import codecs
 import os
 import re
 from collections.abc import Sequence
@@ -130,9 +131,39 @@ def _resolve_file(
     is_allowed = path.name in _words(config, "WORKER_ALLOWED_COMMANDS", DEFAULT_COMMANDS)
     if not is_own and not (is_allowed and path.parent in _allowed_folders(config)):
         raise _refused(f"The program {program} is not a file of the tree.")
-    if not _is_executable(path):
-        raise _refused(f"The file {program} does not exist or is not executable.")
+    _check_file(program, path, os.path.relpath(path, root))
     return path
+
+
+def _check_file(program: str, path: Path, name: str) -> None:
+    """Raise Refused `command_refused` if the system could not start the file; it says why.
+
+    `name` is its path in the repository.
+    """
+    if not path.is_file():
+        raise _refused(f"The file {program} does not exist.")
+    if not os.access(path, os.X_OK):
+        raise _refused(
+            f"The file {program} is not executable: run git update-index --chmod=+x {name}, "
+            "then commit and push."
+        )
+    first_line = _read_first_line(path)
+    if first_line.startswith(codecs.BOM_UTF8 + b"#!"):
+        raise _refused(f"The file {program} begins with a byte order mark: save it without one.")
+    # The system would look for an interpreter whose name ends in a carriage return.
+    if first_line.startswith(b"#!") and first_line.endswith(b"\r\n"):
+        raise _refused(
+            f"The lines of the file {program} end in CR LF: write LF, and keep it so with "
+            f"`{name} text eol=lf` in .gitattributes."
+        )
+
+
+def _read_first_line(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.readline(256)
+    except OSError:  # made by a build, for its own user only
+        return b""
 
 
 def _options(name: str, words: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -273,14 +274,22 @@ def _map_variables(
         if is_matched_by(name, _patterns(config, "BLOCKLIST")):
             notes.append(f"{name} of oroboros.toml is in WORKER_SUBPROCESS_ENV_BLOCKLIST.")
             continue
-        used = command_line.find_variables(text)
-        notes += [
-            f"{name}: the variable {other} is not set." for other in sorted(used - set(values))
-        ]
-        secret = _is_secret(name, text, "") or any(known[u].secret for u in used & set(known))
+        notes += _describe_missing(name, text, values.keys())
+        text = command_line.escape_unknown_variables(text, values.keys())
+        used = command_line.find_variables(text) & set(known)
+        secret = _is_secret(name, text, "") or any(known[other].secret for other in used)
         value = command_line.substitute_variables(text, values)
         mapped[name] = Variable(name, value, "oroboros.toml", secret)
     return mapped
+
+
+def _describe_missing(name: str, text: str, known: AbstractSet[str]) -> Iterator[str]:
+    """Yield a note for each variable that a value of `[env]` names and that has no value."""
+    bare, braced = command_line.find_missing_variables(text, known)
+    for other in sorted(braced):
+        yield f"{name}: the variable {other} is not set."
+    for other in sorted(bare):
+        yield f"{name}: no variable is named {other}, so ${other} stays: write $${other} for that."
 
 
 def _check_no_control_secret(config: Config, name: str, value: str, origin: str) -> None:

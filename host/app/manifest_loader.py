@@ -16,6 +16,7 @@ from host.app import command_policy, detection
 from host.app.command_line import Argv, CommandLineInvalid
 from host.app.manifest import Check, Manifest
 from host.app.manifest_file import ManifestFile
+from host.env_file import BOM
 from host.errors import Refused
 from host.files.source_tree import SourceTree
 
@@ -57,7 +58,8 @@ def load_manifest(root: Path) -> Manifest:
 
 def read_checks(text: str) -> tuple[Check, ...]:
     """Return the checks of an `oroboros.toml`. Raises Refused as `load_manifest`."""
-    return _read_toml(ManifestFile("oroboros.toml", text), []).get("checks", ())
+    file = ManifestFile("oroboros.toml", text.removeprefix(BOM))
+    return _read_toml(file, []).get("checks", ())
 
 
 def _check_complete(fields: Fields, files: Mapping[str, ManifestFile]) -> None:

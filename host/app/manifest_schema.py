@@ -73,7 +73,11 @@ def _read_commands(value: object) -> tuple[Argv, ...]:
 
 def _read_variable_name(name: str) -> str:
     if not environment_policy.can_manifest_set(name):
-        raise _invalid("Oroboros sets it or forbids it: take it out")
+        hint = command_line.SCRIPT_EXAMPLE.format(name=name)
+        raise _invalid(
+            "Oroboros sets it or forbids it: take it out. A command that needs it goes into an "
+            f"executable file of the tree, {hint}"
+        )
     return name
 
 

@@ -30,12 +30,16 @@ class SourceTree:
         return data
 
     def read_text(self, path: str) -> str | None:
-        """Return a file's content as text; raises Refused `manifest_invalid` if it is not UTF-8."""
+        """Return a file's content as text, without a byte order mark.
+
+        Raises Refused `manifest_invalid` (400) if it is not UTF-8.
+        """
         data = self.read_bytes(path)
         try:
-            return None if data is None else data.decode()
+            return None if data is None else data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise ApplicationRefused("manifest_invalid", f"{path} is not UTF-8 text.") from None
+            detail = f"{path} is not UTF-8 text: save it as UTF-8."
+            raise ApplicationRefused("manifest_invalid", detail) from None
 
     def has_file(self, path: str) -> bool:
         """Return whether there is such a file."""

@@ -15,7 +15,7 @@ import psycopg
 from host import http_client
 from host.app import installs
 from host.capacity import read_available_memory_mb, read_free_disk_mb
-from host.config import Config
+from host.config import Config, describe_env_values
 from host.errors import Refused
 from host.git.bare_repository import get_repository
 from host.process import runner
@@ -64,7 +64,7 @@ def run_checks(
         yield from check_rights(config)
     else:
         yield from check_isolation(config)
-    for check in (check_secrets, check_databases, check_git_remote):
+    for check in (check_secrets, check_env_values, check_databases, check_git_remote):
         yield from check(config)
     yield check_shipping_settings(config, check_shipping)
     for check in (check_ports, check_services, check_routes):
@@ -156,6 +156,11 @@ def check_secrets(config: Config) -> Findings:
     if config.is_systemd:
         mode, owner = _read_mode_and_owner(config.home)
         yield findings.judge_checkout(str(config.home), mode or 0, owner, "root")
+
+
+def check_env_values(config: Config) -> Findings:
+    """Report values of the env files that may be read otherwise than their author expects."""
+    yield findings.report_env_values(str(config.env_dir), describe_env_values(config.env_dir))
 
 
 def _read_mode_and_owner(path: Path) -> tuple[int | None, str]:

@@ -101,6 +101,11 @@ def judge_secret(path: str, mode: int | None, owner: str, wanted_owner: str) -> 
     return Finding(path, is_private, f"{stat.S_IMODE(mode):o}, of {owner}", remedy)
 
 
+def report_env_values(folder: str, surprises: Sequence[str]) -> Finding:
+    """Report values whose meaning their author may not expect: a warning, not a fault."""
+    return Finding(f"values in {folder}", True, "\n      ".join(surprises) or "as written")
+
+
 def judge_checkout(path: str, mode: int, owner: str, wanted_owner: str) -> Finding:
     """Judge the checkout's folder: a user who can write to it can change the control plane."""
     # 0o022: the group or others may write.

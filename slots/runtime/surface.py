@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from string import Template
 
-from host.config import Config, SlotConfig, parse_env
+from host.config import Config, SlotConfig
+from host.env_file import parse_env
 from host.files import public_folder, safe_files
 from host.files.file_lock import file_lock
 from host.files.surface_folder import NONE, LiveFile, SurfaceFolder

@@ -170,6 +170,14 @@ def test_a_secret_that_others_can_read_is_a_fault_until_its_remedy_has_run(confi
     assert [found.subject for found in faults(checks.check_secrets(config))] == [app.subject]
 
 
+def test_a_value_that_may_be_read_differently_is_reported_and_no_fault(config, secrets):
+    (secrets / "worker-preview.env").write_text("MODE=on # for previews\n")
+    (secrets / "app.env").write_bytes(b"\xff")
+    [found] = checks.check_env_values(config)
+    assert found.is_ok
+    assert "worker-preview.env line 1: MODE: the text from # is a comment" in found.observed
+
+
 def test_a_foreign_process_on_a_port_is_a_fault_that_names_it(config):
     assert faults(checks.check_ports(config)) == []
     with socket.create_server(("127.0.0.1", config.api_port)):

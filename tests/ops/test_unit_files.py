@@ -45,3 +45,19 @@ def test_rendered_files_name_this_checkout_and_its_var(tmp_path):
         text = systemd.render_file(config, f"units/{name}")
         assert systemd.TEMPLATE_HOME not in text or str(config.home) == systemd.TEMPLATE_HOME
         assert f"{systemd.TEMPLATE_HOME}/var" not in text
+
+
+# Values that systemd.exec(5), EnvironmentFile, and our own parser read alike.
+COMMON_LINE = re.compile(r"#.*|[A-Z_]+=(?:[^\s'\"\\#]*|'(?:[^'\\]|\\(?![\\']))*')")
+
+
+def test_systemd_reads_only_env_files_that_both_parsers_read_alike():
+    names = set()
+    for path in UNITS.rglob("*.*"):
+        if path.is_file():
+            names |= set(re.findall(r"(?m)^EnvironmentFile=-?(\S+)", path.read_text()))
+    assert names == {"/etc/oroboros/web-%i.env", "/etc/oroboros/web.env"}
+    config = configuration.load({"CORS_APP_ORIGINS": "https://shop.example:8443"})
+    texts = [path.read_text() for path in UNITS.parent.glob("env/*.env")]
+    for text in [systemd.render_web_environment(config), *texts]:
+        assert [line for line in text.splitlines() if not COMMON_LINE.fullmatch(line)] == []

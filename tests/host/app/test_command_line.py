@@ -34,7 +34,9 @@ def test_a_command_line_is_split_without_a_shell(line, argv):
         ("a $(b)", "./bin/release"),
         ("(a)", "./bin/release"),
         ("a &", "./bin/release"),
-        ("DEBUG=1 python x.py", "[env]"),
+        ("DEBUG=1 python x.py", "set it under [env]"),
+        ("PYTHONPATH=src python x.py", "[env] may not set PYTHONPATH: put the whole line into"),
+        ("NODE_OPTIONS=--require=x node x.js", "./bin/web"),
         ("cd app", "directory"),
         ("python 'x", "quotation"),
         ("", "no command"),
@@ -58,9 +60,28 @@ def test_a_line_that_needs_a_shell_is_refused_with_a_hint(line, hint):
         ("[$NONE]", "[]"),
         ("$5 $ ${} ${5}", "$5 $ ${} ${5}"),
         ("${INJECT}", "$PORT; rm"),
+        ("$$PORT $$$PORT $${PORT}", "$PORT $8101 ${PORT}"),
     ],
 )
 def test_substitution_is_not_repeated_on_its_result(text, filled):
     assert (
         command_line.substitute_variables(text, {"PORT": "8101", "INJECT": "$PORT; rm"}) == filled
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "last"),
+    [
+        ("x '$2b$12$abc'", "$2b$12$abc"),
+        ("x \\$PORT", "$PORT"),
+        ('x "\\$PORT"', "$PORT"),
+        ("x '$'PORT", "$PORT"),
+        ("x '$$PORT'", "$$PORT"),
+        ('x "$PORT"', "8101"),
+        ("x 'it'\\''s $5'", "it's $5"),
+        ("x '\\'", "\\"),
+    ],
+)
+def test_a_dollar_that_a_shell_would_keep_is_kept(line, last):
+    words = command_line.parse_command_line(line)
+    assert command_line.substitute_variables(words[-1], {"PORT": "8101"}) == last

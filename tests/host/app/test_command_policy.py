@@ -144,3 +144,26 @@ def test_a_link_out_of_the_tree_is_refused(resolve, tmp_path):
     (tmp_path / "root" / "env").symlink_to("/usr/bin/env")
     with pytest.raises(Refused):
         resolve("./env", "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "remedy"),
+    [
+        (b"#!/bin/sh\n", 0o644, "is not executable: run git update-index --chmod=+x bin/release"),
+        (b"#!/bin/sh\r\necho ok\r\n", 0o755, "`bin/release text eol=lf` in .gitattributes"),
+        (b"\xef\xbb\xbf#!/bin/sh\n", 0o755, "begins with a byte order mark"),
+        (None, 0, "does not exist"),
+    ],
+)
+def test_a_file_that_cannot_be_started_is_refused_with_what_to_change(
+    resolve, tmp_path, content, mode, remedy
+):
+    path = tmp_path / "root" / "bin" / "release"
+    if content is not None:
+        path.write_bytes(content)
+        path.chmod(mode)
+    for program, cwd in (("./bin/release", path.parents[1]), ("./release", path.parent)):
+        with pytest.raises(Refused) as refusal:
+            resolve(program, cwd=cwd)
+        assert refusal.value.code == "command_refused"
+        assert remedy in refusal.value.detail

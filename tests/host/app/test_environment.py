@@ -248,6 +248,36 @@ def test_an_unset_variable_is_noted(build):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "notes"),
+    [
+        ("$2b$12$abcdefghijklmnop", "$2b$12$abcdefghijklmnop", 1),
+        ("$2y$10$.ab/c", "$2y$10$.ab/c", 0),
+        ("price $$USD, \\$$HOME", "price $USD, \\$HOME", 0),
+        ("pa$$word", "pa$word", 0),
+        ("pa$word", "pa$word", 1),
+        ("100$", "100$", 0),
+        ("${ABSENT:-blue}", "blue", 0),
+        ("$PGUSER$$PGUSER", "app_preview_1$PGUSER", 0),
+        ("-----BEGIN-----\nabc\n", "-----BEGIN-----\nabc\n", 0),
+    ],
+)
+def test_only_known_variables_are_filled_in(build, text, value, notes):
+    resolved = build(env={"A": text})
+    assert resolved.env["A"] == value
+    assert len(resolved.notes) == notes
+    assert all("write $$" in note for note in resolved.notes)
+
+
+def test_the_operators_file_follows_the_rules_of_env_files(build):
+    resolved = build(
+        "A=on # for previews only\nexport B='$2b$12$x # y'\nC=\"-----BEGIN\nabc\n-----END\"\n"
+    )
+    env = resolved.env
+    assert (env["A"], env["B"]) == ("on", "$2b$12$x # y")
+    assert env["C"] == "-----BEGIN\nabc\n-----END"
+
+
 def test_a_generated_secret_depends_on_purpose_and_name_only(build):
     first = build(env_generated=("SESSION",)).env
     assert build(env_generated=("SESSION",)).env["SESSION"] == first["SESSION"]

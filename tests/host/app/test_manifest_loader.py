@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from host.app import manifest
+from host.app import manifest, manifest_loader
 from host.app.manifest import Check
 from host.errors import Refused
 
@@ -226,6 +226,28 @@ def test_a_reserved_variable_is_refused_with_line_and_key(load_files, name):
     text = f'[env]\nDATABASE_URL = "x"\n{name} = "x"\n'
     refused = refusal(load_files, {"Procfile": "web: a\n", "oroboros.toml": text})
     assert refused.fields == {"file": "oroboros.toml", "line": "3", "key": f"env.{name}"}
+
+
+def test_variables_before_a_command_are_refused_with_a_way_that_works(load_files):
+    """The remedy for a name that [env] may not set does not name [env], and the other way round."""
+    refused = refusal(load_files, {"Procfile": "web: PYTHONPATH=src python server.py\n"})
+    assert "[env] may not set PYTHONPATH" in refused.detail
+    assert "./bin/web with `#!/bin/sh` and `PYTHONPATH=" in refused.detail
+    refused = refusal(load_files, {"oroboros.toml": '[env]\nPYTHONPATH = "src"\n'})
+    assert "./bin/web with `#!/bin/sh` and `PYTHONPATH=" in refused.detail
+
+
+@pytest.mark.parametrize("name", ["Procfile", "app.json", "oroboros.toml"])
+def test_a_byte_order_mark_is_ignored(load_files, name):
+    files = {
+        "Procfile": "web: python server.py\r\n",
+        "app.json": '{"env": {"A": "b"}}',
+        "oroboros.toml": '[backend]\r\nhealth_path = "/up"\r\n',
+    }
+    found = load_files(files | {name: "\ufeff" + files[name]})
+    assert (found.web, found.env_defaults) == (("python", "server.py"), {"A": "b"})
+    assert found.health_path == "/up"
+    assert manifest_loader.read_checks('\ufeff[checks]\na = "true"\n')[0].argv == ("true",)
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_key(load_files):

@@ -1,0 +1,91 @@
+"""The rules of env files: as python-dotenv has them, nothing filled in."""
+
+import pytest
+
+from host import env_file
+from host.errors import Refused
+
+
+def parse(text):
+    return env_file.parse_env(text, "x.env")
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=abc#def", "abc#def"),
+        ("A=on # a comment", "on"),
+        ("A=on\t# a comment", "on"),
+        ("A=#fff", "#fff"),
+        ("A= # a comment", ""),
+        ("A=", ""),
+        ("A = spaces ", "spaces"),
+        ('A="a b" # why', "a b"),
+        ('A="a # b"', "a # b"),
+        ("A='a # b'#c", "a # b"),
+        ("A=$2b$12$abc", "$2b$12$abc"),
+        ('A="${B} $C"', "${B} $C"),
+        (r'A="one\ntwo\t\"three\" \\ \d"', 'one\ntwo\t"three" \\ \\d'),
+        (r"A='one\ntwo \' \\'", r"one\ntwo ' \ ".strip()),
+        (r"A=one\ntwo", r"one\ntwo"),
+        ('A="-----BEGIN\nabc\n-----END"', "-----BEGIN\nabc\n-----END"),
+        ("A='first # no comment\n\n# nor this'", "first # no comment\n\n# nor this"),
+        ("export A=1", "1"),
+        ("  export\tA='1'", "1"),
+        ("A=it's", "it's"),
+        ("A=a'b'", "a'b'"),
+        ("A=1\r", "1"),
+        ('A="1"\r', "1"),
+        ("A=a=b", "a=b"),
+    ],
+)
+def test_a_value_is_read_by_the_known_rules(line, value):
+    assert parse(line) == {"A": value}
+    assert parse(f"\ufeff# before\n\n{line}\nB=2\n") == {"A": value, "B": "2"}
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_name():
+    assert parse("\ufeffA=1") == {"A": "1"}
+
+
+def test_names_in_small_letters_are_names():
+    assert parse("http_proxy=http://proxy:3128") == {"http_proxy": "http://proxy:3128"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('B=1\nA="secret', "x.env line 2: a quote is opened and not closed."),
+        ("A='secret", "x.env line 1: a quote is opened and not closed."),
+        ('A="secret" more', "x.env line 1: there is text after the closing quote."),
+        ("A='it's'", "x.env line 1: there is text after the closing quote."),
+        ("A='1\n2'\nsecret", "x.env line 3: not KEY=value."),
+        ("export", "x.env line 1: not KEY=value."),
+    ],
+)
+def test_a_broken_line_is_refused_with_its_number_and_without_its_text(text, problem):
+    with pytest.raises(Refused) as refusal:
+        parse(text)
+    assert (refusal.value.code, refusal.value.detail) == ("env_line_invalid", problem)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "plain", "a b", "#x", "a # b", 'a"b', "it's", "back\\slash\\n", "two\nlines", "$A", "'q'"],
+)
+def test_what_is_written_is_read_again(value):
+    assert parse(env_file.format_assignment("A", value)) == {"A": value}
+
+
+def test_values_that_may_be_read_differently_are_listed_without_their_text():
+    text = (
+        "PLAIN=1\nCUT=secret # note\nQUOTED='secret # note'\n"
+        'ESCAPED="sec\\nret"\nHASH=$2b$12$secret\nSAFE=\'$2b$12$secret\'\nPATH_LIKE="C:\\\\dir"\n'
+    )
+    found = env_file.find_surprises(text, "app.env")
+    assert [line.split(": ")[:2] for line in found] == [
+        ["app.env line 2", "CUT"],
+        ["app.env line 4", "ESCAPED"],
+        ["app.env line 5", "HASH"],
+    ]
+    assert "secret" not in "".join(found)
