@@ -1,7 +1,8 @@
 """The admin's pages of users and API tokens."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -16,7 +17,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from accounts.authentication import ABILITIES
 from accounts.models import ApiToken
 from accounts.reserved_names import validate_token_name
-from accounts.tokens import create_token
+from accounts.tokens import DEFAULT_LIFETIME_DAYS, MAX_LIFETIME_DAYS, create_token
 from host.errors import Refused
 from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin
 from web.permissions import OPERATE, get_abilities, get_actor_name
@@ -62,6 +63,14 @@ class NewTokenForm(forms.Form):
     abilities = forms.MultipleChoiceField(
         choices=[(one, one) for one in ABILITIES], widget=forms.CheckboxSelectMultiple
     )
+    days = forms.IntegerField(
+        label="Expires after days",
+        required=False,
+        initial=DEFAULT_LIFETIME_DAYS,
+        min_value=1,
+        max_value=MAX_LIFETIME_DAYS,
+        help_text="Leave it empty for a token that does not expire.",
+    )
 
     def clean_name(self):
         name = self.cleaned_data["name"]
@@ -76,7 +85,13 @@ def _create(request: HttpRequest, row: None, data: Mapping[str, Any]) -> ActionR
         raise Refused(
             "forbidden", "A token cannot have abilities that you do not have.", status=403
         )
-    secret = create_token(data["name"], data["abilities"], created_by=get_actor_name(request))
+    secret = create_token(
+        data["name"],
+        data["abilities"],
+        created_by=get_actor_name(request),
+        owner=cast("User", request.user),  # the admin's pages need a login
+        lifetime=timedelta(days=data["days"]) if data["days"] else None,
+    )
     return ActionResult(
         f"Copy the token now, it is not shown again: {secret}",
         reverse("admin:accounts_apitoken_changelist"),
@@ -90,9 +105,18 @@ def _revoke(request: HttpRequest, token: ApiToken, data: Mapping[str, Any]) -> A
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
-    list_display = ["name", "permissions", "created_by", "created_at", "last_used_at", "revoked_at"]
+    list_display = [
+        "name",
+        "permissions",
+        "created_by",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+        "revoked_at",
+    ]
     fields = [*list_display, "revoked_by"]
     readonly_fields = ["permissions"]
+    list_select_related = ["owner"]
     page_actions = (
         AdminAction(
             "new",
@@ -117,4 +141,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
     @display(description="Permissions")
     def permissions(self, token):
-        return ", ".join(token.abilities)
+        current = token.get_current_abilities()
+        lost = [one for one in token.abilities if one not in current]
+        note = f" (its owner no longer has: {', '.join(lost)})" if lost else ""
+        return ", ".join(one for one in token.abilities if one in current) + note

@@ -88,11 +88,12 @@ class TokenAuthentication(BaseAuthentication):
         scheme, _, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        token = ApiToken.objects.filter(digest=hash_token(secret.strip()), revoked_at=None).first()
+        valid_tokens = ApiToken.objects.valid().select_related("owner")
+        token = valid_tokens.filter(digest=hash_token(secret.strip())).first()
         if token is None:
-            raise AuthenticationFailed("This token is unknown or revoked.")
+            raise AuthenticationFailed("This token is unknown, revoked or expired.")
         _record_use(token)
-        return Principal(f"token {token.name}", frozenset(token.abilities)), token
+        return Principal(f"token {token.name}", token.get_current_abilities()), token
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="oroboros"'

@@ -1,11 +1,21 @@
 """API tokens and failed login attempts."""
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
 from core.clock import ClockTimestamp
-from web.permissions import ABILITIES
+from web.permissions import ABILITIES, get_abilities
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    """Tokens by whether they authenticate."""
+
+    def valid(self) -> "ApiTokenQuerySet":
+        """The tokens that are neither revoked nor expired."""
+        has_time = Q(expires_at=None) | Q(expires_at__gt=ClockTimestamp())
+        return self.filter(has_time, revoked_at=None)
 
 
 class ApiToken(models.Model):
@@ -15,11 +25,19 @@ class ApiToken(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False)
     abilities = ArrayField(models.CharField(max_length=16))
     created_by = models.CharField(max_length=150)
+    # The account that created it on a page; null for the shell's tokens, and once it is deleted.
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    is_owned = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, blank=True)
     # Updated once a minute at most, so that requests with a token rarely write.
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoked_by = models.CharField(max_length=150, blank=True)
+
+    objects = ApiTokenQuerySet.as_manager()
 
     class Meta:
         verbose_name = "API token"
@@ -33,6 +51,11 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def get_current_abilities(self) -> frozenset[str]:
+        """Return the abilities that the token has now: never more than its owner has now."""
+        granted = frozenset(self.abilities)
+        return granted & get_abilities(self.owner) if self.is_owned else granted
 
     def revoke(self, *, by: str) -> bool:
         """Revoke the token; False if it was already revoked."""

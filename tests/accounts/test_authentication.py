@@ -3,9 +3,11 @@
 import os
 import re
 import socket
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import get_resolver, include, path
@@ -14,6 +16,7 @@ from rest_framework.views import APIView
 
 from accounts import authentication, tokens
 from accounts.models import ApiToken
+from core.clock import ClockTimestamp
 from host.process import socket_owner
 from tests.factories import UserFactory
 from web import permissions
@@ -170,6 +173,40 @@ def test_an_unknown_or_revoked_token_returns_401():
         answer = request_with_token(bad)
         assert (answer.status_code, answer.json()["error"]) == (401, "not_authenticated")
         assert answer["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_an_expired_token_returns_401():
+    secret = tokens.create_token("ci", ["view"], created_by="a", lifetime=timedelta(days=1))
+    assert request_with_token(secret).status_code == 200
+    ApiToken.objects.update(expires_at=ClockTimestamp())
+    assert request_with_token(secret).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("change", "statuses"),
+    [
+        (lambda owner: None, {"get": 200, "post": 200, "put": 200}),
+        (lambda owner: owner.groups.set([]), {"get": 403, "post": 403, "put": 403}),
+        (
+            lambda owner: owner.groups.set([Group.objects.create(name="viewer")]),
+            {"get": 200, "post": 403, "put": 403},
+        ),
+        (
+            lambda owner: User.objects.filter(pk=owner.pk).update(is_active=False),
+            {"get": 403, "post": 403, "put": 403},
+        ),
+        (lambda owner: owner.delete(), {"get": 403, "post": 403, "put": 403}),
+    ],
+    ids=["unchanged", "without-groups", "demoted", "deactivated", "deleted"],
+)
+def test_a_token_never_exceeds_what_its_owner_may_do_now(change, statuses):
+    owner = UserFactory(groups=["operator"])
+    secret = tokens.create_token(
+        "ci", list(permissions.ABILITIES), created_by=owner.username, owner=owner
+    )
+    change(owner)
+    answers = {method: request_with_token(secret, method).status_code for method in statuses}
+    assert answers == statuses
 
 
 def test_a_token_with_an_unknown_ability_or_a_taken_name_is_refused():
