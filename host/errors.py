@@ -24,10 +24,15 @@ class Refused(Exception):
 class ApplicationRefused(Refused):
     """The application's manifest is invalid, or one of its commands is not allowed (400).
 
-    `failure_code` is the code of a run or a build that fails because of it.
+    Or a command succeeded and did not make what it has to make. `failure_code` is the code of
+    a run or a build that fails because of it.
     """
 
-    FAILURE_CODES = {"manifest_invalid": "MANIFEST_INVALID", "command_refused": "COMMAND_REFUSED"}
+    FAILURE_CODES = {
+        "manifest_invalid": "MANIFEST_INVALID",
+        "command_refused": "COMMAND_REFUSED",
+        "effect_missing": "EFFECT_MISSING",
+    }
 
     def __init__(self, code: str, detail: str, *, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(code, detail, status=400, fields=fields)

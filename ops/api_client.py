@@ -101,13 +101,14 @@ def _parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def _describe_progress(run: Json) -> list[str]:
-    """Return a line for each finished step of the run, and one for its status."""
+    """Return a line for each finished step of the run, for each note, and for its status."""
     steps = [
         f"  {step['name']}: {step['status']}" + _format_step_duration(step)
         for step in run["steps"]
         if step["status"] != "running"
     ]
-    return [*steps, f"  run is {run['status']}"]
+    notes = [f"  note: {note}" for note in run["notes"]]
+    return [*steps, *notes, f"  run is {run['status']}"]
 
 
 def _format_step_duration(step: Json) -> str:

@@ -13,7 +13,7 @@ from host.config import Config
 from host.errors import Refused
 from host.files import safe_files
 from host.process import runner
-from ops import demo, env_files, progress, setup_command, stack
+from ops import demo, env_files, live_release, progress, setup_command, stack
 from ops.api_client import ApiClient, Json
 
 BRANCH = "feature/reactions"
@@ -95,6 +95,8 @@ def ship_first_release(config: Config, environ: Mapping[str, str]) -> None:
     if outcome.exit_code != 0:
         lines = safe_files.read_tail(log, LAST_LINES)
         raise Refused("deploy_failed", f"Shipping main failed; the end of {log}:\n{lines}")
+    for note in live_release.read_notes(config):
+        progress.print_line(f"  note: {note}")
 
 
 def prepare_preview(client: ApiClient) -> Json:

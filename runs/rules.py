@@ -192,6 +192,7 @@ FAILURES_OF_REFUSALS = {
     "build_failed": "BUILD_FAILED",
     "command_refused": "COMMAND_REFUSED",
     "disk_full": "DISK_FULL",
+    "effect_missing": "EFFECT_MISSING",
     "manifest_invalid": "MANIFEST_INVALID",
     "migration_failed": "MIGRATION_FAILED",
     "unsafe_database_target": "UNSAFE_DATABASE_TARGET",

@@ -30,6 +30,11 @@ class Application:
         return self.plan.bin_folders(self.config, self.root)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what the application brings that is not honored, for the run's page."""
+        return self.manifest.notes
+
+    @property
     def is_installed(self) -> bool:
         return all(
             installs.is_installed(self.config, install, self.root) for install in self.plan.installs

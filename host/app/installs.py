@@ -132,7 +132,7 @@ def make_install(
     A shared install is made by the user for installs, once: other callers wait for it. One that
     lies in the tree is made by `user`, because a branch may write there, and is not shared.
     Returns the outcome of the first command that failed, else SUCCESS. Raises Refused
-    `install_still_runs`, `command_refused`.
+    `install_still_runs`, `command_refused`, `effect_missing`.
     """
     store = _store(config)
     store.mkdir(parents=True, exist_ok=True)
@@ -250,9 +250,25 @@ def _run_commands(
             )
             if outcome.exit_code != 0:
                 return outcome
+    _require_output(install, folder)
     if not install.shared:
         _done_file(config, install, root).touch()
     return SUCCESS
+
+
+def _require_output(install: Install, folder: Path) -> None:
+    """Raise Refused `effect_missing` if the commands made no folder of dependencies."""
+    if (folder / install.output_name).is_dir():
+        return
+    looked_for = os.path.normpath(f"{install.directory}/{install.output_name}")
+    last = (*install.commands, *install.custom_commands)[-1]
+    command = " ".join([Path(last[0]).name, *last[1:]])
+    raise ApplicationRefused(
+        "effect_missing",
+        f"`{command}` succeeded, but there is no folder {looked_for} in the tree: it installed "
+        "elsewhere (as in a workspace) or had nothing to install (as with `omit=dev` in an "
+        ".npmrc). Correct that, or the [frontend] or [backend] directory in oroboros.toml.",
+    )
 
 
 def _environment(config: Config, install: Install, folder: Path, home: Path) -> dict[str, str]:

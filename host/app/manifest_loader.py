@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from host.app.manifest_schema import CheckTable
 
 PROCESS = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
+# Keys of app.json that change what Heroku runs, and nothing here. Its other keys only describe.
+HEROKU_KEYS = ("addons", "buildpacks", "environments", "formation", "image", "stack")
 # Python refuses to convert integers that are longer; neither parser says where the integer is.
 LONG_NUMBER = re.compile(rf"[0-9_]{{{sys.get_int_max_str_digits() + 1},}}")
 
@@ -122,6 +124,8 @@ def _read_app_json(file: ManifestFile, notes: list[str]) -> Fields:
     except RecursionError:
         raise file.refuse("it is nested too deeply") from None
     app = manifest_validation.validate_app_json(file, data)
+    ignored = [key for key in HEROKU_KEYS if data.get(key)]
+    notes += [f"app.json: {key} is not honored here." for key in ignored]
     seed = {"seed": app.scripts.postdeploy} if app.scripts.postdeploy else {}
     variables = app.env.items()
     return seed | {

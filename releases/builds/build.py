@@ -115,12 +115,13 @@ def _write_build(context: BuildContext, repository: Repository) -> str:
     # Installs and builds run as the jobs' user, who must own the files.
     ownership.give_tree(context.root, config.job_user)
     app = read_application(config, context.root, config.job_user)
+    for note in app.notes:
+        context.write_log(f"note: {note}")
     _install_and_build(context, app)
     _publish(context, app.manifest, folder)
     launch_spec = LaunchSpec.from_plan(app.plan, app.manifest, app.bins)
-    return build_manifest.finalize_build(
-        folder, {**_describe_release(release), **launch_spec.as_dict()}
-    )
+    fields = {**_describe_release(release), "notes": app.notes, **launch_spec.as_dict()}
+    return build_manifest.finalize_build(folder, fields)
 
 
 def _classify_failure(context: BuildContext, error: BuildFailed | Refused | OSError) -> BuildFailed:

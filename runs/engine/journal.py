@@ -105,7 +105,11 @@ def _make_effect(context: StepContext) -> dict[str, Any]:
         context.raise_if_stopping()
         result = step.probe(context)
     if result is None:
-        raise RuntimeError(f"{step.name} succeeded, but its probe finds no effect")
+        # An answer about the application or the host, and no crash: another attempt would only
+        # repeat it.
+        looked_for = context.describe_effect()
+        detail = f"The step {step.name} ended without an error, but {looked_for} was not found."
+        raise StepFailed("EFFECT_MISSING", detail)
     return result
 
 

@@ -61,6 +61,8 @@ class PipelineStep:
 
     `act` makes the effect; `probe` returns the step's result if the effect exists, else None.
     Both run inside `context_manager`, e.g. a database connection that they share.
+    `effect` says what the probe looks for and where, for a failure's detail; `{slot}`, `{commit}`
+    and `{candidate}` in it stand for the run's.
     """
 
     name: str
@@ -73,6 +75,7 @@ class PipelineStep:
     status_on_success: Status | None = None
     # Once such a step has begun, requests to stop the run are ignored.
     is_irreversible: bool = False
+    effect: str = "the record of its effect"
 
     @property
     def log_artifact(self) -> str:
@@ -96,6 +99,14 @@ class StepContext(CommandContext):
         """Return whether the claim is lost, or the run was asked to stop and still can."""
         has_request = self.claim.stop_requested.is_set() and not self.step.is_irreversible
         return has_request or self.claim.is_lost
+
+    def describe_effect(self) -> str:
+        """Return what the step's probe looks for, and where."""
+        slot = self.results.get("lease", {}).get("slot_id", "")
+        run = self.run
+        return self.step.effect.format(
+            slot=slot, commit=run.commit_sha, candidate=run.candidate_sha
+        )
 
     def update_run(self, **fields: Any) -> None:
         """Write `fields` of the run. Raises ClaimLost, and then writes nothing."""

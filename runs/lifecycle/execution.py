@@ -108,7 +108,14 @@ def _run_next_steps(config: Config, run: Run, claim: Claim) -> None:
         _fail_after_crashes(config, run, claim)
     if run.status == Status.APPROVED and not merge_queue.begin_shipping(config, run, claim):
         return
-    journal.run_pipeline(config, run, claim, get_pending_steps(config, run))
+    try:
+        journal.run_pipeline(config, run, claim, get_pending_steps(config, run))
+    except StepFailed as failed:
+        # A failed deployment has restored production itself; one without an effect has not.
+        if failed.code != "EFFECT_MISSING" or run.status != Status.DEPLOYING:
+            raise
+        lines = deployment.restore_previous_release(config, run, lambda: claim.is_lost)
+        raise StepFailed(failed.code, failed.detail, next_action="\n".join(lines)) from failed
 
 
 def _fail_after_crashes(config: Config, run: Run, claim: Claim) -> None:

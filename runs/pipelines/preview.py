@@ -4,8 +4,8 @@ The probe of each step looks at the host. If that does not show the effect (a mi
 build that ended), the step leaves a note that names the run, the generation and the fence.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,13 @@ def probe_worktree(context: StepContext) -> StepResult:
     slot = get_slot(context)
     is_written = worktree.read_commit(slot) == context.run.commit_sha
     return {"commit": context.run.commit_sha} if is_written and read_effect(context) else None
+
+
+@contextmanager
+def note_application(context: StepContext) -> Iterator[None]:
+    """Show the application's notes: also if its installs are complete and the step does nothing."""
+    context.set_notes(read_slot_application(context).notes)
+    yield
 
 
 @show_progress
@@ -357,16 +364,32 @@ def probe_answer(context: StepContext) -> StepResult:
     return answer
 
 
+WORKTREE = "the files of {commit} in slots/{slot}/worktree"
+DATABASE = "a database of {slot} that its role can use"
+SURFACE = "this run in the state of the surface of {slot}"
+BACKEND = "a healthy backend of {slot}, which was healthy when it started,"
+NOTE = "the note of this run in the folder slots/{slot}"
+
 STEPS = (
     PipelineStep("lease", skip_action, probe_lease),
-    PipelineStep("worktree", write_worktree, probe_worktree),
-    PipelineStep("install", install, probe_install),
+    PipelineStep("worktree", write_worktree, probe_worktree, effect=WORKTREE),
     PipelineStep(
-        "database", create_database, probe_database, context_manager=connect_to_database_server
+        "install",
+        install,
+        probe_install,
+        context_manager=note_application,
+        effect="a complete install of each folder",
     ),
-    PipelineStep("migrate", migrate, probe_migrations),
-    PipelineStep("build", build, probe_build),
-    PipelineStep("backend", start_backend, probe_backend),
-    PipelineStep("surface", show_preview, probe_surface),
+    PipelineStep(
+        "database",
+        create_database,
+        probe_database,
+        context_manager=connect_to_database_server,
+        effect=DATABASE,
+    ),
+    PipelineStep("migrate", migrate, probe_migrations, effect=NOTE),
+    PipelineStep("build", build, probe_build, effect=NOTE),
+    PipelineStep("backend", start_backend, probe_backend, effect=BACKEND),
+    PipelineStep("surface", show_preview, probe_surface, effect=SURFACE),
     PipelineStep("answer", skip_action, probe_answer, status_on_success=Status.PREVIEW_READY),
 )

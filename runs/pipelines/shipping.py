@@ -342,13 +342,24 @@ def list_unpushed_runs(config: Config) -> RunQuerySet:
     return ours.filter(candidate_sha__in=contained)
 
 
+CANDIDATE = "the candidate's ref on the present head of the target branch"
+GATE_NOTE = "the note of {candidate} in the run's folder of var/gates"
+RELEASE = "a complete build of {candidate}"
+MERGE = "{candidate} in our target branch"
+PUSH = "{candidate} in the remote's target branch"
+DEPLOYMENT = "this run's deployment, switched and not undone,"
+
 STEPS = (
-    PipelineStep("candidate", make_candidate, probe_candidate),
-    PipelineStep("migrations", merge_gate.migrate_candidate, merge_gate.probe_migrations),
-    PipelineStep("checks", merge_gate.run_checks, merge_gate.probe_checks),
-    PipelineStep("release", merge_gate.build_release, merge_gate.probe_release),
-    PipelineStep("merge", merge, probe_merge, is_irreversible=True),
-    PipelineStep("push", push, probe_push, "deploy_git_push_log", is_irreversible=True),
+    PipelineStep("candidate", make_candidate, probe_candidate, effect=CANDIDATE),
+    PipelineStep(
+        "migrations", merge_gate.migrate_candidate, merge_gate.probe_migrations, effect=GATE_NOTE
+    ),
+    PipelineStep("checks", merge_gate.run_checks, merge_gate.probe_checks, effect=GATE_NOTE),
+    PipelineStep("release", merge_gate.build_release, merge_gate.probe_release, effect=RELEASE),
+    PipelineStep("merge", merge, probe_merge, is_irreversible=True, effect=MERGE),
+    PipelineStep(
+        "push", push, probe_push, "deploy_git_push_log", is_irreversible=True, effect=PUSH
+    ),
     PipelineStep(
         "deploy",
         deployment.activate_release,
@@ -356,6 +367,7 @@ STEPS = (
         deployment.RELOAD_LOG,
         status_on_start=Status.DEPLOYING,
         is_irreversible=True,
+        effect=DEPLOYMENT,
     ),
     PipelineStep(
         "health",
@@ -363,5 +375,6 @@ STEPS = (
         deployment.probe_health_gate,
         deployment.RELOAD_LOG,
         is_irreversible=True,
+        effect=DEPLOYMENT,
     ),
 )

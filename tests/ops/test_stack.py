@@ -124,15 +124,22 @@ def make_live(config, colour, **manifest):
 def test_the_live_backend_has_its_port_and_health_path(tmp_path):
     config = load_stopped(tmp_path)
     assert live_release.find_live_backend(config) is None
-    make_live(config, 1, web={"argv": ["x"]}, health_path="/up")
+    make_live(config, 1, web={"argv": ["x"]}, manifest={"health_path": "/up"})
     assert live_release.find_live_backend(config) == LiveBackend(
         "ouroboros-app@green", config.colour_ports[1], "/up"
     )
 
 
+def test_the_notes_of_the_live_release_are_read_from_its_build(tmp_path):
+    config = load_stopped(tmp_path)
+    assert live_release.read_notes(config) == []
+    make_live(config, 0, web=None, notes=["the process 'worker' is not started here."])
+    assert live_release.read_notes(config) == ["the process 'worker' is not started here."]
+
+
 def test_a_live_release_without_a_backend_is_no_row(tmp_path):
     config = load_stopped(tmp_path)
-    make_live(config, 0, web=None, health_path="/health")
+    make_live(config, 0, web=None, manifest={"health_path": "/health"})
     assert live_release.find_live_backend(config) is None
     assert len(stack.check_health(config)) == 10
 
@@ -166,7 +173,7 @@ def test_surface_of_a_stopped_slot_counts_as_stopped_while_it_answers(tmp_path):
 
 def test_waiting_for_production_times_out_and_reports_the_slow_rows(tmp_path, monkeypatch, capsys):
     config = load_stopped(tmp_path)
-    make_live(config, 0, web={"argv": ["x"]}, health_path="/up")
+    make_live(config, 0, web={"argv": ["x"]}, manifest={"health_path": "/up"})
     monkeypatch.setattr(progress, "REPORT_SECONDS", 0.0)
     with pytest.raises(Refused, match="Production app") as refused, progress.step("Up") as report:
         stack.wait_until_healthy(config, 0.2, report)

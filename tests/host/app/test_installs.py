@@ -195,6 +195,18 @@ def test_an_npm_project_on_a_host_without_npm_is_refused(
     assert refusal.value.code == "command_refused"
 
 
+@pytest.mark.parametrize("lock", ["package-lock.json", "other"], ids=["shared", "in the tree"])
+def test_an_install_that_makes_no_folder_is_refused_with_the_folder(project, conf, tree, lock):
+    found = project.plan_node("exit 0")
+    tree({"front/package.json": package(), f"front/{lock}": "{}"})
+    tools = replace(installs.find_tools(conf), npm=found.installs[1].commands[0][0])
+    found = make_plan(project.root, tools, frontend_dir="front")
+    with pytest.raises(Refused, match="no folder front/node_modules") as refusal:
+        project.make(found)
+    assert refusal.value.code == "effect_missing"
+    assert not installs.is_installed(conf, found.installs[1], project.root)
+
+
 def test_a_shared_node_install_is_linked_into_the_tree(project, conf):
     found = project.plan_node("mkdir node_modules && cp package.json node_modules/")
     assert project.make(found).exit_code == 0

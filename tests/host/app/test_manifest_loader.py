@@ -324,3 +324,12 @@ def test_a_file_full_of_mistakes_is_refused_quickly(load_files):
 def test_a_program_that_must_start_quickly_does_not_import_pydantic(module):
     code = f"import {module}, sys; sys.exit('pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_keys_of_app_json_that_change_what_heroku_runs_are_noted(load_files):
+    data = {"name": "x", "buildpacks": [{"url": "heroku/python"}], "formation": {}, "addons": ["a"]}
+    found = load_files({"index.html": "", "app.json": json.dumps(data)})
+    assert found.notes == (
+        "app.json: addons is not honored here.",
+        "app.json: buildpacks is not honored here.",
+    )

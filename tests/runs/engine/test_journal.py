@@ -10,12 +10,12 @@ from django.db import OperationalError, connection
 
 from host.errors import Refused
 from runs.engine import journal
-from runs.engine.artifacts import artifact_path
-from runs.engine.step_context import PipelineStep
+from runs.engine.step_context import PipelineStep, StepContext
 from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
 from runs.lifecycle import execution
 from runs.models import Run
 from runs.models.run import ClaimLost
+from runs.pipelines import preview, shipping
 from tests.factories import RunFactory
 
 pytestmark = pytest.mark.django_db
@@ -115,14 +115,23 @@ def test_refusal_by_the_context_manager_fails_the_step(run, claim):
     assert (statuses(run), steps.acts) == ({"one": "failed"}, [])
 
 
-def test_missing_effect_after_the_act_raises_and_is_logged(run, claim):
+def test_missing_effect_after_the_act_fails_the_step_and_says_what_was_looked_for(run, claim):
     steps = Steps("one")
-    steps.steps = [replace(steps.steps[0], probe=lambda context: None)]
-    with pytest.raises(RuntimeError, match="its probe finds no effect"):
+    steps.steps = [
+        replace(steps.steps[0], probe=lambda context: None, effect="{commit} in its folder")
+    ]
+    with pytest.raises(StepFailed, match=f"{run.commit_sha} in its folder was not found") as failed:
         steps.run_all(run, claim)
-    log = artifact_path(settings.OROBOROS, run, "one_log").read_text()
-    assert "RuntimeError" in log
-    assert statuses(run) == {"one": "running"}
+    assert failed.value.code == "EFFECT_MISSING"
+    assert (statuses(run), steps.acts) == ({"one": "failed"}, ["one"])
+
+
+@pytest.mark.parametrize("step", [*preview.STEPS, *shipping.STEPS], ids=lambda step: step.name)
+def test_every_step_of_a_pipeline_describes_its_effect(step, run):
+    context = StepContext(settings.OROBOROS, None, "", run, None, step, 1, 1, {})
+    assert "{" not in context.describe_effect()
+    # These probes raise themselves, with what is missing.
+    assert step.name in ("lease", "answer") or step.effect != PipelineStep.effect
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Applications of other frameworks' starters, with a small manifest of ours."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -184,3 +185,30 @@ def test_a_new_vite_project_is_built_and_served(host, tmp_path):
     script = page.text.partition('src="')[2].partition('"')[0]
     assert script.startswith("/assets/") and place.page(script).status_code == 200
     assert place.page("/assets/gone.js").status_code == 404
+
+
+def test_the_processes_that_are_not_started_are_notes_of_the_run(host, tmp_path):
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "index.html").write_text("hello")
+    (application / "Procfile").write_text("worker: python work.py\n")
+    place = host(application)
+    run = place.preview("feature/worker", {"README.md": "hello"})
+    note = "Procfile line 1: the process 'worker' is not started here."
+    assert run.list_notes() == [note]
+    assert run.events.filter(kind="note", text=note).count() == 1
+
+
+@pytest.mark.full
+def test_an_install_that_installs_elsewhere_is_no_death_of_the_worker(host, tmp_path):
+    application = tmp_path / "application"
+    application.mkdir()
+    package = {"scripts": {"build": "true"}, "devDependencies": {"is-odd": "3.0.0"}}
+    (application / "package.json").write_text(json.dumps(package))
+    (application / ".npmrc").write_text("omit=dev")
+    (application / "oroboros.toml").write_text(
+        '[frontend]\nbuild = "npm run build"\noutput = "."\n'
+    )
+    run = host(application).carry("feature/omit", {"README.md": "hello"})
+    assert run.failure_code == "EFFECT_MISSING"
+    assert "no folder node_modules in the tree" in run.failure_detail
