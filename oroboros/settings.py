@@ -53,6 +53,7 @@ MIDDLEWARE = [
     "web.security_headers.content_security_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "web.null_characters.refuse_null_characters",
     "accounts.authentication.ignore_application_sessions",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

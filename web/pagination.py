@@ -2,8 +2,14 @@
 
 from typing import Any
 
-from rest_framework.pagination import CursorPagination
+from django.core.exceptions import ValidationError
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from host.errors import Refused
 
 
 class ResultsPagination(CursorPagination):
@@ -14,6 +20,37 @@ class ResultsPagination(CursorPagination):
 
     page_size_query_param = "limit"
     max_page_size = 200
+
+    def paginate_queryset(
+        self, queryset: Any, request: Request, view: APIView | None = None
+    ) -> list[Any] | None:
+        """Return the page. Raises Refused `limit_invalid`, `cursor_invalid` (400)."""
+        self.model = queryset.model
+        return super().paginate_queryset(queryset, request, view)
+
+    def get_page_size(self, request: Request) -> int:
+        raw = request.query_params.get(self.page_size_query_param)
+        if raw is not None and not (raw.isascii() and raw.isdigit() and raw.strip("0")):
+            raise Refused("limit_invalid", "limit must be a positive integer.", status=400)
+        # DRF caps it at max_page_size.
+        return super().get_page_size(request) or self.max_page_size
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        try:
+            cursor = super().decode_cursor(request)
+            if cursor is not None and cursor.position is not None:
+                self._validate_position(str(cursor.position))
+        except (NotFound, ValidationError, ValueError, OverflowError):
+            detail = "The cursor is invalid; use the link `next` or `previous` of a page."
+            raise Refused("cursor_invalid", detail, status=400) from None
+        return cursor
+
+    def _validate_position(self, position: str) -> None:
+        """Raise ValidationError or ValueError unless the database can compare the position."""
+        if "\0" in position:
+            raise ValueError(position)
+        field = self.model._meta.get_field(self.ordering[0].lstrip("-"))
+        field.get_prep_value(field.to_python(position))
 
     def get_ordering(self, request: Any, queryset: Any, view: Any) -> tuple[str, ...]:
         # DRF's default is `-created`, a field that these models do not have.
