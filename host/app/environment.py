@@ -46,6 +46,8 @@ NETWORK_VARIABLES = (
     "NPM_CONFIG_REGISTRY",
     "npm_config_registry",
 )
+# Where servers listen that read it from the environment: Node's, Next.js's, uvicorn's variable.
+LISTEN_VARIABLES = dict.fromkeys(("HOST", "HOSTNAME", "UVICORN_HOST"), "127.0.0.1")
 CONTROL_SECRETS = ("SECRET_KEY", "DATABASE_URL", "PREVIEW_ADMIN_DATABASE_URL")
 SECRET_NAME_PATTERN = re.compile(
     r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|COOKIE|SALT", re.I
@@ -150,7 +152,10 @@ def build_environment(
     generated = {name: _derive_secret(config, purpose, name) for name in manifest.env_generated}
     own_secret = _derive_secret(config, purpose, "OROBOROS_SECRET")
     sources = [
-        ("oroboros", _base_variables(home, bins) | _production_addresses(config)),
+        (
+            "oroboros",
+            _base_variables(home, bins) | LISTEN_VARIABLES | _production_addresses(config),
+        ),
         ("app.json", _filter_app_json(config, manifest.env_defaults, notes)),
         ("app.json, generated", _filter_app_json(config, generated, notes)),
         (file, _read_operator_file(config, file, notes)),

@@ -23,7 +23,7 @@ from host.process import process_table, termination
 from host.process.outcome import CapturedOutput, Outcome
 from host.process.process_id import ProcessId
 from host.process.termination import KILL_SECONDS, MARK_VARIABLE, POLL_SECONDS
-from host.process.users import DelegatedUser, User, chdir_argv, setpriv_argv
+from host.process.users import DelegatedUser, User, chdir_argv, get_gid, setpriv_argv
 
 PR_SET_PDEATHSIG = 1
 
@@ -52,7 +52,7 @@ def run(
     mark = env.get(MARK_VARIABLE) or _new_mark()
     env = {**env, MARK_VARIABLE: mark}
     # Opened by us: another user's command inherits the file and needs no right to the folder.
-    with log_files.open_append(log) as output, _open_stdin(stdin) as source:
+    with log_files.open_append(log, get_gid(user)) as output, _open_stdin(stdin) as source:
         if isinstance(user, DelegatedUser):
             _require(argv[0], cwd, env)
             streams = (source, output)
@@ -117,7 +117,7 @@ def spawn(
     cannot be started.
     """
     mark = mark or _new_mark()
-    with log_files.open_append(log) as output, _open_stdin(None) as source:
+    with log_files.open_append(log, get_gid(user)) as output, _open_stdin(None) as source:
         child = _start(
             argv,
             cwd,

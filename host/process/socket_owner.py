@@ -76,13 +76,13 @@ def find_owner(
     return connection.uid if connection.state == ESTABLISHED and connection.inode else None
 
 
-def list_listeners(port: int) -> list[Socket]:
-    """Return every socket that listens on that TCP port, on any address."""
+def list_listeners(port: int | None = None) -> list[Socket]:
+    """Return every socket that listens on that TCP port, on any address; of all ports if None."""
     try:
         sockets = [entry for family in FAMILIES for entry in _query_sockets(family, 1 << LISTEN)]
     except OSError:
         sockets = [entry for entry in _read_proc_net() if entry.state == LISTEN]
-    return [entry for entry in sockets if entry.port == port]
+    return [entry for entry in sockets if port in (None, entry.port)]
 
 
 def list_inodes(pids: Iterable[int]) -> set[int]:

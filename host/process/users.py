@@ -48,6 +48,11 @@ class DelegatedUser(User, ABC):
         """Run `argv` with `streams` as its input and its output and wait, as `runner.run` does."""
 
 
+def get_gid(user: User | None) -> int | None:
+    """Return the group of a user; None without one, as of a process that runs as ourselves."""
+    return None if user is None else user.gid
+
+
 def setpriv_argv(user: User | None, *, die_with_parent: bool) -> list[str]:
     """Return the words before argv that change the user and tie the child's life to ours."""
     options = []

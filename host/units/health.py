@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from host import http_client
 from host.deadline import Deadline
+from host.units.listeners import describe_wrong_addresses
 from host.units.unit import POLL_SECONDS, Unit, UnitManager, UnitStatus
 
 PROBE_SECONDS = 5.0
@@ -57,17 +58,32 @@ def wait_until_healthy(
 ) -> Health:
     """Probe a started unit until it is healthy, it ends, or `seconds` are over.
 
-    Returns the last result. `stop` is called between the probes; true ends the wait.
+    Returns the last result; the reason of an unhealthy one says where it does listen. `stop` is
+    called between the probes; true ends the wait.
     """
     if unit.port is None:
         raise ValueError(f"{unit.name} has no port to probe")
-    deadline = Deadline(seconds)
+    health = _wait_for_health(manager, unit, unit.port, Deadline(seconds), stop, host)
+    if health.ok or not manager.status(unit.name, unit.port).is_active:
+        return health
+    where = describe_wrong_addresses(manager.list_listeners(unit.name), unit.port)
+    return replace(health, reason=f"{health.reason} {where}".rstrip())
+
+
+def _wait_for_health(
+    manager: UnitManager,
+    unit: Unit,
+    port: int,
+    deadline: Deadline,
+    stop: Callable[[], bool] | None,
+    host: str,
+) -> Health:
     while True:
-        status = manager.status(unit.name, unit.port)
+        status = manager.status(unit.name, port)
         timeout = max(0.1, min(PROBE_SECONDS, deadline.seconds_left))
         # Before the probe: once the deadline has passed, one more is made after the last sleep.
         is_last = deadline.has_passed or not status.is_active
-        health = probe_unit(status, unit.port, unit.health_path, timeout, host)
+        health = probe_unit(status, port, unit.health_path, timeout, host)
         if health.ok or is_last or (stop is not None and stop()):
             return health
         time.sleep(POLL_SECONDS)

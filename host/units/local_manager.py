@@ -13,12 +13,13 @@ from host.errors import Refused
 from host.files import log_files, safe_files
 from host.process import process_table, runner, socket_owner, termination
 from host.process.process_id import ProcessId
+from host.process.socket_owner import Socket
+from host.units.listeners import describe_background, find_listener
 from host.units.unit import (
     Unit,
     UnitFiles,
     UnitStatus,
     describe_end,
-    find_listener,
     require_free_port,
     require_same_digest,
     unit_lock,
@@ -83,6 +84,11 @@ class LocalManager(UnitFiles):
             return UnitStatus(False, None, None, None, listening, port_holder=holder)
         return _probe(state)
 
+    def list_listeners(self, name: str) -> list[Socket]:
+        """Return the sockets on which the unit's processes listen, on any port."""
+        state = self._read(name)
+        return [] if state is None else _list_listeners(termination.find_family(state.process_id))
+
     def _spawn(self, unit: Unit) -> _State:
         log_files.rotate(unit.log)
         log_start = unit.log.stat().st_size if unit.log.exists() else 0
@@ -139,5 +145,16 @@ def _probe(state: _State) -> UnitStatus:
         exit_code=exit_code,
         listening=listening,
         port_holder=holder,
-        failure="" if is_active else describe_end(Path(state.log), state.log_start, exit_code),
+        failure="" if is_active else _describe_end(state, exit_code),
     )
+
+
+def _describe_end(state: _State, exit_code: int | None) -> str:
+    family = termination.find_family(state.process_id)
+    background = describe_background(exit_code, sorted(family), _list_listeners(family))
+    return describe_end(Path(state.log), state.log_start, exit_code, background)
+
+
+def _list_listeners(pids: set[int]) -> list[Socket]:
+    inodes = socket_owner.list_inodes(pids)
+    return [one for one in socket_owner.list_listeners() if one.inode in inodes]

@@ -6,7 +6,6 @@ command never changes (a surface, the API) does not use its file.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +13,17 @@ from typing import Any
 
 from host.errors import Refused
 from host.files import log_files, safe_files
+from host.process import socket_owner
 from host.process.outcome import CapturedOutput
+from host.process.socket_owner import Socket
+from host.process.users import get_gid
 from host.units import jobs
+from host.units.listeners import Listening, describe_background, find_listener
 from host.units.unit import (
-    Listening,
     Unit,
     UnitFiles,
     UnitStatus,
     describe_end,
-    find_listener,
     require_free_port,
     require_same_digest,
     unit_lock,
@@ -91,14 +92,18 @@ class SystemdManager(UnitFiles):
         )
         return to_unit_status(properties, spec, listening=listening, holder=holder)
 
+    def list_listeners(self, name: str) -> list[Socket]:
+        """Return the sockets on which the unit's processes listen, on any port."""
+        output = run_systemctl("show", name, "--property", "ControlGroup").stdout
+        cgroup = find_cgroup_inode(parse_properties(output.decode()).get("ControlGroup", ""))
+        sockets = socket_owner.list_listeners() if cgroup is not None else []
+        return [one for one in sockets if one.cgroup == cgroup]
+
     def _write(self, unit: Unit) -> None:
         log_files.rotate(unit.log)
-        with log_files.open_append(unit.log) as log:  # created by us, the unit only opens it
+        # Created by us; the program in the unit opens it as the unit's user, after a boot too.
+        with log_files.open_append(unit.log, get_gid(unit.user)) as log:
             log_start = log.tell()
-            # The program in the unit opens the log as the unit's user, after a boot too.
-            if unit.user is not None:
-                os.fchown(log.fileno(), -1, unit.user.gid)
-                os.fchmod(log.fileno(), 0o660)
         spec = {
             "argv": unit.argv,
             "cwd": str(unit.cwd),
@@ -140,6 +145,8 @@ def to_unit_status(
         number = int(properties["ExecMainStatus"])
         exit_code = number if properties["ExecMainCode"] == EXITED else -number
     has_ended = start_microseconds and not is_active and "log" in spec
+    # systemd has ended what the process may have left.
+    background = describe_background(exit_code, (), ())
     return UnitStatus(
         is_active,
         pid=pid or None,
@@ -147,7 +154,9 @@ def to_unit_status(
         exit_code=exit_code,
         listening=listening,
         port_holder=holder,
-        failure=describe_end(Path(spec["log"]), spec["log_start"], exit_code) if has_ended else "",
+        failure=describe_end(Path(spec["log"]), spec["log_start"], exit_code, background)
+        if has_ended
+        else "",
     )
 
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from host.config import Config
 from host.deadline import Deadline
 from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
-from host.process import process_table, socket_owner
+from host.process.socket_owner import Socket
 from host.process.users import User
+from host.units.listeners import Listening, find_listener
 
 # A start succeeds when the unit listens, or has not ended after so long (also without a port).
 SETTLE_SECONDS = 1.0
@@ -23,8 +24,6 @@ SETTLE_SECONDS = 1.0
 LOCK_SECONDS = 30.0
 POLL_SECONDS = 0.01
 LOG_LINES = 20
-
-Listening = Literal["ours", "foreign", "none"]
 
 
 class UnitDiffers(Refused):
@@ -81,6 +80,7 @@ class UnitManager(Protocol):
     def start(self, unit: Unit) -> UnitStatus: ...
     def stop(self, name: str, grace: float = 10) -> bool: ...
     def status(self, name: str, port: int | None = None) -> UnitStatus: ...
+    def list_listeners(self, name: str) -> list[Socket]: ...
     def list_names(self) -> list[str]: ...
 
 
@@ -151,30 +151,13 @@ def wait_until_settled(unit: Unit, get_status: Callable[[], UnitStatus]) -> Unit
     return status
 
 
-def find_listener(
-    port: int | None, is_ours: Callable[[socket_owner.Socket], bool]
-) -> tuple[Listening, str]:
-    """Return who listens on the port, and the description of a foreign listener.
+def describe_end(log: Path, since: int, exit_code: int | None, background: str) -> str:
+    """Return how a unit ended, with the last lines of `log` after the byte `since`.
 
-    "ours": every listener is ours, one per address. Two sockets of ours on one address share its
-    connections (SO_REUSEPORT), so an older process would get some of them: that is "foreign" too.
+    `background` is "" or a sentence about processes that it left.
     """
-    listeners = socket_owner.list_listeners(port) if port is not None else []
-    for listener in listeners:
-        if not is_ours(listener):
-            return "foreign", _describe_holder(listener)
-    if len({listener.address for listener in listeners}) < len(listeners):
-        return "foreign", "several of its own sockets at once"
-    return ("ours" if listeners else "none"), ""
-
-
-def describe_end(log: Path, since: int, exit_code: int | None) -> str:
-    """Return how a unit ended, with the last lines of `log` after the byte `since`."""
     how = "ended" if exit_code is None else f"ended with exit code {exit_code}"
     lines = safe_files.read_tail(log, LOG_LINES, since=since)
-    return f"{how}. Last lines of {log}:\n{lines}" if lines else f"{how} and logged nothing."
-
-
-def _describe_holder(listener: socket_owner.Socket) -> str:
-    pids = socket_owner.find_holders(listener.inode)
-    return process_table.describe_process(pids[0]) if pids else f"a process of uid {listener.uid}"
+    sentence = f"{how}." if lines else f"{how} and logged nothing."
+    sentence = f"{sentence} {background}".rstrip()
+    return f"{sentence} Last lines of {log}:\n{lines}" if lines else sentence

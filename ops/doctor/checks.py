@@ -20,11 +20,13 @@ from host.errors import Refused
 from host.git.bare_repository import get_repository
 from host.process import runner
 from host.units import managers
+from host.units.listeners import find_open_addresses
 from ops import preflight, stack, systemd
 from ops.doctor import findings
 from ops.doctor.findings import Finding
 
 COMMAND_SECONDS = 20.0
+APPLICATION_UNITS = ("ouroboros-preview@", "ouroboros-app@")
 CONNECT_SECONDS = 5
 # A database without an ACL has the default one, by which PUBLIC may connect. Grantee 0 is PUBLIC.
 OPEN_DATABASES_QUERY = (
@@ -239,6 +241,9 @@ def check_ports(config: Config) -> Findings:
             yield Finding(f"port {port} {purpose}", False, refused.detail, findings.INSTALL_COMMAND)
             continue
         yield findings.judge_port(purpose, port, status.listening, status.port_holder)
+        if status.listening == "ours" and unit.startswith(APPLICATION_UNITS):
+            addresses = find_open_addresses(manager.list_listeners(unit))
+            yield findings.judge_exposure(unit, addresses)
 
 
 def check_services(config: Config) -> Findings:

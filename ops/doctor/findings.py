@@ -193,6 +193,17 @@ def judge_port(purpose: str, number: int, listening: str, listener: str) -> Find
     return Finding(f"port {number} {purpose}", listening != "foreign", observed, remedy)
 
 
+def judge_exposure(unit: str, addresses: Sequence[str]) -> Finding:
+    """Judge on which `addresses` of all interfaces an application listens: none is right."""
+    observed = f"listens on all interfaces: {', '.join(addresses)}"
+    remedy = (
+        "Have the application listen on 127.0.0.1 (gunicorn --bind 127.0.0.1:$PORT, or the variable"
+        " HOST), or close its port to other hosts with a firewall."
+    )
+    subject = f"addresses of {unit.partition('@')[2]}"
+    return Finding(subject, not addresses, observed if addresses else "loopback only", remedy)
+
+
 def judge_routes(answers: Mapping[str, str], wanted: Mapping[str, int]) -> list[Finding]:
     """Judge the router's answer to each host name, as a status or an error."""
     remedy = (

@@ -248,6 +248,7 @@ def start_backend(context: StepContext) -> None:
     # First, so that the run's page shows the schema changes of a backend that does not start too.
     context.save_artifact(schema_changes.AFTER, read_schema_text(slot_variables(context)))
     _start_application(context, read_slot_application(context))
+    context.set_notes(backend.describe_exposure(context.config, get_slot(context)))
     record_effect(context)
 
 

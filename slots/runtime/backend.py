@@ -16,6 +16,7 @@ from host.files.file_lock import file_lock
 from host.process.users import DelegatedUser, User
 from host.units import managers
 from host.units.health import Health, probe_unit, wait_until_healthy
+from host.units.listeners import find_open_addresses
 from host.units.unit import Unit, UnitStatus, start_or_replace
 from slots.runtime import backend_log, idle_page, worktree
 from slots.runtime import spec as specs
@@ -194,6 +195,18 @@ def has_exited(config: Config, slot: SlotConfig) -> bool:
     worktree.prepare_folder(config, slot)
     with file_lock(_lock_path(slot), seconds=0) as is_taken:
         return is_taken and not managers.get_manager(config).status(unit_name(slot)).is_active
+
+
+def describe_exposure(config: Config, slot: SlotConfig) -> list[str]:
+    """Return a sentence if the backend listens on all interfaces."""
+    listeners = managers.get_manager(config).list_listeners(unit_name(slot))
+    addresses = ", ".join(find_open_addresses(listeners))
+    note = (
+        f"The backend listens on all interfaces ({addresses}), so other hosts may reach it directly:"
+        " have it listen on 127.0.0.1, for instance with --bind 127.0.0.1:$PORT,"
+        " --host 127.0.0.1 or the variable HOST."
+    )
+    return [note] if addresses else []
 
 
 def health(config: Config, slot: SlotConfig) -> Health:

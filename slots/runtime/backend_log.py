@@ -64,7 +64,7 @@ def archive_previous(config: Config, slot: SlotConfig) -> None:
     """Rename the previous run's log to `<name>.1`, so that a log has the lines of one run."""
     log = path(config, slot)
     if log.exists():
-        log.rename(log.with_name(log.name + ".1"))
+        log_files.archive(log)
 
 
 def trim(config: Config, slot: SlotConfig) -> bool:

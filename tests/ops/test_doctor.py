@@ -88,6 +88,11 @@ WANTED = {"app.example.com": 200, "unknown.example.com": 404}
             "process 7",
             "Stop process 7 (nc)",
         ),
+        (
+            findings.judge_exposure("ouroboros-app@blue", ["0.0.0.0:8110"]),
+            "0.0.0.0:8110",
+            "127.0.0.1:$PORT",
+        ),
         (findings.judge_routes({"a": "502"}, {"a": 200})[0], "502", "OROBOROS_DOMAIN"),
     ],
 )
@@ -125,6 +130,7 @@ def test_a_fault_names_what_was_observed_and_its_remedy(finding, observed, remed
         findings.judge_service("API", True, "/health answered 200.", None),
         findings.judge_port("api", 8000, "ours", ""),
         findings.judge_port("api", 8000, "none", ""),
+        findings.judge_exposure("ouroboros-app@blue", []),
         *findings.judge_routes({"app.example.com": "200", "unknown.example.com": "404"}, WANTED),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from host.files import log_files
 from host.process import process_table, runner
 from tests.host.processes import (
     ENV,
@@ -184,6 +185,22 @@ def test_a_command_is_killed_with_its_worker(tmp_path, log):
 @pytest.mark.root
 def test_a_command_of_another_user_is_killed_with_its_worker(open_path, log):
     assert_child_dies_with_parent(open_path, log, uid=RESERVED_USER.uid)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_command_of_another_user_opens_its_streams_by_name(open_path, log, stream):
+    outcome = run(f"echo said >> /dev/{stream}", log, cwd=open_path, user=RESERVED_USER)
+    assert (outcome.exit_code, log.read_text()) == (0, "said\n")
+
+
+@pytest.mark.root
+def test_an_archived_log_is_closed_to_the_next_process_of_its_user(open_path):
+    log = open_path / "a.log"
+    run("echo said", log, cwd=open_path, user=RESERVED_USER)
+    log_files.archive(log)
+    outcome = run(f"cat {log}.1", log, cwd=open_path, user=RESERVED_USER)
+    assert outcome.exit_code != 0
 
 
 def test_capture_returns_both_streams_and_the_exit_code():

@@ -20,6 +20,7 @@ from host.process.process_id import ProcessId
 from host.process.users import User
 from host.units import unit as unit_module
 from host.units.health import probe_unit, wait_until_healthy
+from host.units.listeners import find_open_addresses
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from tests.environment import free_port
@@ -330,6 +331,75 @@ def test_a_foreign_listener_beside_a_unit_is_found(manager, make, settle_late):
     assert manager.status("a").listening == "ours"
 
 
+WORKERS = """
+import os, socket, time
+for _ in range(3):
+    if os.fork() == 0:
+        server = socket.socket()
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind((os.environ["BIND"], int(os.environ["PORT"])))
+        server.listen()
+        time.sleep(60)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_unit_of_workers_that_share_the_port_has_it_alone(manager, make, settle_late, address):
+    unit = make(sys.executable, "-c", WORKERS, port=free_port(), BIND=address)
+    assert manager.start(unit).listening == "ours"
+    assert wait_for(lambda: len(manager.list_listeners("a")) == 3)
+    assert manager.status("a").listening == "ours"
+    expected = [f"0.0.0.0:{unit.port}"] if address == "0.0.0.0" else []
+    assert find_open_addresses(manager.list_listeners("a")) == expected
+
+
+ELSEWHERE = """
+import os, socket, time
+address = os.environ["BIND"], int(os.environ["OWN"])
+server = socket.create_server(address, family=int(os.environ["FAMILY"]))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("address", ["::1", "127.0.0.1"])
+def test_a_unit_that_listens_elsewhere_is_unhealthy_and_the_reason_says_where(
+    manager, make, address
+):
+    port = free_port()
+    own = port if address == "::1" else free_port()
+    family = str(int(socket.AF_INET6 if address == "::1" else socket.AF_INET))
+    unit = make(
+        sys.executable, "-c", ELSEWHERE, port=port, BIND=address, OWN=str(own), FAMILY=family
+    )
+    manager.start(unit)
+    assert wait_for(lambda: manager.list_listeners("a"))
+    health = wait_until_healthy(manager, unit, 0.1)
+    expected = f"[::1]:{own}" if address == "::1" else f"127.0.0.1:{own}"
+    assert not health.ok
+    assert f"It listens on {expected}: it must listen on 127.0.0.1" in health.reason
+    assert f"({port})" in health.reason
+
+
+DAEMON = """
+import os, socket, sys, time
+server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+if os.fork():
+    os._exit(0)
+os.setsid()
+time.sleep(60)
+"""
+
+
+def test_a_unit_that_becomes_a_daemon_is_refused_with_its_process_and_port(manager, make):
+    unit = make(sys.executable, "-c", DAEMON, port=free_port())
+    found = get_refusal(manager.start, unit)
+    assert found.code == "unit_crashed"
+    assert "went into the background" in found.detail
+    assert f"listening on 127.0.0.1:{unit.port}" in found.detail
+    assert manager.list_listeners("a") == []
+
+
 def test_a_unit_whose_child_listens_is_healthy(manager, make):
     script = 'python3=$1; shift; "$python3" -c "$@" & wait'
     unit = make("sh", "-c", script, "sh", sys.executable, SERVER, port=free_port())
@@ -384,4 +454,5 @@ def test_a_unit_runs_as_its_user_and_does_not_own_its_log(manager, make):
     status = manager.start(unit)
     assert process_table.read_uids(status.pid) == {61_990}
     assert unit.log.read_text().split() == ["61990", "61990"]
-    assert (unit.log.stat().st_uid, unit.log.stat().st_mode & 0o022) == (0, 0)
+    found = unit.log.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 61_990, 0o660)

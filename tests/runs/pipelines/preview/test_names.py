@@ -54,3 +54,12 @@ def test_a_preview_that_answers_only_to_its_host_name_is_probed_by_it(strict, en
         raise_if_stopping=lambda: None,
     )
     assert preview.probe_answer(context) == {"status": 200}
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1"])
+def test_a_backend_on_all_interfaces_is_noted_on_its_run(place, address):
+    web = f"web: python -m http.server --bind {address} $PORT\n"
+    run = place.preview(f"try/{address}", {"Procfile": web})
+    addresses = f"({address}:{place.slot.backend_port})"
+    notes = [note["text"] for note in run.notes if "all interfaces" in note["text"]]
+    assert [addresses in note for note in notes] == ([True] if address == "0.0.0.0" else [])

@@ -1,0 +1,80 @@
+"""Who listens where: the listeners of a unit's port, and sentences about wrong addresses."""
+
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+from host.process import process_table, socket_owner
+from host.process.socket_owner import Address, Socket
+
+Listening = Literal["ours", "foreign", "none"]
+
+LOOPBACK = IPv4Address("127.0.0.1")
+ALL_INTERFACES = (IPv4Address("0.0.0.0"), IPv6Address("::"))  # noqa: S104 — compared, not bound
+
+
+def find_listener(port: int | None, is_ours: Callable[[Socket], bool]) -> tuple[Listening, str]:
+    """Return who listens on the port, and the description of a foreign listener.
+
+    "ours": every listener is ours, and one of them accepts connections to 127.0.0.1. Several of
+    ours may share the address (SO_REUSEPORT).
+    """
+    listeners = socket_owner.list_listeners(port) if port is not None else []
+    for listener in listeners:
+        if not is_ours(listener):
+            return "foreign", _describe_holder(listener)
+    return ("ours" if any(_accepts_loopback(one.address) for one in listeners) else "none"), ""
+
+
+def find_open_addresses(listeners: Iterable[Socket]) -> list[str]:
+    """Return the addresses of those that listen on all interfaces."""
+    return _list_addresses(one for one in listeners if one.address in ALL_INTERFACES)
+
+
+def describe_wrong_addresses(listeners: Sequence[Socket], port: int) -> str:
+    """Return a sentence about where a unit listens in place of 127.0.0.1 and its `port`.
+
+    "" if it listens there.
+    """
+    if any(one.port == port and _accepts_loopback(one.address) for one in listeners):
+        return ""
+    if not listeners:
+        return "It listens on no TCP port."
+    addresses = ", ".join(_list_addresses(listeners))
+    return f"It listens on {addresses}: it must listen on {LOOPBACK}, port $PORT ({port})."
+
+
+def describe_background(
+    exit_code: int | None, pids: Sequence[int], sockets: Sequence[Socket]
+) -> str:
+    """Return a sentence about processes that outlive the one that was started; "" if it crashed.
+
+    `pids` are those of the family that still run, `sockets` what they listen on.
+    """
+    # Without an exit code (another process started it) only a listener shows that it did not crash.
+    if not (exit_code == 0 or (exit_code is None and sockets)):
+        return ""
+    advice = "Run it in the foreground, not as a daemon."
+    if not pids:
+        return f"A process that is to keep running must not end. {advice}"
+    named = ", ".join(process_table.describe_process(pid) for pid in pids)
+    where = f", listening on {', '.join(_list_addresses(sockets))}" if sockets else ""
+    return f"It went into the background: {named} still ran{where}. {advice}"
+
+
+def _accepts_loopback(address: Address) -> bool:
+    # Whether a socket on `::` accepts IPv4 too (IPV6_V6ONLY) is not in the kernel's table.
+    return address == LOOPBACK or address in ALL_INTERFACES
+
+
+def _list_addresses(listeners: Iterable[Socket]) -> list[str]:
+    return sorted({_format_address(one.address, one.port) for one in listeners})
+
+
+def _format_address(address: Address, port: int) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _describe_holder(listener: Socket) -> str:
+    pids = socket_owner.find_holders(listener.inode)
+    return process_table.describe_process(pids[0]) if pids else f"a process of uid {listener.uid}"
