@@ -202,8 +202,8 @@ def describe_exposure(config: Config, slot: SlotConfig) -> list[str]:
     listeners = managers.get_manager(config).list_listeners(unit_name(slot))
     addresses = ", ".join(find_open_addresses(listeners))
     note = (
-        f"The backend listens on all interfaces ({addresses}), so other hosts may reach it directly:"
-        " have it listen on 127.0.0.1, for instance with --bind 127.0.0.1:$PORT,"
+        f"The backend listens on all interfaces ({addresses}), so other hosts may reach it"
+        " directly: have it listen on 127.0.0.1, for instance with --bind 127.0.0.1:$PORT,"
         " --host 127.0.0.1 or the variable HOST."
     )
     return [note] if addresses else []
