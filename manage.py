@@ -1,14 +1,30 @@
 #!/usr/bin/env python
 """Django's command line with this checkout's settings; as root it continues as the service user."""
 
+import json
 import os
 import sys
 
-if __name__ == "__main__":
+
+def main() -> int:
+    """Run the command; a setting that is refused is a sentence and exit code 1, not a traceback."""
     from host import config, service_user
+    from host.errors import Refused
 
-    service_user.switch_to_service_user(config.load())
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "oroboros.settings")
-    from django.core.management import execute_from_command_line
+    try:
+        service_user.switch_to_service_user(config.load())
+        from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+        execute_from_command_line(sys.argv)
+    except Refused as refused:
+        sys.stderr.write(f"{refused.detail}\n")
+        if os.environ.get("OROBOROS_ONLY") == "releases":  # commands that print one JSON object
+            result = {"ok": False, "command": (sys.argv[1:] or [None])[0], "error": refused.code}
+            sys.stdout.write(json.dumps({**result, "detail": refused.detail}) + "\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,7 @@ from pathlib import Path
 from host.env_file import ENV_FILE_BYTES, find_surprises, parse_env, refuse_large_file
 from host.errors import Refused
 from host.process.users import User
+from host.settings_rules import check_values, read_boolean, read_integer, read_origins
 from host.units import jobs
 
 HOME = Path(__file__).resolve().parents[1]
@@ -21,8 +22,6 @@ HOME = Path(__file__).resolve().parents[1]
 # app.env, web-*.env) are for the processes it starts.
 CONTROL_FILES = ("api.env", "worker.env")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
-ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
-MAX_SLOTS = 3  # infra/ has an env file, a unit and a route for each of them
 SYSTEM_ENV_DIR = Path("/etc/oroboros")
 BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
@@ -92,7 +91,7 @@ class Config:
     @property
     def is_https(self) -> bool:
         """Whether a proxy in front of us serves the domain's names over https."""
-        return self.get("OROBOROS_HTTPS").lower() in ("true", "on", "ok", "y", "yes", "1")
+        return self.get_boolean("OROBOROS_HTTPS")
 
     @property
     def app_origins(self) -> list[str]:
@@ -100,12 +99,7 @@ class Config:
 
         Raises Refused `setting_invalid` for a value that is not an origin.
         """
-        origins = [one for one in re.split(r"[,\s]+", self.get("CORS_APP_ORIGINS")) if one]
-        for origin in origins:
-            if not ORIGIN.fullmatch(origin):
-                detail = f"CORS_APP_ORIGINS: write {origin!r} as https://app.example.com, no path."
-                raise Refused("setting_invalid", detail)
-        return origins
+        return read_origins(self.environ, "CORS_APP_ORIGINS")
 
     def frontend_host(self, slot: SlotConfig) -> str:
         """Return the slot's host name, which differs from the admin's: cookies ignore ports."""
@@ -153,6 +147,14 @@ class Config:
     def get(self, name: str, default: str = "") -> str:
         """Return a setting that has no field; an empty value counts as not set."""
         return self.environ.get(name, "") or default
+
+    def get_integer(self, name: str, default: int) -> int:
+        """Return a whole number of `settings_rules`. Raises Refused `setting_invalid`."""
+        return read_integer(self.environ, name, default)
+
+    def get_boolean(self, name: str) -> bool:
+        """Return whether a setting of `settings_rules` is true. Raises Refused as above."""
+        return read_boolean(self.environ, name)
 
     def get_seconds(self, name: str, default: float, *, allows_none: bool = True) -> float:
         """Return a duration in seconds: a number ≥ 0, or > 0 without `allows_none`.
@@ -236,17 +238,18 @@ def load_env_files(environ: MutableMapping[str, str] = os.environ, home: Path = 
 def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     """Read the environment (default: the process's, after the env files) into a Config.
 
-    Raises Refused `setting_invalid` for a value that is not a number or out of range.
+    Raises Refused `setting_invalid` with a sentence for each wrong value, and as `parse_env`.
     """
     if environ is None:
         values: dict[str, str] = dict(os.environ)
         load_env_files(values, home)
     else:
         values = dict(environ)
+    check_values(values)
     var = Path(values.get("OROBOROS_VAR") or home / "var").absolute()
     folder = find_env_dir(values, home)
-    offset = _integer(values, "OROBOROS_PORT_OFFSET", 0, 0, 50000)
-    count = _integer(values, "OROBOROS_SLOTS", 3, 1, MAX_SLOTS)
+    offset = read_integer(values, "OROBOROS_PORT_OFFSET", 0)
+    count = read_integer(values, "OROBOROS_SLOTS", 3)
     postgres_port = _wrap_port(54329 + offset)
     server = f"127.0.0.1:{postgres_port}"
     return Config(
@@ -266,7 +269,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         preview_database_url_template=values.get("PREVIEW_BACKEND_DATABASE_URL_TEMPLATE")
         or f"postgresql://{server}/{{db_name}}",
         production_database=values.get("OROBOROS_PRODUCTION_DATABASE") or "app_production",
-        uid_base=_integer(values, "OROBOROS_UID_BASE", _first_uid(offset), 1000, 2**31),
+        uid_base=read_integer(values, "OROBOROS_UID_BASE", _first_uid(offset)),
         is_root=os.geteuid() == 0,
         is_systemd=is_installed(folder),
         git_remote_url=values.get("GIT_REMOTE_URL", ""),
@@ -297,12 +300,3 @@ def _slot(number: int, var: Path, offset: int) -> SlotConfig:
 def _wrap_port(port: int) -> int:
     """Return the port; one that an offset pushed above 65535 continues at 1024."""
     return port if port < 65536 else port - 65536 + 1024
-
-
-def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    raw = values.get(name, "")
-    if not raw:
-        return default
-    if not raw.isascii() or not raw.isdigit() or not low <= int(raw) <= high:
-        raise Refused("setting_invalid", f"{name} must be a number from {low} to {high}.")
-    return int(raw)

@@ -1,8 +1,17 @@
 """Settings of gunicorn for the control API: on loopback only; a proxy is in front of it."""
 
-from host import config as configuration
+import sys
 
-CONFIG = configuration.load()
+from host import config as configuration
+from host.errors import Refused
+from host.settings_rules import require_secrets
+
+try:
+    CONFIG = configuration.load()
+    # Here, before any worker is forked, each of which would log a traceback for it.
+    require_secrets(CONFIG.environ)
+except Refused as refused:
+    sys.exit(refused.detail)
 
 wsgi_app = "oroboros.wsgi:application"
 bind = f"127.0.0.1:{CONFIG.api_port}"

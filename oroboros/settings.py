@@ -2,27 +2,27 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
-from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from host import config
+from host.settings_rules import require_secrets
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 config.load_env_files()
 OROBOROS = config.load()
 env = environ.Env()
 
+require_secrets(OROBOROS.environ)
 SECRET_KEY = env("SECRET_KEY")
-if len(SECRET_KEY) < 32 or SECRET_KEY.lower().startswith(("changeme", "django-insecure", "secret")):
-    raise ImproperlyConfigured("env_secret_weak: SECRET_KEY looks like a placeholder")
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = OROBOROS.get_boolean("DEBUG")
 DOMAIN = OROBOROS.domain
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", f"api.{DOMAIN}"])
 # Behind https cookies have the __Host- prefix, which browsers refuse over plain HTTP.
-HTTPS = env.bool("OROBOROS_HTTPS", default=False)
+HTTPS = OROBOROS.is_https
 
 INSTALLED_APPS = [
     "oroboros",
@@ -81,8 +81,6 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": env.db("DATABASE_URL")}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database")
 DATABASES["default"].update(
     ENGINE="core.postgresql",
     CONN_MAX_AGE=None,
@@ -108,7 +106,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 LANGUAGE_CODE = "en"
-TIME_ZONE = env("TIME_ZONE", default="UTC")
+TIME_ZONE = OROBOROS.get("TIME_ZONE", "UTC")
 USE_TZ = True
 FORMAT_MODULE_PATH = ["oroboros.formats"]
 STATIC_URL = "static/"
@@ -195,8 +193,8 @@ SPECTACULAR_SETTINGS = {
 # A task has a run's id only; the journal says what to do (docs/decisions/0002).
 # timeout: no step may take longer; a task that the queue ends is found again by its claim.
 # retry: above timeout, or the queue would deliver a task again while it is executed.
-STEP_SECONDS = env.int("STEP_TIMEOUT_SECONDS", default=1800)
-Q_CLUSTER = {
+STEP_SECONDS = OROBOROS.get_integer("STEP_TIMEOUT_SECONDS", 1800)
+Q_CLUSTER: dict[str, Any] = {
     "name": f"oroboros-{OROBOROS.host_name}",
     "orm": "default",
     "workers": len(OROBOROS.slots) + 2,
@@ -220,11 +218,11 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 
-PREVIEW_TTL_SECONDS = env.int("PREVIEW_TTL_SECONDS", default=14400)
+PREVIEW_TTL_SECONDS = OROBOROS.get_integer("PREVIEW_TTL_SECONDS", 14400)
 PREVIEW_KEEP_SECONDS = 72 * 3600
-QUEUE_LIMIT = env.int("OROBOROS_QUEUE_LIMIT", default=10000)
-ADMISSION_FREE_MEMORY_MB = env.int("ADMISSION_FREE_MEMORY_MB", default=256)
-ADMISSION_FREE_DISK_MB = env.int("ADMISSION_FREE_DISK_MB", default=1024)
+QUEUE_LIMIT = OROBOROS.get_integer("OROBOROS_QUEUE_LIMIT", 10000)
+ADMISSION_FREE_MEMORY_MB = OROBOROS.get_integer("ADMISSION_FREE_MEMORY_MB", 256)
+ADMISSION_FREE_DISK_MB = OROBOROS.get_integer("ADMISSION_FREE_DISK_MB", 1024)
 HOST_NAME = OROBOROS.host_name
 
 UNFOLD = {

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from host import config as configuration
 from host import http_client
 from host.deadline import Deadline
+from host.errors import Refused
 from releases.deployments.rollback_plan_text import format_rollback_plan
 from releases.shell import choose_deployment_error, get_shell_actor
 
@@ -39,7 +40,10 @@ def main(arguments: list[str]) -> None:
     # A slash would change the URL; `manage.py rollback` refuses such an id.
     if others or needs_prompt or not options.release_id or "/" in options.release_id:
         become_manage_command(arguments)
-    port = configuration.load().api_port
+    try:
+        port = configuration.load().api_port
+    except Refused as refused:
+        print_result_and_exit({"error": refused.code, "detail": refused.detail})
     try:
         answer = request_rollback(port, options)
     except ApiUnavailable:

@@ -9,13 +9,18 @@ is_supported() {
 
 is_executable_by_others() {
   # Through env: setpriv's own execve may still enter folders that are closed to the user.
-  local uid=$((${OROBOROS_UID_BASE:-60800} + 1))
+  local base=${OROBOROS_UID_BASE:-60800}
+  # A value that is not a number is refused later, in one place with all other settings.
+  [[ $base =~ ^[0-9]{1,9}$ ]] || base=60800
+  local uid=$((10#$base + 1))
   [ "$(id -u)" -ne 0 ] || \
     (cd / && setpriv --reuid="$uid" --regid="$uid" --clear-groups -- env "$1" -I -c "import json") 2>/dev/null
 }
 
+candidates=(python3 python3.13 python3.12 python3.11 /usr/bin/python3 /usr/local/bin/python3)
+[ -z "${OROBOROS_PYTHON:-}" ] || candidates=("$OROBOROS_PYTHON")
 refused=()
-for candidate in ${OROBOROS_PYTHON:-python3 python3.13 python3.12 python3.11 /usr/bin/python3 /usr/local/bin/python3}; do
+for candidate in "${candidates[@]}"; do
   program=$(command -v "$candidate") || continue
   is_supported "$program" || { refused+=("$program is not Python 3.11 to 3.13"); continue; }
   program=$("$program" -I -c 'import os, sys; print(os.path.realpath(sys.executable))')

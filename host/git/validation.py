@@ -60,8 +60,9 @@ def validate_remote(url: str, config: Config) -> str:
     GIT_ALLOWED_HOSTS (default: the host of the configured GIT_REMOTE_URL). Raises Refused
     `git_url_invalid`, `git_url_scheme`, `git_url_host` or `git_url_path`.
     """
-    if not url or not url.isprintable() or " " in url:
-        raise _url_refusal("git_url_invalid", "The git remote is empty or has control characters.")
+    if not url or not url.isprintable() or (" " in url and not url.startswith("/")):
+        detail = "The git remote is empty, or has control characters, or a blank in a URL."
+        raise _url_refusal("git_url_invalid", detail)
     if url.startswith("/"):
         return _validate_local_remote(url, config)
     try:

@@ -6,6 +6,7 @@ import pytest
 
 from host import config
 from host.errors import Refused
+from host.settings_rules import MAX_SLOTS
 
 
 def get_refusal(call, *arguments):
@@ -104,11 +105,11 @@ def test_a_slot_is_found_by_both_spellings():
 def test_the_slot_limit_is_the_number_of_surfaces():
     files = (config.HOME / "infra" / "systemd" / "env").glob("web-preview*.env")
     numbers = sorted(int(file.stem.removeprefix("web-preview")) for file in files)
-    most = config.load({"OROBOROS_SLOTS": str(config.MAX_SLOTS)})
+    most = config.load({"OROBOROS_SLOTS": str(MAX_SLOTS)})
     assert [slot.number for slot in most.slots] == numbers
-    refusal = get_refusal(config.load, {"OROBOROS_SLOTS": str(config.MAX_SLOTS + 1)})
+    refusal = get_refusal(config.load, {"OROBOROS_SLOTS": str(MAX_SLOTS + 1)})
     assert (refusal.code, refusal.detail) == (
-        "setting_invalid", "OROBOROS_SLOTS must be a number from 1 to 3."
+        "setting_invalid", "OROBOROS_SLOTS must be a whole number from 1 to 3, not '4'."
     )  # fmt: skip
 
 

@@ -68,10 +68,16 @@ def test_a_commit_id_that_is_not_full_and_lower_case_is_refused(sha):
     assert (refusal.value.code, refusal.value.status) == ("sha_invalid", 400)
 
 
+def test_the_path_of_a_local_remote_may_have_a_blank():
+    conf = config.load({"GIT_LOCAL_ROOTS": "/srv/my git"})
+    assert validation.validate_remote("/srv/my git/an app.git", conf) == "/srv/my git/an app.git"
+
+
 @pytest.mark.parametrize(
     ("url", "code"),
     [
         ("", "git_url_invalid"),
+        ("https://git.example/an app.git", "git_url_invalid"),
         ("file:///etc", "git_url_scheme"),
         ("fd::17/foo", "git_url_scheme"),
         ("ext::sh -c id", "git_url_invalid"),

@@ -29,7 +29,8 @@ def folder():
 @pytest.fixture
 def config(folder):
     """A Config whose files lie in the test's folder and whose ports are free."""
-    environ = {**os.environ, "OROBOROS_VAR": str(folder / "var")}
+    # With a blank, as in the paths that people have.
+    environ = {**os.environ, "OROBOROS_VAR": str(folder / "my var")}
     environ["OROBOROS_RUNTIME_LOG_DIR"] = str(folder / "runtime-logs")
     # Cleaning a slot kills all processes of its uid, so tests of other processes need other uids.
     environ["OROBOROS_UID_BASE"] = str(100000 + 100 * (os.getpid() % 5000))

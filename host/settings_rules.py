@@ -1,0 +1,148 @@
+"""The settings whose values are checked when any process starts, and their reading.
+
+`host.config.load` checks all of them, so `manage.py`, gunicorn, the worker and the scripts refuse
+a wrong value with the same code and sentence, and none of them starts with it. Settings of
+deployments and retention are read when they are needed (`Config.get_seconds`): a wrong one must
+not prevent a rollback.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from host.errors import Refused
+
+MAX_SLOTS = 3  # infra/ has an env file, a unit and a route for each of them
+YEAR_SECONDS = 366 * 24 * 3600
+# The lowest and the highest value of each whole number.
+NUMBERS = {
+    "OROBOROS_PORT_OFFSET": (0, 50000),
+    "OROBOROS_SLOTS": (1, MAX_SLOTS),
+    "OROBOROS_UID_BASE": (1000, 2**31),
+    "OROBOROS_QUEUE_LIMIT": (1, 10**7),
+    "STEP_TIMEOUT_SECONDS": (1, 7 * 24 * 3600),
+    "PREVIEW_TTL_SECONDS": (1, YEAR_SECONDS),
+    "ADMISSION_FREE_MEMORY_MB": (0, 2**30),
+    "ADMISSION_FREE_DISK_MB": (0, 2**30),
+}
+BOOLEANS = ("OROBOROS_HTTPS", "DEBUG")
+TRUE_WORDS = ("true", "on", "ok", "y", "yes", "1")  # those of django-environ
+FALSE_WORDS = ("false", "off", "n", "no", "0")
+# These names become parts of URLs, of Caddy's configuration, and of the queue's name.
+NAMES = ("OROBOROS_DOMAIN", "OROBOROS_HOST")
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
+SECRET_CHARACTERS = 32
+PLACEHOLDERS = ("changeme", "django-insecure", "secret")
+
+
+def read_integer(values: Mapping[str, str], name: str, default: int) -> int:
+    """Return a whole number of NUMBERS; an empty value counts as not set.
+
+    Raises Refused `setting_invalid`.
+    """
+    raw = values.get(name, "")
+    if not raw:
+        return default
+    low, high = NUMBERS[name]
+    if not (raw.isascii() and raw.isdigit() and len(raw) < 20 and low <= int(raw) <= high):
+        raise _refuse(name, f"a whole number from {low} to {high}", raw)
+    return int(raw)
+
+
+def read_boolean(values: Mapping[str, str], name: str, default: bool = False) -> bool:
+    """Return a setting of BOOLEANS; an empty value counts as not set.
+
+    Raises Refused `setting_invalid`.
+    """
+    word = values.get(name, "").lower()
+    if word and word not in TRUE_WORDS + FALSE_WORDS:
+        raise _refuse(name, "true or false", word)
+    return word in TRUE_WORDS if word else default
+
+
+def read_origins(values: Mapping[str, str], name: str) -> list[str]:
+    """Return a list of origins, separated by commas or blanks. Raises Refused `setting_invalid`."""
+    origins = [one for one in re.split(r"[,\s]+", values.get(name, "")) if one]
+    for origin in origins:
+        if not ORIGIN.fullmatch(origin):
+            detail = f"{name}: write {origin!r} as https://app.example.com, no path."
+            raise Refused("setting_invalid", detail)
+    return origins
+
+
+def check_values(values: Mapping[str, str]) -> None:
+    """Check every setting above that is set.
+
+    Raises Refused `setting_invalid` with a sentence for each wrong one.
+    """
+    checks: list[tuple[Callable[[Mapping[str, str], str], object], tuple[str, ...]]] = [
+        (lambda values, name: read_integer(values, name, 0), tuple(NUMBERS)),
+        (read_boolean, BOOLEANS),
+        (_check_name, NAMES),
+        (_check_database_url, ("DATABASE_URL",)),
+        (_check_time_zone, ("TIME_ZONE",)),
+        (read_origins, ("CORS_APP_ORIGINS",)),
+    ]
+    problems = []
+    for check, names in checks:
+        for name in filter(values.get, names):
+            try:
+                check(values, name)
+            except Refused as refused:
+                problems.append(refused.detail)
+    if problems:
+        raise Refused("setting_invalid", " ".join(problems))
+
+
+def require_secrets(values: Mapping[str, str]) -> None:
+    """Check the two settings without which the control plane cannot start.
+
+    Raises Refused `not_set_up` for one that is not set, `env_secret_weak` for a weak SECRET_KEY.
+    """
+    for name in ("SECRET_KEY", "DATABASE_URL"):
+        if not values.get(name):
+            raise Refused(
+                "not_set_up",
+                f"{name} is not set: run ./scripts/quickstart.sh, which writes it to "
+                "var/env/api.env, or set it there.",
+            )
+    secret = values["SECRET_KEY"]
+    if len(secret) < SECRET_CHARACTERS or secret.lower().startswith(PLACEHOLDERS):
+        raise Refused(
+            "env_secret_weak",
+            f"SECRET_KEY looks like a placeholder: set {SECRET_CHARACTERS} or more random "
+            "characters.",
+        )
+
+
+def _check_name(values: Mapping[str, str], name: str) -> None:
+    if not HOST_NAME.fullmatch(values[name]):
+        raise _refuse(name, "a name of letters, digits, dots and hyphens", values[name])
+
+
+def _check_database_url(values: Mapping[str, str], name: str) -> None:
+    try:
+        parts = urlsplit(values[name])
+        is_postgres = parts.scheme in ("postgresql", "postgres", "psql") and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_postgres = False
+    if not is_postgres:
+        # Without the value, which holds a password.
+        raise Refused(
+            "setting_invalid", f"{name} must be postgresql://role:password@host:port/database."
+        )
+
+
+def _check_time_zone(values: Mapping[str, str], name: str) -> None:
+    # Imported here: it takes as long as all of this module, and few hosts set it.
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(values[name])
+    except (ValueError, OSError, KeyError):  # an unknown zone is a KeyError
+        raise _refuse(name, "a time zone such as Europe/Berlin", values[name]) from None
+
+
+def _refuse(name: str, form: str, value: str) -> Refused:
+    return Refused("setting_invalid", f"{name} must be {form}, not {value!r}.")
