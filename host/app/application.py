@@ -63,6 +63,7 @@ class Application:
         home: Path,
         purpose: str,
         operator_file: str = PREVIEW_FILE,
+        stage: str = "run",
     ) -> ResolvedEnvironment:
         """Return the environment for a process. Raises Refused as `environment` does."""
         return environment.build_environment(
@@ -73,6 +74,7 @@ class Application:
             bins=self.bins,
             file=operator_file,
             purpose=purpose,
+            stage=stage,
         )
 
     def run_builds(
@@ -85,7 +87,11 @@ class Application:
         job: str = "",
         operator_file: str = PREVIEW_FILE,
     ) -> None:
-        """Run the builds in their order. Raises as `run` at the first that fails."""
+        """Run the builds in their order. Raises as `run` at the first that fails.
+
+        `variables` are those of a start; a build gets `environment.select_build_variables` of them.
+        """
+        variables = environment.select_build_variables(self.config, variables)
         for command in self.plan.builds:
             # A manifest may have several builds of one name: the failure says which of them.
             named = f"{command.name} ({' '.join(command.argv)})"
@@ -118,7 +124,11 @@ class Application:
         # A new home each time: what a branch's command leaves in it must not affect the next one.
         with installs.private_folder(self.config, self.user) as home:
             resolved = self.build_environment(
-                variables, home=home, purpose=purpose, operator_file=operator_file
+                variables,
+                home=home,
+                purpose=purpose,
+                operator_file=operator_file,
+                stage=command.stage,
             )
             with log_files.open_append(log) as file:
                 for line in (*resolved.notes, "$ " + " ".join(command.argv)):

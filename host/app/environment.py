@@ -48,6 +48,22 @@ NETWORK_VARIABLES = (
 )
 # Where servers listen that read it from the environment: Node's, Next.js's, uvicorn's variable.
 LISTEN_VARIABLES = dict.fromkeys(("HOST", "HOSTNAME", "UVICORN_HOST"), "127.0.0.1")
+# What a command is for: `run` is the application itself, its `release:` and its seed.
+STAGE_VARIABLES: dict[str, dict[str, str]] = {
+    "run": {"NODE_ENV": "production"},
+    "build": {
+        "NODE_ENV": "production",
+        "CI": "1",  # tools ask no questions and draw no progress bars
+        # A build may install by itself: its tools are development dependencies.
+        "npm_config_include": "dev",
+        "YARN_PRODUCTION": "false",
+    },
+    # Test runners set NODE_ENV themselves.
+    "check": {"CI": "1"},
+    "install": {"CI": "1"},
+}
+# No role has this name: a build that connects fails, and the server's message says why.
+BUILD_DATABASE = "no_database_in_builds"
 CONTROL_SECRETS = ("SECRET_KEY", "DATABASE_URL", "PREVIEW_ADMIN_DATABASE_URL")
 SECRET_NAME_PATTERN = re.compile(
     r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|COOKIE|SALT", re.I
@@ -87,7 +103,13 @@ class ResolvedEnvironment:
 
 
 def build_slot_variables(
-    config: Config, slot: SlotConfig, *, database_url: str, run_id: str, commit: str
+    config: Config,
+    slot: SlotConfig,
+    *,
+    database_url: str,
+    run_id: str,
+    commit: str,
+    branch: str = "",
 ) -> dict[str, str]:
     """Return the variables of a slot's processes: port, database, addresses, run and commit."""
     frontend = config.frontend_url(slot)
@@ -98,7 +120,7 @@ def build_slot_variables(
         **_addresses(config, frontend, config.backend_url(slot), local),
         "OROBOROS_SLOT": slot.slot_id,
         "OROBOROS_RUN": run_id,
-        "OROBOROS_COMMIT": commit,
+        **build_source_variables(commit, branch),
     }
 
 
@@ -111,8 +133,29 @@ def build_production_variables(
         **build_database_variables(database_url),
         **_production_addresses(config),
         "OROBOROS_RELEASE": release_id,
-        "OROBOROS_COMMIT": commit,
+        **build_source_variables(commit, config.target_branch),
     }
+
+
+def build_source_variables(commit: str, branch: str) -> dict[str, str]:
+    """Return what programs otherwise ask git for: a tree of ours is no git repository.
+
+    SOURCE_VERSION is Heroku's name of the commit.
+    """
+    return {"OROBOROS_COMMIT": commit, "OROBOROS_BRANCH": branch, "SOURCE_VERSION": commit}
+
+
+def select_build_variables(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return which of a start's variables a build gets: the same names for each slot and release.
+
+    Its database does not exist, as production's build may not reach production's.
+    """
+    parts = urlsplit(config.preview_database_url_template)
+    address = parts.netloc.rpartition("@")[2]
+    url = f"{parts.scheme}://{BUILD_DATABASE}:none@{address}/{BUILD_DATABASE}"
+    left_out = ("OROBOROS_SLOT", "OROBOROS_RUN", "OROBOROS_RELEASE")
+    others = {name: value for name, value in variables.items() if name not in left_out}
+    return {**others, **build_database_variables(url)}
 
 
 def build_database_variables(url: str) -> dict[str, str]:
@@ -140,22 +183,22 @@ def build_environment(
     bins: Sequence[Path] = (),
     file: str = PREVIEW_FILE,
     purpose: str,
+    stage: str = "run",
 ) -> ResolvedEnvironment:
     """Build an application's environment.
 
     `variables` are those of this start, `home` is a private folder of the process's user, `bins` go
-    first on PATH, `file` is the name of the operator's file. A generated secret depends on its name
-    and on `purpose` (a slot's id, `production`), so it is the same at each start. Raises Refused
-    `env_key_forbidden`, `env_secret_forbidden` (400), `setting_missing`.
+    first on PATH, `file` is the name of the operator's file, `stage` one of STAGE_VARIABLES. A
+    generated secret depends on its name and on `purpose` (a slot's id, `production`), so it is the
+    same at each start. Raises Refused `env_key_forbidden`, `env_secret_forbidden` (400),
+    `setting_missing`.
     """
     notes: list[str] = []
     generated = {name: _derive_secret(config, purpose, name) for name in manifest.env_generated}
     own_secret = _derive_secret(config, purpose, "OROBOROS_SECRET")
+    base = _base_variables(home, bins, stage) | LISTEN_VARIABLES | _production_addresses(config)
     sources = [
-        (
-            "oroboros",
-            _base_variables(home, bins) | LISTEN_VARIABLES | _production_addresses(config),
-        ),
+        ("oroboros", base),
         ("app.json", _filter_app_json(config, manifest.env_defaults, notes)),
         ("app.json, generated", _filter_app_json(config, generated, notes)),
         (file, _read_operator_file(config, file, notes)),
@@ -191,7 +234,7 @@ def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
     ]
     network = {name: config.get(name) for name in names}
     return network | {
-        **_base_variables(home, ()),
+        **_base_variables(home, (), "install"),
         "UV_PYTHON_DOWNLOADS": "never",  # the interpreter is the operator's choice
         "UV_NO_PROGRESS": "1",
         "UV_COMPILE_BYTECODE": "1",  # the venv becomes read-only: Python could not cache it later
@@ -199,7 +242,7 @@ def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
     }
 
 
-def _base_variables(home: Path, bins: Sequence[Path]) -> dict[str, str]:
+def _base_variables(home: Path, bins: Sequence[Path], stage: str) -> dict[str, str]:
     path = [str(folder) for folder in bins] + ["/usr/local/bin", "/usr/bin", "/bin"]
     venv = next((folder.parent for folder in bins if folder.name == "bin"), None)
     return {
@@ -208,8 +251,8 @@ def _base_variables(home: Path, bins: Sequence[Path]) -> dict[str, str]:
         "TMPDIR": str(home),  # /tmp is shared with other users
         "LANG": "C.UTF-8",
         "TZ": "UTC",
-        "CI": "1",  # tools ask no questions and draw no progress bars
         "PYTHONUNBUFFERED": "1",  # a log that is a file would show output in blocks
+        **STAGE_VARIABLES[stage],
         **({"VIRTUAL_ENV": str(venv)} if venv else {}),
     }
 

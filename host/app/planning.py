@@ -52,13 +52,15 @@ class Tools:
 class Command:
     """A command as the manifest has it; `cwd` is relative to the tree, `timeout` in seconds.
 
-    `prepare_argv` returns what is started for it. A release's build manifest has these fields.
+    `stage` is one of `environment.STAGE_VARIABLES`. `prepare_argv` returns what is started for it.
+    A release's build manifest has these fields.
     """
 
     name: str
     argv: Argv
     cwd: str = "."
     timeout: float = BUILD_SECONDS
+    stage: str = "run"
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,14 @@ def make_plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
     tree = SourceTree(root)
     backend, frontend = manifest.backend_dir, manifest.frontend_dir
     builds = [
-        *(Command("build backend", argv, backend) for argv in manifest.backend_build),
-        *(Command("build frontend", argv, frontend) for argv in manifest.frontend_build),
+        *(
+            Command("build backend", argv, backend, stage="build")
+            for argv in manifest.backend_build
+        ),
+        *(
+            Command("build frontend", argv, frontend, stage="build")
+            for argv in manifest.frontend_build
+        ),
     ]
     checks = plan_checks(manifest.checks)
     release = _plan_command("release", manifest.release, backend, RELEASE_SECONDS)
@@ -133,7 +141,7 @@ def make_plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
 def plan_checks(checks: Iterable[Check]) -> tuple[Command, ...]:
     """Return the commands of the checks of a manifest."""
     return tuple(
-        Command(check.name, check.argv, check.directory, check.timeout) for check in checks
+        Command(check.name, check.argv, check.directory, check.timeout, "check") for check in checks
     )
 
 

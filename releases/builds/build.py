@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from host.app import environment
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
 from host.app.manifest import Manifest
@@ -144,7 +145,7 @@ def _install_and_build(context: BuildContext, app: Application) -> None:
     try:
         app.install(log=context.log, stop=context.stop)
         app.run_builds(
-            {"OROBOROS_COMMIT": context.release.commit_sha},
+            _variables(context),
             purpose="build",
             log=context.log,
             stop=context.stop,
@@ -158,6 +159,18 @@ def _install_and_build(context: BuildContext, app: Application) -> None:
         code = "STEP_TIMEOUT" if failed.timed_out else "BUILD_FAILED"
         last_lines = safe_files.read_tail(context.log, 10)
         raise BuildFailed(code, f"{failed}.\n{last_lines}") from failed
+
+
+def _variables(context: BuildContext) -> dict[str, str]:
+    """Return those of production, with the first colour's port: a build has no colour yet."""
+    config, release = context.config, context.release
+    return environment.build_production_variables(
+        config,
+        port=config.colour_ports[0],
+        database_url="",
+        release_id=release.pk,
+        commit=release.commit_sha,
+    )
 
 
 def _publish(context: BuildContext, manifest: Manifest, folder: Path) -> None:

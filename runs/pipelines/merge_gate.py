@@ -167,5 +167,5 @@ def _gate_variables(context: StepContext, url: str) -> dict[str, str]:
     return {
         **environment.build_database_variables(url),
         "OROBOROS_RUN": str(run.pk),
-        "OROBOROS_COMMIT": run.candidate_sha,
+        **environment.build_source_variables(run.candidate_sha, context.config.target_branch),
     }

@@ -54,6 +54,7 @@ def slot_variables(context: StepContext) -> dict[str, str]:
         database_url=note.get("url", ""),
         run_id=str(context.run.pk),
         commit=context.run.commit_sha,
+        branch=context.run.branch,
     )
 
 

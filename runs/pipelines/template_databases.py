@@ -105,7 +105,8 @@ def _build_template(
         password = admin.ensure_role(guard.TEMPLATE_ROLE)
         admin.create(name, guard.TEMPLATE_ROLE)
         url = app_commands.database_url(target, name, guard.TEMPLATE_ROLE, password)
-        variables = {**environment.build_database_variables(url), "OROBOROS_COMMIT": commit}
+        source = environment.build_source_variables(commit, context.config.target_branch)
+        variables = {**environment.build_database_variables(url), **source}
         if app is not None:
             _migrate_and_seed(context, app, variables)
         schema = schema_snapshot.to_json(schema_catalog.read_schema(guard.strip_driver(url)))

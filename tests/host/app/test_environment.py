@@ -41,6 +41,9 @@ def build(tmp_path):
     return make
 
 
+TEMPLATE = "postgresql+psycopg://someone@127.0.0.1:54329/{db_name}"
+
+
 def masked(resolved):
     return {row["name"]: row["value"] for row in resolved.mask_secrets()}
 
@@ -68,7 +71,8 @@ def test_a_slots_environment_has_port_database_and_addresses(build):
     assert "http://127.0.0.1:3101" in env["CORS_ALLOWED_ORIGINS"].split(",")
     assert env["OROBOROS_HOSTS"] == "preview1.localhost,127.0.0.1,localhost"
     assert (env["OROBOROS_RUN"], env["OROBOROS_COMMIT"]) == ("run-1", "c" * 40)
-    assert env["CI"] == "1"
+    assert (env["SOURCE_VERSION"], env["NODE_ENV"]) == ("c" * 40, "production")
+    assert "CI" not in env
     assert (env["HOME"], env["TMPDIR"]) == ("/private", "/private")
 
 
@@ -122,6 +126,45 @@ def test_productions_environment_has_its_own_port_address_and_release(tmp_path):
     assert given["FRONTEND_URL"] == "https://app.shop.example"
     assert given["OROBOROS_RELEASE"] == "r-1"
     assert "OROBOROS_SLOT" not in given
+
+
+def test_builds_of_slots_and_releases_have_the_same_names_and_no_database():
+    conf = config.load({"SECRET_KEY": "k", "PREVIEW_BACKEND_DATABASE_URL_TEMPLATE": TEMPLATE})
+    slot = environment.build_slot_variables(
+        conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c", branch="try/x"
+    )
+    app = environment.build_production_variables(
+        conf, port=8110, database_url="", release_id="r-1", commit="c"
+    )
+    built = [
+        environment.build_environment(
+            conf,
+            environment.select_build_variables(conf, given),
+            Manifest(),
+            home=HOME,
+            purpose="build",
+            stage="build",
+        ).env
+        for given in (slot, app)
+    ]
+    assert set(built[0]) == set(built[1])
+    for env in built:
+        assert env["DATABASE_URL"].startswith("postgresql+psycopg://no_database_in_builds:")
+        assert env["DATABASE_URL"].endswith("@127.0.0.1:54329/no_database_in_builds")
+        assert (env["CI"], env["NODE_ENV"]) == ("1", "production")
+    assert (built[0]["OROBOROS_BRANCH"], built[1]["OROBOROS_BRANCH"]) == ("try/x", "main")
+
+
+@pytest.mark.parametrize(
+    ("stage", "ci", "node"),
+    [("run", None, "production"), ("build", "1", "production"), ("check", "1", None)],
+)
+def test_a_stage_has_its_own_variables(stage, ci, node):
+    conf = config.load({"SECRET_KEY": "k"})
+    env = environment.build_environment(
+        conf, {}, Manifest(), home=HOME, purpose="p", stage=stage
+    ).env
+    assert (env.get("CI"), env.get("NODE_ENV")) == (ci, node)
 
 
 def test_a_later_source_wins_and_is_the_origin(build):

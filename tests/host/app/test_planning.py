@@ -51,13 +51,13 @@ def test_a_plan_has_every_command_of_the_manifest(tree):
         checks=(Check("tests", ("pytest",), 30.0, "back"),),
     )
     assert found.builds == (
-        Command("build backend", ("python", "b.py"), "back"),
-        Command("build frontend", ("npm", "run", "build"), "front"),
+        Command("build backend", ("python", "b.py"), "back", stage="build"),
+        Command("build frontend", ("npm", "run", "build"), "front", stage="build"),
     )
     assert found.release == Command("release", ("python", "m.py"), "back", 600.0)
     assert found.seed == Command("seed", ("python", "s.py"), "back", 300.0)
     assert found.web == Command("web", ("python", "app.py"), "back", 0.0)
-    assert found.checks == (Command("tests", ("pytest",), "back", 30.0),)
+    assert found.checks == (Command("tests", ("pytest",), "back", 30.0, "check"),)
 
 
 def test_a_plan_with_code_on_a_command_line_is_refused(tree):

@@ -49,6 +49,19 @@ def test_link_that_leads_out_of_the_build_is_not_served(config, repo, web):
     assert web.get("/x")[2] == "hi"  # the page, as for every path that is not there
 
 
+def test_build_has_the_variables_of_a_start_and_a_database_that_does_not_exist(config, repo, web):
+    build = "import json, os\nos.makedirs('out')\n"
+    build += "json.dump(dict(os.environ), open('out/index.html', 'w'))\n"
+    toml = '[frontend]\ndirectory = "site"\nbuild = "python build.py"\noutput = "out"\n'
+    commit = repo.commit("one", **{"site/build.py": build, "oroboros.toml": toml, "Procfile": None})
+    deploy(config, commit)
+    env = json.loads(web.get()[2])
+    assert (env["OROBOROS_COMMIT"], env["SOURCE_VERSION"]) == (commit, commit)
+    assert (env["OROBOROS_BRANCH"], env["CI"], env["NODE_ENV"]) == ("main", "1", "production")
+    assert env["PGDATABASE"] == env["PGUSER"] == "no_database_in_builds"
+    assert env["PORT"] == str(config.colour_ports[0])
+
+
 def test_failed_build_raises_with_its_log_and_leaves_no_folder(config, repo, web):
     toml = '[frontend]\ndirectory = "site"\nbuild = "python build.py"\noutput = "out"\n'
     broken = {"oroboros.toml": toml, "site/build.py": "raise SystemExit('no such thing')"}
