@@ -113,8 +113,10 @@ FAILURES: dict[str, Failure] = {
         "Read the log of the step, fix the branch, push, and retry the run.",
     ),
     "MIGRATION_FAILED": Failure(
-        "The branch's migrations failed on a clone of the template database.",
-        "Read the migration's log, fix the migration, push, and retry the run.",
+        "The application's `release:` failed: on a clone of the template database, or, while the "
+        "run shipped, on production's; nothing was switched then.",
+        "Read the migration's log, fix the migration, push, and retry the run. After a failure on "
+        "production, follow the guidance in the events.",
     ),
     "MANIFEST_INVALID": Failure(
         "Procfile, app.json or oroboros.toml is invalid, or does not say how the application runs.",

@@ -47,7 +47,7 @@ class LocalManager(UnitFiles):
         """Start the unit unless it runs (`was_running`), after ending its previous processes.
 
         Raises UnitDiffers if another command runs under that name, Refused `port_taken` if its
-        port has a listener, `unit_crashed` with the last lines of its log if it ends at once, and
+        port has a listener, `unit_crashed` with the message of its log if it ends at once, and
         `unit_busy` if another start or stop takes too long.
         """
         with unit_lock(self.folder, unit.name):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from host import log_message
 from host.config import Config
 from host.deadline import Deadline
 from host.errors import Refused
-from host.files import safe_files
 from host.files.file_lock import file_lock
 from host.process.socket_owner import Socket
 from host.process.users import User
@@ -23,7 +23,6 @@ SETTLE_SECONDS = 1.0
 # Above the longest stop: 20 s of grace, then 5 s for SIGKILL.
 LOCK_SECONDS = 30.0
 POLL_SECONDS = 0.01
-LOG_LINES = 20
 
 
 class UnitDiffers(Refused):
@@ -152,12 +151,12 @@ def wait_until_settled(unit: Unit, get_status: Callable[[], UnitStatus]) -> Unit
 
 
 def describe_end(log: Path, since: int, exit_code: int | None, background: str) -> str:
-    """Return how a unit ended, with the last lines of `log` after the byte `since`.
+    """Return how a unit ended, with what `log` says after the byte `since`.
 
     `background` is "" or a sentence about processes that it left.
     """
     how = "ended" if exit_code is None else f"ended with exit code {exit_code}"
-    lines = safe_files.read_tail(log, LOG_LINES, since=since)
-    sentence = f"{how}." if lines else f"{how} and logged nothing."
+    message = log_message.read_message(log, since)
+    sentence = f"{how}." if message else f"{how} and logged nothing."
     sentence = f"{sentence} {background}".rstrip()
-    return f"{sentence} Last lines of {log}:\n{lines}" if lines else sentence
+    return f"{sentence} {log} says:\n{message}" if message else sentence

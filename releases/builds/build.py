@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from host import log_message
 from host.app import environment
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
 from host.app.manifest import Manifest
 from host.config import Config
 from host.errors import ApplicationRefused, Refused
-from host.files import ownership, public_folder, safe_files
+from host.files import ownership, public_folder
 from host.files.file_lock import file_lock
 from host.git.bare_repository import Repository
 from releases.builds import build_manifest
@@ -157,8 +158,8 @@ def _install_and_build(context: BuildContext, app: Application) -> None:
         if failed.was_stopped:
             raise DeploymentLost from failed
         code = "STEP_TIMEOUT" if failed.timed_out else "BUILD_FAILED"
-        last_lines = safe_files.read_tail(context.log, 10)
-        raise BuildFailed(code, f"{failed}.\n{last_lines}") from failed
+        message = log_message.read_message(context.log)
+        raise BuildFailed(code, f"{failed}:\n{message}") from failed
 
 
 def _variables(context: BuildContext) -> dict[str, str]:

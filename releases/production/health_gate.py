@@ -3,7 +3,7 @@
 import os
 import time
 
-from host import http_client
+from host import http_client, log_message
 from host.app.command_line import Argv
 from host.config import Config
 from host.deadline import Deadline
@@ -131,5 +131,5 @@ def _run_hook(context: DeploymentContext, argv: Argv, seconds: float, subject: s
         raise Unhealthy(f"{subject} cannot be started: {error}.") from error
     context.raise_if_stopping()
     if outcome.exit_code != 0:
-        last_lines = safe_files.read_tail(context.log, 5)
-        raise Unhealthy(f"{subject} {outcome.failure}: {last_lines}")
+        message = log_message.read_message(context.log)
+        raise Unhealthy(f"{subject} {outcome.failure}: {message}")

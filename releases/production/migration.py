@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from host import log_message
 from host.app.command_runner import CommandFailed, run_command
 from host.app.planning import Command
 from host.files import safe_files
@@ -13,6 +14,8 @@ from releases.production import colours
 from releases.production.database import ensure_production_database, production_database_url
 from releases.production.deployment_context import DeploymentContext
 from releases.production.restore_point import create_restore_point, restore_folder
+
+SUBJECT = "`release:` on production"
 
 
 class MigrationFailed(Exception):
@@ -43,6 +46,11 @@ def migrate(context: DeploymentContext) -> None:
         create_restore_point(context)
     context.report_progress("running release: on production")
     _run_release_command(context, spec, spec.release)
+
+
+def is_migration_failure(detail: str) -> bool:
+    """Return whether a failed deployment's detail is that of MigrationFailed."""
+    return detail.startswith(SUBJECT)
 
 
 def record_schema_changes(context: DeploymentContext) -> None:
@@ -92,7 +100,7 @@ def _run_release_command(context: DeploymentContext, spec: LaunchSpec, command: 
         )
     except CommandFailed as failed:
         context.raise_if_stopping()
-        last_lines = safe_files.read_tail(context.log, 10)
-        detail = f"`release:` on production {failed.reason}. {last_lines}"
+        message = log_message.read_message(context.log)
+        detail = f"{SUBJECT} {failed.reason}:\n{message}"
         raise MigrationFailed(detail) from failed
     context.raise_if_stopping()

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 
+from host import log_message
 from host.files import safe_files
 from releases.deployments import rollback_plan
 from releases.models import Deployment, Release
@@ -129,7 +130,8 @@ def _remove_log_tail(detail: str, lines: str) -> str:
 def _read_last_lines(log: Artifact | None) -> str:
     if log is None:
         return ""
-    return safe_files.read_tail(artifacts_folder(settings.OROBOROS) / log.path, LAST_LINES)
+    text = safe_files.read_tail(artifacts_folder(settings.OROBOROS) / log.path, LAST_LINES)
+    return log_message.strip_terminal_codes(text)
 
 
 def describe_checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:

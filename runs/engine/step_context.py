@@ -9,6 +9,7 @@ from typing import Any
 
 from core.claims import Claim, ClaimLost
 from core.clock import ClockTimestamp
+from host import log_message
 from host.config import Config
 from host.files import log_files, safe_files
 from runs.engine import events
@@ -16,9 +17,6 @@ from runs.engine.artifacts import artifact_path, relative_artifact_path
 from runs.engine.step_errors import StepStopped
 from runs.models import Artifact, Run
 from runs.rules import Status
-
-# Enough for the 20 lines that a failure's detail quotes.
-LOG_TAIL_BYTES = 8192
 
 # What a probe returns: the step's result if its effect exists, else None.
 StepResult = dict[str, Any] | None
@@ -49,10 +47,9 @@ class CommandContext:
         with self.log.open("a") as file:
             file.write(text.rstrip("\n") + "\n")
 
-    def read_log_tail(self, lines: int = 20) -> str:
-        """Return the last lines of the log, for a failure's detail."""
-        text = safe_files.read_tail(self.log, LOG_TAIL_BYTES)
-        return "\n".join(text.splitlines()[-lines:])
+    def read_log_message(self) -> str:
+        """Return what the end of the log says about a failure, for its detail."""
+        return log_message.read_message(self.log)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from django.conf import settings
 from django_q.tasks import async_task
 
 from core.clock import get_database_time
+from host import log_message
 from host.config import Config, SlotConfig
 from host.deadline import Deadline
 from host.errors import Refused
-from host.files import safe_files
 from runs.engine.events import RECONCILER, record_event
 from runs.leasing.cleanup import clean_and_finish, lock_slot
 from runs.leasing.grants import grant_lock
@@ -28,7 +28,6 @@ from slots.runtime.backend import BackendStatus
 START_SECONDS = 60.0
 # After so long in good health the restarts of a backend are counted from 0 again.
 HEALTHY_SECONDS = 60.0
-LAST_LINES = 20
 
 
 def check_backends(config: Config) -> None:
@@ -132,13 +131,13 @@ def restart_backend(lease_id: int, number: int) -> None:
 
 
 def _fail_run(config: Config, slot: SlotConfig, lease: Lease, problem: str) -> list[str]:
-    """Fail the run with the backend's last lines, unless it moved or a process has claimed it."""
-    log = safe_files.read_tail(backend_log.path(config, slot), LAST_LINES)
+    """Fail the run with what the backend's log says, unless it moved or is claimed."""
+    message = log_message.read_message(backend_log.path(config, slot))
     with grant_lock():
         run = Run.objects.select_for_update().get(pk=lease.run_id)
         if run.status != Status.PREVIEW_READY or run.is_claimed(get_database_time()):
             return []
-        detail = f"{problem} after {lease.restarts} restarts. Its last lines:\n{log}"
+        detail = f"{problem} after {lease.restarts} restarts. Its log says:\n{message}"
         record_event("failed", detail, actor=RECONCILER, run=run, slot_id=slot.slot_id)
         to_clean = begin_ending(
             run, reason=detail, to=Status.FAILED, code="BACKEND_UNHEALTHY", actor=RECONCILER

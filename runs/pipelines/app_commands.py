@@ -43,7 +43,7 @@ def _translate_failures(context: CommandContext, code: str) -> Iterator[None]:
         context.raise_if_stopping()
         if failed.timed_out:
             raise StepFailed("STEP_TIMEOUT", f"{failed}.") from failed
-        raise StepFailed(code, f"{failed}:\n{context.read_log_tail()}") from failed
+        raise StepFailed(code, f"{failed}:\n{context.read_log_message()}") from failed
     context.raise_if_stopping()
 
 

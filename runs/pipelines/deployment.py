@@ -11,6 +11,7 @@ from releases.deployments.deployment_steps import (
     undo_deployment,
 )
 from releases.models import Deployment, DeploymentInProgress, DeploymentLost, Release
+from releases.production import migration
 from releases.production.health_gate import is_health_gate_needed
 from releases.rules import DeploymentOutcome
 from runs.engine.artifacts import artifact_path
@@ -92,7 +93,10 @@ def _translate_failures(context: StepContext) -> Iterator[None]:
             yield
     except DeploymentFailed as failed:
         lines = "\n".join(failed.guidance)
-        raise StepFailed("DEPLOY_HEALTHCHECK_FAILED", failed.detail, next_action=lines) from failed
+        # The deployment may have failed in another process: its row has the detail only.
+        is_migration = migration.is_migration_failure(failed.detail)
+        code = "MIGRATION_FAILED" if is_migration else "DEPLOY_HEALTHCHECK_FAILED"
+        raise StepFailed(code, failed.detail, next_action=lines) from failed
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def start(
 ) -> BackendStatus:
     """Start what the spec says and wait until it is healthy; leave it alone if it runs already.
 
-    Waits `seconds`, or until `stop` returns true. Raises Refused `unit_crashed` with the last lines
+    Waits `seconds`, or until `stop` returns true. Raises Refused `unit_crashed` with the message
     of the log, `backend_unhealthy` (it was stopped again), `port_taken` naming the listener.
     """
     with _spec_lock(config, slot):

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from host import log_message
 from host.app.environment import MASK
 from host.config import Config, SlotConfig
 from host.errors import Refused
-from host.files import log_files, safe_files
+from host.files import log_files
 from host.postgres import guard
 from host.postgres.guard import Target
 from host.postgres.schema_diff import compare_schemas
@@ -17,7 +18,6 @@ from slots.runtime import spec as specs
 from slots.runtime.spec import Spec
 
 MIGRATE_SECONDS = 1800.0
-LAST_LINES = 30
 
 
 def check_database(config: Config, slot: SlotConfig) -> None:
@@ -165,8 +165,8 @@ def _run_release_command(config: Config, slot: SlotConfig, spec: Spec) -> list[d
         user=config.slot_user(slot),
     )
     if outcome.exit_code != 0:
-        tail = safe_files.read_tail(log, LAST_LINES)
-        detail = f"release: {outcome.failure}. Last lines of {log}:\n{tail}"
+        message = log_message.read_message(log)
+        detail = f"release: {outcome.failure}; {log} says:\n{message}"
         raise Refused("migration_failed", detail)
     changes = compare_schemas(before, read_schema(url))
     return [{"kind": change.kind, "text": change.text} for change in changes]

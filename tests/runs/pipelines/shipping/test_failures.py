@@ -194,3 +194,17 @@ def test_a_retry_is_a_child_of_the_newest_commit(world):
     execution.execute_run(child.pk)
     child.refresh_from_db()
     assert (child.parent_id, child.commit_sha, child.status) == (run.pk, fixed, "preview_ready")
+
+
+def test_a_release_command_that_fails_on_production_is_no_failed_health_check(small, ships):
+    before = ships("release/before")
+    (small.folder / "no-release").touch()
+    try:
+        failed = ships("release/after")
+    finally:
+        (small.folder / "no-release").unlink()
+    assert (failed.status, failed.failure_code) == ("failed", "MIGRATION_FAILED")
+    assert failed.failure_detail.startswith("`release:` on production ended with exit code 1")
+    assert "the migration of production fails" in failed.failure_detail
+    assert f"git revert -m 1 {failed.candidate_sha}" in failed.next_action
+    assert failed.candidate_sha != before.candidate_sha
