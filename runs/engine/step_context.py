@@ -47,6 +47,10 @@ class CommandContext:
         with self.log.open("a") as file:
             file.write(text.rstrip("\n") + "\n")
 
+    def read_log_tail(self, lines: int) -> str:
+        """Return the last lines of the log as a terminal shows them."""
+        return log_message.strip_terminal_codes(safe_files.read_tail(self.log, lines))
+
     def read_log_message(self) -> str:
         """Return what the end of the log says about a failure, for its detail."""
         return log_message.read_message(self.log)

@@ -239,7 +239,7 @@ def _push_and_verify(context: StepContext, repo: Repository, *, is_dry: bool) ->
 def _undo_failed_push(context: StepContext, repo: Repository) -> None:
     """Undo the merge; restart at the candidate if the remote's branch moved, else fail."""
     config, run = context.config, context.run
-    output = context.read_log_message()
+    output = context.read_log_tail(8)
     # Also if it is unknown whether the push arrived: the next candidate follows the remote, and a
     # retry finds its commit merged and deploys it (docs/decisions/0009).
     _reset_target_branch(config, run, repo)
