@@ -1,9 +1,7 @@
 """How a run is presented to people, identically in the API and in the admin."""
 
-import tomllib
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
@@ -11,23 +9,14 @@ from django.db.models import Prefetch
 
 from core.clock import ClockTimestamp
 from host.config import SlotConfig
-from host.errors import Refused
-from host.files.source_tree import FILE_BYTES
-from host.git.bare_repository import LogEntry, Repository
-from host.postgres.schema_diff import Change
-from releases.rules import filter_migrations
 from runs.leasing import queue_status
 from runs.leasing.grants import explain_refusal
 from runs.merge_queue import MergeQueueEntry, read_merge_queue
 from runs.models import Run
 from runs.models.run import RunQuerySet
-from runs.pipelines import schema_changes
 from runs.rules import Status
 from slots.models import Lease
 from slots.rules import OPEN_STATES, STATES_WITH_SLOT, LeaseState
-
-PATCH_CHARACTERS = 400_000
-MANIFEST = "oroboros.toml"
 
 
 def select_runs() -> RunQuerySet:
@@ -131,93 +120,3 @@ def describe_next_action(run: Run, position: int | None, entry: MergeQueueEntry 
         Status.DEPLOYING: "The release is being deployed.",
     }
     return sentences.get(run.status, "")
-
-
-@dataclass(frozen=True)
-class ChangedCheck:
-    """A check that the run changes: its text in oroboros.toml before and after; None: absent."""
-
-    name: str
-    before: str | None
-    after: str | None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What a run changes, from `base_sha` to `commit_sha`."""
-
-    base_sha: str
-    commit_sha: str
-    commits: list[LogEntry] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    migrations: list[str] = field(default_factory=list)
-    checks: list[ChangedCheck] = field(default_factory=list)
-    # What the migrations changed in the preview's schema; None until its backend was started.
-    schema_changes: list[Change] | None = None
-    patch: str = ""
-    is_cut: bool = False
-
-
-def compute_difference(run: Run, repo: Repository) -> Difference:
-    """Return what the run's commit changes compared with the target branch; after shipping, what
-    it changed then.
-
-    Raises Refused `no_commit` for a run that only holds a slot, `sha_unknown` (404) if git no
-    longer has the commit, `target_unknown` if the target branch has not been fetched yet.
-    """
-    if not run.commit_sha:
-        raise Refused("no_commit", "The run only holds a slot and has no commit.")
-    commit = repo.require_commit(run.candidate_sha or run.commit_sha)
-    # Once the candidate is merged, the target branch contains the commit, and a merge base with it
-    # would show no difference.
-    base = run.base_sha if run.candidate_sha else _find_base(commit, repo)
-    files = repo.list_changed_files(base, commit)
-    # One character more than is shown tells whether the patch is longer.
-    patch = repo.diff(base, commit, limit=PATCH_CHARACTERS + 1)
-    schema = schema_changes.read_schema_diff(run)
-    return Difference(
-        base_sha=base,
-        commit_sha=commit,
-        commits=repo.list_commits(base, commit),
-        files=files,
-        migrations=filter_migrations(files),
-        checks=_compare_checks(repo, base, commit) if MANIFEST in files else [],
-        schema_changes=schema.changes if schema else None,
-        patch=patch[:PATCH_CHARACTERS],
-        is_cut=len(patch) > PATCH_CHARACTERS,
-    )
-
-
-def _compare_checks(repo: Repository, old: str, new: str) -> list[ChangedCheck]:
-    before, after = _read_checks(repo, old), _read_checks(repo, new)
-    return [
-        ChangedCheck(name, before.get(name), after.get(name))
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _read_checks(repo: Repository, commit: str) -> dict[str, str]:
-    """Return the commit's checks as written, by name; {} if its manifest cannot be read."""
-    raw = repo.read_file(commit, MANIFEST) or b""
-    try:
-        table = tomllib.loads(raw[:FILE_BYTES].decode()).get("checks")
-        return (
-            {name: str(check) for name, check in table.items()} if isinstance(table, dict) else {}
-        )
-    except (ValueError, RecursionError):  # also an integer with more digits than Python converts
-        return {}
-
-
-def _find_base(commit: str, repo: Repository) -> str:
-    """Return the merge base of the commit and the target branch."""
-    name = settings.OROBOROS.target_branch
-    # Our own ref of the target branch is created with the first candidate.
-    target = repo.resolve_ref(f"refs/heads/{name}") or repo.find_branch_head(name)
-    base = repo.find_merge_base(target, commit) if target else None
-    if base is None:
-        raise Refused(
-            "target_unknown",
-            f"The branch {name} has not been fetched yet, so there is nothing to compare with.",
-        )
-    return base

@@ -100,7 +100,7 @@ class Failure:
 
 FAILURES: dict[str, Failure] = {
     "MERGE_CONFLICT": Failure(
-        "The branch and the target branch change the same lines.",
+        "The branch and the target branch change the same lines, or share no history.",
         "Merge the target branch into your branch, resolve the conflicts, push, and retry the run.",
     ),
     "CHECKS_FAILED": Failure(
@@ -157,7 +157,8 @@ FAILURES: dict[str, Failure] = {
         "run.",
     ),
     "NOTHING_TO_SHIP": Failure(
-        "The target branch already contains the commit.", "There is nothing to do."
+        "The target branch already contains the commit, or all of its changes.",
+        "There is nothing to do.",
     ),
     "STEP_TIMEOUT": Failure(
         "A step exceeded its time limit.",

@@ -3,20 +3,20 @@
 A commit is exported to an empty folder, which git does not use again afterwards.
 """
 
-import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from host.config import Config
 from host.errors import Refused
-from host.files import ownership, safe_walk
+from host.files import ownership
+from host.git import changes, checkout_notes
+from host.git.changes import ChangedFile, PatchLine
+from host.git.checkout_notes import LeftOut
 from host.git.git_commands import (
-    attribute_files_argv,
-    blob_argv,
     commit_argv,
     fetch_argv,
     fetch_branch_argv,
@@ -32,7 +32,6 @@ from host.process import runner
 from host.process.outcome import Outcome
 
 NETWORK_SECONDS = 180.0
-DIFF_CHARACTERS = 1024 * 1024
 COMMITTER = ("Oroboros", "oroboros@localhost")
 
 
@@ -239,7 +238,7 @@ class Repository:
         """
         argv = merge_argv(self.path, base, commit)
         with tempfile.TemporaryDirectory(prefix="attributes-", dir=self.path) as scratch:
-            self._write_attribute_files(base, Path(scratch))
+            checkout_notes.write_attribute_files(self._git, base, Path(scratch))
             # merge-tree reads the attributes below its working directory, in a bare repository
             # none. --attr-source would need git 2.41.
             env = {**self._git.environment(), "GIT_WORK_TREE": scratch}
@@ -253,17 +252,6 @@ class Repository:
         if answer.exit_code == 1:
             return MergedTree(None, sorted(set(conflicts)))
         return MergedTree(tree)
-
-    def _write_attribute_files(self, commit: str, folder: Path) -> None:
-        """Write the commit's .gitattributes files below `folder`, which is empty."""
-        records = self._git.read_bytes(attribute_files_argv(self.path, commit)).split(b"\0")
-        for header, name in zip(records[::2], records[1::2], strict=False):
-            _, mode, _, blob, _ = to_text(header).split(" ")
-            if not mode.startswith("100"):  # git reads no attributes through a link
-                continue
-            path = folder / os.fsdecode(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self._git.read_bytes(blob_argv(self.path, blob)))
 
     def list_changed_files(self, old: str, new: str) -> list[str]:
         """Return the paths of the files in which the two trees differ."""
@@ -283,12 +271,24 @@ class Repository:
         answer = self._git.capture(argv)
         return to_text(answer.stdout).strip() if answer.exit_code == 0 else None
 
-    def diff(self, old: str, new: str, *, limit: int = DIFF_CHARACTERS) -> str:
-        """Return the patch from one tree to the other, cut after `limit` characters."""
-        # External diffs and textconv run programs.
-        options = ["--no-ext-diff", "--no-textconv", "--no-color"]
-        argv = git_argv(self.path, "diff", *options, validate_sha(old), validate_sha(new), "--")
-        return self._git.run(argv)[:limit]
+    def count_commits(self, old: str, new: str) -> int:
+        """Return how many commits `new` contains and `old` does not."""
+        span = f"{validate_sha(old)}..{validate_sha(new)}"
+        return int(self._git.run(git_argv(self.path, "rev-list", "--count", span, "--")))
+
+    def list_changes(self, old: str, new: str) -> list[ChangedFile]:
+        """Return every file in which the two trees differ, with its status and numbers of lines."""
+        return changes.list_changes(self._git, old, new)
+
+    def read_sizes(self, files: Iterable[ChangedFile]) -> dict[str, int]:
+        """Return the sizes in bytes of the files before and after, by the ids of their blobs."""
+        return changes.read_sizes(self._git, files)
+
+    def read_patches(
+        self, old: str, new: str, files: Sequence[ChangedFile], *, is_all: bool
+    ) -> dict[str, list[PatchLine]]:
+        """Return the lines of the patches of some of the `list_changes`, or all, by path."""
+        return changes.read_patches(self._git, old, new, files, is_all=is_all)
 
     def read_file(self, commit: str, path: str) -> bytes | None:
         """Return a file's content in that commit; None if it has no such file."""
@@ -310,7 +310,7 @@ class Repository:
         """Write the commit's files to `destination`, which must not exist; all of them or none.
 
         Git uses a temporary index and runs no hooks and no filters; links are written as links.
-        Returns a sentence for each submodule, which is left out.
+        Returns sentences about what the files lack compared with a checkout, such as submodules.
         """
         if destination.exists():
             raise FileExistsError(destination)
@@ -322,10 +322,11 @@ class Repository:
             env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(partial)}
             self._check_out(commit, env)
         partial.rename(destination)
-        return [
-            f"The submodule {path} was left out: previews have no submodules."
-            for path in _list_empty_folders(destination)
-        ]
+        return checkout_notes.describe(self.find_left_out(commit))
+
+    def find_left_out(self, commit: str) -> LeftOut:
+        """Return what the commit's files lack when they are exported, such as submodules."""
+        return checkout_notes.find_left_out(self._git, validate_sha(commit))
 
     def _check_out(self, commit: str, env: dict[str, str]) -> None:
         argv = git_argv(self.path, "read-tree", "--reset", "-u", validate_sha(commit))
@@ -347,13 +348,3 @@ def _identity_env(author: Author, at: datetime) -> dict[str, str]:
         "GIT_COMMITTER_EMAIL": COMMITTER[1],
         "GIT_COMMITTER_DATE": date,
     }
-
-
-def _list_empty_folders(tree: Path) -> list[str]:
-    """Return the empty folders of an exported tree: git writes them for submodules only."""
-    folders = [
-        "/".join(folder.parts)
-        for folder in safe_walk.walk_folders(tree)
-        if folder.parts and not (folder.folders or folder.names)
-    ]
-    return sorted(to_text(os.fsencode(path)) for path in folders)

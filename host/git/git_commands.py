@@ -88,6 +88,55 @@ def attribute_files_argv(repository: Path, commit: str) -> list[str]:
     return git_argv(repository, "diff-tree", *options, "--", ":(glob)**/.gitattributes")
 
 
+def _diff_tree_argv(
+    repository: Path, options: Sequence[str], old: str, new: str, paths: Sequence[str]
+) -> list[str]:
+    # External diffs and textconv run programs. diff-tree reads no diff.* settings of a user.
+    safe = ["-r", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=none"]
+    trees = [validate_sha(old), validate_sha(new)]
+    return git_argv(repository, "diff-tree", *safe, *options, *trees, "--", *paths)
+
+
+def list_changes_argv(
+    repository: Path, old: str, new: str, paths: Sequence[str] = (), *, find_moves: bool
+) -> list[str]:
+    """List the files that differ: raw records, then numbers of lines, all separated by NULs."""
+    options = ["--raw", "--numstat", "-z", "--no-abbrev", *_move_options(find_moves)]
+    return _diff_tree_argv(repository, options, old, new, paths)
+
+
+def patch_argv(
+    repository: Path, old: str, new: str, paths: Sequence[str] = (), *, find_moves: bool
+) -> list[str]:
+    """Print the patch from one tree to the other, of all files or of `paths`."""
+    options = ["--patch", "--full-index", *_move_options(find_moves)]
+    return _diff_tree_argv(repository, options, old, new, paths)
+
+
+def _move_options(find_moves: bool) -> list[str]:
+    return ["--find-renames", "--find-copies"] if find_moves else ["--no-renames"]
+
+
+def read_sizes_argv(repository: Path) -> list[str]:
+    """Print the sizes of the blobs whose ids are on stdin."""
+    return git_argv(repository, "cat-file", "--batch-check=%(objectname) %(objectsize)")
+
+
+def list_tree_argv(repository: Path, commit: str) -> list[str]:
+    """List the commit's files, links and submodules with their sizes, as records with NULs."""
+    return git_argv(repository, "ls-tree", "-r", "-l", "-z", "--full-tree", validate_sha(commit))
+
+
+def read_blobs_argv(repository: Path) -> list[str]:
+    """Print the contents of the blobs whose ids are on stdin, each after a line with its size."""
+    return git_argv(repository, "cat-file", "--batch")
+
+
+def check_attributes_argv(repository: Path, names: Sequence[str]) -> list[str]:
+    """Print the attributes `names` of the paths on stdin; both are separated by NULs."""
+    return git_argv(repository, "check-attr", "--stdin", "-z", *names)
+
+
 def blob_argv(repository: Path, blob: str) -> list[str]:
     """Print the content of a file by the id of its blob."""
     return git_argv(repository, "cat-file", "blob", validate_sha(blob))

@@ -35,6 +35,7 @@ SUBCOMMAND = 2  # its index in what `git_argv` returns
 READ_ONLY = frozenset(
     [
         "cat-file",
+        "check-attr",
         "diff",
         "diff-tree",
         "for-each-ref",
@@ -61,13 +62,18 @@ class GitProcess:
         return to_text(self.read_bytes(argv, more_env=more_env, stdin=stdin))
 
     def read_bytes(
-        self, argv: list[str], *, more_env: dict[str, str] | None = None, stdin: bytes | None = None
+        self,
+        argv: list[str],
+        *,
+        more_env: dict[str, str] | None = None,
+        stdin: bytes | None = None,
+        cwd: Path | None = None,
     ) -> bytes:
-        """Run a local command and return its output.
+        """Run a local command and return its output. `cwd` is as for `capture`.
 
         Raises Refused `git_failed`, `git_locked`, `disk_full`.
         """
-        answer = self.capture(argv, self.environment() | (more_env or {}), stdin=stdin)
+        answer = self.capture(argv, self.environment() | (more_env or {}), stdin=stdin, cwd=cwd)
         if answer.exit_code != 0:
             raise git_failed(argv, answer)
         return answer.stdout

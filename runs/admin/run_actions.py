@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from host.errors import Refused
-from runs import freezes, merge_queue, presenters
+from runs import difference, freezes, merge_queue, presenters
 from runs.admin import forms, run_page
 from runs.leasing import reservations
 from runs.lifecycle import operations
@@ -26,14 +26,16 @@ def run_url(run: Run) -> str:
     return reverse("admin:runs_run_change", args=[run.pk])
 
 
-def get_difference(run: Run | None) -> dict[str, Any]:
-    """Return the template context `difference`, or `no_difference` with the reason."""
+def get_difference(run: Run | None, path: str | None = None) -> dict[str, Any]:
+    """Return the template context `difference`, or `no_difference` with the reason.
+
+    With a `path` the lines of that file alone are shown, with larger limits.
+    """
     if run is None:
         return {}
     try:
-        return {
-            "difference": presenters.compute_difference(run, open_repository(settings.OROBOROS))
-        }
+        repo = open_repository(settings.OROBOROS)
+        return {"difference": difference.compute_difference(run, repo, path), "only_path": path}
     except Refused as refusal:
         return {"no_difference": refusal.detail}
 
@@ -41,8 +43,8 @@ def get_difference(run: Run | None) -> dict[str, Any]:
 def _get_approve_details(run: Run) -> dict[str, Any]:
     """Return what the approval ships. Accepting checks is asked only if the branch changes them."""
     context = get_difference(run)
-    difference = context.get("difference")
-    omitted = [] if difference and difference.checks else ["accept_checks"]
+    computed = context.get("difference")
+    omitted = [] if computed and computed.checks else ["accept_checks"]
     return {
         **context,
         "freezes": freezes.list_active_freezes(),

@@ -23,9 +23,6 @@ EVENTS = 100
 LAST_LINES = 30  # of the failed step's log
 PATCH_LINES = 4000  # a longer patch makes the page slow, and is in the artifacts
 LINE_KINDS = (
-    ("+++", "file"),
-    ("---", "file"),
-    ("diff --git", "head"),
     ("@@", "hunk"),
     ("+", "add"),
     ("-", "del"),
@@ -169,7 +166,8 @@ def read_environment(run: Run) -> dict[str, Any] | None:
 
 def _read_lines(artifact: Artifact) -> list[str]:
     path = artifacts_folder(settings.OROBOROS) / artifact.path
-    return safe_files.read_tail(path, 10_000).splitlines()
+    # At line feeds only: a value may contain what `splitlines` splits at, and forge another one.
+    return safe_files.read_tail(path, 10_000).split("\n")
 
 
 def describe_schema(run: Run) -> dict[str, Any] | None:
@@ -178,9 +176,12 @@ def describe_schema(run: Run) -> dict[str, Any] | None:
     if diff is None:
         return None
     lines = diff.patch
+    # A unified diff begins with the names of both sides; a later line may look like those.
+    heads = [("file", line) for line in lines[:2]]
+    rest = [(_classify_line(line), line) for line in lines[2:PATCH_LINES]]
     return {
         "changes": diff.changes,
-        "patch": [(_classify_line(line), line) for line in lines[:PATCH_LINES]],
+        "patch": heads + rest,
         "is_cut": len(lines) > PATCH_LINES,
     }
 
@@ -217,22 +218,6 @@ def _find_rollback_target(release: Release) -> Release | None:
     if target is None or target.status == ReleaseStatus.LIVE:
         return None
     return target if target.was_healthy and target.removed_at is None else None
-
-
-def split_patch(difference: presenters.Difference) -> list[dict[str, Any]]:
-    """Return the patch by file, each line with its kind; at most PATCH_LINES lines."""
-    files: list[dict[str, Any]] = []
-    for number, line in enumerate(difference.patch.splitlines()):
-        if number >= PATCH_LINES:
-            break
-        kind = _classify_line(line)
-        if kind == "head":
-            name = line.rsplit(" b/", 1)[-1]
-            is_migration = name in difference.migrations
-            files.append({"name": name, "lines": [], "is_migration": is_migration})
-        elif files:
-            files[-1]["lines"].append((kind, line))
-    return files
 
 
 def _classify_line(line: str) -> str:

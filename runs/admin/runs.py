@@ -60,13 +60,10 @@ class RunAdmin(DetailPageAdmin):
     def get_page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         """Return the data of the page; with `?live`, which live.js adds, without the difference."""
         is_live = "live" in request.GET
-        difference = {} if is_live else run_actions.get_difference(row)
+        path = request.GET.get("path")
         return {
             **run_page.build_context(row, is_live=is_live),
-            **difference,
-            "patch": run_page.split_patch(difference["difference"])
-            if "difference" in difference
-            else [],
+            **({} if is_live else run_actions.get_difference(row, path)),
             "may_operate": has_ability(request, OPERATE),
         }
 

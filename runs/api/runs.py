@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from accounts.reserved_names import HOST_NAME
 from host.errors import Refused
-from runs import presenters
+from runs import difference, presenters
 from runs.api.fields import parse_run_id
 from runs.api.request_bodies import (
     ApproveRequest,
@@ -124,12 +124,30 @@ class RunEventsView(ListAPIView):
 class RunDiffView(APIView):
     abilities = {"GET": VIEW}
 
-    @extend_schema(responses=DifferenceSerializer)
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "path",
+                str,
+                description="a path of `files`: `changes` and `patch` are of that file alone, "
+                "which is shown up to 50,000 changed lines",
+            )
+        ],
+        responses=DifferenceSerializer,
+    )
     def get(self, request: Request, run_id: str) -> Response:
-        """Return what the run changes compared with the target branch, migrations listed apart."""
-        repo = open_repository(settings.OROBOROS)
+        """Return what the run changes compared with the target branch, migrations listed apart.
+
+        `changes` lists every changed file; `omitted` says which lines are left out and why, and
+        `command` shows them in a clone. `is_cut` is true if anything is left out. In paths and
+        lines, marks such as `<U+202E>` stand for characters that would be hidden.
+        """
+        repo, path = open_repository(settings.OROBOROS), request.query_params.get("path")
         return Response(
-            DifferenceSerializer(presenters.compute_difference(find_run(run_id), repo)).data
+            DifferenceSerializer(
+                difference.compute_difference(find_run(run_id), repo, path),
+                context={"run_id": run_id},
+            ).data
         )
 
 

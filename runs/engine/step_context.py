@@ -14,6 +14,7 @@ from host.config import Config
 from host.files import log_files, safe_files
 from runs.engine import events
 from runs.engine.artifacts import artifact_path, relative_artifact_path
+from runs.engine.notes import list_new_texts, replace_notes
 from runs.engine.step_errors import StepStopped
 from runs.models import Artifact, Run
 from runs.rules import Status
@@ -120,20 +121,19 @@ class StepContext(CommandContext):
         """Append an event to the run's timeline."""
         events.record_event(kind, text, actor=events.WORKER, run=self.run, **data)
 
-    def set_notes(self, sentences: Sequence[str]) -> None:
-        """Replace this step's notes on the run's current commit; a new sentence is an event too.
+    def set_notes(self, sentences: Sequence[str], *, topic: str = "") -> None:
+        """Replace the notes of `topic` on the run's current commit; a new sentence is an event too.
 
+        The default topic is this step.
         A note names what the application brings that is not honored, or what a reviewer should
         know before approving. Repeating the step with the same notes changes nothing.
         """
-        key = {"generation": self.run.generation, "step": self.step.name}
-        others = [note for note in self.run.notes if not note.items() >= key.items()]
-        notes = others + [{**key, "text": sentence} for sentence in dict.fromkeys(sentences)]
-        if notes == self.run.notes:
+        before, topic = self.run.notes, topic or self.step.name
+        notes = replace_notes(before, self.run.generation, topic, sentences)
+        if notes == before:
             return
-        new = [note["text"] for note in notes if note not in self.run.notes]
         self.update_run(notes=notes)
-        for sentence in new:
+        for sentence in list_new_texts(before, notes):
             self.record_event("note", sentence)
 
     def link_log(self, output: Path) -> None:

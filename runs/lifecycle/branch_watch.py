@@ -14,11 +14,12 @@ from host.git.bare_repository import Repository
 from runs.engine.enqueue import enqueue
 from runs.engine.events import WORKER, record_event
 from runs.engine.journal import has_begun_irreversible_step
+from runs.engine.notes import list_new_texts, replace_notes
 from runs.leasing import leases
 from runs.leasing.grants import grant_lock
 from runs.leasing.reservations import request_stop
 from runs.models import Heartbeat, Run
-from runs.pipelines import shipping
+from runs.pipelines import merge_forecast, shipping
 from runs.repository import open_repository
 from runs.rules import Status
 from slots.models import Lease
@@ -48,6 +49,8 @@ def watch_branches() -> list[Run]:
     ).exclude(branch="")
     restarted = [run for run in followed if _follow_branch(config, run, heads)]
     followed.filter(branch__in=heads, branch_seen_at=None).update(branch_seen_at=ClockTimestamp())
+    for run in Run.objects.filter(prepare=True, status=Status.PREVIEW_READY):
+        _update_merge_notes(config, repo, run)
     return restarted
 
 
@@ -59,6 +62,24 @@ def _follow_branch(config: Config, run: Run, heads: Mapping[str, str]) -> bool:
     if config.target_branch in heads:
         _cancel_without_branch(run)
     return False
+
+
+def _update_merge_notes(config: Config, repo: Repository, run: Run) -> None:
+    """Replace the run's notes on its merge: the target branch may have moved since."""
+    try:
+        sentences = merge_forecast.list_merge_notes(repo, run, config.target_branch)
+    except Refused as refused:  # such as a target branch that was deleted
+        log.warning("the merge of run %s is not known: %s", run.pk, refused.detail)
+        return
+    with transaction.atomic():
+        row = Run.objects.select_for_update().filter(pk=run.pk, generation=run.generation)
+        ready = row.filter(status=Status.PREVIEW_READY).first()
+        if ready is None:
+            return
+        notes = replace_notes(ready.notes, run.generation, merge_forecast.TOPIC, sentences)
+        row.update(notes=notes)
+        for text in list_new_texts(ready.notes, notes):
+            record_event("note", text, actor=WORKER, run=run)
 
 
 def _fetch(repo: Repository, url: str) -> None:

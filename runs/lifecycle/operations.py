@@ -12,6 +12,7 @@ from runs.leasing import leases
 from runs.leasing.grants import grant_lock
 from runs.lifecycle import finish
 from runs.models import Approval, Run
+from runs.pipelines import merge_forecast
 from runs.repository import open_repository
 from runs.rules import Status, require_reason
 from slots.models import Lease
@@ -107,8 +108,9 @@ def approve(
 
     A commit that is pushed before it ships voids the approval. With `accept_checks`, the branch's
     checks run in place of the target branch's; callers allow that to operators. Raises Refused
-    `not_ready`, `already_stopping`, `commit_moved`, `lease_fenced`.
+    `not_ready`, `already_stopping`, `commit_moved`, `lease_fenced`, `unrelated_history`.
     """
+    _refuse_unrelated(run)
     with grant_lock():
         run = Run.objects.select_for_update().get(pk=run.pk)
         if run.status != Status.PREVIEW_READY:
@@ -136,6 +138,18 @@ def approve(
         text = f"approved {run.commit_sha[:12]}{checks}" + (f": {reason}" if reason else "")
         record_event("approved", text, actor=actor, run=run)
         enqueue(run.pk)
+
+
+def _refuse_unrelated(run: Run) -> None:
+    """Raise Refused `unrelated_history` if the run's commit shares no history with the target."""
+    config = settings.OROBOROS
+    repo = open_repository(config)
+    commit, target = run.commit_sha, repo.find_branch_head(config.target_branch)
+    if run.status != Status.PREVIEW_READY or target is None or not repo.has_commit(commit):
+        return
+    if repo.find_merge_base(target, commit) is None:
+        detail = merge_forecast.describe_unrelated(config.target_branch, commit)
+        raise Refused("unrelated_history", detail)
 
 
 def reject(run: Run, *, actor: str, reason: str) -> None:

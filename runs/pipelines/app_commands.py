@@ -6,18 +6,20 @@ output is appended to the step's log.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
 from host.app.planning import Command
 from host.files import ownership
 from host.git.bare_repository import Repository
+from host.git.checkout_notes import name_files
 from host.postgres import guard
 from host.postgres.guard import Target
 from host.process.users import User
 from runs.engine.step_context import CommandContext
 from runs.engine.step_errors import StepFailed
+from runs.models import Run
 
 
 def write_application(
@@ -30,6 +32,26 @@ def write_application(
         context.write_log(note)
     ownership.give_tree(root, user)
     return read_application(context.config, root, user)
+
+
+def refuse_served_pointers(app: Application, repo: Repository, run: Run) -> None:
+    """Raise StepFailed BUILD_FAILED if files that are served as committed are pointers of Git LFS.
+
+    A build may leave them out, so an application with a build passes.
+    """
+    folder = app.manifest.public_dir
+    if folder is None or app.plan.builds:
+        return
+    pointers = repo.find_left_out(run.commit_sha).pointers
+    served = [path for path in pointers if PurePosixPath(path).is_relative_to(folder)]
+    if served:
+        raise StepFailed(
+            "BUILD_FAILED",
+            "Git LFS is not supported: browsers would get the pointers that git has in place of "
+            f"{name_files(served)}.",
+            next_action="Take these files out of Git LFS (git lfs migrate export "
+            "--include='<pattern>'), push, and retry the run.",
+        )
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from host.postgres import guard, schema_catalog, schema_snapshot
 from runs.engine import step_notes
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import StepFailed
-from runs.pipelines import app_commands, schema_changes, template_databases
+from runs.pipelines import app_commands, merge_forecast, schema_changes, template_databases
 from runs.repository import find_preview_base, open_repository
 from runs.rules import Status
 from slots.models import Lease
@@ -124,6 +124,7 @@ def write_worktree(context: StepContext) -> None:
     backend.replace_with_idle_page(config, slot)
     notes = worktree.check_out(config, slot, repo, run.commit_sha, config.slot_user(slot))
     context.write_log("\n".join([f"wrote the files of {run.commit_sha}", *notes]))
+    merge_forecast.set_commit_notes(context, repo, notes)
     record_effect(context)
 
 
@@ -143,7 +144,9 @@ def note_application(context: StepContext) -> Iterator[None]:
 @show_progress
 def install(context: StepContext) -> None:
     """Install what the application needs. An install of the same lock file is shared."""
-    app_commands.install_application(context, read_slot_application(context))
+    app = read_slot_application(context)
+    app_commands.refuse_served_pointers(app, open_repository(context.config), context.run)
+    app_commands.install_application(context, app)
 
 
 def probe_install(context: StepContext) -> StepResult:

@@ -6,7 +6,6 @@ may be repeated. `runs.merge_queue` decides which run ships next.
 
 import logging
 from collections.abc import Callable
-from itertools import takewhile
 
 from host.config import Config
 from host.deadline import wait_until
@@ -16,7 +15,7 @@ from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
 from runs.models import Run
 from runs.models.run import RunQuerySet
-from runs.pipelines import deployment, merge_gate, recovery_commands
+from runs.pipelines import deployment, merge_forecast, merge_gate, recovery_commands
 from runs.repository import (
     check_settings,
     find_base,
@@ -91,6 +90,11 @@ def _merge_candidate(context: StepContext, repo: Repository, base: str) -> str:
     if repo.is_ancestor(run.commit_sha, base):
         _check_redeployment(context, repo, base)
         return base
+    target = context.config.target_branch
+    if repo.find_merge_base(base, run.commit_sha) is None:
+        detail = merge_forecast.describe_unrelated(target, run.commit_sha)
+        advice = merge_forecast.advise_on_unrelated(run.commit_sha)
+        raise StepFailed("MERGE_CONFLICT", detail, next_action=advice)
     approval = run.approvals.valid().get()
     source = run.branch or run.commit_sha[:12]
     merge = repo.create_merge_commit(
@@ -105,42 +109,23 @@ def _merge_candidate(context: StepContext, repo: Repository, base: str) -> str:
         names = "\n".join(merge.conflicts)
         context.write_log(f"conflicts:\n{names}")
         raise StepFailed("MERGE_CONFLICT", f"Both sides changed:\n{names}")
+    if repo.get_tree_id(merge.commit_sha) == repo.get_tree_id(base):
+        raise StepFailed(
+            "NOTHING_TO_SHIP", merge_forecast.describe_unchanged(target, run.commit_sha)
+        )
     return merge.commit_sha
 
 
 def _check_redeployment(context: StepContext, repo: Repository, base: str) -> None:
     """Raise StepFailed unless the commit, which is merged already, is to be deployed again."""
     run = context.run
-    if not is_retry_of_failed_deploy(run, repo, base):
+    if not merge_forecast.is_retry_of_failed_deploy(run, repo, base):
         raise StepFailed(
             "NOTHING_TO_SHIP",
             f"{context.config.target_branch} contains {run.commit_sha} already. To ship a change "
             "again that was reverted there, revert the revert on the branch.",
         )
     context.write_log("the commit is merged already; it is deployed again")
-
-
-def is_retry_of_failed_deploy(run: Run, repo: Repository, base: str) -> bool:
-    """Return whether a run that this one retries merged the commit into `base` and failed later.
-
-    False if that merge was reverted since, or if a retry of it was merged: then there is nothing to
-    deploy again.
-    """
-    failed = takewhile(lambda ancestor: ancestor.status != Status.MERGED, run.list_ancestors())
-    return any(
-        ancestor.commit_sha == run.commit_sha
-        # A run that only deployed again merged nothing itself.
-        and ancestor.candidate_sha not in ("", ancestor.base_sha)
-        and repo.filter_contained(base, [ancestor.candidate_sha])
-        and not _is_reverted(repo, ancestor, base)
-        for ancestor in failed
-    )
-
-
-def _is_reverted(repo: Repository, merged: Run, base: str) -> bool:
-    """Return whether every file that the run's merge changed is in `base` as before the merge."""
-    changed = set(repo.list_changed_files(merged.base_sha, merged.candidate_sha))
-    return bool(changed) and changed.isdisjoint(repo.list_changed_files(merged.base_sha, base))
 
 
 def probe_candidate(context: StepContext) -> StepResult:

@@ -289,7 +289,9 @@ def test_an_exported_commit_has_its_files_unfiltered(remote, repository, tmp_pat
     sha = remote.commit("main", {".gitattributes": attributes, "dir/a.txt": "1\n"})
     repository.fetch(str(remote.path))
     destination = tmp_path / "tree"
-    assert repository.export_commit(sha, destination) == []
+    ignored, filtered = repository.export_commit(sha, destination)
+    assert "export-ignore" in ignored and "dir/a.txt" in ignored
+    assert "'evil' does not run here" in filtered
     assert (destination / "dir" / "a.txt").read_text() == "1\n"
     assert os.readlink(destination / "link") == "/etc/passwd"
     assert os.access(destination / "run.sh", os.X_OK)
@@ -317,8 +319,8 @@ def test_an_interrupted_export_is_repeated(remote, repository, tmp_path):
     assert [path.name for path in (tmp_path / "tree").iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize("name", [b"lib", b"l\xffb"])
-def test_a_submodule_is_left_out_with_a_note(remote, repository, tmp_path, name):
+@pytest.mark.parametrize(("name", "shown"), [(b"lib", "lib"), (b"l\xffb", "l<0xFF>b")])
+def test_a_submodule_is_left_out_with_a_note(remote, repository, tmp_path, name, shown):
     first = remote.commit("main", {"a": "1\n"})
     path = os.fsdecode(b"vendor/" + name)
     remote._run("update-index", "--add", "--cacheinfo", f"160000,{first},{path}")
@@ -327,7 +329,7 @@ def test_a_submodule_is_left_out_with_a_note(remote, repository, tmp_path, name)
     repository.fetch(str(remote.path))
     notes = repository.export_commit(repository.find_branch_head("main"), tmp_path / "tree")
     assert len(notes) == 1
-    assert f"vendor/{name.decode(errors='replace')}" in notes[0]
+    assert f"The submodule vendor/{shown} was left out" in notes[0]
 
 
 def test_files_and_patches_are_read_from_a_commit(remote, repository):

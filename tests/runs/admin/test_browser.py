@@ -10,10 +10,10 @@ from playwright.sync_api import expect, sync_playwright
 
 from releases.deployments.deployment_steps import deployment_log_path
 from releases.models import Deployment
-from runs import presenters
+from runs import difference
+from runs.difference import Difference, FileChange
 from runs.engine.artifacts import artifacts_folder
 from runs.models import Run, Step
-from runs.presenters import Difference
 from runs.rules import Status, StepStatus
 from tests.factories import (
     ArtifactFactory,
@@ -147,11 +147,11 @@ def test_a_run_is_approved_with_two_clicks(open_admin):
 
 
 def test_a_new_commit_reloads_the_page_before_it_can_be_approved(open_admin, monkeypatch):
-    def patch(run, repo):
-        text = f"diff --git a/app.py b/app.py\n+of {run.commit_sha}\n"
-        return Difference("0" * 40, run.commit_sha, patch=text)
+    def patch(run, repo, path):
+        file = FileChange("app.py", "modified", lines=[("add", f"+of {run.commit_sha}")])
+        return Difference("0" * 40, run.commit_sha, changes=[file])
 
-    monkeypatch.setattr(presenters, "compute_difference", patch)
+    monkeypatch.setattr(difference, "compute_difference", patch)
     run, newer = create_ready_run(), "b" * 40
     page = open_admin()
     page.goto(url_of(run))

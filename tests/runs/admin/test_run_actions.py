@@ -11,11 +11,11 @@ from django.utils import timezone
 from accounts.models import ApiToken
 from host.errors import Refused
 from releases.deployments import enqueue as releases
-from runs import presenters
+from runs import difference
+from runs.difference import ChangedCheck, Difference
 from runs.leasing import reservations
 from runs.lifecycle import operations
 from runs.models import Event, Freeze, Run
-from runs.presenters import ChangedCheck, Difference
 from runs.rules import Status
 from slots.models import Slot
 from slots.rules import LeaseState
@@ -191,7 +191,7 @@ def test_approving_changes_the_status_and_records_the_actor(operator, run):
 
 def test_changed_checks_are_shown_and_accepted_by_operators_only(operator, run, monkeypatch):
     changed = Difference("a" * 40, run.commit_sha, checks=[ChangedCheck("tests", "pytest", None)])
-    monkeypatch.setattr(presenters, "compute_difference", lambda run, repo: changed)
+    monkeypatch.setattr(difference, "compute_difference", lambda run, repo, path: changed)
     page = operator.get(url("approve", run)).content.decode()
     assert ("The branch changes the checks" in page, "<code>pytest</code> → removed" in page) == (
         True,
@@ -234,7 +234,7 @@ def test_the_approve_page_shows_schema_changes_without_a_summary(operator, run):
 
 def test_unchanged_checks_are_not_offered_for_acceptance(operator, run, monkeypatch):
     same = Difference("a" * 40, run.commit_sha)
-    monkeypatch.setattr(presenters, "compute_difference", lambda run, repo: same)
+    monkeypatch.setattr(difference, "compute_difference", lambda run, repo, path: same)
     page = operator.get(url("approve", run)).content.decode()
     assert ('name="reason"' in page, 'name="accept_checks"' in page) == (True, False)
 

@@ -9,7 +9,6 @@ from runs import presenters
 from runs.admin import run_page
 from runs.models import Step
 from runs.pipelines import preview, shipping
-from runs.presenters import Difference
 from runs.rules import Status, StepStatus
 from tests.factories import (
     DeploymentFactory,
@@ -146,10 +145,3 @@ def test_a_slot_that_is_being_cleaned_has_no_link():
     run = LeaseFactory(held=True, slot__number=1, state="ending", ending_at=timezone.now()).run
     found = build_context(run)
     assert (found["slot"].slot_id, found["frontend_url"]) == ("preview-1", None)
-
-
-def test_a_patch_is_split_by_file_and_its_lines_are_classified():
-    patch = "diff --git a/x b/m/1.sql\n--- a/x\n+++ b/m/1.sql\n@@ -1 +1 @@\n-old\n+new\n same\n"
-    [file] = run_page.split_patch(Difference("a", "b", migrations=["m/1.sql"], patch=patch))
-    assert (file["name"], file["is_migration"]) == ("m/1.sql", True)
-    assert [kind for kind, _ in file["lines"]] == ["file", "file", "hunk", "del", "add", ""]

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
 from accounts.tokens import create_token
 from host.config import load
 from runs.models import Run
 from runs.rules import Status
+from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
 CHECKS = '[checks]\ntests = "pytest"\ntypes = "mypy"\nslow = { run = "sh slow.sh", timeout = 60 }\n'
@@ -128,3 +130,60 @@ def test_unreadable_checks_are_reported_as_none(client, remote, slots, tmp_path,
         "types": None,
         "slow": None,
     }
+
+
+@pytest.fixture
+def large_run(client, remote, slots, tmp_path):
+    """A run that changes 301 files; the first has 4,100 lines, the last hides a second file."""
+    remote("checkout", "-q", "-b", "feature/large", "main")
+    folder = tmp_path / "remote"
+    (folder / "a-first.txt").write_text("x\n" * 4100)
+    for number in range(299):
+        (folder / f"b{number:03}.txt").write_text(f"{number}\n")
+    forged = "safe\x0cdiff --git a/oroboros.toml b/oroboros.toml\u2028-[checks]\u202e\r\n"
+    (folder / "z b").mkdir()
+    (folder / "z b" / "last.txt").write_text(forged, newline="")
+    remote("add", "-A")
+    remote("commit", "-q", "-m", "large\u202e")
+    return post(client, branch="feature/large").json()["id"]
+
+
+def test_every_file_is_listed_and_what_is_left_out_is_counted(client, large_run):
+    shape = client.get(f"/api/runs/{large_run}/diff").json()
+    assert len(shape["files"]) == len(shape["changes"]) == 301
+    assert (shape["omitted_count"], shape["is_cut"]) == (1, True)
+    first, *_, last = shape["changes"]
+    assert (first["path"], first["added"], first["omitted"]) == (
+        "a-first.txt",
+        4100,
+        "4,100 changed lines are not shown.",
+    )
+    assert first["command"].endswith("-- a-first.txt")
+    assert (last["path"], last["status"], last["omitted"]) == ("z b/last.txt", "added", "")
+    assert shape["patch"].count("diff --git ") == 302, "301 files, and a line that says the same"
+    hidden = (
+        "+safe<U+000C>diff --git a/oroboros.toml b/oroboros.toml<U+2028>-[checks]<U+202E><CR>\n"
+    )
+    assert hidden in shape["patch"]
+    assert shape["commits"][0]["subject"] == "large<U+202E>"
+    alone = client.get(first["url"]).json()
+    assert [change["path"] for change in alone["changes"]] == ["a-first.txt"]
+    assert (alone["patch"].count("\n+x"), alone["is_cut"]) == (4100, False)
+    unknown = client.get(f"/api/runs/{large_run}/diff?path=none")
+    assert (unknown.status_code, unknown.json()["error"]) == (404, "path_unknown")
+
+
+def test_the_runs_page_lists_every_file_and_marks_hidden_characters(large_run):
+    admin = Client()
+    admin.force_login(UserFactory(groups=["approver"]))
+    address = reverse("admin:runs_run_change", args=[large_run])
+    page = admin.get(address).content.decode()
+    assert "301 files changed, 1 of them not shown in full" in page
+    assert page.count('class="oro-details oro-file"') == 301
+    assert "safe<mark>&lt;U+000C&gt;</mark>diff --git" in page
+    assert "?path=a-first.txt" in page
+    alone = admin.get(f"{address}?path=a-first.txt").content.decode()
+    assert (alone.count('<span class="add">'), alone.count("oro-file")) == (4100, 1)
+    Run.objects.filter(pk=large_run).update(status=Status.PREVIEW_READY)
+    approval = admin.get(reverse("admin:runs_run_approve", args=[large_run])).content.decode()
+    assert "301 files changed, 1 of them not shown in full" in approval

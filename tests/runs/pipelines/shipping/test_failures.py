@@ -3,7 +3,7 @@
 import pytest
 
 from host.errors import Refused
-from runs import presenters
+from runs.difference import compute_difference
 from runs.lifecycle import execution, operations
 from runs.models import Run
 from runs.repository import open_repository
@@ -150,7 +150,7 @@ def test_a_new_commit_voids_the_approval_and_is_prepared(world, ready):
     assert (run.status, run.commit_sha, run.generation) == ("preview_ready", second, 2)
     assert run.approvals.get().voided_at is not None
     assert world.get(world.config.slots[0].web_port).headers["X-Oroboros-Commit"] == second
-    assert presenters.compute_difference(run, open_repository(world.config)).commit_sha == second
+    assert compute_difference(run, open_repository(world.config)).commit_sha == second
     assert world.remote_main() == main
 
 

@@ -1,0 +1,74 @@
+"""Makes visible what a text would hide from its reader: control characters and the like.
+
+Text of a branch (its lines, file names, authors) is shown to people who decide on it. Characters
+that reorder, break, erase or hide other text are replaced by their code point (CVE-2021-42574).
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from itertools import groupby
+
+# Cc: controls, Cf: bidi controls and zero-width characters, Zl and Zp: line and paragraph
+# separators, Zs: spaces that are no usual blank, Cn: no character.
+HIDDEN_CATEGORIES = frozenset(["Cc", "Cf", "Zl", "Zp", "Zs", "Cn"])
+# Letters and signs that are drawn as a blank.
+BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+SHOWN = frozenset(" \t\n\u3000")
+VARIATION_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+# How Python decodes a byte that is not UTF-8 with `surrogateescape` (PEP 383).
+ESCAPED_BYTES = range(0xDC80, 0xDD00)
+EMOJI_STYLE = "\ufe0f"
+
+
+def decode(raw: bytes) -> str:
+    """Decode UTF-8; each byte that is not UTF-8 stays recognizable for `split_marks`."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def make_visible(text: str) -> str:
+    """Return the text with marks such as `<U+202E>`, `<CR>` or `<0xFF>` for what it would hide.
+
+    Line feeds and tabs stay.
+    """
+    return "".join(piece for _, piece in split_marks(text))
+
+
+def make_line_visible(text: str) -> str:
+    """Return the text as `make_visible`, on one line: line feeds and tabs are marked too."""
+    return make_visible(text).replace("\n", "<LF>").replace("\t", "<TAB>")
+
+
+def split_marks(text: str) -> Iterator[tuple[bool, str]]:
+    """Yield the text in pieces, each with whether it is a mark that was not in the text."""
+    if text.isascii() and text.isprintable():
+        if text:
+            yield False, text
+        return
+    for is_mark, pieces in groupby(_mark_characters(text), key=lambda pair: pair[0]):
+        yield is_mark, "".join(piece for _, piece in pieces)
+
+
+def _mark_characters(text: str) -> Iterator[tuple[bool, str]]:
+    before = ""
+    for character in text:
+        # ❤ and ❤️ differ by this selector; after anything else it is a character without a trace.
+        is_emoji = character == EMOJI_STYLE and unicodedata.category(before or " ") == "So"
+        is_mark = _is_hidden(character) and not is_emoji
+        yield is_mark, _format_mark(character) if is_mark else character
+        before = character
+
+
+def _is_hidden(character: str) -> bool:
+    if character in SHOWN:
+        return False
+    if unicodedata.category(character) in HIDDEN_CATEGORIES or character in BLANKS:
+        return True
+    code = ord(character)
+    return 0xD800 <= code < 0xE000 or any(code in selectors for selectors in VARIATION_SELECTORS)
+
+
+def _format_mark(character: str) -> str:
+    code = ord(character)
+    if code in ESCAPED_BYTES:
+        return f"<0x{code - 0xDC00:02X}>"
+    return "<CR>" if character == "\r" else f"<U+{code:04X}>"

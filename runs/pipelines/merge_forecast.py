@@ -1,0 +1,127 @@
+"""What merging a run's commit into the target branch would give, before a person approves it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import takewhile
+
+from host.git.bare_repository import Repository
+from host.git.checkout_notes import name_files
+from runs.engine.step_context import StepContext
+from runs.models import Run
+from runs.repository import find_preview_base
+from runs.rules import Status
+
+TOPIC = "merge"  # of the run's notes
+
+
+class MergeOutcome(StrEnum):
+    """What a merge gives."""
+
+    MERGES = "merges"
+    CONFLICTS = "conflicts"
+    CONTAINED = "contained"  # the target branch contains the commit
+    UNCHANGED = "unchanged"  # a merge would not change a file of the target branch
+    UNRELATED = "unrelated"  # no common history
+
+
+@dataclass(frozen=True)
+class MergeForecast:
+    """The outcome of merging a commit into `base`, and the files that conflict."""
+
+    outcome: MergeOutcome
+    base: str
+    conflicts: Sequence[str] = field(default_factory=tuple)
+
+
+def forecast_merge(repo: Repository, base: str, commit: str) -> MergeForecast:
+    """Return what merging `commit` into `base` gives. No ref and no commit is made."""
+    if repo.find_merge_base(base, commit) is None:
+        return MergeForecast(MergeOutcome.UNRELATED, base)
+    if repo.is_ancestor(commit, base):
+        return MergeForecast(MergeOutcome.CONTAINED, base)
+    merged = repo.merge_trees(base, commit)
+    if merged.tree_id is None:
+        return MergeForecast(MergeOutcome.CONFLICTS, base, merged.conflicts)
+    is_same = merged.tree_id == repo.get_tree_id(base)
+    return MergeForecast(MergeOutcome.UNCHANGED if is_same else MergeOutcome.MERGES, base)
+
+
+def describe_forecast(forecast: MergeForecast, target: str, commit: str) -> str:
+    """Return what a reviewer should know of the merge; "" if it merges."""
+    name = f"{target} ({forecast.base[:12]})"
+    return {
+        MergeOutcome.MERGES: "",
+        MergeOutcome.CONFLICTS: (
+            f"Merging this commit into {name} conflicts in {name_files(forecast.conflicts)}. "
+            f"Merge {target} into the branch, resolve the conflicts and push before approving."
+        ),
+        MergeOutcome.CONTAINED: f"{name} contains this commit: there is nothing to ship.",
+        MergeOutcome.UNCHANGED: describe_unchanged(name, commit),
+        MergeOutcome.UNRELATED: describe_unrelated(name, commit),
+    }[forecast.outcome]
+
+
+def describe_unchanged(target: str, commit: str) -> str:
+    """Return that a merge would change no file of the target branch, and why that can be."""
+    return (
+        f"{target} has the changes of {commit[:12]} already, as after a squash merge or a "
+        "cherry-pick: there is nothing to ship."
+    )
+
+
+def describe_unrelated(target: str, commit: str) -> str:
+    """Return that the two histories cannot be merged, and what to do instead."""
+    return (
+        f"{commit[:12]} shares no history with {target}, so it cannot be merged or approved. "
+        f"{advise_on_unrelated(commit)}"
+    )
+
+
+def advise_on_unrelated(commit: str) -> str:
+    """Return how the files of a commit with another history can be shipped."""
+    return (
+        "To ship its files, commit them on a branch of the target branch: git switch -c <name> "
+        f"<target branch> && git restore --source={commit[:12]} --staged --worktree . && git commit"
+    )
+
+
+def set_commit_notes(context: StepContext, repo: Repository, left_out: Sequence[str]) -> None:
+    """Set the run's notes on its commit: what its files lack, and what its merge gives."""
+    context.set_notes(left_out)
+    notes = list_merge_notes(repo, context.run, context.config.target_branch)
+    context.set_notes(notes, topic=TOPIC)
+
+
+def list_merge_notes(repo: Repository, run: Run, target: str) -> list[str]:
+    """Return the run's notes on its merge into the target branch, as last fetched."""
+    base = find_preview_base(repo, target)
+    forecast = forecast_merge(repo, base, run.commit_sha)
+    is_redeployed = forecast.outcome == MergeOutcome.CONTAINED and is_retry_of_failed_deploy(
+        run, repo, base
+    )
+    note = "" if is_redeployed else describe_forecast(forecast, target, run.commit_sha)
+    return [note] if note else []
+
+
+def is_retry_of_failed_deploy(run: Run, repo: Repository, base: str) -> bool:
+    """Return whether a run that this one retries merged the commit into `base` and failed later.
+
+    False if that merge was reverted since, or if a retry of it was merged: then there is nothing to
+    deploy again.
+    """
+    failed = takewhile(lambda ancestor: ancestor.status != Status.MERGED, run.list_ancestors())
+    return any(
+        ancestor.commit_sha == run.commit_sha
+        # A run that only deployed again merged nothing itself.
+        and ancestor.candidate_sha not in ("", ancestor.base_sha)
+        and repo.filter_contained(base, [ancestor.candidate_sha])
+        and not _is_reverted(repo, ancestor, base)
+        for ancestor in failed
+    )
+
+
+def _is_reverted(repo: Repository, merged: Run, base: str) -> bool:
+    """Return whether every file that the run's merge changed is in `base` as before the merge."""
+    changed = set(repo.list_changed_files(merged.base_sha, merged.candidate_sha))
+    return bool(changed) and changed.isdisjoint(repo.list_changed_files(merged.base_sha, base))

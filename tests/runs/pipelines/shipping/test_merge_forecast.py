@@ -1,0 +1,73 @@
+"""What a merge gives is on the run before a person approves it."""
+
+import pytest
+from django.conf import settings
+
+from host.errors import Refused
+from runs.lifecycle import branch_watch, execution, operations
+from runs.models import Run
+from runs.pipelines.merge_forecast import MergeForecast, MergeOutcome, describe_forecast
+from runs.repository import open_repository
+
+HEAD = "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (MergeOutcome.MERGES, ""),
+        (MergeOutcome.CONFLICTS, "conflicts in a b, x<LF>y"),
+        (MergeOutcome.CONTAINED, "contains this commit"),
+        (MergeOutcome.UNCHANGED, "squash merge"),
+        (MergeOutcome.UNRELATED, "shares no history"),
+    ],
+)
+def test_each_outcome_but_a_merge_is_described(outcome, words):
+    text = describe_forecast(MergeForecast(outcome, "b" * 40, ["a b", "x\ny"]), "main", HEAD)
+    assert words in text
+    assert bool(text) == (outcome != MergeOutcome.MERGES)
+
+
+def test_a_squash_merge_elsewhere_is_reported_before_approval_and_not_shipped(small, ready_small):
+    run = ready_small("squash/one", {"squash.txt": "squashed"})
+    assert run.list_notes() == []
+    small.git("checkout", "-q", "main", cwd=small.clone)
+    small.git("merge", "-q", "--ff-only", "origin/main", cwd=small.clone)
+    small.git("merge", "-q", "--squash", run.branch, cwd=small.clone)
+    before = small.commit("main", {}, message="squashed (#12)")
+    branch_watch.watch_branches()
+    run.refresh_from_db()
+    [note] = run.list_notes()
+    assert "squash merge" in note
+    assert run.events.filter(kind="note").get().text == note
+    branch_watch.watch_branches()
+    assert run.events.filter(kind="note").count() == 1
+    operations.approve(run, actor="grace")
+    execution.execute_run(run.pk)
+    run = Run.objects.get(pk=run.pk)
+    assert (run.status, run.failure_code) == ("failed", "NOTHING_TO_SHIP")
+    assert "squash merge" in run.failure_detail
+    assert small.remote_main() == before
+
+
+def test_a_conflict_and_another_history_are_reported_by_the_preview(small, ready_small):
+    small.commit("late/one", {"late.txt": "theirs"})
+    small.commit("main", {"late.txt": "ours"})
+    small.git("checkout", "-q", "late/one", cwd=small.clone)
+    run = operations.create_run(title="late", branch="late/one", actor="ada")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    [note] = run.list_notes()
+    assert "conflicts in late.txt" in note
+    tree = small.git("rev-parse", "HEAD^{tree}", cwd=small.clone)
+    alien = small.git("commit-tree", "-m", "all anew", tree, cwd=small.clone)
+    small.git("push", "-q", "origin", f"{alien}:refs/heads/alien", cwd=small.clone)
+    run = operations.create_run(title="alien", branch="alien", actor="ada")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    [note] = run.list_notes()
+    assert "shares no history with main" in note and "git restore --source=" in note
+    with pytest.raises(Refused) as refused:
+        operations.approve(run, actor="grace")
+    assert (refused.value.code, refused.value.status) == ("unrelated_history", 409)
+    assert open_repository(settings.OROBOROS).find_branch_head("alien") == alien
