@@ -101,18 +101,28 @@ class Config:
         """
         return read_origins(self.environ, "CORS_APP_ORIGINS")
 
-    def frontend_host(self, slot: SlotConfig) -> str:
-        """Return the slot's host name, which differs from the admin's: cookies ignore ports."""
+    def shared_host(self, slot: SlotConfig) -> str:
+        """Return the host name that all runs of the slot share: for probes, never for people."""
         return f"preview{slot.number}.{self.domain if self.is_https else 'localhost'}"
 
-    def frontend_url(self, slot: SlotConfig) -> str:
-        """Return the address of the slot's frontend."""
-        host = self.frontend_host(slot)
+    def frontend_host(self, slot: SlotConfig, label: str) -> str:
+        """Return the host name of the run with that label while it holds the slot.
+
+        What a browser keeps for a host (service workers, caches, cookies, storage) so stays with
+        the run's branch, and is not the admin's: cookies ignore ports.
+        """
+        if self.is_https:
+            return f"{label}.preview.{self.domain}"
+        return f"{label}.{self.shared_host(slot)}"
+
+    def frontend_url(self, slot: SlotConfig, label: str) -> str:
+        """Return the address of the frontend of the run with that label."""
+        host = self.frontend_host(slot, label)
         return f"https://{host}" if self.is_https else f"http://{host}:{slot.web_port}"
 
-    def backend_url(self, slot: SlotConfig) -> str:
-        """Return the address of the slot's backend: its own port, or /api of its surface."""
-        host = self.frontend_host(slot)
+    def backend_url(self, slot: SlotConfig, label: str) -> str:
+        """Return the address of that run's backend: its own port, or /api of its surface."""
+        host = self.frontend_host(slot, label)
         return f"https://{host}/api" if self.is_https else f"http://{host}:{slot.backend_port}"
 
     def _user(self, role: str, offset: int) -> User | None:

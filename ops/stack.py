@@ -114,6 +114,7 @@ def _build_router_unit(config: Config) -> Unit:
         "ROUTER_ADMIN_SOCKET": os.path.relpath(config.var / "run/caddy.sock", config.home),
         "API_PORT": str(config.api_port),
         "WEB_MAIN_PORT": str(config.web_port),
+        "SLOTS_ROOT": str(config.var / "slots"),
         **{f"WEB_PREVIEW{slot.number}_PORT": str(slot.web_port) for slot in config.slots},
     }
     return _build_unit(config, ROUTER, argv, env, config.router_port)

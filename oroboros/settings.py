@@ -10,6 +10,7 @@ from django.urls import reverse_lazy
 
 from host import config
 from host.settings_rules import require_secrets
+from slots.runtime import surface
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 config.load_env_files()
@@ -136,16 +137,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 CORS_ALLOW_CREDENTIALS = False
 CORS_URLS_REGEX = r"^/(api/|health)"
-CORS_ALLOWED_ORIGINS = [
-    *(f"https://preview{slot.number}.{DOMAIN}" for slot in OROBOROS.slots),
-    f"https://app.{DOMAIN}",
-    *(
-        f"http://{host}:{slot.web_port}"
-        for slot in OROBOROS.slots
-        for host in ("127.0.0.1", "localhost", f"preview{slot.number}.localhost")
-    ),
-    *OROBOROS.app_origins,
-]
+CORS_ALLOWED_ORIGIN_REGEXES = [rf"(?:{surface.build_origin_pattern(OROBOROS)})\Z"]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

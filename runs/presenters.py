@@ -1,7 +1,7 @@
 """How a run is presented to people, identically in the API and in the admin."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from django.conf import settings
@@ -11,6 +11,7 @@ from core.clock import ClockTimestamp
 from host.config import SlotConfig
 from runs.leasing import queue_status
 from runs.leasing.grants import explain_refusal
+from runs.leasing.queue_status import SlotStatus
 from runs.merge_queue import MergeQueueEntry, read_merge_queue
 from runs.models import Run
 from runs.models.run import RunQuerySet
@@ -55,13 +56,29 @@ def _get_served_slot(run: Run) -> SlotConfig | None:
 def get_frontend_url(run: Run) -> str | None:
     """Return the address of the run's frontend; None without a slot."""
     slot = _get_served_slot(run)
-    return settings.OROBOROS.frontend_url(slot) if slot else None
+    return settings.OROBOROS.frontend_url(slot, run.label) if slot else None
 
 
 def get_backend_url(run: Run) -> str | None:
     """Return the address of the run's backend; None without a slot."""
     slot = _get_served_slot(run)
-    return settings.OROBOROS.backend_url(slot) if slot else None
+    return settings.OROBOROS.backend_url(slot, run.label) if slot else None
+
+
+def get_slot_frontend_url(status: SlotStatus) -> str | None:
+    """Return the address of the frontend of the run that holds the slot; None without one."""
+    return _build_slot_url(status, settings.OROBOROS.frontend_url)
+
+
+def get_slot_backend_url(status: SlotStatus) -> str | None:
+    """Return the address of the backend of the run that holds the slot; None without one."""
+    return _build_slot_url(status, settings.OROBOROS.backend_url)
+
+
+def _build_slot_url(status: SlotStatus, build_url: Callable[[SlotConfig, str], str]) -> str | None:
+    if status.lease is None or status.lease.state != LeaseState.HELD:
+        return None
+    return build_url(settings.OROBOROS.slot(status.slot.slot_id), status.lease.run.label)
 
 
 def get_expiry(run: Run) -> datetime | None:

@@ -110,14 +110,20 @@ def build_slot_variables(
     run_id: str,
     commit: str,
     branch: str = "",
+    label: str,
 ) -> dict[str, str]:
-    """Return the variables of a slot's processes: port, database, addresses, run and commit."""
-    frontend = config.frontend_url(slot)
-    local = [f"http://{host}:{slot.web_port}" for host in ("127.0.0.1", "localhost")]
+    """Return the variables of a slot's processes: port, database, addresses, run and commit.
+
+    The addresses are those of the run with that label; probes use the slot's shared names.
+    """
+    frontend = config.frontend_url(slot, label)
+    shared = (config.shared_host(slot), "127.0.0.1", "localhost")
+    local = [f"http://{host}:{slot.web_port}" for host in shared]
     return {
         "PORT": str(slot.backend_port),
         **build_database_variables(database_url),
-        **_addresses(config, frontend, config.backend_url(slot), local),
+        **_addresses(config, frontend, config.backend_url(slot, label), local),
+        "OROBOROS_PREVIEW_URL": frontend,
         "OROBOROS_SLOT": slot.slot_id,
         "OROBOROS_RUN": run_id,
         **build_source_variables(commit, branch),
@@ -153,7 +159,7 @@ def select_build_variables(config: Config, variables: Mapping[str, str]) -> dict
     parts = urlsplit(config.preview_database_url_template)
     address = parts.netloc.rpartition("@")[2]
     url = f"{parts.scheme}://{BUILD_DATABASE}:none@{address}/{BUILD_DATABASE}"
-    left_out = ("OROBOROS_SLOT", "OROBOROS_RUN", "OROBOROS_RELEASE")
+    left_out = ("OROBOROS_SLOT", "OROBOROS_RUN", "OROBOROS_RELEASE", "OROBOROS_PREVIEW_URL")
     others = {name: value for name, value in variables.items() if name not in left_out}
     return {**others, **build_database_variables(url)}
 

@@ -5,6 +5,7 @@
                            public     the built frontend (a folder, or a link to one)
                            previous   production: the frontend of the release before
                            page.html  a slot that is free or preparing
+                           labels/<label>  a slot: an empty file named for its run's label
 
 Production's root is `var`, a slot's is `var/slots/<id>`. `infra/caddy/Surface.Caddyfile` reads
 `current/live` once per request and takes everything else from the version that it names; so one
@@ -28,7 +29,8 @@ NONE = "-"
 LIVE = re.compile(
     r"(?P<number>[0-9]+) (?P<address>127\.0\.0\.1:[0-9]+) (?P<commit>[0-9a-f]{40}|-)"
     r"(?: (?P<run_id>\S+) (?P<mode>live|preparing|free))?"
-    r"(?: health=(?P<health>\S+) public=(?P<public>yes|no))?\n"
+    r"(?: health=(?P<health>\S+) public=(?P<public>yes|no))?"
+    r"(?: label=(?P<label>[a-z0-9-]+))?\n"
 )
 
 
@@ -39,6 +41,7 @@ class LiveFile:
     `commit` and `run_id` are "-" for a free slot; `run_id` and `mode` (live, preparing, free) are
     None for production. `health_url` is host, port and path of the backend's health check, without
     the scheme; None if there is no backend to check. `has_public`: a built frontend belongs to it.
+    `label` is the run's part of its host name; None for production and a free slot.
     """
 
     number: int
@@ -48,11 +51,13 @@ class LiveFile:
     mode: str | None = None
     health_url: str | None = None
     has_public: bool = False
+    label: str | None = None
 
     def __str__(self) -> str:
         slot = f" {self.run_id} {self.mode}" if self.mode else ""
         health = f" health={self.health_url or NONE} public={'yes' if self.has_public else 'no'}"
-        return f"{self.number} {self.address} {self.commit}{slot}{health}\n"
+        label = f" label={self.label}" if self.label else ""
+        return f"{self.number} {self.address} {self.commit}{slot}{health}{label}\n"
 
     @classmethod
     def parse(cls, text: str) -> "LiveFile | None":
@@ -69,6 +74,7 @@ class LiveFile:
             mode=match["mode"],
             health_url=health if health != NONE else None,
             has_public=match["public"] == "yes",
+            label=match["label"],
         )
 
 
@@ -112,6 +118,10 @@ class SurfaceFolder:
         unfinished = self.versions / f"{UNFINISHED_PREFIX}{os.urandom(6).hex()}"
         unfinished.mkdir(mode=0o755)
         yield unfinished
+        if live.label:
+            # The router looks for the slot that has this file.
+            (unfinished / "labels").mkdir()
+            (unfinished / "labels" / live.label).touch()
         data = str(live).encode()
         safe_files.write_atomic(unfinished / "live", data, survives_reboot=survives_reboot)
         # Production's numbers begin at 1 again if its database was created anew.

@@ -49,10 +49,9 @@ def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict
 
 
 def _present_slot(status: queue_status.SlotStatus) -> dict[str, Any]:
-    config = settings.OROBOROS.slot(status.slot.slot_id)
     return {
         "status": status,
-        "frontend_url": settings.OROBOROS.frontend_url(config),
+        "frontend_url": presenters.get_slot_frontend_url(status),
         "reason": status.slot.quarantine_reason or status.slot.drain_reason,
     }
 

@@ -2,7 +2,6 @@
 
 from urllib.parse import urlencode
 
-from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -58,11 +57,14 @@ class SlotSerializer(serializers.Serializer):
     def get_reason(self, status: SlotStatus) -> str:
         return status.slot.quarantine_reason or status.slot.drain_reason
 
-    def get_frontend_url(self, status: SlotStatus) -> str:
-        return settings.OROBOROS.frontend_url(settings.OROBOROS.slot(status.slot.slot_id))
+    @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
+    def get_frontend_url(self, status: SlotStatus) -> str | None:
+        """The address of the run that holds the slot; null without one."""
+        return presenters.get_slot_frontend_url(status)
 
-    def get_backend_url(self, status: SlotStatus) -> str:
-        return settings.OROBOROS.backend_url(settings.OROBOROS.slot(status.slot.slot_id))
+    @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
+    def get_backend_url(self, status: SlotStatus) -> str | None:
+        return presenters.get_slot_backend_url(status)
 
 
 class AcquireResultSerializer(serializers.Serializer):
@@ -136,6 +138,7 @@ class RunSerializer(serializers.ModelSerializer):
             "id",
             "title",
             "branch",
+            "label",
             "commit_sha",
             "status",
             "prepare",

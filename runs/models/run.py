@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef, Q, Value
 from core.claims import Claim, Claimable, ClaimableQuerySet, ClaimLost
 from core.clock import ClockTimestamp
 from host.errors import Refused
+from runs.labels import build_label
 from runs.rules import FAILURES, FINAL, MERGING_OR_DEPLOYING, MOVES, SHIPPING, Status
 from slots.models import Lease
 
@@ -121,6 +122,11 @@ class Run(Claimable):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def label(self) -> str:
+        """The name of the run's preview in its host name, the same for all runs of a branch."""
+        return build_label(self.branch, commit=self.commit_sha, run_id=str(self.pk))
 
     @property
     def is_final(self) -> bool:

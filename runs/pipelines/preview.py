@@ -55,6 +55,7 @@ def slot_variables(context: StepContext) -> dict[str, str]:
         run_id=str(context.run.pk),
         commit=context.run.commit_sha,
         branch=context.run.branch,
+        label=context.run.label,
     )
 
 
@@ -88,8 +89,8 @@ def show_progress(act: Callable[[StepContext], None]) -> Callable[[StepContext],
             (name, "done" if number < current else "running" if number == current else "waiting")
             for number, name in enumerate(names)
         ]
-        run = context.run
-        surface.show_preparing(context.config, get_slot(context), run.pk, run.commit_sha, progress)
+        config, slot, run = context.config, get_slot(context), context.run
+        surface.show_preparing(config, slot, run.pk, run.commit_sha, progress, label=run.label)
         act(context)
 
     return act_with_progress
@@ -280,7 +281,7 @@ def _start_application(context: StepContext, app: Application) -> None:
         argv=prepare_argv(app.plan.web),
         cwd=app.root / app.plan.web.cwd,
         health_path=app.manifest.health_path,
-        host=config.frontend_host(slot),
+        host=config.frontend_host(slot, run.label),
         release=prepare_argv(app.plan.release) if app.plan.release else None,
         template=context.results["database"]["template"],
     )
@@ -322,8 +323,10 @@ def show_preview(context: StepContext) -> None:
     config, slot, run = context.config, get_slot(context), context.run
     app = read_slot_application(context)
     health_path = app.manifest.health_path if app.plan.web is not None else None
-    notes = surface.show_live(config, slot, run.pk, run.commit_sha, app.public, health_path)
-    context.write_log("\n".join([f"{config.frontend_url(slot)} shows {run.commit_sha}", *notes]))
+    notes = surface.show_live(
+        config, slot, run.pk, run.commit_sha, app.public, health_path, label=run.label
+    )
+    context.write_log("\n".join([f"{run.label} shows {run.commit_sha}", *notes]))
 
 
 def probe_surface(context: StepContext) -> StepResult:
@@ -334,13 +337,13 @@ def probe_surface(context: StepContext) -> StepResult:
         "live",
     ):
         return None
-    return {"url": context.config.frontend_url(get_slot(context))}
+    return {"url": context.config.frontend_url(get_slot(context), run.label)}
 
 
 def probe_answer(context: StepContext) -> StepResult:
     """Request the preview through its web port until it answers as this run."""
     slot, run = get_slot(context), context.run
-    host = context.config.frontend_host(slot)
+    host = context.config.frontend_host(slot, run.label)
     problem = ""
 
     def request() -> dict[str, Any] | None:

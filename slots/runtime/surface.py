@@ -22,6 +22,7 @@ from slots.runtime import idle_page, surface_env_files, worktree
 
 # A request that has read the link may still open files of the version that was current then.
 GRACE_SECONDS = 10.0
+LABEL_PATTERN = "[a-z0-9-]+"
 
 
 def read_state(slot: SlotConfig) -> LiveFile | None:
@@ -46,9 +47,11 @@ def show_preparing(
     run_id: object,
     commit: str,
     progress: Iterable[tuple[str, str]] = (),
+    *,
+    label: str | None = None,
 ) -> None:
     """Show that the run is being prepared; `progress` has the name and the state of each step."""
-    preparing = _live_file(slot, commit, str(run_id), "preparing", None)
+    preparing = _live_file(slot, commit, str(run_id), "preparing", None, label)
     page = _render_preparing_page(slot, preparing, progress)
     with _surface_lock(config, slot) as folder:
         state = folder.read_current()
@@ -67,26 +70,37 @@ def show_live(
     commit: str,
     public: Path | None,
     health_path: str | None = "/health",
+    *,
+    label: str | None = None,
 ) -> list[str]:
     """Show the run's preview: its built frontend, copied from `public`, or its backend alone.
 
+    Host names with a label show the run with that `label` only; without one only the slot's shared
+    names show it.
     `public` is a folder in the slot's worktree. `health_path` is the backend's; None if the preview
     has no backend. Returns the paths that were not copied (links and the like). Raises Refused
     `build_failed` as `copy_public_folder`.
     """
-    # The Host header of the health check is the slot's own, as in `backend.status`.
-    address = f"{config.frontend_host(slot)}:{slot.backend_port}"
+    # The Host header of the health check is the run's own, as in `backend.status`.
+    host = config.frontend_host(slot, label) if label else config.shared_host(slot)
+    address = f"{host}:{slot.backend_port}"
     health_url = f"{address}{health_path}" if health_path is not None else None
-    preview = _live_file(slot, commit, str(run_id), "live", health_url)
+    preview = _live_file(slot, commit, str(run_id), "live", health_url, label)
     with _surface_lock(config, slot):
         return _switch(slot, replace(preview, has_public=public is not None), None, public)
 
 
 def _live_file(
-    slot: SlotConfig, commit: str, run_id: str, mode: str, health_url: str | None
+    slot: SlotConfig,
+    commit: str,
+    run_id: str,
+    mode: str,
+    health_url: str | None,
+    label: str | None = None,
 ) -> LiveFile:
     """Return the state without its number, which `_switch` chooses."""
-    return LiveFile(0, f"127.0.0.1:{slot.backend_port}", commit, run_id, mode, health_url)
+    address = f"127.0.0.1:{slot.backend_port}"
+    return LiveFile(0, address, commit, run_id, mode, health_url, label=label)
 
 
 def _switch(
@@ -160,8 +174,10 @@ def build_origin_pattern(config: Config) -> str:
 
     These are the previews' and production's own, and the operator's CORS_APP_ORIGINS.
     """
-    names = "|".join(["app", *(f"preview{slot.number}" for slot in config.slots)])
-    local = [f"http://(?:127\\.0\\.0\\.1|localhost|preview{slot.number}\\.localhost):{slot.web_port}"
+    label = f"(?:{LABEL_PATTERN}\\.)"
+    previews = (f"preview{slot.number}" for slot in config.slots)
+    names = "|".join(["app", f"{label}preview", *previews])
+    local = [f"http://(?:127\\.0\\.0\\.1|localhost|{label}?preview{slot.number}\\.localhost):{slot.web_port}"
              for slot in config.slots]  # fmt: skip
     configured = [re.escape(origin) for origin in config.app_origins]
     return "|".join([f"https://(?:{names})\\.{re.escape(config.domain)}", *local, *configured])

@@ -18,7 +18,7 @@ from ops import env_files, live_release, progress, quickstart, stack
 from ops.live_release import LiveBackend
 from ops.stack import Row
 from releases.production import current_link
-from slots.runtime import backend, surface_env_files
+from slots.runtime import backend, surface, surface_env_files
 from tests.environment import free_port
 from tests.system.host import free_offset
 
@@ -276,6 +276,23 @@ def test_the_router_sends_each_host_name_to_its_port_and_answers_404_to_others(r
     assert get(router, "preview1.example.com").status_code == 502
     for host in ("example.com", "127.0.0.1", "preview4.example.com", "app.example.org"):
         assert get(router, host).status_code == 404
+
+
+def test_the_router_finds_the_slot_that_has_the_preview_of_a_label(router):
+    first, second = router.slots[:2]
+    host = "feature-x-1a2b3c.preview.example.com"
+    assert get(router, host).status_code == 404
+    surface.show_live(router, second, "17", "c" * 40, None, label="feature-x-1a2b3c")
+    assert get(router, host, "/x").text == f"{second.web_port} {host} /x"
+    assert get(router, f"sub.{host}").status_code == 200
+    for other in ("feature-y-1a2b3c.preview.example.com", "..preview.example.com"):
+        answer = get(router, other)
+        assert (answer.status_code, answer.headers.get("Clear-Site-Data")) != (200, None)
+        assert "17" not in answer.text
+    # The surface of the first slot, to which the label moves, does not run here.
+    surface.show_free(router, second)
+    surface.show_preparing(router, first, "18", "d" * 40, label="feature-x-1a2b3c")
+    assert get(router, host).status_code == 502
 
 
 def test_only_its_owner_can_open_the_routers_admin_socket(router):

@@ -10,6 +10,7 @@ from host.app.manifest import Manifest
 from host.errors import Refused
 
 SECRET = "the-control-planes-own-secret-key-0123456789"
+LABEL = "feature-x-1a2b3c"
 URL = "postgresql://app_preview_1:p%40ss-w0rd@127.0.0.1:54329/app_preview_1"
 HOME = Path("/private")
 BINS = [Path("/cache/python-1/.venv/bin"), Path("/cache/node-1/node_modules/.bin")]
@@ -32,7 +33,7 @@ def build(tmp_path):
             }
         )
         given = environment.build_slot_variables(
-            conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40
+            conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40, label=LABEL
         )
         return environment.build_environment(
             conf, given, Manifest(**parts), home=HOME, bins=BINS, purpose=purpose
@@ -66,10 +67,14 @@ def test_a_slots_environment_has_port_database_and_addresses(build):
     assert env["DATABASE_URL"] == URL
     assert (env["PGHOST"], env["PGPORT"], env["PGUSER"]) == ("127.0.0.1", "54329", "app_preview_1")
     assert (env["PGPASSWORD"], env["PGDATABASE"]) == ("p@ss-w0rd", "app_preview_1")
-    assert env["FRONTEND_URL"] == "http://preview1.localhost:3101"
-    assert env["BACKEND_URL"] == "http://preview1.localhost:8101"
+    assert env["FRONTEND_URL"] == f"http://{LABEL}.preview1.localhost:3101"
+    assert env["OROBOROS_PREVIEW_URL"] == env["FRONTEND_URL"]
+    assert env["BACKEND_URL"] == f"http://{LABEL}.preview1.localhost:8101"
     assert "http://127.0.0.1:3101" in env["CORS_ALLOWED_ORIGINS"].split(",")
-    assert env["OROBOROS_HOSTS"] == "preview1.localhost,127.0.0.1,localhost"
+    assert (
+        env["OROBOROS_HOSTS"]
+        == f"{LABEL}.preview1.localhost,preview1.localhost,127.0.0.1,localhost"
+    )
     assert (env["OROBOROS_RUN"], env["OROBOROS_COMMIT"]) == ("run-1", "c" * 40)
     assert (env["SOURCE_VERSION"], env["NODE_ENV"]) == ("c" * 40, "production")
     assert "CI" not in env
@@ -80,7 +85,7 @@ def test_cors_origins_include_those_of_the_operator():
     more = {"CORS_APP_ORIGINS": "https://shop.example, https://desk.example:8443"}
     conf = config.load(more)
     slot = environment.build_slot_variables(
-        conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40
+        conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c" * 40, label=LABEL
     )
     app = environment.build_production_variables(
         conf, port=1, database_url=URL, release_id="r", commit="c"
@@ -131,7 +136,13 @@ def test_productions_environment_has_its_own_port_address_and_release(tmp_path):
 def test_builds_of_slots_and_releases_have_the_same_names_and_no_database():
     conf = config.load({"SECRET_KEY": "k", "PREVIEW_BACKEND_DATABASE_URL_TEMPLATE": TEMPLATE})
     slot = environment.build_slot_variables(
-        conf, conf.slots[0], database_url=URL, run_id="run-1", commit="c", branch="try/x"
+        conf,
+        conf.slots[0],
+        database_url=URL,
+        run_id="run-1",
+        commit="c",
+        branch="try/x",
+        label=LABEL,
     )
     app = environment.build_production_variables(
         conf, port=8110, database_url="", release_id="r-1", commit="c"

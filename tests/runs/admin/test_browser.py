@@ -134,7 +134,7 @@ def test_a_run_is_approved_with_two_clicks(open_admin):
     page = open_admin()
     page.goto(url_of(run))
     expect(page.get_by_role("link", name="Frontend preview")).to_have_attribute(
-        "href", settings.OROBOROS.frontend_url(settings.OROBOROS.slot("preview-1"))
+        "href", settings.OROBOROS.frontend_url(settings.OROBOROS.slot("preview-1"), run.label)
     )
     expect(page.get_by_role("link", name="Backend preview")).to_be_visible()
     page.get_by_role("link", name="Approve").click()

@@ -255,10 +255,10 @@ def test_a_run_on_a_slot_has_its_links_and_its_time_left(client):
     config = settings.OROBOROS
     body = client.get(f"/api/runs/{lease.run.pk}").json()
     assert body["slot_id"] == "preview-2"
-    assert body["frontend_url"] == f"http://preview2.localhost:{config.slot('preview-2').web_port}"
-    assert (
-        body["backend_url"] == f"http://preview2.localhost:{config.slot('preview-2').backend_port}"
-    )
+    host = f"{lease.run.label}.preview2.localhost"
+    assert body["label"] == lease.run.label
+    assert body["frontend_url"] == f"http://{host}:{config.slot('preview-2').web_port}"
+    assert body["backend_url"] == f"http://{host}:{config.slot('preview-2').backend_port}"
     assert 14390 < body["seconds_left"] <= 14400
     assert body["position"] is None
     assert "approve or reject" in body["next_action"]

@@ -11,7 +11,7 @@ from host import config
 from host.app import environment
 from runs.pipelines import preview
 
-RUN = SimpleNamespace(pk="7", commit_sha="c" * 40)
+RUN = SimpleNamespace(pk="7", commit_sha="c" * 40, label="feature-x-1a2b3c")
 HTTPS = {"OROBOROS_HTTPS": "true", "OROBOROS_DOMAIN": "shop.example"}
 
 
@@ -42,7 +42,7 @@ def test_a_preview_that_answers_only_to_its_host_name_is_probed_by_it(strict, en
     slot = dataclasses.replace(conf.slots[0], web_port=strict.server_port)
     conf = dataclasses.replace(conf, slots=(slot,))
     told = environment.build_slot_variables(
-        conf, slot, database_url="", run_id=RUN.pk, commit=RUN.commit_sha
+        conf, slot, database_url="", run_id=RUN.pk, commit=RUN.commit_sha, label=RUN.label
     )
     strict.names = told["OROBOROS_HOSTS"].split(",")[:1]
     monkeypatch.setattr(preview, "PROBE_TIMEOUT_SECONDS", 1.0)
