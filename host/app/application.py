@@ -32,7 +32,7 @@ class Application:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about what the application brings that is not honored, for the run's page."""
-        return self.manifest.notes
+        return (*self.manifest.notes, *self.plan.notes)
 
     @property
     def is_installed(self) -> bool:

@@ -11,23 +11,34 @@ from typing import Any
 
 from host.files.source_tree import SourceTree
 
-PYTHON_FILES = ("uv.lock", "requirements.txt", "pyproject.toml")
+PYTHON_FILES = ("uv.lock", "requirements.txt", "pyproject.toml", "Pipfile")
+FASTAPI_FILES = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
 # The call that makes an application, the files in which the framework's command looks for it, the
 # requirement that brings this command, and the command.
 # Sources: https://fastapi.tiangolo.com/fastapi-cli/, https://flask.palletsprojects.com/cli/
 PYTHON_APPS = (
-    (b"FastAPI(", ("main.py", "app.py", "api.py"), r"fastapi(-cli|\[[a-z,]*standard)", "fastapi"),
+    (b"FastAPI(", FASTAPI_FILES, r"fastapi(-cli|\[[a-z,]*standard)", "fastapi"),
     (b"Flask(", ("app.py", "wsgi.py"), r"\bflask\b", "flask"),
 )
 # The bundlers of static frontends, by their package, and their output folders.
 BUNDLERS = {"vite": "dist", "react-scripts": "build", "@vue/cli-service": "dist", "astro": "dist"}
 FRONTEND_FOLDERS = (".", "frontend", "client")
-BACKEND_FOLDERS = (".", "backend")
-
-
-def has_python_project(tree: SourceTree, folder: str) -> bool:
-    """Return whether the folder has a Python project."""
-    return any(tree.has_file(f"{folder}/{name}") for name in PYTHON_FILES)
+BACKEND_FOLDERS = (".", "backend", "server", "api")
+# Packages that answer requests, as a requirement names them.
+PYTHON_SERVERS = re.compile(
+    r"(?<![\w-])(fastapi|flask|django|starlette|litestar|sanic|aiohttp|tornado|bottle|quart|uvicorn"
+    r"|gunicorn|hypercorn|daphne|granian)(?![\w-])",
+    re.IGNORECASE,
+)
+NODE_SERVERS = ("express", "fastify", "koa", "hono", "@nestjs/core", "@hapi/hapi", "next", "nuxt")
+# The line to write for a server's package.
+EXAMPLES = {
+    "fastapi": "web: uvicorn main:app --port $PORT",
+    "flask": "web: flask --app app run --port $PORT",
+    "django": "web: gunicorn <project>.wsgi --bind 127.0.0.1:$PORT",
+    **dict.fromkeys(NODE_SERVERS, "web: node server.js"),
+}
+FASTAPI_NAME = re.compile(r"^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:fastapi\.)?FastAPI\(", re.MULTILINE)
 
 
 def read_package_json(tree: SourceTree, folder: str) -> Mapping[str, Any] | None:
@@ -55,6 +66,7 @@ def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> dict[str, 
         defaults = (
             _detect_django(tree, folder)
             or _detect_python_app(tree, folder)
+            or _detect_uvicorn_app(tree, folder)
             or _detect_node_server(tree, folder)
         )
         if defaults:
@@ -89,6 +101,35 @@ def _detect_python_app(tree: SourceTree, folder: str) -> dict[str, Any]:
             web = (command, "run", "--host", "127.0.0.1", "--port", "$PORT")
             return {"web": web, "health_path": "/"}
     return {}
+
+
+def _detect_uvicorn_app(tree: SourceTree, folder: str) -> dict[str, Any]:
+    """Return how a FastAPI application starts whose requirements bring uvicorn alone."""
+    if not re.search(r"\buvicorn\b", _read_requirements(tree, folder), re.IGNORECASE):
+        return {}
+    for name in FASTAPI_FILES:
+        match = FASTAPI_NAME.search(tree.read_text(f"{folder}/{name}") or "")
+        if match:
+            module = name.removesuffix(".py").replace("/", ".")
+            web = ("uvicorn", f"{module}:{match[1]}", "--host", "127.0.0.1", "--port", "$PORT")
+            return {"web": web, "health_path": "/"}
+    return {}
+
+
+def find_unknown_backend(tree: SourceTree, fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return a file that requires a server's package, and the package; None if there is none."""
+    named = [fields[key] for key in ("backend_dir", "frontend_dir") if key in fields]
+    for folder in dict.fromkeys([*named, *BACKEND_FOLDERS]):
+        for name in PYTHON_FILES:
+            match = PYTHON_SERVERS.search(tree.read_text(f"{folder}/{name}") or "")
+            if match:
+                return str(PurePosixPath(folder, name)), match[1].lower()
+        data = read_package_json(tree, folder)
+        required = _table(data or {}, "dependencies")
+        server = next((package for package in NODE_SERVERS if package in required), None)
+        if server:
+            return str(PurePosixPath(folder, "package.json")), server
+    return None
 
 
 def _read_requirements(tree: SourceTree, folder: str) -> str:

@@ -245,6 +245,11 @@ def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
         "UV_NO_PROGRESS": "1",
         "UV_COMPILE_BYTECODE": "1",  # the venv becomes read-only: Python could not cache it later
         "npm_config_update_notifier": "false",
+        # yarn 4: a folder in place of its own loader, and no program that the tree names.
+        "YARN_NODE_LINKER": "node-modules",
+        "YARN_IGNORE_PATH": "1",
+        "YARN_ENABLE_GLOBAL_CACHE": "false",
+        "YARN_ENABLE_TELEMETRY": "0",
     }
 
 

@@ -13,12 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from host.app import command_policy, environment
 from host.app.command_line import Argv
-from host.app.planning import INSTALL_SECONDS, Install, Plan, Tools
+from host.app.dependencies.install import Install, Tools
+from host.app.planning import INSTALL_SECONDS, Plan
 from host.config import Config
 from host.deadline import Deadline
 from host.errors import ApplicationRefused, Refused
@@ -126,23 +128,26 @@ def make_install(
     user: User | None,
     log: Path,
     stop: Callable[[], bool] | None = None,
+    earlier: Sequence[Install] = (),
 ) -> Outcome:
     """Make the install for the tree at `root` unless it is complete; output goes to `log`.
 
     A shared install is made by the user for installs, once: other callers wait for it. One that
     lies in the tree is made by `user`, because a branch may write there, and is not shared.
+    The programs of the `earlier` installs are on its PATH: a package manager, Python.
     Returns the outcome of the first command that failed, else SUCCESS. Raises Refused
     `install_still_runs`, `command_refused`, `effect_missing`.
     """
     store = _store(config)
     store.mkdir(parents=True, exist_ok=True)
+    work = _Work(config, install, root, log, stop, earlier)
     if not install.shared:
-        return _run_commands(config, install, root, user, log, stop)
+        return _run_commands(work, user)
     with file_lock(store / f"{install.key}.lock", seconds=INSTALL_SECONDS, stop=stop) as is_locked:
         if not is_locked:
             return _outcome_without_lock(stop)
         if not _mark_used(_done_file(config, install, root)):
-            outcome = _make_shared(config, install, root, log, stop)
+            outcome = _make_shared(work)
             if outcome.exit_code != 0:
                 return outcome
     _link(config, install, root)
@@ -159,31 +164,57 @@ def make_installs(
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:
     """Make the plan's missing installs; return and raise as `make_install`."""
-    for install in plan.installs:
+    for number, install in enumerate(plan.installs):
         if not is_installed(config, install, root):
-            outcome = make_install(config, install, root, user=user, log=log, stop=stop)
+            earlier = plan.installs[:number]
+            outcome = make_install(
+                config, install, root, user=user, log=log, stop=stop, earlier=earlier
+            )
             if outcome.exit_code != 0:
                 return outcome
     return SUCCESS
 
 
-def _make_shared(
-    config: Config, install: Install, root: Path, log: Path, stop: Callable[[], bool] | None
-) -> Outcome:
-    folder, user = install.folder(config, root), config.install_user
+@dataclass(frozen=True)
+class _Work:
+    """What the making of one install works with."""
+
+    config: Config
+    install: Install
+    root: Path
+    log: Path
+    stop: Callable[[], bool] | None
+    earlier: Sequence[Install]
+
+    @property
+    def folder(self) -> Path:
+        return self.install.folder(self.config, self.root)
+
+    @property
+    def bins(self) -> list[Path]:
+        """The folders of the programs of this install and of the earlier ones."""
+        return [
+            folder
+            for install in (self.install, *self.earlier)
+            for folder in install.bin_folders(self.config, self.root)
+        ]
+
+
+def _make_shared(work: _Work) -> Outcome:
+    folder, user = work.folder, work.config.install_user
     # Lock order: the install's own lock, then the user's.
-    with _user_lock(config, user, stop) as is_locked:
+    with _user_lock(work.config, user, work.stop) as is_locked:
         if not is_locked:
-            return _outcome_without_lock(stop)
+            return _outcome_without_lock(work.stop)
         _kill_leftovers(user)  # of an install that was interrupted
         ownership.delete_tree(folder)
-        _copy_files(install, root, folder)
+        _copy_files(work.install, work.root, folder)
         ownership.give_tree(folder, user)
-        outcome = _run_commands(config, install, root, user, log, stop)
+        outcome = _run_commands(work, user)
         _kill_leftovers(user)
         if outcome.exit_code == 0:
             ownership.take_back(folder)
-            safe_files.write_atomic(_done_file(config, install, root), b"")
+            safe_files.write_atomic(_done_file(work.config, work.install, work.root), b"")
     return outcome
 
 
@@ -226,42 +257,46 @@ def _outcome_without_lock(stop: Callable[[], bool] | None) -> Outcome:
     return Outcome(None, 0.0, timed_out=not stopped, stopped=stopped)
 
 
-def _run_commands(
-    config: Config,
-    install: Install,
-    root: Path,
-    user: User | None,
-    log: Path,
-    stop: Callable[[], bool] | None,
-) -> Outcome:
-    folder = install.folder(config, root)
+def _run_commands(work: _Work, user: User | None) -> Outcome:
+    install = work.install
+    if not work.folder.is_dir():
+        detail = f"The tree has no directory {install.directory}: correct it in oroboros.toml."
+        raise ApplicationRefused("manifest_invalid", detail)
     deadline = Deadline(INSTALL_SECONDS)  # for all commands together
-    with private_folder(config, user) as home:
-        env = _environment(config, install, folder, home)
+    with private_folder(work.config, user) as home:
+        env = _environment(work, home)
         for argv in (*install.commands, *install.custom_commands):
             outcome = runner.run(
-                _prepare_argv(config, install, root, argv),
-                cwd=folder,
-                log=log,
+                _prepare_argv(work, argv),
+                cwd=work.folder,
+                log=work.log,
                 timeout=deadline.seconds_left,
                 env=env,
                 user=user,
-                stop=stop,
+                stop=work.stop,
+                stdin=install.stdin.encode(),
             )
             if outcome.exit_code != 0:
                 return outcome
-    _require_output(install, folder)
+    _require_output(work, user)
     if not install.shared:
-        _done_file(config, install, root).touch()
+        _done_file(work.config, install, work.root).touch()
     return SUCCESS
 
 
-def _require_output(install: Install, folder: Path) -> None:
+def _require_output(work: _Work, user: User | None) -> None:
     """Raise Refused `effect_missing` if the commands made no folder of dependencies."""
-    if (folder / install.output_name).is_dir():
+    install = work.install
+    if (work.folder / install.output_name).is_dir():
+        return
+    if install.custom_commands:
+        # The manifest's own command may install another language's packages, or elsewhere.
+        with safe_files.folder_beneath(work.root, Path(install.directory).parts) as folder:
+            os.mkdir(install.output_name, dir_fd=folder)
+            ownership.give_folder(Path(f"/proc/self/fd/{folder}", install.output_name), user)
         return
     looked_for = os.path.normpath(f"{install.directory}/{install.output_name}")
-    last = (*install.commands, *install.custom_commands)[-1]
+    last = install.commands[-1]
     command = " ".join([Path(last[0]).name, *last[1:]])
     raise ApplicationRefused(
         "effect_missing",
@@ -271,30 +306,32 @@ def _require_output(install: Install, folder: Path) -> None:
     )
 
 
-def _environment(config: Config, install: Install, folder: Path, home: Path) -> dict[str, str]:
-    env = environment.build_install_environment(config, home=home)
-    if install.kind == "python":
-        venv = folder / install.output_name
-        env |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{env['PATH']}"}
-    return env
+def _environment(work: _Work, home: Path) -> dict[str, str]:
+    """Return the environment: the programs of this and of earlier installs come first on PATH."""
+    env = environment.build_install_environment(work.config, home=home)
+    folders = [str(folder) for folder in work.bins]
+    pythons = [one for one in (work.install, *work.earlier) if one.kind == "python"]
+    for python in pythons[:1]:
+        env["VIRTUAL_ENV"] = str(python.folder(work.config, work.root) / python.output_name)
+    return env | {"PATH": os.pathsep.join([*folders, env["PATH"]])}
 
 
-def _prepare_argv(config: Config, install: Install, root: Path, argv: Argv) -> Sequence[str]:
-    """Return a planned command as it is, one of the manifest's with its program resolved.
+def _prepare_argv(work: _Work, argv: Argv) -> Sequence[str]:
+    """Return a command with its program resolved: a planned one, or one of the manifest's.
 
     Raises Refused `command_refused`.
     """
     if argv[0] == "npm" and shutil.which("npm", path=SYSTEM_PATH) is None:
         detail = "npm is not on this host; install nodejs and npm."
         raise ApplicationRefused("command_refused", detail)
-    if argv not in install.custom_commands:
-        return argv
+    if argv not in work.install.custom_commands:
+        path = os.pathsep.join(map(str, work.bins))
+        return [shutil.which(argv[0], path=path) or argv[0], *argv[1:]]
     if argv[0] == "uv":
         command_policy.check_command(argv)
-        return [find_tools(config).uv, *argv[1:]]
-    bins = [install.bin_folder(config, root)]
+        return [find_tools(work.config).uv, *argv[1:]]
     return command_policy.resolve_program(
-        argv, config, cwd=install.folder(config, root), root=root, bins=bins
+        argv, work.config, cwd=work.folder, root=work.root, bins=work.bins
     )
 
 
@@ -320,7 +357,7 @@ def _done_file(config: Config, install: Install, root: Path) -> Path:
 
 
 def _is_linked(config: Config, install: Install, root: Path) -> bool:
-    if not (install.shared and install.kind == "node"):
+    if not install.is_linked:
         return True
     link = root / install.directory / install.output_name
     target = install.folder(config, root) / install.output_name

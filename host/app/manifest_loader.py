@@ -53,8 +53,10 @@ def load_manifest(root: Path) -> Manifest:
         if text is not None:
             files[name] = ManifestFile(name, text)
             fields |= read(files[name], notes)
+    stated = set(fields)
     fields |= detection.detect_defaults(tree, fields)
     _check_complete(fields, files)
+    notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
     return Manifest(**fields, files=tuple(files), notes=tuple(notes))
 
 
@@ -76,6 +78,26 @@ def _check_complete(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
         raise files["oroboros.toml"].refuse(
             "say which folder the build makes, such as dist", "frontend", "output"
         )
+
+
+def _check_backend(tree: SourceTree, fields: Fields, *, is_stated: bool) -> list[str]:
+    """Refuse to serve a detected frontend alone if the tree has a backend that is not recognized.
+
+    If the manifest states what is served, it is a note.
+    """
+    found = None if "web" in fields else detection.find_unknown_backend(tree, fields)
+    if found is None:
+        return []
+    path, name = found
+    problem = f"{path} requires {name}, and nothing here says how it starts"
+    if is_stated:
+        return [f"{problem}: no backend is started. Write `web: <command>` into a Procfile."]
+    line = detection.EXAMPLES.get(name, "web: <command>")
+    raise ManifestFile("Procfile", "").refuse(
+        f"{problem}: write `{line}`, or [frontend] output into an oroboros.toml if only the "
+        "frontend is to be served",
+        "web",
+    )
 
 
 def _read_procfile(file: ManifestFile, notes: list[str]) -> Fields:

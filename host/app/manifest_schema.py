@@ -116,7 +116,7 @@ class Frontend(Table):
         default="", alias="directory", description="the folder that has the frontend"
     )
     frontend_install: Commands = Field(
-        default=(), alias="install", description="runs in place of `npm ci`"
+        default=(), alias="install", description="runs in place of the detected install"
     )
     frontend_build: Commands = Field(default=(), alias="build", description="makes the output")
     frontend_output: RelativePath = Field(

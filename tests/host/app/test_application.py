@@ -7,9 +7,10 @@ import pytest
 from host import config
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
+from host.app.dependencies.install import Install
 from host.app.environment import build_database_variables
 from host.app.manifest import Manifest
-from host.app.planning import Command, Install, Plan
+from host.app.planning import Command, Plan
 from host.errors import Refused
 
 URL = "postgresql://app_preview_1:p4ssw0rd@127.0.0.1:1/app_preview_1"

@@ -39,13 +39,49 @@ def test_a_fastapi_or_flask_application_starts_by_its_frameworks_command(
 @pytest.mark.parametrize(
     "files",
     [
-        {"main.py": "app = FastAPI()", "requirements.txt": "fastapi\nuvicorn"},
+        {"main.py": "app = FastAPI()", "requirements.txt": "fastapi"},
+        {"main.py": "print(FastAPI())", "requirements.txt": "fastapi\nuvicorn"},
         {"app.py": "print()", "requirements.txt": "flask"},
     ],
 )
 def test_an_application_without_its_frameworks_command_is_not_detected(load_files, files):
     with pytest.raises(Refused, match="what to run"):
         load_files(files)
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "app"),
+    [
+        ("main.py", "app = FastAPI()", "main:app"),
+        ("api/app/main.py", "api: FastAPI = FastAPI(title='x')", "app.main:api"),
+    ],
+)
+def test_a_fastapi_application_with_uvicorn_alone_starts_by_uvicorn(load_files, path, line, app):
+    folder = path.partition("app/")[0] if "/" in path else ""
+    found = load_files({path: f"from x import y\n{line}\n", f"{folder}requirements.txt": "uvicorn"})
+    assert found.web == ("uvicorn", app, "--host", "127.0.0.1", "--port", "$PORT")
+
+
+VITE = {"scripts": {"build": "vite build"}, "devDependencies": {"vite": "^7"}}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"backend/requirements.txt": "fastapi\nuvicorn\n", "backend/service/run.py": "FastAPI()"},
+        {"server/package.json": json.dumps({"dependencies": {"express": "5"}})},
+        {"pyproject.toml": '[project]\ndependencies = ["Flask>=3"]\n'},
+    ],
+    ids=["fastapi", "express", "flask"],
+)
+def test_a_frontend_beside_an_unknown_backend_is_not_served_alone(load_files, files):
+    files = {**files, "frontend/package.json": json.dumps(VITE)}
+    with pytest.raises(Refused, match="nothing here says how it starts: write `web: ") as refusal:
+        load_files(files)
+    assert refusal.value.code == "manifest_invalid"
+    stated = {"oroboros.toml": '[frontend]\ndirectory = "frontend"\noutput = "dist"\n'}
+    [note] = load_files(files | stated).notes
+    assert note.startswith(next(iter(files))) and "no backend is started" in note
 
 
 def test_a_django_project_without_gunicorn_starts_by_runserver(load_files):

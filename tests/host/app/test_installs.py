@@ -12,7 +12,7 @@ import pytest
 
 from host import config
 from host.app import installs
-from host.app.planning import Install
+from host.app.dependencies.install import Install
 from host.errors import Refused
 from host.files.file_lock import file_lock
 from host.process import runner

@@ -6,8 +6,9 @@ import pytest
 
 from host import config
 from host.app import planning
+from host.app.dependencies.install import Tools
 from host.app.manifest import Check, Manifest
-from host.app.planning import Command, Tools
+from host.app.planning import Command
 from host.errors import Refused
 
 TOOLS = Tools("/v/bin/uv", "/usr/bin/python3", "3.11.2", "/usr/bin/npm", "v20")

@@ -1,0 +1,1 @@
+"""How dependencies are installed: by which tool, for which interpreter, from where."""

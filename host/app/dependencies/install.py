@@ -1,0 +1,101 @@
+"""An install of one folder's dependencies, and the host's tools that make it."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.app.command_line import Argv
+from host.config import Config
+from host.files.source_tree import SourceTree
+
+VENV = ".venv"
+NODE_MODULES = "node_modules"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The host's installers by absolute path, and the versions of the interpreters."""
+
+    uv: str
+    python: str
+    python_version: str
+    npm: str = "npm"
+    node_version: str = ""
+
+
+@dataclass(frozen=True)
+class Install:
+    """The dependencies of one folder: `python`, `node`, or a `tool` that other installs need.
+
+    All its commands run in `folder()`. `files` are the tree's files (relative to `directory`) that
+    a shared install is made of; `stdin` is what the last of its own commands reads.
+    `custom_commands` are the manifest's: they run last, and the command policy applies to them.
+    `packages` are the folders of a workspace that may have programs of their own.
+    """
+
+    kind: str
+    directory: str
+    commands: tuple[Argv, ...]
+    files: tuple[str, ...]
+    key: str
+    shared: bool
+    custom_commands: tuple[Argv, ...] = ()
+    stdin: str = ""
+    packages: tuple[str, ...] = ()
+
+    @property
+    def output_name(self) -> str:
+        """The name of the folder that the commands make."""
+        return VENV if self.kind == "python" else NODE_MODULES
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the tree gets the shared folder: node looks for it beside the code."""
+        return self.shared and self.kind == "node"
+
+    def folder(self, config: Config, root: Path) -> Path:
+        """Return the folder that it is installed in."""
+        if self.shared:
+            return config.var / "cache" / "installs" / self.key
+        return Path(os.path.normpath(root / self.directory))
+
+    def bin_folder(self, config: Config, root: Path) -> Path:
+        """Return the folder of the programs that it installs."""
+        name = "bin" if self.kind == "python" else ".bin"
+        return self.folder(config, root) / self.output_name / name
+
+    def bin_folders(self, config: Config, root: Path) -> list[Path]:
+        """Return the folders of all its programs, those of a workspace's packages first."""
+        inner = [root / package / NODE_MODULES / ".bin" for package in self.packages]
+        return [*inner, self.bin_folder(config, root)]
+
+
+def build_install(
+    tree: SourceTree,
+    kind: str,
+    directory: str,
+    commands: tuple[Argv, ...],
+    *,
+    version: str,
+    shared: bool,
+    custom: tuple[Argv, ...] = (),
+    files: tuple[str, ...] = (),
+    stdin: str = "",
+    packages: tuple[str, ...] = (),
+) -> Install:
+    """Return the install with its key: a hash of its files, its commands and the interpreter."""
+    contents = {name: tree.read_bytes(f"{directory}/{name}") for name in files}
+    present = tuple(name for name, data in contents.items() if data is not None)
+    parts = {
+        "kind": kind,
+        "version": version,
+        # Only the program's name: another checkout's uv makes the same install.
+        "commands": [[os.path.basename(argv[0]), *argv[1:]] for argv in (*commands, *custom)],  # noqa: PTH119
+        "files": {name: hashlib.sha256(contents[name] or b"").hexdigest() for name in present},
+        **({"stdin": stdin} if stdin else {}),
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    key = f"{kind}-{digest[:40]}"
+    return Install(kind, directory, commands, present, key, shared, custom, stdin, packages)

@@ -1,0 +1,39 @@
+"""Turns a Pipfile.lock into the requirements that `pipenv requirements --hash --dev` prints."""
+
+import json
+from typing import Any
+
+DEFAULT_INDEX_HOSTS = ("pypi.org/", "pypi.python.org/")
+VERSION_CONTROLS = ("git", "hg", "svn", "bzr")
+
+
+def to_requirements(text: str) -> str | None:
+    """Return the lines of a requirements.txt; None if the text is no Pipfile.lock.
+
+    Source: https://pipenv.pypa.io/en/latest/pipfile.html
+    """
+    try:
+        data = json.loads(text)
+        sources = data.get("_meta", {}).get("sources", [])
+        packages = {**data.get("develop", {}), **data.get("default", {})}
+        urls = [source["url"] for source in sources]
+        lines = [_format_package(name, package) for name, package in sorted(packages.items())]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    indexes = [url for url in urls if not any(host in url for host in DEFAULT_INDEX_HOSTS)]
+    return "\n".join([*(f"--extra-index-url {url}" for url in indexes), *lines]) + "\n"
+
+
+def _format_package(name: str, package: dict[str, Any]) -> str:
+    extras = f"[{','.join(package['extras'])}]" if package.get("extras") else ""
+    markers = f" ; {package['markers']}" if package.get("markers") else ""
+    hashes = "".join(f" --hash={value}" for value in package.get("hashes", []))
+    if "path" in package:
+        prefix = "-e " if package.get("editable") else ""
+        return f"{prefix}{package['path']}{extras}{markers}"
+    if "file" in package:
+        return f"{name}{extras} @ {package['file']}{markers}{hashes}"
+    for system in VERSION_CONTROLS:
+        if system in package:
+            return f"{name}{extras} @ {system}+{package[system]}@{package['ref']}{markers}"
+    return f"{name}{extras}{package['version']}{markers}{hashes}"

@@ -1,0 +1,246 @@
+"""Plans the virtual environment of a Python project, from the lock file or list that it has."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from host.app.command_line import Argv
+from host.app.dependencies import pipfile_lock
+from host.app.dependencies.install import VENV, Install, Tools, build_install
+from host.app.dependencies.project_files import Table, get_table, get_text, join, read_toml
+from host.errors import ApplicationRefused, Refused
+from host.files.source_tree import SourceTree
+
+# What some tool installs from, and no function here does: what to do instead.
+UNSUPPORTED = {
+    "pdm.lock": "run `pdm export -o requirements.txt` and commit it",
+    "Pipfile": "run `pipenv lock` and commit the Pipfile.lock",
+    "environment.yml": "list the packages in a requirements.txt",
+    "environment.yaml": "list the packages in a requirements.txt",
+    "conda-lock.yml": "list the packages in a requirements.txt",
+    "pixi.lock": "list the packages in a requirements.txt",
+    "requirements/production.txt": 'write [backend] install = "uv pip install -r '
+    'requirements/production.txt" into oroboros.toml',
+    "requirements/base.txt": 'write [backend] install = "uv pip install -r '
+    'requirements/base.txt" into oroboros.toml',
+}
+# In the order in which they win. A lock file wins over a list of what is wanted.
+PROJECT_FILES = (
+    *("uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock", "requirements.txt", "pdm.lock"),
+    *("Pipfile", "pyproject.toml", "setup.py", *list(UNSUPPORTED)[2:]),
+)
+# A project with one of these has versions that a note has to name if they are not used.
+VERSIONS = ("pylock.toml", "poetry.lock", "Pipfile.lock", "requirements.txt", *UNSUPPORTED)
+# Exports poetry.lock; both are pinned, so that the same lock file gives the same install.
+POETRY = ("--from", "poetry==2.2.1", "--with", "poetry-plugin-export==1.9.0", "poetry")
+EXPORTED = "requirements.exported.txt"
+INCLUDE_OPTION = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]+(\S+)", re.MULTILINE)
+# A requirement that names a path: no key contains the files at that path.
+LOCAL_REQUIREMENT = re.compile(
+    r"^\s*(?:-e|--editable|--find-links|-f\b|[./~]|file:)|@\s*(?:file:|[./~])", re.MULTILINE
+)
+# The same in lock files. `.` is the project itself, which is not installed.
+LOCAL_LOCK_SOURCE = re.compile(r"(?:editable|directory|path|virtual) = \"(?!\.\")")
+LOCAL_POETRY_SOURCE = re.compile(r"^type = \"(?:directory|file)\"", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The commands after the environment's creation, and what a shared install is made of."""
+
+    commands: tuple[Argv, ...]
+    files: tuple[str, ...] = ()
+    shared: bool = True
+    stdin: str = ""
+
+
+def has_python_project(tree: SourceTree, folder: str) -> bool:
+    """Return whether the folder has a Python project."""
+    return any(tree.has_file(f"{folder}/{name}") for name in PROJECT_FILES)
+
+
+def plan_python(
+    tree: SourceTree,
+    folder: str,
+    custom: tuple[Argv, ...],
+    tools: Tools,
+    *,
+    is_used: bool = True,
+    is_writable: bool = False,
+) -> tuple[Install, list[str]]:
+    """Plan a virtual environment; without dependencies it is an empty, shared one.
+
+    `custom` are the manifest's own commands, in place of the detected ones; with `is_writable` an
+    install of the frontend adds to the environment. Returns the notes too. Raises Refused
+    `manifest_invalid` for a project whose dependencies no tool here installs, if it `is_used`.
+    """
+    own = bool(custom) or is_writable
+    # --clear: an interrupted install may have left a part of one. --no-project: no setting of the
+    # tree chooses another interpreter. Only the manifest's commands may call pip (--seed).
+    venv = (tools.uv, "venv", "--quiet", "--clear", "--no-project", *(["--seed"] if own else []))
+    recipe, notes = (Recipe(()), []) if custom else _choose_recipe(tree, folder, tools, is_used)
+    install = build_install(
+        tree,
+        "python",
+        folder,
+        ((*venv, "--python", tools.python, VENV), *recipe.commands),
+        version=tools.python_version,
+        shared=recipe.shared and not own,
+        custom=custom,
+        files=recipe.files,
+        stdin=recipe.stdin,
+    )
+    return install, notes
+
+
+def _choose_recipe(
+    tree: SourceTree, folder: str, tools: Tools, is_used: bool
+) -> tuple[Recipe, list[str]]:
+    present = [name for name in PROJECT_FILES if tree.has_file(f"{folder}/{name}")]
+    for name in present:
+        if name in UNSUPPORTED:
+            if not is_used:
+                return Recipe(()), [f"{join(folder, name)} is not read here."]
+            remedy = f"{UNSUPPORTED[name]}, or write [backend] install into oroboros.toml"
+            raise _refuse_file(folder, name, f"is not read here: {remedy}")
+        recipe = RECIPES[name](tree, folder, tools)
+        if recipe is not None:
+            return recipe, [*_note_others(folder, name, present)]
+    return Recipe(()), []
+
+
+def _refuse_file(folder: str, name: str, problem: str) -> Refused:
+    path = join(folder, name)
+    return ApplicationRefused("manifest_invalid", f"{path} {problem}.", fields={"file": path})
+
+
+def _note_others(folder: str, chosen: str, present: Sequence[str]) -> list[str]:
+    """Name the lock files and lists that are not read because another one wins."""
+    others = [
+        name
+        for name in present[present.index(chosen) + 1 :]
+        # These are what the chosen file was made of, or what it includes.
+        if name in VERSIONS and name != "Pipfile" and not name.startswith("requirements/")
+    ]
+    return [f"{join(folder, name)} is not read: {join(folder, chosen)} is." for name in others]
+
+
+def _pip_install(tools: Tools, *words: str) -> Argv:
+    return (tools.uv, "pip", "install", "--python", f"{VENV}/bin/python", *words)
+
+
+def _use_uv_lock(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+    shared = not _is_package(tree, folder) and not LOCAL_LOCK_SOURCE.search(
+        tree.read_text(f"{folder}/uv.lock") or ""
+    )
+    # A shared install has no copy of the project's own files.
+    options = ("--no-install-project",) if shared else ()
+    sync = (tools.uv, "sync", "--frozen", "--python", tools.python, *options)
+    return Recipe((sync,), ("uv.lock", "pyproject.toml", ".python-version", "uv.toml"), shared)
+
+
+def _use_pylock(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+    text = tree.read_text(f"{folder}/pylock.toml") or ""
+    shared = not re.search(r"^(?:path|directory)\b|\[packages\.directory\]", text, re.MULTILINE)
+    install = _pip_install(tools, "-r", "pylock.toml")
+    return Recipe((install,), ("pylock.toml", "uv.toml"), shared)
+
+
+def _use_poetry_lock(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+    """Export the lock file with its hashes, with the groups that `poetry install` includes."""
+    lock = read_toml(tree, folder, "poetry.lock")
+    if not get_text(lock, "metadata", "content-hash"):
+        raise _refuse_file(folder, "poetry.lock", "has no content-hash: run `poetry lock`")
+    project = read_toml(tree, folder, "pyproject.toml")
+    groups = _list_poetry_groups(project)
+    export = (
+        *(tools.uv, "tool", "run", "--quiet", "--python", tools.python, *POETRY),
+        *("export", "--no-interaction", "--output", EXPORTED),
+        *(("--with", ",".join(groups)) if groups else ()),
+    )
+    commands = [export, _pip_install(tools, "-r", EXPORTED)]
+    shared = not LOCAL_POETRY_SOURCE.search(tree.read_text(f"{folder}/poetry.lock") or "")
+    if _is_poetry_package(tree, folder, project):
+        commands.append(_pip_install(tools, "--no-deps", "-e", "."))
+        shared = False
+    return Recipe(tuple(commands), ("poetry.lock", "pyproject.toml", "uv.toml"), shared)
+
+
+def _list_poetry_groups(project: Table) -> list[str]:
+    """Return the groups of dependencies that are not optional, beside the main one."""
+    poetry = get_table(project, "tool", "poetry")
+    tables = get_table(poetry, "group")
+    names = [*tables, *get_table(project, "dependency-groups")]
+    names += ["dev"] if "dev-dependencies" in poetry else []
+    is_optional = {name: get_table(tables, name).get("optional") is True for name in names}
+    return [name for name in dict.fromkeys(names) if not is_optional[name]]
+
+
+def _is_poetry_package(tree: SourceTree, folder: str, project: Table) -> bool:
+    """Return whether the project itself has to be installed: else it is imported from the tree."""
+    poetry = get_table(project, "tool", "poetry")
+    has_scripts = "scripts" in poetry or "scripts" in get_table(project, "project")
+    has_source = bool(tree.list_folders(f"{folder}/src"))
+    is_package = "build-system" in project and poetry.get("package-mode") is not False
+    return is_package and (has_scripts or has_source)
+
+
+def _use_pipfile_lock(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+    text = pipfile_lock.to_requirements(tree.read_text(f"{folder}/Pipfile.lock") or "")
+    if text is None:
+        raise _refuse_file(folder, "Pipfile.lock", "is not Pipenv's JSON: run `pipenv lock`")
+    shared = not LOCAL_REQUIREMENT.search(text)
+    return Recipe((_pip_install(tools, "-r", "-"),), ("Pipfile.lock", "uv.toml"), shared, text)
+
+
+def _use_requirements(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+    files = _find_requirements(tree, folder, "requirements.txt")
+    install = _pip_install(tools, "-r", "requirements.txt")
+    # uv reads its settings in the last two.
+    return Recipe((install,), (*files, "pyproject.toml", "uv.toml"), bool(files))
+
+
+def _use_pyproject(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+    project = read_toml(tree, folder, "pyproject.toml")
+    files = ("pyproject.toml", "uv.toml")
+    if "project" in project or "poetry" in get_table(project, "tool"):
+        if _is_package(tree, folder) or "project" not in project:
+            return Recipe((_pip_install(tools, "-e", "."),), files, shared=False)
+        return Recipe((_pip_install(tools, "-r", "pyproject.toml"),), files)
+    return None
+
+
+def _use_setup(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+    return Recipe((_pip_install(tools, "-e", "."),), ("setup.py",), shared=False)
+
+
+RECIPES = {
+    "uv.lock": _use_uv_lock,
+    "pylock.toml": _use_pylock,
+    "poetry.lock": _use_poetry_lock,
+    "Pipfile.lock": _use_pipfile_lock,
+    "requirements.txt": _use_requirements,
+    "pyproject.toml": _use_pyproject,
+    "setup.py": _use_setup,
+}
+
+
+def _is_package(tree: SourceTree, folder: str) -> bool:
+    return "build-system" in read_toml(tree, folder, "pyproject.toml")
+
+
+def _find_requirements(tree: SourceTree, folder: str, name: str) -> tuple[str, ...]:
+    """Return the file and those it includes; nothing if one of them names a path."""
+    files: list[str] = []
+    waiting = [name]
+    while waiting:
+        name = os.path.normpath(waiting.pop())
+        text = tree.read_text(f"{folder}/{name}")
+        if text is None or name.startswith(("..", "/")) or LOCAL_REQUIREMENT.search(text):
+            return ()
+        files.append(name)
+        base = os.path.dirname(name)  # noqa: PTH120 — a path of the tree, not of this host
+        included = [os.path.join(base, path) for path in INCLUDE_OPTION.findall(text)]  # noqa: PTH118
+        waiting += [path for path in included if os.path.normpath(path) not in files]
+    return tuple(files)

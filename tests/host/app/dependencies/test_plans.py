@@ -1,0 +1,239 @@
+"""Which files of a project are honored, by which tool, and what is refused before an install."""
+
+import json
+
+import pytest
+
+from host.app import manifest_loader, planning
+from host.app.dependencies import pipfile_lock
+from host.app.dependencies.install import Tools
+from host.errors import Refused
+
+TOOLS = Tools(
+    "/v/bin/uv", "/usr/bin/python3", "/usr/bin/python3 Python 3.11.2", "/usr/bin/npm", "v20.20.2"
+)
+WEB = {"Procfile": "web: python app.py\n"}
+STATIC = {"oroboros.toml": '[frontend]\noutput = "dist"\n'}
+POETRY_LOCK = '[metadata]\ncontent-hash = "x"\n'
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Write files into a tree and plan its manifest."""
+
+    def make(files):
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text if isinstance(text, str) else json.dumps(text))
+        return planning.make_plan(tmp_path, manifest_loader.load_manifest(tmp_path), TOOLS)
+
+    return make
+
+
+def package(**parts):
+    return {"name": "x", "dependencies": {"a": "1"}, **parts}
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"poetry.lock": POETRY_LOCK, "requirements.txt": "a"}, "requirements.exported.txt"),
+        ({"Pipfile.lock": {"default": {}}, "Pipfile": ""}, "-"),
+        ({"pylock.toml": ""}, "pylock.toml"),
+        ({"requirements.txt": "a", "pdm.lock": ""}, "requirements.txt"),
+        ({"setup.py": ""}, "."),
+    ],
+)
+def test_a_python_project_is_installed_from_its_lock_file(plan, files, command):
+    [install] = plan(WEB | files).installs
+    assert install.commands[-1][-1] == command
+
+
+def test_the_groups_of_poetry_are_those_of_its_own_install(plan):
+    text = "\n".join(
+        [
+            "[tool.poetry.group.dev.dependencies]",
+            "[tool.poetry.group.docs]\noptional = true",
+            "[dependency-groups]\nlint = []",
+        ]
+    )
+    [install] = plan(WEB | {"poetry.lock": POETRY_LOCK, "pyproject.toml": text}).installs
+    assert install.commands[1][-2:] == ("--with", "dev,lint")
+    assert install.shared
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"pdm.lock": "", "pyproject.toml": "[project]\n"}, "pdm.lock"),
+        ({"Pipfile": "[packages]\n"}, "Pipfile"),
+        ({"environment.yml": ""}, "environment.yml"),
+        ({"poetry.lock": ""}, "poetry.lock"),
+        ({"Pipfile.lock": "{"}, "Pipfile.lock"),
+        ({"requirements/production.txt": "a"}, "requirements/production.txt"),
+        (
+            {"pnpm-lock.yaml": "lockfileVersion: 99.0\n", "package.json": package()},
+            "pnpm-lock.yaml",
+        ),
+    ],
+)
+def test_a_lock_file_that_no_tool_reads_is_refused_with_its_name(plan, files, name):
+    with pytest.raises(Refused, match=name) as refusal:
+        plan(WEB | files)
+    assert refusal.value.code == "manifest_invalid"
+
+
+def test_the_manifests_own_install_replaces_a_lock_file_that_no_tool_reads(plan):
+    toml = '[backend]\ninstall = "uv pip install -r requirements/production.txt"\n'
+    files = {"requirements/production.txt": "a", "oroboros.toml": toml}
+    assert plan(WEB | files).installs[0].custom_commands[0][:3] == ("uv", "pip", "install")
+
+
+def test_files_that_are_not_read_are_noted(plan):
+    files = {
+        "poetry.lock": POETRY_LOCK,
+        "requirements.txt": "a",
+        "package.json": package(),
+        "package-lock.json": {},
+        "yarn.lock": "",
+    }
+    assert plan(WEB | files).notes == (
+        "requirements.txt is not read: poetry.lock is.",
+        "package-lock.json is not read: yarn installs the packages.",
+    )
+    assert (
+        plan(STATIC | {"environment.yml": "", "Procfile": ""}).notes[0].startswith("requirements")
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "asked"),
+    [
+        ({".python-version": "3.13.1\n"}, ".python-version asks for Python 3.13.1"),
+        ({"runtime.txt": "python-3.13.1"}, "runtime.txt asks for Python 3.13.1"),
+        ({"backend/.python-version": "3.12"}, "backend/.python-version asks"),
+        ({"pyproject.toml": '[project]\nrequires-python = ">=3.13"'}, "requires-python asks"),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.12"'}, "python asks"),
+        ({"Pipfile": '[requires]\npython_version = "3.9"', "Pipfile.lock": {}}, "Pipfile asks"),
+        ({".nvmrc": "v22.1.0", "package.json": package()}, r".nvmrc asks for Node.js 22.1.0"),
+        ({"package.json": package(engines={"node": ">=22"})}, "engines.node asks"),
+    ],
+)
+def test_another_interpreter_than_the_hosts_is_refused_with_the_file(plan, files, asked):
+    folder = '[backend]\ndirectory = "backend"\n' if "backend/" in str(files) else ""
+    files = {**files, "backend/requirements.txt": "a"} if folder else files
+    with pytest.raises(Refused, match=asked) as refusal:
+        plan({**WEB, **files, **({"oroboros.toml": folder} if folder else {})})
+    assert refusal.value.code == "manifest_invalid"
+    assert ("OROBOROS_APP_PYTHON" if "Python" in refusal.value.detail else "Node.js") in str(
+        refusal.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "note"),
+    [
+        ({".python-version": "3.11.9"}, ".python-version asks for Python 3.11.9"),
+        ({".python-version": "pypy3.9"}, "'pypy3.9' is not understood"),
+        ({".nvmrc": "lts/*", "package.json": package(), "package-lock.json": {}}, "'lts/*'"),
+    ],
+)
+def test_a_version_that_fits_roughly_is_a_note(plan, files, note):
+    [found] = plan(WEB | files).notes
+    assert note in found
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "package.json": package(scripts={"start": "node x"}),
+            "package-lock.json": {},
+            ".python-version": "3.13",
+        },
+        {**WEB, ".nvmrc": "99", "package.json": "{}"},
+    ],
+)
+def test_versions_of_what_an_application_does_not_use_are_ignored(plan, files):
+    assert plan(files).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "files", "tool", "command"),
+    [
+        ({}, {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}, "pnpm@10.34.8", "--frozen-lockfile"),
+        ({}, {"pnpm-lock.yaml": "lockfileVersion: '6.0'\n"}, "pnpm@8.15.9", "--frozen-lockfile"),
+        (
+            {"packageManager": "pnpm@9.0.0+sha512.ab"},
+            {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"},
+            "pnpm@9.0.0",
+            "--frozen-lockfile",
+        ),
+        ({}, {"yarn.lock": "# yarn lockfile v1\n"}, "yarn@1.22.22", "--frozen-lockfile"),
+        ({}, {"yarn.lock": "__metadata:\n"}, "@yarnpkg/cli-dist@4.18.1", "--immutable"),
+        ({}, {"bun.lock": "{}"}, "bun@1.4.5", "--frozen-lockfile"),
+        ({"packageManager": "yarn@4.1.0"}, {}, "@yarnpkg/cli-dist@4.1.0", "install"),
+    ],
+)
+def test_a_package_manager_is_installed_in_the_version_of_the_project(
+    plan, data, files, tool, command
+):
+    _, manager, install = plan({**STATIC, "package.json": package(**data), **files}).installs
+    assert (manager.kind, manager.commands[0][-1]) == ("tool", tool)
+    assert install.commands[0][-1] == command
+    assert install.shared is bool(files)
+
+
+def test_a_package_of_a_workspace_is_installed_at_the_root(plan):
+    toml = '[frontend]\ndirectory = "apps/web"\noutput = "dist"\n'
+    files = {
+        "oroboros.toml": toml,
+        "package.json": {"workspaces": ["apps/*"]},
+        "package-lock.json": {},
+        "apps/web/package.json": package(),
+        "docs/package.json": package(),
+    }
+    install = plan(files).installs[-1]
+    assert (install.directory, install.packages, install.shared) == (".", ("apps/web",), False)
+    outside = plan({"oroboros.toml": toml.replace("apps/web", "docs")}).installs
+    assert [install.directory for install in outside if install.kind == "node"] == ["docs", "."]
+
+
+def test_the_frontends_install_replaces_neither_pythons_nor_its_folder(plan):
+    toml = '[frontend]\ndirectory = "front"\noutput = "dist"\ninstall = "pnpm install"\n'
+    files = {"requirements.txt": "a", "front/package.json": package(), "oroboros.toml": toml}
+    python, tool, node = plan(WEB | files).installs
+    assert python.commands[-1][-1] == "requirements.txt" and python.shared
+    assert tool.commands[0][-1].startswith("pnpm@")
+    assert (node.directory, node.custom_commands) == ("front", (("pnpm", "install"),))
+
+
+def test_a_frontends_install_by_pip_goes_into_a_writable_environment(plan):
+    toml = '[frontend]\noutput = "site"\ninstall = "pip install mkdocs"\nbuild = "mkdocs build"\n'
+    python, node = plan({"oroboros.toml": toml}).installs
+    assert not python.shared and "--seed" in python.commands[0]
+    assert node.custom_commands == (("pip", "install", "mkdocs"),)
+
+
+def test_a_pipfile_lock_becomes_requirements():
+    data = {
+        "_meta": {"sources": [{"url": "https://pypi.org/simple"}, {"url": "https://i.example/s"}]},
+        "default": {
+            "a": {"version": "==1", "hashes": ["sha256:x"], "markers": "python_version >= '3'"},
+            "b": {"extras": ["c", "d"], "version": "==2"},
+            "e": {"git": "https://g.example/e.git", "ref": "abc"},
+            "f": {"editable": True, "path": "./f"},
+        },
+        "develop": {"g": {"version": "==3"}},
+    }
+    assert pipfile_lock.to_requirements(json.dumps(data)).splitlines() == [
+        "--extra-index-url https://i.example/s",
+        "a==1 ; python_version >= '3' --hash=sha256:x",
+        "b[c,d]==2",
+        "e @ git+https://g.example/e.git@abc",
+        "-e ./f",
+        "g==3",
+    ]
+    for text in ("", "[]", '{"default": {"a": {}}}', '{"default": []}'):
+        assert pipfile_lock.to_requirements(text) is None
