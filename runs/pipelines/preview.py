@@ -10,28 +10,29 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from host import http_client
 from host.app import environment, planning
 from host.app.application import Application, read_application
 from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
 from host.config import SlotConfig
-from host.deadline import wait_until
 from host.errors import Refused
 from host.files import ownership, public_folder
 from host.postgres import guard, schema_catalog, schema_snapshot
 from runs.engine import step_notes
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import StepFailed
-from runs.pipelines import app_commands, merge_forecast, schema_changes, template_databases
+from runs.pipelines import (
+    app_commands,
+    merge_forecast,
+    preview_answer,
+    schema_changes,
+    template_databases,
+)
 from runs.repository import find_preview_base, open_repository
 from runs.rules import Status
 from slots.models import Lease
 from slots.rules import LeaseState
 from slots.runtime import backend, backend_log, surface, worktree
-
-PROBE_TIMEOUT_SECONDS = 15.0
-PROBE_INTERVAL_SECONDS = 0.05
 
 
 def get_slot(context: StepContext) -> SlotConfig:
@@ -342,34 +343,7 @@ def probe_surface(context: StepContext) -> StepResult:
 
 def probe_answer(context: StepContext) -> StepResult:
     """Request the preview through its web port until it answers as this run."""
-    slot, run = get_slot(context), context.run
-    host = context.config.frontend_host(slot, run.label)
-    problem = ""
-
-    def request() -> dict[str, Any] | None:
-        nonlocal problem
-        try:
-            response = http_client.get(slot.web_port, "/", host=host)
-        except (OSError, ValueError) as error:
-            problem = str(error)
-            return None
-        # A redirect or a 404 is an answer of the application too.
-        if response.status < 500 and response.headers.get("x-oroboros-run") == str(run.pk):
-            return {"status": response.status}
-        problem = f"status {response.status}"
-        return None
-
-    answer = wait_until(
-        request,
-        seconds=PROBE_TIMEOUT_SECONDS,
-        interval=PROBE_INTERVAL_SECONDS,
-        stop=context.is_stopping,
-    )
-    context.raise_if_stopping()
-    if answer is None:
-        detail = f"Port {slot.web_port} did not show the preview: {problem}."
-        raise StepFailed("BACKEND_UNHEALTHY", detail)
-    return answer
+    return preview_answer.wait_for_answer(context, get_slot(context))
 
 
 WORKTREE = "the files of {commit} in slots/{slot}/worktree"

@@ -9,7 +9,7 @@ import pytest
 
 from host import config
 from host.app import environment
-from runs.pipelines import preview
+from runs.pipelines import preview, preview_answer
 
 RUN = SimpleNamespace(pk="7", commit_sha="c" * 40, label="feature-x-1a2b3c")
 HTTPS = {"OROBOROS_HTTPS": "true", "OROBOROS_DOMAIN": "shop.example"}
@@ -45,7 +45,7 @@ def test_a_preview_that_answers_only_to_its_host_name_is_probed_by_it(strict, en
         conf, slot, database_url="", run_id=RUN.pk, commit=RUN.commit_sha, label=RUN.label
     )
     strict.names = told["OROBOROS_HOSTS"].split(",")[:1]
-    monkeypatch.setattr(preview, "PROBE_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(preview_answer, "PROBE_TIMEOUT_SECONDS", 1.0)
     context = SimpleNamespace(
         config=conf,
         run=RUN,
