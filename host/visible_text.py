@@ -53,12 +53,13 @@ def _mark_characters(text: str) -> Iterator[tuple[bool, str]]:
     for character in text:
         # ❤ and ❤️ differ by this selector; after anything else it is a character without a trace.
         is_emoji = character == EMOJI_STYLE and unicodedata.category(before or " ") == "So"
-        is_mark = _is_hidden(character) and not is_emoji
+        is_mark = is_hidden(character) and not is_emoji
         yield is_mark, _format_mark(character) if is_mark else character
         before = character
 
 
-def _is_hidden(character: str) -> bool:
+def is_hidden(character: str) -> bool:
+    """Return whether a page would not show the character, or would show it as a blank."""
     if character in SHOWN:
         return False
     if unicodedata.category(character) in HIDDEN_CATEGORIES or character in BLANKS:

@@ -1,5 +1,7 @@
 """The control plane's repository, into which commits are fetched and where they are merged."""
 
+import shlex
+
 from host.config import Config
 from host.errors import Refused
 from host.git.bare_repository import Repository, get_repository
@@ -77,13 +79,14 @@ def find_base(repo: Repository, target: str) -> tuple[str, str | None]:
 def _divergence_commands(repo: Repository, target: str, ours: str, theirs: str) -> list[str]:
     """Return what a person can do if both sides have commits of their own."""
     git, push = f"git --git-dir={repo.path}", push_url(repo.config)
+    head, target = shlex.quote(f"refs/heads/{target}"), shlex.quote(target)
     return [
         f"To look: {git} log --oneline --left-right {ours}...{theirs}",
         f"To keep both, in a clone of the remote: git fetch {repo.path} {target} && git switch -c"
         f" both-{ours[:12]} FETCH_HEAD && git fetch {push} {target} && git merge FETCH_HEAD"
-        f" && git push {push} HEAD:refs/heads/{target}",
+        f" && git push {push} HEAD:{head}",
         "To take the remote's and drop ours, of which some may be live:"
-        f" {git} update-ref refs/heads/{target} {theirs} {ours}",
+        f" {git} update-ref {head} {theirs} {ours}",
         f"Then retry the run; to ship the other runs without it: {UNFREEZE_COMMAND}",
     ]
 

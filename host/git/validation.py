@@ -1,47 +1,97 @@
 """Which branch names, commit ids and remotes git may be given. A refusal has status 400."""
 
 import re
+import unicodedata
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from host.config import Config
 from host.errors import Refused
+from host.visible_text import is_hidden
 
 SHA = re.compile(r"[0-9a-f]{40}")
-# A ref is a file: 255 bytes at most for a name, with room for git's `.lock` suffix.
+# The column of the runs' table.
 REF_LENGTH = 200
-REF_PUNCTUATION = frozenset("._/+@#=,%-")
+# Each part of a ref is a file or folder: 255 bytes at most, with room for git's `.lock` suffix.
+REF_PART_BYTES = 250
+# git-check-ref-format(1); control characters are among `is_hidden`.
+REF_REFUSED = frozenset("\t\n ~^:?*[\\")
+# Joins emoji and letters of Indic and Persian words; after ASCII they are invisible.
+JOINERS = frozenset("\u200c\u200d\ufe0f")
+# How a byte that is not UTF-8 is decoded.
+UNDECODABLE = "\ufffd"
 # HEAD, FETCH_HEAD, ORIG_HEAD: git resolves these names before branches.
 PSEUDO_REF = re.compile(r"(.*_)?HEAD")
 
 
 def validate_ref(name: str) -> str:
-    """Return `name` if it can only be read as a branch name.
+    """Return `name` if git takes it for a branch name, and it can be read as nothing else.
 
-    Stricter than `git check-ref-format`: letters, digits and a few signs. An option, a revision
-    expression, a pseudo-ref such as HEAD or a word with a meaning for a shell is refused. Raises
-    Refused `ref_invalid` or `ref_too_long`.
+    The rules are those of git-check-ref-format(1). An option, a full ref, a pseudo-ref such as HEAD
+    and a name with characters that a page would not show are refused too. Raises Refused
+    `ref_invalid`, which names the character or the rule, or `ref_too_long`.
     """
     if len(name) > REF_LENGTH:
-        raise Refused(
-            "ref_too_long", f"A branch name has at most {REF_LENGTH} characters.", status=400
-        )
-    parts = name.split("/")
-    is_bad = (
-        any(not (sign.isalnum() or sign in REF_PUNCTUATION) for sign in name)
-        or any(not part or part.startswith(".") or part.endswith((".lock", ".")) for part in parts)
-        or ".." in name
-        or name.startswith(("-", "refs/"))
-        or name == "@"
-        or PSEUDO_REF.fullmatch(name) is not None
-    )
-    if is_bad:
+        raise _too_long(f"A branch name has at most {REF_LENGTH} characters.")
+    if (character := _find_refused_character(name)) is not None:
         raise Refused(
             "ref_invalid",
-            "That is not a branch name: write it as `git branch` lists it.",
+            f"A branch name must not contain {describe_character(character)}.",
             status=400,
         )
+    if rule := _find_broken_rule(name):
+        raise Refused(
+            "ref_invalid",
+            f"That is not a branch name: {rule}. Write it as `git branch` lists it.",
+            status=400,
+        )
+    if any(len(part.encode()) > REF_PART_BYTES for part in name.split("/")):
+        raise _too_long(f"A part of a branch name has at most {REF_PART_BYTES} bytes.")
     return name
+
+
+def describe_character(character: str) -> str:
+    """Return the character as a person can find it: its mark, code point and name."""
+    code, name = f"U+{ord(character):04X}", unicodedata.name(character, "")
+    if character == UNDECODABLE:
+        return "a byte that is not UTF-8"
+    shown = "" if is_hidden(character) or character == " " else f"{character!r}, "
+    return f"{shown}{code}{f' ({name})' if name else ''}"
+
+
+def _find_refused_character(name: str) -> str | None:
+    before = ""
+    for character in name:
+        is_joined = character in JOINERS and not before.isascii()
+        if character in REF_REFUSED or character == UNDECODABLE:
+            return character
+        if is_hidden(character) and not is_joined:
+            return character
+        before = character
+    return None
+
+
+def _find_broken_rule(name: str) -> str:
+    """Return the rule that the name breaks, to follow a colon; "" if none."""
+    parts = name.split("/")
+    rules = {
+        "it is empty": not name,
+        "it begins or ends with a slash, or has two in a row": any(not part for part in parts),
+        "a part of it begins with a dot": any(part.startswith(".") for part in parts),
+        "a part of it ends with .lock": any(part.endswith(".lock") for part in parts),
+        "it ends with a dot": name.endswith("."),
+        "it contains two dots in a row": ".." in name,
+        "it contains @{": "@{" in name,
+        "@ alone stands for HEAD": name == "@",
+        "it begins with -, as an option": name.startswith("-"),
+        "it begins with refs/, as a full ref": name.startswith("refs/"),
+        f"git has another meaning for {name}": PSEUDO_REF.fullmatch(name) is not None,
+    }
+    return next((rule for rule, is_broken in rules.items() if is_broken), "")
+
+
+def _too_long(detail: str) -> Refused:
+    return Refused("ref_too_long", detail, status=400)
 
 
 def validate_sha(sha: str) -> str:

@@ -1,5 +1,6 @@
 """The commands with which a person recovers from a failure in shipping, filled in for the run."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ POST = "curl -fsS -X POST -H 'Content-Type: application/json'"
 def push_command(config: Config, commit: str, *options: str) -> str:
     """Return the command that pushes a commit of our repository without force, as we do."""
     words = ["git", f"--git-dir={get_repository(config).path}", "push", *options]
-    return " ".join([*words, push_url(config), f"{commit}:refs/heads/{config.target_branch}"])
+    return shlex.join([*words, push_url(config), f"{commit}:refs/heads/{config.target_branch}"])
 
 
 def retry_command(config: Config, run: Run) -> str:
@@ -53,7 +54,7 @@ def _push_first(config: Config, run: Run) -> list[str]:
 
 def _revert_commands(config: Config, run: Run) -> list[str]:
     """Return how to revert the run, together with the failed runs that it retried."""
-    target, short = config.target_branch, run.candidate_sha[:12]
+    target, short = shlex.quote(f"origin/{config.target_branch}"), run.candidate_sha[:12]
     # A retry of the same commit merged nothing of its own.
     merges = [
         merged.candidate_sha
@@ -63,6 +64,6 @@ def _revert_commands(config: Config, run: Run) -> list[str]:
     if not merges:
         return []
     return [
-        f"To revert it: git fetch && git switch -c revert-{short} origin/{target} && git revert"
+        f"To revert it: git fetch && git switch -c revert-{short} {target} && git revert"
         f" -m 1 {' '.join(merges)}; push that branch, create a run of it and approve it"
     ]

@@ -30,6 +30,7 @@ SHA = "0123456789" * 4
         "a/",
         ".a",
         "a.",
+        "a/./b",
         "a~1",
         "a^",
         "a@{1}",
@@ -37,10 +38,13 @@ SHA = "0123456789" * 4
         "a*",
         "a\n",
         "a\0b",
-        "a;reboot",
-        "a$(id)",
         "a\u202eb",
         "\ud800",
+        "mai\u200dn",
+        "\u200dmain",
+        "l\ufffd",
+        "a\u00a0b",
+        "a\u2028b",
     ],
 )
 def test_a_name_that_is_not_a_branch_name_is_refused(name):
@@ -56,9 +60,86 @@ def test_a_branch_name_of_201_characters_is_refused():
     assert refusal.value.code == "ref_too_long"
 
 
-@pytest.mark.parametrize("name", ["main", "feature/reactions", "v1.2", "grün", "fix-#12", "a@b"])
-def test_a_usual_branch_name_is_valid(name):
+# What `git check-ref-format --branch` accepts; each is created and fetched by a test below.
+VALID = [
+    "main",
+    "feature/reactions",
+    "v1.2",
+    "grün",
+    "fix-#12",
+    "a@b",
+    "a@",
+    "@x",
+    "feat(api)/x",
+    "fix/🚀-launch",
+    "fix/👩\u200d💻",
+    "❤\ufe0f",
+    "ada's-try",
+    "feature/हिन्दी",
+    "نمی\u200cخواهم",
+    "wip!now",
+    "cafe-nfd-e\u0301",
+    "a&b",
+    "release;1",
+    'x"y',
+    "renovate/$pkg",
+    "a$(id)",
+    "`id`",
+    "team|x",
+    "50%-off",
+    "%s%20",
+    "it<3>",
+    "{a,b}",
+    "a]b",
+    "a+b=c,d",
+    "HEADER",
+    "日本語/ブランチ",
+    "עברית",
+]
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_branch_name_that_git_allows_is_valid(name):
     assert validation.validate_ref(name) == name
+
+
+def test_branches_of_every_valid_name_are_fetched_and_found(laptop, repository):
+    head = laptop.commit("main", {"a": "1"})
+    for name in VALID[1:]:
+        laptop.git("branch", "--", name, head)
+    repository.fetch(str(laptop.folder))
+    assert set(repository.list_branch_heads()) == set(VALID)
+    for name in ("fix/🚀-launch", 'x"y', "{a,b}", "cafe-nfd-e\u0301", "50%-off"):
+        assert repository.find_branch_head(name) == head
+        assert repository.read_remote_head(str(laptop.folder), name) == head
+    assert repository.find_branch_head("cafe-nfd-\u00e9") is None, "another name for git"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a b", "U+0020 (SPACE)"),
+        ("a~1", "'~', U+007E (TILDE)"),
+        ("a\u202eb", "contain U+202E (RIGHT-TO-LEFT OVERRIDE)"),
+        ("a\x1b", "contain U+001B"),
+        ("\ud800", "U+D800"),
+        ("l\ufffd", "a byte that is not UTF-8"),
+        ("x.lock", "ends with .lock"),
+        ("FETCH_HEAD", "another meaning for FETCH_HEAD"),
+        ("", "it is empty"),
+    ],
+)
+def test_a_refusal_names_the_character_or_the_rule(name, words):
+    with pytest.raises(Refused) as refusal:
+        validation.validate_ref(name)
+    assert words in refusal.value.detail
+
+
+def test_a_part_of_a_branch_name_that_no_file_could_have_is_refused():
+    validation.validate_ref("🚀" * 62)
+    with pytest.raises(Refused) as refusal:
+        validation.validate_ref("🚀" * 63)
+    assert refusal.value.code == "ref_too_long"
 
 
 @pytest.mark.parametrize("sha", ["deadbee", "DEADBEEF" * 5, "HEAD~1", "", SHA + "\n", "a" * 41])

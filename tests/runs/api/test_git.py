@@ -1,5 +1,6 @@
 """Answers of the API that need git: real branches, commits and differences."""
 
+import html
 import subprocess
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from django.urls import reverse
 
 from accounts.tokens import create_token
 from host.config import load
+from runs.lifecycle import branch_watch
 from runs.models import Run
 from runs.rules import Status
 from tests.factories import UserFactory
@@ -187,3 +189,32 @@ def test_the_runs_page_lists_every_file_and_marks_hidden_characters(large_run):
     Run.objects.filter(pk=large_run).update(status=Status.PREVIEW_READY)
     approval = admin.get(reverse("admin:runs_run_approve", args=[large_run])).content.decode()
     assert "301 files changed, 1 of them not shown in full" in approval
+
+
+@pytest.mark.parametrize("name", ["fix/🚀-launch", 'ada\'s-"x"<b>&%s', "cafe\u0301/हिन्दी"])
+def test_a_branch_with_an_unusual_name_has_a_run_and_pages(client, remote, slots, name):
+    remote("branch", name, "feature/reactions")
+    run = post(client, branch=name).json()
+    assert (run["branch"], run["commit_sha"]) == (name, remote("rev-parse", "feature/reactions"))
+    found = client.get("/api/runs", {"branch": name}).json()["results"]
+    assert [one["id"] for one in found] == [run["id"]]
+    assert name in client.get(f"/api/runs/{run['id']}/events").json()["results"][-1]["text"]
+    admin = Client()
+    admin.force_login(UserFactory(groups=["approver"]))
+    for address in (
+        reverse("admin:runs_run_change", args=[run["id"]]),
+        reverse("admin:runs_run_changelist"),
+        reverse("admin:runs_run_new"),
+    ):
+        assert html.escape(name) in admin.get(address).content.decode()
+    Run.objects.update(status=Status.PREVIEW_READY)
+    remote("checkout", "-q", name)
+    remote("commit", "-q", "--allow-empty", "-m", "more")
+    branch_watch.watch_branches()
+    assert Run.objects.get().commit_sha == remote("rev-parse", "HEAD")
+
+
+def test_a_branch_name_with_a_hidden_character_is_refused_by_that_character(client, remote):
+    answer = post(client, branch="mai\u200bn")
+    assert (answer.status_code, answer.json()["error"]) == (400, "ref_invalid")
+    assert "U+200B (ZERO WIDTH SPACE)" in answer.json()["detail"]
