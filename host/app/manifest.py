@@ -24,8 +24,9 @@ class Manifest:
     """What to install, build, check and start. Directories are relative to the tree.
 
     An empty `..._install` stands for the detected install (see planning.py). Without `web` there is
-    no backend; without `frontend_output` the backend serves all pages. `notes` are sentences for
-    the run's page.
+    no backend; without `frontend_output` the backend serves all pages. Without `frontend_spa` the
+    built pages decide whether it is a single-page application. `notes` are sentences for the run's
+    page.
     """
 
     web: Argv | None = None
@@ -39,6 +40,7 @@ class Manifest:
     frontend_install: tuple[Argv, ...] = ()
     frontend_build: tuple[Argv, ...] = ()
     frontend_output: str | None = None
+    frontend_spa: bool | None = None
     checks: tuple[Check, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     env_defaults: Mapping[str, str] = field(default_factory=dict)

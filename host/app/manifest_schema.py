@@ -122,6 +122,13 @@ class Frontend(Table):
     frontend_output: RelativePath = Field(
         default="", alias="output", description="the folder that is served, within `directory`"
     )
+    frontend_spa: bool = Field(
+        default=False,
+        strict=True,
+        alias="spa",
+        description="whether a path that is no file shows index.html (a single-page application); "
+        "else 404.html",
+    )
 
 
 class Backend(Table):

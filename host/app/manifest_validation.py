@@ -34,6 +34,7 @@ TABLES: dict[str, type[BaseModel]] = {
 # Source: https://docs.pydantic.dev/latest/errors/validation_errors/
 PROBLEMS = {
     "string_type": "give a string in quotes",
+    "bool_type": "give true or false",
     "float_type": SECONDS,
     "greater_than_equal": SECONDS,
     "less_than_equal": SECONDS,

@@ -3,7 +3,7 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,14 +13,24 @@ from host.files import safe_walk
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO would wait for its writer.
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# RFC 8615. Other names that begin with a dot are settings, secrets and repositories: not pages.
+WELL_KNOWN = ".well-known"
+
+
+def is_hidden(parts: Sequence[str]) -> bool:
+    """Return whether the file or folder with this path in a build's output is never served."""
+    return any(
+        part.startswith(".") and (number > 0 or part != WELL_KNOWN)
+        for number, part in enumerate(parts)
+    )
 
 
 def copy_public_folder(root: Path, relative: Path, destination: Path) -> list[str]:
     """Copy the folder `relative` below `root` to `destination`, which must not exist.
 
     Only files and folders are copied: a link in a build's output could point to any file of this
-    host. Returns the paths that were left out. Raises Refused `build_failed` as
-    `open_public_folder`, or for folders that are nested too deeply.
+    host. Hidden ones are not copied either. Returns the paths that were left out. Raises Refused
+    `build_failed` as `open_public_folder`, or for folders that are nested too deeply.
     """
     with open_public_folder(root, relative) as folder:
         return _copy(folder, destination, [])
@@ -58,7 +68,9 @@ def _copy(folder: int, destination: Path, parts: list[str]) -> list[str]:
     left_out = []
     for name in sorted(os.listdir(folder)):
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-        if stat.S_ISDIR(mode):
+        if is_hidden([*parts, name]):
+            left_out.append("/".join([*parts, name]))
+        elif stat.S_ISDIR(mode):
             inner = os.open(name, FOLDER_FLAGS, dir_fd=folder)
             try:
                 left_out += _copy(inner, destination / name, [*parts, name])

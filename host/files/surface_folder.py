@@ -3,7 +3,7 @@
     <root>/current         -> activations/<n>, replaced by one rename
     <root>/activations/<n>/live       one line, see `LiveFile`
                            public     the built frontend (a folder, or a link to one)
-                           previous   production: the frontend of the release before
+                           previous   production: hashed assets of the release before
                            page.html  a slot that is free or preparing
                            labels/<label>  a slot: an empty file named for its run's label
 
@@ -23,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from host.files import ownership, safe_files
+from host.files.site_fallback import Fallback
 
 UNFINISHED_PREFIX = "fresh-"
 NONE = "-"
@@ -30,7 +31,8 @@ LIVE = re.compile(
     r"(?P<number>[0-9]+) (?P<address>127\.0\.0\.1:[0-9]+) (?P<commit>[0-9a-f]{40}|-)"
     r"(?: (?P<run_id>\S+) (?P<mode>live|preparing|free))?"
     r"(?: health=(?P<health>\S+) public=(?P<public>yes|no))?"
-    r"(?: label=(?P<label>[a-z0-9-]+))?\n"
+    r"(?: label=(?P<label>[a-z0-9-]+))?"
+    r"(?: fallback=(?P<fallback>index|backend|none))?(?: previous_until=(?P<until>[0-9]+))?\n"
 )
 
 
@@ -40,8 +42,10 @@ class LiveFile:
 
     `commit` and `run_id` are "-" for a free slot; `run_id` and `mode` (live, preparing, free) are
     None for production. `health_url` is host, port and path of the backend's health check, without
-    the scheme; None if there is no backend to check. `has_public`: a built frontend belongs to it.
-    `label` is the run's part of its host name; None for production and a free slot.
+    the scheme; None if there is no backend to check. `has_public`: a built frontend belongs to it,
+    and `fallback` answers a path that is none of its files. Until the Unix time `previous_until`,
+    `previous` counts. `label` is the run's part of its host name; None for production
+    and a free slot.
     """
 
     number: int
@@ -52,12 +56,16 @@ class LiveFile:
     health_url: str | None = None
     has_public: bool = False
     label: str | None = None
+    fallback: Fallback = Fallback.INDEX
+    previous_until: int = 0
 
     def __str__(self) -> str:
         slot = f" {self.run_id} {self.mode}" if self.mode else ""
         health = f" health={self.health_url or NONE} public={'yes' if self.has_public else 'no'}"
         label = f" label={self.label}" if self.label else ""
-        return f"{self.number} {self.address} {self.commit}{slot}{health}{label}\n"
+        previous = f" previous_until={self.previous_until}" if self.previous_until else ""
+        files = f"{label} fallback={self.fallback}{previous}"
+        return f"{self.number} {self.address} {self.commit}{slot}{health}{files}\n"
 
     @classmethod
     def parse(cls, text: str) -> "LiveFile | None":
@@ -75,6 +83,9 @@ class LiveFile:
             health_url=health if health != NONE else None,
             has_public=match["public"] == "yes",
             label=match["label"],
+            # Versions that were written before there was a choice had index.html.
+            fallback=Fallback(match["fallback"] or Fallback.INDEX),
+            previous_until=int(match["until"] or 0),
         )
 
 

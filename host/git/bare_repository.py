@@ -258,6 +258,12 @@ class Repository:
         options = ["-r", "--name-only", "--no-renames", "-z", validate_sha(old), validate_sha(new)]
         return split_paths(self._git.run(git_argv(self.path, "diff-tree", *options)))
 
+    def list_deleted_files(self, old: str, new: str) -> list[str]:
+        """Return the paths of the files that `old` has and `new` has not."""
+        options = ["-r", "--name-only", "--no-renames", "--diff-filter=D", "-z"]
+        argv = git_argv(self.path, "diff-tree", *options, validate_sha(old), validate_sha(new))
+        return split_paths(self._git.run(argv))
+
     def list_commits(self, old: str, new: str, *, limit: int = 200) -> list[LogEntry]:
         """Return the commits that `new` contains and `old` does not, newest first."""
         options = ["--format=%H%x00%aN%x00%aI%x00%s", f"--max-count={limit}"]

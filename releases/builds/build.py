@@ -13,11 +13,11 @@ from host import log_message
 from host.app import environment
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
-from host.app.manifest import Manifest
 from host.config import Config
 from host.errors import ApplicationRefused, Refused
-from host.files import ownership, public_folder
+from host.files import ownership, public_folder, site_fallback
 from host.files.file_lock import file_lock
+from host.files.site_fallback import Fallback
 from host.git.bare_repository import Repository
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder, source_folder
@@ -120,8 +120,8 @@ def _write_build(context: BuildContext, repository: Repository) -> str:
     for note in app.notes:
         context.write_log(f"note: {note}")
     _install_and_build(context, app)
-    _publish(context, app.manifest, folder)
-    launch_spec = LaunchSpec.from_plan(app.plan, app.manifest, app.bins)
+    fallback = _publish(context, app, folder)
+    launch_spec = LaunchSpec.from_plan(app.plan, app.manifest, app.bins, fallback)
     fields = {**_describe_release(release), "notes": app.notes, **launch_spec.as_dict()}
     return build_manifest.finalize_build(folder, fields)
 
@@ -174,14 +174,20 @@ def _variables(context: BuildContext) -> dict[str, str]:
     )
 
 
-def _publish(context: BuildContext, manifest: Manifest, folder: Path) -> None:
-    """Copy the frontend's output to `public`, which the surface serves: files only, no links."""
-    if manifest.public_dir is None:
-        return
-    for name in public_folder.copy_public_folder(
-        context.root, Path(manifest.public_dir), folder / "public"
-    ):
-        context.write_log(f"{name} is not a regular file and is not served.")
+def _publish(context: BuildContext, app: Application, folder: Path) -> Fallback:
+    """Copy the frontend's output to `public`, which the surface serves: files only, no links.
+
+    Returns what the surface answers for a path that is none of the files.
+    """
+    if app.manifest.public_dir is None:
+        return Fallback.BACKEND
+    relative = Path(app.manifest.public_dir)
+    fallback = site_fallback.find_fallback(
+        context.root, relative, app.manifest.frontend_spa, has_backend=app.plan.web is not None
+    )
+    for name in public_folder.copy_public_folder(context.root, relative, folder / "public"):
+        context.write_log(f"{name} is not served: it is a hidden or no regular file.")
+    return fallback
 
 
 def _describe_release(release: Release) -> dict[str, Any]:

@@ -5,6 +5,7 @@ a rollback, and reading the application's manifest again takes longer than the r
 See docs/decisions/0006.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from host.app.manifest import Manifest
 from host.app.planning import Command, Plan
 from host.config import Config
 from host.errors import Refused
+from host.files.site_fallback import Fallback
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder
 
@@ -40,10 +42,13 @@ class LaunchSpec:
     release: Command | None
     manifest: Manifest
     bins: list[Path]
+    fallback: Fallback = Fallback.INDEX
 
     @classmethod
-    def from_plan(cls, plan: Plan, manifest: Manifest, bins: list[Path]) -> "LaunchSpec":
-        return cls(plan.web, plan.release, manifest, bins)
+    def from_plan(
+        cls, plan: Plan, manifest: Manifest, bins: list[Path], fallback: Fallback
+    ) -> "LaunchSpec":
+        return cls(plan.web, plan.release, manifest, bins, fallback)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the keys that the build manifest has of it."""
@@ -52,6 +57,7 @@ class LaunchSpec:
             "release": self.release and asdict(self.release),
             "manifest": {name: getattr(self.manifest, name) for name in MANIFEST_FIELDS},
             "bins": [str(path) for path in self.bins],
+            "fallback": self.fallback,
         }
 
 
@@ -66,4 +72,15 @@ def read_launch_spec(config: Config, release_id: str) -> LaunchSpec:
         Command(**release) if release else None,
         Manifest(**manifest["manifest"]),
         [Path(path) for path in manifest["bins"]],
+        _parse_fallback(manifest),
     )
+
+
+def read_fallback(config: Config, release_id: str) -> Fallback:
+    """Return what the surface answers for a path that is no file of the build's frontend."""
+    return _parse_fallback(build_manifest.read_manifest(build_folder(config, release_id)) or {})
+
+
+def _parse_fallback(manifest: Mapping[str, Any]) -> Fallback:
+    # Builds that were made before there was a choice had index.html.
+    return Fallback(manifest.get("fallback", Fallback.INDEX))

@@ -17,8 +17,9 @@ from host.errors import Refused
 from host.files.surface_folder import LiveFile
 from host.units import jobs
 from releases.builds.build_folders import public_folder
+from releases.builds.launch_spec import read_fallback
 from releases.models import Deployment, DeploymentInProgress, Release
-from releases.production import colours, current_link, health_gate, migration
+from releases.production import colours, current_link, health_gate, migration, previous_assets
 from releases.production.colours import Unhealthy
 from releases.production.deploy_settings import DeploySettings
 from releases.production.deployment_context import (
@@ -139,14 +140,19 @@ def _switch_current_link(context: DeploymentContext) -> None:
 
 def write_link_folder(config: Config, deployment: Deployment, health_url: str | None) -> None:
     """Write the folder to which the current link leads while the deployment is live."""
-    release, previous = deployment.release, deployment.previous
-    address = colours.address(config, deployment.colour)
+    release = deployment.release
+    live = LiveFile(
+        deployment.number,
+        colours.address(config, deployment.colour),
+        release.commit_sha,
+        health_url=health_url,
+        fallback=read_fallback(config, release.pk),
+    )
     current_link.write(
         config,
-        LiveFile(deployment.number, address, release.commit_sha, health_url=health_url),
+        live,
         public_folder(config, release.pk),
-        # The surface serves files that the new release lacks from the previous one.
-        public_folder(config, previous.pk) if previous is not None else None,
+        previous_assets.find_previous_assets(config, deployment),
     )
 
 

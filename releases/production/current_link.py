@@ -6,11 +6,20 @@ The number of the folder in `var/activations` is the deployment's. Plain files, 
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host.config import Config
 from host.files.surface_folder import LiveFile, SurfaceFolder
+
+
+@dataclass(frozen=True)
+class PreviousAssets:
+    """Files of a built frontend, relative to its folder, and until when they count (Unix time)."""
+
+    folder: Path
+    paths: tuple[str, ...]
+    until: int
 
 
 def link_path(config: Config) -> Path:
@@ -28,22 +37,36 @@ def read(config: Config) -> LiveFile | None:
     return _surface_folder(config).read_current()
 
 
-def write(config: Config, live: LiveFile, public: Path | None, previous: Path | None) -> None:
+def write(
+    config: Config, live: LiveFile, public: Path | None, previous: PreviousAssets | None
+) -> None:
     """Write the deployment's folder unless it exists with the same content.
 
-    `public` and `previous` are the built frontends of its release and of the one before.
+    `public` is the built frontend of its release, `previous` what stays of the one before.
     """
     live = replace(live, has_public=public is not None)
+    if previous is not None:
+        live = replace(live, previous_until=previous.until)
     folder = _surface_folder(config)
-    # Written by an earlier attempt: the surface may read it already, so it is not replaced.
-    if folder.read_version(live.number) == live:
+    written = folder.read_version(live.number)
+    # By an earlier attempt: the surface may read it already, so it is not replaced.
+    if written is not None and replace(written, previous_until=live.previous_until) == live:
         return
+    final = folder.version(live.number)
     with folder.write_version(live) as unfinished:
-        for name, target in (("public", public), ("previous", previous)):
-            if target is not None:
-                # Relative, so that the checkout can be moved.
-                relative = os.path.relpath(target, folder.version(live.number))
-                (unfinished / name).symlink_to(relative)
+        if public is not None:
+            # Relative, so that the checkout can be moved.
+            (unfinished / "public").symlink_to(os.path.relpath(public, final))
+        if previous is not None:
+            _link_previous(previous, unfinished, final)
+
+
+def _link_previous(previous: PreviousAssets, unfinished: Path, final: Path) -> None:
+    for path in previous.paths:
+        link = unfinished / "previous" / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        final_folder = (final / "previous" / path).parent
+        link.symlink_to(os.path.relpath(previous.folder / path, final_folder))
 
 
 def switch(config: Config, number: int) -> None:

@@ -20,6 +20,7 @@ class DeploySettings:
     health_seconds: float
     start_seconds: float
     drain_seconds: float
+    asset_seconds: float
 
     @property
     def reload_restarts_oroboros(self) -> bool:
@@ -41,6 +42,7 @@ class DeploySettings:
             health_seconds=config.get_seconds("DEPLOY_HEALTH_SECONDS", 3),
             start_seconds=config.get_seconds("DEPLOY_START_SECONDS", 60, allows_none=False),
             drain_seconds=config.get_seconds("DEPLOY_DRAIN_SECONDS", 2),
+            asset_seconds=config.get_seconds("DEPLOY_PREVIOUS_ASSETS_SECONDS", 3600),
         )
 
     @classmethod

@@ -10,16 +10,23 @@ from pathlib import Path, PurePosixPath
 
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
+from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
-from host.files import ownership
+from host.files import ownership, site_fallback
+from host.files.site_fallback import Fallback
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import name_files
 from host.postgres import guard
 from host.postgres.guard import Target
 from host.process.users import User
-from runs.engine.step_context import CommandContext
+from runs.engine.step_context import CommandContext, StepContext
 from runs.engine.step_errors import StepFailed
 from runs.models import Run
+
+NO_INDEX_PAGE = (
+    "The build's output {folder} has no index.html: the backend answers every path that is no file "
+    "of it."
+)
 
 
 def write_application(
@@ -83,6 +90,33 @@ def build_application(
         app.run_builds(
             variables, purpose=purpose, log=context.log, stop=context.is_stopping, job=context.job
         )
+
+
+def check_output(app: Application) -> list[str]:
+    """Return notes on the frontend's output, which the build has made.
+
+    Raises Refused `build_failed` if there is nothing that can be served.
+    """
+    folder, has_backend = app.manifest.public_dir, app.plan.web is not None
+    if folder is None:
+        return []
+    fallback = site_fallback.find_fallback(
+        app.root, Path(folder), app.manifest.frontend_spa, has_backend=has_backend
+    )
+    return [NO_INDEX_PAGE.format(folder=folder)] if fallback == Fallback.BACKEND else []
+
+
+def save_environment(context: StepContext, resolved: ResolvedEnvironment) -> None:
+    """Store the variables of the application's processes, secrets masked, as an artifact."""
+    # One line for each variable: the run's page splits the artifact at line feeds.
+    masked = [
+        {**variable, "value": variable["value"].replace("\n", "\\n")}
+        for variable in resolved.mask_secrets()
+    ]
+    lines = [
+        f"{variable['name']}={variable['value']}  # {variable['origin']}" for variable in masked
+    ]
+    context.save_artifact("environment", "\n".join([*lines, *resolved.notes]))
 
 
 def run_commands(

@@ -7,16 +7,14 @@ build that ended), the step leaves a note that names the run, the generation and
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 from host.app import environment, planning
 from host.app.application import Application, read_application
-from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
 from host.config import SlotConfig
 from host.errors import Refused
-from host.files import ownership, public_folder
+from host.files import ownership
 from host.postgres import guard, schema_catalog, schema_snapshot
 from runs.engine import step_notes
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
@@ -237,10 +235,8 @@ def build(context: StepContext) -> None:
     app = read_slot_application(context)
     purpose = get_slot(context).slot_id
     app_commands.build_application(context, app, slot_variables(context), purpose=purpose)
-    if app.manifest.public_dir is not None:
-        # Refuses a folder that cannot be served: here, and not after the backend was started.
-        with public_folder.open_public_folder(app.root, Path(app.manifest.public_dir)):
-            pass
+    # Here, and not after the backend was started.
+    context.set_notes(app_commands.check_output(app))
     record_effect(context)
 
 
@@ -264,7 +260,7 @@ def _start_application(context: StepContext, app: Application) -> None:
     home.mkdir(mode=0o700, exist_ok=True)
     ownership.give_tree(home, app.user)
     resolved = app.build_environment(slot_variables(context), home=home, purpose=slot.slot_id)
-    _save_environment(context, resolved)
+    app_commands.save_environment(context, resolved)
     if app.plan.web is None:
         context.write_log("the application has no backend")
         return
@@ -296,18 +292,6 @@ def _start_application(context: StepContext, app: Application) -> None:
         raise StepFailed("BACKEND_UNHEALTHY", refused.detail) from refused
 
 
-def _save_environment(context: StepContext, resolved: ResolvedEnvironment) -> None:
-    # One line for each variable: the run's page splits the artifact at line feeds.
-    masked = [
-        {**variable, "value": variable["value"].replace("\n", "\\n")}
-        for variable in resolved.mask_secrets()
-    ]
-    lines = [
-        f"{variable['name']}={variable['value']}  # {variable['origin']}" for variable in masked
-    ]
-    context.save_artifact("environment", "\n".join([*lines, *resolved.notes]))
-
-
 def probe_backend(context: StepContext) -> StepResult:
     config, slot = context.config, get_slot(context)
     # Without the note it may be the backend of the commit before, which is healthy too.
@@ -325,7 +309,14 @@ def show_preview(context: StepContext) -> None:
     app = read_slot_application(context)
     health_path = app.manifest.health_path if app.plan.web is not None else None
     notes = surface.show_live(
-        config, slot, run.pk, run.commit_sha, app.public, health_path, label=run.label
+        config,
+        slot,
+        run.pk,
+        run.commit_sha,
+        app.public,
+        health_path,
+        is_single_page=app.manifest.frontend_spa,
+        label=run.label,
     )
     context.write_log("\n".join([f"{run.label} shows {run.commit_sha}", *notes]))
 

@@ -15,7 +15,7 @@ from string import Template
 
 from host.config import Config, SlotConfig
 from host.env_file import parse_env
-from host.files import public_folder, safe_files
+from host.files import public_folder, safe_files, site_fallback
 from host.files.file_lock import file_lock
 from host.files.surface_folder import NONE, LiveFile, SurfaceFolder
 from slots.runtime import idle_page, surface_env_files, worktree
@@ -71,6 +71,7 @@ def show_live(
     public: Path | None,
     health_path: str | None = "/health",
     *,
+    is_single_page: bool | None = None,
     label: str | None = None,
 ) -> list[str]:
     """Show the run's preview: its built frontend, copied from `public`, or its backend alone.
@@ -78,16 +79,22 @@ def show_live(
     Host names with a label show the run with that `label` only; without one only the slot's shared
     names show it.
     `public` is a folder in the slot's worktree. `health_path` is the backend's; None if the preview
-    has no backend. Returns the paths that were not copied (links and the like). Raises Refused
-    `build_failed` as `copy_public_folder`.
+    has no backend. `is_single_page` is the manifest's. Returns the paths that were not copied
+    (links and the like). Raises Refused `build_failed` as `find_fallback`.
     """
     # The Host header of the health check is the run's own, as in `backend.status`.
     host = config.frontend_host(slot, label) if label else config.shared_host(slot)
     address = f"{host}:{slot.backend_port}"
     health_url = f"{address}{health_path}" if health_path is not None else None
     preview = _live_file(slot, commit, str(run_id), "live", health_url, label)
+    if public is not None:
+        root = worktree.path(slot)
+        fallback = site_fallback.find_fallback(
+            root, public.relative_to(root), is_single_page, has_backend=health_path is not None
+        )
+        preview = replace(preview, has_public=True, fallback=fallback)
     with _surface_lock(config, slot):
-        return _switch(slot, replace(preview, has_public=public is not None), None, public)
+        return _switch(slot, preview, None, public)
 
 
 def _live_file(

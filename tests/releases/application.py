@@ -51,6 +51,21 @@ directory = "backend"
 directory = "site"
 output = "."
 """
+BUILT_MANIFEST = """
+[backend]
+directory = "backend"
+[frontend]
+directory = "site"
+build = "sh build.sh"
+output = "dist"
+"""
+BUILD = """
+set -e
+mkdir dist
+cp index.html dist
+for file in ../public/*; do if [ -e "$file" ]; then cp "$file" dist; fi; done
+printf '/* %s */' "$(cat ../backend/version)" > "dist/app-$(cat ../backend/version).js"
+"""
 
 
 class Repo:
@@ -75,13 +90,21 @@ class Repo:
             ),
         }
         self.head = None
+        self.is_built = False
+
+    def build_frontend(self, **public):
+        """Have a build make app-<version>.js, and copy these files as they are."""
+        self.is_built = True
+        self.files |= {"oroboros.toml": BUILT_MANIFEST, "site/build.sh": BUILD}
+        self.files |= {f"public/{name}": text for name, text in public.items()}
 
     def commit(self, version, **changes):
         """Commit the application as `version`; a change of None removes the file."""
         page = f"<!doctype html><title>{version}</title><script src=/app-{version}.js></script>"
         self.files |= {"backend/version": version, "site/index.html": page}
         self.files = {k: v for k, v in self.files.items() if not k.startswith("site/app-")}
-        self.files[f"site/app-{version}.js"] = f"/* {version} */"
+        if not self.is_built:
+            self.files[f"site/app-{version}.js"] = f"/* {version} */"
         self.files |= changes
         self.files = {name: text for name, text in self.files.items() if text is not None}
         index = self.path / "test-index"

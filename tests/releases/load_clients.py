@@ -24,7 +24,7 @@ class Client(threading.Thread):
     def __init__(self, port, pause, stop):
         super().__init__(daemon=True)
         self.port, self.pause, self.stop = port, pause, stop
-        self.answers, self.failures, self.seen = 0, [], Counter()
+        self.answers, self.failures, self.seen, self.missing = 0, [], Counter(), Counter()
         self.slowest = 0.0
 
     def run(self):
@@ -49,10 +49,13 @@ class Client(threading.Thread):
             return None
         self.answers += 1
         self.slowest = max(self.slowest, time.monotonic() - started)
+        commit = answer.headers.get("X-Oroboros-Commit")
+        if answer.status == 404 and kind == "asset":
+            self.missing[commit, version] += 1
+            return None
         if answer.status != 200:
             self.failures.append(f"{path}: {answer.status}")
             return None
-        commit = answer.headers.get("X-Oroboros-Commit")
         if kind == "page":
             found = TITLE.search(body)
             self.seen[commit, found[1]] += 1
@@ -80,6 +83,7 @@ def main(port, rate):
     for client in clients:
         client.join()
     seen = sum((client.seen for client in clients), Counter())
+    missing = sum((client.missing for client in clients), Counter())
     answers = sum(client.answers for client in clients)
     found = {
         "answers": answers,
@@ -87,6 +91,7 @@ def main(port, rate):
         "slowest": max(client.slowest for client in clients),
         "failures": [text for client in clients for text in client.failures],
         "pairs": sorted([*pair] for pair in seen),
+        "missing": sorted([*pair] for pair in missing),
     }
     sys.stdout.write(json.dumps(found))
 

@@ -28,12 +28,12 @@ def write(folder, number, **fields):
     [
         (
             LiveFile(7, ADDRESS, COMMIT, health_url=f"{ADDRESS}/up?full=1", has_public=True),
-            f"7 {ADDRESS} {COMMIT} health={ADDRESS}/up?full=1 public=yes\n",
+            f"7 {ADDRESS} {COMMIT} health={ADDRESS}/up?full=1 public=yes fallback=index\n",
         ),
-        (LiveFile(7, ADDRESS, COMMIT), f"7 {ADDRESS} {COMMIT} health=- public=no\n"),
+        (LiveFile(7, ADDRESS, COMMIT), f"7 {ADDRESS} {COMMIT} health=- public=no fallback=index\n"),
         (
             LiveFile(1, ADDRESS, "-", "-", "free", f"{ADDRESS}/health"),
-            f"1 {ADDRESS} - - free health={ADDRESS}/health public=no\n",
+            f"1 {ADDRESS} - - free health={ADDRESS}/health public=no fallback=index\n",
         ),
     ],
 )

@@ -46,10 +46,29 @@ def test_second_deploy_retires_the_first_and_a_rollback_restores_it(config, repo
     assert current_link.read(config).number == deployment.number
 
 
-def test_assets_of_the_previous_release_are_still_served(config, repo, web):
-    deploy(config, repo.commit("one"))
-    deploy(config, repo.commit("two"))
-    assert web.get("/app-one.js")[2] == "/* one */"
+def test_only_built_assets_of_the_previous_release_are_served_for_a_time(config, repo, web):
+    names = ("/app-0000000a.js", "/salaries.csv", "/photo-1a2b3c4d.png", "/kept-1a2b3c4d.png")
+    repo.build_frontend(**{name[1:]: "text" for name in names[1:]})
+
+    def list_served():
+        return [name for name in names if web.get(name)[0] == 200]
+
+    first = deploy(config, repo.commit("0000000a"))
+    assert list_served() == list(names)
+    # Both are deleted from the sources, the photograph with a hash in its name.
+    gone = {"public/salaries.csv": None, "public/photo-1a2b3c4d.png": None}
+    second = deploy(config, repo.commit("0000000b", **gone))
+    assert list_served() == ["/app-0000000a.js", "/kept-1a2b3c4d.png"]
+    until = current_link.read(config).previous_until
+    assert 3500 < until - Deployment.objects.first().switched_at.timestamp() <= 3600
+    deploy_and_rollback.roll_back(config, first.pk, actor="bob", reason="a test")
+    assert list_served() == list(names)
+    assert web.get("/app-0000000b.js")[0] == 404
+    deploy_and_rollback.roll_back(config, second.pk, actor="bob", reason="a test")
+    assert list_served() == ["/kept-1a2b3c4d.png"]
+    config.environ["DEPLOY_PREVIOUS_ASSETS_SECONDS"] = "0"
+    deploy(config, repo.commit("0000000c"))
+    assert web.get("/app-0000000b.js")[0] == 404
 
 
 def test_change_of_the_frontend_only_skips_reload_and_health_gate(config, repo, web):

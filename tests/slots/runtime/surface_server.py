@@ -66,10 +66,19 @@ def build_public(slot, name="dist", **pages):
     return public
 
 
-def activate_main(config, number, port, commit, public=None, previous=None, health_path="/health"):
+def activate_main(
+    config, number, port, commit, public=None, previous=None, health_path="/health", until=0
+):
     address = f"127.0.0.1:{port}"
     health_url = f"{address}{health_path}" if health_path else None
-    live = LiveFile(number, address, commit, health_url=health_url, has_public=public is not None)
+    live = LiveFile(
+        number,
+        address,
+        commit,
+        health_url=health_url,
+        has_public=public is not None,
+        previous_until=until,
+    )
     folder = SurfaceFolder(config.var)
     with folder.write_version(live) as unfinished:
         for name, target in (("public", public), ("previous", previous)):

@@ -4,6 +4,7 @@ import http.client
 import os
 import socket
 import threading
+import time
 
 import pytest
 
@@ -244,20 +245,6 @@ def test_link_in_a_build_is_not_followed(web, config, slot, tmp_path):
     assert surface.read_state(slot).mode == "live"
 
 
-def test_missing_file_returns_404_and_a_route_returns_the_index_page(web, config, slot):
-    surface.show_live(config, slot, 17, COMMIT, build_public(slot, index_html="home", app_js="js"))
-    for path in ("/gone.js", "/assets/gone-1a2b.css", "/page.html", "/gone.js?v=1"):
-        assert request(web, path).status == 404, path
-    for path in ("/users/7", "/v1.2", "/a.b/route", "/user@example.com/x"):
-        assert (request(web, path).status, request(web, path).body) == (200, b"home"), path
-
-
-def test_missing_file_returns_404_without_an_index_page(web, config, slot):
-    surface.show_live(config, slot, 17, COMMIT, build_public(slot, other_html="x"))
-    assert request(web, "/live").status == 404
-    assert request(web, "/other.html").body == b"x"
-
-
 def test_answers_are_consistent_while_the_slot_switches(web, config, slot):
     pages = {
         COMMIT: build_public(slot, "one", index_html=COMMIT),
@@ -315,13 +302,17 @@ def test_main_switches_files_backend_and_header_by_one_rename(config, slot, tmp_
         activate_main(config, 1, blue, COMMIT, tmp_path / "old")
         assert request(port, "/").body == b"old"
         assert request(port, "/api/x").json["name"] == "blue"
-        activate_main(config, 2, green, OTHER, tmp_path / "new", tmp_path / "old")
+        public = tmp_path / "new", tmp_path / "old"
+        activate_main(config, 2, green, OTHER, *public, until=int(time.time()) + 3600)
         answer = request(port, "/")
         assert (answer.body, answer.headers["X-Oroboros-Commit"]) == (b"new", OTHER)
         assert answer.headers["X-Robots-Tag"] is None
         assert answer.headers["X-Oroboros-Run"] is None
         assert request(port, "/api/x").json["name"] == "green"
         assert request(port, "/old.js").body == b"old js"
+        for until in (int(time.time()) - 1, 0):
+            activate_main(config, 2, green, OTHER, *public, until=until)
+            assert request(port, "/old.js").status == 404
         activate_main(config, 3, blue, COMMIT)
         assert request(port, "/page").json["name"] == "blue"
 

@@ -1,0 +1,37 @@
+"""What answers a path that is no file of a build."""
+
+import pytest
+
+from host.files.site_fallback import Fallback, choose_fallback, find_fallback
+
+INDEX, OTHER = "index.html", "about/index.html"
+
+
+@pytest.mark.parametrize(
+    ("pages", "declared", "has_backend", "fallback"),
+    [
+        ([INDEX], None, False, Fallback.INDEX),
+        ([INDEX], None, True, Fallback.INDEX),
+        ([INDEX], False, False, Fallback.NONE),
+        ([INDEX, OTHER], None, True, Fallback.NONE),
+        ([INDEX, OTHER], True, False, Fallback.INDEX),
+        ([OTHER], None, True, Fallback.BACKEND),
+        ([OTHER], None, False, None),
+        ([OTHER], True, True, None),
+        ([], False, True, Fallback.BACKEND),
+        ([], False, False, None),
+    ],
+)
+def test_pages_manifest_and_backend_decide(pages, declared, has_backend, fallback):
+    assert choose_fallback(pages, declared, has_backend=has_backend) == fallback
+
+
+def test_hidden_pages_and_links_do_not_count(tmp_path):
+    (tmp_path / "dist" / ".vite").mkdir(parents=True)
+    (tmp_path / "dist" / "index.html").write_text("home")
+    (tmp_path / "dist" / ".vite" / "report.html").write_text("report")
+    (tmp_path / "dist" / "link.html").symlink_to("index.html")
+    relative = (tmp_path / "dist").relative_to(tmp_path)
+    assert find_fallback(tmp_path, relative, None, has_backend=False) == Fallback.INDEX
+    (tmp_path / "dist" / "404.HTM").write_text("lost")
+    assert find_fallback(tmp_path, relative, None, has_backend=False) == Fallback.NONE
