@@ -101,6 +101,11 @@ class Config:
         """
         return read_origins(self.environ, "CORS_APP_ORIGINS")
 
+    @property
+    def app_host(self) -> str:
+        """The host name of the production app's address."""
+        return f"app.{self.domain}" if self.is_https else "127.0.0.1"
+
     def shared_host(self, slot: SlotConfig) -> str:
         """Return the host name that all runs of the slot share: for probes, never for people."""
         return f"preview{slot.number}.{self.domain if self.is_https else 'localhost'}"

@@ -16,6 +16,8 @@ class LiveBackend:
     unit: str
     port: int
     health_path: str
+    # Builds of earlier versions do not say it: their path was always checked strictly.
+    is_health_guess: bool = False
 
 
 def read_notes(config: Config) -> list[str]:
@@ -35,7 +37,9 @@ def find_live_backend(config: Config) -> LiveBackend | None:
         return None
     for _, port, unit in preflight.list_ports(config):
         if current.address == f"127.0.0.1:{port}":
-            return LiveBackend(unit, port, manifest["manifest"]["health_path"])
+            stated = manifest["manifest"]
+            is_guess = stated.get("is_health_guess", False)
+            return LiveBackend(unit, port, stated["health_path"], is_guess)
     return None
 
 

@@ -14,8 +14,8 @@ from host.config import Config, SlotConfig
 from host.deadline import wait_until
 from host.errors import Refused
 from host.units import managers
-from host.units.health import Health, probe_unit
-from host.units.unit import Unit, start_or_replace
+from host.units.health import Health, probe
+from host.units.unit import HealthCheck, Unit, start_or_replace
 from ops import live_release, progress, systemd
 from ops.postgres.embedded_server import Cluster
 from releases.production import current_link
@@ -39,6 +39,7 @@ FORWARDED_NAMES = re.compile(
     r"|(?:UV|PIP|NPM_CONFIG|npm_config|SSL|REQUESTS|NODE_EXTRA)_.*"
     r"|(?:HTTPS?|NO|https?|no)_(?:PROXY|proxy)"
 )
+OWN_CHECK = HealthCheck()  # of our own services
 
 
 @dataclass(frozen=True)
@@ -239,10 +240,14 @@ def probe_rows(config: Config) -> Iterator[Row]:
         reason = "idle" if status.kind == "idle" and status.health.ok else status.health.reason
         name = f"Slot backend {slot.slot_id}"
         yield Row(name, slot.backend_port, status.health.ok, reason)
-    yield _probe(config, "Caddy", ROUTER, config.router_port, host=f"app.{config.domain}")
+    router_check = HealthCheck(host=f"app.{config.domain}")
+    yield _probe(config, "Caddy", ROUTER, config.router_port, router_check)
     live = live_release.find_live_backend(config)
     if live is not None:
-        yield _probe(config, "Production app", live.unit, live.port, live.health_path)
+        check = HealthCheck(
+            live.health_path, live.is_health_guess, config.app_host, config.is_https
+        )
+        yield _probe(config, "Production app", live.unit, live.port, check)
 
 
 def _probe(
@@ -250,11 +255,10 @@ def _probe(
     name: str,
     unit: str,
     port: int,
-    path: str = "/health",
-    host: str = "127.0.0.1",
+    check: HealthCheck = OWN_CHECK,
 ) -> Row:
     status = managers.get_manager(config).status(unit, port)
-    health: Health = probe_unit(status, port, path, host=host)
+    health: Health = probe(status, port, check)
     if _has_no_release(config, health):
         return Row(name, port, True, "no release is live yet")
     return Row(name, port, health.ok, health.reason, has_answered=bool(health.body))

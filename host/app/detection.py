@@ -53,8 +53,12 @@ def read_package_json(tree: SourceTree, folder: str) -> Mapping[str, Any] | None
 def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields of the Manifest that are not `declared` and that the tree's files imply."""
     defaults: dict[str, Any] = {}
+    backend = _detect_backend(tree, declared)
     if "web" not in declared:
-        defaults |= _detect_backend(tree, declared)
+        defaults |= backend
+    elif "health_path" in backend:
+        # A command of one's own starts the same framework: the guess is the same too.
+        defaults["health_path"] = backend["health_path"]
     if "frontend_output" not in declared:
         defaults |= _detect_frontend(tree, declared, has_web="web" in defaults or "web" in declared)
     return {key: value for key, value in defaults.items() if key not in declared}

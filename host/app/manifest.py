@@ -24,9 +24,9 @@ class Manifest:
     """What to install, build, check and start. Directories are relative to the tree.
 
     An empty `..._install` stands for the detected install (see planning.py). Without `web` there is
-    no backend; without `frontend_output` the backend serves all pages. Without `frontend_spa` the
-    built pages decide whether it is a single-page application. `notes` are sentences for the run's
-    page.
+    no backend; without `frontend_output` the backend serves all pages. `is_health_guess`: the
+    application does not state its health path. Without `frontend_spa` the built pages decide
+    whether it is a single-page application. `notes` are sentences for the run's page.
     """
 
     web: Argv | None = None
@@ -36,6 +36,7 @@ class Manifest:
     backend_install: tuple[Argv, ...] = ()
     backend_build: tuple[Argv, ...] = ()
     health_path: str = "/health"
+    is_health_guess: bool = False
     frontend_dir: str = "."
     frontend_install: tuple[Argv, ...] = ()
     frontend_build: tuple[Argv, ...] = ()

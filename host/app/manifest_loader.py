@@ -54,6 +54,7 @@ def load_manifest(root: Path) -> Manifest:
             files[name] = ManifestFile(name, text)
             fields |= read(files[name], notes)
     stated = set(fields)
+    fields["is_health_guess"] = "health_path" not in stated
     fields |= detection.detect_defaults(tree, fields)
     _check_complete(fields, files)
     notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)

@@ -25,6 +25,13 @@ def open_append(path: Path, gid: int | None = None) -> IO[bytes]:
     return log
 
 
+def read_size(path: Path) -> int:
+    """Return how many bytes the log has; 0 if it does not exist."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
 def rotate(path: Path) -> None:
     """Rename a log above 10 MiB to `<name>.1`, replacing the previous one."""
     with suppress(FileNotFoundError):

@@ -32,7 +32,8 @@ LIVE = re.compile(
     r"(?: (?P<run_id>\S+) (?P<mode>live|preparing|free))?"
     r"(?: health=(?P<health>\S+) public=(?P<public>yes|no))?"
     r"(?: label=(?P<label>[a-z0-9-]+))?"
-    r"(?: fallback=(?P<fallback>index|backend|none))?(?: previous_until=(?P<until>[0-9]+))?\n"
+    r"(?: fallback=(?P<fallback>index|backend|none))?(?: previous_until=(?P<until>[0-9]+))?"
+    r"(?: check=(?P<check>2xx|any),(?P<scheme>https?))?\n"
 )
 
 
@@ -45,7 +46,7 @@ class LiveFile:
     the scheme; None if there is no backend to check. `has_public`: a built frontend belongs to it,
     and `fallback` answers a path that is none of its files. Until the Unix time `previous_until`,
     `previous` counts. `label` is the run's part of its host name; None for production
-    and a free slot.
+    and a free slot. `is_health_guess` and `is_https` are those of `host.units.unit.HealthCheck`.
     """
 
     number: int
@@ -58,14 +59,24 @@ class LiveFile:
     label: str | None = None
     fallback: Fallback = Fallback.INDEX
     previous_until: int = 0
+    is_health_guess: bool = False
+    is_https: bool = False
 
     def __str__(self) -> str:
         slot = f" {self.run_id} {self.mode}" if self.mode else ""
         health = f" health={self.health_url or NONE} public={'yes' if self.has_public else 'no'}"
         label = f" label={self.label}" if self.label else ""
         previous = f" previous_until={self.previous_until}" if self.previous_until else ""
-        files = f"{label} fallback={self.fallback}{previous}"
+        files = f"{label} fallback={self.fallback}{previous}{self._check}"
         return f"{self.number} {self.address} {self.commit}{slot}{health}{files}\n"
+
+    @property
+    def _check(self) -> str:
+        """How the health is checked; empty for the strict check over http."""
+        if not (self.is_health_guess or self.is_https):
+            return ""
+        accepted = "any" if self.is_health_guess else "2xx"
+        return f" check={accepted},{'https' if self.is_https else 'http'}"
 
     @classmethod
     def parse(cls, text: str) -> "LiveFile | None":
@@ -86,6 +97,8 @@ class LiveFile:
             # Versions that were written before there was a choice had index.html.
             fallback=Fallback(match["fallback"] or Fallback.INDEX),
             previous_until=int(match["until"] or 0),
+            is_health_guess=match["check"] == "any",
+            is_https=match["scheme"] == "https",
         )
 
 

@@ -4,21 +4,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from host import http_client
+from host import http_client, log_message
 from host.deadline import Deadline
+from host.http_client import Response
 from host.units.listeners import describe_wrong_addresses
-from host.units.unit import POLL_SECONDS, Unit, UnitManager, UnitStatus
+from host.units.unit import POLL_SECONDS, HealthCheck, Unit, UnitManager, UnitStatus
 
 PROBE_SECONDS = 5.0
+# A unit that gave the same wrong answer for so long is not waited for any longer.
+STEADY_SECONDS = 10.0
+# These statuses say of themselves that they are temporary (RFC 9110, 15.6.3 to 15.6.5).
+TEMPORARY_STATUSES = (502, 503, 504)
+QUOTED_BYTES = 160
 
 
 @dataclass(frozen=True)
 class Health:
-    """Whether a unit does its job, the reason as a sentence, and the body of its health path."""
+    """Whether a unit does its job, the reason as a sentence, and the answer of its health path."""
 
     ok: bool
     reason: str
     body: bytes = b""
+    response: Response | None = None
 
 
 def probe_unit(
@@ -32,6 +39,16 @@ def probe_unit(
 
     `host` is the name in the Host header. The request is limited to `timeout` seconds and 64 KiB.
     """
+    return probe(status, port, HealthCheck(path, host=host), timeout)
+
+
+def probe(
+    status: UnitStatus, port: int, check: HealthCheck, timeout: float = PROBE_SECONDS
+) -> Health:
+    """Return whether the unit runs, it alone listens on the port, and passes the check.
+
+    The request is limited to `timeout` seconds and 64 KiB.
+    """
     if not status.is_active:
         return Health(False, f"It {status.failure or 'does not run.'}")
     # Before the request: another process on the port may answer it with 200.
@@ -40,13 +57,16 @@ def probe_unit(
     if status.listening == "none":
         return Health(False, f"It does not listen on port {port}.")
     try:
-        response = http_client.get(port, path, host=host, seconds=timeout)
+        response = http_client.get(
+            port, check.path, headers=check.headers, host=check.host, seconds=timeout
+        )
     except TimeoutError:
-        return Health(False, f"{path} did not answer within {timeout:.0f} s.")
+        return Health(False, f"{check.path} did not answer within {timeout:.0f} s.")
     except (OSError, ValueError) as error:
-        return Health(False, f"{path} did not answer: {error}.")
-    is_ok = 200 <= response.status < 300
-    return Health(is_ok, f"{path} answered {response.status}.", response.body)
+        return Health(False, f"{check.path} did not answer: {error}.")
+    is_ok = check.accepts(response.status)
+    reason = f"{check.path} answered {response.status}."
+    return Health(is_ok, reason, response.body, response)
 
 
 def wait_until_healthy(
@@ -54,16 +74,16 @@ def wait_until_healthy(
     unit: Unit,
     seconds: float,
     stop: Callable[[], bool] | None = None,
-    host: str = "127.0.0.1",
 ) -> Health:
     """Probe a started unit until it is healthy, it ends, or `seconds` are over.
 
-    Returns the last result; the reason of an unhealthy one says where it does listen. `stop` is
-    called between the probes; true ends the wait.
+    It also ends when the same wrong answer has come for STEADY_SECONDS. Returns the last result;
+    the reason of an unhealthy one says where it does listen. `stop` is called between the probes;
+    true ends the wait.
     """
     if unit.port is None:
         raise ValueError(f"{unit.name} has no port to probe")
-    health = _wait_for_health(manager, unit, unit.port, Deadline(seconds), stop, host)
+    health = _wait_for_health(manager, unit, unit.port, Deadline(seconds), stop)
     if health.ok or not manager.status(unit.name, unit.port).is_active:
         return health
     where = describe_wrong_addresses(manager.list_listeners(unit.name), unit.port)
@@ -76,14 +96,50 @@ def _wait_for_health(
     port: int,
     deadline: Deadline,
     stop: Callable[[], bool] | None,
-    host: str,
 ) -> Health:
+    steady, steady_status = Deadline(STEADY_SECONDS), 0
     while True:
         status = manager.status(unit.name, port)
         timeout = max(0.1, min(PROBE_SECONDS, deadline.seconds_left))
         # Before the probe: once the deadline has passed, one more is made after the last sleep.
         is_last = deadline.has_passed or not status.is_active
-        health = probe_unit(status, port, unit.health_path, timeout, host)
-        if health.ok or is_last or (stop is not None and stop()):
+        health = probe(status, port, unit.health, timeout)
+        answered = 0 if health.response is None else health.response.status
+        if answered != steady_status or answered in (0, *TEMPORARY_STATUSES):
+            steady, steady_status = Deadline(STEADY_SECONDS), answered
+        if health.ok or is_last or steady.has_passed or (stop is not None and stop()):
             return health
         time.sleep(POLL_SECONDS)
+
+
+def describe_failed_start(health: Health, unit: Unit, since: int = 0) -> str:
+    """Return why an application's unit did not become healthy, and what to change.
+
+    After the reason: what its health path answered, the key of the manifest that sets the path,
+    and the last words of its log after the byte `since`.
+    """
+    parts = [health.reason]
+    if health.response is not None and not health.ok:
+        parts += [_describe_answer(health.response), _describe_remedy(unit.health)]
+    # The reason of a unit that ended quotes its log already.
+    message = log_message.read_message(unit.log, since) if "says:" not in health.reason else ""
+    sentences = " ".join(part for part in parts if part)
+    return f"{sentences} {unit.log} says:\n{message}" if message else sentences
+
+
+def _describe_answer(response: Response) -> str:
+    location = response.headers.get("location", "")
+    text = log_message.strip_terminal_codes(response.body[:QUOTED_BYTES].decode(errors="replace"))
+    words = " ".join(text.split())
+    quoted = f"It answered: {words!r}." if words else "The answer is empty."
+    return f"Location: {location[:QUOTED_BYTES]!r}. {quoted}" if location else quoted
+
+
+def _describe_remedy(check: HealthCheck) -> str:
+    wanted = "below 500" if check.is_guess else "2xx"
+    guess = f"no health_path is stated, so {check.path} is probed"
+    stated = guess if check.is_guess else f"health_path is {check.path}"
+    return (
+        f"The answer must be {wanted}: {stated}; set `health_path` under [backend] in "
+        "oroboros.toml to a path that answers 2xx."
+    )

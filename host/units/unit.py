@@ -33,6 +33,29 @@ class UnitDiffers(Refused):
 
 
 @dataclass(frozen=True)
+class HealthCheck:
+    """How a unit is probed: a GET of `path` on its port, with `host` in the Host header.
+
+    The path of a guess need only answer below 500; one that an application states answers 2xx.
+    `is_https`: visitors come over https, so the request says so as the proxy in front does.
+    """
+
+    path: str = "/health"
+    is_guess: bool = False
+    host: str = "127.0.0.1"
+    is_https: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The request's headers besides Host."""
+        return {"X-Forwarded-Proto": "https"} if self.is_https else {}
+
+    def accepts(self, status: int) -> bool:
+        """Return whether an answer with that status is healthy."""
+        return 200 <= status < (500 if self.is_guess else 300)
+
+
+@dataclass(frozen=True)
 class Unit:
     """A process to keep running. `env` is its complete environment; without `port` it has none."""
 
@@ -43,7 +66,7 @@ class Unit:
     user: User | None
     log: Path
     port: int | None = None
-    health_path: str = "/health"
+    health: HealthCheck = HealthCheck()
 
     @property
     def digest(self) -> str:

@@ -21,6 +21,7 @@ from releases.builds.build_folders import build_folder
 # What a deployment asks of the application's manifest.
 MANIFEST_FIELDS = (
     "health_path",
+    "is_health_guess",
     "backend_dir",
     "frontend_dir",
     "frontend_output",

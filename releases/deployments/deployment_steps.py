@@ -16,6 +16,7 @@ from host.deadline import wait_until
 from host.errors import Refused
 from host.files.surface_folder import LiveFile
 from host.units import jobs
+from host.units.unit import HealthCheck
 from releases.builds.build_folders import public_folder
 from releases.builds.launch_spec import read_fallback
 from releases.models import Deployment, DeploymentInProgress, Release
@@ -129,8 +130,8 @@ def switch_to_release(context: DeploymentContext) -> None:
 
 def _switch_current_link(context: DeploymentContext) -> None:
     config, deployment = context.config, context.deployment
-    health_url = colours.health_url(config, context.release, deployment.colour)
-    write_link_folder(config, deployment, health_url)
+    check = colours.read_health_check(config, context.release)
+    write_link_folder(config, deployment, check)
     context.report_progress("switching")
     # The reconciler takes the same lock, so it never sees the link switched and the row not.
     with colours.lock_colours(config):
@@ -138,14 +139,16 @@ def _switch_current_link(context: DeploymentContext) -> None:
         deployment.go_live(context.claim)
 
 
-def write_link_folder(config: Config, deployment: Deployment, health_url: str | None) -> None:
+def write_link_folder(config: Config, deployment: Deployment, check: HealthCheck | None) -> None:
     """Write the folder to which the current link leads while the deployment is live."""
-    release = deployment.release
+    release, address = deployment.release, colours.address(config, deployment.colour)
     live = LiveFile(
         deployment.number,
-        colours.address(config, deployment.colour),
+        address,
         release.commit_sha,
-        health_url=health_url,
+        health_url=None if check is None else f"{_health_host(check, address)}{check.path}",
+        is_health_guess=check is not None and check.is_guess,
+        is_https=check is not None and check.is_https,
         fallback=read_fallback(config, release.pk),
     )
     current_link.write(
@@ -154,6 +157,11 @@ def write_link_folder(config: Config, deployment: Deployment, health_url: str | 
         public_folder(config, release.pk),
         previous_assets.find_previous_assets(config, deployment),
     )
+
+
+def _health_host(check: HealthCheck, address: str) -> str:
+    """Return the Host header of the surface's health check, which is the colours' own."""
+    return f"{check.host}:{address.rpartition(':')[2]}"
 
 
 def finish_deployment(context: DeploymentContext) -> None:

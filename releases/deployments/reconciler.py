@@ -9,6 +9,7 @@ from host.config import Config
 from host.errors import Refused
 from host.files import ownership
 from host.units import managers
+from host.units.unit import HealthCheck
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder
 from releases.deployments.deploy_and_rollback import complete_deployment
@@ -85,10 +86,10 @@ def _repair_current_link(config: Config, dry_run: bool) -> list[str]:
 
 def _switch_current_link(config: Config, deployment: Deployment) -> None:
     try:
-        health_url = colours.health_url(config, deployment.release, deployment.colour)
+        check = colours.read_health_check(config, deployment.release)
     except Refused:  # the build is missing: no backend will listen, so /health says unhealthy
-        health_url = f"{colours.address(config, deployment.colour)}/"
-    write_link_folder(config, deployment, health_url)
+        check = HealthCheck("/")
+    write_link_folder(config, deployment, check)
     # Before the switch, so that the surface is not sent to a colour that does not run.
     _start_colour(config, deployment)
     current_link.switch(config, deployment.number)

@@ -13,11 +13,11 @@ from host.app import environment, planning
 from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
-from host.files import ownership
+from host.files import log_files, ownership
 from host.files.file_lock import file_lock
 from host.units import managers
-from host.units.health import wait_until_healthy
-from host.units.unit import Unit, start_or_replace
+from host.units.health import describe_failed_start, wait_until_healthy
+from host.units.unit import HealthCheck, Unit, start_or_replace
 from releases.builds.build_folders import source_folder
 from releases.builds.launch_spec import LaunchSpec, read_launch_spec
 from releases.models import Deployment, Release
@@ -87,13 +87,21 @@ def build_environment(
     return resolved.env
 
 
-def health_url(config: Config, release: Release, colour: str) -> str | None:
-    """Return host, port and path of the release's health check; None if it has no backend.
+def read_health_check(config: Config, release: Release) -> HealthCheck | None:
+    """Return how the release's backend is probed; None if it has no backend.
 
     Raises Refused `release_corrupt`.
     """
     spec = read_launch_spec(config, release.pk)
-    return None if spec.web is None else f"{address(config, colour)}{spec.manifest.health_path}"
+    return None if spec.web is None else _build_health_check(config, spec)
+
+
+def _build_health_check(config: Config, spec: LaunchSpec) -> HealthCheck:
+    """Return the check: as visitors reach production, by its host name and scheme."""
+    manifest = spec.manifest
+    return HealthCheck(
+        manifest.health_path, manifest.is_health_guess, config.app_host, config.is_https
+    )
 
 
 def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
@@ -114,7 +122,7 @@ def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
         user=config.app_user,
         log=log_path(config, colour),
         port=port(config, colour),
-        health_path=spec.manifest.health_path,
+        health=_build_health_check(config, spec),
     )
 
 
@@ -140,11 +148,13 @@ def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
         manager.stop(unit_name(colour), grace=GRACE_SECONDS)
         return
     # The release before the live one may still drain as this colour: it is stopped first.
+    log_start = log_files.read_size(unit.log)
     start_or_replace(manager, unit, GRACE_SECONDS)
     health = wait_until_healthy(manager, unit, context.settings.start_seconds, context.is_stopping)
     context.raise_if_stopping()
     if not health.ok:
-        raise Unhealthy(f"The backend of {deployment.release} is not healthy: {health.reason}")
+        reason = describe_failed_start(health, unit, log_start)
+        raise Unhealthy(f"The backend of {deployment.release} is not healthy: {reason}")
 
 
 @contextmanager

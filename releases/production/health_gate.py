@@ -11,7 +11,7 @@ from host.files import safe_files
 from host.git.bare_repository import Repository
 from host.process import runner
 from host.units import managers
-from host.units.health import probe_unit
+from host.units.health import probe
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Deployment, Release
 from releases.production import colours
@@ -91,7 +91,7 @@ def check_health(context: DeploymentContext, deployment: Deployment) -> None:
     unit = colours.make_unit(context.config, deployment.release, deployment.colour)
     if unit is not None and unit.port is not None:
         status = managers.get_manager(context.config).status(unit.name, unit.port)
-        health = probe_unit(status, unit.port, unit.health_path, PROBE_SECONDS)
+        health = probe(status, unit.port, unit.health, PROBE_SECONDS)
         if not health.ok:
             raise Unhealthy(f"The backend of {deployment.release} is not healthy: {health.reason}")
     _probe_surface(context.config.web_port, deployment.release.commit_sha)

@@ -279,6 +279,8 @@ def _start_application(context: StepContext, app: Application) -> None:
         cwd=app.root / app.plan.web.cwd,
         health_path=app.manifest.health_path,
         host=config.frontend_host(slot, run.label),
+        is_health_guess=app.manifest.is_health_guess,
+        is_https=config.is_https,
         release=prepare_argv(app.plan.release) if app.plan.release else None,
         template=context.results["database"]["template"],
     )
@@ -317,6 +319,7 @@ def show_preview(context: StepContext) -> None:
         health_path,
         is_single_page=app.manifest.frontend_spa,
         label=run.label,
+        is_health_guess=app.manifest.is_health_guess,
     )
     context.write_log("\n".join([f"{run.label} shows {run.commit_sha}", *notes]))
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from host.config import Config, SlotConfig
 from host.errors import Refused
+from host.files import log_files
 from host.files.file_lock import file_lock
 from host.process.users import DelegatedUser, User
 from host.units import managers
-from host.units.health import Health, probe_unit, wait_until_healthy
+from host.units.health import Health, describe_failed_start, probe, wait_until_healthy
 from host.units.listeners import find_open_addresses
 from host.units.unit import Unit, UnitStatus, start_or_replace
 from slots.runtime import backend_log, idle_page, worktree
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 START_SECONDS = 60.0
+IDLE_START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 IDLE_PAGE_SECONDS = 5.0
 PROBE_SECONDS = 5.0
@@ -81,21 +83,23 @@ def start(
     config: Config,
     slot: SlotConfig,
     *,
-    seconds: float = START_SECONDS,
+    seconds: float | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> BackendStatus:
     """Start what the spec says and wait until it is healthy; leave it alone if it runs already.
 
-    Waits `seconds`, or until `stop` returns true. Raises Refused `unit_crashed` with the message
-    of the log, `backend_unhealthy` (it was stopped again), `port_taken` naming the listener.
+    Waits `seconds` (default: PREVIEW_START_SECONDS), or until `stop` returns true. Raises Refused
+    `unit_crashed` with the message of the log, `backend_unhealthy` (it was stopped again),
+    `port_taken` naming the listener.
     """
     with _spec_lock(config, slot):
         # Recorded first: if this process dies now, supervision starts the backend.
         spec = specs.set_wanted(config, slot, "up")
         unit = _build_unit(config, slot, spec)
+        log_start = log_files.read_size(unit.log)
         started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
     # Outside the lock, so that a stop need not wait for a start that takes long.
-    return _wait_until_healthy(config, slot, unit, started, seconds, stop)
+    return _wait_until_healthy(config, slot, unit, started, log_start, seconds, stop)
 
 
 def stop(config: Config, slot: SlotConfig) -> BackendStatus:
@@ -111,7 +115,7 @@ def restart(
     config: Config,
     slot: SlotConfig,
     *,
-    seconds: float = START_SECONDS,
+    seconds: float | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> BackendStatus:
     """Stop the backend, then start what the spec says. Raises Refused as `start` and `stop`."""
@@ -120,8 +124,9 @@ def restart(
         # Built before the stop: a spec that cannot be started leaves the backend as it is.
         unit = _build_unit(config, slot, spec)
         _stop(config, slot)
+        log_start = log_files.read_size(unit.log)
         started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
-    return _wait_until_healthy(config, slot, unit, started, seconds, stop)
+    return _wait_until_healthy(config, slot, unit, started, log_start, seconds, stop)
 
 
 def replace_with_idle_page(config: Config, slot: SlotConfig) -> BackendStatus:
@@ -132,8 +137,9 @@ def replace_with_idle_page(config: Config, slot: SlotConfig) -> BackendStatus:
     unit = _build_unit(config, slot, specs.IDLE_SPEC)
     with _spec_lock(config, slot):
         _remove(config, slot)
+        log_start = log_files.read_size(unit.log)
         started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
-    return _wait_until_healthy(config, slot, unit, started, START_SECONDS, None)
+    return _wait_until_healthy(config, slot, unit, started, log_start, IDLE_START_SECONDS, None)
 
 
 def remove_backend(config: Config, slot: SlotConfig) -> None:
@@ -215,8 +221,7 @@ def health(config: Config, slot: SlotConfig) -> Health:
 
 
 def _probe(slot: SlotConfig, spec: Spec, unit_status: UnitStatus) -> Health:
-    path, host = spec.health_path, spec.host
-    health = probe_unit(unit_status, slot.backend_port, path, PROBE_SECONDS, host)
+    health = probe(unit_status, slot.backend_port, spec.health, PROBE_SECONDS)
     if health.ok and spec.is_idle and health.body != idle_page.render_health(slot.slot_id):
         detail = "The slot is free, but another program than the idle page answers."
         return Health(False, detail, health.body)
@@ -228,7 +233,8 @@ def _wait_until_healthy(
     slot: SlotConfig,
     unit: Unit,
     started: UnitStatus,
-    seconds: float,
+    log_start: int,
+    seconds: float | None,
     stop: Callable[[], bool] | None,
 ) -> BackendStatus:
     """Wait until the started unit is healthy; otherwise stop it and raise Refused.
@@ -237,14 +243,18 @@ def _wait_until_healthy(
     """
     manager = managers.get_manager(config)
     spec = specs.read(slot)
-    health = wait_until_healthy(manager, unit, seconds, stop, spec.host)
+    if seconds is None:
+        seconds = config.get_seconds("PREVIEW_START_SECONDS", START_SECONDS, allows_none=False)
+    health = wait_until_healthy(manager, unit, seconds, stop)
     now = manager.status(unit.name, unit.port)
     if health.ok:
         return BackendStatus(spec, now, health, started.was_running)
     is_same = (now.pid, now.start_time) == (started.pid, started.start_time)
     if is_same and not started.was_running:
         manager.stop(unit.name)
-    raise Refused("backend_unhealthy", f"The backend of {slot.slot_id}: {health.reason}")
+    # The idle page is ours: no key of a manifest changes how it is probed.
+    reason = health.reason if spec.is_idle else describe_failed_start(health, unit, log_start)
+    raise Refused("backend_unhealthy", f"The backend of {slot.slot_id}: {reason}")
 
 
 def _stop(config: Config, slot: SlotConfig) -> None:
@@ -259,7 +269,7 @@ def _build_unit(config: Config, slot: SlotConfig, spec: Spec) -> Unit:
     backend_log.ensure_link(config, slot)
     return Unit(
         unit_name(slot), argv, cwd, environment, config.slot_user(slot), log,
-        slot.backend_port, spec.health_path,
+        slot.backend_port, spec.health,
     )  # fmt: skip
 
 

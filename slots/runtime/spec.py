@@ -11,6 +11,7 @@ from pathlib import Path
 from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import safe_files
+from host.units.unit import HealthCheck
 from slots.runtime import worktree
 
 
@@ -18,7 +19,8 @@ from slots.runtime import worktree
 class Spec:
     """The backend of a run, or without a run the idle page; `wanted` is up or down.
 
-    `host` is the name in the health check's Host header. `release` is the application's migration
+    `host` is the name in the health check's Host header; `is_health_guess` and `is_https` are
+    those of `HealthCheck`. `release` is the application's migration
     command and `template` the database that the slot's is a clone of: the commands that migrate and
     reset by hand use both.
     """
@@ -31,12 +33,19 @@ class Spec:
     health_path: str = "/health"
     wanted: str = "up"
     host: str = "127.0.0.1"
+    is_health_guess: bool = False
+    is_https: bool = False
     release: tuple[str, ...] | None = None
     template: str | None = None
 
     @property
     def is_idle(self) -> bool:
         return self.run_id is None
+
+    @property
+    def health(self) -> HealthCheck:
+        """How the backend is probed."""
+        return HealthCheck(self.health_path, self.is_health_guess, self.host, self.is_https)
 
 
 IDLE_SPEC = Spec(run_id=None, commit="", fence=0, argv=(), cwd=Path("/"))

@@ -73,20 +73,25 @@ def show_live(
     *,
     is_single_page: bool | None = None,
     label: str | None = None,
+    is_health_guess: bool = False,
 ) -> list[str]:
     """Show the run's preview: its built frontend, copied from `public`, or its backend alone.
 
     Host names with a label show the run with that `label` only; without one only the slot's shared
     names show it.
-    `public` is a folder in the slot's worktree. `health_path` is the backend's; None if the preview
-    has no backend. `is_single_page` is the manifest's. Returns the paths that were not copied
-    (links and the like). Raises Refused `build_failed` as `find_fallback`.
+    `public` is a folder in the slot's worktree. `health_path` is the backend's, stated or a guess;
+    None if the preview has no backend. `is_single_page` is the manifest's. Returns the paths that
+    were not copied (links and the like). Raises Refused `build_failed` as `find_fallback`.
     """
     # The Host header of the health check is the run's own, as in `backend.status`.
     host = config.frontend_host(slot, label) if label else config.shared_host(slot)
     address = f"{host}:{slot.backend_port}"
     health_url = f"{address}{health_path}" if health_path is not None else None
-    preview = _live_file(slot, commit, str(run_id), "live", health_url, label)
+    preview = replace(
+        _live_file(slot, commit, str(run_id), "live", health_url, label),
+        is_health_guess=is_health_guess,
+        is_https=config.is_https,
+    )
     if public is not None:
         root = worktree.path(slot)
         fallback = site_fallback.find_fallback(

@@ -99,6 +99,24 @@ def test_the_manifest_wins_over_detection(load_files):
     assert (found.health_path, found.release) == ("/up", ("python", "m.py"))
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"manage.py": "DJANGO_SETTINGS_MODULE"},
+        {"app.py": "app = Flask(__name__)", "requirements.txt": "flask"},
+        {"package.json": '{"scripts": {"start": "node x"}}'},
+    ],
+)
+def test_a_web_process_of_ones_own_does_not_move_the_guessed_health_path(load_files, files):
+    detected = load_files(files)
+    own = load_files({**files, "Procfile": "web: python own.py\n"})
+    assert (own.web, own.health_path) == (("python", "own.py"), detected.health_path)
+    assert detected.is_health_guess
+    assert own.is_health_guess
+    stated = load_files({**files, "oroboros.toml": '[backend]\nhealth_path = "/up"\n'})
+    assert (stated.health_path, stated.is_health_guess) == ("/up", False)
+
+
 def package(**parts):
     return json.dumps({"name": "x", **parts})
 

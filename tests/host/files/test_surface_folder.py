@@ -35,6 +35,14 @@ def write(folder, number, **fields):
             LiveFile(1, ADDRESS, "-", "-", "free", f"{ADDRESS}/health"),
             f"1 {ADDRESS} - - free health={ADDRESS}/health public=no fallback=index\n",
         ),
+        (
+            LiveFile(7, ADDRESS, COMMIT, None, None, f"{ADDRESS}/", is_health_guess=True),
+            f"7 {ADDRESS} {COMMIT} health={ADDRESS}/ public=no fallback=index check=any,http\n",
+        ),
+        (
+            LiveFile(7, ADDRESS, COMMIT, None, None, f"{ADDRESS}/", is_https=True),
+            f"7 {ADDRESS} {COMMIT} health={ADDRESS}/ public=no fallback=index check=2xx,https\n",
+        ),
     ],
 )
 def test_live_file_is_one_line_and_is_parsed_back(live, text):

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from host import http_client
-from host.units.health import probe_unit
-from host.units.unit import UnitStatus
+from host.units import health as health_module
+from host.units.health import describe_failed_start, probe, probe_unit, wait_until_healthy
+from host.units.unit import HealthCheck, Unit, UnitStatus
 from tests.environment import free_port
 
 OURS = UnitStatus(True, os.getpid(), 1.0, None, "ours")
@@ -34,6 +35,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def moved(self):
         self.health(302)
+
+    def forwarded(self):
+        self.health(200 if self.headers["X-Forwarded-Proto"] == "https" else 301)
+
+    def login(self):
+        self.send_response(302)
+        self.send_header("Location", "/accounts/login/")
+        self.end_headers()
+
+    def missing(self):
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(b"<h1>\x1b[31mNot   Found</h1>")
+
+    def failing(self):
+        self.health(500)
 
     def kept_open(self):
         self.health()
@@ -142,3 +159,76 @@ def test_a_unit_that_is_not_alone_on_its_port_is_unhealthy_without_a_request(por
     health = probe_unit(status, port, "/health")
     assert not health.ok
     assert reason in health.reason
+
+
+@pytest.mark.parametrize(
+    ("path", "is_stated_ok", "is_guess_ok"),
+    [
+        ("/health", True, True),
+        ("/moved", False, True),
+        ("/login", False, True),
+        ("/missing", False, True),
+        ("/failing", False, False),
+        ("/broken", False, False),
+    ],
+)
+def test_a_guessed_path_accepts_any_answer_below_500_and_a_stated_one_only_2xx(
+    port, path, is_stated_ok, is_guess_ok
+):
+    assert probe(OURS, port, HealthCheck(path)).ok is is_stated_ok
+    assert probe(OURS, port, HealthCheck(path, is_guess=True)).ok is is_guess_ok
+
+
+def test_a_probe_says_https_where_visitors_come_over_https(port):
+    assert not probe(OURS, port, HealthCheck("/forwarded")).ok
+    assert probe(OURS, port, HealthCheck("/forwarded", is_https=True)).ok
+
+
+class Manager:
+    """A manager whose only unit always listens."""
+
+    def status(self, name, port=None):
+        return OURS
+
+    def list_listeners(self, name):
+        return []
+
+
+@pytest.fixture
+def unit(port, tmp_path):
+    def make(path, **check):
+        log = tmp_path / "app.log"
+        log.write_text("of the release before\nNotFound: no page /missing\n")
+        return Unit("a", ("x",), tmp_path, {}, None, log, port, HealthCheck(path, **check))
+
+    return make
+
+
+@pytest.mark.parametrize("path", ["/missing", "/login", "/failing"])
+def test_the_wait_ends_early_at_a_steady_wrong_answer(unit, monkeypatch, path):
+    monkeypatch.setattr(health_module, "STEADY_SECONDS", 0.2)
+    begun = time.monotonic()
+    assert not wait_until_healthy(Manager(), unit(path), 30).ok
+    assert 0.2 <= time.monotonic() - begun < 10
+
+
+def test_the_wait_goes_on_while_the_application_says_that_it_is_not_ready_yet(unit, monkeypatch):
+    monkeypatch.setattr(health_module, "STEADY_SECONDS", 0.05)
+    begun = time.monotonic()
+    assert not wait_until_healthy(Manager(), unit("/broken"), 0.5).ok  # answers 503
+    assert time.monotonic() - begun >= 0.5
+
+
+def test_a_failed_start_names_the_answer_the_key_and_the_last_words(unit):
+    stated = unit("/missing")
+    found = probe(OURS, stated.port, stated.health)
+    text = describe_failed_start(found, stated, len("of the release before\n"))
+    assert text.startswith("/missing answered 404. It answered: '<h1>Not Found</h1>'. ")
+    assert "must be 2xx: health_path is /missing; set `health_path` under [backend]" in text
+    assert text.endswith("app.log says:\nNotFound: no page /missing")
+    guess = unit("/failing", is_guess=True)
+    text = describe_failed_start(probe(OURS, guess.port, guess.health), guess)
+    assert "must be below 500: no health_path is stated, so /failing is probed" in text
+    moved = unit("/login")
+    text = describe_failed_start(probe(OURS, moved.port, moved.health), moved)
+    assert "Location: '/accounts/login/'. The answer is empty." in text

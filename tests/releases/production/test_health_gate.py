@@ -4,9 +4,11 @@ import time
 
 import pytest
 
+from host.units import health
 from releases.deployments import deploy_and_rollback
 from releases.deployments.deployment_steps import DeploymentFailed
 from releases.models import Release
+from tests.releases.application import MANIFEST
 from tests.releases.production_state import (
     assert_consistent,
     deploy,
@@ -31,6 +33,38 @@ def test_reload_hook_runs_after_the_switch_and_its_failure_undoes_the_deployment
         deploy(config, repo.head)
     assert calls.read_text().split() == [first.commit_sha, repo.head, first.commit_sha]
     assert_consistent(config, Release.objects.get(pk=first.pk), web)
+
+
+# In place of the server's status: what an application behind https and without a page at / does.
+BEHIND_HTTPS = """status = 404
+        if self.headers["X-Forwarded-Proto"] != "https":
+            status = 301
+        elif self.headers["Host"].startswith("app.example.com:") and self.path == "/up":
+            status = 200
+        if "guess" in VERSION:
+            status = 404"""
+
+
+def test_a_release_is_probed_as_its_visitors_reach_it(config, repo, web):
+    config.environ["OROBOROS_HTTPS"] = "true"
+    server = repo.files["backend/server.py"].replace("status = 200", BEHIND_HTTPS, 1)
+    stated = MANIFEST.replace("[backend]", '[backend]\nhealth_path = "/up"', 1)
+    deploy(config, repo.commit("one", **{"backend/server.py": server, "oroboros.toml": stated}))
+    assert web.get("/health")[0] == 200
+    guess = deploy(config, repo.commit("guess", **{"oroboros.toml": MANIFEST}))
+    assert (web.get("/health")[0], web.get()[1]) == (200, guess.commit_sha)
+
+
+def test_a_release_that_answers_wrongly_is_refused_early_with_the_key_to_set(
+    config, repo, web, monkeypatch
+):
+    monkeypatch.setattr(health, "STEADY_SECONDS", 0.3)
+    config.environ["DEPLOY_START_SECONDS"] = "60"
+    stated = MANIFEST.replace("[backend]", '[backend]\nhealth_path = "/up"', 1)
+    server = repo.files["backend/server.py"].replace("status = 200", "status = 302", 1)
+    with pytest.raises(DeploymentFailed, match="/up answered 302") as failed:
+        deploy(config, repo.commit("one", **{"backend/server.py": server, "oroboros.toml": stated}))
+    assert "set `health_path` under [backend]" in failed.value.detail
 
 
 def test_hanging_reload_hook_is_killed_after_its_timeout(config, web, two_releases):

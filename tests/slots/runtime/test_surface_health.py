@@ -104,3 +104,17 @@ def test_health_of_main_is_200_only_with_a_live_release_its_files_and_a_healthy_
         assert request(main, "/health").json == {"status": "ok"}
         SurfaceFolder(config.var).clear()
         assert unavailable(request(main, "/health"), "no_release") == "No release is live yet."
+
+
+def test_health_of_a_preview_with_a_guessed_path_is_200_for_every_answer_below_500(
+    web, config, slot
+):
+    surface.show_live(config, slot, 17, COMMIT, None, "/", is_health_guess=True)
+    statuses = {}
+    with echo(slot.backend_port, statuses=statuses):
+        for status in (200, 302, 401, 404):
+            statuses["/"] = status
+            assert (request(web, "/health").status, status) == (200, status)
+        for status in (500, 503):
+            statuses["/"] = status
+            assert f"answered {status}" in unavailable(request(web, "/health"))
