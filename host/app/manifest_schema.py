@@ -146,7 +146,7 @@ class Backend(Table):
         default=(), description="migrates the database; wins over the Procfile"
     )
     health_path: Annotated[str, Field(pattern=HEALTH_PATH)] = Field(
-        default="", description="answers 200 when the backend is healthy"
+        default="", description="answers 2xx when the backend is healthy"
     )
 
 

@@ -15,7 +15,8 @@ from host.postgres import guard, roles_and_databases
 from host.postgres.server import Server
 
 SESSION_END_SECONDS = 5
-# A preview may take this many of the server's connections; production has no limit.
+# A preview may take this many of the server's connections, unless PREVIEW_DATABASE_CONNECTIONS
+# says otherwise; production has no limit.
 ROLE_CONNECTIONS = 30
 # From this size on, copying the files (with a checkpoint before and after) is faster than the WAL.
 LARGE_BYTES = 64 * 1024 * 1024
@@ -32,7 +33,7 @@ class Databases(Server):
         """
         guard.check_role(self.config, role)
         password = password or secrets.token_urlsafe(24)
-        limit = -1 if role == self.config.production_database else ROLE_CONNECTIONS
+        limit = -1 if role == self.config.production_database else self._read_connection_limit()
         with self.connection() as connection:
             # Hashed here, because the server may log statements.
             secret = connection.pgconn.encrypt_password(
@@ -49,6 +50,9 @@ class Databases(Server):
                 # Since PostgreSQL 16 the creator of a role may administer it but not act as it.
                 connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
         return password
+
+    def _read_connection_limit(self) -> int:
+        return self.config.get_integer("PREVIEW_DATABASE_CONNECTIONS", ROLE_CONNECTIONS)
 
     def exists(self, name: str) -> bool:
         """Return whether a database of that name exists, complete or not."""

@@ -34,7 +34,7 @@ __all__ = [
     "stop",
 ]
 
-START_SECONDS = 60.0
+START_SECONDS = 60
 IDLE_START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 IDLE_PAGE_SECONDS = 5.0
@@ -244,7 +244,7 @@ def _wait_until_healthy(
     manager = managers.get_manager(config)
     spec = specs.read(slot)
     if seconds is None:
-        seconds = config.get_seconds("PREVIEW_START_SECONDS", START_SECONDS, allows_none=False)
+        seconds = config.get_integer("PREVIEW_START_SECONDS", START_SECONDS)
     health = wait_until_healthy(manager, unit, seconds, stop)
     now = manager.status(unit.name, unit.port)
     if health.ok:

@@ -82,6 +82,19 @@ def test_slot_role_cannot_connect_to_another_database(admin, config):
     connect(url_of(admin, "app_preview_1", "app_preview_1", password)).close()
 
 
+def test_the_number_of_a_previews_connections_is_a_setting(admin):
+    def read_limit():
+        admin.ensure_role("app_preview_1")
+        with admin.connection() as connection:
+            query = "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'app_preview_1'"
+            return connection.execute(query).fetchone()[0]
+
+    assert read_limit() == 30
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(admin.config.environ, "PREVIEW_DATABASE_CONNECTIONS", "45")
+        assert read_limit() == 45
+
+
 def test_ensure_role_replaces_the_password_and_resets_settings(admin):
     old = create_slot_database(admin, "app_preview_1")
     with connect(old) as session:

@@ -149,6 +149,18 @@ def test_backend_that_is_never_healthy_is_stopped_again(config, slot):
     assert backend.status(config, slot).kind == "none"
 
 
+def test_a_guessed_health_path_and_the_time_to_start_come_from_spec_and_settings(config, slot):
+    write(config, slot, SERVE + RUN, health_path="/nothing-here", is_health_guess=True)
+    assert backend.start(config, slot).health.reason == "/nothing-here answered 404."
+    backend.stop(config, slot)
+    write(config, slot, "import time; time.sleep(600)\n", is_health_guess=True)
+    config.environ["PREVIEW_START_SECONDS"] = "1"
+    deadline = Deadline(20)
+    with pytest.raises(Refused, match="does not listen"):
+        backend.start(config, slot)
+    assert not deadline.has_passed
+
+
 def test_stopped_start_leaves_nothing_running(config, slot):
     write(config, slot, "import time; time.sleep(600)\n")
     deadline = Deadline(10)
