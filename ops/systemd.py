@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host import config as configuration
-from host.app import environment
+from host.app.dependencies import registries
 from host.config import INSTALLED_UNIT, SYSTEM_ENV_DIR, Config
 from host.env_file import format_assignment
 from host.errors import Refused
@@ -40,7 +40,7 @@ TARGET = "ouroboros.target"
 SLICE = "ouroboros.slice"  # the parent that systemd makes for ouroboros-*.slice
 HEADER = "# Written once by systemd-install-runtime.sh; .env.example lists every other setting.\n"
 # Settings that the first installation copies from the shell to worker.env.
-SHELL_SETTINGS = (*env_files.REPOSITORY_SETTINGS, *environment.NETWORK_VARIABLES)
+SHELL_SETTINGS = (*env_files.REPOSITORY_SETTINGS, *registries.ALL_NAMES)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from host.app import command_line
+from host.app.dependencies import registries
+from host.app.dependencies.registries import Registries
 from host.app.environment_policy import can_manifest_set, is_blocked, is_matched_by, is_reserved
 from host.app.manifest import Manifest
 from host.config import Config, SlotConfig, read_env_file
@@ -24,28 +26,6 @@ from host.errors import Refused
 
 PREVIEW_FILE = "worker-preview.env"
 PRODUCTION_FILE = "app.env"
-# How this host reaches the package registries. Only installs get these.
-NETWORK_VARIABLES = (
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "UV_INDEX_URL",
-    "UV_DEFAULT_INDEX",
-    "UV_EXTRA_INDEX_URL",
-    "UV_INDEX",
-    "UV_FIND_LINKS",
-    "UV_OFFLINE",
-    "PIP_INDEX_URL",
-    "NPM_CONFIG_REGISTRY",
-    "npm_config_registry",
-)
 # Where servers listen that read it from the environment: Node's, Next.js's, uvicorn's variable.
 LISTEN_VARIABLES = dict.fromkeys(("HOST", "HOSTNAME", "UVICORN_HOST"), "127.0.0.1")
 # What a command is for: `run` is the application itself, its `release:` and its seed.
@@ -227,18 +207,31 @@ def build_environment(
     )
 
 
+def find_registries(config: Config) -> Registries:
+    """Return how this host reaches the package registries, from its settings and pip's files.
+
+    Only installs get them. Names on the operator's blocklist are left out.
+    """
+    blocked = _patterns(config, "BLOCKLIST")
+    pip = registries.read_pip_settings(registries.list_pip_files(config.get))
+
+    def look_up(name: str) -> str:
+        return "" if is_matched_by(name, blocked) else config.get(name) or pip.get(name, "")
+
+    return registries.translate(look_up)
+
+
 def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
     """Return the environment of an install: the host's registries, no value of the application.
 
-    A branch's own install scripts see it, so names on the operator's blocklist are left out.
+    A branch's own install scripts see it, so names on the operator's blocklist are left out. The
+    registries' passwords are not in it: see `find_registries`.
     Downloads are cached below `home` and deleted with it: a package's build could change a cache
     that other installs use.
     """
     blocked = _patterns(config, "BLOCKLIST")
-    names = [
-        name for name in NETWORK_VARIABLES if config.get(name) and not is_matched_by(name, blocked)
-    ]
-    network = {name: config.get(name) for name in names}
+    variables = find_registries(config).variables
+    network = {name: text for name, text in variables.items() if not is_matched_by(name, blocked)}
     return network | {
         **_base_variables(home, (), "install"),
         "UV_PYTHON_DOWNLOADS": "never",  # the interpreter is the operator's choice

@@ -264,7 +264,7 @@ def _run_commands(work: _Work, user: User | None) -> Outcome:
         raise ApplicationRefused("manifest_invalid", detail)
     deadline = Deadline(INSTALL_SECONDS)  # for all commands together
     with private_folder(work.config, user) as home:
-        env = _environment(work, home)
+        env = _environment(work, home, user)
         for argv in (*install.commands, *install.custom_commands):
             outcome = runner.run(
                 _prepare_argv(work, argv),
@@ -306,9 +306,15 @@ def _require_output(work: _Work, user: User | None) -> None:
     )
 
 
-def _environment(work: _Work, home: Path) -> dict[str, str]:
-    """Return the environment: the programs of this and of earlier installs come first on PATH."""
+def _environment(work: _Work, home: Path, user: User | None) -> dict[str, str]:
+    """Return the environment, and write the registries' passwords into `home`.
+
+    The programs of this and of earlier installs come first on PATH.
+    """
     env = environment.build_install_environment(work.config, home=home)
+    for name, text in environment.find_registries(work.config).files.items():
+        safe_files.write_atomic(home / name, text.encode(), 0o600, survives_reboot=False)
+    ownership.give_tree(home, user)
     folders = [str(folder) for folder in work.bins]
     pythons = [one for one in (work.install, *work.earlier) if one.kind == "python"]
     for python in pythons[:1]:

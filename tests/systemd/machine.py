@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from host import config
-from host.app import environment
+from host.app.dependencies import registries
 from host.deadline import wait_until
 
 SANDBOX = Path(__file__).with_name("sandbox")
@@ -109,9 +109,7 @@ class Machine:
     @property
     def install_environment(self):
         """The variables of the operator's shell at the first installation."""
-        network = {
-            name: os.environ[name] for name in environment.NETWORK_VARIABLES if name in os.environ
-        }
+        network = {name: os.environ[name] for name in registries.ALL_NAMES if name in os.environ}
         return {
             **network,
             "HTTPS_PROXY": f"http://127.0.0.1:{PROXY_PORT}",

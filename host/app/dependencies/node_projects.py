@@ -191,7 +191,8 @@ def _install_command(manager: Manager, lock: str | None, tools: Tools) -> Argv:
         quiet = ("--no-audit", "--no-fund", "--loglevel=error")
         return (tools.npm, *(("ci",) if lock else ("install", "--no-package-lock")), *quiet)
     if manager.package.startswith("@yarnpkg/"):
-        return ("yarn", "install", *(("--immutable",) if lock else ()))
+        # Without a word it is immutable where CI is set.
+        return ("yarn", "install", "--immutable" if lock else "--no-immutable")
     return (manager.name, "install", *(("--frozen-lockfile",) if lock else ()))
 
 

@@ -373,7 +373,7 @@ def test_an_environment_without_secret_key_is_refused(build):
 def test_an_install_gets_the_hosts_registries_and_no_value_of_the_application(tmp_path):
     conf = config.load({"HTTPS_PROXY": "http://proxy", "SECRET_KEY": SECRET, "UV_INDEX_URL": "i"})
     env = environment.build_install_environment(conf, home=HOME)
-    assert (env["HTTPS_PROXY"], env["UV_INDEX_URL"]) == ("http://proxy", "i")
+    assert (env["HTTPS_PROXY"], env["UV_DEFAULT_INDEX"]) == ("http://proxy", "i")
     assert env["HOME"] == str(HOME)  # where uv and npm keep downloads, if nothing says otherwise
     assert not {"UV_CACHE_DIR", "XDG_CACHE_HOME", "npm_config_cache"} & set(env)
     assert SECRET not in env.values()

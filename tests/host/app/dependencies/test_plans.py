@@ -173,7 +173,7 @@ def test_versions_of_what_an_application_does_not_use_are_ignored(plan, files):
         ({}, {"yarn.lock": "# yarn lockfile v1\n"}, "yarn@1.22.22", "--frozen-lockfile"),
         ({}, {"yarn.lock": "__metadata:\n"}, "@yarnpkg/cli-dist@4.18.1", "--immutable"),
         ({}, {"bun.lock": "{}"}, "bun@1.4.5", "--frozen-lockfile"),
-        ({"packageManager": "yarn@4.1.0"}, {}, "@yarnpkg/cli-dist@4.1.0", "install"),
+        ({"packageManager": "yarn@4.1.0"}, {}, "@yarnpkg/cli-dist@4.1.0", "--no-immutable"),
     ],
 )
 def test_a_package_manager_is_installed_in_the_version_of_the_project(

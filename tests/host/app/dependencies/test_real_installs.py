@@ -73,14 +73,18 @@ def poetry_package(name, version, group):
 
 def test_a_poetry_lock_is_installed_with_its_groups(project):
     project.write(**POETRY)
-    code = "from poetry.factory import Factory; print(Factory().create_poetry().locker._get_content_hash())"
+    code = (
+        "from poetry.factory import Factory; "
+        "print(Factory().create_poetry().locker._get_content_hash())"
+    )
     argv = (UV, "tool", "run", "--from", "poetry==2.2.1", "python", "-c", code)
     content_hash = subprocess.check_output(argv, cwd=project.root, text=True).strip()
     lock = [
         poetry_package("idna", "3.7", "main"),
         poetry_package("iniconfig", "2.0.0", "dev"),
         poetry_package("tomli", "2.0.1", "docs"),
-        f'[metadata]\nlock-version = "2.1"\npython-versions = ">=3.10"\ncontent-hash = "{content_hash}"',
+        '[metadata]\nlock-version = "2.1"\npython-versions = ">=3.10"',
+        f'content-hash = "{content_hash}"',
     ]
     project.write(**{"poetry.lock": "\n".join(lock)})
     app = project.install()
