@@ -130,6 +130,10 @@ class Config:
         host = self.frontend_host(slot, label)
         return f"https://{host}/api" if self.is_https else f"http://{host}:{slot.backend_port}"
 
+    def list_preview_sources(self) -> list[str]:
+        """Return the previews' frontends as sources of a Content-Security-Policy."""
+        return list(dict.fromkeys(self.frontend_url(slot, "*") for slot in self.slots))
+
     def _user(self, role: str, offset: int) -> User | None:
         if self.is_systemd:
             return jobs.find_user(role)

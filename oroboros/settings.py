@@ -235,7 +235,10 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "runs.admin.dashboard.add_dashboard_context",
     "STYLES": [lambda request: static("oroboros/admin.css")],
-    "SCRIPTS": [lambda request: static("oroboros/live.js")],
+    "SCRIPTS": [
+        lambda request: static("oroboros/live.js"),
+        lambda request: static("oroboros/preview-check.js"),
+    ],
     "SIDEBAR": {"navigation": "oroboros.navigation.build_navigation", "show_search": False},
     "COLORS": {
         "primary": {

@@ -1,6 +1,6 @@
 """The Content-Security-Policy of every answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from django.http import HttpRequest, HttpResponseBase
 
@@ -17,6 +17,13 @@ API_DOCS_POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+
+
+def allow_connections(response: HttpResponseBase, sources: Iterable[str]) -> None:
+    """Let the scripts of this page also send requests to the sources."""
+    response.headers["Content-Security-Policy"] = (
+        f"{POLICY}; connect-src 'self' {' '.join(sources)}"
+    )
 
 
 def content_security_policy(

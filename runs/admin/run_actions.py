@@ -47,6 +47,7 @@ def _get_approve_details(run: Run) -> dict[str, Any]:
     omitted = [] if computed and computed.checks else ["accept_checks"]
     return {
         **context,
+        "preview_check": run_page.describe_preview_check(run),
         "freezes": freezes.list_active_freezes(),
         "schema": run_page.describe_schema(run),
         "omitted_fields": omitted,

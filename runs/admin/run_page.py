@@ -17,8 +17,10 @@ from runs.engine.step_context import PipelineStep
 from runs.leasing import queue_status
 from runs.models import Artifact, Run, Step
 from runs.pipelines import preview, schema_changes, shipping
-from runs.rules import FAILURES, StepStatus
+from runs.rules import FAILURES, SHIPPING, Status, StepStatus
 
+# Answered by the surface, never by the application (infra/caddy/Surface.Caddyfile).
+IDENTITY_PATH = "/.well-known/oroboros"
 EVENTS = 100
 LAST_LINES = 30  # of the failed step's log
 PATCH_LINES = 4000  # a longer patch makes the page slow, and is in the artifacts
@@ -63,6 +65,7 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         ),
         "frontend_url": presenters.get_frontend_url(run),
         "backend_url": presenters.get_backend_url(run),
+        "preview_check": describe_preview_check(run),
         "timeline": stages,
         "failure": describe_failure(run, stages),
         "approvals": list(run.approvals.all()),
@@ -74,6 +77,14 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "release": describe_release(run),
         "is_live": is_live,
     }
+
+
+def describe_preview_check(run: Run) -> dict[str, str] | None:
+    """Return where the browser checks that the link shows the run; None while it shows none."""
+    url = presenters.get_frontend_url(run)
+    if url is None or run.status not in (Status.PREVIEW_READY, *SHIPPING):
+        return None
+    return {"url": f"{url}{IDENTITY_PATH}", "run": str(run.pk), "commit": run.commit_sha}
 
 
 def build_timeline(run: Run) -> list[tuple[str, list[Stage]]]:

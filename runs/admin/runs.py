@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
 from host.durations import format_duration
@@ -15,6 +16,7 @@ from runs.models import Run
 from runs.rules import SHIPPING, Status
 from web.admin_actions import DetailPageAdmin
 from web.permissions import OPERATE, has_ability
+from web.security_headers import allow_connections
 
 STATUS_COLORS = {
     Status.QUEUED: "default",
@@ -56,6 +58,17 @@ class RunAdmin(DetailPageAdmin):
             return self.get_queryset(request).filter(pk=object_id).first()
         except ValidationError:  # not a UUID
             return None
+
+    def change_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._allow_preview_check(super().change_view(*args, **kwargs))
+
+    def action_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._allow_preview_check(super().action_view(*args, **kwargs))
+
+    def _allow_preview_check(self, response: HttpResponse) -> HttpResponse:
+        """Let preview-check.js ask the previews which run they show."""
+        allow_connections(response, settings.OROBOROS.list_preview_sources())
+        return response
 
     def get_page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         """Return the data of the page; with `?live`, which live.js adds, without the difference."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 
 import pytest
 from django.conf import settings
@@ -11,10 +12,13 @@ from playwright.sync_api import expect, sync_playwright
 from releases.deployments.deployment_steps import deployment_log_path
 from releases.models import Deployment
 from runs import difference
+from runs.admin.run_page import IDENTITY_PATH
 from runs.difference import Difference, FileChange
 from runs.engine.artifacts import artifacts_folder
 from runs.models import Run, Step
 from runs.rules import Status, StepStatus
+from slots.runtime import surface
+from tests.environment import free_port
 from tests.factories import (
     ArtifactFactory,
     DeploymentFactory,
@@ -25,6 +29,7 @@ from tests.factories import (
     StepFactory,
     UserFactory,
 )
+from tests.slots.runtime.surface_server import caddy
 
 # Playwright runs an event loop in this thread, in which Django refuses database queries.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -63,6 +68,7 @@ def open_admin(chromium, live_server):
         context = chromium.new_context(
             viewport=viewport, color_scheme=scheme, base_url=live_server.url
         )
+        context.route(f"**{IDENTITY_PATH}", answer_as_no_run)
         contexts.append(context)
         page = context.new_page()
         page.problems = []
@@ -84,8 +90,14 @@ def open_admin(chromium, live_server):
         context.close()
 
 
+def answer_as_no_run(route):
+    """Answer the check of a preview, which does not run, as the surface of another run does."""
+    answer = {"run": None, "detail": "This slot is free."}
+    route.fulfill(status=200, json=answer, headers={"Access-Control-Allow-Origin": "*"})
+
+
 def _record_foreign(page, url, home):
-    if not url.startswith((home, "data:")):
+    if not url.endswith(IDENTITY_PATH) and not url.startswith((home, "data:")):
         page.problems.append(f"loaded {url}")
 
 
@@ -144,6 +156,35 @@ def test_a_run_is_approved_with_two_clicks(open_admin):
     expect(page.locator(".oro-head .oro-chip")).to_have_text("Approved")
     run.refresh_from_db()
     assert run.status == Status.APPROVED
+
+
+def test_the_run_page_says_whether_the_link_shows_its_run(open_admin, settings):
+    first, *others = settings.OROBOROS.slots
+    slot = replace(first, web_port=free_port(), backend_port=free_port())
+    settings.OROBOROS = config = replace(settings.OROBOROS, slots=(slot, *others))
+    run = create_ready_run()
+    own = (run.pk, run.commit_sha, run.label)
+    page = open_admin()
+    page.context.unroute_all()
+    page.goto(url_of(run))
+    note = page.locator("[data-preview-check]")
+    expect(note).to_contain_text("does not answer as a preview")
+    with caddy(config, "preview1"):
+        for shown, commit, label, text in (
+            (*own, "the link shows this run"),
+            (run.pk, "f" * 40, run.label, "shows commit ffffffffffff of this run"),
+            ("17", run.commit_sha, run.label, "shows another run, 17"),
+            (run.pk, run.commit_sha, "other-1a2b3c", "now has the preview other-1a2b3c"),
+        ):
+            surface.show_live(config, slot, shown, commit, None, label=label)
+            for address in (url_of(run), f"/admin/runs/run/{run.pk}/approve/"):
+                page.goto(f"{address}?commit_sha={run.commit_sha}")
+                expect(note).to_contain_text(text)
+                role = "status" if (shown, commit, label) == own else "alert"
+                expect(note).to_have_attribute("role", role)
+        surface.show_free(config, slot)
+        page.goto(url_of(run))
+        expect(note).to_contain_text("This slot is free")
 
 
 def test_a_new_commit_reloads_the_page_before_it_can_be_approved(open_admin, monkeypatch):
