@@ -39,6 +39,10 @@ class ReleaseStatus(TextChoices):
     STUCK = "stuck"
 
 
+# A request that read the current link before a switch connects to its backend within this time.
+SETTLE_SECONDS = 1.0
+
+
 class DeploymentKind(TextChoices):
     """Whether a deployment goes to a new release or back to an earlier one."""
 
@@ -118,6 +122,16 @@ def _is_migration(path: PurePosixPath) -> bool:
         and path.stem != "__init__"
         and bool(MIGRATION_FOLDERS.intersection(path.parts[:-1]))
     )
+
+
+def is_drained(connections: int, seconds: float, limit: float) -> bool:
+    """Return whether a backend may be stopped so many seconds after it ceased to be live.
+
+    Its requests have ended if it has no open connections: the surface closes an idle one after a
+    second (`infra/caddy/Surface.Caddyfile`). A request that was sent to it before the switch may
+    not have connected yet, so a second passes anyway, unless the `limit` is shorter.
+    """
+    return seconds >= limit or (seconds >= SETTLE_SECONDS and connections == 0)
 
 
 @dataclass(frozen=True)

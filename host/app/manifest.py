@@ -37,6 +37,7 @@ class Manifest:
     backend_build: tuple[Argv, ...] = ()
     health_path: str = "/health"
     is_health_guess: bool = False
+    stop_timeout: float | None = None
     frontend_dir: str = "."
     frontend_install: tuple[Argv, ...] = ()
     frontend_build: tuple[Argv, ...] = ()

@@ -28,6 +28,7 @@ from host.app.manifest import CHECK_SECONDS
 from host.errors import Refused
 
 MAX_CHECK_SECONDS = 3600
+MAX_STOP_SECONDS = 300
 CHECK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 HEALTH_PATH = r"^/[!-~]{0,199}$"
@@ -147,6 +148,13 @@ class Backend(Table):
     )
     health_path: Annotated[str, Field(pattern=HEALTH_PATH)] = Field(
         default="", description="answers 2xx when the backend is healthy"
+    )
+    stop_timeout: float = Field(
+        default=0,
+        strict=True,
+        ge=1,
+        le=MAX_STOP_SECONDS,
+        description="the seconds that its requests have to end when another release replaces it",
     )
 
 

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from host.app.manifest_file import KeyPath, ManifestFile
 from host.app.manifest_schema import (
     MAX_CHECK_SECONDS,
+    MAX_STOP_SECONDS,
     AppJson,
     Backend,
     CheckTable,
@@ -24,7 +25,7 @@ from host.errors import Refused
 
 Model = TypeVar("Model", bound=BaseModel)
 
-SECONDS = f"give a number of seconds from 1 to {MAX_CHECK_SECONDS}"
+SECONDS = "give a number of seconds from 1 to {}"
 TABLES: dict[str, type[BaseModel]] = {
     "frontend": Frontend,
     "backend": Backend,
@@ -35,9 +36,6 @@ TABLES: dict[str, type[BaseModel]] = {
 PROBLEMS = {
     "string_type": "give a string in quotes",
     "bool_type": "give true or false",
-    "float_type": SECONDS,
-    "greater_than_equal": SECONDS,
-    "less_than_equal": SECONDS,
     "missing": "a check needs `run`, its command",
 }
 # An untrusted file may have a mistake in each of 100,000 lines, and each search reads all of it.
@@ -96,6 +94,9 @@ def _describe(file: ManifestFile, error: ErrorDetails) -> str:
             return f"a name here matches {error['ctx']['pattern']}"
         case "string_pattern_mismatch":
             return HEALTH_PATH_PROBLEM
+        case "float_type" | "greater_than_equal" | "less_than_equal":
+            is_check = location[0] == "checks"
+            return SECONDS.format(MAX_CHECK_SECONDS if is_check else MAX_STOP_SECONDS)
         case "model_type" | "dict_type" if file.name.endswith(".json"):
             return "give an object in braces"
         case "model_type" | "dict_type":

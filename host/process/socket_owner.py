@@ -85,6 +85,17 @@ def list_listeners(port: int | None = None) -> list[Socket]:
     return [entry for entry in sockets if port in (None, entry.port)]
 
 
+def count_connections(port: int) -> int:
+    """Return how many established connections to that TCP port of this host there are."""
+    try:
+        sockets = [
+            entry for family in FAMILIES for entry in _query_sockets(family, 1 << ESTABLISHED)
+        ]
+    except OSError:
+        sockets = [entry for entry in _read_proc_net() if entry.state == ESTABLISHED]
+    return sum(entry.port == port for entry in sockets)
+
+
 def list_inodes(pids: Iterable[int]) -> set[int]:
     """Return the inodes of the sockets that these processes have open, if we may read them."""
     return {inode for pid in pids for inode in _read_inodes(pid)}

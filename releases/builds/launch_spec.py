@@ -22,6 +22,7 @@ from releases.builds.build_folders import build_folder
 MANIFEST_FIELDS = (
     "health_path",
     "is_health_guess",
+    "stop_timeout",
     "backend_dir",
     "frontend_dir",
     "frontend_output",

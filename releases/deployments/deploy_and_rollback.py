@@ -17,8 +17,7 @@ from releases.deployments.deployment_steps import (
     switch_to_release,
 )
 from releases.models import Deployment, DeploymentInProgress, DeploymentLost, Release
-from releases.production import colours
-from releases.production.deploy_settings import DeploySettings
+from releases.production import draining
 from releases.rules import DeploymentKind, DeploymentOutcome
 
 __all__ = [
@@ -96,7 +95,7 @@ def complete_deployment(
             finish_deployment(context)
     _raise_if_failed(deployment)
     # Outside the claim: the deployment is over, and another may begin during the wait.
-    colours.drain_idle_colours(config, DeploySettings.read(config).drain_seconds)
+    draining.stop_drained_colours(config)
     return deployment
 
 

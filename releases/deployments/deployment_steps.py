@@ -20,7 +20,14 @@ from host.units.unit import HealthCheck
 from releases.builds.build_folders import public_folder
 from releases.builds.launch_spec import read_fallback
 from releases.models import Deployment, DeploymentInProgress, Release
-from releases.production import colours, current_link, health_gate, migration, previous_assets
+from releases.production import (
+    colours,
+    current_link,
+    draining,
+    health_gate,
+    migration,
+    previous_assets,
+)
 from releases.production.colours import Unhealthy
 from releases.production.deploy_settings import DeploySettings
 from releases.production.deployment_context import (
@@ -121,6 +128,7 @@ def switch_to_release(context: DeploymentContext) -> None:
             migration.migrate(context)
             migration.record_schema_changes(context)
         context.report_progress(f"starting {deployment.release} as {deployment.colour}")
+        draining.wait_until_replaceable(context)
         # Not kept until the switch: the reconciler changes no colour while a deployment runs.
         with colours.lock_colours(context.config):
             colours.start_colour(context, deployment)

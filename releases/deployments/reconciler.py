@@ -15,9 +15,8 @@ from releases.builds.build_folders import build_folder
 from releases.deployments.deploy_and_rollback import complete_deployment
 from releases.deployments.deployment_steps import DeploymentFailed, write_link_folder
 from releases.models import Deployment, Release, ReleaseQuerySet
-from releases.production import colours, current_link
+from releases.production import colours, current_link, draining
 from releases.production.colours import ColoursBusy
-from releases.production.deploy_settings import DeploySettings
 from releases.rules import ReleaseStatus, select_releases_to_keep
 
 # Default of RELEASES_KEEP, the number of healthy releases whose builds stay.
@@ -103,9 +102,11 @@ def _repair_colours(config: Config, dry_run: bool) -> list[str]:
         repairs.append(f"{colours.unit_name(live.colour)} of {live.release} did not run")
         if not dry_run:
             repairs.append(_start_colour(config, live))
-    if _is_draining(config):
+    if _has_deployment_just_ended():
         return repairs
     for colour in colours.list_idle_colours(config):
+        if draining.is_draining(config, colour):
+            continue
         name = colours.unit_name(colour)
         repairs.append(f"{name} ran without serving: stopped")
         if not dry_run:
@@ -122,10 +123,9 @@ def _is_running(config: Config, deployment: Deployment) -> bool:
     return manifest is not None and manifest["web"] is None
 
 
-def _is_draining(config: Config) -> bool:
-    """Return whether a deployment ended so recently that its old colour may still answer."""
-    settings, _ = DeploySettings.read_or_default(config)
-    since = ClockTimestamp() - timedelta(seconds=settings.drain_seconds + 1)
+def _has_deployment_just_ended() -> bool:
+    """Return whether a process may still wait for the requests of a deployment's old colour."""
+    since = ClockTimestamp() - timedelta(seconds=draining.WAIT_SECONDS + 1)
     return Deployment.objects.filter(ended_at__gt=since).exists()
 
 

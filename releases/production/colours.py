@@ -5,13 +5,12 @@ when its requests have had time to end.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from host.app import environment, planning
 from host.config import Config
-from host.deadline import wait_until
 from host.errors import Refused
 from host.files import log_files, ownership
 from host.files.file_lock import file_lock
@@ -147,7 +146,7 @@ def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
     if unit is None:
         manager.stop(unit_name(colour), grace=GRACE_SECONDS)
         return
-    # The release before the live one may still drain as this colour: it is stopped first.
+    # An earlier release that drained as this colour is stopped first.
     log_start = log_files.read_size(unit.log)
     start_or_replace(manager, unit, GRACE_SECONDS)
     health = wait_until_healthy(manager, unit, context.settings.start_seconds, context.is_stopping)
@@ -178,8 +177,8 @@ def get_live_colour(config: Config) -> str | None:
     return next((c for c in COLOURS if target.address == address(config, c)), None)
 
 
-def stop_idle_colours(config: Config) -> None:
-    """Stop the colours that are not live, unless a running deployment needs them.
+def stop_idle_colours(config: Config, unless: Callable[[str], bool] | None = None) -> None:
+    """Stop the colours that are not live, unless a running deployment or `unless` needs them.
 
     A refusal is only logged: the live colour serves, and the reconciler tries again.
     """
@@ -188,7 +187,8 @@ def stop_idle_colours(config: Config) -> None:
             if Deployment.objects.running().exists():
                 return
             for colour in list_idle_colours(config):
-                managers.get_manager(config).stop(unit_name(colour), grace=GRACE_SECONDS)
+                if unless is None or not unless(colour):
+                    managers.get_manager(config).stop(unit_name(colour), grace=GRACE_SECONDS)
     except Refused as refused:
         logger.warning("An idle colour was not stopped: %s", refused.detail)
 
@@ -198,10 +198,3 @@ def list_idle_colours(config: Config) -> list[str]:
     running = managers.get_manager(config).list_names()
     live = get_live_colour(config)
     return [colour for colour in COLOURS if colour != live and unit_name(colour) in running]
-
-
-def drain_idle_colours(config: Config, seconds: float) -> None:
-    """Wait `seconds` for requests to end, then stop the colours that are not live."""
-    if wait_until(Deployment.objects.running().exists, seconds=seconds):
-        return  # the deployment that began meanwhile decides about both colours
-    stop_idle_colours(config)

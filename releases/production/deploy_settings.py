@@ -41,7 +41,7 @@ class DeploySettings:
             ),
             health_seconds=config.get_seconds("DEPLOY_HEALTH_SECONDS", 3),
             start_seconds=config.get_seconds("DEPLOY_START_SECONDS", 60, allows_none=False),
-            drain_seconds=config.get_seconds("DEPLOY_DRAIN_SECONDS", 2),
+            drain_seconds=config.get_seconds("DEPLOY_DRAIN_SECONDS", 30),
             asset_seconds=config.get_seconds("DEPLOY_PREVIOUS_ASSETS_SECONDS", 3600),
         )
 

@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
                 and time.monotonic() - BORN > float(HEALTH.rpartition(" ")[2]))
             status = 500 if sick else 200
         if self.path.startswith("/api/slow"):
-            time.sleep(1)
+            time.sleep(float(self.path.partition("?")[2] or 1))
         body = json.dumps({"version": VERSION, "commit": os.environ["OROBOROS_COMMIT"]}).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -118,9 +118,9 @@ class Web:
     def __init__(self, port):
         self.port = port
 
-    def get(self, path="/"):
+    def get(self, path="/", timeout=10):
         with contextlib.closing(
-            http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         ) as link:
             link.request("GET", path)
             answer = link.getresponse()

@@ -87,3 +87,17 @@ def test_retention_keeps_the_live_release_even_if_it_is_old():
 def test_other_colour_of_each_colour():
     assert rules.other_colour("blue") == "green"
     assert rules.other_colour("green") == "blue"
+
+
+@pytest.mark.parametrize(
+    ("connections", "seconds", "limit", "expected"),
+    [
+        (1, 29.9, 30, False),
+        (1, 30, 30, True),
+        (0, 0.5, 30, False),
+        (0, 1, 30, True),
+        (1, 0, 0, True),
+    ],
+)
+def test_backend_is_drained_without_connections_or_time(connections, seconds, limit, expected):
+    assert rules.is_drained(connections, seconds, limit) == expected

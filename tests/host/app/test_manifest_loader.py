@@ -162,6 +162,8 @@ MISTAKES = [
     ('[checks]\n"a b" = "x"\n', 2, "checks.a b"),
     ('[checks]\na = "x"\nb = { timeout = 3 }\n', 3, "checks.b"),
     ('[checks]\nb = { run = "x", timeout = 0 }\n', 2, "checks.b"),
+    ("[backend]\nstop_timeout = 301\n", 2, "backend.stop_timeout"),
+    ('[frontend]\nspa = "yes"\n', 2, "frontend.spa"),
     ('[checks]\nb = { run = "x", timeout = true }\n', 2, "checks.b"),
     ('[checks]\nb = { run = "x", timeout = "3" }\n', 2, "checks.b"),
     ('[checks]\nb = { run = "x", shell = true }\n', 2, "checks.b"),

@@ -1,0 +1,84 @@
+"""When the colour of an earlier release may be stopped: its requests or its time have ended."""
+
+from core.clock import get_database_time
+from host.config import Config
+from host.deadline import wait_until
+from host.errors import Refused
+from host.process import socket_owner
+from releases.builds.launch_spec import read_launch_spec
+from releases.models import Deployment, Release
+from releases.production import colours
+from releases.production.deploy_settings import DeploySettings
+from releases.production.deployment_context import DeploymentContext
+from releases.rules import is_drained
+
+POLL_SECONDS = 0.1
+# So long the caller of a deployment waits for the requests; afterwards the reconciler does.
+WAIT_SECONDS = 2.0
+
+
+def is_draining(config: Config, colour: str) -> bool:
+    """Return whether the colour, which is not live, still has requests and time to end them."""
+    live = Deployment.objects.latest_switch_to(Release.objects.live())
+    if live is None or live.switched_at is None:
+        return False
+    seconds = (get_database_time() - live.switched_at).total_seconds()
+    connections = socket_owner.count_connections(colours.port(config, colour))
+    return not is_drained(connections, seconds, _find_limit(config, colour))
+
+
+def stop_drained_colours(config: Config) -> None:
+    """Stop the colours that are not live, unless their requests take longer than WAIT_SECONDS.
+
+    The deployment is over: another one may begin during the wait, and decides about both colours.
+    """
+
+    def is_decided() -> bool:
+        idle = colours.list_idle_colours(config)
+        is_busy = any(is_draining(config, colour) for colour in idle)
+        return not is_busy or Deployment.objects.running().exists()
+
+    try:
+        wait_until(is_decided, seconds=WAIT_SECONDS, interval=POLL_SECONDS)
+    except Refused:
+        return  # the reconciler tries again
+    colours.stop_idle_colours(config, unless=lambda colour: is_draining(config, colour))
+
+
+def wait_until_replaceable(context: DeploymentContext) -> None:
+    """Wait until the deployment's colour has ended the requests of the release that it served.
+
+    If that is the deployment's own release, as for a rollback, its process goes on serving.
+    """
+    config, deployment = context.config, context.deployment
+    colour = deployment.colour
+    served = _find_served(colour)
+    if served is None or served.release_id == deployment.release_id:
+        return
+    if colour not in colours.list_idle_colours(config) or not is_draining(config, colour):
+        return
+    context.report_progress("waiting for the requests of an earlier release")
+    wait_until(
+        lambda: not is_draining(config, colour),
+        seconds=_find_limit(config, colour),
+        interval=POLL_SECONDS,
+        stop=context.is_stopping,
+    )
+    context.raise_if_stopping()
+
+
+def _find_limit(config: Config, colour: str) -> float:
+    """Return how many seconds the release that the colour served has to end its requests."""
+    served = _find_served(colour)
+    try:
+        spec = read_launch_spec(config, served.release_id) if served is not None else None
+    except Refused:  # its build was removed
+        spec = None
+    limit = spec.manifest.stop_timeout if spec is not None else None
+    return DeploySettings.read_or_default(config)[0].drain_seconds if limit is None else limit
+
+
+def _find_served(colour: str) -> Deployment | None:
+    """Return the last deployment that went live as the colour."""
+    switched = Deployment.objects.filter(colour=colour, switched_at__isnull=False)
+    return switched.order_by("-number").first()
