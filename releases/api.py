@@ -78,6 +78,7 @@ class RollbackPlanSerializer(serializers.Serializer):
     release_id = serializers.CharField()
     from_release_id = serializers.CharField(allow_null=True)
     commits = CommitSerializer(many=True)
+    commit_count = serializers.IntegerField()
     files = serializers.ListField(child=serializers.CharField())
     migrations = serializers.ListField(child=serializers.CharField())
     irreversible = serializers.ListField(child=serializers.CharField())

@@ -30,6 +30,7 @@ from host.git.git_process import GitProcess, git_failed, split_lines, split_path
 from host.git.validation import validate_ref, validate_remote, validate_sha
 from host.process import runner
 from host.process.outcome import Outcome
+from host.visible_text import decode
 
 NETWORK_SECONDS = 180.0
 COMMITTER = ("Oroboros", "oroboros@localhost")
@@ -248,7 +249,7 @@ class Repository:
             if self.find_merge_base(base, commit) is None:
                 raise Refused("unrelated_history", f"{commit} and {base} have unrelated histories.")
             raise git_failed(argv, answer)
-        tree, *conflicts = to_text(answer.stdout).rstrip("\0").split("\0")
+        tree, *conflicts = decode(answer.stdout).rstrip("\0").split("\0")
         if answer.exit_code == 1:
             return MergedTree(None, sorted(set(conflicts)))
         return MergedTree(tree)

@@ -17,13 +17,16 @@ from releases.rules import (
     list_irreversible_changes,
 )
 
-# Commits and files that a plan lists at most.
+# Commits that a plan lists at most. It lists every file: migrations are found among them.
 LIST_LIMIT = 200
 
 
 @dataclass(frozen=True)
 class RollbackPlan:
-    """The differences between the live release and `release`, to which the rollback goes."""
+    """The differences between the live release and `release`, to which the rollback goes.
+
+    `commits` are the newest of `commit_count`.
+    """
 
     release: Release
     live: Release | None
@@ -31,6 +34,11 @@ class RollbackPlan:
     files: list[str]
     migrations: list[str]
     irreversible: list[str]
+    commit_count: int = 0
+
+    @property
+    def omitted_commits(self) -> int:
+        return self.commit_count - len(self.commits)
 
     @property
     def command(self) -> str:
@@ -43,6 +51,7 @@ class RollbackPlan:
             "release_id": self.release.pk,
             "from_release_id": self.live and self.live.pk,
             "commits": self.commits,
+            "commit_count": self.commit_count,
             "files": self.files,
             "migrations": self.migrations,
             "irreversible": self.irreversible,
@@ -64,14 +73,16 @@ def find_rollback_target() -> Release | None:
 def make_rollback_plan(config: Config, release: Release) -> RollbackPlan:
     """Return what a rollback to `release` takes back: commits, files, schema changes."""
     live = Release.objects.live()
-    commits, files = _compare_with_live(config, release, live)
+    commits, commit_count, files = _compare_with_live(config, release, live)
     later = find_later_migrations(release)
     migrations = {name for entry in later for name in entry.migrations}
     if later:
         # A release lists only migrations that were new against the one live at its build.
         migrations |= set(filter_migrations(files))
     irreversible = list_irreversible_changes(later)
-    return RollbackPlan(release, live, commits, files, sorted(migrations), irreversible)
+    return RollbackPlan(
+        release, live, commits, files, sorted(migrations), irreversible, commit_count
+    )
 
 
 def find_later_migrations(release: Release) -> list[MigratedRelease]:
@@ -119,20 +130,23 @@ def _check_schema(release: Release) -> None:
 
 def _compare_with_live(
     config: Config, release: Release, live: Release | None
-) -> tuple[list[dict[str, str]], list[str]]:
-    """Return commits and changed files; none if the repository no longer has both commits.
+) -> tuple[list[dict[str, str]], int, list[str]]:
+    """Return the newest commits, their number, and the changed files.
+
+    None of them if the repository no longer has both commits.
 
     A rollback needs no repository, so a missing commit must not prevent it.
     """
     if live is None:
-        return [], []
+        return [], 0, []
     repository = get_repository(config)
     target, present = release.commit_sha, live.commit_sha
     try:
         if not (repository.has_commit(target) and repository.has_commit(present)):
-            return [], []
+            return [], 0, []
         entries = repository.list_commits(target, present, limit=LIST_LIMIT)
-        files = repository.list_changed_files(target, present)[:LIST_LIMIT]
+        count = repository.count_commits(target, present)
+        files = repository.list_changed_files(target, present)
     except (Refused, FileNotFoundError):
-        return [], []
-    return [asdict(entry) for entry in entries], files
+        return [], 0, []
+    return [asdict(entry) for entry in entries], count, files

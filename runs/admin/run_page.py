@@ -70,6 +70,7 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "failure": describe_failure(run, stages),
         "approvals": list(run.approvals.all()),
         "events": list(run.events.all()[:EVENTS]),
+        "older_events": max(0, run.events.count() - EVENTS),
         "artifacts": list(run.artifacts.select_related("step")),
         "environment": read_environment(run),
         "checks": describe_checks(run, stages),

@@ -11,6 +11,7 @@ from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
 from host.git.bare_repository import Author, Repository
+from host.visible_text import make_line_visible
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
 from runs.models import Run
@@ -106,7 +107,7 @@ def _merge_candidate(context: StepContext, repo: Repository, base: str) -> str:
         at=approval.at,
     )
     if merge.commit_sha is None:
-        names = "\n".join(merge.conflicts)
+        names = "\n".join(map(make_line_visible, merge.conflicts))
         context.write_log(f"conflicts:\n{names}")
         raise StepFailed("MERGE_CONFLICT", f"Both sides changed:\n{names}")
     if repo.get_tree_id(merge.commit_sha) == repo.get_tree_id(base):

@@ -7,6 +7,7 @@ from host.errors import Refused
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder
 from releases.deployments import deploy_and_rollback, rollback_plan
+from releases.deployments.rollback_plan_text import format_rollback_plan
 from releases.models import Release
 from releases.rules import DeploymentKind
 from tests.releases.production_state import (
@@ -133,3 +134,17 @@ def test_rollback_during_a_deployment_is_refused(config, releases):
         releases[0].pk, kind=DeploymentKind.ROLLBACK, actor="bob", reason="first"
     )
     assert_refused(config, releases[1].pk, "activation_in_progress", 409)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_plan_lists_every_file_and_counts_the_commits_that_it_does_not_list(
+    config, repo, web, monkeypatch
+):
+    monkeypatch.setattr(rollback_plan, "LIST_LIMIT", 1)
+    first = deploy(config, repo.commit("one"))
+    repo.commit("two", **{f"b{number}.txt": "x" for number in range(3)})
+    deploy(config, repo.commit("three", **{"z/migrations/0002.sql": "SELECT 1;\n"}))
+    plan = rollback_plan.make_rollback_plan(config, first)
+    assert (len(plan.commits), plan.commit_count, plan.omitted_commits) == (1, 2, 1)
+    assert {"b0.txt", "b1.txt", "b2.txt", "z/migrations/0002.sql"} <= {*plan.files}
+    assert "  takes back 1 older commits" in format_rollback_plan(plan.as_dict())
