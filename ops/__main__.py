@@ -21,7 +21,7 @@ def check_host(config: Config, options: Options) -> int:
     """Print every problem that prevents a start; exit 1 if there is one."""
     from ops import preflight
 
-    problems = preflight.find_problems(config)
+    problems = preflight.find_problems(config, os.environ)
     if problems:
         print("Not ready, nothing was started:", file=sys.stderr)
         print(*(f"- {problem}" for problem in problems), sep="\n", file=sys.stderr)

@@ -42,6 +42,11 @@ def remote_path(config: Config) -> Path:
     return config.var / "demo" / "guestbook.git"
 
 
+def is_demo(config: Config) -> bool:
+    """Return whether the git remote is the demo's, or not set."""
+    return config.git_remote_url in ("", str(remote_path(config)))
+
+
 def create_remote(config: Config) -> Path:
     """Create the remote unless it exists, and return its path."""
     target = remote_path(config)

@@ -6,13 +6,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from host.config import Config
-from host.env_file import format_assignment
+from host.env_file import format_assignment, parse_assignments, parse_env
 from host.files import safe_files
+from ops.preconditions.shell_settings import find_differing
 
 HEADER = "# Written once by quickstart.sh; .env.example lists every other setting.\n"
 PREVIEW_NOTE = "# Variables for every preview, besides those for its own URLs and database.\n"
 APP_NOTE = "# Variables for the production app, besides those for its own URLs and database.\n"
-# Settings of the team's repository that the first start copies from the shell to worker.env.
+# Settings of the team's repository that quickstart copies from the shell to worker.env.
 REPOSITORY_SETTINGS = (
     "GIT_REMOTE_URL",
     "GIT_LOCAL_ROOTS",
@@ -35,6 +36,35 @@ def write_missing_files(config: Config, remote: Path) -> None:
         path = config.env_dir / name
         if not path.exists():
             safe_files.write_atomic(path, text.encode(), 0o600)
+
+
+def keep_shell_settings(config: Config) -> list[str]:
+    """Write the shell's settings of the repository and the stack into the files that have others.
+
+    `config` is read from the shell and the files. Returns a sentence for each file that changed.
+    The port offset stays: `preflight` refuses another one.
+    """
+    names = {"worker.env": REPOSITORY_SETTINGS, "api.env": ("OROBOROS_SLOTS", "OROBOROS_DOMAIN")}
+    sentences = []
+    for file, kept in names.items():
+        path = config.env_dir / file
+        text = path.read_text()
+        changed = find_differing(kept, config.environ, parse_env(text, str(path)))
+        if changed:
+            values = {name: config.get(name) for name in changed}
+            safe_files.write_atomic(path, replace_values(text, values).encode(), 0o600)
+            sentences.append(f"{', '.join(changed)} of the shell is now in {path}.")
+    return sentences
+
+
+def replace_values(text: str, values: Mapping[str, str]) -> str:
+    """Return the text of an env file with these values; all its other lines stay."""
+    for assignment in reversed(list(parse_assignments(text, ""))):
+        if assignment.name in values:
+            lines = text.split("\n")
+            end = assignment.line + assignment.written.count("\n")
+            text = "\n".join(lines[: assignment.line - 1] + lines[end:])
+    return text.rstrip("\n") + "\n" + _format_lines(values)
 
 
 def build_contents(config: Config, remote: Path) -> dict[str, str]:

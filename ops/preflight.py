@@ -1,6 +1,7 @@
 """Checks before anything is started that the stack can run here, and lists every problem at once.
 
-It runs before anything is installed: standard library only.
+Before the first release it also asks the git remote and the package index's proxy. It runs before
+anything is installed: standard library only.
 """
 
 import importlib.util
@@ -10,7 +11,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from host import config as configuration
@@ -18,6 +19,8 @@ from host.config import Config
 from host.process import process_table, runner, socket_owner
 from host.process.users import User
 from host.units import managers
+from ops import demo
+from ops.preconditions import checkout_path, git_remote, proxies
 
 OLDEST_GIT = (2, 38)  # the first with merge-tree --write-tree
 # What .venv, PostgreSQL and the demo take (0.5 GB), and ADMISSION_FREE_DISK_MB (1 GB) above that.
@@ -26,20 +29,39 @@ CONNECT_SECONDS = 1.0
 COMMAND_SECONDS = 20.0
 
 
-def find_problems(config: Config) -> list[str]:
-    """Return every problem that prevents a start, each with what to do."""
+def find_problems(config: Config, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return every problem that prevents a start, each with what to do.
+
+    `environ` is the caller's environment.
+    """
     problems = [
         *check_programs(),
+        *check_paths(config),
         *check_disk(config),
         *check_ownership(config),
         *check_port_offset(config),
+        *check_demo(config),
         *check_ports(config),
     ]
     # None without root: then previews run as this user, who can read the checkout.
     user = config.slot_user(config.slots[0])
     if user is not None and shutil.which("setpriv"):
         problems += [*check_interpreter(user), *check_checkout(config, user)]
+    # A stack that has a release must start while the remote or the network is down.
+    if not (config.var / "current").exists():
+        problems += proxies.find_proxy_problems(environ)
+        if not demo.is_demo(config) and read_git_version() is not None:
+            problems += git_remote.find_remote_problems(config)
     return problems
+
+
+def check_paths(config: Config) -> Iterator[str]:
+    """Check that the programs here can read the paths of the checkout and of var."""
+    yield from checkout_path.find_path_problems(config.home)
+    if not config.var.is_relative_to(config.home):
+        yield from checkout_path.find_path_problems(config.var)
+    if not find_existing_folder(config.var).is_dir():
+        yield f"OROBOROS_VAR is {config.var}, which is not a folder: name one, or unset it."
 
 
 def check_programs() -> Iterator[str]:
@@ -106,6 +128,16 @@ def check_port_offset(config: Config) -> Iterator[str]:
         yield (
             f"OROBOROS_PORT_OFFSET is {offset}, but {config.env_dir} was made with {set_up_with}: "
             "leave it unset, or remove var/ to start over."
+        )
+
+
+def check_demo(config: Config) -> Iterator[str]:
+    """Check that a stack of the demo is not given another repository, whose main it lacks."""
+    stored = configuration.read_env_file(config.env_dir / "worker.env").get("GIT_REMOTE_URL")
+    if stored == str(demo.remote_path(config)) and not demo.is_demo(config):
+        yield (
+            f"GIT_REMOTE_URL is {config.git_remote_url}, but {config.var} has the demo, another "
+            "history: unset it, use another checkout, or remove var/ to start over."
         )
 
 

@@ -5,13 +5,14 @@ and the demo is left out.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from host import config as configuration
 from host import http_client
 from host.config import Config
 from host.errors import Refused
-from host.files import safe_files
+from host.files import log_files, safe_files
 from host.process import runner
 from ops import demo, env_files, live_release, progress, setup_command, stack
 from ops.api_client import ApiClient, Json
@@ -19,8 +20,7 @@ from ops.api_client import ApiClient, Json
 BRANCH = "feature/reactions"
 TITLE = "Reactions on the guestbook's entries"
 FEATURE_MARKER = b'class="react"'  # only that branch's page has it
-DEPLOY_SECONDS = 300.0
-RUN_SECONDS = 300.0
+STEPS_ALLOWED = 4  # the queue, too, ends a task after four times STEP_TIMEOUT_SECONDS
 CLEANUP_SECONDS = 30.0
 LAST_LINES = 20
 
@@ -38,7 +38,7 @@ def run_quickstart(environ: Mapping[str, str], *, ship: bool) -> int:
         stack.start_all(config, environ)
         ship_first_release(config, environ)
         client = ApiClient(config.api_port)
-        run = prepare_preview(client) if is_demo(config) else None
+        run = prepare_preview(config, client) if demo.is_demo(config) else None
         if ship and run is not None and run["status"] != "merged":
             run = ship_preview(config, client, run)
     finally:
@@ -51,9 +51,11 @@ def run_quickstart(environ: Mapping[str, str], *, ship: bool) -> int:
 def prepare() -> Config:
     """Create the demo's remote, the env files, and the database server's roles and database."""
     config = configuration.load()
-    if is_demo(config):
+    if demo.is_demo(config):
         demo.create_remote(config)
     env_files.write_missing_files(config, demo.remote_path(config))
+    for sentence in env_files.keep_shell_settings(config):
+        progress.print_line(f"  Note: {sentence}")
     config = configuration.load()  # with the values of the files just written
     for sentence in configuration.describe_env_values(config.env_dir):
         progress.print_line(f"  Note: {sentence}")
@@ -69,37 +71,60 @@ def prepare() -> Config:
     return config
 
 
-def is_demo(config: Config) -> bool:
-    """Return whether the git remote is the demo's, or not set."""
-    return config.git_remote_url in ("", str(demo.remote_path(config)))
-
-
 def ship_first_release(config: Config, environ: Mapping[str, str]) -> None:
-    """Ship main as the first release, unless a release is live.
+    """Ship the target branch as the first release, unless a release is live.
 
-    Raises Refused `deploy_failed` with the last lines of the log.
+    Raises Refused `deploy_failed` with the last lines of this attempt.
     """
     if (config.var / "current").exists():
         return
-    log = config.var / "log" / "deploy.log"
-    with progress.step("Shipping main as the first release") as report_waiting:
-        argv = [sys.executable, str(config.home / "manage.py"), "deploy", config.target_branch]
+    branch, log = config.target_branch, config.var / "log" / "deploy.log"
+    since, seconds = log_files.read_size(log), read_run_seconds(config)
+    with progress.step(f"Shipping {branch} as the first release ({log})") as report_waiting:
+        argv = [sys.executable, str(config.home / "manage.py"), "deploy", branch]
         outcome = runner.run(
             [*argv, "--reason", "the first release"],
             cwd=config.home,
             log=log,
-            timeout=DEPLOY_SECONDS,
+            timeout=seconds,
             env=stack.filter_environment(environ),
-            stop=report_waiting,
+            stop=follow_log(log, since, report_waiting),
         )
+    if outcome.timed_out:
+        detail = f"after {seconds:.0f} s, four times STEP_TIMEOUT_SECONDS: raise it in worker.env"
+        raise Refused("deploy_failed", f"Shipping {branch} was ended {detail}; see {log}.")
     if outcome.exit_code != 0:
-        lines = safe_files.read_tail(log, LAST_LINES)
-        raise Refused("deploy_failed", f"Shipping main failed; the end of {log}:\n{lines}")
+        lines = safe_files.read_tail(log, LAST_LINES, since=since)
+        raise Refused("deploy_failed", f"Shipping {branch} failed; the end of {log}:\n{lines}")
     for note in live_release.read_notes(config):
         progress.print_line(f"  note: {note}")
 
 
-def prepare_preview(client: ApiClient) -> Json:
+def read_run_seconds(config: Config) -> float:
+    """Return how long quickstart waits for a run; the limits of its steps end it sooner."""
+    return STEPS_ALLOWED * config.get_integer("STEP_TIMEOUT_SECONDS", 1800)
+
+
+def follow_log(log: Path, since: int, report_waiting: Callable[..., bool]) -> Callable[[], bool]:
+    """Return the `stop` of a command that prints what it adds to the log after the byte `since`.
+
+    The last line, the command's JSON result, is not printed.
+    """
+    printed = since
+
+    def print_new_lines() -> bool:
+        nonlocal printed
+        text = safe_files.read_tail(log, since=printed)
+        printed = log_files.read_size(log)
+        for line in text.splitlines():
+            if not line.startswith("{"):
+                progress.print_line(f"  {line}")
+        return report_waiting()
+
+    return print_new_lines
+
+
+def prepare_preview(config: Config, client: ApiClient) -> Json:
     """Return the demo branch's run with its preview ready, or the run that merged it.
 
     An open run of the branch is taken again. Raises Refused `run_failed`, `run_too_slow`.
@@ -115,7 +140,7 @@ def prepare_preview(client: ApiClient) -> Json:
     else:
         run = client.post("/api/runs", {"branch": BRANCH, "title": TITLE})
     with progress.step(f"Preparing the preview of {BRANCH}"):
-        run = client.follow_run(run["id"], progress.print_line, RUN_SECONDS)
+        run = client.follow_run(run["id"], progress.print_line, read_run_seconds(config))
     return require_status(run, "preview_ready", "merged")
 
 
@@ -127,7 +152,7 @@ def ship_preview(config: Config, client: ApiClient, run: Json) -> Json:
     slot_id = run["slot_id"]
     with progress.step("Approved the run; shipping it"):
         client.post(f"/api/runs/{run['id']}/approve", {"commit_sha": run["commit_sha"]})
-        run = client.follow_run(run["id"], progress.print_line, RUN_SECONDS)
+        run = client.follow_run(run["id"], progress.print_line, read_run_seconds(config))
         require_status(run, "merged")
         # The slot is cleaned after `merged`; a second quickstart would otherwise find it taken.
         client.wait_until_slot_is_free(slot_id, CLEANUP_SECONDS)

@@ -18,6 +18,7 @@ from host.units.health import Health, probe
 from host.units.unit import HealthCheck, Unit, start_or_replace
 from ops import live_release, progress, systemd
 from ops.postgres.embedded_server import Cluster
+from ops.preconditions.shell_settings import describe_shell_settings
 from releases.production import current_link
 from releases.production.deploy_settings import DeploySettings
 from slots.runtime import backend, surface, surface_env_files
@@ -129,6 +130,9 @@ def start_all(config: Config, environ: Mapping[str, str]) -> str:
     """
     if not config.database_url:
         raise Refused("not_set_up", "This checkout is not set up: run ./scripts/quickstart.sh.")
+    shell_settings_note = describe_shell_settings(config, environ)
+    if shell_settings_note:
+        progress.print_line(f"Note: {shell_settings_note}")
     if config.is_systemd:
         with progress.step("Starting the installed units") as report_waiting:
             systemd.start_units(config)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from host.config import Config
 from host.errors import Refused
-from host.files import safe_files
+from host.files import log_files, safe_files
 from host.process import runner
 from ops import progress
 
@@ -109,11 +109,12 @@ def run_logged(config: Config, argv: Sequence[str], stop: Callable[[], bool] | N
     Raises Refused `install_failed` with the last lines of the log.
     """
     log = config.var / "log" / "install.log"
+    since = log_files.read_size(log)
     outcome = runner.run(
         argv, cwd=config.home, log=log, timeout=INSTALL_SECONDS, env=dict(os.environ), stop=stop
     )
     if outcome.exit_code != 0:
-        lines = safe_files.read_tail(log, LAST_LINES)
+        lines = safe_files.read_tail(log, LAST_LINES, since=since)
         raise Refused(
             "install_failed", f"{shlex.join(argv[:4])} … failed; the end of {log}:\n{lines}"
         )

@@ -104,5 +104,9 @@ def _resolve_target(repo: Repository, target: str) -> tuple[str | None, str | No
     """Return our commit of the target branch and the remote's, as last fetched."""
     ours, theirs = repo.resolve_refs(f"refs/heads/{target}", f"refs/remotes/origin/{target}")
     if ours is None and theirs is None:
-        raise Refused("target_unknown", f"The git remote has no branch {target}: push it first.")
+        raise Refused(
+            "target_unknown",
+            f"The git remote has no branch {target}: push it first, or set "
+            "MERGE_GATE_GIT_PUSH_BRANCH to the branch that runs are merged into.",
+        )
     return ours, theirs

@@ -24,9 +24,11 @@ from host.git.git_commands import (
     merge_argv,
     push_argv,
     remote_head_argv,
+    remote_refs_argv,
     update_ref_argv,
 )
 from host.git.git_process import GitProcess, git_failed, split_lines, split_paths, to_text
+from host.git.remote_refs import RemoteRefs, parse_remote_refs
 from host.git.validation import validate_ref, validate_remote, validate_sha
 from host.process import runner
 from host.process.outcome import Outcome
@@ -116,6 +118,11 @@ class Repository:
         """Return the head of the remote's branch without fetching it; None if there is none."""
         answer = self._git.run_remote(remote, remote_head_argv(self.path, remote, branch), timeout)
         return answer.split()[0] if answer else None
+
+    def read_remote_refs(self, remote: str, *, timeout: float = NETWORK_SECONDS) -> RemoteRefs:
+        """Return the remote's branches and its HEAD without fetching them."""
+        argv = remote_refs_argv(self.path, remote)
+        return parse_remote_refs(self._git.run_remote(remote, argv, timeout))
 
     def push(
         self,

@@ -75,6 +75,12 @@ def remote_head_argv(repository: Path, remote: str, branch: str) -> list[str]:
     return git_argv(repository, "ls-remote", "--quiet", "--", remote, ref)
 
 
+def remote_refs_argv(repository: Path, remote: str) -> list[str]:
+    """Read all branches of `remote`, and which of them its HEAD names."""
+    options = ["--quiet", "--symref", "--", remote, "HEAD", "refs/heads/*"]
+    return git_argv(repository, "ls-remote", *options)
+
+
 def merge_argv(repository: Path, base: str, commit: str) -> list[str]:
     """Merge in the object database; exit code 1 means conflicts, whose paths are printed."""
     # merge-tree --write-tree needs git 2.38; it needs no working tree and no index.

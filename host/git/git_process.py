@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import time
@@ -14,10 +15,12 @@ from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
 from host.git.git_commands import build_environment
+from host.git.remote_refs import describe_shallow_remote, has_rejected_shallow_roots
 from host.git.validation import validate_remote
 from host.process import runner
 from host.process.outcome import CapturedOutput
 
+LOGGER = logging.getLogger(__name__)
 # Git exits with 128 for a full disk as for any other error; only its message has the reason.
 DISK_FULL = os.strerror(errno.ENOSPC)
 # "fatal: Unable to create '<path>.lock': File exists.", also of refs and packed-refs.
@@ -81,7 +84,8 @@ class GitProcess:
     def run_remote(self, remote: str, argv: list[str], timeout: float) -> str:
         """Run a command that contacts `remote`, and return its output.
 
-        Raises Refused `git_remote_failed`, or as `validate_remote`.
+        What git warns about is logged. Raises Refused `git_remote_failed`, `git_remote_shallow`,
+        or as `validate_remote`.
         """
         validate_remote(remote, self.config)
         answer = self.capture(argv, self.environment(remote), timeout=timeout)
@@ -90,6 +94,11 @@ class GitProcess:
             if DISK_FULL in to_text(answer.stderr):
                 raise Refused("disk_full", f"git {argv[SUBCOMMAND]}: {reason}")
             raise Refused("git_remote_failed", f"The git remote did not answer: {reason}")
+        errors = to_text(answer.stderr)
+        if has_rejected_shallow_roots(errors):
+            raise Refused("git_remote_shallow", describe_shallow_remote(remote))
+        if errors.strip():
+            LOGGER.warning("git %s: %s", argv[SUBCOMMAND], errors.strip())
         return to_text(answer.stdout)
 
     def capture(

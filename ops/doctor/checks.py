@@ -18,12 +18,14 @@ from host.capacity import read_available_memory_mb, read_free_disk_mb
 from host.config import Config, describe_env_values
 from host.errors import Refused
 from host.git.bare_repository import get_repository
+from host.git.remote_refs import explain_remote
 from host.process import runner
 from host.units import managers
 from host.units.listeners import find_open_addresses
 from ops import preflight, stack, systemd
 from ops.doctor import findings
 from ops.doctor.findings import Finding
+from ops.preconditions.shell_settings import list_shell_settings
 
 COMMAND_SECONDS = 20.0
 APPLICATION_UNITS = ("ouroboros-preview@", "ouroboros-app@")
@@ -66,7 +68,8 @@ def run_checks(
         yield from check_rights(config)
     else:
         yield from check_isolation(config)
-    for check in (check_secrets, check_env_values, check_databases, check_git_remote):
+    yield from check_env_values(config)
+    for check in (check_secrets, check_shell_settings, check_databases, check_git_remote):
         yield from check(config)
     yield check_shipping_settings(config, check_shipping)
     for check in (check_ports, check_services, check_routes):
@@ -165,6 +168,11 @@ def check_env_values(config: Config) -> Findings:
     yield findings.report_env_values(str(config.env_dir), describe_env_values(config.env_dir))
 
 
+def check_shell_settings(config: Config) -> Findings:
+    """Report settings that count for this shell only."""
+    yield findings.report_shell_settings(list_shell_settings(config, os.environ))
+
+
 def _read_mode_and_owner(path: Path) -> tuple[int | None, str]:
     try:
         status = path.stat()
@@ -207,17 +215,18 @@ def _connect(url: str) -> psycopg.Connection[tuple]:
 
 
 def check_git_remote(config: Config) -> Findings:
-    """Check that the git remote has the target branch, with the command that shipping uses."""
+    """Check that the git remote has the target branch, and explain one that has not."""
     url, branch = config.git_remote_url, config.target_branch
     repository = get_repository(config)
-    error, head = "", None
+    error = ""
     if url:
         try:
             repository.create_if_missing()
-            head = repository.read_remote_head(url, branch, timeout=COMMAND_SECONDS)
+            refs = repository.read_remote_refs(url, timeout=COMMAND_SECONDS)
+            error = explain_remote(refs, url, branch)
         except Refused as refused:
             error = refused.detail
-    yield findings.judge_git_remote(url, branch, head is not None, error)
+    yield findings.judge_git_remote(url, branch, bool(url) and not error, error)
 
 
 def check_shipping_settings(config: Config, check: Callable[[Config], None]) -> Finding:

@@ -106,6 +106,12 @@ def report_env_values(folder: str, surprises: Sequence[str]) -> Finding:
     return Finding(f"values in {folder}", True, "\n      ".join(surprises) or "as written")
 
 
+def report_shell_settings(names: Sequence[str]) -> Finding:
+    """Report the shell's settings that differ from the env files': a fact, not a fault."""
+    differing = f"{', '.join(names)}: the shell's value counts here, the env files have another"
+    return Finding("settings of the shell", True, differing if names else "none differs")
+
+
 def judge_checkout(path: str, mode: int, owner: str, wanted_owner: str) -> Finding:
     """Judge the checkout's folder: a user who can write to it can change the control plane."""
     # 0o022: the group or others may write.

@@ -6,6 +6,7 @@ from pathlib import Path
 from host.config import Config
 from host.errors import Refused
 from host.git.bare_repository import Repository, get_repository
+from host.git.remote_refs import explain_remote
 from host.git.validation import SHA, validate_ref
 from releases.builds.build import build_release
 from releases.deployments import deploy_and_rollback
@@ -15,26 +16,37 @@ from releases.rules import DeploymentKind
 
 
 def resolve_commit(config: Config, repository: Repository, name: str) -> str:
-    """Return the commit of a full id or a branch name; fetches from the remote if it is unknown.
+    """Return the commit of a full id or a branch name.
 
-    A branch of our repository wins over the remote's. Raises Refused `ref_invalid` (400),
-    `commit_unknown` (404).
+    A branch is always fetched first: its head may have moved. Our own branch wins unless the
+    remote's contains it. Raises Refused `ref_invalid` (400), `commit_unknown` (404).
     """
-    # Once without and once after a fetch, which takes seconds.
-    for attempt in range(2):
-        commit = _find_commit(repository, name)
-        if commit is not None:
-            return commit
-        if attempt == 0 and config.git_remote_url:
-            repository.fetch(config.git_remote_url)
-    raise Refused("commit_unknown", f"Neither a commit nor a branch here: {name}.", status=404)
+    is_commit = SHA.fullmatch(name) is not None
+    if is_commit and repository.has_commit(name):
+        return name
+    if not is_commit:
+        validate_ref(name)
+    if config.git_remote_url:
+        repository.fetch(config.git_remote_url)
+    commit = _find_commit(repository, name, is_commit)
+    if commit is None:
+        raise Refused("commit_unknown", _describe_unknown(config, repository, name), status=404)
+    return commit
 
 
-def _find_commit(repository: Repository, name: str) -> str | None:
-    if SHA.fullmatch(name):
+def _find_commit(repository: Repository, name: str, is_commit: bool) -> str | None:
+    if is_commit:
         return name if repository.has_commit(name) else None
-    own = repository.resolve_ref(f"refs/heads/{validate_ref(name)}")
-    return own or repository.find_branch_head(name)
+    own, theirs = repository.resolve_ref(f"refs/heads/{name}"), repository.find_branch_head(name)
+    is_newer = bool(own and theirs) and repository.is_ancestor(own or "", theirs or "")
+    return theirs if is_newer else own or theirs
+
+
+def _describe_unknown(config: Config, repository: Repository, name: str) -> str:
+    if config.git_remote_url and name == config.target_branch:
+        refs = repository.read_remote_refs(config.git_remote_url)
+        return explain_remote(refs, config.git_remote_url, name)
+    return f"Neither a commit nor a branch here or on the git remote: {name}."
 
 
 def deploy_commit(

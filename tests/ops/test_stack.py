@@ -14,7 +14,7 @@ from host import config as configuration
 from host.errors import Refused
 from host.files.surface_folder import LiveFile
 from host.units.local_manager import LocalManager
-from ops import env_files, live_release, progress, quickstart, stack
+from ops import demo, env_files, live_release, progress, quickstart, stack
 from ops.live_release import LiveBackend
 from ops.stack import Row
 from releases.production import current_link
@@ -225,13 +225,13 @@ def test_the_env_files_configure_the_stack(tmp_path):
 def test_a_repository_named_in_the_shell_replaces_the_demo(tmp_path):
     settings = {"GIT_REMOTE_URL": "ssh://git@git.example.com/app.git", "GIT_SSH_KEY_FILE": "/k"}
     config = load(tmp_path, **settings)
-    assert not quickstart.is_demo(config)
+    assert not demo.is_demo(config)
     env_files.write_missing_files(config, tmp_path / "demo.git")
     worker_env = configuration.read_env_file(config.env_dir / "worker.env")
     assert {
         name: worker_env[name] for name in worker_env if name.startswith(("GIT", "MERGE"))
     } == settings
-    assert quickstart.is_demo(load(tmp_path))
+    assert demo.is_demo(load(tmp_path))
 
 
 @pytest.fixture

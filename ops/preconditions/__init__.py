@@ -1,0 +1,1 @@
+"""What the preflight finds out about the folder, the git remote and the network."""

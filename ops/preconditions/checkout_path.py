@@ -1,0 +1,35 @@
+"""Which paths a checkout, and its var, can have."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+# What PATH is separated by, what programs that we start expand or unquote (pg_ctl uses a shell,
+# Caddy has placeholders and patterns, env files comments), and what few people type.
+REFUSED = frozenset(':"\\`$#{}[]*?<>|')
+# Installs add up to 150 bytes, npm's packages much more, of the kernel's 4096.
+MAX_BYTES = 400
+
+
+def find_path_problems(path: Path) -> Iterator[str]:
+    """Yield why a checkout cannot run in that folder and what to do. Blanks are no problem."""
+    text = str(path)
+    bad = sorted({sign for sign in text if sign in REFUSED or not sign.isprintable()})
+    if bad:
+        shown = " ".join(f"'{_show(sign)}'" for sign in bad)
+        yield (
+            f"The path {_show(text)} has {shown}, which some of the programs here cannot read: "
+            "clone into a folder without, such as /srv/oroboros."
+        )
+    elif len(text.encode()) > MAX_BYTES:
+        yield (
+            f"The path {text} is longer than {MAX_BYTES} bytes, too long for the paths below it: "
+            "clone into a folder nearer to the root, such as /srv/oroboros."
+        )
+
+
+def _show(text: str) -> str:
+    """Return the text with what cannot be printed as an escape."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "replace").decode()
+        for sign in text
+    )
