@@ -125,7 +125,7 @@ def _resolve_file(
     # file of the tree by the link's target. (`Path.resolve` raises RuntimeError for a link to
     # itself on Python 3.11 and 3.12; realpath does not.)
     target = Path(os.path.realpath(path))
-    # The tree's node_modules is our link to the shared install, hence realpath on both sides.
+    # A folder on the path to the installs may be a link, hence realpath on both sides.
     is_installed = os.path.realpath(path.parent) in {os.path.realpath(folder) for folder in bins}
     is_own = is_installed or target.is_relative_to(root.resolve())
     is_allowed = path.name in _words(config, "WORKER_ALLOWED_COMMANDS", DEFAULT_COMMANDS)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from host.app import command_policy, environment
 from host.app.command_line import Argv
+from host.app.dependencies import tree_copy
 from host.app.dependencies.install import Install, Tools
 from host.app.planning import INSTALL_SECONDS, Plan
 from host.config import Config
@@ -77,14 +78,14 @@ def private_folder(config: Config, user: User | None) -> Iterator[Path]:
 
 
 def is_installed(config: Config, install: Install, root: Path) -> bool:
-    """Return whether the install is complete and, if it is shared, linked into the tree.
+    """Return whether the install is complete and, if the tree needs its copy, is there.
 
     A complete install is marked as used now, which postpones its removal.
     """
     # A tree that was written anew has lost its own install, and the mark is still there.
     is_present = (install.folder(config, root) / install.output_name).is_dir()
     is_complete = _mark_used(_done_file(config, install, root)) and is_present
-    return is_complete and _is_linked(config, install, root)
+    return is_complete and _is_in_tree(config, install, root)
 
 
 def list_unused_installs(config: Config, seconds: float) -> list[str]:
@@ -150,7 +151,7 @@ def make_install(
             outcome = _make_shared(work)
             if outcome.exit_code != 0:
                 return outcome
-    _link(config, install, root)
+    _copy_into_tree(config, install, root, user)
     return SUCCESS
 
 
@@ -362,30 +363,35 @@ def _done_file(config: Config, install: Install, root: Path) -> Path:
     return store / f"{install.key}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.done"
 
 
-def _is_linked(config: Config, install: Install, root: Path) -> bool:
-    if not install.is_linked:
+def _tree_mark(config: Config, install: Install, root: Path) -> Path:
+    """Return the file that has the mark of the tree's copy."""
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+    return _store(config) / f"{install.key}-{name}.done"
+
+
+def _is_in_tree(config: Config, install: Install, root: Path) -> bool:
+    """Return whether the tree has its copy: a committed folder does not have our mark."""
+    if not install.is_copied:
         return True
-    link = root / install.directory / install.output_name
-    target = install.folder(config, root) / install.output_name
-    return link.is_symlink() and link.readlink() == target
+    mark = _tree_mark(config, install, root)
+    path = f"{install.directory}/{install.output_name}/{tree_copy.MARK}"
+    return _mark_used(mark) and SourceTree(root).read_bytes(path) == mark.read_bytes()
 
 
-def _link(config: Config, install: Install, root: Path) -> None:
-    """Point the tree's node_modules at the shared one: node looks for it beside the code.
+def _copy_into_tree(config: Config, install: Install, root: Path, user: User | None) -> None:
+    """Make the tree's own node_modules from the shared one: node looks for it beside the code.
 
     A command of the branch may have replaced a folder on the path with a link: none is followed.
     Raises Refused `command_refused`.
     """
-    if _is_linked(config, install, root):
+    if _is_in_tree(config, install, root):
         return
-    target, name = install.folder(config, root) / install.output_name, install.output_name
+    source, name = install.folder(config, root) / install.output_name, install.output_name
     try:
         with safe_files.folder_beneath(root, Path(install.directory).parts) as folder:
-            with os.scandir(folder) as entries:
-                folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-            if name in folders:  # it was committed
-                ownership.delete_tree(Path(f"/proc/self/fd/{folder}", name))
-            safe_files.replace_link(target, Path(name), folder)
+            tree_copy.remove_entries(name, folder)
+            mark = tree_copy.copy_folder(source, name, folder, user)
+            safe_files.write_atomic(_tree_mark(config, install, root), mark)
     except (Refused, FileNotFoundError):
-        detail = f"{install.directory} is no longer a folder of the tree: {name} cannot be linked."
+        detail = f"{install.directory} is no longer a folder of the tree: {name} cannot be made."
         raise ApplicationRefused("command_refused", detail) from None

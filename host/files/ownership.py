@@ -68,6 +68,12 @@ def give_folder(folder: Path, user: User | None) -> None:
         folder.chmod(0o770)  # it stays ours, and the user writes through the group
 
 
+def give_file(file: Path, user: User | None) -> None:
+    """Let `user` change a file of ours."""
+    if user is not None:
+        _give_entry(str(file), user, None)
+
+
 def allow_traversal(folder: Path, user: User | None) -> None:
     """Let `user` enter a folder of ours but not list it; other users may not even enter it."""
     if user is not None:

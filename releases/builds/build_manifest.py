@@ -6,6 +6,7 @@ It is written last: a build without one was interrupted.
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from host.files import ownership, safe_files
 
 MANIFEST = "manifest.json"
 READ_BYTES = 1024 * 1024
+# Before the size and the time of a file that is a hard link into an install.
+SHARED = "shared:"
 
 
 def finalize_build(folder: Path, fields: Mapping[str, Any]) -> str:
@@ -25,7 +28,7 @@ def finalize_build(folder: Path, fields: Mapping[str, Any]) -> str:
     ownership.take_back(folder)
     # take_back made the folder read-only, but the manifest is still to be written.
     folder.chmod(0o755)
-    listing = {name: _compute_checksum(folder / name) for name in _list_files(folder)}
+    listing = {name: _describe_file(folder / name) for name in _list_files(folder)}
     text = json.dumps({**fields, "files": listing}, indent=1, sort_keys=True) + "\n"
     # The last file, written by a rename: its presence says that the build is complete.
     safe_files.write_atomic(folder / MANIFEST, text.encode(), 0o444)
@@ -57,7 +60,9 @@ def verify_build(folder: Path, expected: str) -> None:
     for name in sorted(present ^ set(listing)):
         raise _corrupt_refusal(folder, f"{name} {'is missing' if name in listing else 'was added'}")
     for name, checksum in listing.items():
-        if _compute_checksum(folder / name) != checksum:
+        path = folder / name
+        is_shared = checksum.startswith(SHARED)
+        if (_describe_shared(path) if is_shared else _compute_checksum(path)) != checksum:
             raise _corrupt_refusal(folder, f"the checksum of {name} differs")
 
 
@@ -74,6 +79,23 @@ def _list_files(folder: Path) -> Iterator[str]:
         links = [name for name in folders if (base / name).is_symlink()]
         for name in sorted([*names, *links]):
             yield str((base / name).relative_to(folder))
+
+
+def _describe_file(path: Path) -> str:
+    """Return the checksum of a file, or the size and time of one that an install shares.
+
+    Installs have hundreds of megabytes, which every deployment and rollback would read.
+    """
+    info = path.lstat()
+    is_shared = info.st_nlink > 1 and stat.S_ISREG(info.st_mode)
+    return _describe_shared(path) if is_shared else _compute_checksum(path)
+
+
+def _describe_shared(path: Path) -> str:
+    info = path.lstat()
+    # Whole seconds: archives of a backup have no more.
+    is_regular = stat.S_ISREG(info.st_mode)
+    return f"{SHARED}{info.st_size}:{int(info.st_mtime)}" if is_regular else "special"
 
 
 def _compute_checksum(path: Path) -> str:

@@ -51,8 +51,8 @@ class Install:
         return VENV if self.kind == "python" else NODE_MODULES
 
     @property
-    def is_linked(self) -> bool:
-        """Whether the tree gets the shared folder: node looks for it beside the code."""
+    def is_copied(self) -> bool:
+        """Whether the tree gets the shared folder's content: node looks for it beside the code."""
         return self.shared and self.kind == "node"
 
     def folder(self, config: Config, root: Path) -> Path:
@@ -62,9 +62,13 @@ class Install:
         return Path(os.path.normpath(root / self.directory))
 
     def bin_folder(self, config: Config, root: Path) -> Path:
-        """Return the folder of the programs that it installs."""
+        """Return the folder of the programs that it installs.
+
+        Node resolves what a program requires from the program's own place: from the tree.
+        """
         name = "bin" if self.kind == "python" else ".bin"
-        return self.folder(config, root) / self.output_name / name
+        folder = root / self.directory if self.is_copied else self.folder(config, root)
+        return Path(os.path.normpath(folder / self.output_name / name))
 
     def bin_folders(self, config: Config, root: Path) -> list[Path]:
         """Return the folders of all its programs, those of a workspace's packages first."""

@@ -207,24 +207,74 @@ def test_an_install_that_makes_no_folder_is_refused_with_the_folder(project, con
     assert not installs.is_installed(conf, found.installs[1], project.root)
 
 
-def test_a_shared_node_install_is_linked_into_the_tree(project, conf):
-    found = project.plan_node("mkdir node_modules && cp package.json node_modules/")
+FILLED = (
+    "mkdir -p node_modules/a node_modules/.prisma/client node_modules/.bin; "
+    "cp package.json node_modules/a/; echo x > node_modules/.prisma/client/index.js; "
+    "ln -s ../a/package.json node_modules/.bin/a"
+)
+
+
+def test_a_shared_node_install_is_a_real_folder_of_the_tree(project, conf):
+    found = project.plan_node(FILLED)
     assert project.make(found).exit_code == 0
-    link = project.root / "node_modules"
-    assert link.readlink() == found.installs[1].folder(conf, project.root) / "node_modules"
-    assert (link / "package.json").read_text() == package()
-    link.unlink()
+    modules, shared = project.root / "node_modules", found.installs[1].folder(conf, project.root)
+    assert modules.is_dir() and not modules.is_symlink()
+    assert (modules / "a/package.json").samefile(shared / "node_modules/a/package.json")
+    assert stat.S_IMODE((modules / "a/package.json").stat().st_mode) == 0o444
+    assert (modules / ".bin/a").readlink() == Path("../a/package.json")
+    assert found.bin_folders(conf, project.root)[-1] == modules / ".bin"
+    # What tools write is the tree's own.
+    for path in (".vite/deps.json", ".cache/x", ".prisma/client/index.js", "a/new.js"):
+        (modules / path).parent.mkdir(exist_ok=True)
+        (modules / path).write_text("written")
+    assert (shared / "node_modules/.prisma/client/index.js").read_text() == "x\n"
+    assert not (shared / "node_modules/a/new.js").exists()
+    assert installs.is_installed(conf, found.installs[1], project.root)
+    installs.ownership.delete_tree(modules)
+    assert not installs.is_installed(conf, found.installs[1], project.root)
+    assert (shared / "node_modules/a/package.json").read_text() == package()
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_committed_node_modules_is_replaced(project, conf, tree, tmp_path, is_link):
+    found = project.plan_node(FILLED)
+    assert project.make(found).exit_code == 0
+    installs.ownership.delete_tree(project.root / "node_modules")
+    if is_link:
+        (project.root / "node_modules").symlink_to(tmp_path)
+    else:
+        tree({"node_modules/b/index.js": "", "node_modules/.oroboros-copy": "forged"})
     assert not installs.is_installed(conf, found.installs[1], project.root)
     assert project.make(found).exit_code == 0
-    assert link.is_symlink()
+    assert (project.root / "node_modules/a/package.json").read_text() == package()
+    assert not (project.root / "node_modules/b").exists()
 
 
-def test_a_committed_node_modules_is_replaced_by_the_link(project, conf, tree):
-    found = project.plan_node("mkdir node_modules")
-    tree({"node_modules/a/index.js": "", "node_modules/.bin": ""})
-    assert project.make(found).exit_code == 0
-    link = project.root / "node_modules"
-    assert link.readlink() == found.installs[1].folder(conf, project.root) / "node_modules"
+@pytest.mark.root
+def test_a_trees_user_may_add_to_its_packages_and_not_change_them(project, conf):
+    found = project.plan_node(FILLED)
+    user = conf.slot_user(conf.slot("preview-1"))
+    installs.ownership.give_tree(project.root, user)
+    outcome = installs.make_installs(conf, found, project.root, user=user, log=project.log)
+    assert outcome.exit_code == 0
+    script = (
+        "mkdir .vite; echo y > .vite/x; echo y > .prisma/client/index.js; "
+        "echo y > a/package.json && exit 1; chmod u+w a/package.json && exit 1; exit 0"
+    )
+    outcome = runner.run(
+        ["/bin/sh", "-c", script],
+        cwd=project.root / "node_modules",
+        log=project.log,
+        timeout=10,
+        env={"PATH": os.defpath},
+        user=user,
+    )
+    assert outcome.exit_code == 0
+    shared = found.installs[1].folder(conf, project.root) / "node_modules"
+    assert (shared / "a/package.json").read_text() == package()
+    assert (shared / ".prisma/client/index.js").read_text() == "x\n"
+    installs.ownership.take_back(project.root)
+    assert (shared / "a/package.json").stat().st_uid == 0
 
 
 @pytest.mark.parametrize("swap", ["front", "front/deep", None])

@@ -66,3 +66,19 @@ def test_manifest_with_another_checksum_is_refused(build):
     finalize(build)
     with pytest.raises(Refused, match=r"manifest\.json was changed"):
         build_manifest.verify_build(build, "0" * 64)
+
+
+def test_a_file_of_a_shared_install_is_compared_without_reading_it(build, tmp_path):
+    shared = tmp_path / "shared"
+    shared.write_text("module")
+    (build / "app" / "module").hardlink_to(shared)
+    checksum = finalize(build)
+    listing = build_manifest.read_manifest(build)["files"]
+    assert listing["app/module"] == f"shared:6:{int(shared.stat().st_mtime)}"
+    shared.unlink()  # as retention removes an install: the build keeps its file
+    build_manifest.verify_build(build, checksum)
+    (build / "app").chmod(0o755)
+    (build / "app" / "module").unlink()
+    (build / "app" / "module").write_text("another")
+    with pytest.raises(Refused, match="checksum of app/module differs"):
+        build_manifest.verify_build(build, checksum)
