@@ -53,6 +53,7 @@ class Config:
     web_port: int
     router_port: int
     colour_ports: tuple[int, int]
+    gate_port: int
     postgres_port: int
     database_url: str
     preview_admin_database_url: str
@@ -282,6 +283,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         web_port=3100 + offset,
         router_port=8088 + offset,
         colour_ports=(8110 + offset, 8111 + offset),
+        gate_port=8092 + offset,
         postgres_port=postgres_port,
         database_url=values.get("DATABASE_URL", ""),
         preview_admin_database_url=values.get("PREVIEW_ADMIN_DATABASE_URL", ""),

@@ -169,6 +169,7 @@ def list_ports(config: Config) -> Iterator[tuple[str, int, str]]:
         yield f"backend of {slot.slot_id}", slot.backend_port, f"ouroboros-preview@{slot.slot_id}"
     for colour, port in zip(("blue", "green"), config.colour_ports, strict=True):
         yield f"production, {colour}", port, f"ouroboros-app@{colour}"
+    yield "merge gate", config.gate_port, "ouroboros-app@gate"
     yield "router", config.router_port, "ouroboros-caddy"
     yield "PostgreSQL", config.postgres_port, "postgres"
 

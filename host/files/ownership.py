@@ -20,6 +20,7 @@ DELETE_SECONDS = 300.0
 TRAVERSABLE = (
     ".",
     "activations",
+    "app-gates",
     "cache",
     "cache/installs",
     "log",

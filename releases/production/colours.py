@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.app import environment, planning
 from host.config import Config
 from host.errors import Refused
 from host.files import log_files, ownership
@@ -17,10 +16,10 @@ from host.files.file_lock import file_lock
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import HealthCheck, Unit, start_or_replace
-from releases.builds.build_folders import source_folder
 from releases.builds.launch_spec import LaunchSpec, read_launch_spec
 from releases.models import Deployment, Release
-from releases.production import current_link
+from releases.production import app_instance, current_link
+from releases.production.app_instance import Instance
 from releases.production.database import production_database_url
 from releases.production.deployment_context import DeploymentContext
 from releases.rules import COLOURS
@@ -55,35 +54,25 @@ def address(config: Config, colour: str) -> str:
 
 def unit_name(colour: str) -> str:
     """Return the name of a colour's unit."""
-    return f"ouroboros-app@{colour}"
+    return app_instance.unit_name(colour)
 
 
 def log_path(config: Config, colour: str) -> Path:
     """Return the log of a colour's output."""
-    return config.var / "log" / f"{unit_name(colour)}.log"
+    return app_instance.log_path(config, colour)
 
 
 def build_environment(
     config: Config, release: Release, colour: str, spec: LaunchSpec
 ) -> dict[str, str]:
     """Return the complete environment of the release's processes as that colour."""
-    variables = environment.build_production_variables(
-        config,
-        port=port(config, colour),
-        database_url=production_database_url(config),
-        release_id=release.pk,
-        commit=release.commit_sha,
+    return app_instance.resolve_environment(config, release, spec, _instance(config, colour)).env
+
+
+def _instance(config: Config, colour: str) -> Instance:
+    return Instance(
+        colour, port(config, colour), production_database_url(config), _ensure_home(config)
     )
-    resolved = environment.build_environment(
-        config,
-        variables,
-        spec.manifest,
-        home=_ensure_home(config),
-        bins=spec.bins,
-        file=environment.PRODUCTION_FILE,
-        purpose="production",
-    )
-    return resolved.env
 
 
 def read_health_check(config: Config, release: Release) -> HealthCheck | None:
@@ -92,15 +81,7 @@ def read_health_check(config: Config, release: Release) -> HealthCheck | None:
     Raises Refused `release_corrupt`.
     """
     spec = read_launch_spec(config, release.pk)
-    return None if spec.web is None else _build_health_check(config, spec)
-
-
-def _build_health_check(config: Config, spec: LaunchSpec) -> HealthCheck:
-    """Return the check: as visitors reach production, by its host name and scheme."""
-    manifest = spec.manifest
-    return HealthCheck(
-        manifest.health_path, manifest.is_health_guess, config.app_host, config.is_https
-    )
+    return None if spec.web is None else app_instance.build_health_check(config, spec)
 
 
 def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
@@ -111,18 +92,7 @@ def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
     spec = read_launch_spec(config, release.pk)
     if spec.web is None:
         return None
-    root = source_folder(config, release.pk)
-    env = build_environment(config, release, colour, spec)
-    return Unit(
-        name=unit_name(colour),
-        argv=tuple(planning.prepare_argv(spec.web, config, root=root, bins=spec.bins, env=env)),
-        cwd=root / spec.web.cwd,
-        env=env,
-        user=config.app_user,
-        log=log_path(config, colour),
-        port=port(config, colour),
-        health=_build_health_check(config, spec),
-    )
+    return app_instance.make_unit(config, release, spec, spec.web, _instance(config, colour))
 
 
 def _ensure_home(config: Config) -> Path:

@@ -17,6 +17,7 @@ from host.errors import Refused
 from host.postgres import guard
 from host.units import managers
 from releases.deployments.reconciler import reconcile as reconcile_releases
+from releases.production import gate_start
 from runs.engine.events import RECONCILER, record_event
 from runs.leasing import backend_supervision, cleanup, reaper
 from runs.leasing.grants import grant_lock
@@ -165,10 +166,11 @@ def _report_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:
 
 
 def _remove_abandoned_gates(config: Config, dry_run: bool) -> Iterator[str]:
-    """Remove the databases and folders of merge gates whose run no longer ships."""
+    """Remove what merge gates whose run no longer ships left: databases, folders, a release."""
     from host.postgres.administration import DatabaseAdmin
 
-    names = {guard.gate_name(run_id): run_id for run_id in _list_gate_folders(config)}
+    run_ids = [*_list_gate_folders(config), *gate_start.list_run_ids(config)]
+    names = {guard.gate_name(run_id): run_id for run_id in run_ids}
     with suppress(Refused):  # without the database server there are still the folders
         names |= {
             name: name.removeprefix(guard.gate_name(""))

@@ -1,8 +1,8 @@
-"""The merge gate: migrates the candidate on a clone, checks it, and builds it for production.
+"""The merge gate: migrates the candidate on a clone, builds it for production, and checks it.
 
-This build is the one that is deployed. The checks are those of the base. If the candidate changes
-them, both sets run, unless the approval accepted the candidate's alone. A gate has a folder and a
-database of its own, which are removed at its end.
+This build is the one that is deployed; `release_start` starts it once. The checks are those of the
+base. If the candidate changes them, both sets run, unless the approval accepted the candidate's
+alone. A gate has a folder and a database of its own, which are removed at its end.
 """
 
 from pathlib import Path
@@ -17,6 +17,7 @@ from host.postgres import guard
 from releases.builds import build
 from releases.builds.build import BuildFailed
 from releases.models import DeploymentLost
+from releases.production import gate_start
 from runs.engine import step_notes
 from runs.engine.step_context import StepContext, StepResult
 from runs.engine.step_errors import StepFailed, StepStopped
@@ -155,9 +156,10 @@ def probe_release(context: StepContext) -> StepResult:
 
 
 def remove_gate(config: Config, run: Run) -> None:
-    """Drop the gate's database and folder. May be repeated."""
+    """Stop what the gate started; drop its database, home and folder. May be repeated."""
     from host.postgres.administration import DatabaseAdmin
 
+    gate_start.remove(config, str(run.pk))
     DatabaseAdmin(config).drop(guard.gate_name(run.pk))
     ownership.delete_tree(gate_folder(config, run))
 

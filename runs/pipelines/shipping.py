@@ -16,7 +16,13 @@ from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
 from runs.models import Run
 from runs.models.run import RunQuerySet
-from runs.pipelines import deployment, merge_forecast, merge_gate, recovery_commands
+from runs.pipelines import (
+    deployment,
+    merge_forecast,
+    merge_gate,
+    recovery_commands,
+    release_start,
+)
 from runs.repository import (
     check_settings,
     find_base,
@@ -340,8 +346,10 @@ STEPS = (
     PipelineStep(
         "migrations", merge_gate.migrate_candidate, merge_gate.probe_migrations, effect=GATE_NOTE
     ),
-    PipelineStep("checks", merge_gate.run_checks, merge_gate.probe_checks, effect=GATE_NOTE),
     PipelineStep("release", merge_gate.build_release, merge_gate.probe_release, effect=RELEASE),
+    # Before the checks, which may change the migrated database and drop it at their end.
+    PipelineStep("start", release_start.start_release, release_start.probe_start, effect=GATE_NOTE),
+    PipelineStep("checks", merge_gate.run_checks, merge_gate.probe_checks, effect=GATE_NOTE),
     PipelineStep("merge", merge, probe_merge, is_irreversible=True, effect=MERGE),
     PipelineStep(
         "push", push, probe_push, "deploy_git_push_log", is_irreversible=True, effect=PUSH

@@ -117,7 +117,7 @@ def test_an_offset_moves_every_port_within_the_valid_range():
     found = config.load({"OROBOROS_PORT_OFFSET": "50000"})
     ports = [
         found.api_port, found.worker_port, found.web_port, found.router_port, *found.colour_ports,
-        found.postgres_port, *(slot.web_port for slot in found.slots),
+        found.gate_port, found.postgres_port, *(slot.web_port for slot in found.slots),
         *(slot.backend_port for slot in found.slots),
     ]  # fmt: skip
     assert len(set(ports)) == len(ports)

@@ -70,7 +70,11 @@ class World:
             replace(slot, web_port=free_port(), backend_port=free_port()) for slot in loaded.slots
         )
         return replace(
-            loaded, slots=slots, web_port=free_port(), colour_ports=(free_port(), free_port())
+            loaded,
+            slots=slots,
+            web_port=free_port(),
+            colour_ports=(free_port(), free_port()),
+            gate_port=free_port(),
         )
 
     def _make_remote(self, files):

@@ -1,0 +1,92 @@
+"""How production's application is started: its environment and its unit, for one instance of it.
+
+Two instances differ in nothing but the fields of `Instance`: the two colours, and the start that
+the merge gate makes before a commit is merged.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.app import environment, planning
+from host.app.environment import ResolvedEnvironment
+from host.app.planning import Command
+from host.config import Config
+from host.units.unit import HealthCheck, Unit
+from releases.builds.build_folders import source_folder
+from releases.builds.launch_spec import LaunchSpec
+from releases.models import Release
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running copy of the application; `home` is the only folder that it may write."""
+
+    name: str
+    port: int
+    database_url: str
+    home: Path
+
+    @property
+    def unit_name(self) -> str:
+        return unit_name(self.name)
+
+
+def unit_name(instance_name: str) -> str:
+    """Return the name of an instance's unit."""
+    return f"ouroboros-app@{instance_name}"
+
+
+def log_path(config: Config, instance_name: str) -> Path:
+    """Return the log of an instance's output."""
+    return config.var / "log" / f"{unit_name(instance_name)}.log"
+
+
+def resolve_environment(
+    config: Config, release: Release, spec: LaunchSpec, instance: Instance
+) -> ResolvedEnvironment:
+    """Return the complete environment of the release's processes in that instance.
+
+    Raises Refused as `environment.build_environment`.
+    """
+    variables = environment.build_production_variables(
+        config,
+        port=instance.port,
+        database_url=instance.database_url,
+        release_id=release.pk,
+        commit=release.commit_sha,
+    )
+    return environment.build_environment(
+        config,
+        variables,
+        spec.manifest,
+        home=instance.home,
+        bins=spec.bins,
+        file=environment.PRODUCTION_FILE,
+        purpose="production",
+    )
+
+
+def build_health_check(config: Config, spec: LaunchSpec) -> HealthCheck:
+    """Return the check: as visitors reach production, by its host name and scheme."""
+    manifest = spec.manifest
+    return HealthCheck(
+        manifest.health_path, manifest.is_health_guess, config.app_host, config.is_https
+    )
+
+
+def make_unit(
+    config: Config, release: Release, spec: LaunchSpec, web: Command, instance: Instance
+) -> Unit:
+    """Return the unit that runs `web`, the release's backend, as that instance."""
+    root = source_folder(config, release.pk)
+    env = resolve_environment(config, release, spec, instance).env
+    return Unit(
+        name=instance.unit_name,
+        argv=tuple(planning.prepare_argv(web, config, root=root, bins=spec.bins, env=env)),
+        cwd=root / web.cwd,
+        env=env,
+        user=config.app_user,
+        log=log_path(config, instance.name),
+        port=instance.port,
+        health=build_health_check(config, spec),
+    )

@@ -1,0 +1,207 @@
+"""The start of a sealed release in the merge gate: once, as production would start it.
+
+Only the port, the database and the home differ from production's. At most one gate's release runs
+at a time: the unit has one name and one port, and a lock is held while it runs. The folder of its
+home is named for the run; it exists before the unit starts and is deleted after the unit has
+stopped, so it says whose unit may be running, also after a crash.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.app import environment
+from host.app.command_runner import CommandFailed, run_command
+from host.app.planning import Command
+from host.config import Config
+from host.errors import Refused
+from host.files import ownership, safe_files
+from host.files.file_lock import file_lock
+from host.units import managers
+from host.units.health import wait_until_healthy
+from host.units.unit import Unit
+from releases.builds.build_folders import source_folder
+from releases.builds.launch_spec import LaunchSpec
+from releases.models import DeploymentLost, Release
+from releases.production import app_instance, start_failures
+from releases.production.app_instance import Instance
+from releases.production.deploy_settings import DeploySettings
+from releases.production.start_failures import Facts
+
+GATE = "gate"
+# What it served is of no use, so it is not given the time that a colour has.
+GRACE_SECONDS = 2.0
+# An earlier worker stops its release within GRACE_SECONDS once it has lost its claim.
+LOCK_SECONDS = 60.0
+LOG_LINES = 20
+
+
+class StartFailed(Exception):
+    """The sealed release did not start; the text says why, and in what production differs."""
+
+
+@dataclass(frozen=True)
+class GateStart:
+    """What the start of one run's release works with; `database_url` is the gate's database."""
+
+    config: Config
+    release: Release
+    run_id: str
+    spec: LaunchSpec
+    database_url: str
+    log: Path
+    stop: Callable[[], bool]
+    job: str
+
+    @property
+    def instance(self) -> Instance:
+        home = home_folder(self.config, self.run_id)
+        return Instance(GATE, self.config.gate_port, self.database_url, home)
+
+
+def home_folder(config: Config, run_id: str) -> Path:
+    """Return the home that the application has while the run's release is started."""
+    return config.var / "app-gates" / run_id
+
+
+def list_run_ids(config: Config) -> list[str]:
+    """Return the runs whose release may still run: their homes were not deleted."""
+    folder = config.var / "app-gates"
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+
+
+def start_once(start: GateStart, web: Command) -> None:
+    """Run the sealed release's `release:` and start `web`; stop it once it is healthy.
+
+    May be repeated after a crash. Raises StartFailed, Refused (also if the port is taken), and
+    DeploymentLost if `stop` returned true.
+    """
+    config = start.config
+    seconds = DeploySettings.read(config).start_seconds
+    with _lock(config, start.stop), ExitStack() as cleanup:
+        for run_id in list_run_ids(config):
+            _remove(config, run_id)  # of a worker that was killed
+        cleanup.callback(_remove, config, start.run_id)
+        _make_home(config, start.instance.home)
+        unit = app_instance.make_unit(config, start.release, start.spec, web, start.instance)
+        if start.spec.release is not None:
+            _run_release_command(start, start.spec.release, unit)
+        _start_and_probe(start, unit, seconds)
+
+
+def remove(config: Config, run_id: str) -> None:
+    """Stop what the run's gate started, if it may still run, and delete its home. Idempotent."""
+    if not home_folder(config, run_id).exists():
+        return
+    with _lock(config, lambda: False):
+        # Again: the run that was gated next has removed it meanwhile, and its release runs now.
+        if home_folder(config, run_id).exists():
+            _remove(config, run_id)
+
+
+def _lock(config: Config, stop: Callable[[], bool]) -> AbstractContextManager[bool]:
+    refusal = Refused("gate_busy", "Another merge gate's release is still being stopped.")
+    path = config.var / "run" / "gate-start.lock"
+    return file_lock(path, seconds=LOCK_SECONDS, stop=stop, refusal=refusal)
+
+
+def _remove(config: Config, run_id: str) -> None:
+    if not managers.get_manager(config).stop(app_instance.unit_name(GATE), GRACE_SECONDS):
+        raise Refused("unit_busy", f"{app_instance.unit_name(GATE)} does not stop.")
+    # After the unit: the folder is what says that it may run.
+    ownership.delete_tree(home_folder(config, run_id))
+
+
+def _make_home(config: Config, home: Path) -> None:
+    home.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    home.mkdir(mode=0o700)
+    ownership.give_tree(home, config.app_user)
+
+
+def _run_release_command(start: GateStart, command: Command, unit: Unit) -> None:
+    """Run `release:` as a deployment does, on the gate's database, which is migrated already.
+
+    In the sealed tree and with this home: what it writes elsewhere would fail in production too,
+    and what it makes in its home the application finds there.
+    """
+    try:
+        run_command(
+            command,
+            start.config,
+            root=source_folder(start.config, start.release.pk),
+            bins=start.spec.bins,
+            env=unit.env,
+            log=start.log,
+            user=unit.user,
+            stop=start.stop,
+            job=start.job,
+        )
+    except CommandFailed as failed:
+        _raise_if_stopping(start)
+        raise _explain(start, unit, f"Its `release:` {failed.reason}.") from failed
+    _raise_if_stopping(start)
+
+
+def _start_and_probe(start: GateStart, unit: Unit, seconds: float) -> None:
+    manager = managers.get_manager(start.config)
+    try:
+        manager.start(unit)
+        health = wait_until_healthy(manager, unit, seconds, start.stop)
+    except Refused as refused:
+        _raise_if_stopping(start)
+        if refused.code != "unit_crashed":
+            raise
+        raise _explain(start, unit, refused.detail) from refused
+    _raise_if_stopping(start)
+    if not health.ok:
+        raise _explain(start, unit, health.reason)
+
+
+def _raise_if_stopping(start: GateStart) -> None:
+    if start.stop():
+        raise DeploymentLost
+
+
+def _explain(start: GateStart, unit: Unit, reason: str) -> StartFailed:
+    """Return the failure: the differences that its output shows, the reason, and its last lines."""
+    reason = reason.partition(" Last lines of ")[0]  # they follow, after what they mean
+    lines = safe_files.read_tail(start.log, LOG_LINES)
+    found = start_failures.find_differences(f"{reason}\n{lines}", _read_facts(start, unit))
+    parts = ["The sealed release does not start in production's environment.", *found, reason]
+    return StartFailed("\n".join([*parts, f"Its last lines:\n{lines}" if lines else ""]).strip())
+
+
+def _read_facts(start: GateStart, unit: Unit) -> Facts:
+    config = start.config
+    return Facts(
+        tree=str(source_folder(config, start.release.pk)),
+        folder=str(unit.cwd),
+        home=str(start.instance.home),
+        port=start.instance.port,
+        preview_ports=[slot.backend_port for slot in config.slots],
+        preview_folder=str(config.var / "slots"),
+        preview_only=_find_preview_only(start, unit),
+        names=list(unit.env),
+    )
+
+
+def _find_preview_only(start: GateStart, unit: Unit) -> dict[str, str]:
+    """Return the variables that previews have and production lacks, with what to do about each."""
+    config, slot = start.config, start.config.slots[0]
+    variables = environment.build_slot_variables(
+        config, slot, database_url=start.database_url, run_id="", commit=""
+    )
+    try:
+        preview = environment.build_environment(
+            config, variables, start.spec.manifest, home=unit.cwd, purpose=slot.slot_id
+        )
+    except Refused:  # the file of the previews is invalid, of which their runs are informed
+        return {}
+    return {
+        variable.name: "set it in app.env"
+        if variable.origin != "oroboros"
+        else "use it only if it is set"
+        for variable in preview.values
+        if variable.name not in unit.env
+    }

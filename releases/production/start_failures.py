@@ -1,0 +1,250 @@
+"""Names in what production differs, from what an application printed before it failed to start.
+
+Pure functions over its last lines. Each rule looks for the messages of Python, Node, Ruby, Go, PHP
+and the shell; what no rule recognises is left to the lines themselves.
+"""
+
+import posixpath
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+MAX_DIFFERENCES = 3
+SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 — read from messages, not used
+# EROFS, EACCES, EPERM as errno(3) and the runtimes print them.
+DENIED = re.compile(
+    r"read-only file ?system|permission denied|operation not permitted|\bE(?:ROFS|ACCES|PERM)\b"
+    r"|PermissionError|not writ(?:e)?able|PermissionDenied",
+    re.I,
+)
+EXISTS = re.compile(r"file exists|FileExistsError|\bEEXIST\b", re.I)
+MISSING = re.compile(r"no such file or directory|FileNotFoundError|\bENOENT\b", re.I)
+# A path in quotes, an absolute path, or the word that Ruby, Go and the shell put in its place.
+PATHS = (
+    re.compile(r"'([^'\s]+)'|\"([^\"\s]+)\"|`([^`\s]+)`"),
+    re.compile(r"(?<![\w.:/])(/[\w.@+~-]+(?:/[\w.@+~-]+)*)"),
+    re.compile(r"@ \w+ - (\S+)|(?:open|mkdir|create|touch|rename|unlink|chmod) ([\w./@+~-]+)"),
+)
+SQLITE = re.compile(r"attempt to write a readonly database|unable to open database file", re.I)
+# What Python's os.environ, django-environ, python-decouple, dotenv-like checks and shells print.
+VARIABLE = re.compile(
+    r"KeyError: ['\"]([A-Z][A-Z0-9_]+)['\"]"
+    r"|[Ss]et the ([A-Z][A-Z0-9_]+) environment variable"
+    r"|\b([A-Z][A-Z0-9_]+) not found\. Declare it"
+    r"|key not found: \"([A-Z][A-Z0-9_]+)\""
+    r"|(?:environment variable|env(?:ironment)? var) [`'\"]?([A-Z][A-Z0-9_]+)"
+    r"|\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b:? (?:is |must be |was )?"
+    r"(?:not set|unset|undefined|missing|required|parameter not set)",
+)
+IN_USE = re.compile(r"address already in use|\bEADDRINUSE\b|bind:.*in use", re.I)
+OPEN_FILES = re.compile(
+    r"too many open files|\bEMFILE\b|RLIMIT_NOFILE|not allowed to raise maximum limit"
+    r"|open files: cannot modify limit|current limit exceeds maximum limit",
+    re.I,
+)
+TASKS = re.compile(
+    r"can't start new thread|pthread_create failed|unable to create (?:native )?thread"
+    r"|cannot fork|fork: (?:retry|Resource)|BlockingIOError: \[Errno 11\]",
+    re.I,
+)
+MEMORY = re.compile(r"\bMemoryError\b|cannot allocate memory|heap out of memory|\bENOMEM\b", re.I)
+REFUSED = re.compile(r"connection refused|\bECONNREFUSED\b", re.I)
+ADDRESS = re.compile(
+    r"(?:to|at|server|ECONNREFUSED|tcp|connect)[: ]+['\"]?([\w.:\[\]-]*[\w\]]:\d{2,5})"
+    r"|host ['\"]([\w.-]+)['\"].*?port (\d+)|host='([\w.-]+)', port=(\d+)",
+    re.I,
+)
+NETWORK = re.compile(
+    r"temporary failure in name resolution|name or service not known|\bE(?:NOTFOUND|AI_AGAIN)\b"
+    r"|nodename nor servname|could not resolve host|network is unreachable|\bENETUNREACH\b"
+    r"|no route to host|\bEHOSTUNREACH\b|connection timed out|\bETIMEDOUT\b|ConnectTimeout"
+    r"|no such host|getaddrinfo",
+    re.I,
+)
+HOST_NAME = re.compile(
+    r"host='([\w.-]+)'|(?:ENOTFOUND|EAI_AGAIN) ([\w.-]+)|[Rr]esolve host:? ['\"]?([\w.-]+)"
+    r"|lookup ([\w.-]+)|https?://([\w.-]+)"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the start: its folders, ports and variables.
+
+    `folder` is the working directory, `preview_only` maps the variables that previews have and
+    production lacks to what to do about each, `names` are those that production has.
+    """
+
+    tree: str
+    folder: str
+    home: str
+    port: int
+    preview_ports: Collection[int]
+    preview_folder: str
+    preview_only: dict[str, str]
+    names: Collection[str]
+
+
+Rule = Callable[[list[str], Facts], Iterator[str]]
+
+
+def find_differences(output: str, facts: Facts) -> list[str]:
+    """Return sentences that name in what production differs, at most MAX_DIFFERENCES."""
+    lines = output.splitlines()
+    found = [sentence for rule in RULES for sentence in rule(lines, facts)]
+    return list(dict.fromkeys(found))[:MAX_DIFFERENCES]
+
+
+def _find_sqlite(lines: list[str], facts: Facts) -> Iterator[str]:
+    if any(SQLITE.search(line) for line in lines):
+        yield (
+            "It writes an SQLite file that it may not write: a release's tree is read-only in "
+            "production. Use DATABASE_URL, or put the file below HOME."
+        )
+
+
+def _find_variables(lines: list[str], facts: Facts) -> Iterator[str]:
+    text = "\n".join(lines)
+    for name, remedy in facts.preview_only.items():
+        if re.search(rf"\b{re.escape(name)}\b", text):
+            yield (
+                f"It needs the variable {name}, which previews have and production has not: "
+                f"{remedy}."
+            )
+    for match in VARIABLE.finditer(text):
+        name = next(group for group in match.groups() if group)
+        if name not in facts.preview_only and name not in facts.names:
+            yield f"It needs the variable {name}, which production has not: set it in app.env."
+
+
+def _find_ports(lines: list[str], facts: Facts) -> Iterator[str]:
+    text = "\n".join(lines)
+    for port in sorted(facts.preview_ports):
+        if re.search(rf"(?<!\d){port}(?!\d)", text):
+            yield (
+                f"It uses port {port}, which belongs to a preview: it has to listen on PORT "
+                f"({facts.port} here), which is another one at each start."
+            )
+            return
+    if any(IN_USE.search(line) for line in lines):
+        yield (
+            f"It binds a port that is in use: it has to listen on PORT ({facts.port} here), which "
+            "is another one in each preview and in production."
+        )
+
+
+def _find_files(lines: list[str], facts: Facts) -> Iterator[str]:
+    for line in lines:
+        path = _find_path(line, facts)
+        is_denied = DENIED.search(line) and not _is_address(line)
+        # A lock file of another user, whom a sticky folder protects.
+        if is_denied or (EXISTS.search(line) and _is_below(path, SHARED_FOLDERS)):
+            yield _describe_denied(path, facts)
+        elif path and MISSING.search(line):
+            yield from _describe_missing(path, facts)
+
+
+def _describe_denied(path: str, facts: Facts) -> str:
+    if not path:
+        return (
+            "It was not permitted to write a file: in production the release's tree is read-only, "
+            f"and the application may write below HOME ({facts.home}) and in its own /tmp."
+        )
+    if _is_below(path, (facts.tree,)):
+        name = posixpath.relpath(path, facts.tree)
+        return (
+            f"It writes {name} in its own tree, which is read-only in production: write it below "
+            "HOME or TMPDIR, or make it in a build."
+        )
+    if _is_below(path, SHARED_FOLDERS):
+        return (
+            f"It uses {path}, which a process of another user has made, such as its own preview: "
+            "use a file below TMPDIR, or one with a name of its own."
+        )
+    return (
+        f"It was not permitted to use {path}: in production it may write below HOME "
+        f"({facts.home}) and in its own /tmp only."
+    )
+
+
+def _describe_missing(path: str, facts: Facts) -> Iterator[str]:
+    if _is_below(path, (facts.preview_folder,)):
+        yield f"It uses {path}, which only previews have."
+    elif path.endswith(".sock"):
+        yield f"It connects to {path}, on which no process listens in production."
+    elif _is_below(path, (facts.tree,)):
+        name = posixpath.relpath(path, facts.tree)
+        yield (
+            f"It does not find {name} in its tree: production has only what the commit and its "
+            "builds hold, not what `release:` or a seed wrote in a preview."
+        )
+
+
+def _find_limits(lines: list[str], facts: Facts) -> Iterator[str]:
+    text = "\n".join(lines)
+    for pattern, what, limit in (
+        (OPEN_FILES, "more open files", "LimitNOFILE"),
+        (TASKS, "more processes or threads", "TasksMax"),
+        (MEMORY, "more memory", "MemoryMax"),
+    ):
+        if pattern.search(text):
+            yield (
+                f"It needs {what} than production's limit: raise {limit} of ouroboros-app@.service "
+                "(without systemd, the worker's ulimit), or have it need less."
+            )
+
+
+def _find_services(lines: list[str], facts: Facts) -> Iterator[str]:
+    for line in lines:
+        if REFUSED.search(line):
+            match = ADDRESS.search(line)
+            parts = [group for group in match.groups() if group] if match else []
+            where = f" to {':'.join(parts)}" if parts else ""
+            yield (
+                f"Its connection{where} was refused: no process listens there, and production "
+                "starts none besides its own."
+            )
+            return
+
+
+def _find_network(lines: list[str], facts: Facts) -> Iterator[str]:
+    for line in lines:
+        if NETWORK.search(line):
+            match = HOST_NAME.search(line)
+            name = next((group for group in match.groups() if group), "") if match else ""
+            to = f" ({name})" if name else ""
+            yield f"It needs the network when it starts, and did not reach it{to}."
+            return
+
+
+RULES: tuple[Rule, ...] = (
+    _find_sqlite,
+    _find_variables,
+    _find_ports,
+    _find_files,
+    _find_limits,
+    _find_services,
+    _find_network,
+)
+
+
+def _find_path(line: str, facts: Facts) -> str:
+    """Return the path that the line names, absolute; "" if it names none."""
+    for pattern in PATHS:
+        # The last one: what comes before it is the program's own path or the kind of error.
+        for match in reversed(list(pattern.finditer(line))):
+            path = next((group for group in match.groups() if group), "")
+            # Python ends its message with the quoted path; elsewhere a quoted word may be any name.
+            is_last = match.end() == len(line.rstrip())
+            if "/" in path or "." in path or is_last or pattern is not PATHS[0]:
+                return posixpath.normpath(posixpath.join(facts.folder, path.rstrip(":,.;")))
+    return ""
+
+
+def _is_below(path: str, folders: Collection[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _is_address(line: str) -> bool:
+    """Return whether a socket or the database refused, and not the file system."""
+    return bool(re.search(r"bind|listen|socket|permission denied (?:for|to)\b|psycopg", line, re.I))
