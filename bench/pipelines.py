@@ -7,8 +7,10 @@ checks: the guestbook of `examples/`, which starts in a fifth of a second, or wh
 `startproject` makes, on PostgreSQL.
 
 - prepare: fetch, write out the tree, clone the template, migrate, build, start, probe;
-- ship: fetch, merge, migrate a clone, build, push, migrate production, start the new backend,
-  probe, switch, probe, stop the old one.
+- ship: fetch, merge, migrate a clone, build, start the build on that clone, probe, stop it, push,
+  migrate production, start the new backend, probe, switch, probe, stop the old one.
+
+What the start in the merge gate costs is a line of its own, which has no bound.
 
 Each round runs both in turn and has a ratio of its own, because the speed of a shared machine
 changes within a minute; the bounds hold for the medians over the rounds.
@@ -34,7 +36,7 @@ sys.path.insert(0, str(HOME))
 from tests import environment  # noqa: E402 — starts a PostgreSQL for this process
 
 # The ratio of the medians, and the seconds above the scripts.
-BOUNDS = {"prepare": (1.15, 0.5), "ship": (1.3, 0.5)}
+BOUNDS = {"prepare": (1.15, 0.5), "ship": (1.4, 0.5)}
 COMMON = r"""
 set -euo pipefail
 git="git --git-dir=$REPO"
@@ -69,10 +71,18 @@ candidate=$($git commit-tree -p "$base" -p "$commit" -m "Merge $BRANCH" "$tree")
 write_tree "$candidate" "$WORK/gate"
 createdb -T "$TEMPLATE" gate_by_script
 release "$WORK/gate" "$SERVER/gate_by_script"
-dropdb gate_by_script
 rm -rf "$WORK/gate"
 write_tree "$candidate" "$WORK/$candidate"
 build "$WORK/$candidate"
+
+date +%s.%N >"$WORK/gate.times"
+release "$WORK/$candidate" "$SERVER/gate_by_script"
+(PORT=$GATE_PORT; start "$WORK/$candidate" "$SERVER/gate_by_script" gate.pid)
+stop gate.pid
+while kill -0 "$(cat "$WORK/gate.pid")" 2>/dev/null; do sleep 0.01; done
+rm "$WORK/gate.pid"
+date +%s.%N >>"$WORK/gate.times"
+dropdb gate_by_script
 
 $git update-ref refs/heads/main "$candidate" "$base"
 $git push --quiet "$REMOTE" "$candidate:refs/heads/main"
@@ -177,9 +187,12 @@ def main(name: str, times: int) -> bool:
             scripts.stop()
         world.close()
     # Without the first round, which fills the caches.
+    measured = rounds[1:]
+    ours, others = (statistics.median(pair[i]["start"] for pair in measured) for i in (0, 1))
+    print(f"start    {ours:.3f} s of ship in the merge gate, scripts {others:.3f} s")
     verdicts = [
         print_result(
-            part, [one[part] for one, _ in rounds[1:]], [other[part] for _, other in rounds[1:]]
+            part, [one[part] for one, _ in measured], [other[part] for _, other in measured]
         )
         for part in BOUNDS
     ]
@@ -206,7 +219,12 @@ def run_pipelines(world, branch: str) -> dict[str, float]:
     execution.execute_run(run.pk)
     run.refresh_from_db()
     assert run.status == "merged", run.failure_detail
-    return {"prepare": prepared, "ship": (run.ended_at - run.approved_at).total_seconds()}
+    start = run.steps.get(name="start")
+    return {
+        "prepare": prepared,
+        "ship": (run.ended_at - run.approved_at).total_seconds(),
+        "start": (start.ended_at - start.started_at).total_seconds(),
+    }
 
 
 class Scripts:
@@ -245,6 +263,7 @@ class Scripts:
             "GIT_COMMITTER_EMAIL": "ada@example.com",
         }
         self.ports = [environment.free_port() for _ in range(3)]
+        self.env["GATE_PORT"] = str(environment.free_port())
         world.git("init", "-q", "--bare", self.env["REPO"])
         cluster.execute(["CREATE DATABASE template_by_script", "CREATE DATABASE by_script"])
         self.run("template")
@@ -261,10 +280,9 @@ class Scripts:
         self.world.commit(branch, {f"{branch}.txt": branch})
         self.count += 1
         prepared = self._run_script(PREPARE, branch, self.ports[2])
-        return {
-            "prepare": prepared,
-            "ship": self._run_script(SHIP, branch, self.ports[self.count % 2]),
-        }
+        shipped = self._run_script(SHIP, branch, self.ports[self.count % 2])
+        begun, ended = map(float, (self.work / "gate.times").read_text().split())
+        return {"prepare": prepared, "ship": shipped, "start": ended - begun}
 
     def _run_script(self, script: str, branch: str, port: int) -> float:
         env = {**self.env, "BRANCH": branch, "PORT": str(port)}

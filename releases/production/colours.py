@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from host.app.planning import Command
 from host.config import Config
 from host.errors import Refused
 from host.files import log_files, ownership
@@ -22,6 +23,7 @@ from releases.production import app_instance, current_link
 from releases.production.app_instance import Instance
 from releases.production.database import production_database_url
 from releases.production.deployment_context import DeploymentContext
+from releases.production.start_facts import find_differences
 from releases.rules import COLOURS
 
 logger = logging.getLogger(__name__)
@@ -116,14 +118,37 @@ def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
     if unit is None:
         manager.stop(unit_name(colour), grace=GRACE_SECONDS)
         return
-    # An earlier release that drained as this colour is stopped first.
     log_start = log_files.read_size(unit.log)
-    start_or_replace(manager, unit, GRACE_SECONDS)
-    health = wait_until_healthy(manager, unit, context.settings.start_seconds, context.is_stopping)
+    try:
+        # An earlier release that drained as this colour is stopped first.
+        start_or_replace(manager, unit, GRACE_SECONDS)
+        seconds = context.settings.start_seconds
+        health = wait_until_healthy(manager, unit, seconds, context.is_stopping)
+    except Refused as refused:
+        if refused.code != "unit_crashed":
+            raise
+        raise Unhealthy(explain_start(context, deployment, refused.detail)) from refused
     context.raise_if_stopping()
     if not health.ok:
         reason = describe_failed_start(health, unit, log_start)
-        raise Unhealthy(f"The backend of {deployment.release} is not healthy: {reason}")
+        text = f"The backend of {deployment.release} is not healthy: {reason}"
+        raise Unhealthy(explain_start(context, deployment, text))
+
+
+def explain_start(
+    context: DeploymentContext, deployment: Deployment, reason: str, command: Command | None = None
+) -> str:
+    """Return `reason` and sentences on what production differs in, if the reason shows it.
+
+    `command` is the one that failed, by default the backend's. Raises Refused `release_corrupt`.
+    """
+    config, release = context.config, deployment.release
+    spec = read_launch_spec(config, release.pk)
+    failed, instance = command or spec.web, _instance(config, deployment.colour)
+    if failed is None:
+        return reason
+    found = find_differences(config, release, spec, instance, failed, reason)
+    return "\n".join([reason, *found])
 
 
 @contextmanager

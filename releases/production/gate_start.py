@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.app import environment
+from host import log_message
 from host.app.command_runner import CommandFailed, run_command
 from host.app.planning import Command
 from host.config import Config
@@ -19,22 +19,22 @@ from host.errors import Refused
 from host.files import ownership, safe_files
 from host.files.file_lock import file_lock
 from host.units import managers
-from host.units.health import wait_until_healthy
+from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import Unit
 from releases.builds.build_folders import source_folder
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
-from releases.production import app_instance, start_failures
+from releases.production import app_instance
 from releases.production.app_instance import Instance
 from releases.production.deploy_settings import DeploySettings
-from releases.production.start_failures import Facts
+from releases.production.start_facts import find_differences
 
 GATE = "gate"
 # What it served is of no use, so it is not given the time that a colour has.
 GRACE_SECONDS = 2.0
 # An earlier worker stops its release within GRACE_SECONDS once it has lost its claim.
 LOCK_SECONDS = 60.0
-LOG_LINES = 20
+LOG_LINES = 40  # in which a difference is looked for
 
 
 class StartFailed(Exception):
@@ -79,7 +79,9 @@ def start_once(start: GateStart, web: Command) -> None:
     """
     config = start.config
     seconds = DeploySettings.read(config).start_seconds
-    with _lock(config, start.stop), ExitStack() as cleanup:
+    with _lock(config, start.stop) as is_taken, ExitStack() as cleanup:
+        _raise_if_stopping(start)
+        _require(is_taken)
         for run_id in list_run_ids(config):
             _remove(config, run_id)  # of a worker that was killed
         cleanup.callback(_remove, config, start.run_id)
@@ -87,23 +89,32 @@ def start_once(start: GateStart, web: Command) -> None:
         unit = app_instance.make_unit(config, start.release, start.spec, web, start.instance)
         if start.spec.release is not None:
             _run_release_command(start, start.spec.release, unit)
-        _start_and_probe(start, unit, seconds)
+        _start_and_probe(start, web, unit, seconds)
 
 
 def remove(config: Config, run_id: str) -> None:
-    """Stop what the run's gate started, if it may still run, and delete its home. Idempotent."""
-    if not home_folder(config, run_id).exists():
+    """Stop what the run's gate started, if it may still run, and delete its home. Idempotent.
+
+    Raises Refused `gate_busy`.
+    """
+    home = home_folder(config, run_id)
+    if not home.exists():
         return
-    with _lock(config, lambda: False):
-        # Again: the run that was gated next has removed it meanwhile, and its release runs now.
-        if home_folder(config, run_id).exists():
+    # It disappears if the run that is gated next removes it; what runs then is that one's.
+    with _lock(config, lambda: not home.exists()) as is_taken:
+        if home.exists():
+            _require(is_taken)
             _remove(config, run_id)
 
 
 def _lock(config: Config, stop: Callable[[], bool]) -> AbstractContextManager[bool]:
-    refusal = Refused("gate_busy", "Another merge gate's release is still being stopped.")
     path = config.var / "run" / "gate-start.lock"
-    return file_lock(path, seconds=LOCK_SECONDS, stop=stop, refusal=refusal)
+    return file_lock(path, seconds=LOCK_SECONDS, stop=stop)
+
+
+def _require(is_taken: bool) -> None:
+    if not is_taken:
+        raise Refused("gate_busy", "Another merge gate's release has not ended yet; try again.")
 
 
 def _remove(config: Config, run_id: str) -> None:
@@ -139,11 +150,11 @@ def _run_release_command(start: GateStart, command: Command, unit: Unit) -> None
         )
     except CommandFailed as failed:
         _raise_if_stopping(start)
-        raise _explain(start, unit, f"Its `release:` {failed.reason}.") from failed
+        raise _explain(start, command, f"Its `release:` {failed.reason}.") from failed
     _raise_if_stopping(start)
 
 
-def _start_and_probe(start: GateStart, unit: Unit, seconds: float) -> None:
+def _start_and_probe(start: GateStart, web: Command, unit: Unit, seconds: float) -> None:
     manager = managers.get_manager(start.config)
     try:
         manager.start(unit)
@@ -152,10 +163,10 @@ def _start_and_probe(start: GateStart, unit: Unit, seconds: float) -> None:
         _raise_if_stopping(start)
         if refused.code != "unit_crashed":
             raise
-        raise _explain(start, unit, refused.detail) from refused
+        raise _explain(start, web, refused.detail) from refused
     _raise_if_stopping(start)
     if not health.ok:
-        raise _explain(start, unit, health.reason)
+        raise _explain(start, web, describe_failed_start(health, unit))
 
 
 def _raise_if_stopping(start: GateStart) -> None:
@@ -163,45 +174,14 @@ def _raise_if_stopping(start: GateStart) -> None:
         raise DeploymentLost
 
 
-def _explain(start: GateStart, unit: Unit, reason: str) -> StartFailed:
-    """Return the failure: the differences that its output shows, the reason, and its last lines."""
-    reason = reason.partition(" Last lines of ")[0]  # they follow, after what they mean
-    lines = safe_files.read_tail(start.log, LOG_LINES)
-    found = start_failures.find_differences(f"{reason}\n{lines}", _read_facts(start, unit))
+def _explain(start: GateStart, command: Command, reason: str) -> StartFailed:
+    """Return the failure: the differences that its output shows, the reason, and its message."""
+    message = log_message.read_message(start.log)
+    lines = log_message.strip_terminal_codes(safe_files.read_tail(start.log, LOG_LINES))
+    found = find_differences(
+        start.config, start.release, start.spec, start.instance, command, f"{reason}\n{lines}"
+    )
+    # The reason of a process that ended has the message already.
+    output = f"It printed:\n{message}" if message and message not in reason else ""
     parts = ["The sealed release does not start in production's environment.", *found, reason]
-    return StartFailed("\n".join([*parts, f"Its last lines:\n{lines}" if lines else ""]).strip())
-
-
-def _read_facts(start: GateStart, unit: Unit) -> Facts:
-    config = start.config
-    return Facts(
-        tree=str(source_folder(config, start.release.pk)),
-        folder=str(unit.cwd),
-        home=str(start.instance.home),
-        port=start.instance.port,
-        preview_ports=[slot.backend_port for slot in config.slots],
-        preview_folder=str(config.var / "slots"),
-        preview_only=_find_preview_only(start, unit),
-        names=list(unit.env),
-    )
-
-
-def _find_preview_only(start: GateStart, unit: Unit) -> dict[str, str]:
-    """Return the variables that previews have and production lacks, with what to do about each."""
-    config, slot = start.config, start.config.slots[0]
-    variables = environment.build_slot_variables(
-        config, slot, database_url=start.database_url, run_id="", commit=""
-    )
-    try:
-        preview = environment.build_environment(
-            config, variables, start.spec.manifest, home=unit.cwd, purpose=slot.slot_id
-        )
-    except Refused:  # the file of the previews is invalid, of which their runs are informed
-        return {}
-    return {
-        variable.name: "set it in app.env"
-        if variable.origin != "oroboros"
-        else "use it only if it is set"
-        for variable in preview.values
-        if variable.name not in unit.env
-    }
+    return StartFailed("\n".join([*parts, output]).rstrip())

@@ -102,5 +102,6 @@ def _run_release_command(context: DeploymentContext, spec: LaunchSpec, command: 
         context.raise_if_stopping()
         message = log_message.read_message(context.log)
         detail = f"{SUBJECT} {failed.reason}:\n{message}"
-        raise MigrationFailed(detail) from failed
+        explained = colours.explain_start(context, context.deployment, detail, command)
+        raise MigrationFailed(explained) from failed
     context.raise_if_stopping()

@@ -9,7 +9,7 @@ from releases.models import Release
 from releases.production import app_instance
 from releases.production.app_instance import Instance
 
-WEB = Command("web", ("python", "server.py"))
+WEB = Command("web", ("sh", "serve.sh"))
 OF_THE_INSTANCE = {
     "PORT", "DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "HOME",
     "TMPDIR", "DB_NAME",

@@ -16,6 +16,12 @@ from tests.releases.production_state import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.mark.full
+def test_a_release_command_that_writes_in_its_tree_is_named(config, repo, web):
+    with pytest.raises(DeploymentFailed, match="It writes backend/made in its own tree"):
+        deploy(config, repo.commit("one", **{"backend/migrate.sh": "touch ./made\n"}))
+
+
 def test_failed_release_command_fails_the_release_and_switches_nothing(config, repo, web):
     first = deploy(config, repo.commit("one"))
     bad = {"backend/migrations/0002_bad.sql": "ALTER TABLE nothing ADD x int;\n"}
