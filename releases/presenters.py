@@ -25,6 +25,13 @@ def present_release(release: Release) -> dict[str, Any]:
     }
 
 
+def summarize_release(release: Release) -> dict[str, Any]:
+    """Return the fields of a release that tell it from the others; `get` has all of them."""
+    fields = ("release_id", "commit_sha", "run_id", "status", "built_at", "activated_at")
+    presented = present_release(release)
+    return {name: presented[name] for name in fields}
+
+
 def present_deployment(deployment: Deployment) -> dict[str, Any]:
     """Return the fields of a deployment."""
     return {

@@ -5,11 +5,11 @@ from releases.builds.build_folders import build_folder
 from releases.deployments.reconciler import reconcile
 from releases.json_command import CommandResult, JsonCommand
 from releases.models import Deployment, Release
-from releases.presenters import present_deployment, present_release
+from releases.presenters import present_deployment, present_release, summarize_release
 from releases.production.restore_point import restore_database
 from releases.rules import ReleaseStatus
 
-LIST_LIMIT = 50
+LIST_LIMIT = 10
 
 
 class Command(JsonCommand):
@@ -17,7 +17,8 @@ class Command(JsonCommand):
 
     def add_arguments(self, parser):
         actions = parser.add_subparsers(dest="action", required=True, metavar="list|get|verify|…")
-        actions.add_parser("list", help="the newest releases; * marks the live one")
+        subparser = actions.add_parser("list", help="the newest releases; * marks the live one")
+        subparser.add_argument("--all", action="store_true", help="all releases, with all fields")
         for action, text in (
             ("get", "show a release and its deployments"),
             ("verify", "compare a build with its checksums"),
@@ -34,12 +35,20 @@ class Command(JsonCommand):
         return getattr(self, f"run_{action}")(**options)
 
     def run_list(self, **options) -> CommandResult:
-        releases = list(Release.objects.all()[:LIST_LIMIT])
+        releases = list(Release.objects.all()[: None if options["all"] else LIST_LIMIT])
+        live = Release.objects.live()
+        if live is not None and live not in releases:  # as after a rollback to an old one
+            releases.append(live)
         for release in releases:
             at = release.activated_at or release.built_at or release.created_at
             mark = "*" if release.status == ReleaseStatus.LIVE else " "
             self.write_message(f"{mark} {release.pk}  {release.status:<8}  {at:%Y-%m-%d %H:%M:%S}")
-        return CommandResult({"releases": [present_release(release) for release in releases]})
+        left_out = Release.objects.count() - len(releases)
+        if left_out:
+            self.write_message(f"  and {left_out} older ones: list --all")
+        present = present_release if options["all"] else summarize_release
+        presented = [present(release) for release in releases]
+        return CommandResult({"releases": presented, "left_out": left_out})
 
     def run_get(self, *, release_id, **options) -> CommandResult:
         release = Release.objects.require(release_id)
