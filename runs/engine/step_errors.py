@@ -16,7 +16,13 @@ from runs.rules import FAILURES, failure_code_of
 # 256 KiB is below what any build, check or migration writes.
 DISK_FULL_BYTES = 256 * 1024
 # The failures of an application's own commands, which report a full disk in words of their own.
-COMMAND_FAILURES = ("BUILD_FAILED", "CHECKS_FAILED", "MIGRATION_FAILED", "BACKEND_UNHEALTHY")
+COMMAND_FAILURES = (
+    "BUILD_FAILED",
+    "CHECKS_FAILED",
+    "MIGRATION_FAILED",
+    "BACKEND_UNHEALTHY",
+    "MAIN_BROKEN",
+)
 
 
 class StepFailed(Exception):

@@ -82,6 +82,18 @@ def install_application(context: CommandContext, app: Application) -> None:
         app.install(log=context.log, stop=context.is_stopping)
 
 
+def find_install_files_of_base(app: Application, repo: Repository, base: str, commit: str) -> str:
+    """Return the names of the files that decide the installs, if `base` has the same; else "".
+
+    Then the base does not install either, whatever else the commit changes. An install that is not
+    shared may read every file of the tree: then nothing is known about the base.
+    """
+    installs = app.plan.installs
+    files = [str(PurePosixPath(each.directory, name)) for each in installs for name in each.files]
+    is_same = all(repo.read_file(base, name) == repo.read_file(commit, name) for name in files)
+    return ", ".join(files) if is_same and all(each.shared for each in installs) else ""
+
+
 def build_application(
     context: CommandContext, app: Application, variables: Mapping[str, str], *, purpose: str
 ) -> None:

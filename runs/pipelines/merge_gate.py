@@ -48,7 +48,9 @@ def migrate_candidate(context: StepContext) -> None:
     admin, name = DatabaseAdmin(config), guard.gate_name(run.pk)
     with admin.connection():
         admin.check_server(target)
-        template = template_databases.ensure_template(context, repo, run.base_sha, target)
+        template = template_databases.ensure_run_template(
+            context, repo, run.base_sha, run.candidate_sha, target
+        )
         password = admin.ensure_role(guard.GATE_ROLE)
         admin.clone(template, name, guard.GATE_ROLE)
     url = app_commands.database_url(target, name, guard.GATE_ROLE, password)

@@ -146,7 +146,26 @@ def install(context: StepContext) -> None:
     """Install what the application needs. An install of the same lock file is shared."""
     app = read_slot_application(context)
     app_commands.refuse_served_pointers(app, open_repository(context.config), context.run)
-    app_commands.install_application(context, app)
+    try:
+        app_commands.install_application(context, app)
+    except StepFailed as failed:
+        if failed.code != "BUILD_FAILED":
+            raise
+        _raise_if_base_is_the_cause(context, app, failed)
+        raise
+
+
+def _raise_if_base_is_the_cause(context: StepContext, app: Application, failed: StepFailed) -> None:
+    """Raise StepFailed MAIN_BROKEN if the target branch installs from the same files."""
+    config, repo = context.config, open_repository(context.config)
+    base = find_preview_base(repo, config.target_branch)
+    names = app_commands.find_install_files_of_base(app, repo, base, context.run.commit_sha)
+    if names:
+        context.save_artifact(template_databases.MAIN_LOG, context.read_log_tail(1000))
+        detail = (
+            f"{config.target_branch} itself ({base[:12]}) does not install: {names} is the same"
+        )
+        raise StepFailed("MAIN_BROKEN", f"{detail} there. {failed.detail}") from failed
 
 
 def probe_install(context: StepContext) -> StepResult:
@@ -174,7 +193,9 @@ def create_database(context: StepContext) -> None:
     admin = DatabaseAdmin(config)
     # Before any DDL: the URL template may lead to another server.
     admin.check_server(target)
-    template = template_databases.ensure_template(context, repo, base, target)
+    template = template_databases.ensure_run_template(
+        context, repo, base, context.run.commit_sha, target
+    )
     password = admin.ensure_role(slot.database)
     admin.clone(template, slot.database, slot.database)
     # Only now: the slot's role may connect to its own database and to no other.

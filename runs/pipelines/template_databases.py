@@ -12,22 +12,29 @@ from pathlib import Path
 
 from django.conf import settings
 
+from host import log_message
 from host.app import environment
 from host.app.application import Application
 from host.config import Config
 from host.errors import ApplicationRefused, Refused
-from host.files import ownership, safe_files
+from host.files import log_files, ownership, safe_files
 from host.git.bare_repository import Repository
 from host.postgres import guard, schema_catalog, schema_snapshot
 from host.postgres.guard import Target
 from runs.engine.artifacts import create_log_path
-from runs.engine.step_context import CommandContext
+from runs.engine.step_context import CommandContext, StepContext
 from runs.engine.step_errors import StepFailed
 from runs.leasing import grants
 from runs.pipelines import app_commands
 from runs.repository import find_preview_base, open_repository
 
 log = logging.getLogger(__name__)
+
+# The output of the target branch's commands, if it is broken.
+MAIN_LOG = "main_log"
+MAIN_LOG_LINES = 1000
+# With these codes the target branch's own commands fail; others are failures of the host.
+BASE_FAILURES = ("MIGRATION_FAILED", "BUILD_FAILED", "EFFECT_MISSING", "STEP_TIMEOUT")
 
 
 def ensure_template(context: CommandContext, repo: Repository, commit: str, target: Target) -> str:
@@ -46,6 +53,45 @@ def ensure_template(context: CommandContext, repo: Repository, commit: str, targ
             context.write_log(f"building {name}")
             _build_template(context, repo, commit, name, target)
     return name
+
+
+def ensure_run_template(
+    context: StepContext, repo: Repository, base: str, commit: str, target: Target
+) -> str:
+    """Return the template for a run: the base's, or if the base is broken one of `commit` itself.
+
+    The base is broken if it does not install or does not migrate and seed an empty database. Then
+    the run's own commit makes the database from empty, so that a branch that repairs the base can
+    be previewed and shipped; a note says so. Raises StepStopped, and StepFailed MAIN_BROKEN if
+    `commit` cannot do it either; the base's log is the artifact MAIN_LOG.
+    """
+    log_start = log_files.read_size(context.log)
+    try:
+        return ensure_template(context, repo, base, target)
+    except (StepFailed, ApplicationRefused) as failed:
+        cause = _describe_broken_base(context, base, failed)
+    main_log = safe_files.read_tail(context.log, MAIN_LOG_LINES, log_start)
+    context.save_artifact(MAIN_LOG, log_message.strip_terminal_codes(main_log))
+    context.write_log(f"{cause}\nmaking the database from empty with {commit}")
+    try:
+        template = ensure_template(context, repo, commit, target)
+    except (StepFailed, ApplicationRefused) as failed:
+        detail = f"{cause}\nThis commit cannot make its database from empty either: {failed}"
+        raise StepFailed("MAIN_BROKEN", detail) from failed
+    first_line = cause.partition("\n")[0].rstrip(".:")
+    context.set_notes([f"{first_line}; so the commit's own release: and seed made the database."])
+    return template
+
+
+def _describe_broken_base(context: StepContext, base: str, failed: Exception) -> str:
+    """Return the cause as sentences. Raises `failed` again if it says nothing about the base."""
+    if isinstance(failed, StepFailed) and failed.code not in BASE_FAILURES:
+        raise failed
+    branch = context.config.target_branch
+    return (
+        f"{branch} itself ({base[:12]}) does not install, or does not migrate and seed an empty "
+        f"database: {failed}"
+    )
 
 
 def read_template_schema(config: Config, template: str) -> str | None:
@@ -68,7 +114,7 @@ def build_current_template() -> None:
     base = find_preview_base(repo, config.target_branch)
     try:
         ensure_template(work, repo, base, guard.resolve_target(config, config.slots[0]))
-    except StepFailed as failed:
+    except (StepFailed, ApplicationRefused) as failed:
         # No run waits for it: the next preview builds it again and reports the failure.
         log.warning("the template database of %s was not built: %s", base, failed)
         return

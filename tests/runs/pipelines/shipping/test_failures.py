@@ -208,3 +208,35 @@ def test_a_release_command_that_fails_on_production_is_no_failed_health_check(sm
     assert "the migration of production fails" in failed.failure_detail
     assert f"git revert -m 1 {failed.candidate_sha}" in failed.next_action
     assert failed.candidate_sha != before.candidate_sha
+
+
+@pytest.mark.parametrize(
+    "breakage",
+    [
+        {"release.py": "import sys\n\nsys.exit('the table made_by_hand does not exist')\n"},
+        {"app.json": '{"scripts": {"postdeploy": "python no_such_seed.py"}}'},
+        {"requirements.txt": "=== this is no requirement\n"},
+    ],
+    ids=["migration", "seed", "install"],
+)
+def test_a_branch_that_repairs_main_is_previewed_and_ships_and_others_name_main(small, breakage):
+    before = small.remote_main()
+    kept = {name: (small.clone / name) for name in breakage}
+    small.commit("main", {"README": before})  # the clone is at main's head
+    whole = {name: path.read_text() if path.exists() else None for name, path in kept.items()}
+    broken = small.commit("main", breakage)
+    number = small.commits()
+    small.commit(f"broken/other-{number}", {"other.txt": "a branch like any other"})
+    other = execute_branch(f"broken/other-{number}")
+    assert (other.status, other.failure_code) == ("failed", "MAIN_BROKEN")
+    assert other.failure_detail.startswith(f"main itself ({broken[:12]}) does not install")
+    assert "repairs it" in other.next_action
+    assert other.artifacts.filter(name="main_log").exists()
+    small.commit(f"broken/repair-{number}", whole)
+    repair = execute_branch(f"broken/repair-{number}", approve=True)
+    assert (repair.status, repair.failure_detail) == ("merged", "")
+    # A branch that installs differently needs the database of a main that does not install.
+    assert any(note["text"].startswith("main itself") for note in repair.notes)
+    small.commit(f"broken/after-{number}", {"after.txt": "main is whole again"})
+    after = execute_branch(f"broken/after-{number}")
+    assert (after.status, after.notes) == ("preview_ready", [])
