@@ -12,10 +12,10 @@ FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 def refuse_null_characters(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware: answer 400 to a null character in the path, the query or a form.
+    """Middleware: answer 400 to a null character in a page's path, a query or a form.
 
-    A filter or a lookup would pass it on to the database, which raises an error. The API's JSON
-    parser refuses it in bodies itself.
+    A filter or a lookup would pass it on to the database, which raises an error. The API refuses
+    it in paths and in JSON bodies itself, with the codes of what it looks for there.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
@@ -27,7 +27,8 @@ def refuse_null_characters(
 
 
 def _iterate_texts(request: HttpRequest) -> Iterator[str]:
-    yield request.path
+    if not request.path.startswith("/api/"):
+        yield request.path
     forms = [request.GET]
     # Only a form is read here: a view may want to read another body from its stream.
     if request.content_type in FORM_TYPES:

@@ -29,6 +29,7 @@ CERTIFICATES = (
 )
 PYTHON_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 PYTHON_EXTRA = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+PYTHON_STRATEGY = ("UV_INDEX_STRATEGY",)
 PYTHON_TRUSTED = ("UV_INSECURE_HOST", "PIP_TRUSTED_HOST")
 PYTHON_LINKS = ("UV_FIND_LINKS", "PIP_FIND_LINKS")
 PYTHON_OFFLINE = ("UV_OFFLINE",)
@@ -37,14 +38,14 @@ NODE_REGISTRY = (
     *("npm_config_registry", "NPM_CONFIG_REGISTRY", "YARN_NPM_REGISTRY_SERVER", "YARN_REGISTRY"),
     "BUN_CONFIG_REGISTRY",
 )
-UNCHANGED = ("SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "UV_INDEX_STRATEGY")
+UNCHANGED = ("SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
 FILES = ("PIP_CONFIG_FILE",)
 ALL_NAMES = tuple(
     dict.fromkeys(
         (
             *(*HTTP_PROXY, *HTTPS_PROXY, *NO_PROXY, *CERTIFICATES, *UNCHANGED, *FILES),
             *(*PYTHON_INDEX, *PYTHON_EXTRA, *PYTHON_TRUSTED, *PYTHON_LINKS, *PYTHON_OFFLINE),
-            *(*PYTHON_NO_INDEX, *NODE_REGISTRY),
+            *(*PYTHON_NO_INDEX, *PYTHON_STRATEGY, *NODE_REGISTRY),
         )
     )
 )
@@ -127,12 +128,26 @@ def _translate_python(lookup: Lookup, hosts: dict[str, tuple[str, str]]) -> dict
         "UV_DEFAULT_INDEX": index,
         "PIP_INDEX_URL": index,
         "UV_INDEX": " ".join(extra),
+        "UV_INDEX_STRATEGY": _choose_strategy(lookup),
         "PIP_EXTRA_INDEX_URL": " ".join(extra),
         "UV_INSECURE_HOST": " ".join(trusted),
         "PIP_TRUSTED_HOST": " ".join(trusted),
         "UV_FIND_LINKS": ",".join(links),
         "PIP_FIND_LINKS": " ".join(links),
     }
+
+
+def _choose_strategy(lookup: Lookup) -> str:
+    """Return in which order uv asks the indexes.
+
+    uv takes every version of a package from the first index that has one. pip's extra indexes may
+    lack versions, so uv goes on to the next index for these; but a version of an extra index still
+    wins over a higher one of the default index, where anyone may publish a name.
+    Source: https://docs.astral.sh/uv/concepts/indexes/#searching-across-multiple-indexes
+    """
+    own = _first(lookup, PYTHON_STRATEGY)
+    is_from_pip = not any(map(lookup, ("UV_INDEX", "UV_EXTRA_INDEX_URL")))
+    return own or ("unsafe-first-match" if is_from_pip and lookup("PIP_EXTRA_INDEX_URL") else "")
 
 
 def _is_direct(url: str, no_proxy: str) -> bool:

@@ -65,6 +65,15 @@ def test_a_setting_of_one_tool_is_translated_for_the_others(given, expected):
     assert "SSL_CERT_FILE" not in translate(NODE_EXTRA_CA_CERTS="/c").variables
 
 
+def test_uv_goes_on_to_the_next_index_where_the_extra_indexes_are_pips():
+    strategy = "UV_INDEX_STRATEGY"
+    assert translate(PIP_EXTRA_INDEX_URL=URL).variables[strategy] == "unsafe-first-match"
+    assert strategy not in translate(UV_INDEX=URL, PIP_EXTRA_INDEX_URL=URL).variables
+    assert strategy not in translate(PIP_INDEX_URL=URL).variables
+    given = {strategy: "first-index", "PIP_EXTRA_INDEX_URL": URL}
+    assert translate(**given).variables[strategy] == "first-index"
+
+
 def test_passwords_are_in_files_of_the_home_and_not_in_addresses():
     found = translate(
         UV_DEFAULT_INDEX="https://ci:p%40ss@a.example:8443/simple",
