@@ -7,5 +7,6 @@ self.addEventListener("activate", (event) => event.waitUntil(removeWorker()));
 async function removeWorker() {
   for (const name of await caches.keys()) await caches.delete(name);
   await self.registration.unregister();
-  for (const page of await self.clients.matchAll({ type: "window" })) await page.navigate(page.url);
+  // Not awaited: a page that loads meanwhile waits for this worker to be activated.
+  for (const page of await self.clients.matchAll({ type: "window" })) page.navigate(page.url).catch(() => {});
 }
