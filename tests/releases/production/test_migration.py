@@ -1,9 +1,13 @@
 """The `release:` command on production, and the schema changes that it makes."""
 
+from contextlib import contextmanager
+
+import psycopg
 import pytest
 
 from releases.deployments.deployment_steps import DeploymentFailed
 from releases.models import Release
+from releases.production import database, migration
 from releases.rules import ReleaseStatus
 from tests.releases import killed_process
 from tests.releases.production_state import (
@@ -68,3 +72,57 @@ def test_schema_changes_of_an_attempt_that_was_killed_are_recorded(point, when, 
     assert release.schema_changes == [{"kind": "drops", "text": "drops column public.note.text"}]
     assert not list((config.var / "restore").glob("*.schema.json"))
     assert_consistent(config, release, web)
+
+
+ALTER = {"backend/migrations/0002_more.sql": "ALTER TABLE note ADD COLUMN IF NOT EXISTS x int;\n"}
+
+
+@contextmanager
+def held_table(config):
+    """Hold the table `note` of production, as a report does that runs for long."""
+    with psycopg.connect(database.production_database_url(config)) as connection:
+        connection.execute("SELECT count(*) FROM note")
+        yield connection
+
+
+def test_release_command_that_waits_for_a_lock_lets_readers_through_and_is_repeated(
+    config, repo, web, monkeypatch
+):
+    config.environ["RELEASE_LOCK_TIMEOUT_SECONDS"] = "1"
+    deploy(config, repo.commit("one"))
+    pauses = []
+    with held_table(config) as holder:
+
+        def end_the_report(seconds, stop):
+            pauses.append(seconds)
+            holder.rollback()
+
+        monkeypatch.setattr(migration, "_pause", end_the_report)
+        second = deploy(config, repo.commit("two", **ALTER))
+    assert pauses == [migration.FIRST_PAUSE_SECONDS]
+    assert [change["kind"] for change in second.schema_changes] == ["adds"]
+
+
+def test_a_lock_that_stays_fails_the_release_and_names_who_holds_it(config, repo, web, monkeypatch):
+    config.environ["RELEASE_LOCK_TIMEOUT_SECONDS"] = "1"
+    monkeypatch.setattr(migration, "RETRIES", 1)
+    monkeypatch.setattr(migration, "FIRST_PAUSE_SECONDS", 0.1)
+    deploy(config, repo.commit("one"))
+    with held_table(config) as holder:
+        pid = holder.info.backend_pid
+        with pytest.raises(DeploymentFailed) as failed:
+            deploy(config, repo.commit("two", **ALTER))
+    assert "waited too long for a lock, 2 times" in failed.value.detail
+    assert f"process {pid}: SELECT count(*) FROM note" in failed.value.detail
+
+
+def test_the_lock_timeout_is_a_setting_and_other_options_stay(config):
+    assert migration.add_lock_timeout(config, {"A": "1"}) == {
+        "A": "1",
+        "PGOPTIONS": "-c lock_timeout=5s",
+    }
+    own = {"PGOPTIONS": "-c lock_timeout=30s"}
+    options = migration.add_lock_timeout(config, own)["PGOPTIONS"]
+    assert options == "-c lock_timeout=5s -c lock_timeout=30s"  # the later one wins
+    config.environ["RELEASE_LOCK_TIMEOUT_SECONDS"] = "0"
+    assert migration.add_lock_timeout(config, own) == own
