@@ -78,11 +78,12 @@ def find_base(repo: Repository, target: str) -> tuple[str, str | None]:
 
 def _divergence_commands(repo: Repository, target: str, ours: str, theirs: str) -> list[str]:
     """Return what a person can do if both sides have commits of their own."""
-    git, push = f"git --git-dir={repo.path}", push_url(repo.config)
+    git, push = f"git --git-dir={shlex.quote(str(repo.path))}", shlex.quote(push_url(repo.config))
+    ours_path = shlex.quote(str(repo.path))
     head, target = shlex.quote(f"refs/heads/{target}"), shlex.quote(target)
     return [
         f"To look: {git} log --oneline --left-right {ours}...{theirs}",
-        f"To keep both, in a clone of the remote: git fetch {repo.path} {target} && git switch -c"
+        f"To keep both, in a clone of the remote: git fetch {ours_path} {target} && git switch -c"
         f" both-{ours[:12]} FETCH_HEAD && git fetch {push} {target} && git merge FETCH_HEAD"
         f" && git push {push} HEAD:{head}",
         "To take the remote's and drop ours, of which some may be live:"

@@ -5,6 +5,7 @@ the row (30 s, renewed) lets one process at a time work on a deployment.
 """
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -262,9 +263,10 @@ def list_next_commands(context: DeploymentContext, outcome: DeploymentOutcome) -
     release, before = context.release, context.previous_deployment
     release.refresh_from_db()
     log = colours.log_path(context.config, context.deployment.colour)
-    commands = [f"tail -n 200 {log}", "./scripts/runtime-health-check.sh"]
+    commands = [f"tail -n 200 {shlex.quote(str(log))}", "./scripts/runtime-health-check.sh"]
     if outcome == DeploymentOutcome.STUCK and before is not None:
-        commands.append(f"tail -n 200 {colours.log_path(context.config, before.colour)}")
+        old_log = colours.log_path(context.config, before.colour)
+        commands.append(f"tail -n 200 {shlex.quote(str(old_log))}")
         others = Release.objects.healthy().exclude(pk__in=[release.pk, before.release_id])[:2]
         commands += [format_rollback_command(other.release_id) for other in others]
     if release.restore_command:

@@ -10,7 +10,8 @@ from runs.models import Run
 from runs.repository import push_url
 from runs.rules import UNFREEZE_COMMAND
 
-POST = "curl -fsS -X POST -H 'Content-Type: application/json'"
+# --noproxy: the shell's proxy must not get requests to this host's own ports.
+POST = "curl --noproxy '*' -fsS -X POST -H 'Content-Type: application/json'"
 
 
 def push_command(config: Config, commit: str, *options: str) -> str:
@@ -27,7 +28,7 @@ def retry_command(config: Config, run: Run) -> str:
 def commands_after_push(config: Config, run: Run, log: Path) -> list[str]:
     """Return what to do after a refused push: find out why, then retry. Nothing was merged."""
     dry = push_command(config, run.candidate_sha, "--dry-run")
-    return [f"tail -n 50 {log}", dry, retry_command(config, run)]
+    return [shlex.join(["tail", "-n", "50", str(log)]), dry, retry_command(config, run)]
 
 
 def commands_after_deploy(config: Config, run: Run, lines: Sequence[str]) -> list[str]:

@@ -167,3 +167,9 @@ def test_a_line_break_in_a_path_or_header_is_not_sent(port):
         http_client.get(port, "/\r\nX-Forged: 1")
     with pytest.raises(ValueError, match="line break"):
         http_client.get(port, "/", headers={"X-One": "1\nX-Forged: 1"})
+
+
+def test_a_request_to_this_host_ignores_the_proxies_of_the_shell(port, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert http_client.get(port, "/request-headers").status == 200
