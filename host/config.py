@@ -13,6 +13,8 @@ from pathlib import Path
 
 from host.env_file import ENV_FILE_BYTES, find_surprises, parse_env, refuse_large_file
 from host.errors import Refused
+from host.process import private_tmp
+from host.process.private_tmp import PrivateFolders
 from host.process.users import User
 from host.settings_rules import check_values, read_boolean, read_integer, read_origins
 from host.units import jobs
@@ -138,7 +140,17 @@ class Config:
     def _user(self, role: str, offset: int) -> User | None:
         if self.is_systemd:
             return jobs.find_user(role)
-        return User(self.uid_base + offset, self.uid_base + offset) if self.is_root else None
+        if not self.is_root:
+            return None
+        folders = self.private_folders if private_tmp.is_supported() else None
+        return User(self.uid_base + offset, self.uid_base + offset, folders=folders)
+
+    @property
+    def private_folders(self) -> PrivateFolders:
+        """What the programs of applications see of /tmp and of this checkout."""
+        # They run uv and the idle page, and their trees are in `var`.
+        own = (self.home / name for name in (".venv", "host", "slots"))
+        return PrivateFolders(self.home, (*own, self.var))
 
     def slot_user(self, slot: SlotConfig) -> User | None:
         """Return the user of the slot's backend and builds; None if we cannot change the user."""
@@ -162,7 +174,9 @@ class Config:
     @property
     def postgres_user(self) -> User | None:
         """The user of the embedded PostgreSQL, which refuses to run as root."""
-        return None if self.is_systemd else self._user("postgres", 70)
+        user = None if self.is_systemd else self._user("postgres", 70)
+        # Its clients reach it by a socket that may lie in /tmp.
+        return user and User(user.uid, user.gid)
 
     def get(self, name: str, default: str = "") -> str:
         """Return a setting that has no field; an empty value counts as not set."""

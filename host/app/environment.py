@@ -182,7 +182,11 @@ def build_environment(
     notes: list[str] = []
     generated = {name: _derive_secret(config, purpose, name) for name in manifest.env_generated}
     own_secret = _derive_secret(config, purpose, "OROBOROS_SECRET")
-    base = _base_variables(home, bins, stage) | LISTEN_VARIABLES | _production_addresses(config)
+    base = (
+        _base_variables(config.var, home, bins, stage)
+        | LISTEN_VARIABLES
+        | _production_addresses(config)
+    )
     sources = [
         ("oroboros", base),
         ("app.json", _filter_app_json(config, manifest.env_defaults, notes)),
@@ -233,7 +237,7 @@ def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
     variables = find_registries(config).variables
     network = {name: text for name, text in variables.items() if not is_matched_by(name, blocked)}
     return network | {
-        **_base_variables(home, (), "install"),
+        **_base_variables(config.var, home, (), "install"),
         "UV_PYTHON_DOWNLOADS": "never",  # the interpreter is the operator's choice
         "UV_NO_PROGRESS": "1",
         "UV_COMPILE_BYTECODE": "1",  # the venv becomes read-only: Python could not cache it later
@@ -246,7 +250,7 @@ def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
     }
 
 
-def _base_variables(home: Path, bins: Sequence[Path], stage: str) -> dict[str, str]:
+def _base_variables(var: Path, home: Path, bins: Sequence[Path], stage: str) -> dict[str, str]:
     path = [str(folder) for folder in bins] + ["/usr/local/bin", "/usr/bin", "/bin"]
     venv = next((folder.parent for folder in bins if folder.name == "bin"), None)
     return {
@@ -255,6 +259,7 @@ def _base_variables(home: Path, bins: Sequence[Path], stage: str) -> dict[str, s
         "TMPDIR": str(home),  # /tmp is shared with other users
         "LANG": "C.UTF-8",
         "TZ": "UTC",
+        "GIT_CEILING_DIRECTORIES": str(var),  # git would take a repository above for the tree's
         "PYTHONUNBUFFERED": "1",  # a log that is a file would show output in blocks
         **STAGE_VARIABLES[stage],
         **({"VIRTUAL_ENV": str(venv)} if venv else {}),

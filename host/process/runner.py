@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +21,7 @@ from host.deadline import Deadline
 from host.files import log_files
 from host.process import process_table, termination
 from host.process.outcome import CapturedOutput, Outcome
+from host.process.private_tmp import private_tmp
 from host.process.process_id import ProcessId
 from host.process.termination import KILL_SECONDS, MARK_VARIABLE, POLL_SECONDS
 from host.process.users import DelegatedUser, User, chdir_argv, get_gid, setpriv_argv
@@ -183,15 +184,17 @@ def _start(
     _require(argv[0], cwd, env)
     stdin, stdout, stderr = streams
     prefix = setpriv_argv(user, die_with_parent=die_with_parent)
-    return subprocess.Popen(
-        [*prefix, *chdir_argv(argv[0], cwd, user), *argv],
-        cwd=cwd if user is None else "/",  # chdir_argv enters it with the user's rights
-        env=env,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        start_new_session=True,  # no terminal, and a process group that can be killed
-    )
+    folders = None if user is None or user.folders is None else user.folders.including(cwd)
+    with nullcontext() if folders is None else private_tmp(folders):
+        return subprocess.Popen(
+            [*prefix, *chdir_argv(argv[0], cwd, user), *argv],
+            cwd=cwd if user is None else "/",  # chdir_argv enters it with the user's rights
+            env=env,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,  # no terminal, and a process group that can be killed
+        )
 
 
 def _require(program: str, cwd: Path, env: Mapping[str, str]) -> None:

@@ -3,12 +3,13 @@
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from host.process import termination
 from host.process.outcome import Outcome
+from host.process.private_tmp import PrivateFolders
 
 # util-linux; it sets what Python could set only in `preexec_fn`, which is not safe with threads.
 SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
@@ -17,10 +18,14 @@ ENV = shutil.which("env") or "/usr/bin/env"  # coreutils 8.28 or newer, for --ch
 
 @dataclass(frozen=True)
 class User:
-    """The user a process runs as, by number; it gets no supplementary groups."""
+    """The user a process runs as, by number; it gets no supplementary groups.
+
+    With `folders`, each program that the runner runs or spawns as it has these private folders.
+    """
 
     uid: int
     gid: int
+    folders: PrivateFolders | None = field(default=None, compare=False, kw_only=True)
 
     def pids(self) -> set[int]:
         """Return the pids of this user's processes."""

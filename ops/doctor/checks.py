@@ -19,7 +19,7 @@ from host.config import Config, describe_env_values
 from host.errors import Refused
 from host.git.bare_repository import get_repository
 from host.git.remote_refs import explain_remote
-from host.process import runner
+from host.process import private_tmp, runner
 from host.units import managers
 from host.units.listeners import find_open_addresses
 from ops import preflight, stack, systemd
@@ -147,8 +147,13 @@ def check_rights(config: Config) -> Findings:
 
 
 def check_isolation(config: Config) -> Findings:
-    """Report which users previews run as without systemd."""
+    """Report what separates previews from the host and from each other without systemd."""
     yield findings.judge_isolation(config.job_user is not None)
+    works = False
+    if config.is_root:
+        with private_tmp.private_tmp(config.private_folders) as works:
+            pass
+    yield findings.judge_private_folders(config.is_root, works)
 
 
 def check_secrets(config: Config) -> Findings:

@@ -127,6 +127,16 @@ def judge_isolation(has_users: bool) -> Finding:
     return Finding("isolation", True, observed)
 
 
+def judge_private_folders(is_root: bool, works: bool) -> Finding:
+    """Judge whether each program of an application has a /tmp of its own, which needs root."""
+    if not is_root:
+        observed = "shared with you: only root can give programs a /tmp of their own"
+        return Finding("private folders", True, observed)
+    remedy = "The kernel refuses mounts: give this container CAP_SYS_ADMIN, or use systemd."
+    observed = "private" if works else "shared with the host"
+    return Finding("private folders", works, observed, remedy)
+
+
 def judge_server(subject: str, version: int) -> Finding:
     """Judge the version of PostgreSQL, as `server_version_num` has it."""
     observed = f"PostgreSQL {version // 10000}"

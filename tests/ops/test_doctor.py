@@ -88,6 +88,7 @@ WANTED = {"app.example.com": 200, "unknown.example.com": 404}
             "process 7",
             "Stop process 7 (nc)",
         ),
+        (findings.judge_private_folders(True, False), "shared", "CAP_SYS_ADMIN"),
         (
             findings.judge_exposure("ouroboros-app@blue", ["0.0.0.0:8110"]),
             "0.0.0.0:8110",
@@ -131,6 +132,8 @@ def test_a_fault_names_what_was_observed_and_its_remedy(finding, observed, remed
         findings.judge_port("api", 8000, "ours", ""),
         findings.judge_port("api", 8000, "none", ""),
         findings.judge_exposure("ouroboros-app@blue", []),
+        findings.judge_private_folders(True, True),
+        findings.judge_private_folders(False, False),
         *findings.judge_routes({"app.example.com": "200", "unknown.example.com": "404"}, WANTED),
     ],
 )

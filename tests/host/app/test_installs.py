@@ -70,7 +70,7 @@ def project(tree, conf, tmp_path):
         def plan_node(self, script):
             """Plan an npm project, where a script stands for npm."""
             tree({"package.json": package(), "package-lock.json": "{}"})
-            npm = tmp_path / "npm"
+            npm = conf.var / "npm"  # /tmp is hidden from an install
             npm.write_text(f"#!/bin/sh\n{script}\n")
             npm.chmod(0o755)
             return make_plan(self.root, replace(installs.find_tools(conf), npm=str(npm)))

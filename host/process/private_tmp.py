@@ -1,0 +1,141 @@
+"""Gives the programs that this process starts as root a /tmp, /var/tmp and /dev/shm of their own.
+
+It also hides our checkout from them. Many tools look for their configuration, or for a repository,
+in the folders above an application's tree, and would find ours.
+
+The calling thread enters a new mount namespace, starts the program, which inherits it, and returns.
+Source: mount_namespaces(7), unshare(2), setns(2). Python has these calls from 3.12 on. The kernel
+removes the file system of the three folders with the last process that uses it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
+
+CLONE_NEWNS = 0x20000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
+CAP_SYS_ADMIN = 1 << 21
+# Of memory, for the three folders of a program together. TMPDIR lies on the disk.
+SIZE = "512m"
+SHM = Path("/dev/shm")  # noqa: S108 — it is replaced
+SHARED_FOLDERS = (Path("/tmp"), Path("/var/tmp"), SHM)  # noqa: S108
+
+
+@dataclass(frozen=True)
+class PrivateFolders:
+    """What a program sees: `hidden` is empty, as /tmp is, but for the `visible` paths."""
+
+    hidden: Path
+    visible: tuple[Path, ...]
+
+    def including(self, path: Path) -> "PrivateFolders":
+        """Return them with `path` visible too."""
+        if any(path.is_relative_to(one) for one in self.visible):
+            return self
+        return replace(self, visible=(*self.visible, path))
+
+    @property
+    def replaced(self) -> tuple[Path, ...]:
+        """The folders that are replaced, in order; a hidden one in /tmp is hidden with it."""
+        if any(self.hidden.is_relative_to(folder) for folder in SHARED_FOLDERS):
+            return SHARED_FOLDERS
+        # /dev/shm is the last: the others' new folders lie in it.
+        return (self.hidden, *SHARED_FOLDERS)
+
+
+def is_supported() -> bool:
+    """Return whether the kernel lets this process try; a container's policy may still refuse."""
+    status = Path("/proc/self/status").read_text()
+    rights = int(status.partition("\nCapEff:")[2].split(maxsplit=1)[0], 16)
+    return os.geteuid() == 0 and bool(rights & CAP_SYS_ADMIN)
+
+
+@contextmanager
+def private_tmp(folders: PrivateFolders) -> Iterator[bool]:
+    """Have the programs that this thread starts see empty folders of their own.
+
+    Yields whether it worked: where the kernel refuses, the programs share the host's folders, and
+    the doctor reports it. Start no thread meanwhile, it would stay in the namespace. Raises OSError
+    if the thread cannot return to its own namespace.
+    """
+    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    folder = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        try:
+            _call("unshare", CLONE_NEWNS)
+        except OSError:
+            yield False
+            return
+        try:
+            yield _mount_all(folders)
+        finally:
+            _call("setns", own, CLONE_NEWNS)
+            os.fchdir(folder)  # setns(2) has moved this thread to the root folder
+    finally:
+        os.close(own)
+        os.close(folder)
+
+
+def _mount_all(folders: PrivateFolders) -> bool:
+    """Mount the folders; returns False if the kernel refuses one of them."""
+    try:
+        # First: otherwise the mounts would reach the host's namespace too.
+        _mount("none", Path("/"), MS_REC | MS_PRIVATE)
+        _mount("tmpfs", SHM, MS_NOSUID | MS_NODEV, "tmpfs", f"mode=0755,size={SIZE}")
+        parts = {folder: SHM / str(number) for number, folder in enumerate(folders.replaced)}
+        for folder, part in parts.items():
+            _make_folder(part, 0o1777 if folder in SHARED_FOLDERS else 0o755)
+        for path in filter(Path.exists, folders.visible):
+            _keep_visible(path, parts)
+        for folder, part in parts.items():
+            _mount(str(part), folder, MS_BIND | MS_REC)
+    except OSError:
+        return False
+    return True
+
+
+def _keep_visible(path: Path, parts: dict[Path, Path]) -> None:
+    for folder, part in parts.items():
+        if path.is_relative_to(folder):
+            place = part / path.relative_to(folder)
+            for parent in reversed(place.relative_to(part).parents):
+                _make_folder(part / parent)
+            _make_folder(place)
+            _mount(str(path), place, MS_BIND | MS_REC)
+
+
+def _make_folder(path: Path, mode: int = 0o755) -> None:
+    if not path.exists():
+        path.mkdir()
+        path.chmod(mode)  # whatever our umask is
+
+
+def _mount(source: str, target: Path, flags: int, kind: str = "", options: str = "") -> None:
+    words = (source.encode(), bytes(target), kind.encode() or None)
+    _call("mount", *words, flags, options.encode() or None)
+
+
+def _call(name: str, *arguments: bytes | int | None) -> None:
+    """Call the C library. Raises OSError."""
+    if getattr(_load_libc(), name)(*arguments) != 0:
+        import ctypes
+
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
+
+
+@cache
+def _load_libc() -> "ctypes.CDLL":
+    import ctypes  # here, because it slows down the commands that start no program
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    text, number = ctypes.c_char_p, ctypes.c_ulong
+    libc.mount.argtypes = (text, text, text, number, text)
+    return libc

@@ -1,0 +1,100 @@
+"""A program of another user sees empty /tmp, /var/tmp and /dev/shm of its own."""
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from host import config
+from host.process import private_tmp, runner
+from host.process.private_tmp import PrivateFolders
+from tests.host.processes import ENV, RESERVED_USER
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not private_tmp.is_supported(), reason="no right to mount here"),
+]
+FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+@pytest.fixture
+def run(open_path):
+    def run(script, visible=(), env=ENV, cwd=Path("/"), hidden=Path("/opt")):
+        log = open_path / "log"
+        log.unlink(missing_ok=True)
+        user = replace(RESERVED_USER, folders=PrivateFolders(hidden, tuple(visible)))
+        outcome = runner.run(
+            ["sh", "-c", script], cwd=cwd, log=log, timeout=10, env=dict(env), user=user
+        )
+        return outcome.exit_code, log.read_text()
+
+    return run
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_two_programs_write_the_same_file_and_neither_sees_the_others(run, folder):
+    script = f"ls -A {folder}; echo a > {folder}/app.pid && cat {folder}/app.pid; umask"
+    for _ in range(2):
+        assert run(script) == (0, "a\n0022\n")
+    assert not Path(folder, "app.pid").exists()
+
+
+def test_the_three_folders_are_apart(run):
+    assert run("touch /tmp/a /var/tmp/b /dev/shm/c; ls /tmp /var/tmp /dev/shm") == (
+        0,
+        "/dev/shm:\nc\n\n/tmp:\na\n\n/var/tmp:\nb\n",
+    )
+
+
+def test_a_visible_folder_below_tmp_stays_with_its_rights(run, open_path):
+    visible, hidden = open_path / "visible", open_path / "hidden"
+    for folder in (visible, hidden):
+        folder.mkdir()
+        (folder / "file").write_text("seen\n")
+    script = f"pwd; cat file; ls {hidden}; touch new"
+    code, text = run(script, [visible], cwd=visible)
+    if not open_path.is_relative_to("/tmp"):
+        pytest.skip("the tests' folder is not below /tmp")
+    assert code != 0
+    assert text.startswith(f"{visible}\nseen\n")
+    assert "Permission denied" in text  # of another user, as outside
+    assert "No such file" in text
+
+
+def test_the_callers_own_folders_and_working_directory_stay(run, open_path):
+    before = os.getcwd()
+    Path(open_path / "own").write_text("x")
+    asked, seen = threading.Event(), []
+    other = threading.Thread(
+        target=lambda: asked.wait(10) and seen.append((open_path / "own").exists())
+    )
+    other.start()
+    with private_tmp.private_tmp(PrivateFolders(open_path, ())) as works:
+        asked.set()
+        other.join()
+        assert works
+        assert not (open_path / "own").exists()
+    assert seen == [True]
+    assert os.getcwd() == before
+    assert (open_path / "own").exists()
+
+
+def test_users_of_applications_have_private_folders_and_postgresqls_has_not(tmp_path):
+    conf = config.load({"OROBOROS_VAR": str(tmp_path)})
+    applications = [conf.job_user, conf.install_user, conf.app_user, conf.slot_user(conf.slots[0])]
+    assert {user.folders for user in applications} == {conf.private_folders}
+    assert conf.postgres_user.folders is None
+
+
+def test_nothing_of_the_checkout_is_found_above_an_applications_tree(run, tmp_path):
+    """As pytest, ruff, git and npm look for their configuration: upwards from the tree."""
+    conf = config.load({"OROBOROS_VAR": str(config.HOME / "var")})
+    script = f"cd {conf.home}; ls -A; cat host/config.py | head -c 3; echo x >new"
+    log = tmp_path / "log"
+    user = replace(conf.job_user, uid=RESERVED_USER.uid, gid=RESERVED_USER.gid)
+    runner.run(["sh", "-c", script], cwd=Path("/"), log=log, timeout=10, env=dict(ENV), user=user)
+    names = set(log.read_text().partition('"""')[0].split())
+    assert {".venv", "host", "slots"} <= names <= {".venv", "host", "slots", "var"}
+    assert "Permission denied" in log.read_text() or "cannot create" in log.read_text()
