@@ -15,6 +15,7 @@ from host.app.planning import Command
 from host.config import SlotConfig
 from host.errors import Refused
 from host.files import ownership
+from host.files.write_refusals import explain_refused_write
 from host.postgres import guard, schema_catalog, schema_snapshot
 from runs.engine import step_notes
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
@@ -270,7 +271,10 @@ def start_backend(context: StepContext) -> None:
     """Save the schema after the migrations, then start the backend if there is one."""
     # First, so that the run's page shows the schema changes of a backend that does not start too.
     context.save_artifact(schema_changes.AFTER, read_schema_text(slot_variables(context)))
-    _start_application(context, read_slot_application(context))
+    app = read_slot_application(context)
+    # Only now: install, migrations and build write there.
+    worktree.seal(get_slot(context), app.user)
+    _start_application(context, app)
     context.set_notes(backend.describe_exposure(context.config, get_slot(context)))
     record_effect(context)
 
@@ -312,7 +316,8 @@ def _start_application(context: StepContext, app: Application) -> None:
         backend.restart(config, slot, stop=context.is_stopping)
     except Refused as refused:
         context.raise_if_stopping()
-        raise StepFailed("BACKEND_UNHEALTHY", refused.detail) from refused
+        reason = explain_refused_write(context.read_log_tail(50))
+        raise StepFailed("BACKEND_UNHEALTHY", f"{reason}\n{refused.detail}".strip()) from refused
 
 
 def probe_backend(context: StepContext) -> StepResult:

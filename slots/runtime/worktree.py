@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from host.config import Config, SlotConfig
 from host.files import ownership
-from host.process.users import User
+from host.process.users import DelegatedUser, User
 
 if TYPE_CHECKING:  # importing it would slow down the start of a slot's commands
     from host.git.bare_repository import Repository
@@ -49,6 +49,16 @@ def check_out(
     # Last: without this file the worktree counts as missing, and the step is repeated.
     (slot.folder / "worktree.commit").write_text(commit)
     return left_out
+
+
+def seal(slot: SlotConfig, user: User | None) -> None:
+    """Make the worktree read-only for its user, as a release's files are. May be repeated.
+
+    The processes that wrote it must have ended. Under systemd the unit has it read-only. Raises
+    Refused `build_failed` if it is nested too deeply.
+    """
+    if not isinstance(user, DelegatedUser):
+        ownership.take_back(path(slot))
 
 
 def read_commit(slot: SlotConfig) -> str | None:

@@ -1,0 +1,36 @@
+"""Explains why an application could not write: its tree is read-only. Pure functions."""
+
+import re
+
+# Of Python, Node and the C library; of SQLite, which names no path.
+REFUSED = re.compile(r"permission denied|read-only file system|EACCES|EROFS", re.I)
+SQLITE = re.compile(r"attempt to write a readonly database|unable to open database file", re.I)
+QUOTED = re.compile(r"""['"‘]([^'"‘’\n]{1,300})['"’]""")
+# A word with a dot or a slash: `open data/a.log: permission denied` of a shell or of Go.
+BARE = re.compile(r"(\S*[./]\S*):\s*(?:permission|read-only)", re.I)
+ADVICE = (
+    "An application may not write beside its code: its files are read-only in previews as they are"
+    " in production. It may write to $HOME, $TMPDIR, /tmp and its database: see docs/reference/"
+    'manifest.md, "Where an application may write".'
+)
+
+
+def explain_refused_write(output: str) -> str:
+    """Return sentences about the last write of which `output` says that it was refused; else "".
+
+    Only a file counts: a connection or a signal may be refused as well, without a path.
+    """
+    for line in reversed(output.splitlines()):
+        if SQLITE.search(line):
+            return f"SQLite could not write its file. {ADVICE}"
+        if REFUSED.search(line) and (path := _find_path(line)):
+            return f"{path} could not be written. {ADVICE}"
+    return ""
+
+
+def _find_path(line: str) -> str:
+    quoted = QUOTED.findall(line)
+    if quoted:
+        return str(quoted[-1])
+    bare = BARE.search(line)
+    return bare[1] if bare else ""

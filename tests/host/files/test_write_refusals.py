@@ -1,0 +1,32 @@
+"""A refused write is recognized in what programs print, and nothing else is."""
+
+import pytest
+
+from host.files.write_refusals import explain_refused_write
+
+
+@pytest.mark.parametrize(
+    ("output", "path"),
+    [
+        ("PermissionError: [Errno 13] Permission denied: 'server.pid'", "server.pid"),
+        ("OSError: [Errno 30] Read-only file system: '/srv/x/app.log'\n", "/srv/x/app.log"),
+        ("Error: EACCES: permission denied, open '/w/.next/trace'\n    at x\n", "/w/.next/trace"),
+        ("sh: 1: cannot create logs/a.log: Permission denied", "logs/a.log"),
+        ("touch: cannot touch 'a.pid': Permission denied\nbye", "a.pid"),
+        ("mkdir: cannot create directory ‘/w/tmp’: Read-only file system", "/w/tmp"),
+        ("sqlite3.OperationalError: attempt to write a readonly database", "SQLite"),
+        ("django.db.utils.OperationalError: unable to open database file", "SQLite"),
+    ],
+)
+def test_a_refused_write_names_its_path_and_where_to_write(output, path):
+    sentence = explain_refused_write(f"starting\n{output}")
+    assert path in sentence
+    assert "$TMPDIR" in sentence
+    assert "manifest.md" in sentence
+
+
+@pytest.mark.parametrize(
+    "output", ["", "listening", "fe_sendauth: permission denied", "kill: Operation not permitted"]
+)
+def test_other_output_is_not_explained(output):
+    assert explain_refused_write(output) == ""
