@@ -28,6 +28,7 @@ from runs.rules import FINAL, StepStatus
 from slots.models import Lease
 from slots.rules import LeaseState
 from slots.runtime.cleanup import find_leftovers
+from tests.runs.pipelines.shipping import tiny
 
 PREVIEW = [action.name for action in preview.STEPS]
 SHIPPING = [action.name for action in shipping.STEPS]
@@ -155,12 +156,14 @@ class Harness:
             raise StepFailed("HOST_REFUSED", f"{step} was asked to fail")
 
         def broken(context):
-            cause = "no-release" if step == "deploy" else "unhealthy"
-            (self.world.folder / cause).touch()
+            if step == "deploy":
+                with tiny.failing_release(self.world.config):
+                    return original.act(context)
+            (self.world.folder / "unhealthy").touch()
             try:
                 original.act(context)
             finally:
-                (self.world.folder / cause).unlink(missing_ok=True)
+                (self.world.folder / "unhealthy").unlink(missing_ok=True)
 
         original = next(action for action in module.STEPS if action.name == step)
         monkeypatch.setattr(module, "STEPS", tuple(map(failing, module.STEPS)))

@@ -9,6 +9,7 @@ from runs.models import Run
 from runs.repository import open_repository
 from slots.models import Lease
 from slots.rules import LeaseState
+from tests.runs.pipelines.shipping import tiny
 
 BAD_MIGRATION = "ALTER TABLE nobody_made_this ADD COLUMN x int;\n"
 FAILING_TEST = """import unittest
@@ -198,11 +199,8 @@ def test_a_retry_is_a_child_of_the_newest_commit(world):
 
 def test_a_release_command_that_fails_on_production_is_no_failed_health_check(small, ships):
     before = ships("release/before")
-    (small.folder / "no-release").touch()
-    try:
+    with tiny.failing_release(small.config):
         failed = ships("release/after")
-    finally:
-        (small.folder / "no-release").unlink()
     assert (failed.status, failed.failure_code) == ("failed", "MIGRATION_FAILED")
     assert failed.failure_detail.startswith("`release:` on production ended with exit code 1")
     assert "the migration of production fails" in failed.failure_detail

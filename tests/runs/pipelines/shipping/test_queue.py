@@ -44,7 +44,8 @@ supervisor.Supervisor(settings.OROBOROS).run()
 UNCHANGED = [sys.executable, "manage.py", "run_worker"]
 ROLE = re.compile(r"(ready for work|monitoring) at (\d+)")
 # Only previews have a database as they are built.
-WAITS = 'test -z "$DATABASE_URL" || sleep 4545 || true\n'
+# Builds have the same variables everywhere: a preview's are told by its address.
+WAITS = 'case "$FRONTEND_URL" in *.preview*) sleep 4545 || true;; esac\n'
 SLEEP = "4545"
 BUILD = '[backend]\nbuild = "sh waits.sh"\n[checks]\nquick = "true"\n'
 

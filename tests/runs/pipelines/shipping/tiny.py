@@ -1,5 +1,7 @@
 """An application that ships in well under a second: standard library only, no build."""
 
+from contextlib import contextmanager
+
 SERVER = """\
 import os
 import socket
@@ -17,12 +19,14 @@ while True:
         pass
     link.close()
 """
-# What makes its `release:` fail on production, and nowhere else, while that file is there.
+# What makes its `release:` fail on production, and nowhere else, while `failing_release` runs. The
+# file is in its home: it sees no other folder of the tests.
 RELEASE = """\
 import os
 import sys
 
-if os.path.exists({broken!r}) and "app_production" in os.environ["DATABASE_URL"]:
+is_broken = os.path.exists(os.path.join(os.environ["HOME"], "no-release"))
+if is_broken and "app_production" in os.environ["DATABASE_URL"]:
     sys.exit("the migration of production fails")
 """
 # An operator's health check that fails once after the file was created.
@@ -33,11 +37,22 @@ COUNT = (
 )
 
 
+@contextmanager
+def failing_release(config):
+    """Have `release:` fail on production while the block runs."""
+    cause = config.var / "app" / "no-release"
+    cause.touch()
+    try:
+        yield
+    finally:
+        cause.unlink()
+
+
 def files(folder):
-    """Return the application's files; `folder` is where the tests can break it."""
+    """Return the application's files; `folder`, of the tests, is in none of them."""
     return {
         "server.py": SERVER,
-        "release.py": RELEASE.format(broken=f"{folder}/no-release"),
+        "release.py": RELEASE,
         "Procfile": "web: python server.py\nrelease: python release.py\n",
         "oroboros.toml": '[checks]\nquick = "true"\n',
     }
