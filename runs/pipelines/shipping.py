@@ -89,6 +89,9 @@ def make_candidate(context: StepContext) -> None:
     ref = candidate_ref(run)
     repo.update_ref(ref, candidate, repo.resolve_ref(ref))
     context.update_run(base_sha=base, candidate_sha=candidate)
+    # The probe would not accept a candidate on another base.
+    if repo.resolve_ref(target_ref(config)) != base:
+        raise _restart(context, repo, f"{config.target_branch} moved")
 
 
 def _merge_candidate(context: StepContext, repo: Repository, base: str) -> str:

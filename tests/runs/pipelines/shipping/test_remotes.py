@@ -229,6 +229,25 @@ def test_a_remote_that_moved_since_the_gate_causes_a_new_candidate(small, ships,
     assert small.remote_main() == our_main(small) == run.candidate_sha
 
 
+def test_a_target_that_moves_while_the_candidate_is_made_causes_a_new_one(
+    small, ships, monkeypatch
+):
+    merge, moved = shipping._merge_candidate, []
+
+    def moving(context, repo, base):
+        candidate = merge(context, repo, base)
+        if not moved:
+            moved.append(small.commit("main", {"ahead.txt": "candidate"}))
+            repo.fetch(context.config.git_remote_url)
+            assert repo.update_ref(shipping.target_ref(context.config), moved[0], base)
+        return candidate
+
+    monkeypatch.setattr(shipping, "_merge_candidate", moving)
+    run = ships("moved/candidate")
+    assert (run.status, run.failure_detail, run.base_sha) == ("merged", "", moved[0])
+    assert small.remote_main() == our_main(small) == run.candidate_sha
+
+
 def test_a_remote_that_moves_before_the_push_causes_a_new_candidate(small, ships, before):
     before("push", lambda: small.commit("main", {"ahead.txt": "push"}))
     run = ships("moved/push")
