@@ -332,14 +332,12 @@ def test_a_submodule_is_left_out_with_a_note(remote, repository, tmp_path, name,
     assert f"The submodule vendor/{shown} was left out" in notes[0]
 
 
-def test_files_and_patches_are_read_from_a_commit(remote, repository):
+def test_files_are_read_from_a_commit(remote, repository):
     one = remote.commit("main", {"a": "1\n"})
     two = remote.commit("main", {"a": "2\n"})
     repository.fetch(str(remote.path))
     assert repository.read_file(two, "a") == b"2\n"
     assert repository.read_file(two, "b") is None
-    assert "-1\n+2\n" in repository.diff(one, two)
-    assert len(repository.diff(one, two, limit=10)) == 10
 
 
 def test_a_subject_with_unusual_line_ends_is_one_log_entry(remote, repository):
