@@ -333,11 +333,11 @@ def test_a_submodule_is_left_out_with_a_note(remote, repository, tmp_path, name,
 
 
 def test_files_are_read_from_a_commit(remote, repository):
-    one = remote.commit("main", {"a": "1\n"})
-    two = remote.commit("main", {"a": "2\n"})
+    remote.commit("main", {"a": "1\n"})
+    head = remote.commit("main", {"a": "2\n"})
     repository.fetch(str(remote.path))
-    assert repository.read_file(two, "a") == b"2\n"
-    assert repository.read_file(two, "b") is None
+    assert repository.read_file(head, "a") == b"2\n"
+    assert repository.read_file(head, "b") is None
 
 
 def test_a_subject_with_unusual_line_ends_is_one_log_entry(remote, repository):
