@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from host import log_message
-from host.app.environment import MASK
 from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import log_files
@@ -118,6 +117,8 @@ def _restore_backend(config: Config, slot: SlotConfig, spec: Spec) -> str:
 
 def _mask_release_command(slot: SlotConfig, spec: Spec) -> list[str]:
     """Return the words of `release:`, with a mask in place of the database's password."""
+    from host.app.environment import MASK  # the guard before a start does without it
+
     if spec.release is None:
         return []
     password = specs.read_environment(slot).get("PGPASSWORD")
