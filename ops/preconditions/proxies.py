@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 # Of uv and pip, in the order in which uv reads them.
 INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
-DEFAULT_INDEX = "https://pypi.org/simple"
+# Stands for the tools' default index. NO_PROXY may list that index by a name unknown here.
+DEFAULT_INDEX = "https://default-index.invalid"
 CONNECT_SECONDS = 3.0
 DEFAULT_PORTS = {"https": 443, "socks4": 1080, "socks5": 1080, "socks5h": 1080}
 
@@ -20,14 +21,17 @@ def find_proxy(environ: Mapping[str, str], url: str) -> tuple[str, str] | None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         return None
-    bypass = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    if _is_bypassed(parts.hostname or "", bypass):
+    if _is_bypassed(parts.hostname or "", _get_bypass(environ)):
         return None
     for name in (f"{parts.scheme}_proxy", "all_proxy"):
         for variable in (name, name.upper()):
             if environ.get(variable):
                 return variable, environ[variable]
     return None
+
+
+def _get_bypass(environ: Mapping[str, str]) -> str:
+    return environ.get("no_proxy") or environ.get("NO_PROXY") or ""
 
 
 def _is_bypassed(host: str, names: str) -> bool:
@@ -41,7 +45,7 @@ def find_proxy_problems(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield that the package index's proxy refuses connections: then no install succeeds."""
     index = next(filter(None, map(environ.get, INDEX_VARIABLES)), DEFAULT_INDEX)
     proxy = find_proxy(environ, index)
-    if proxy is None:
+    if proxy is None or (index == DEFAULT_INDEX and _get_bypass(environ)):
         return
     variable, value = proxy
     address = _parse_address(value)

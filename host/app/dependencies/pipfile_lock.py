@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-DEFAULT_INDEX_HOSTS = ("pypi.org/", "pypi.python.org/")
+# The name that pipenv gives the default index, which the operator may have replaced.
+DEFAULT_SOURCE = "pypi"
 VERSION_CONTROLS = ("git", "hg", "svn", "bzr")
 
 
@@ -16,12 +17,11 @@ def to_requirements(text: str) -> str | None:
         data = json.loads(text)
         sources = data.get("_meta", {}).get("sources", [])
         packages = {**data.get("develop", {}), **data.get("default", {})}
-        urls = [source["url"] for source in sources]
+        urls = [one["url"] for one in sources if one.get("name") != DEFAULT_SOURCE]
         lines = [_format_package(name, package) for name, package in sorted(packages.items())]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
-    indexes = [url for url in urls if not any(host in url for host in DEFAULT_INDEX_HOSTS)]
-    return "\n".join([*(f"--extra-index-url {url}" for url in indexes), *lines]) + "\n"
+    return "\n".join([*(f"--extra-index-url {url}" for url in urls), *lines]) + "\n"
 
 
 def _format_package(name: str, package: dict[str, Any]) -> str:

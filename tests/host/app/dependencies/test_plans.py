@@ -218,7 +218,12 @@ def test_a_frontends_install_by_pip_goes_into_a_writable_environment(plan):
 
 def test_a_pipfile_lock_becomes_requirements():
     data = {
-        "_meta": {"sources": [{"url": "https://pypi.org/simple"}, {"url": "https://i.example/s"}]},
+        "_meta": {
+            "sources": [
+                {"name": "pypi", "url": "https://default.example/simple"},
+                {"name": "own", "url": "https://i.example/s"},
+            ]
+        },
         "default": {
             "a": {"version": "==1", "hashes": ["sha256:x"], "markers": "python_version >= '3'"},
             "b": {"extras": ["c", "d"], "version": "==2"},
