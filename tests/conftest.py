@@ -5,9 +5,12 @@ import shutil
 
 import pytest
 
+from host.process import private_tmp
+
 # What the markers of tests require, and whether it is available.
 NEEDS = {
     "root": os.geteuid() == 0,
+    "mounts": private_tmp.is_supported(),
     "browser": shutil.which("chromium") is not None,
 }
 NOT_RUN = pytest.StashKey[list[str]]()
