@@ -20,7 +20,7 @@ from host.process.process_id import ProcessId
 from host.process.users import User
 from host.units import unit as unit_module
 from host.units.health import probe_unit, wait_until_healthy
-from host.units.listeners import find_open_addresses
+from host.units.listeners import find_listener, find_open_addresses
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from tests.environment import free_port
@@ -382,22 +382,30 @@ def test_a_unit_that_listens_elsewhere_is_unhealthy_and_the_reason_says_where(
 
 
 DAEMON = """
-import os, socket, sys, time
+import os, socket, time
 server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
 if os.fork():
+    while not os.path.exists(os.environ["MAY_END"]):
+        time.sleep(0.01)
     os._exit(0)
 os.setsid()
 time.sleep(60)
 """
 
 
-def test_a_unit_that_becomes_a_daemon_is_refused_with_its_process_and_port(manager, make):
-    unit = make(sys.executable, "-c", DAEMON, port=free_port())
-    found = get_refusal(manager.start, unit)
-    assert found.code == "unit_crashed"
-    assert "went into the background" in found.detail
-    assert f"listening on 127.0.0.1:{unit.port}" in found.detail
-    assert manager.list_listeners("a") == []
+def test_a_unit_that_becomes_a_daemon_is_told_with_its_process_and_port(
+    manager, make, settle_late, tmp_path
+):
+    may_end = tmp_path / "may-end"
+    unit = make(sys.executable, "-c", DAEMON, port=free_port(), MAY_END=str(may_end))
+    manager.start(unit)
+    may_end.touch()
+    assert wait_for(lambda: not manager.status("a").is_active)
+    failure = manager.status("a").failure
+    assert "went into the background" in failure
+    assert f"listening on 127.0.0.1:{unit.port}" in failure
+    manager.stop("a")
+    assert find_listener(unit.port, lambda _: False)[0] == "none"
 
 
 def test_a_unit_whose_child_listens_is_healthy(manager, make):
