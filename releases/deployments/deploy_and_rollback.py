@@ -11,6 +11,7 @@ from host.config import Config
 from host.deadline import Deadline
 from releases.deployments import rollback_plan
 from releases.deployments.deployment_steps import (
+    WAIT_SECONDS,
     DeploymentFailed,
     claim_deployment,
     finish_deployment,
@@ -84,12 +85,15 @@ def complete_deployment(
     log: Path | None = None,
     stop: Callable[[], bool] | None = None,
     progress: ProgressCallback | None = None,
+    wait: float = WAIT_SECONDS,
 ) -> Deployment:
     """Do what remains of a deployment: switch, reload hook, health gate, stop of the old colour.
 
-    Raises as `deploy_release` does.
+    Waits up to `wait` seconds while another process works on it. Raises as `deploy_release` does.
     """
-    with claim_deployment(config, deployment, log=log, stop=stop, progress=progress) as context:
+    with claim_deployment(
+        config, deployment, log=log, stop=stop, progress=progress, wait=wait
+    ) as context:
         if context is not None:
             switch_to_release(context)
             finish_deployment(context)

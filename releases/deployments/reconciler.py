@@ -14,14 +14,20 @@ from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder
 from releases.deployments.deploy_and_rollback import complete_deployment
 from releases.deployments.deployment_steps import DeploymentFailed, write_link_folder
-from releases.models import Deployment, Release, ReleaseQuerySet
+from releases.models import (
+    Deployment,
+    DeploymentInProgress,
+    DeploymentLost,
+    Release,
+    ReleaseQuerySet,
+)
 from releases.production import colours, current_link, draining
 from releases.production.colours import ColoursBusy
 from releases.rules import ReleaseStatus, select_releases_to_keep
 
 # Default of RELEASES_KEEP, the number of healthy releases whose builds stay.
 RELEASES_KEPT = 5
-# The process that works on a deployment may be between two claims for so long.
+# The process that works on a deployment may be between two claims for so long after its begin.
 IDLE_SECONDS = 30
 ABANDONED_SECONDS = 24 * 3600
 
@@ -33,8 +39,21 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
     release, its colour is started, the idle one stopped, and builds that no rollback may use are
     removed. May be repeated.
     """
+    # Production first: the health gate of a deployment that is continued probes what serves.
+    return [
+        *repair_production(config, dry_run),
+        *continue_interrupted_deployments(config, dry_run),
+    ]
+
+
+def repair_production(config: Config, dry_run: bool = False) -> list[str]:
+    """Repair everything but interrupted deployments, and wait for nothing.
+
+    While a deployment runs, its process decides about link, colours and builds. Only the colour
+    that serves is started then, if it has died: that process may have been killed as well.
+    """
     if Deployment.objects.running().exists():
-        return _continue_interrupted_deployments(config, dry_run)
+        return _keep_serving(config, dry_run)
     try:
         with colours.lock_colours(config, seconds=0):
             # A deployment may have begun before the lock was taken. It repairs all of this itself.
@@ -49,20 +68,42 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
         return []
 
 
-def _continue_interrupted_deployments(config: Config, dry_run: bool) -> list[str]:
-    before = ClockTimestamp() - timedelta(seconds=IDLE_SECONDS)
-    is_idle = Q(claim_expires_at=None, started_at__lt=before) | Q(claim_expires_at__lt=before)
-    interrupted = Deployment.objects.running().filter(is_idle)
+def _keep_serving(config: Config, dry_run: bool) -> list[str]:
+    """Start the colour that the current link names if it does not run."""
+    # Without the colours' lock: a deployment holds it for as long as its own colour starts. The
+    # unit's lock suffices, because no deployment stops or replaces the colour that the link names.
+    target = current_link.read(config)
+    if target is None:
+        return []
+    deployments = Deployment.objects.select_related("release")
+    serving = deployments.filter(pk=target.number).first()
+    return [] if serving is None else _revive_colour(config, serving, dry_run)
+
+
+def continue_interrupted_deployments(config: Config, dry_run: bool = False) -> list[str]:
+    """Finish or undo the deployments whose process lost its claim; returns sentences.
+
+    Takes as long as what remains of them, such as the health gate.
+    """
+    at = ClockTimestamp()
+    is_begun = Q(claim_expires_at=None, started_at__lt=at - timedelta(seconds=IDLE_SECONDS))
+    interrupted = Deployment.objects.running().filter(is_begun | Q(claim_expires_at__lt=at))
     repairs = []
     for deployment in interrupted.select_related("release", "previous"):
         repairs.append(f"{deployment} of {deployment.release} was interrupted: continued")
-        if dry_run:
-            continue
-        try:
-            complete_deployment(config, deployment)
-        except DeploymentFailed as failed:
-            repairs.append(f"{deployment} failed: {failed.detail}")
+        if not dry_run:
+            repairs += _continue_deployment(config, deployment)
     return repairs
+
+
+def _continue_deployment(config: Config, deployment: Deployment) -> list[str]:
+    try:
+        complete_deployment(config, deployment, wait=0)
+    except DeploymentFailed as failed:
+        return [f"{deployment} failed: {failed.detail}"]
+    except (DeploymentInProgress, DeploymentLost):
+        return [f"{deployment} is continued by another process"]
+    return []
 
 
 def _repair_current_link(config: Config, dry_run: bool) -> list[str]:
@@ -96,12 +137,8 @@ def _switch_current_link(config: Config, deployment: Deployment) -> None:
 
 def _repair_colours(config: Config, dry_run: bool) -> list[str]:
     """Start the live colour if it does not run; stop the idle one once it has drained."""
-    repairs = []
     live = Deployment.objects.latest_switch_to(Release.objects.live())
-    if live is not None and not _is_running(config, live):
-        repairs.append(f"{colours.unit_name(live.colour)} of {live.release} did not run")
-        if not dry_run:
-            repairs.append(_start_colour(config, live))
+    repairs = [] if live is None else _revive_colour(config, live, dry_run)
     if _has_deployment_just_ended():
         return repairs
     for colour in colours.list_idle_colours(config):
@@ -112,6 +149,14 @@ def _repair_colours(config: Config, dry_run: bool) -> list[str]:
         if not dry_run:
             managers.get_manager(config).stop(name, grace=colours.GRACE_SECONDS)
     return repairs
+
+
+def _revive_colour(config: Config, deployment: Deployment, dry_run: bool) -> list[str]:
+    """Start the deployment's colour if it does not run."""
+    if _is_running(config, deployment):
+        return []
+    text = f"{colours.unit_name(deployment.colour)} of {deployment.release} did not run"
+    return [text] if dry_run else [text, _start_colour(config, deployment)]
 
 
 def _is_running(config: Config, deployment: Deployment) -> bool:

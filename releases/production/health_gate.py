@@ -61,13 +61,24 @@ def run_reload_hook(context: DeploymentContext, *, is_undo: bool = False) -> Non
 def watch_health(context: DeploymentContext) -> None:
     """Probe for DEPLOY_HEALTH_SECONDS. Raises Unhealthy at the first probe that fails."""
     deadline = Deadline(context.settings.health_seconds)
+    process = _read_process(context)
     while True:
         # Before the deadline is looked at: DEPLOY_HEALTH_SECONDS=0 still means one probe.
         check_health(context, context.deployment)
+        # A backend that died is started again for its visitors, and does not pass for that.
+        if _read_process(context) != process:
+            raise Unhealthy(f"The backend of {context.release} ended and was started again.")
         if deadline.has_passed:
             return
         context.raise_if_stopping()
         time.sleep(POLL_SECONDS)
+
+
+def _read_process(context: DeploymentContext) -> tuple[int | None, float | None]:
+    """Return process id and start time of the deployment's colour."""
+    name = colours.unit_name(context.deployment.colour)
+    status = managers.get_manager(context.config).status(name)
+    return status.pid, status.start_time
 
 
 def wait_until_restored(context: DeploymentContext, deployment: Deployment) -> None:

@@ -16,7 +16,10 @@ from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.postgres import guard
 from host.units import managers
-from releases.deployments.reconciler import reconcile as reconcile_releases
+from releases.deployments.reconciler import (
+    continue_interrupted_deployments,
+    repair_production,
+)
 from releases.production import gate_start
 from runs.engine.events import RECONCILER, record_event
 from runs.leasing import backend_supervision, cleanup, reaper
@@ -48,6 +51,7 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
         _report_foreign_listeners,
         _remove_abandoned_gates,
         _check_production,
+        _continue_deployments,
     )
     return [sentence for check in checks for sentence in check(config, dry_run)]
 
@@ -56,6 +60,11 @@ def repair_quickly(config: Config) -> list[str]:
     """Repair what people would notice within seconds: slots, their backends, and production."""
     checks: tuple[Check, ...] = (_finish_cleaning, _check_slots, _check_production)
     return [sentence for check in checks for sentence in check(config, False)]
+
+
+def continue_deployments(config: Config) -> list[str]:
+    """Finish or undo the deployments whose process was killed; takes as long as a health gate."""
+    return list(_continue_deployments(config, False))
 
 
 def _record_repair(text: str, slot_id: str = "", run: Run | None = None) -> str:
@@ -196,7 +205,16 @@ def _list_gate_folders(config: Config) -> list[str]:
 
 def _check_production(config: Config, dry_run: bool) -> Iterator[str]:
     """Compare production with the releases' records."""
-    differences = reconcile_releases(config, dry_run)
+    yield from _record_new(repair_production(config, dry_run), dry_run)
+
+
+def _continue_deployments(config: Config, dry_run: bool) -> Iterator[str]:
+    """Finish or undo the deployments whose process was killed."""
+    yield from _record_new(continue_interrupted_deployments(config, dry_run), dry_run)
+
+
+def _record_new(differences: list[str], dry_run: bool) -> list[str]:
+    """Record the differences that were not recorded lately, and return all."""
     if differences and not dry_run:
         recent = ClockTimestamp() - timedelta(seconds=REPEAT_EVENT_SECONDS)
         events = Event.objects.filter(kind="repaired", run=None, at__gt=recent)
@@ -205,4 +223,4 @@ def _check_production(config: Config, dry_run: bool) -> Iterator[str]:
         for sentence in differences:
             if sentence not in recorded:
                 _record_repair(sentence)
-    yield from differences
+    return differences

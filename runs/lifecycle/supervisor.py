@@ -99,6 +99,10 @@ class Supervisor:
                 "backend supervision", 2.0, partial(backend_supervision.check_backends, config)
             ),
             PeriodicTask("quick repair", 2.0, partial(reconciler.repair_quickly, config)),
+            # In a thread of its own, because it waits for the health gate of what it continues.
+            PeriodicTask(
+                "interrupted deployments", 5.0, partial(reconciler.continue_deployments, config)
+            ),
             PeriodicTask("the spare copy", 5.0, partial(template_databases.ensure_spare, config)),
             *map(self._watch_schedule, schedules.SCHEDULED_TASKS),
         ]

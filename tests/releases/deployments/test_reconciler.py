@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from core.clock import ClockTimestamp
 from host.deadline import wait_until
 from host.units import managers
 from releases.builds.build_folders import build_folder, source_folder
@@ -47,6 +48,57 @@ def test_reconciler_finishes_a_killed_rollback(point, when, config, repo, web):
     assert reconciler.reconcile(config) == []
 
 
+def test_killed_rollback_and_killed_backend_production_serves_again(config, repo, web):
+    first, _ = deploy_commit(config, repo.commit("one"), actor="ann", reason="first")
+    deploy_commit(config, repo.commit("two"), actor="ann", reason="second")
+    run_and_kill("releases.models:Deployment.go_live", "after", "rollback", first.pk)
+    kill_live_colour(config)
+    # The claim of the killed process is still valid: nothing is continued, and production serves.
+    name = colours.unit_name(colours.get_live_colour(config))
+    assert reconciler.reconcile(config) == [f"{name} of {first} did not run", f"{name} was started"]
+    assert first.commit_sha in web.get("/api/version")[2]
+    assert reconciler.reconcile(config) == []
+    Deployment.objects.running().update(claim_expires_at=ClockTimestamp())
+    assert "was interrupted" in reconciler.continue_interrupted_deployments(config)[0]
+    assert_consistent(config, first, web)
+
+
+def test_serving_colour_is_started_while_a_deployment_starts_the_other(config, web, two_releases):
+    deploy_and_rollback.begin_deployment(
+        two_releases[0].pk, kind="rollback", actor="bob", reason="a test"
+    )
+    with colours.lock_colours(config):  # as while the other colour starts
+        kill_live_colour(config)
+        reconciler.repair_production(config)
+        assert two_releases[1].commit_sha in web.get("/api/version")[2]
+
+
+def test_backend_that_dies_in_its_health_gate_fails_although_it_is_started_again(
+    config, web, two_releases, monkeypatch
+):
+    def kill_and_repair(seconds):
+        monkeypatch.undo()
+        kill_live_colour(config)
+        assert "was started" in reconciler.repair_production(config)[-1]
+
+    config.environ["DEPLOY_HEALTH_SECONDS"] = "30"
+    deployment = deploy_and_rollback.begin_deployment(
+        two_releases[0].pk, kind="rollback", actor="bob", reason="a test"
+    )
+    with deployment_steps.claim_deployment(config, deployment) as context:
+        deployment_steps.switch_to_release(context)
+        monkeypatch.setattr("releases.production.health_gate.time.sleep", kill_and_repair)
+        with pytest.raises(deployment_steps.DeploymentFailed, match="ended and was started again"):
+            deployment_steps.finish_deployment(context)
+    assert_consistent(config, two_releases[1], web)
+
+
+def kill_live_colour(config):
+    name, manager = colours.unit_name(colours.get_live_colour(config)), managers.get_manager(config)
+    os.kill(manager.status(name).pid, signal.SIGKILL)
+    assert wait_until(lambda: not manager.status(name).is_active, seconds=10)
+
+
 def test_deploy_ended_by_sigterm_is_finished_by_the_reconciler(config, repo, web):
     deploy(config, repo.commit("one"))
     commit = repo.commit("two")
@@ -64,9 +116,7 @@ def test_deploy_ended_by_sigterm_is_finished_by_the_reconciler(config, repo, web
 
 def test_live_colour_that_died_is_started_again(config, web, two_releases):
     name = colours.unit_name(colours.get_live_colour(config))
-    manager = managers.get_manager(config)
-    os.kill(manager.status(name).pid, signal.SIGKILL)
-    assert wait_until(lambda: not manager.status(name).is_active, seconds=10)
+    kill_live_colour(config)
     repairs = reconciler.reconcile(config)
     assert repairs == [f"{name} of {two_releases[1]} did not run", f"{name} was started"]
     assert_consistent(config, two_releases[1], web)
