@@ -7,10 +7,13 @@ nor let other roles connect to it.
 """
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import sql
 
+from host.errors import Refused
 from host.postgres import guard, roles_and_databases
 from host.postgres.server import Server
 
@@ -33,7 +36,8 @@ class Databases(Server):
         """
         guard.check_role(self.config, role)
         password = password or secrets.token_urlsafe(24)
-        limit = -1 if role == self.config.production_database else self._read_connection_limit()
+        production = guard.list_production_roles(self.config)
+        limit = -1 if role in production else self._read_connection_limit()
         with self.connection() as connection:
             # Hashed here, because the server may log statements.
             secret = connection.pgconn.encrypt_password(
@@ -50,6 +54,52 @@ class Databases(Server):
                 # Since PostgreSQL 16 the creator of a role may administer it but not act as it.
                 connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
         return password
+
+    def ensure_release_role(self, lock_timeout: int) -> str:
+        """Create the role as which production's `release:` connects; returns its new password.
+
+        It acts as production's role, so that the objects which it creates are that role's. Only its
+        sessions wait for a lock for `lock_timeout` seconds at most, 0 is without a limit: the live
+        application's wait as before.
+        """
+        owner, role = self.config.production_database, guard.release_role(self.config)
+        names = {"owner": sql.Identifier(owner), "role": sql.Identifier(role)}
+        password = self.ensure_role(role)
+        with self.connection() as connection, connection.transaction():
+            for statement in (
+                "GRANT {owner} TO {role}",
+                "ALTER ROLE {role} SET role = {owner}",
+                "ALTER ROLE {role} SET lock_timeout = {timeout}",
+            ):
+                timeout = sql.Literal(f"{lock_timeout}s")
+                connection.execute(sql.SQL(statement).format(**names, timeout=timeout))
+        return password
+
+    def reassign_release_objects(self) -> None:
+        """Give production's role what its release role owns, as after a `DISCARD ALL`."""
+        owner, role = self.config.production_database, guard.release_role(self.config)
+        statement = sql.SQL("REASSIGN OWNED BY {} TO {}")
+        with self.connection(owner) as connection:
+            connection.execute(statement.format(sql.Identifier(role), sql.Identifier(owner)))
+
+    @contextmanager
+    def limit_lock_waits(self, name: str, role: str, seconds: int) -> Iterator[None]:
+        """Let sessions of `role` that begin within the block wait for a lock for `seconds` at most.
+
+        In the pipeline's database `name` only; 0 is without a limit.
+        """
+        guard.check_pipeline_name(self.config, name)
+        guard.check_role(self.config, role)
+        names = {"role": sql.Identifier(role), "name": sql.Identifier(name)}
+        change = sql.SQL("ALTER ROLE {role} IN DATABASE {name} ").format(**names)
+        with self.connection() as connection:
+            connection.execute(change + sql.SQL("SET lock_timeout = {}").format(f"{seconds}s"))
+        try:
+            yield
+        finally:
+            # The next clone has no such setting: a server that is down is no further failure.
+            with suppress(Refused), self.connection() as connection:
+                connection.execute(change + sql.SQL("RESET lock_timeout"))
 
     def _read_connection_limit(self) -> int:
         return self.config.get_integer("PREVIEW_DATABASE_CONNECTIONS", ROLE_CONNECTIONS)

@@ -245,10 +245,20 @@ def check_production_name(config: Config, name: str) -> str:
     return name
 
 
+def release_role(config: Config) -> str:
+    """Return the role as which production's `release:` connects."""
+    return f"{config.production_database}_release"
+
+
+def list_production_roles(config: Config) -> set[str]:
+    """Return the roles of production's application."""
+    return {config.production_database, release_role(config)}
+
+
 def check_role(config: Config, role: str) -> str:
     """Return `role` if it is an application's role, else raise `unsafe_database_target`."""
     known = {slot.database for slot in config.slots} | {TEMPLATE_ROLE, GATE_ROLE}
-    if role not in known | {config.production_database}:
+    if role not in known | list_production_roles(config):
         raise _build_protected_refusal("role", f"{role!r} is not a role of an application.")
     return role
 

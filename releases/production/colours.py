@@ -7,6 +7,7 @@ when its requests have had time to end.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from host.app.planning import Command
@@ -65,10 +66,11 @@ def log_path(config: Config, colour: str) -> Path:
 
 
 def build_environment(
-    config: Config, release: Release, colour: str, spec: LaunchSpec
+    config: Config, release: Release, colour: str, spec: LaunchSpec, database_url: str
 ) -> dict[str, str]:
     """Return the complete environment of the release's processes as that colour."""
-    return app_instance.resolve_environment(config, release, spec, _instance(config, colour)).env
+    instance = replace(_instance(config, colour), database_url=database_url)
+    return app_instance.resolve_environment(config, release, spec, instance).env
 
 
 def _instance(config: Config, colour: str) -> Instance:

@@ -1,20 +1,39 @@
 """Production's database: its URL, its role's password, and its creation."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from host.config import Config
 from host.files import safe_files
-from host.postgres import administration, guard
+from host.postgres import administration, guard, lock_timeout
 
 
 def production_database_url(config: Config) -> str:
     """Return the URL by which the application connects, with its role's password."""
+    return _build_url(config, config.production_database, _ensure_password(config))
+
+
+@contextmanager
+def release_database_url(config: Config) -> Iterator[str]:
+    """Yield the URL by which `release:` connects: as a role that does not wait long for a lock.
+
+    What that role creates is the application's role's.
+    """
+    admin = administration.DatabaseAdmin(config, production=True)
+    password = admin.ensure_release_role(lock_timeout.read_lock_timeout(config))
+    try:
+        yield _build_url(config, guard.release_role(config), password)
+    finally:
+        admin.reassign_release_objects()
+
+
+def _build_url(config: Config, role: str, password: str) -> str:
     server = guard.parse_url(config.preview_admin_database_url)
-    name = config.production_database
     address = f"{server.get('host', '127.0.0.1')}:{server.get('port', '5432')}"
-    return f"postgresql://{name}:{quote(_ensure_password(config))}@{address}/{name}"
+    return f"postgresql://{role}:{quote(password)}@{address}/{config.production_database}"
 
 
 def ensure_production_database(config: Config) -> None:

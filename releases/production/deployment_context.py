@@ -36,8 +36,12 @@ class DeploymentContext:
 
     @property
     def job_mark(self) -> str:
-        """The mark of this deployment's commands, the same in every process that runs it."""
-        return f"deployment:{self.deployment.number}"
+        """The mark of this deployment's commands, the same in every process that runs it.
+
+        Every process of the host with that mark is killed, so it names our folder too: another
+        checkout on the host counts its deployments as we do.
+        """
+        return f"deployment:{self.deployment.number}:{self.config.var}"
 
     def is_stopping(self) -> bool:
         """Return whether running commands must end: the claim is lost or the caller stops."""

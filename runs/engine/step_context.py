@@ -48,6 +48,10 @@ class CommandContext:
         with self.log.open("a") as file:
             file.write(text.rstrip("\n") + "\n")
 
+    def report(self, text: str) -> None:
+        """Say in the log what happens, such as a wait that a person should know of."""
+        self.write_log(text)
+
     def read_log_tail(self, lines: int) -> str:
         """Return the last lines of the log as a terminal shows them."""
         return log_message.strip_terminal_codes(safe_files.read_tail(self.log, lines))
@@ -120,6 +124,11 @@ class StepContext(CommandContext):
     def record_event(self, kind: str, text: str, **data: Any) -> None:
         """Append an event to the run's timeline."""
         events.record_event(kind, text, actor=events.WORKER, run=self.run, **data)
+
+    def report(self, text: str) -> None:
+        """Say it in the log and on the run's timeline."""
+        super().report(text)
+        self.record_event("progress", text)
 
     def set_notes(self, sentences: Sequence[str], *, topic: str = "") -> None:
         """Replace the notes of `topic` on the run's current commit; a new sentence is an event too.

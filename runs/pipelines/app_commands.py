@@ -16,7 +16,7 @@ from host.files import ownership, site_fallback
 from host.files.site_fallback import Fallback
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import name_files
-from host.postgres import guard
+from host.postgres import guard, lock_timeout
 from host.postgres.guard import Target
 from host.process.users import User
 from runs.engine.step_context import CommandContext, StepContext
@@ -146,23 +146,50 @@ def run_commands(
     """
     for command in commands:
         with _translate_failures(context, code):
-            app.run(
-                command,
-                variables,
-                purpose=purpose,
-                log=context.log,
-                stop=context.is_stopping,
-                job=context.job,
-            )
+            _run_command(context, app, command, variables, purpose)
+
+
+def _run_command(
+    context: CommandContext,
+    app: Application,
+    command: Command,
+    variables: Mapping[str, str],
+    purpose: str,
+) -> None:
+    app.run(
+        command,
+        variables,
+        purpose=purpose,
+        log=context.log,
+        stop=context.is_stopping,
+        job=context.job,
+    )
 
 
 def run_release_command(
     context: CommandContext, app: Application, variables: Mapping[str, str], *, purpose: str
 ) -> None:
-    """Run the application's `release:`. Raises StepFailed MIGRATION_FAILED."""
-    if app.plan.release is not None:
-        run_commands(
-            context, app, [app.plan.release], variables, purpose=purpose, code="MIGRATION_FAILED"
+    """Run the application's `release:`, again if it waits too long for a lock.
+
+    Raises StepFailed MIGRATION_FAILED, STEP_TIMEOUT.
+    """
+    from host.postgres.administration import DatabaseAdmin
+
+    command, role, name = app.plan.release, variables["PGUSER"], variables["PGDATABASE"]
+    if command is None:
+        return
+    seconds = lock_timeout.read_lock_timeout(context.config)
+    url = guard.strip_driver(variables["DATABASE_URL"])
+    with (
+        _translate_failures(context, "MIGRATION_FAILED"),
+        DatabaseAdmin(context.config).limit_lock_waits(name, role, seconds),
+    ):
+        lock_timeout.run_with_retries(
+            lambda: _run_command(context, app, command, variables, purpose),
+            context.log,
+            context.report,
+            context.is_stopping,
+            lambda: lock_timeout.describe_lock_holders(url),
         )
 
 

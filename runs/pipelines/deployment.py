@@ -39,6 +39,7 @@ def activate_release(context: StepContext) -> None:
             is_gated=is_health_gate_needed(config, open_repository(config), release),
             log=context.log,
             stop=context.is_stopping,
+            progress=lambda text: context.record_event("progress", text),
         )
 
 

@@ -11,7 +11,6 @@ from host.files import log_files
 from host.postgres import guard
 from host.postgres.guard import Target
 from host.postgres.schema_diff import compare_schemas
-from host.process import runner
 from slots.runtime import backend
 from slots.runtime import spec as specs
 from slots.runtime.spec import Spec
@@ -50,8 +49,8 @@ def migrate(config: Config, slot: SlotConfig, *, dry_run: bool = False) -> dict[
         return answer | {"applied": [], "reason": "NO_RELEASE_COMMAND"}
     if dry_run:
         return answer | {"applied": [], "reason": "DRY_RUN"}
-    changes = _run_release_command(config, slot, spec)
-    return answer | {"applied": [command], "reason": None, "changes": changes}
+    result = _run_release_command(config, slot, spec)
+    return answer | {"applied": [command], "reason": None} | result
 
 
 def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
@@ -77,8 +76,8 @@ def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
     with admin.connection(), admin.database_lock(slot.database), _pause_backend(config, slot):
         admin.clone(spec.template, slot.database, slot.database)
         _check_target(config, slot, target)
-        changes = _run_release_command(config, slot, spec) if spec.release else []
-    return answer | {"reset": True, "reason": None, "changes": changes}
+        result = _run_release_command(config, slot, spec) if spec.release else {"changes": []}
+    return answer | {"reset": True, "reason": None} | result
 
 
 @contextmanager
@@ -147,27 +146,55 @@ def _check_target(config: Config, slot: SlotConfig, target: Target) -> None:
     DatabaseAdmin(config).check_target(target, slot.database, password)
 
 
-def _run_release_command(config: Config, slot: SlotConfig, spec: Spec) -> list[dict[str, str]]:
-    """Run `release:` and return its changes to the schema. Raises Refused `migration_failed`."""
+def _run_release_command(config: Config, slot: SlotConfig, spec: Spec) -> dict[str, Any]:
+    """Run `release:`; return its changes to the schema, and notes on the locks it waited for.
+
+    Raises Refused `migration_failed`.
+    """
+    from host.postgres.administration import DatabaseAdmin
+    from host.postgres.lock_timeout import read_lock_timeout
     from host.postgres.schema_catalog import read_schema
 
     target = guard.resolve_target(config, slot)
     environment = specs.read_environment(slot)
     url = guard.server_url(target, slot.database, environment.get("PGPASSWORD", ""))
     before = read_schema(url)
+    seconds = read_lock_timeout(config)
+    with DatabaseAdmin(config).limit_lock_waits(slot.database, slot.database, seconds):
+        notes = _run_with_retries(config, slot, spec, environment, url)
+    changes = compare_schemas(before, read_schema(url))
+    listed = [{"kind": change.kind, "text": change.text} for change in changes]
+    return {"changes": listed, "notes": notes}
+
+
+def _run_with_retries(
+    config: Config, slot: SlotConfig, spec: Spec, environment: dict[str, str], url: str
+) -> list[str]:
+    """Run `release:`, again if it waits too long for a lock; return a note on each such wait."""
+    from host.app.command_runner import CommandFailed, run_prepared
+    from host.postgres import lock_timeout
+
+    notes: list[str] = []
     log = config.var / "log" / "slots" / f"{slot.slot_id}-migrate.log"
     log_files.rotate(log)
-    outcome = runner.run(
-        spec.release or (),
-        cwd=spec.cwd,
-        log=log,
-        timeout=MIGRATE_SECONDS,
-        env=environment,
-        user=config.slot_user(slot),
-    )
-    if outcome.exit_code != 0:
+    try:
+        lock_timeout.run_with_retries(
+            lambda: run_prepared(
+                "release",
+                spec.release or (),
+                cwd=spec.cwd,
+                env=environment,
+                log=log,
+                user=config.slot_user(slot),
+                timeout=MIGRATE_SECONDS,
+            ),
+            log,
+            notes.append,
+            lambda: False,
+            lambda: lock_timeout.describe_lock_holders(url),
+        )
+    except CommandFailed as failed:
         message = log_message.read_message(log)
-        detail = f"release: {outcome.failure}; {log} says:\n{message}"
-        raise Refused("migration_failed", detail)
-    changes = compare_schemas(before, read_schema(url))
-    return [{"kind": change.kind, "text": change.text} for change in changes]
+        detail = f"release: {failed.reason}; {log} says:\n{message}"
+        raise Refused("migration_failed", detail) from failed
+    return notes

@@ -1,13 +1,17 @@
 """The `release:` command on production, and the schema changes that it makes."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
 import pytest
 
+from host.deadline import wait_until
+from host.postgres import lock_timeout
 from releases.deployments.deployment_steps import DeploymentFailed
 from releases.models import Release
-from releases.production import database, migration
+from releases.production import database
 from releases.rules import ReleaseStatus
 from tests.releases import killed_process
 from tests.releases.production_state import (
@@ -97,16 +101,22 @@ def test_release_command_that_waits_for_a_lock_lets_readers_through_and_is_repea
             pauses.append(seconds)
             holder.rollback()
 
-        monkeypatch.setattr(migration, "_pause", end_the_report)
-        second = deploy(config, repo.commit("two", **ALTER))
-    assert pauses == [migration.FIRST_PAUSE_SECONDS]
-    assert [change["kind"] for change in second.schema_changes] == ["adds"]
+        monkeypatch.setattr(lock_timeout, "pause", end_the_report)
+        # As a driver that knows no PGOPTIONS, and one that forgets the role that it acts as.
+        forgetful = {"backend/migrations/0003_all.sql": "DISCARD ALL; CREATE TABLE kept (x int);\n"}
+        bare = {"backend/migrate.sh": "unset PGOPTIONS\n" + repo.files["backend/migrate.sh"]}
+        second = deploy(config, repo.commit("two", **ALTER, **forgetful, **bare))
+    assert pauses == [lock_timeout.FIRST_PAUSE_SECONDS]
+    assert {change["kind"] for change in second.schema_changes} == {"adds"}
+    with psycopg.connect(database.production_database_url(config)) as session:
+        session.execute("ALTER TABLE kept ADD COLUMN y int")
+        assert session.execute("SHOW lock_timeout").fetchone() == ("0",)
 
 
 def test_a_lock_that_stays_fails_the_release_and_names_who_holds_it(config, repo, web, monkeypatch):
     config.environ["RELEASE_LOCK_TIMEOUT_SECONDS"] = "1"
-    monkeypatch.setattr(migration, "RETRIES", 1)
-    monkeypatch.setattr(migration, "FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(lock_timeout, "RETRIES", 1)
+    monkeypatch.setattr(lock_timeout, "FIRST_PAUSE_SECONDS", 0.1)
     deploy(config, repo.commit("one"))
     with held_table(config) as holder:
         pid = holder.info.backend_pid
@@ -116,13 +126,28 @@ def test_a_lock_that_stays_fails_the_release_and_names_who_holds_it(config, repo
     assert f"process {pid}: SELECT count(*) FROM note" in failed.value.detail
 
 
-def test_the_lock_timeout_is_a_setting_and_other_options_stay(config):
-    assert migration.add_lock_timeout(config, {"A": "1"}) == {
-        "A": "1",
-        "PGOPTIONS": "-c lock_timeout=5s",
-    }
-    own = {"PGOPTIONS": "-c lock_timeout=30s"}
-    options = migration.add_lock_timeout(config, own)["PGOPTIONS"]
-    assert options == "-c lock_timeout=5s -c lock_timeout=30s"  # the later one wins
-    config.environ["RELEASE_LOCK_TIMEOUT_SECONDS"] = "0"
-    assert migration.add_lock_timeout(config, own) == own
+def test_a_reader_is_not_held_up_until_the_lock_is_free(config, repo, web, monkeypatch):
+    """The reader comes through while the report that the migration waits for still runs."""
+    config.environ["RELEASE_LOCK_TIMEOUT_SECONDS"] = "1"
+    monkeypatch.setattr(lock_timeout, "RETRIES", 0)
+    deploy(config, repo.commit("one"))
+    with held_table(config) as holder, ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_behind_a_waiting_migration, config)
+        with pytest.raises(DeploymentFailed, match="waited too long for a lock"):
+            deploy(config, repo.commit("two", **ALTER))
+        assert reading.result(60) < 30
+        assert holder.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+
+
+def read_behind_a_waiting_migration(config):
+    """Read the table `note` once a session waits to change it; return how long that took."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE NOT granted AND mode = 'AccessExclusiveLock' AND datname = current_database()"
+    )
+    with psycopg.connect(database.production_database_url(config), autocommit=True) as session:
+        session.execute("SET statement_timeout = '30s'")
+        wait_until(lambda: session.execute(waiting).fetchone() != (0,), seconds=60, interval=0.01)
+        begun = time.monotonic()
+        session.execute("SELECT count(*) FROM note")
+        return time.monotonic() - begun

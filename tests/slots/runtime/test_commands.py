@@ -11,7 +11,7 @@ import pytest
 from host import config as configuration
 from host.deadline import Deadline
 from host.files import log_files, ownership
-from host.postgres import administration, guard
+from host.postgres import administration, guard, lock_timeout
 from ops.postgres.embedded_server import Cluster
 from slots.runtime import backend, cleanup, spec, worktree
 from slots.runtime.__main__ import run_command
@@ -208,6 +208,22 @@ def test_slot_of_a_run_is_migrated_and_reset_by_hand(environ, leased):
     answer = run_command(["status", "--slot", "preview-1"])
     assert (answer["run"], answer["occupant"], answer["health"]) == ("17", "run", "healthy")
     assert "it works" not in json.dumps(answer)
+
+
+def test_a_migration_by_hand_that_waits_for_a_lock_lets_readers_through(leased, monkeypatch):
+    import psycopg
+
+    monkeypatch.setenv("RELEASE_LOCK_TIMEOUT_SECONDS", "1")
+    slot = leased.slots[0]
+    url = guard.strip_driver(spec.read_environment(slot)["DATABASE_URL"])
+    with psycopg.connect(url) as session:
+        session.execute("SELECT count(*) FROM entry")  # as a page that is slow
+        monkeypatch.setattr(lock_timeout, "pause", lambda seconds, stop: session.rollback())
+        answer = run_command(["migrate", "--slot", "preview-1"])
+        assert answer["ok"], answer
+        assert "process" in answer["notes"][0]
+    with psycopg.connect(url) as session:
+        assert session.execute("SHOW lock_timeout").fetchone() == ("0",)
 
 
 @pytest.fixture
