@@ -91,7 +91,8 @@ def _build_unit(
     config: Config, name: str, argv: tuple[str, ...], env: Mapping[str, str], port: int
 ) -> Unit:
     log = config.var / "log" / f"{name}.log"
-    return Unit(name, argv, config.home, env, None, log, port)
+    # The queue's sentinel waits for ever for a child that ended before it.
+    return Unit(name, argv, config.home, env, None, log, port, ends_its_children=True)
 
 
 def _caddy_environment(config: Config) -> dict[str, str]:

@@ -59,7 +59,7 @@ NOT_IN_NAMES = {
     "workshop": "application commands",
 }
 # Names that are allowed nevertheless: keys of the API, and the Unix user `nobody`.
-ALLOWED_NAMES = {"activation", "activations", "_find_nobody"}
+ALLOWED_NAMES = {"activation", "activations", "find_nobody"}
 # Whole names of modules that held another thing than their name says; others hold it now.
 NOT_MODULES = {
     "carrier",

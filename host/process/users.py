@@ -1,5 +1,6 @@
 """Users that commands run as, and the argv prefixes that switch to them."""
 
+import pwd
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,12 @@ class DelegatedUser(User, ABC):
         stop: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Run `argv` with `streams` as its input and its output and wait, as `runner.run` does."""
+
+
+def find_nobody() -> User:
+    """Return the system's user without rights. Its name is in the user database, as initdb asks."""
+    entry = pwd.getpwnam("nobody")
+    return User(entry.pw_uid, entry.pw_gid)
 
 
 def get_gid(user: User | None) -> int | None:

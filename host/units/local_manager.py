@@ -37,6 +37,7 @@ class _State:
     digest: str
     log: str
     log_start: int
+    ends_its_children: bool = False  # the default is for files of earlier versions
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class LocalManager(UnitFiles):
             state = self._read(name)
             if state is None:
                 return True
-            all_ended = runner.stop(state.process_id, grace=grace)
+            all_ended = runner.stop(
+                state.process_id, grace=grace, leader_only=state.ends_its_children
+            )
             if all_ended:
                 self._file(name).unlink(missing_ok=True)
             return all_ended
@@ -94,7 +97,13 @@ class LocalManager(UnitFiles):
         log_start = unit.log.stat().st_size if unit.log.exists() else 0
         planned = ProcessId(0, 0.0, os.urandom(8).hex())
         state = _State(
-            planned, process_table.read_boot_id(), unit.port, unit.digest, str(unit.log), log_start
+            planned,
+            process_table.read_boot_id(),
+            unit.port,
+            unit.digest,
+            str(unit.log),
+            log_start,
+            unit.ends_its_children,
         )
         self._write(unit.name, state)  # after a crash before the next write, the mark finds it
         try:

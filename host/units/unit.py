@@ -57,7 +57,10 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class Unit:
-    """A process to keep running. `env` is its complete environment; without `port` it has none."""
+    """A process to keep running. `env` is its complete environment; without `port` it has none.
+
+    With `ends_its_children` a stop sends SIGTERM to the process alone (systemd's KillMode=mixed).
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -67,6 +70,7 @@ class Unit:
     log: Path
     port: int | None = None
     health: HealthCheck = HealthCheck()
+    ends_its_children: bool = False
 
     @property
     def digest(self) -> str:

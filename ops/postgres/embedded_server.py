@@ -5,7 +5,6 @@ slot's role could log in as another's.
 """
 
 import os
-import pwd
 import secrets
 import sys
 import sysconfig
@@ -24,7 +23,7 @@ from host.errors import Refused
 from host.postgres import roles_and_databases
 from host.postgres.roles_and_databases import Execute
 from host.process import runner
-from host.process.users import User
+from host.process.users import User, find_nobody
 
 START_SECONDS = 60.0
 STATUS_SECONDS = 10.0
@@ -135,7 +134,7 @@ class Cluster:
         with tempfile.TemporaryDirectory(prefix="initdb-", dir=self.folder) as scratch:
             # initdb refuses a uid without a name, and `user` is only a number: `nobody` runs it,
             # and the files are given to `user` afterwards.
-            creator = None if self.user is None else _find_nobody()
+            creator = None if self.user is None else find_nobody()
             data, password = Path(scratch) / "data", Path(scratch) / "password"
             password.touch(mode=0o600)
             password.write_text(self.password)
@@ -166,11 +165,6 @@ class Cluster:
             error = result.stderr.decode(errors="replace").strip()
             detail = f"{name} failed: {error}\n{log[-LOG_CHARACTERS:]}"
             raise Refused("postgres_failed", detail.strip())
-
-
-def _find_nobody() -> User:
-    entry = pwd.getpwnam("nobody")
-    return User(entry.pw_uid, entry.pw_gid)
 
 
 def find_tool(name: str) -> Path:

@@ -56,7 +56,8 @@ class Host:
     def __init__(self):
         self.home = Path(tempfile.mkdtemp(prefix="oroboros-system-"))
         self.home.chmod(0o755)
-        tracked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+        tracked = ["git", "-c", "safe.directory=*"]  # it may be the checkout of another user
+        tracked += ["ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         names = subprocess.run(tracked, cwd=configuration.HOME, capture_output=True, check=True)
         for name in filter(None, names.stdout.decode().split("\0")):
             source, target = configuration.HOME / name, self.home / name

@@ -247,6 +247,16 @@ def test_stop_ends_a_unit_that_ignores_sigterm_and_forks(manager, make, tmp_path
     assert [pid for pid in pids if is_running(pid)] == []
 
 
+def test_stop_leaves_a_units_children_to_the_unit_that_ends_them(manager, make):
+    child = "trap 'echo child' TERM; echo ready; while :; do sleep 0.02; done"
+    script = f"trap 'echo leader; exit' TERM; ({child}) & while :; do sleep 0.02; done"
+    unit = replace(make("sh", "-c", script), ends_its_children=True)
+    manager.start(unit)
+    assert wait_for(lambda: "ready" in unit.log.read_text())
+    assert manager.stop("a", grace=5)
+    assert unit.log.read_text() == "ready\nleader\n"
+
+
 @pytest.mark.parametrize("boot", ["this one", "another one"])
 def test_a_foreign_process_in_a_state_file_is_not_signalled(manager, make, tmp_path, boot):
     log = tmp_path / "foreign.log"
