@@ -23,7 +23,7 @@ from web.permissions import ABILITIES, Principal
 
 # Only proxies and web pages send these headers; a shell on this host does not.
 PROXY_OR_PAGE_HEADERS = ("HTTP_ORIGIN", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
-LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 class HostAuthentication(BaseAuthentication):
@@ -134,8 +134,7 @@ def ignore_application_sessions(
 def _is_from_application(meta: Mapping[str, Any]) -> bool:
     """Return whether an application sent the request; True if the socket is closed already."""
     connection, config = meta.get("gunicorn.socket"), settings.OROBOROS
-    users = [config.job_user, config.app_user, *map(config.slot_user, config.slots)]
-    uids = {user.uid for user in users if user is not None}
+    uids = {user.uid for user in config.application_users}
     if connection is None or not uids or not ipaddress.ip_address(meta["REMOTE_ADDR"]).is_loopback:
         return False
     endpoints = get_loopback_endpoints(connection)

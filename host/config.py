@@ -172,6 +172,12 @@ class Config:
         return self._user("app", 60)
 
     @property
+    def application_users(self) -> list[User]:
+        """The users of slots, jobs and production; none if we cannot change the user."""
+        users = [*map(self.slot_user, self.slots), self.job_user, self.install_user, self.app_user]
+        return [user for user in users if user is not None]
+
+    @property
     def postgres_user(self) -> User | None:
         """The user of the embedded PostgreSQL, which refuses to run as root."""
         user = None if self.is_systemd else self._user("postgres", 70)

@@ -3,6 +3,7 @@
 import sys
 
 from host import config as configuration
+from host import loopback
 from host.errors import Refused
 from host.settings_rules import require_secrets
 
@@ -14,7 +15,7 @@ except Refused as refused:
     sys.exit(refused.detail)
 
 wsgi_app = "oroboros.wsgi:application"
-bind = f"127.0.0.1:{CONFIG.api_port}"
+bind = [f"{loopback.format_host(one)}:{CONFIG.api_port}" for one in loopback.list_loopbacks()]
 worker_class = "gthread"
 workers = 2
 threads = 8
@@ -25,7 +26,7 @@ preload_app = False
 # gunicorn touches a file for each heartbeat: in memory, because a full disk must not stop it.
 worker_tmp_dir = "/dev/shm"  # noqa: S108 — gunicorn unlinks its files at once
 # X-Forwarded-* counts from this host only; who the caller is, the socket's owner decides.
-forwarded_allow_ips = "127.0.0.1"
+forwarded_allow_ips = "127.0.0.1,::1"
 control_socket_disable = True
 accesslog = None
 errorlog = "-"

@@ -19,6 +19,7 @@ from host.config import Config
 from host.process import process_table, runner, socket_owner
 from host.process.users import User
 from host.units import managers
+from host.units.stack_ports import POSTGRES, list_ports
 from ops import demo
 from ops.preconditions import checkout_path, git_remote, proxies
 
@@ -146,32 +147,17 @@ def check_ports(config: Config) -> Iterator[str]:
     # By connecting, not by binding: with SO_REUSEPORT, as Caddy sets it, a second bind succeeds.
     manager = managers.get_manager(config)
     for purpose, port, unit in list_ports(config):
-        if not is_accepting(port) or manager.status(unit, port).listening == "ours":
+        # On any address: a program on [::1] or on all interfaces takes the port too.
+        is_taken = bool(socket_owner.list_listeners(port)) or is_accepting(port)
+        if not is_taken or manager.status(unit, port).listening == "ours":
             continue
         # The cluster is not a unit: its pid file says whether the listener is this checkout's.
-        if port == config.postgres_port and find_listener_pids(port) == {
-            read_postmaster_pid(config)
-        }:
+        if unit == POSTGRES and find_listener_pids(port) == {read_postmaster_pid(config)}:
             continue
         yield (
             f"Port {port} ({purpose}) is taken by {describe_listener(port)}: stop it, or set "
             "OROBOROS_PORT_OFFSET, which is added to every port."
         )
-
-
-def list_ports(config: Config) -> Iterator[tuple[str, int, str]]:
-    """Yield of each port of the stack its purpose, its number, and the unit that listens on it."""
-    yield "control API", config.api_port, "ouroboros-api"
-    yield "worker", config.worker_port, "ouroboros-worker"
-    yield "web main", config.web_port, "ouroboros-web@main"
-    for slot in config.slots:
-        yield f"web {slot.slot_id}", slot.web_port, f"ouroboros-web@preview{slot.number}"
-        yield f"backend of {slot.slot_id}", slot.backend_port, f"ouroboros-preview@{slot.slot_id}"
-    for colour, port in zip(("blue", "green"), config.colour_ports, strict=True):
-        yield f"production, {colour}", port, f"ouroboros-app@{colour}"
-    yield "merge gate", config.gate_port, "ouroboros-app@gate"
-    yield "router", config.router_port, "ouroboros-caddy"
-    yield "PostgreSQL", config.postgres_port, "postgres"
 
 
 def is_accepting(port: int) -> bool:
@@ -202,9 +188,9 @@ def read_postmaster_pid(config: Config) -> int:
         return 0
 
 
-def describe_listener(port: int) -> str:
-    """Return a description of the process that listens on the port."""
-    pids = sorted(find_listener_pids(port))
+def describe_listener(port: int, own: int = 0) -> str:
+    """Return a description of the process, other than `own`, that listens on the port."""
+    pids = sorted(find_listener_pids(port) - {own})
     if pids:
         return process_table.describe_process(pids[0])
     return next(

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import service_user
+from host import loopback, service_user
 from host.config import Config, SlotConfig
 from host.deadline import wait_until
 from host.errors import Refused
@@ -112,6 +112,7 @@ def _build_router_unit(config: Config) -> Unit:
     env = {
         **_caddy_environment(config),
         "OROBOROS_DOMAIN": config.domain,
+        "LOOPBACKS": loopback.format_hosts(),
         "ROUTER_PORT": str(config.router_port),
         # Relative to its working directory: the kernel limits a socket's path to 107 bytes.
         "ROUTER_ADMIN_SOCKET": os.path.relpath(config.var / "run/caddy.sock", config.home),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host import config as configuration
+from host import loopback
 from host.app.dependencies import registries
 from host.config import INSTALLED_UNIT, SYSTEM_ENV_DIR, Config
 from host.env_file import format_assignment
@@ -210,6 +211,7 @@ def render_web_environment(config: Config) -> str:
         "# Written by systemd-install-runtime.sh from OROBOROS_DOMAIN and CORS_APP_ORIGINS;\n"
         "# run it again after a change of these.\n"
         f"OROBOROS_DOMAIN={config.domain}\n"
+        f"LOOPBACKS='{loopback.format_hosts()}'\n"
         f"WEB_ORIGINS='{surface.build_origin_pattern(config)}'\n"
     )
 

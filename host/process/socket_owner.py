@@ -101,10 +101,10 @@ def list_inodes(pids: Iterable[int]) -> set[int]:
     return {inode for pid in pids for inode in _read_inodes(pid)}
 
 
-def find_holders(inode: int) -> list[int]:
-    """Return the pids that have that socket open, if we may read their descriptors."""
+def find_holders(*inodes: int) -> list[int]:
+    """Return the pids that have one of these sockets open, if we may read their descriptors."""
     pids = (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
-    return sorted(pid for pid in pids if inode in _read_inodes(pid))
+    return sorted(pid for pid in pids if not _read_inodes(pid).isdisjoint(inodes))
 
 
 def _query_socket(

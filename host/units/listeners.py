@@ -1,6 +1,6 @@
 """Who listens where: the listeners of a unit's port, and sentences about wrong addresses."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
@@ -9,7 +9,7 @@ from host.process.socket_owner import Address, Socket
 
 Listening = Literal["ours", "foreign", "none"]
 
-LOOPBACK = IPv4Address("127.0.0.1")
+LOOPBACK, LOOPBACK_IPV6 = IPv4Address("127.0.0.1"), IPv6Address("::1")
 ALL_INTERFACES = (IPv4Address("0.0.0.0"), IPv6Address("::"))  # noqa: S104 — compared, not bound
 
 
@@ -22,8 +22,26 @@ def find_listener(port: int | None, is_ours: Callable[[Socket], bool]) -> tuple[
     listeners = socket_owner.list_listeners(port) if port is not None else []
     for listener in listeners:
         if not is_ours(listener):
-            return "foreign", _describe_holder(listener)
+            return "foreign", describe_holder(listener)
     return ("ours" if any(_accepts_loopback(one.address) for one in listeners) else "none"), ""
+
+
+def find_stranger(port: int) -> str:
+    """Return the description of a listener on a surface's port that is not the surface; "" if none.
+
+    A surface listens on the loopbacks only, as one user.
+    """
+    listeners = socket_owner.list_listeners(port)
+    owners = {one.uid for one in listeners if one.address == LOOPBACK}
+    for one in select_strangers(listeners, owners):
+        return f"{describe_holder(one)} on {describe_socket(one)}"
+    return ""
+
+
+def select_strangers(listeners: Iterable[Socket], owners: Collection[int]) -> list[Socket]:
+    """Return the listeners on another address than the loopbacks, or of another uid."""
+    own = (LOOPBACK, LOOPBACK_IPV6)
+    return [one for one in listeners if one.address not in own or one.uid not in owners]
 
 
 def find_open_addresses(listeners: Iterable[Socket]) -> list[str]:
@@ -75,6 +93,12 @@ def _format_address(address: Address, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-def _describe_holder(listener: Socket) -> str:
+def describe_socket(listener: Socket) -> str:
+    """Return the address and the port of a listener, as in a URL."""
+    return _format_address(listener.address, listener.port)
+
+
+def describe_holder(listener: Socket) -> str:
+    """Return a description of the process that listens."""
     pids = socket_owner.find_holders(listener.inode)
     return process_table.describe_process(pids[0]) if pids else f"a process of uid {listener.uid}"

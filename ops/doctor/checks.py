@@ -22,6 +22,7 @@ from host.git.remote_refs import explain_remote
 from host.process import private_tmp, runner
 from host.units import managers
 from host.units.listeners import find_open_addresses
+from host.units.stack_ports import POSTGRES, list_ports
 from ops import preflight, stack, systemd
 from ops.doctor import findings
 from ops.doctor.findings import Finding
@@ -246,9 +247,10 @@ def check_shipping_settings(config: Config, check: Callable[[Config], None]) -> 
 def check_ports(config: Config) -> Findings:
     """Check that no foreign process listens on a port of the stack."""
     manager = managers.get_manager(config)
-    for purpose, port, unit in preflight.list_ports(config):
-        if unit == "postgres":
-            continue  # no unit: check_databases connects to it
+    for purpose, port, unit in list_ports(config):
+        if unit == POSTGRES:
+            yield from _check_postgres_port(config, port)
+            continue
         try:
             status = manager.status(unit, port)
         except Refused as refused:
@@ -258,6 +260,15 @@ def check_ports(config: Config) -> Findings:
         if status.listening == "ours" and unit.startswith(APPLICATION_UNITS):
             addresses = find_open_addresses(manager.list_listeners(unit))
             yield findings.judge_exposure(unit, addresses)
+
+
+def _check_postgres_port(config: Config, port: int) -> Findings:
+    """Check the embedded cluster's port; an external server's is not ours to judge."""
+    pids, own = preflight.find_listener_pids(port), preflight.read_postmaster_pid(config)
+    if own and pids:
+        is_alone = pids == {own}
+        holder = "" if is_alone else preflight.describe_listener(port, own)
+        yield findings.judge_port("PostgreSQL", port, "ours" if is_alone else "foreign", holder)
 
 
 def check_services(config: Config) -> Findings:

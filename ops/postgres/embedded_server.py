@@ -19,6 +19,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from host import loopback
 from host.errors import Refused
 from host.postgres import roles_and_databases
 from host.postgres.roles_and_databases import Execute
@@ -30,7 +31,6 @@ STATUS_SECONDS = 10.0
 LOG_CHARACTERS = 2000
 # 200 connections: each role of a slot may hold 30 (ROLE_CONNECTIONS), the control plane some 40.
 SETTINGS = """
-listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 200
 shared_buffers = 128MB
@@ -81,8 +81,13 @@ class Cluster:
             self._initialize(extra)
         if self.is_running():
             return
-        argv = ["-w", "-t", f"{START_SECONDS:.0f}", "-l", str(self.log), "-o", f"-p {self.port}"]
+        argv = ["-w", "-t", f"{START_SECONDS:.0f}", "-l", str(self.log), "-o", self._options]
         self._run_tool("pg_ctl", self.data, self.user, *argv, "start")
+
+    @property
+    def _options(self) -> str:
+        # Clusters of earlier versions listen on 127.0.0.1 only, by their postgresql.conf.
+        return f"-p {self.port} -c listen_addresses={','.join(loopback.list_loopbacks())}"
 
     def stop(self) -> None:
         """Stop the cluster and end its sessions; do nothing if it does not run."""

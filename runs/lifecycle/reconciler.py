@@ -15,7 +15,8 @@ from core.clock import ClockTimestamp, get_database_time
 from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.postgres import guard
-from host.units import managers
+from host.units import intruders, managers
+from host.units.stack_ports import POSTGRES, list_ports
 from releases.deployments.reconciler import (
     continue_interrupted_deployments,
     repair_production,
@@ -31,7 +32,7 @@ from runs.pipelines import merge_gate
 from runs.rules import SHIPPING, Status
 from slots.models import Lease, Slot
 from slots.rules import STATES_WITH_SLOT, LeaseState
-from slots.runtime import backend, surface
+from slots.runtime import surface
 from slots.runtime.cleanup import find_leftovers
 
 # A difference that every pass finds again, such as a colour that does not start, is an event only
@@ -47,6 +48,7 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
         _end_expired_leases,
         _finish_cleaning,
         _enqueue_abandoned_runs,
+        _end_intruders,
         _check_slots,
         _report_foreign_listeners,
         _remove_abandoned_gates,
@@ -58,7 +60,12 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
 
 def repair_quickly(config: Config) -> list[str]:
     """Repair what people would notice within seconds: slots, their backends, and production."""
-    checks: tuple[Check, ...] = (_finish_cleaning, _check_slots, _check_production)
+    checks: tuple[Check, ...] = (
+        _finish_cleaning,
+        _end_intruders,
+        _check_slots,
+        _check_production,
+    )
     return [sentence for check in checks for sentence in check(config, False)]
 
 
@@ -162,13 +169,23 @@ def _clean_free_slot(config: Config, row: Slot, slot: SlotConfig, dry_run: bool)
         yield _record_repair(sentence, slot.slot_id)
 
 
+def _end_intruders(config: Config, dry_run: bool) -> Iterator[str]:
+    """End applications' processes that listen on a port of ours which is not their own."""
+    for intrusion in intruders.end_intruders(config, dry_run=dry_run):
+        if intrusion.is_ended:
+            held = Lease.objects.filter(state=LeaseState.HELD, slot__slot_id=intrusion.slot_id)
+            lease = held.on_host(config.host_name).select_related("run").first()
+            run = None if lease is None else lease.run
+            _record_repair(intrusion.text, intrusion.slot_id, run)
+        yield intrusion.text
+
+
 def _report_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:
-    """Name the processes on our ports that are not ours. They are not signalled."""
+    """Name the processes on our ports that are not ours. Only applications' are ended."""
     manager = managers.get_manager(config)
-    ports = {backend.unit_name(slot): slot.backend_port for slot in config.slots}
-    ports |= {f"ouroboros-web@preview{slot.number}": slot.web_port for slot in config.slots}
-    ports["ouroboros-web@main"] = config.web_port
-    for name, port in ports.items():
+    for _, port, name in list_ports(config):
+        if name == POSTGRES:
+            continue
         status = manager.status(name, port)
         if status.listening == "foreign":
             yield f"port {port} of {name} is held by {status.port_holder}, which is not ours"

@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from django.db import DatabaseError, connection, connections
 from django_q.cluster import Cluster
 
+from host import loopback
 from host.config import Config
 from host.errors import Refused
 from host.process import runner
@@ -114,10 +115,11 @@ class Supervisor:
         self.queue_processes = ForkServer(QUEUE_PROCESS_NAME, run_cluster)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.shutdown.set())
-        server = ThreadingHTTPServer(("127.0.0.1", self.config.worker_port), _HealthHandler)
+        servers = _create_health_servers(self.config.worker_port)
         # Before the first request: it deletes the heartbeat of an earlier cluster.
         self._start_cluster()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for server in servers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
         self.ensure_threads()
         notify_systemd("READY=1")
         while not self.shutdown.wait(TICK_SECONDS):
@@ -125,7 +127,8 @@ class Supervisor:
             self.step()
         notify_systemd("STOPPING=1")
         self._stop_cluster()
-        server.shutdown()
+        for server in servers:
+            server.shutdown()
 
     def ensure_threads(self) -> None:
         """Start a thread for each periodic task that has none, or whose thread a bug ended."""
@@ -204,6 +207,16 @@ class _HealthHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: a probe comes every few seconds."""
+
+
+class _HealthServer(ThreadingHTTPServer):
+    def __init__(self, address: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), _HealthHandler)
+
+
+def _create_health_servers(port: int) -> list[_HealthServer]:
+    return [_HealthServer(address, port) for address in loopback.list_loopbacks()]
 
 
 def notify_systemd(message: str) -> None:

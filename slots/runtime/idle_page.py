@@ -6,6 +6,7 @@
 only: it is run as a file with `-I -S`, so it starts in milliseconds and needs no environment.
 """
 
+import errno
 import json
 import socket
 import sys
@@ -94,9 +95,22 @@ def _read_head(client: socket.socket) -> bytes:
 
 
 def main(slot_id: str, port: int) -> None:
-    """Listen on the slot's port of 127.0.0.1 until SIGTERM, which ends it at once."""
+    """Listen on the slot's port of both loopbacks until SIGTERM, which ends it at once."""
     with socket.create_server(("127.0.0.1", port), backlog=64) as listener:
+        other = _listen_on_ipv6(port)
+        if other is not None:
+            Thread(target=serve, args=(other, slot_id), daemon=True).start()
         serve(listener, slot_id)
+
+
+def _listen_on_ipv6(port: int) -> socket.socket | None:
+    """Listen on ::1; None if this host has no IPv6. Raises OSError if another program does."""
+    try:
+        return socket.create_server(("::1", port), family=socket.AF_INET6, backlog=64)
+    except OSError as error:
+        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return None
+        raise
 
 
 if __name__ == "__main__":

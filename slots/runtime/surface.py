@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from string import Template
 
+from host import loopback
 from host.config import Config, SlotConfig
 from host.env_file import parse_env
 from host.files import public_folder, safe_files, site_fallback
@@ -176,6 +177,7 @@ def build_environment(config: Config, name: str) -> dict[str, str]:
     if root.parts[:1] == ("var",):
         values["WEB_ROOT"] = str(config.var.joinpath(*root.parts[1:]))
     values["WEB_ORIGINS"] = build_origin_pattern(config)
+    values["LOOPBACKS"] = loopback.format_hosts()
     # Caddy keeps a lock there; without a home it would use its working directory.
     values["XDG_DATA_HOME"] = str(config.var / "caddy")
     return values

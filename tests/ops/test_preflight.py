@@ -68,6 +68,14 @@ def test_a_port_in_use_is_a_problem_that_names_the_process(config, monkeypatch):
     assert "OROBOROS_PORT_OFFSET" in problem
 
 
+@pytest.mark.parametrize("address", ["::1", "127.0.0.2"])
+def test_a_port_in_use_on_another_address_is_a_problem(config, one_port, address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, one_port), family=family):
+        [problem] = preflight.check_ports(config)
+    assert f"Port {one_port} (control API) is taken by process {os.getpid()}" in problem
+
+
 def test_a_port_that_its_own_unit_listens_on_is_no_problem(config, one_port, tmp_path):
     manager = LocalManager(config)
     unit = Unit(

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from host import config as configuration
+from host.units.stack_ports import list_ports
 from ops import systemd
 
 UNITS = configuration.HOME / "infra/systemd/units"
@@ -45,6 +46,27 @@ def test_rendered_files_name_this_checkout_and_its_var(tmp_path):
         text = systemd.render_file(config, f"units/{name}")
         assert systemd.TEMPLATE_HOME not in text or str(config.home) == systemd.TEMPLATE_HOME
         assert f"{systemd.TEMPLATE_HOME}/var" not in text
+
+
+APPLICATION_UNITS = ("ouroboros-app@", "ouroboros-job@", "ouroboros-preview@")
+
+
+def read_bind_rules(word, text):
+    """Return the ports of the unit's rules of SocketBindDeny or SocketBindAllow."""
+    ranges = re.findall(rf"(?m)^SocketBind{word}=tcp:(\d+)(?:-(\d+))?$", text)
+    return {port for first, last in ranges for port in range(int(first), int(last or first) + 1)}
+
+
+@pytest.mark.parametrize("unit", APPLICATION_UNITS)
+def test_the_units_of_applications_may_bind_no_port_of_the_stack_but_their_own(unit):
+    config = configuration.load({})
+    denied = read_bind_rules("Deny", UNITS.joinpath(f"{unit}.service").read_text())
+    assert {port for _, port, _ in list_ports(config)} <= denied
+    for _, port, name in list_ports(config):
+        drop_ins = sorted(UNITS.glob(f"{name}.service.d/*.conf"))
+        allowed = {one for path in drop_ins for one in read_bind_rules("Allow", path.read_text())}
+        is_application = name.startswith(APPLICATION_UNITS)
+        assert allowed == ({port} if is_application else set()), name
 
 
 # Values that systemd.exec(5), EnvironmentFile, and our own parser read alike.

@@ -1,5 +1,7 @@
 """The reload hook and the health check of the operator."""
 
+import re
+import socket
 import time
 
 import pytest
@@ -8,6 +10,8 @@ from host.units import health
 from releases.deployments import deploy_and_rollback
 from releases.deployments.deployment_steps import DeploymentFailed
 from releases.models import Release
+from releases.production import health_gate
+from releases.production.colours import Unhealthy
 from tests.releases.application import MANIFEST
 from tests.releases.production_state import (
     assert_consistent,
@@ -65,6 +69,21 @@ def test_a_release_that_answers_wrongly_is_refused_early_with_the_key_to_set(
     with pytest.raises(DeploymentFailed, match="/up answered 302") as failed:
         deploy(config, repo.commit("one", **{"backend/server.py": server, "oroboros.toml": stated}))
     assert "set `health_path` under [backend]" in failed.value.detail
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2", "0.0.0.0"])
+def test_a_listener_on_another_address_of_the_surfaces_port_fails_the_gate(
+    config, web, two_releases, address
+):
+    commit = two_releases[1].commit_sha
+    health_gate._probe_surface(config.web_port, commit)
+    with socket.socket() as rival:
+        # As Caddy does; without it the kernel refuses all interfaces beside a loopback.
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        rival.bind((address, config.web_port))
+        rival.listen()
+        with pytest.raises(Unhealthy, match=rf"{re.escape(address)}:{config.web_port}"):
+            health_gate._probe_surface(config.web_port, commit)
 
 
 def test_hanging_reload_hook_is_killed_after_its_timeout(config, web, two_releases):

@@ -1,7 +1,9 @@
 """The reconciler on real processes: a difference is reported, repaired, and then gone."""
 
 import os
+import shutil
 import signal
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,6 +14,7 @@ from django_q.models import OrmQ
 
 from host.postgres import guard
 from host.postgres.administration import DatabaseAdmin
+from host.process import runner, socket_owner
 from runs.leasing import backend_supervision, leases
 from runs.leasing.cleanup import clean_and_finish
 from runs.lifecycle import reconciler
@@ -21,6 +24,8 @@ from slots.models import Lease, Slot
 from slots.rules import RESTART_DELAYS_SECONDS, UNHEALTHY_GRACE_SECONDS, LeaseState
 from slots.runtime import backend, cleanup, surface, worktree
 from tests.factories import DeploymentFactory, ReleaseFactory, RunFactory
+from tests.host.processes import wait_for
+from tests.host.units import intruder
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.conftest import config as whole_config
 from tests.slots.runtime.conftest import folder
@@ -340,3 +345,24 @@ def test_the_command_prints_what_differs(config, place, row, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "preview-1 has no idle page." in lines
     assert lines[-1] == f"{len(lines) - 1} differences, nothing repaired"
+
+
+@pytest.mark.root
+def test_a_preview_that_listens_on_a_port_of_ours_is_ended_and_its_run_is_told(
+    config, place, clean_slot, folder
+):
+    run = RunFactory()
+    leases.request_slot(run, actor="alice")
+    Run.objects.filter(pk=run.pk).update(status=Status.PREPARING)
+    shutil.copy(intruder.__file__, folder)
+    (folder / "pids").touch()
+    (folder / "pids").chmod(0o666)
+    argv = [sys.executable, "intruder.py", str(config.api_port), "again", "pids", "::1"]
+    user = replace(config.slot_user(place), folders=None)
+    env = {"PATH": os.environ["PATH"]}
+    runner.spawn(argv, cwd=folder, env=env, user=user, log=folder / "log")
+    wait_for((folder / "pids").read_text)
+    reconciler.repair_quickly(config)
+    assert socket_owner.list_listeners(config.api_port) == []
+    [event] = Event.objects.filter(kind="repaired", run=run, slot_id=str(clean_slot))
+    assert f"[::1]:{config.api_port}" in event.text

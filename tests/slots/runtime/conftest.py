@@ -39,7 +39,10 @@ def config(folder):
         replace(slot, web_port=environment.free_port(), backend_port=environment.free_port())
         for slot in loaded.slots
     )
-    return replace(loaded, slots=slots, web_port=environment.free_port())
+    names = ("web_port", "api_port", "worker_port", "router_port", "gate_port")
+    ports = {name: environment.free_port() for name in names}
+    colours = (environment.free_port(), environment.free_port())
+    return replace(loaded, slots=slots, colour_ports=colours, **ports)
 
 
 @pytest.fixture

@@ -33,6 +33,18 @@ def test_free_slot_shows_its_page_everywhere_and_the_idle_pages_health(web, slot
     assert request(web, "/api/things").status == 503
 
 
+def test_a_surface_answers_on_both_loopbacks_so_that_no_other_program_can(web):
+    for address in ("127.0.0.1", "::1"):
+        connection = http.client.HTTPConnection(address, web, timeout=10)
+        connection.request("GET", "/any/page")
+        assert b"preview-1 is free" in connection.getresponse().read()
+        connection.close()
+    with pytest.raises(OSError, match="in use"), socket.socket(socket.AF_INET6) as rival:
+        rival.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        rival.bind(("::", web))
+        rival.listen()
+
+
 def test_preparing_slot_shows_its_progress_and_refreshes(web, config, slot):
     surface.show_preparing(config, slot, "17", COMMIT, [("install", "running"), ("<b>", "waiting")])
     page = request(web, "/")

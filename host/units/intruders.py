@@ -1,0 +1,130 @@
+"""Application processes that listen on a port of the stack which is not their own.
+
+A port is free on each address of each family, so a preview could listen on `[::1]:8111` or
+`127.0.0.2:3100` although another process has the port of 127.0.0.1. Applications are known by
+their users, which they have only where this process is root; systemd's units are kept from binding
+such a port (SocketBindDeny).
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from host.config import Config
+from host.process import process_table, socket_owner, termination
+from host.process.process_id import ProcessId
+from host.process.socket_owner import Socket
+from host.process.termination import MARK_VARIABLE
+from host.units.listeners import describe_holder, describe_socket
+from host.units.stack_ports import APP_PREFIX, PREVIEW_PREFIX, list_ports
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PortRules:
+    """Who may listen where: `allowed` has the uids of applications for each port of the stack.
+
+    Any other uid than those in `applications` is left alone.
+    """
+
+    allowed: Mapping[int, frozenset[int]]
+    applications: frozenset[int]
+
+
+def build_rules(config: Config) -> PortRules:
+    """Return the rules of this checkout; no uid is an application's where we are not root."""
+    users = {f"{PREVIEW_PREFIX}{slot.slot_id}": config.slot_user(slot) for slot in config.slots}
+    allowed = {}
+    for _, port, unit in list_ports(config):
+        user = config.app_user if unit.startswith(APP_PREFIX) else users.get(unit)
+        allowed[port] = frozenset() if user is None else frozenset({user.uid})
+    return PortRules(allowed, frozenset(user.uid for user in config.application_users))
+
+
+def select_intruders(listeners: Iterable[Socket], rules: PortRules) -> list[Socket]:
+    """Return the listeners of applications on ports of the stack that are not their own.
+
+    Whatever the address and its family: all interfaces, both loopbacks and every other one.
+    """
+    return [
+        one
+        for one in listeners
+        if one.uid in rules.applications
+        and one.port in rules.allowed
+        and one.uid not in rules.allowed[one.port]
+    ]
+
+
+@dataclass(frozen=True)
+class Intrusion:
+    """What one user's processes did, as a sentence; `slot_id` is "" for jobs and production."""
+
+    text: str
+    slot_id: str
+    is_ended: bool
+
+
+def end_intruders(config: Config, *, dry_run: bool = False) -> list[Intrusion]:
+    """End the processes of all intruders; only root can, otherwise they are only reported."""
+    rules = build_rules(config)
+    if not rules.applications:
+        return []
+    found = select_intruders(socket_owner.list_listeners(), rules)
+    return _end_all(config, found, is_ended=config.is_root and not dry_run)
+
+
+def clear_port(config: Config, port: int | None) -> None:
+    """End every application's process that listens on a port whose unit is about to start.
+
+    Also its own user's: nothing of the unit runs now, so it is a process that an earlier one left.
+    Only root can.
+    """
+    if port is None or not config.is_root:
+        return
+    applications = build_rules(config).applications
+    found = [one for one in socket_owner.list_listeners(port) if one.uid in applications]
+    for intrusion in _end_all(config, found, is_ended=True):
+        log.warning("%s", intrusion.text)
+
+
+def _end_all(config: Config, found: Sequence[Socket], *, is_ended: bool) -> list[Intrusion]:
+    """Return one intrusion for each user: a process can listen on any number of addresses."""
+    slots = {
+        user.uid: slot for slot in config.slots if (user := config.slot_user(slot)) is not None
+    }
+    intrusions = []
+    for uid in sorted({one.uid for one in found}):
+        mine = [one for one in found if one.uid == uid]
+        text, slot = _describe(mine), slots.get(uid)
+        if is_ended:
+            _end(uid, mine, ends_user=slot is not None)
+            text = f"{text}: ended"
+        intrusions.append(Intrusion(text, "" if slot is None else slot.slot_id, is_ended))
+    return intrusions
+
+
+def _describe(listeners: Sequence[Socket]) -> str:
+    first = listeners[0]
+    others = f" and {len(listeners) - 1} more addresses" if len(listeners) > 1 else ""
+    return (
+        f"{describe_holder(first)} listened on {describe_socket(first)}{others},"
+        " which is a port of Oroboros and not its own"
+    )
+
+
+def _end(uid: int, listeners: Sequence[Socket], *, ends_user: bool) -> None:
+    if ends_user:
+        # Or a parent of it, which has left every family, would start it again.
+        termination.kill_user(uid)
+        return
+    for pid in socket_owner.find_holders(*(one.inode for one in listeners)):
+        _kill_family(pid)
+
+
+def _kill_family(pid: int) -> None:
+    entry = process_table.find_process(pid)
+    if entry is not None:
+        mark = process_table.read_variable(pid, MARK_VARIABLE) or ""
+        process_id = ProcessId(pid, entry.start_time, mark)
+        termination.kill_family(process_id, {entry}, is_pid_ours=True)

@@ -1,0 +1,23 @@
+"""The ports of the stack: what each is for, and the unit that may listen on it."""
+
+from collections.abc import Iterator
+
+from host.config import Config
+
+POSTGRES = "postgres"  # the cluster, which is no unit
+PREVIEW_PREFIX, APP_PREFIX = "ouroboros-preview@", "ouroboros-app@"
+
+
+def list_ports(config: Config) -> Iterator[tuple[str, int, str]]:
+    """Yield of each port of the stack its purpose, its number, and the unit that listens on it."""
+    yield "control API", config.api_port, "ouroboros-api"
+    yield "worker", config.worker_port, "ouroboros-worker"
+    yield "web main", config.web_port, "ouroboros-web@main"
+    for slot in config.slots:
+        yield f"web {slot.slot_id}", slot.web_port, f"ouroboros-web@preview{slot.number}"
+        yield f"backend of {slot.slot_id}", slot.backend_port, f"{PREVIEW_PREFIX}{slot.slot_id}"
+    for colour, port in zip(("blue", "green"), config.colour_ports, strict=True):
+        yield f"production, {colour}", port, f"{APP_PREFIX}{colour}"
+    yield "merge gate", config.gate_port, f"{APP_PREFIX}gate"
+    yield "router", config.router_port, "ouroboros-caddy"
+    yield "PostgreSQL", config.postgres_port, POSTGRES

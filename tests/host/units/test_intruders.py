@@ -1,0 +1,165 @@
+"""Applications that listen on a port of the stack which is not their own, on any address."""
+
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host import config as configuration
+from host.process import runner, socket_owner
+from host.process.socket_owner import LISTEN, Socket
+from host.units import intruders
+from host.units.intruders import PortRules, select_intruders
+from host.units.listeners import select_strangers
+from host.units.local_manager import LocalManager
+from host.units.unit import Unit
+from tests.environment import free_port
+from tests.host.processes import is_running, wait_for
+
+INTRUDER = Path(__file__).with_name("intruder.py")
+ENV = {"PATH": os.environ.get("PATH", os.defpath)}
+SERVER = """
+import os, socket, time
+server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+time.sleep(600)
+"""
+ADDRESSES = st.one_of(
+    st.sampled_from(["127.0.0.1", "::1", "0.0.0.0", "::", "127.0.0.2"]).map(ip_address),
+    st.ip_addresses(),
+)
+PORTS, UIDS = st.sampled_from([3100, 8101, 8110, 9000]), st.sampled_from([0, 1, 2, 50, 60, 1000])
+RULES = PortRules(
+    {3100: frozenset(), 8101: frozenset({1}), 8110: frozenset({60})}, frozenset({1, 2, 50, 60})
+)
+
+
+def listener(address, port, uid):
+    return Socket(address, port, IPv4Address(0), 0, LISTEN, uid, 1)
+
+
+@given(ADDRESSES, PORTS, UIDS)
+def test_an_application_listens_on_no_address_of_another_port_of_the_stack(address, port, uid):
+    is_application, is_port_of_ours = uid in (1, 2, 50, 60), port != 9000
+    is_own = (port, uid) in ((8101, 1), (8110, 60))
+    found = select_intruders([listener(address, port, uid)], RULES)
+    assert bool(found) == (is_application and is_port_of_ours and not is_own)
+
+
+@given(st.lists(st.tuples(ADDRESSES, PORTS, UIDS)))
+def test_an_intruder_is_found_among_any_others(entries):
+    listeners = [listener(*entry) for entry in entries]
+    alone = [one for one in listeners if select_intruders([one], RULES)]
+    assert select_intruders(listeners, RULES) == alone
+
+
+@given(ADDRESSES, st.sampled_from([7, 8]))
+def test_a_surfaces_port_has_a_stranger_unless_its_user_listens_on_a_loopback(address, uid):
+    own = [listener(ip_address(one), 3100, 7) for one in ("127.0.0.1", "::1")]
+    other = listener(address, 3100, uid)
+    is_own = uid == 7 and str(address) in ("127.0.0.1", "::1")
+    assert select_strangers([*own, other], {7}) == ([] if is_own else [other])
+
+
+@pytest.fixture
+def folder():
+    """A folder that other users can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="oroboros-intruders-"))
+    folder.chmod(0o755)
+    shutil.copy(INTRUDER, folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def config(folder):
+    uid_base = 100000 + 100 * (os.getpid() % 5000)
+    environ = {"OROBOROS_VAR": str(folder / "var"), "OROBOROS_UID_BASE": str(uid_base)}
+    loaded = configuration.load(environ)
+    names = ("web_port", "api_port", "worker_port", "router_port", "gate_port", "postgres_port")
+    slots = tuple(
+        replace(slot, web_port=free_port(), backend_port=free_port()) for slot in loaded.slots
+    )
+    ports = {name: free_port() for name in names}
+    yield replace(loaded, slots=slots, colour_ports=(free_port(), free_port()), **ports)
+    for user in loaded.application_users:
+        user.kill_all()
+
+
+@pytest.fixture
+def intrude(folder):
+    """Listen on addresses of a port as a user; returns the pid that listens."""
+
+    def intrude(user, port, *addresses, again=False):
+        pids = folder / f"pids-{user.uid}"
+        pids.touch()
+        pids.chmod(0o666)
+        word = "again" if again else "once"
+        argv = [sys.executable, "intruder.py", str(port), word, str(pids), *addresses]
+        user = replace(user, folders=None)  # it sees this checkout's Python
+        runner.spawn(argv, cwd=folder, env=ENV, user=user, log=folder / "log")
+        return int(wait_for(pids.read_text).split()[0])
+
+    return intrude
+
+
+def is_free(port):
+    return not socket_owner.list_listeners(port)
+
+
+def test_every_port_of_the_stack_has_a_rule(config):
+    ports = {config.api_port, config.worker_port, config.web_port, config.router_port}
+    ports |= {*config.colour_ports, config.gate_port, config.postgres_port}
+    ports |= {port for slot in config.slots for port in (slot.web_port, slot.backend_port)}
+    assert set(intruders.build_rules(config).allowed) == ports
+
+
+@pytest.mark.root
+def test_a_preview_that_listens_on_our_port_is_ended_and_does_not_come_back(config, intrude):
+    slot, user = config.slots[0], config.slot_user(config.slots[0])
+    intrude(user, config.api_port, "127.0.0.1", "127.0.0.9", "::1", again=True)
+    [intrusion] = intruders.end_intruders(config)
+    assert intrusion.slot_id == slot.slot_id
+    assert f":{config.api_port} and 2 more addresses" in intrusion.text
+    assert user.pids() == set()
+    assert is_free(config.api_port)
+    assert intruders.end_intruders(config) == []
+
+
+@pytest.mark.root
+def test_a_job_that_listens_on_our_port_is_ended_and_production_is_left(config, intrude):
+    pid = intrude(config.job_user, config.gate_port, "::")
+    own = intrude(config.app_user, config.colour_ports[1], "127.0.0.1")
+    [intrusion] = intruders.end_intruders(config)
+    assert f"[::]:{config.gate_port}" in intrusion.text
+    assert (is_running(pid), is_running(own)) == (False, True)
+
+
+@pytest.mark.root
+def test_a_dry_run_names_an_intruder_and_leaves_it(config, intrude):
+    pid = intrude(config.job_user, config.web_port, "::1")
+    assert len(intruders.end_intruders(config, dry_run=True)) == 1
+    assert is_running(pid)
+
+
+@pytest.mark.root
+def test_a_unit_starts_although_applications_hold_its_port_on_other_addresses(
+    config, intrude, folder
+):
+    port = config.colour_ports[1]
+    intrude(config.slot_user(config.slots[1]), port, "::1", again=True)
+    intrude(config.app_user, port, "127.0.0.5")
+    argv = (sys.executable, "-c", SERVER)
+    unit = Unit("a", argv, folder, {**ENV, "PORT": str(port)}, None, folder / "a.log", port)
+    manager = LocalManager(config)
+    try:
+        assert manager.start(unit).is_active
+        assert wait_for(lambda: manager.status("a").listening == "ours")
+    finally:
+        manager.stop("a", grace=0)
