@@ -316,15 +316,16 @@ def _compare_checks(repo: Repository, old: str, new: str) -> list[ChangedCheck]:
 
 def _read_checks(repo: Repository, commit: str) -> dict[str, str]:
     """Return the commit's checks as written, by name; {} if its manifest cannot be read."""
-    raw = repo.read_file(commit, MANIFEST) or b""
     try:
+        raw = repo.read_file(commit, MANIFEST) or b""
         table = tomllib.loads(raw[:FILE_BYTES].decode()).get("checks")
         return (
             {make_visible(name): make_visible(str(check)) for name, check in table.items()}
             if isinstance(table, dict)
             else {}
         )
-    except (ValueError, RecursionError):  # also an integer with more digits than Python converts
+    # Refused: too large for a manifest. ValueError: also an integer of too many digits for Python.
+    except (Refused, ValueError, RecursionError):
         return {}
 
 

@@ -35,6 +35,9 @@ from host.process.outcome import Outcome
 from host.visible_text import decode
 
 NETWORK_SECONDS = 180.0
+# Of a commit that is listed.
+AUTHOR_COLUMNS = 200
+SUBJECT_COLUMNS = 1000
 COMMITTER = ("Oroboros", "oroboros@localhost")
 
 
@@ -274,10 +277,12 @@ class Repository:
 
     def list_commits(self, old: str, new: str, *, limit: int = 200) -> list[LogEntry]:
         """Return the commits that `new` contains and `old` does not, newest first."""
-        options = ["--format=%H%x00%aN%x00%aI%x00%s", f"--max-count={limit}"]
+        # Git cuts them (and pads shorter ones): a subject may have as many bytes as a file.
+        author, subject = f"%<({AUTHOR_COLUMNS},trunc)%aN", f"%<({SUBJECT_COLUMNS},trunc)%s"
+        options = [f"--format=%H%x00{author}%x00%aI%x00{subject}", f"--max-count={limit}"]
         span = f"{validate_sha(old)}..{validate_sha(new)}"
-        lines = self._git.run(git_argv(self.path, "log", *options, span, "--"))
-        return [LogEntry(*line.split("\0")) for line in split_lines(lines)]
+        lines = split_lines(self._git.run(git_argv(self.path, "log", *options, span, "--")))
+        return [LogEntry(*(part.rstrip(" ") for part in line.split("\0"))) for line in lines]
 
     def find_merge_base(self, first: str, second: str) -> str | None:
         """Return the best common ancestor of the two; None if they have none."""
@@ -305,7 +310,10 @@ class Repository:
         return changes.read_patches(self._git, old, new, files, is_all=is_all)
 
     def read_file(self, commit: str, path: str) -> bytes | None:
-        """Return a file's content in that commit; None if it has no such file."""
+        """Return a file's content in that commit; None if it has no such file.
+
+        Raises Refused `git_output_too_large` for more than 64 MiB.
+        """
         argv = git_argv(self.path, "cat-file", "blob", f"{validate_sha(commit)}:{path}")
         answer = self._git.capture(argv)
         return answer.stdout if answer.exit_code == 0 else None

@@ -23,6 +23,9 @@ STATUSES = {
 KINDS = {"120000": "link", "160000": "submodule"}
 HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 LINE_KINDS = {b"+": "add", b"-": "del", b"\\": "note"}
+LIST_BYTES = 16 * 1024 * 1024  # of the list of the files that differ: about 100,000 of them
+# Of a patch, with its context: what is shown of a difference is less.
+PATCH_BYTES = 48 * 1024 * 1024
 # A pathspec names the path itself, whatever characters it has.
 LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}
 
@@ -74,9 +77,12 @@ class ChangedFile:
 def list_changes(
     git: GitProcess, old: str, new: str, *, paths: Sequence[str] = (), find_moves: bool = True
 ) -> list[ChangedFile]:
-    """Return every file that differs, or those of `paths`; without `find_moves` none is renamed."""
+    """Return every file that differs, or those of `paths`; without `find_moves` none is renamed.
+
+    Raises Refused `git_output_too_large` for a list that is longer than LIST_BYTES.
+    """
     argv = list_changes_argv(git.path, old, new, paths, find_moves=find_moves)
-    return parse_changes(git.read_bytes(argv, more_env=LITERAL))
+    return parse_changes(git.read_bytes(argv, more_env=LITERAL, limit=LIST_BYTES))
 
 
 def read_patches(
@@ -118,7 +124,9 @@ def _read_patches(
     find_moves: bool,
 ) -> dict[str, list[PatchLine]]:
     argv = patch_argv(git.path, old, new, paths, find_moves=find_moves)
-    return assign_sections(files, split_patch(git.read_bytes(argv, more_env=LITERAL)))
+    return assign_sections(
+        files, split_patch(git.read_bytes(argv, more_env=LITERAL, limit=PATCH_BYTES))
+    )
 
 
 def read_sizes(git: GitProcess, files: Iterable[ChangedFile]) -> dict[str, int]:

@@ -24,6 +24,7 @@ from host.visible_text import decode, make_line_visible
 LFS_HEADER = b"version https://git-lfs.github.com/spec/v1\n"
 # The header, the hash and the size take 120 bytes at least; each extension adds about 80.
 LFS_BYTES = range(100, 400)
+BLOBS_AT_ONCE = 10_000  # of that size: their contents are in memory together
 SUBMODULE_MODE = "160000"
 # Attributes with an effect that is missing here.
 ATTRIBUTES = ("filter", "export-ignore", "export-subst")
@@ -53,8 +54,7 @@ def find_left_out(git: GitProcess, commit: str) -> LeftOut:
     """Return what the commit's files lack when they are exported."""
     entries = parse_tree(git.read_bytes(list_tree_argv(git.path, commit)))
     small = [entry for entry in entries if entry.size in LFS_BYTES]
-    names = "".join(f"{entry.object_id}\n" for entry in small).encode()
-    blobs = parse_blobs(git.read_bytes(read_blobs_argv(git.path), stdin=names)) if small else []
+    blobs = _read_blobs(git, [entry.object_id for entry in small])
     pointers = [
         entry.path
         for entry, blob in zip(small, blobs, strict=True)
@@ -65,6 +65,12 @@ def find_left_out(git: GitProcess, commit: str) -> LeftOut:
         pointers=[decode(path) for path in pointers],
         attributes=_find_attributes(git, commit, entries),
     )
+
+
+def _read_blobs(git: GitProcess, ids: Sequence[str]) -> Iterator[bytes]:
+    for start in range(0, len(ids), BLOBS_AT_ONCE):
+        names = "".join(f"{name}\n" for name in ids[start : start + BLOBS_AT_ONCE])
+        yield from parse_blobs(git.read_bytes(read_blobs_argv(git.path), stdin=names.encode()))
 
 
 def describe(left_out: LeftOut) -> list[str]:

@@ -19,6 +19,7 @@ from host.git.remote_refs import describe_shallow_remote, has_rejected_shallow_r
 from host.git.validation import validate_remote
 from host.process import runner
 from host.process.outcome import CapturedOutput
+from host.process.runner import OUTPUT_BYTES
 
 LOGGER = logging.getLogger(__name__)
 # Git exits with 128 for a full disk as for any other error; only its message has the reason.
@@ -71,12 +72,14 @@ class GitProcess:
         more_env: dict[str, str] | None = None,
         stdin: bytes | None = None,
         cwd: Path | None = None,
+        limit: int = OUTPUT_BYTES,
     ) -> bytes:
-        """Run a local command and return its output. `cwd` is as for `capture`.
+        """Run a local command and return its output. `cwd` and `limit` are as for `capture`.
 
-        Raises Refused `git_failed`, `git_locked`, `disk_full`.
+        Raises Refused `git_failed`, `git_locked`, `disk_full`, `git_output_too_large`.
         """
-        answer = self.capture(argv, self.environment() | (more_env or {}), stdin=stdin, cwd=cwd)
+        env = self.environment() | (more_env or {})
+        answer = self.capture(argv, env, stdin=stdin, cwd=cwd, limit=limit)
         if answer.exit_code != 0:
             raise git_failed(argv, answer)
         return answer.stdout
@@ -109,11 +112,13 @@ class GitProcess:
         stdin: bytes | None = None,
         timeout: float = LOCAL_SECONDS,
         cwd: Path | None = None,
+        limit: int = OUTPUT_BYTES,
     ) -> CapturedOutput:
         """Run git, and again after a pause while another git holds a lock file.
 
         `cwd` is the repository, or a folder of ours to which GIT_WORK_TREE points. Raises Refused
-        `git_locked` if the lock file stays.
+        `git_locked` if the lock file stays, and `git_output_too_large` if it prints more than
+        `limit` bytes, which are not read: a branch must not fill the memory of a worker.
         """
         env = env or self.environment()
         lock = ""
@@ -126,7 +131,10 @@ class GitProcess:
                 env=env,
                 stdin=stdin,
                 die_with_parent=argv[SUBCOMMAND] not in READ_ONLY,
+                limit=limit,
             )
+            if answer.is_too_long:
+                raise _refuse_output(argv, limit)
             match = LOCKED.search(to_text(answer.stderr)) if answer.exit_code else None
             if match is None:
                 return answer
@@ -162,6 +170,11 @@ def git_failed(argv: list[str], answer: CapturedOutput) -> Refused:
     reason = _find_reason(answer, LOCAL_SECONDS)
     code = "disk_full" if DISK_FULL in to_text(answer.stderr) else "git_failed"
     return Refused(code, f"git {argv[SUBCOMMAND]}: {reason}")
+
+
+def _refuse_output(argv: list[str], limit: int) -> Refused:
+    detail = f"git {argv[SUBCOMMAND]} prints more than {limit // 2**20} MiB, which are not read."
+    return Refused("git_output_too_large", detail)
 
 
 def to_text(raw: bytes) -> str:

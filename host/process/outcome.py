@@ -26,8 +26,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CapturedOutput:
-    """What a short command printed; `exit_code` is None if it took too long."""
+    """What a short command printed; `exit_code` is None if it took too long or printed too much."""
 
     exit_code: int | None
     stdout: bytes
     stderr: bytes
+    is_too_long: bool = False

@@ -19,7 +19,9 @@ from typing import IO
 
 from host.deadline import Deadline
 from host.files import log_files
+from host.masking import NO_MASKS, Masks
 from host.process import process_table, termination
+from host.process.bounded_output import bounded_output
 from host.process.outcome import CapturedOutput, Outcome
 from host.process.private_tmp import private_tmp
 from host.process.process_id import ProcessId
@@ -27,6 +29,9 @@ from host.process.termination import KILL_SECONDS, MARK_VARIABLE, POLL_SECONDS
 from host.process.users import DelegatedUser, User, chdir_argv, get_gid, setpriv_argv
 
 PR_SET_PDEATHSIG = 1
+# Of what `capture` reads into memory: git's lists of a tree with half a million files are less.
+OUTPUT_BYTES = 64 * 1024 * 1024
+ERROR_BYTES = 1024 * 1024  # the last ones
 
 _daemons: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -41,24 +46,27 @@ def run(
     user: User | None = None,
     stop: Callable[[], bool] | None = None,
     stdin: bytes | None = None,
+    masks: Masks = NO_MASKS,
 ) -> Outcome:
     """Run `argv` and wait for it; stdout and stderr are appended to `log`.
 
-    `env` is the complete environment. After `timeout` seconds, or when `stop` (called every 0.1 s)
-    returns true, all its processes are killed and `exit_code` is None. At every end its whole
-    family is killed, and every other process with the same OROBOROS_JOB: a job's name belongs to
-    one run at a time. If this process is killed, so is the child. A non-zero exit code raises
-    nothing. Raises OSError if the program cannot be started.
+    Of long output the log gets the beginning and the end, and `masks` hide the values of secrets:
+    see `host.process.bounded_output`. `env` is the complete environment. After `timeout` seconds,
+    or when `stop` (called every 0.1 s) returns true, all its processes are killed and `exit_code`
+    is None. At every end its whole family is killed, and every other process with the same
+    OROBOROS_JOB: a job's name belongs to one run at a time. If this process is killed, so is the
+    child. A non-zero exit code raises nothing. Raises OSError if the program cannot be started.
     """
     mark = env.get(MARK_VARIABLE) or _new_mark()
     env = {**env, MARK_VARIABLE: mark}
-    # Opened by us: another user's command inherits the file and needs no right to the folder.
-    with log_files.open_append(log, get_gid(user)) as output, _open_stdin(stdin) as source:
+    # Opened by us: another user's command inherits the pipe and needs no right to the log.
+    with bounded_output(log, masks, get_gid(user)) as output, _open_stdin(stdin) as source:
         if isinstance(user, DelegatedUser):
             _require(argv[0], cwd, env)
             streams = (source, output)
             return user.run(argv, cwd=cwd, streams=streams, timeout=timeout, env=env, stop=stop)
         child = _start(argv, cwd, env, user, (source, output, output), die_with_parent=True)
+        output.close()  # the pipe ends with its last writer
         return _wait(child, mark, timeout, stop, kill_all_marked=True)
 
 
@@ -71,11 +79,13 @@ def capture(
     user: User | None = None,
     stdin: bytes | None = None,
     die_with_parent: bool = True,
+    limit: int = OUTPUT_BYTES,
 ) -> CapturedOutput:
     """Run a short command and return what it printed. Raises OSError if it cannot be started.
 
-    Without `env` it gets PATH and a UTF-8 locale only; without `cwd` it runs in `/`. Without
-    `die_with_parent` it may outlive us, and starts a millisecond earlier.
+    It is ended when it has printed more than `limit` bytes, and `is_too_long` says so: nothing of
+    the output is then read. Without `env` it gets PATH and a UTF-8 locale only; without `cwd` it
+    runs in `/`. Without `die_with_parent` it may outlive us, and starts a millisecond earlier.
     """
     mark = _new_mark()
     if env is None:
@@ -94,9 +104,15 @@ def capture(
             (source, stdout, stderr),
             die_with_parent=die_with_parent,
         )
-        outcome = _wait(child, mark, timeout, None, kill_all_marked=False)
+
+        def is_too_long() -> bool:
+            return os.fstat(stdout.fileno()).st_size > limit
+
+        outcome = _wait(child, mark, timeout, is_too_long, kill_all_marked=False)
+        stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - ERROR_BYTES))
+        if is_too_long():
+            return CapturedOutput(outcome.exit_code, b"", stderr.read(), is_too_long=True)
         stdout.seek(0)
-        stderr.seek(0)
         return CapturedOutput(outcome.exit_code, stdout.read(), stderr.read())
 
 

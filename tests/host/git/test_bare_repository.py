@@ -10,7 +10,7 @@ import pytest
 
 from host import config
 from host.errors import Refused
-from host.git import bare_repository, git_process
+from host.git import bare_repository, changes, git_process
 from host.process.outcome import CapturedOutput
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -32,12 +32,13 @@ class Remote:
         self._run("init", "-q", "--bare", "-b", "main", str(self.path), cwd=folder)
         self._run("init", "-q", "-b", "main", str(self.work), cwd=folder)
 
-    def _run(self, *arguments, cwd=None):
+    def _run(self, *arguments, cwd=None, stdin=None):
         env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **IDENTITY}
         return subprocess.run(
             ["git", "-c", "core.hooksPath=/dev/null", *arguments],
             cwd=cwd or self.work,
             env=env,
+            input=stdin,
             check=True,
             capture_output=True,
             text=True,
@@ -383,3 +384,24 @@ def test_git_without_disk_space_is_refused_as_disk_full(repository, monkeypatch)
     with pytest.raises(Refused) as refused:
         repository.get_tree_id("a" * 40)
     assert refused.value.code == "disk_full"
+
+
+def test_what_git_prints_beyond_the_limit_is_not_read(remote, repository, monkeypatch):
+    base = remote.commit("main", {"a": "1\n"})
+    head = remote.commit("large", {"a": "x" * 300_000 + "\n", "b": "1\n"})
+    repository.fetch(str(remote.path))
+    files = repository.list_changes(base, head)
+    monkeypatch.setattr(changes, "PATCH_BYTES", 200_000)
+    with pytest.raises(Refused, match="git diff-tree prints more than") as caught:
+        repository.read_patches(base, head, files, is_all=True)
+    assert caught.value.code == "git_output_too_large"
+
+
+def test_a_subject_that_is_as_long_as_a_file_is_cut(remote, repository):
+    base = remote.commit("main", {"a": "1\n"})
+    remote._run("commit", "-q", "--allow-empty", "-F", "-", stdin="s" * 3_000_000)
+    remote._run("push", "-q", str(remote.path), "HEAD:refs/heads/long")
+    repository.fetch(str(remote.path))
+    [entry] = repository.list_commits(base, remote.head("long"))
+    assert entry.subject.startswith("sss")
+    assert len(entry.subject) <= bare_repository.SUBJECT_COLUMNS

@@ -64,5 +64,5 @@ def test_a_program_whose_path_looks_like_a_variable_is_started(open_path, log):
 @pytest.mark.root
 def test_the_log_of_another_users_command_stays_ours(log):
     run("echo said", log, user=RESERVED_USER)
-    assert (log.stat().st_uid, log.stat().st_mode & 0o777) == (0, 0o660)
+    assert (log.stat().st_uid, log.stat().st_mode & 0o777) == (0, 0o640)
     assert log.read_text() == "said\n"
