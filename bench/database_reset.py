@@ -50,15 +50,15 @@ def measure(folder: Path, size: int, times: int) -> bool:
     slot = replace(loaded.slots[0], backend_port=free_port())
     config = replace(loaded, slots=(slot,))
     admin, template = DatabaseAdmin(config), guard.template_name("0" * 40)
-    admin.ensure_role(guard.TEMPLATE_ROLE)
-    admin.create(template, guard.TEMPLATE_ROLE)
+    admin.ensure_role(template)
+    admin.create(template, template)
     with psycopg.connect(CLUSTER.url(template), autocommit=True) as connection:
         connection.execute("CREATE TABLE filler (id bigint, text text STORAGE PLAIN)")
         connection.execute(
             "INSERT INTO filler SELECT n, repeat('x', 1000) FROM generate_series(1, %s) n",
             [size * ROWS_PER_MB],
         )
-        connection.execute(f"ALTER TABLE filler OWNER TO {guard.TEMPLATE_ROLE}")
+        connection.execute(f"ALTER TABLE filler OWNER TO {template}")
     admin.seal_template(template)
     password = admin.ensure_role(slot.database)
     admin.clone(template, slot.database, slot.database)

@@ -35,7 +35,7 @@ API, WORKER, ROUTER = "ouroboros-api", "ouroboros-worker", "ouroboros-caddy"
 # another environment is restarted, so those of a terminal or an editor would restart it each time.
 FORWARDED_NAMES = re.compile(
     r"PATH|HOME|LANG|TZ|TMPDIR|SECRET_KEY|DATABASE_URL|DEBUG|ALLOWED_HOSTS|TIME_ZONE"
-    r"|STEP_TIMEOUT_SECONDS|CORS_APP_ORIGINS|RELEASES_KEEP|HEALTH_.*"
+    r"|STEP_TIMEOUT_SECONDS|CORS_APP_ORIGINS|RELEASES_KEEP|TEMPLATE_DATABASES_KEEP|HEALTH_.*"
     r"|(?:OROBOROS|PREVIEW|WORKER|MERGE_GATE|DEPLOY|GIT|ADMISSION|RETENTION)_.*"
     r"|(?:UV|PIP|NPM_CONFIG|npm_config|YARN|BUN_CONFIG|SSL|REQUESTS|CURL_CA|NODE_EXTRA)_.*"
     r"|(?:HTTPS?|NO|https?|no)_(?:PROXY|proxy)"

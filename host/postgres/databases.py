@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from host.errors import Refused
 from host.postgres import guard, roles_and_databases
@@ -137,7 +137,7 @@ class Databases(Server):
         self._check_names(name, owner)
         with self.connection():
             if not self.production:
-                self.drop(name)
+                self._drop_database(name)
             if not self.exists(name):
                 self._create_from(name, "template0")
             with self.connection(name) as connection:
@@ -153,7 +153,37 @@ class Databases(Server):
             return end_sessions(connection, name)
 
     def drop(self, name: str) -> None:
-        """End the database's sessions and drop it; may be repeated. Refuses production's."""
+        """End the database's sessions and drop it with its role, if it has one of its own.
+
+        May be repeated. Refuses production's.
+        """
+        with self.connection():
+            self._drop_database(name)
+            if guard.has_own_role(name):
+                self.drop_role(name)
+
+    def drop_role(self, name: str) -> bool:
+        """Drop the role of a template or a merge gate; return whether it is gone.
+
+        It stays while something in another database depends on it, such as default privileges in
+        a clone of its template.
+        """
+        if not guard.has_own_role(name):
+            raise Refused("unsafe_database_target", f"{name!r} is not the role of one database.")
+        with self.connection() as connection, suppress(errors.DependentObjectsStillExist):
+            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+            return True
+        return False
+
+    def list_own_roles(self) -> list[str]:
+        """Return the roles of templates and merge gates, those without a database too."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                "SELECT rolname FROM pg_roles WHERE rolname LIKE 'app\\_%' ORDER BY 1"
+            ).fetchall()
+        return [name for (name,) in rows if guard.has_own_role(name)]
+
+    def _drop_database(self, name: str) -> None:
         guard.check_pipeline_name(self.config, name)
         with self.connection() as connection:
             # PostgreSQL sets datconnlimit to -2 when a DROP DATABASE begins; after an interrupted

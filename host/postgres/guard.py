@@ -28,8 +28,6 @@ MAINTENANCE = frozenset({"postgres", "template0", "template1"})
 # PostgreSQL truncates longer names without an error, so two slots would share one database.
 NAME_BYTES = 63
 LIBPQ_VARIABLES = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER"}
-TEMPLATE_ROLE = "app_template"
-GATE_ROLE = "app_gate"
 TEMPLATE_NAME = re.compile(r"app_template_[0-9a-f]{12}")
 SPARE_NAME = re.compile(r"app_spare_[0-9a-f]{12}")
 GATE_NAME = re.compile(r"app_gate_[0-9a-z_-]{1,40}")
@@ -257,10 +255,19 @@ def list_production_roles(config: Config) -> set[str]:
 
 def check_role(config: Config, role: str) -> str:
     """Return `role` if it is an application's role, else raise `unsafe_database_target`."""
-    known = {slot.database for slot in config.slots} | {TEMPLATE_ROLE, GATE_ROLE}
-    if role not in known | list_production_roles(config):
+    slots = {slot.database for slot in config.slots}
+    if role not in slots | list_production_roles(config) and not has_own_role(role):
         raise _build_protected_refusal("role", f"{role!r} is not a role of an application.")
     return role
+
+
+def has_own_role(database: str) -> bool:
+    """Return whether the database has a role of its own, which is made and dropped with it.
+
+    Such a role has the database's name. One role for all templates would not do: two of them may
+    be built at once, and each build gives its role a new password.
+    """
+    return any(pattern.fullmatch(database) for pattern in (TEMPLATE_NAME, GATE_NAME))
 
 
 def _build_protected_refusal(kind: str, sentence: str) -> Refused:

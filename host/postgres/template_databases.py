@@ -23,7 +23,7 @@ class TemplateDatabases(Databases):
 
     def seal_template(self, name: str) -> None:
         """End the template's sessions and refuse new ones for ever; may be repeated."""
-        self._check_names(name, guard.TEMPLATE_ROLE)
+        self._check_names(name, name)
         if guard.TEMPLATE_NAME.fullmatch(name) is None:
             raise Refused("unsafe_database_target", f"{name} is not a template's name.")
         with self.connection() as connection:
@@ -48,7 +48,7 @@ class TemplateDatabases(Databases):
 
     def record_unneeded_since(self, name: str, since: datetime | None) -> None:
         """Record since when no run needs the template; None if one needs it."""
-        self._check_names(name, guard.TEMPLATE_ROLE)
+        self._check_names(name)
         # In a comment, because PostgreSQL does not record when a database was created or used.
         comment = sql.Literal(since.isoformat() if since else None)
         statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), comment)
@@ -65,7 +65,7 @@ class TemplateDatabases(Databases):
         with self.connection(), self.database_lock(name):
             if not (is_template and self.has_template(template)):
                 raise Refused("template_missing", f"{template} is not a sealed template; build it.")
-            self.drop(name)
+            self._drop_database(name)
             if not self._rename_spare(template, name):
                 self._create_from(name, template)
             with self.connection(name) as connection:

@@ -26,7 +26,7 @@ from runs.engine.events import RECONCILER, record_event
 from runs.leasing import backend_supervision, cleanup, reaper
 from runs.leasing.grants import grant_lock
 from runs.leasing.maintenance import quarantine
-from runs.lifecycle import branch_watch, execution
+from runs.lifecycle import branch_watch, execution, retention
 from runs.models import Event, Run
 from runs.pipelines import merge_gate
 from runs.rules import SHIPPING, Status
@@ -52,6 +52,7 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
         _check_slots,
         _report_foreign_listeners,
         _remove_abandoned_gates,
+        _remove_templates,
         _check_production,
         _continue_deployments,
     )
@@ -195,12 +196,13 @@ def _remove_abandoned_gates(config: Config, dry_run: bool) -> Iterator[str]:
     """Remove what merge gates whose run no longer ships left: databases, folders, a release."""
     from host.postgres.administration import DatabaseAdmin
 
+    admin = DatabaseAdmin(config)
     run_ids = [*_list_gate_folders(config), *gate_start.list_run_ids(config)]
     names = {guard.gate_name(run_id): run_id for run_id in run_ids}
     with suppress(Refused):  # without the database server there are still the folders
         names |= {
             name: name.removeprefix(guard.gate_name(""))
-            for name in DatabaseAdmin(config).list_pipeline_databases()
+            for name in (*admin.list_pipeline_databases(), *admin.list_own_roles())
         }
     ids = {run_id for name, run_id in names.items() if name.startswith(guard.gate_name(""))}
     # Read after the gates: the run of a gate that was found began to ship before this query.
@@ -213,6 +215,12 @@ def _remove_abandoned_gates(config: Config, dry_run: bool) -> Iterator[str]:
             merge_gate.remove_gate(config, Run(pk=UUID(run_id)))
             _record_repair(text)
         yield text
+
+
+def _remove_templates(config: Config, dry_run: bool) -> Iterator[str]:
+    """Keep the cap on template databases. Hourly would be too late: each merge makes one."""
+    with suppress(Refused):  # without the database server
+        yield from retention.remove_templates(config, dry_run)
 
 
 def _list_gate_folders(config: Config) -> list[str]:

@@ -4,8 +4,8 @@ Idempotent: the queue, the supervisor and a systemd timer run it. Each removal i
 """
 
 import json
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 
 from core.clock import get_database_time
 from host.app import installs
@@ -25,18 +25,36 @@ from slots.runtime import spec
 
 INSTALLS_SECONDS = 14 * 24 * 3600
 TEMPLATES_SECONDS = 24 * 3600
+# Default of TEMPLATE_DATABASES_KEEP. A small one has 8 MB, as every database of PostgreSQL.
+TEMPLATES_KEPT = 10
+# A run may be about to clone a template that no row names yet.
+TEMPLATE_IN_USE_SECONDS = 300
 RUNS_SECONDS = 90 * 24 * 3600
 
 
 def remove_unneeded(config: Config, dry_run: bool = False) -> list[str]:
     """Remove what is unneeded, unless `dry_run`. Returns what was found, as sentences."""
     sentences = []
-    for remove in (_remove_installs, _remove_templates, _remove_run_files):
-        for sentence in remove(config, dry_run):
-            sentences.append(sentence)
-            # At once: an error in a later removal must not lose the record of this one.
-            if not dry_run:
-                record_event("removed", sentence, actor=RECONCILER)
+    for remove in (_remove_installs, remove_templates, _remove_run_files):
+        sentences += _record_removals(remove(config, dry_run), dry_run)
+    return sentences
+
+
+def remove_templates(config: Config, dry_run: bool = False) -> list[str]:
+    """Drop the template databases that nothing needs: those of a day ago, and those above the cap.
+
+    `TEMPLATE_DATABASES_KEEP` is the cap. The ones that were needed longest ago are dropped first.
+    """
+    return _record_removals(_remove_templates(config, dry_run), dry_run)
+
+
+def _record_removals(removals: Iterable[str], dry_run: bool) -> list[str]:
+    sentences = []
+    for sentence in removals:
+        sentences.append(sentence)
+        # At once: an error in a later removal must not lose the record of this one.
+        if not dry_run:
+            record_event("removed", sentence, actor=RECONCILER)
     return sentences
 
 
@@ -64,7 +82,7 @@ def _read_references(config: Config) -> str:
 
 
 def _remove_templates(config: Config, dry_run: bool) -> Iterator[str]:
-    """Drop the template databases that were marked as unneeded a day ago and still are."""
+    """Drop templates, with their roles, and record since when the others are unneeded."""
     from host.postgres.administration import DatabaseAdmin
 
     admin, at = DatabaseAdmin(config), get_database_time()
@@ -72,17 +90,37 @@ def _remove_templates(config: Config, dry_run: bool) -> Iterator[str]:
         needed = _find_needed_templates(config)
     except Refused:  # without a target branch the current template is unknown
         return
-    for name, since in admin.list_templates().items():
-        is_old = since is not None and at - since >= timedelta(seconds=TEMPLATES_SECONDS)
-        if is_old and name not in needed:
-            if not dry_run:
-                admin.drop(name)
-                template_databases.template_schema_path(config, name).unlink(missing_ok=True)
-            yield f"{name} dropped: no slot and no run needs it"
-        elif not dry_run:
-            unneeded_since = None if name in needed else since or at
-            if unneeded_since != since:
-                admin.record_unneeded_since(name, unneeded_since)
+    templates = admin.list_templates()
+    keep = config.get_integer("TEMPLATE_DATABASES_KEEP", TEMPLATES_KEPT)
+    unneeded = select_unneeded_templates(templates, needed, keep, at)
+    for name in unneeded:
+        if not dry_run:
+            template_databases.drop_template(config, name)
+        yield f"{name} dropped: no slot and no run needs it"
+    if not dry_run:
+        for name in templates.keys() - {*unneeded}:
+            since = None if name in needed else templates[name] or at
+            if since != templates[name]:
+                admin.record_unneeded_since(name, since)
+        template_databases.drop_stray_roles(config)
+
+
+def select_unneeded_templates(
+    templates: Mapping[str, datetime | None], needed: Collection[str], keep: int, at: datetime
+) -> list[str]:
+    """Return the templates to drop; the values of `templates` say since when none is needed.
+
+    Dropped are those unneeded for a day, and of the others the oldest above `keep` in all. One
+    that was needed within TEMPLATE_IN_USE_SECONDS stays.
+    """
+    unneeded = sorted(
+        (since, name) for name, since in templates.items() if since and name not in needed
+    )
+    old = [name for since, name in unneeded if at - since >= timedelta(seconds=TEMPLATES_SECONDS)]
+    in_use = timedelta(seconds=TEMPLATE_IN_USE_SECONDS)
+    idle = [name for since, name in unneeded if at - since >= in_use]
+    # Both are the first ones of the same order, so the longer list has all of the other.
+    return max(old, idle[: max(0, len(templates) - keep)], key=len)
 
 
 def _find_needed_templates(config: Config) -> set[str]:

@@ -51,9 +51,9 @@ def migrate_candidate(context: StepContext) -> None:
         template = template_databases.ensure_run_template(
             context, repo, run.base_sha, run.candidate_sha, target
         )
-        password = admin.ensure_role(guard.GATE_ROLE)
-        admin.clone(template, name, guard.GATE_ROLE)
-    url = app_commands.database_url(target, name, guard.GATE_ROLE, password)
+        password = admin.ensure_role(name)
+        admin.clone(template, name, name)
+    url = app_commands.database_url(target, name, name, password)
     app_commands.run_release_command(context, app, _gate_variables(context, url), purpose="gate")
     note = {"candidate": run.candidate_sha, "url": url}
     step_notes.write_note(_folder(context), "migrations", note)

@@ -8,6 +8,7 @@ and does not wait for PostgreSQL to make one.
 import logging
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -35,6 +36,10 @@ MAIN_LOG = "main_log"
 MAIN_LOG_LINES = 1000
 # With these codes the target branch's own commands fail; others are failures of the host.
 BASE_FAILURES = ("MIGRATION_FAILED", "BUILD_FAILED", "EFFECT_MISSING", "STEP_TIMEOUT")
+
+
+class DatabaseBusy(Exception):
+    """Another process holds the lock of the database."""
 
 
 def ensure_template(context: CommandContext, repo: Repository, commit: str, target: Target) -> str:
@@ -138,6 +143,32 @@ def ensure_spare(config: Config) -> bool:
     return DatabaseAdmin(config).ensure_spare(guard.template_name(base))
 
 
+def drop_template(config: Config, name: str) -> None:
+    """Drop a template database with its role and its recorded schema; may be repeated."""
+    from host.postgres.administration import DatabaseAdmin
+
+    DatabaseAdmin(config).drop(name)
+    template_schema_path(config, name).unlink(missing_ok=True)
+
+
+def drop_stray_roles(config: Config) -> None:
+    """Drop the roles of templates whose database is gone, unless their build begins just now."""
+    from host.postgres.administration import DatabaseAdmin
+
+    admin = DatabaseAdmin(config)
+    for name in {*admin.list_own_roles()} - {*admin.list_pipeline_databases()}:
+        if guard.TEMPLATE_NAME.fullmatch(name) is None:
+            continue
+        # The build of a template makes the role before the database, and holds this lock.
+        with suppress(DatabaseBusy), admin.database_lock(name, _refuse_to_wait):
+            if not admin.exists(name):
+                admin.drop_role(name)
+
+
+def _refuse_to_wait() -> None:
+    raise DatabaseBusy
+
+
 def _build_template(
     context: CommandContext, repo: Repository, commit: str, name: str, target: Target
 ) -> None:
@@ -148,9 +179,9 @@ def _build_template(
     try:
         app = _install_target(context, repo, commit, root)
         admin.drop(guard.spare_name(name))  # of an earlier template that was dropped by hand
-        password = admin.ensure_role(guard.TEMPLATE_ROLE)
-        admin.create(name, guard.TEMPLATE_ROLE)
-        url = app_commands.database_url(target, name, guard.TEMPLATE_ROLE, password)
+        password = admin.ensure_role(name)
+        admin.create(name, name)
+        url = app_commands.database_url(target, name, name, password)
         source = environment.build_source_variables(commit, context.config.target_branch)
         variables = {**environment.build_database_variables(url), **source}
         if app is not None:

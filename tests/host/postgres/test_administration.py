@@ -107,9 +107,9 @@ def test_ensure_role_replaces_the_password_and_resets_settings(admin):
 
 
 def create_template(admin):
-    password = admin.ensure_role(guard.TEMPLATE_ROLE)
-    admin.create(TEMPLATE, guard.TEMPLATE_ROLE)
-    with connect(url_of(admin, TEMPLATE, guard.TEMPLATE_ROLE, password)) as session:
+    password = admin.ensure_role(TEMPLATE)
+    admin.create(TEMPLATE, TEMPLATE)
+    with connect(url_of(admin, TEMPLATE, TEMPLATE, password)) as session:
         session.execute("CREATE TABLE entry (id bigint GENERATED ALWAYS AS IDENTITY, text text)")
         session.execute("INSERT INTO entry (text) VALUES ('from main')")
         session.execute("CREATE TYPE mood AS ENUM ('good')")
@@ -118,7 +118,7 @@ def create_template(admin):
     admin.seal_template(TEMPLATE)
     admin.seal_template(TEMPLATE)
     assert admin.has_template(TEMPLATE)
-    return url_of(admin, TEMPLATE, guard.TEMPLATE_ROLE, password)
+    return url_of(admin, TEMPLATE, TEMPLATE, password)
 
 
 def test_clone_belongs_to_its_role_and_leaves_the_template_unchanged(admin):
@@ -215,8 +215,8 @@ def test_incomplete_spare_copy_is_not_taken_and_is_made_again(admin):
 
 
 def test_ensure_spare_drops_other_copies_and_needs_a_sealed_template(admin):
-    admin.ensure_role(guard.TEMPLATE_ROLE)
-    admin.create(TEMPLATE, guard.TEMPLATE_ROLE)
+    admin.ensure_role(TEMPLATE)
+    admin.create(TEMPLATE, TEMPLATE)
     admin._create_from(OLD_SPARE, "template0")
     assert not admin.ensure_spare(TEMPLATE)
     assert not admin.exists(OLD_SPARE)
@@ -244,10 +244,10 @@ def test_concurrent_clones_of_one_database_are_serialized(admin):
 
 
 def test_unsealed_template_is_not_cloned(admin):
-    admin.ensure_role(guard.TEMPLATE_ROLE)
-    admin.create(TEMPLATE, guard.TEMPLATE_ROLE)
+    admin.ensure_role(TEMPLATE)
+    admin.create(TEMPLATE, TEMPLATE)
     with pytest.raises(Refused) as refusal:
-        admin.clone(TEMPLATE, GATE, guard.GATE_ROLE)
+        admin.clone(TEMPLATE, GATE, GATE)
     assert refusal.value.code == "template_missing"
 
 

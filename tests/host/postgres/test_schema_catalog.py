@@ -312,9 +312,9 @@ def test_snapshot_is_the_same_after_json(execute):
 
 
 def test_clone_has_the_schema_of_its_template(admin):
-    password = admin.ensure_role("app_template")
-    admin.create(TEMPLATE, "app_template")
-    url = url_of(admin, TEMPLATE, "app_template", password)
+    password = admin.ensure_role(TEMPLATE)
+    admin.create(TEMPLATE, TEMPLATE)
+    url = url_of(admin, TEMPLATE, TEMPLATE, password)
     with connect(url) as session:
         session.execute(BASE)
         session.execute(

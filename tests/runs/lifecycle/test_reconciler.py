@@ -310,13 +310,14 @@ def test_a_run_with_an_expired_claim_is_reported_and_enqueued(config, clean_slot
 def test_a_gate_without_a_shipping_run_is_removed(config, clean_slot):
     ended, ships = RunFactory(status=Status.CANCELED), RunFactory(status=Status.MERGING)
     admin = DatabaseAdmin(config)
-    admin.ensure_role(guard.GATE_ROLE)
     for run in (ended, ships):
-        admin.create(guard.gate_name(run.pk), guard.GATE_ROLE)
+        admin.ensure_role(guard.gate_name(run.pk))
+        admin.create(guard.gate_name(run.pk), guard.gate_name(run.pk))
         (config.var / "gates" / str(run.pk) / "tree").mkdir(parents=True)
     assert reconciler.reconcile(config) == [f"the merge gate of run {ended.pk} was not removed"]
     assert admin.exists(guard.gate_name(ships.pk))
     assert not admin.exists(guard.gate_name(ended.pk))
+    assert admin.list_own_roles() == [guard.gate_name(ships.pk)]
     assert os.listdir(config.var / "gates") == [str(ships.pk)]
     admin.drop(guard.gate_name(ships.pk))
 

@@ -154,12 +154,12 @@ def leased(environ):
     slot = config.slots[0]
     admin, template = administration.DatabaseAdmin(config), guard.template_name("c" * 40)
     target = guard.resolve_target(config, slot)
-    secret = admin.ensure_role(guard.TEMPLATE_ROLE)
-    admin.create(template, guard.TEMPLATE_ROLE)
+    secret = admin.ensure_role(template)
+    admin.create(template, template)
     import psycopg
 
     at_template = replace(target, database=template)
-    with psycopg.connect(guard.server_url(at_template, guard.TEMPLATE_ROLE, secret)) as session:
+    with psycopg.connect(guard.server_url(at_template, template, secret)) as session:
         session.execute("CREATE TABLE entry (id int)")
     admin.seal_template(template)
     password = admin.ensure_role(slot.database)

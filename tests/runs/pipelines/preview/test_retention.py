@@ -3,9 +3,11 @@
 import json
 import os
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
+import psycopg
+import pytest
 from django.core.management import call_command
 
 from core.clock import get_database_time
@@ -14,6 +16,7 @@ from host.files.file_lock import file_lock
 from host.postgres import guard
 from host.postgres.administration import DatabaseAdmin
 from runs.engine.artifacts import artifacts_folder
+from runs.engine.step_context import CommandContext
 from runs.leasing import grants
 from runs.lifecycle import operations, retention
 from runs.models import Artifact, Event, Run
@@ -107,7 +110,8 @@ def test_an_unneeded_template_is_dropped_after_a_day(place):
     admin = DatabaseAdmin(place.config)
     run = place.preview("feature/first", {"README.md": "hello"})
     first = guard.template_name(place.remote_main())
-    admin.create(HALF_BUILT, guard.TEMPLATE_ROLE)
+    admin.ensure_role(HALF_BUILT)
+    admin.create(HALF_BUILT, HALF_BUILT)
     second = guard.template_name(place.commit("main", {"README.md": "main goes on"}))
     open_repository(place.config).fetch(str(place.remote))
 
@@ -129,6 +133,52 @@ def test_an_unneeded_template_is_dropped_after_a_day(place):
     schemas = [path.stem for path in (place.config.var / "templates").glob("*.json")]
     assert schemas == [second]
     assert admin.list_templates()[second] is None
+
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+HOURS = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("templates", "keep", "dropped"),
+    [
+        ({"a": None, "b": AT - 2 * HOURS}, 2, []),
+        ({"a": None, "b": AT - 2 * HOURS, "c": AT - 3 * HOURS}, 2, ["c"]),
+        ({"a": None, "b": AT - 2 * HOURS, "c": AT - 3 * HOURS}, 0, ["c", "b"]),
+        ({"a": AT - 9 * HOURS, "b": AT - timedelta(seconds=299)}, 1, []),  # needed, in use
+        ({"b": AT - 30 * HOURS, "c": AT - 25 * HOURS, "d": AT - 23 * HOURS}, 2, ["b", "c"]),
+    ],
+)
+def test_templates_above_the_cap_are_dropped_those_needed_longest_ago_first(
+    templates, keep, dropped
+):
+    assert retention.select_unneeded_templates(templates, {"a"}, keep, AT) == dropped
+
+
+def test_templates_built_at_once_have_passwords_of_their_own(place, monkeypatch):
+    first = place.commit("main", {"README.md": "one"})
+    second = place.commit("main", {"README.md": "two"})
+    repo, config = open_repository(place.config), place.config
+    repo.fetch(str(place.remote))
+    target = guard.resolve_target(config, config.slots[0])
+    work = CommandContext(config, config.var / "log" / "templates.log", "template:test")
+    migrate = template_databases._migrate_and_seed
+
+    def build_another_then_connect(context, app, variables):
+        monkeypatch.setattr(template_databases, "_migrate_and_seed", migrate)
+        template_databases.ensure_template(work, repo, second, target)
+        with psycopg.connect(guard.strip_driver(variables["DATABASE_URL"])) as session:
+            session.execute("CREATE TABLE entry (id int)")
+
+    monkeypatch.setattr(template_databases, "_migrate_and_seed", build_another_then_connect)
+    name = template_databases.ensure_template(work, repo, first, target)
+    admin = DatabaseAdmin(config)
+    assert {name, guard.template_name(second)} <= {*admin.list_own_roles()}
+    template_databases.drop_template(config, name)
+    admin.ensure_role(name)  # as a worker leaves it that is killed between role and database
+    template_databases.drop_stray_roles(config)
+    assert name not in admin.list_own_roles()
+    assert guard.template_name(second) in admin.list_own_roles()
 
 
 def test_one_spare_copy_is_kept_and_it_follows_the_target_branch(place, monkeypatch):
