@@ -228,7 +228,7 @@ def test_a_runs_page_has_its_environment_and_schema(operator):
     for text in (
         "<code>API_KEY</code>",
         "<code>******</code>",
-        "<td>worker-preview.env</td>",
+        '<div class="oro-muted">worker-preview.env</div>',
         "Not passed on: LD_PRELOAD",
         '<span class="del">-    mood text',
         'drops column public.entries.mood <span class="oro-chip failed">irreversible</span>',
