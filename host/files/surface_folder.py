@@ -17,7 +17,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -160,6 +160,23 @@ class SurfaceFolder:
     def clear(self) -> None:
         """Remove the link, so that the surface serves nothing. May be repeated."""
         self.link.unlink(missing_ok=True)
+        self._cleared.touch()
+
+    def read_age(self) -> float:
+        """Return for how many seconds the surface has served the same version, or none.
+
+        A request that read the link before that may still wait for the address of an earlier one.
+        """
+        changes = [0.0]
+        for path in (self.link, self._cleared):
+            with suppress(FileNotFoundError):
+                changes.append(path.lstat().st_mtime)
+        return time.time() - max(changes)
+
+    @property
+    def _cleared(self) -> Path:
+        # Its time says when the link was removed.
+        return self.root / "current.cleared"
 
     def remove_superseded(self, grace_seconds: float) -> None:
         """Remove versions whose successor is older than `grace_seconds`, and unfinished ones.

@@ -74,6 +74,11 @@ def switch(config: Config, number: int) -> None:
     _surface_folder(config).switch(number)
 
 
+def read_age(config: Config) -> float:
+    """Return for how many seconds the link has not changed."""
+    return _surface_folder(config).read_age()
+
+
 def clear(config: Config) -> None:
     """Make no deployment live."""
     _surface_folder(config).clear()

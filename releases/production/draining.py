@@ -1,5 +1,7 @@
 """When the colour of an earlier release may be stopped: its requests or its time have ended."""
 
+from collections.abc import Callable
+
 from core.clock import get_database_time
 from host.config import Config
 from host.deadline import wait_until
@@ -7,12 +9,15 @@ from host.errors import Refused
 from host.process import socket_owner
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Deployment, Release
-from releases.production import colours
+from releases.production import colours, current_link
 from releases.production.deploy_settings import DeploySettings
 from releases.production.deployment_context import DeploymentContext
 from releases.rules import is_drained
 
 POLL_SECONDS = 0.1
+# The surface tries an address that does not answer for 5 s (lb_try_duration), whose headers it has
+# set by then: another release must not listen there before such requests have ended.
+PORT_REUSE_SECONDS = 6.0
 # So long the caller of a deployment waits for the requests; afterwards the reconciler does.
 WAIT_SECONDS = 2.0
 
@@ -46,24 +51,33 @@ def stop_drained_colours(config: Config) -> None:
 
 
 def wait_until_replaceable(context: DeploymentContext) -> None:
-    """Wait until the deployment's colour has ended the requests of the release that it served.
+    """Wait until no request waits for the release that the deployment's colour served before.
 
-    If that is the deployment's own release, as for a rollback, its process goes on serving.
+    Neither in that release's process nor for its port. If it is the deployment's own release, as
+    for a rollback, its process goes on serving.
     """
-    config, deployment = context.config, context.deployment
-    colour = deployment.colour
-    served = _find_served(colour)
+    deployment = context.deployment
+    served = _find_served(deployment.colour)
     if served is None or served.release_id == deployment.release_id:
         return
+    _wait_until_drained(context, deployment.colour)
+    remaining = PORT_REUSE_SECONDS - current_link.read_age(context.config)
+    if remaining > 0:
+        context.report_progress("waiting for requests to the port's earlier release")
+        # At most, because the clock may have been set back since.
+        _wait(context, lambda: False, min(remaining, PORT_REUSE_SECONDS))
+
+
+def _wait_until_drained(context: DeploymentContext, colour: str) -> None:
+    config = context.config
     if colour not in colours.list_idle_colours(config) or not is_draining(config, colour):
         return
     context.report_progress("waiting for the requests of an earlier release")
-    wait_until(
-        lambda: not is_draining(config, colour),
-        seconds=_find_limit(config, colour),
-        interval=POLL_SECONDS,
-        stop=context.is_stopping,
-    )
+    _wait(context, lambda: not is_draining(config, colour), _find_limit(config, colour))
+
+
+def _wait(context: DeploymentContext, is_over: Callable[[], bool], seconds: float) -> None:
+    wait_until(is_over, seconds=seconds, interval=POLL_SECONDS, stop=context.is_stopping)
     context.raise_if_stopping()
 
 

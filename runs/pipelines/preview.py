@@ -312,6 +312,7 @@ def _start_application(context: StepContext, app: Application) -> None:
     backend.write_spec(config, slot, spec, resolved.env)
     # Before the start, so that the step's log grows while the backend starts.
     context.link_log(backend_log.path(config, slot))
+    surface.wait_until_port_is_quiet(slot)
     try:
         backend.restart(config, slot, stop=context.is_stopping)
     except Refused as refused:

@@ -19,11 +19,12 @@ def clean_slot(config: Config, slot: SlotConfig) -> list[str]:
     steps: list[Callable[[], object]] = [
         lambda: backend.remove_backend(config, slot),
         lambda: admin.end_sessions(slot.database),
+        # Before the idle page, whose answers would else have the run's headers.
+        lambda: surface.show_free(config, slot),
         # Before the slow steps: a free slot answers as soon as the run's processes have ended.
         lambda: backend.replace_with_idle_page(config, slot),
         lambda: admin.drop(slot.database),
         lambda: worktree.remove_run_files(config, slot),
-        lambda: surface.show_free(config, slot),
     ]
     failures = []
     for step in steps:

@@ -48,6 +48,8 @@ def _build_response(status: str, content_type: str, body: bytes) -> bytes:
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "X-Robots-Tag: noindex",
+        # The surface removes it, and with it the headers of a run that has just ended.
+        "X-Oroboros-Idle: yes",
         "Connection: close",
     ]
     if status.startswith("503"):

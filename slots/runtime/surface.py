@@ -7,6 +7,7 @@ slot that is preparing is replaced within its version, as a whole.
 import html
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,12 +24,23 @@ from slots.runtime import idle_page, surface_env_files, worktree
 
 # A request that has read the link may still open files of the version that was current then.
 GRACE_SECONDS = 10.0
+PORT_REUSE_SECONDS = 0.5
 LABEL_PATTERN = "[a-z0-9-]+"
 
 
 def read_state(slot: SlotConfig) -> LiveFile | None:
     """Return what the slot's surface shows, as its web server reads it; None if nothing."""
     return SurfaceFolder(slot.folder).read_current()
+
+
+def wait_until_port_is_quiet(slot: SlotConfig) -> None:
+    """Wait until no request of an earlier run or commit waits for the slot's backend port.
+
+    The idle page listens there since the surface shows that a run is prepared, and answers them:
+    the surface tries again every 50 ms. Their headers name the earlier run.
+    """
+    remaining = PORT_REUSE_SECONDS - SurfaceFolder(slot.folder).read_age()
+    time.sleep(min(max(remaining, 0.0), PORT_REUSE_SECONDS))
 
 
 def show_free(config: Config, slot: SlotConfig) -> None:

@@ -17,6 +17,7 @@ from host.deadline import wait_until
 from host.files import ownership
 from host.units import managers
 from releases.models import Release
+from releases.production import draining
 from slots.runtime import surface
 from tests.releases.application import Repo
 from tests.releases.production_state import deploy, make_live, make_release
@@ -63,6 +64,8 @@ def config(base_folder, monkeypatch, settings):
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
+    # test_draining.py shows the wait; others deploy several times within seconds.
+    monkeypatch.setattr(draining, "PORT_REUSE_SECONDS", 0.0)
     loaded = configuration.load()
     (loaded.var / "env").mkdir(parents=True)
     settings.OROBOROS = loaded

@@ -107,3 +107,18 @@ def test_remove_all_except_returns_the_removed_numbers(folder):
     (folder.versions / "fresh-x").mkdir()
     assert folder.remove_all_except([2]) == [1, 3]
     assert [entry.name for entry in folder.versions.iterdir()] == ["2"]
+
+
+@pytest.mark.parametrize("change", ["switch", "clear"])
+def test_the_age_counts_from_the_last_switch_or_removal(folder, change):
+    write(folder, 1)
+    folder.switch(1)
+    past = time.time() - 100
+    os.utime(folder.link, (past, past), follow_symlinks=False)
+    assert folder.read_age() >= 99
+    folder.switch(1) if change == "switch" else folder.clear()
+    assert folder.read_age() < 50
+
+
+def test_the_age_of_a_surface_that_never_served_is_large(folder):
+    assert folder.read_age() > 10**6

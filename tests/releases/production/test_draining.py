@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,9 +15,9 @@ from host.process import socket_owner
 from host.units import managers
 from releases.deployments import deploy_and_rollback, reconciler
 from releases.models import Deployment, Release
-from releases.production import colours, draining
-from releases.rules import other_colour
-from tests.releases.production_state import assert_consistent, deploy
+from releases.production import colours, current_link, draining
+from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus, other_colour
+from tests.releases.production_state import assert_consistent, deploy, make_live, make_release
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,3 +120,71 @@ def test_deploy_without_open_requests_stops_the_old_colour_itself(config, repo, 
     assert web.get("/api/version")[0] == 200  # the surface keeps the connection for a second
     second = deploy(config, repo.commit("two"))
     assert_consistent(config, second, web)
+
+
+def fail_in_its_gate(config, release, live):
+    """Leave what a deployment of `release` leaves whose colour died in its health gate."""
+    failed = make_live(config, release)
+    Deployment.objects.filter(pk=failed.pk).update(outcome=DeploymentOutcome.RESTORED)
+    Release.objects.filter(pk=release.pk).update(status=ReleaseStatus.FAILED)
+    Release.objects.filter(pk=live.pk).update(status=ReleaseStatus.LIVE)
+
+
+def begin(config, release_id):
+    """Return what `wait_until_replaceable` needs of a deployment's context."""
+    deployment = deploy_and_rollback.begin_deployment(
+        release_id, kind=DeploymentKind.ROLLBACK, actor="ann", reason="t"
+    )
+    return SimpleNamespace(
+        config=config,
+        deployment=deployment,
+        is_stopping=lambda: False,
+        raise_if_stopping=lambda: None,
+        report_progress=lambda text: None,
+    )
+
+
+@pytest.mark.parametrize("is_cleared", [False, True])
+def test_a_port_is_not_reused_while_a_request_may_wait_for_its_earlier_release(
+    config, releases, monkeypatch, is_cleared
+):
+    monkeypatch.setattr(draining, "PORT_REUSE_SECONDS", 0.5)
+    context = begin(config, releases[1].pk)
+    deployment = context.deployment
+    served = Deployment.objects.filter(release=releases[2]).get()
+    Deployment.objects.filter(pk=deployment.pk).update(colour=served.colour)
+    deployment.refresh_from_db()
+    if is_cleared:
+        current_link.clear(config)
+    draining.wait_until_replaceable(context)
+    assert current_link.read_age(config) >= 0.5
+
+
+def test_a_rollback_to_the_release_that_the_port_served_does_not_wait(
+    config, releases, monkeypatch
+):
+    monkeypatch.setattr(draining, "PORT_REUSE_SECONDS", 3600.0)
+    draining.wait_until_replaceable(begin(config, releases[1].pk))
+
+
+@pytest.mark.full
+def test_a_request_that_waits_for_a_dead_colour_is_not_answered_by_the_next_release(
+    config, repo, web, monkeypatch
+):
+    live = deploy(config, repo.commit("one"))
+    number = current_link.read(config).number
+    fail_in_its_gate(config, make_release(config, "b"), live)
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(web.get("/page"))) for _ in range(10)]
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)  # they have read the link that names the dead colour
+    current_link.switch(config, number)
+    monkeypatch.setattr(draining, "PORT_REUSE_SECONDS", 6.0)
+    second = deploy(config, repo.commit("two"))
+    assert time.monotonic() - begun > 5
+    for thread in threads:
+        thread.join(20)
+    assert [status for status, _, _ in answers] == [502] * 10
+    assert json.loads(web.get("/api/version")[2])["commit"] == second.commit_sha

@@ -44,6 +44,20 @@ def test_clean_slot_leaves_nothing_of_the_run_and_may_be_repeated(config, slot):
     assert cleanup.clean_slot(config, slot) == []
 
 
+def test_a_slot_shows_that_it_is_free_before_its_idle_page_answers(config, slot, monkeypatch):
+    use_slot(config, slot).close()
+    modes = []
+    start = backend.replace_with_idle_page
+
+    def start_idle_page(*words):
+        modes.append(surface.read_state(slot).mode)
+        return start(*words)
+
+    monkeypatch.setattr(backend, "replace_with_idle_page", start_idle_page)
+    assert cleanup.clean_slot(config, slot) == []
+    assert modes == ["free"]
+
+
 def test_unused_slot_is_cleaned(config, slot):
     assert cleanup.clean_slot(config, slot) == []
     assert cleanup.find_leftovers(config, slot) == []

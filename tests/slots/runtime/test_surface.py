@@ -9,7 +9,7 @@ import time
 import pytest
 
 from host.errors import Refused
-from slots.runtime import surface, worktree
+from slots.runtime import backend, surface, worktree
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.surface_server import (
     COMMIT,
@@ -234,6 +234,41 @@ def test_request_waits_for_a_backend_that_starts_within_seconds(web, config, slo
     with echo(slot.backend_port):
         client.join()
     assert answers[0].status == 200
+
+
+def test_request_that_waited_for_an_ended_runs_backend_gets_no_answer_of_the_next_run(
+    web, config, slot
+):
+    surface.show_live(config, slot, 17, COMMIT, None)
+    answers = []
+    clients = [
+        threading.Thread(target=lambda: answers.append(request(web, "/"))) for _ in range(10)
+    ]
+    for client in clients:
+        client.start()
+    time.sleep(0.3)  # they have read the state
+    surface.show_preparing(config, slot, "18", OTHER)
+    unit = backend.replace_with_idle_page(config, slot).unit_status
+    assert unit.is_active
+    surface.wait_until_port_is_quiet(slot)
+    backend.stop(config, slot)
+    with echo(slot.backend_port) as server:
+        for client in clients:
+            client.join()
+        assert server.requests == []
+    for answer in answers:
+        assert (answer.status, answer.headers["X-Oroboros-Run"]) == (503, None)
+        assert answer.headers["X-Oroboros-Idle"] is None
+
+
+def test_the_idle_pages_answer_never_has_the_headers_of_a_run(web, config, slot, idle_page_server):
+    surface.show_live(config, slot, 17, COMMIT, None)
+    answer = request(web, "/api/health")
+    assert (answer.status, answer.headers["X-Oroboros-Run"]) == (503, None)
+    assert answer.headers["X-Oroboros-Commit"] is None
+    surface.show_free(config, slot)
+    answer = request(web, "/api/health")
+    assert (answer.status, answer.headers["X-Oroboros-Idle"]) == (200, None)
 
 
 def test_link_in_a_build_is_not_followed(web, config, slot, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from releases.production import draining
 from runs.leasing import grants
 from runs.lifecycle import execution, operations
 from runs.models import Run
@@ -55,6 +56,7 @@ def small(a_tiny_world, transactional_db, settings, monkeypatch):
 def opened(made, settings, monkeypatch):
     settings.OROBOROS = made.config
     settings.HOST_NAME = "local"
+    monkeypatch.setattr(draining, "PORT_REUSE_SECONDS", 0.0)
     monkeypatch.setattr(grants, "read_free_capacity", lambda: Capacity(10**6, 10**6))
     for slot in made.config.slots:
         Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host="local")
