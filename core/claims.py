@@ -5,15 +5,17 @@ and counts the attempt. Every write for the row names the claim's fence, so a pr
 claim writes nothing.
 """
 
+import operator
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Any, Self, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connection, models
@@ -92,6 +94,18 @@ class ClaimableQuerySet(models.QuerySet[Row]):
         claim.valid_until = started + LOST_AFTER_SECONDS
         return True
 
+    def expire_claims_of(self, pids: Iterable[int]) -> int:
+        """End the claims of processes of this host that are known to have ended. Returns how many.
+
+        The next task for such a row claims it at once, and not after CLAIM_SECONDS.
+        """
+        owners = [Q(claim_owner__startswith=make_owner_prefix(pid)) for pid in pids]
+        if not owners:
+            return 0
+        now = ClockTimestamp()
+        claimed = self.filter(reduce(operator.or_, owners), claim_expires_at__gt=now)
+        return claimed.update(claim_expires_at=now)
+
     def release_claim(self, claim: Claim) -> None:
         """End the claim, so that the next task for the row can claim it at once."""
         self.with_valid_claim(claim).update(claim_expires_at=None, claim_owner="")
@@ -116,7 +130,12 @@ class Claimable(models.Model):
 
 def make_owner_name() -> str:
     """Return a new claim owner: host, process id and a random part, so that no two are equal."""
-    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    return f"{make_owner_prefix(os.getpid())}{uuid.uuid4().hex[:8]}"
+
+
+def make_owner_prefix(pid: int) -> str:
+    """Return how the claim owner of every claim of that process of this host begins."""
+    return f"{socket.gethostname()[:60]}:{pid}:"
 
 
 @contextmanager

@@ -40,6 +40,9 @@ FORWARDED_NAMES = re.compile(
     r"|(?:UV|PIP|NPM_CONFIG|npm_config|YARN|BUN_CONFIG|SSL|REQUESTS|CURL_CA|NODE_EXTRA)_.*"
     r"|(?:HTTPS?|NO|https?|no)_(?:PROXY|proxy)"
 )
+# Those of them that describe the caller and not this installation: another terminal, cron or a
+# service manager has others, and must not restart what runs.
+CALLERS_OWN_NAMES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 OWN_CHECK = HealthCheck()  # of our own services
 
 
@@ -92,7 +95,17 @@ def _build_unit(
 ) -> Unit:
     log = config.var / "log" / f"{name}.log"
     # The queue's sentinel waits for ever for a child that ended before it.
-    return Unit(name, argv, config.home, env, None, log, port, ends_its_children=True)
+    return Unit(
+        name,
+        argv,
+        config.home,
+        env,
+        None,
+        log,
+        port,
+        ends_its_children=True,
+        ignored_env=CALLERS_OWN_NAMES,
+    )
 
 
 def _caddy_environment(config: Config) -> dict[str, str]:

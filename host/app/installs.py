@@ -104,9 +104,8 @@ def remove_install(config: Config, name: str, seconds: float) -> bool:
     if not folder.is_dir():
         done.unlink(missing_ok=True)  # it was in a tree, which is deleted
         return True
-    # The lock's file is not removed: a process that waits with the old file open and one that
-    # creates a new file would both hold the lock.
-    with file_lock(folder.with_name(f"{name}.lock"), seconds=0) as is_locked:
+    lock = folder.with_name(f"{name}.lock")
+    with file_lock(lock, seconds=0) as is_locked:
         if not is_locked:
             return False
         with suppress(FileNotFoundError):
@@ -118,6 +117,7 @@ def remove_install(config: Config, name: str, seconds: float) -> bool:
                 return False
         ownership.delete_tree(folder)
         gone.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
     return True
 
 

@@ -23,16 +23,39 @@ def file_lock(
 ) -> Iterator[bool]:
     """Hold the lock of the file `path` while the block runs, and yield whether it was taken.
 
-    The file and its folders are created; the file stays, because a waiter may have it open.
+    The file and its folders are created; `remove_lock_file` removes the file.
     Waits up to `seconds`, or until `stop` returns true; None waits without a limit and without
     `stop`. A lock that was not free by then raises `refusal`, or yields False if there is none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _open(path) as file:
-        is_taken = _acquire(file.fileno(), seconds, stop)
+    file, is_taken = _open(path), False
+    try:
+        while is_taken := _acquire(file.fileno(), seconds, stop):
+            if _is_file_of(path, file):
+                break
+            file.close()
+            file = _open(path)
         if not is_taken and refusal is not None:
             raise refusal
         yield is_taken
+    finally:
+        file.close()
+
+
+def remove_lock_file(path: Path) -> bool:
+    """Remove the lock's file unless the lock is held; a waiter then locks a new file."""
+    with file_lock(path, seconds=0) as is_taken:
+        if is_taken:
+            path.unlink(missing_ok=True)
+        return is_taken
+
+
+def _is_file_of(path: Path, file: IO[bytes]) -> bool:
+    """Return whether the open file is still the one at `path`: it may have been removed since."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -59,6 +59,7 @@ class HealthCheck:
 class Unit:
     """A process to keep running. `env` is its complete environment; without `port` it has none.
 
+    A difference in the variables of `ignored_env` alone makes no other unit of it.
     With `ends_its_children` a stop sends SIGTERM to the process alone (systemd's KillMode=mixed).
     """
 
@@ -71,12 +72,14 @@ class Unit:
     port: int | None = None
     health: HealthCheck = HealthCheck()
     ends_its_children: bool = False
+    ignored_env: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
         """A hash of command, environment and port: it tells two units of one name apart."""
         # A hash, because the environment holds secrets and the digest is written to a file.
-        parts = [self.argv, str(self.cwd), sorted(self.env.items()), self.port]
+        env = sorted(item for item in self.env.items() if item[0] not in self.ignored_env)
+        parts = [self.argv, str(self.cwd), env, self.port]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -116,11 +117,13 @@ def _begin_when_free(
     """Begin a deployment when no other runs, after `seconds` at most. Raises as `begin` does."""
     deadline = Deadline(seconds)
     while True:
-        try:
-            return begin_deployment(release_id, kind=kind, **fields)
-        except DeploymentInProgress:
-            if deadline.has_passed:
-                raise
+        # An INSERT that is refused takes a number and writes an error to PostgreSQL's log.
+        if deadline.has_passed or not Deployment.objects.running().exists():
+            try:
+                return begin_deployment(release_id, kind=kind, **fields)
+            except DeploymentInProgress:
+                if deadline.has_passed:
+                    raise
         if stop():
             raise DeploymentLost
         time.sleep(POLL_SECONDS)
@@ -161,10 +164,10 @@ def begin_rollback(
 
 def execute_deployment(number: int) -> None:
     """Do all that remains of a deployment: the queue's task. A second delivery finds it over."""
-    deployment = Deployment.objects.select_related("release", "previous").get(pk=number)
-    if deployment.is_over:
+    deployments = Deployment.objects.select_related("release", "previous")
+    deployment = deployments.running().filter(pk=number).first()
+    if deployment is None:
         return
-    try:
+    # Of a failure the row has the reason and the commands, and its page shows them.
+    with suppress(DeploymentFailed, DeploymentInProgress, DeploymentLost):
         complete_deployment(settings.OROBOROS, deployment)
-    except DeploymentFailed:
-        return  # the row has the reason and the commands, and its page shows them

@@ -8,6 +8,7 @@ from core.clock import ClockTimestamp
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership
+from host.files.file_lock import remove_lock_file
 from host.units import managers
 from host.units.unit import HealthCheck
 from releases.builds import build_manifest
@@ -226,6 +227,7 @@ def _remove_stray_folders(config: Config) -> None:
     root = config.var / "releases"
     kept = set(Release.objects.filter(removed_at=None).values_list("pk", flat=True))
     for entry in root.iterdir() if root.exists() else ():
-        # The lock files of builds are in this folder as well.
         if entry.is_dir() and entry.name not in kept:
             ownership.delete_tree(entry)
+        elif entry.suffix == ".lock":
+            remove_lock_file(entry)  # of a build that is over

@@ -109,30 +109,38 @@ SELECT id, run_id, slot_id, fence, expires_at, ttl_seconds, prepare FROM granted
 # The count of waiters stops at the limit; a run that waits already may repeat it in a full queue.
 REQUEST_SLOT = f"""
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS at),
+queued AS (
+    SELECT run.id, run.priority, own.id AS lease,
+           CASE WHEN run.prepare THEN NULL
+                ELSE moment.at + make_interval(secs => %(timeout)s::int) END AS waits_until
+    FROM moment, runs_run AS run
+    LEFT JOIN slots_lease AS own ON own.run_id = run.id AND own.state <> {ENDED}
+    WHERE run.id = %(run)s::uuid AND run.status = {QUEUED}
+      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s::text)
+),
+-- Not an ON CONFLICT DO UPDATE: the INSERT takes an id even if it inserts nothing.
+renewed AS (
+    UPDATE slots_lease AS lease SET waits_until = queued.waits_until FROM queued
+    WHERE lease.id = queued.lease AND state = {WAITING} AND lease.waits_until IS NOT NULL
+    RETURNING lease.id
+),
 requested AS (
     INSERT INTO slots_lease (run_id, state, priority, ttl_seconds, is_pinned, needs_cleanup,
                              requested_at, waits_until, end_reason, cleanup_attempts, restarts)
-    SELECT run.id, {WAITING}, run.priority, %(ttl)s::int, false, false, moment.at,
-           CASE WHEN run.prepare THEN NULL
-                ELSE moment.at + make_interval(secs => %(timeout)s::int) END, '', 0, 0
-    FROM runs_run AS run, moment
-    WHERE run.id = %(run)s::uuid AND run.status = {QUEUED}
-      AND (%(owner)s::text IS NULL OR run.created_by = %(owner)s::text)
-      AND (EXISTS (SELECT FROM slots_lease AS own WHERE own.run_id = run.id AND state <> {ENDED})
-           OR (SELECT count(*) FROM (SELECT FROM slots_lease WHERE state = {WAITING}
-                                     LIMIT %(limit)s::int) AS waiters) < %(limit)s::int)
-    ON CONFLICT (run_id) WHERE NOT (state = {ENDED})
-    DO UPDATE SET waits_until = EXCLUDED.waits_until
-    WHERE slots_lease.state = {WAITING} AND slots_lease.waits_until IS NOT NULL
-    -- xmax is 0 in a row that was inserted, not updated.
-    RETURNING id, run_id, xmax = 0 AS is_new
+    SELECT id, {WAITING}, priority, %(ttl)s::int, false, false, moment.at, waits_until, '', 0, 0
+    FROM queued, moment
+    WHERE lease IS NULL
+      AND (SELECT count(*) FROM (SELECT FROM slots_lease WHERE state = {WAITING}
+                                 LIMIT %(limit)s::int) AS waiters) < %(limit)s::int
+    ON CONFLICT (run_id) WHERE NOT (state = {ENDED}) DO NOTHING
+    RETURNING id, run_id
 ),
 recorded AS (
     INSERT INTO runs_event (run_id, slot_id, at, actor, kind, text, data)
     SELECT run_id, '', at, %(actor)s::text, 'requested', 'requested a slot', '{{}}'
-    FROM requested, moment WHERE is_new
+    FROM requested, moment
 )
-SELECT id FROM requested
+SELECT id FROM requested UNION ALL SELECT id FROM renewed
 """
 
 # Reads a run and its open lease, with its position in the queue while it waits (1 is next).

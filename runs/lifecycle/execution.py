@@ -63,7 +63,10 @@ def execute_run(run_id: uuid.UUID) -> bool:
     run = Run.objects.on_host(settings.OROBOROS.host_name).filter(pk=run_id).first()
     # Before the claim: a reservation has no steps. If it were claimed, its release or its expiry
     # would be left to a worker that does nothing.
-    if run is None or not (run.stop_status or get_pending_steps(settings.OROBOROS, run)):
+    # An ended run keeps the stop that it was asked for.
+    if run is None or run.is_final:
+        return False
+    if not (run.stop_status or get_pending_steps(settings.OROBOROS, run)):
         return False
     claim = Run.objects.claim(run_id, make_owner_name())
     if claim is None:
@@ -72,7 +75,8 @@ def execute_run(run_id: uuid.UUID) -> bool:
         # It was read before the claim: another process may have moved it since.
         run.refresh_from_db()
         _kill_leftover_processes(claim)
-        _run_claimed(settings.OROBOROS, run, claim)
+        if not run.is_final:
+            _run_claimed(settings.OROBOROS, run, claim)
     return True
 
 

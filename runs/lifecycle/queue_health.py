@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django_q.models import Task
+from django.utils import timezone
+from django_q.models import OrmQ, Task
 from django_q.tasks import async_task
 
 from core.claims import CLAIM_SECONDS
@@ -19,14 +20,26 @@ from runs.models import Heartbeat, Run
 QUEUE = "queue"
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_MAX_AGE_SECONDS = 30.0
+# A killed worker's row of the queue stays for so long, and not until the queue's `retry`.
+TAKEN_TASK_SECONDS = 60
 # A claim renewed so recently shows that its queue worker lives, however long its step takes.
 CLAIM_MAX_AGE_SECONDS = 15.0
 
 
-def is_delivering(heartbeat: datetime | None, busy: int, workers: int, at: datetime) -> bool:
-    """Return whether a heartbeat came through lately, or every worker is busy with a run."""
-    max_age = timedelta(seconds=HEARTBEAT_MAX_AGE_SECONDS)
-    return (heartbeat is not None and at - heartbeat < max_age) or busy >= workers
+def is_delivering(
+    heartbeat: datetime | None,
+    busy: int,
+    workers: int,
+    at: datetime,
+    max_age: float | None = None,
+) -> bool:
+    """Return whether a heartbeat came through lately, or every worker is busy with a run.
+
+    `max_age` is in seconds, HEARTBEAT_MAX_AGE_SECONDS by default.
+    """
+    max_age = HEARTBEAT_MAX_AGE_SECONDS if max_age is None else max_age
+    is_fresh = heartbeat is not None and at - heartbeat < timedelta(seconds=max_age)
+    return is_fresh or busy >= workers
 
 
 def send_heartbeat() -> None:
@@ -56,8 +69,25 @@ def forget_heartbeat() -> None:
     Heartbeat.objects.filter(name=QUEUE).delete()
 
 
-def read_queue_health() -> dict[str, Any]:
-    """Return what /health of the worker answers. Raises DatabaseError."""
+def delete_taken_tasks() -> int:
+    """Delete the queue's rows of tasks that were taken a while ago. Returns how many.
+
+    django-q2 deletes a row when its task has ended. The row of a task whose worker was killed
+    would stay, and be delivered hours later. No row is needed once its task was taken: what the
+    task did not do is found by the sweeper, the reconciler and the schedules.
+    """
+    # The queue locks a row until `retry` after it was taken, by the clock of this host.
+    at = timezone.now()
+    taken_before = at + timedelta(seconds=settings.Q_CLUSTER["retry"] - TAKEN_TASK_SECONDS)
+    rows = OrmQ.objects.filter(key=settings.Q_CLUSTER["name"])
+    return rows.filter(lock__gt=at, lock__lt=taken_before).delete()[0]
+
+
+def read_queue_health(max_age: float | None = None) -> dict[str, Any]:
+    """Return what /health of the worker answers. Raises DatabaseError.
+
+    A heartbeat counts for `max_age` seconds, as in `is_delivering`.
+    """
     at = get_database_time()
     heartbeat = Heartbeat.objects.filter(name=QUEUE).values_list("at", flat=True).first()
     # A claim ends CLAIM_SECONDS after its last renewal, so its end says when that was.
@@ -66,7 +96,7 @@ def read_queue_health() -> dict[str, Any]:
     workers = settings.Q_CLUSTER["workers"]
     age = None if heartbeat is None else round((at - heartbeat).total_seconds(), 1)
     return {
-        "status": "ok" if is_delivering(heartbeat, busy, workers, at) else "queue_frozen",
+        "status": "ok" if is_delivering(heartbeat, busy, workers, at, max_age) else "queue_frozen",
         # The heartbeat's age. The key is older than the word; monitoring may read it.
         "canary_age_seconds": age,
         "busy": busy,

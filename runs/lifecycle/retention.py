@@ -7,6 +7,8 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
+from django.db.models import Q
+
 from core.clock import get_database_time
 from host.app import installs
 from host.config import Config
@@ -17,10 +19,14 @@ from releases.builds import build_manifest
 from runs.engine import step_notes
 from runs.engine.artifacts import artifacts_folder
 from runs.engine.events import RECONCILER, record_event
+from runs.leasing.grants import grant_lock
+from runs.lifecycle import finish
 from runs.models import Run
 from runs.pipelines import template_databases
 from runs.pipelines.shipping import delete_candidate_ref
 from runs.repository import find_preview_base, open_repository
+from runs.rules import Status
+from slots.models import Lease
 from slots.runtime import spec
 
 INSTALLS_SECONDS = 14 * 24 * 3600
@@ -30,12 +36,13 @@ TEMPLATES_KEPT = 10
 # A run may be about to clone a template that no row names yet.
 TEMPLATE_IN_USE_SECONDS = 300
 RUNS_SECONDS = 90 * 24 * 3600
+RESERVATIONS_SECONDS = 24 * 3600
 
 
 def remove_unneeded(config: Config, dry_run: bool = False) -> list[str]:
     """Remove what is unneeded, unless `dry_run`. Returns what was found, as sentences."""
     sentences = []
-    for remove in (_remove_installs, remove_templates, _remove_run_files):
+    for remove in (_remove_installs, _remove_templates, _remove_run_files, _end_idle_reservations):
         sentences += _record_removals(remove(config, dry_run), dry_run)
     return sentences
 
@@ -144,6 +151,32 @@ def _remove_run_files(config: Config, dry_run: bool) -> Iterator[str]:
         if not dry_run:
             _remove_artifacts(config, run)
         yield f"artifacts of run {run.pk} removed: it ended over {seconds / 86400:.0f} days ago"
+
+
+def _end_idle_reservations(config: Config, dry_run: bool) -> Iterator[str]:
+    """Expire the reservations that were released, or left the queue, and asked for no slot since.
+
+    Such a run is `queued` and has no lease; nothing else would ever end it.
+    """
+    before = get_database_time() - timedelta(seconds=RESERVATIONS_SECONDS)
+    is_recent = Lease.objects.filter(Q(ended_at=None) | Q(ended_at__gte=before))
+    idle = Run.objects.filter(prepare=False, status=Status.QUEUED, created_at__lt=before)
+    for run in idle.exclude(pk__in=is_recent.values("run_id")):
+        if dry_run or _expire_reservation(run):
+            yield f"reservation {run.pk} expired: it asked for no slot for a day"
+
+
+def _expire_reservation(run: Run) -> bool:
+    """Expire the run; return False if it asked for a slot meanwhile."""
+    with grant_lock():
+        run.refresh_from_db()
+        if run.status != Status.QUEUED or Lease.objects.open().filter(run=run).exists():
+            return False
+        detail = "The reservation asked for no slot for a day."
+        finish.move_to_final_status(
+            run, None, Status.EXPIRED, code="", detail=detail, actor=RECONCILER
+        )
+    return True
 
 
 def _remove_artifacts(config: Config, run: Run) -> None:

@@ -29,15 +29,16 @@ from host.process.fork_server import ForkServer
 from host.process.process_id import ProcessId
 from runs.engine.artifacts import create_log_path
 from runs.leasing import backend_supervision, reaper
-from runs.lifecycle import execution, queue_health, reconciler, schedules
+from runs.lifecycle import execution, queue_health, queue_processes, reconciler, schedules
+from runs.lifecycle.queue_processes import QueueProcesses
 from runs.pipelines import template_databases
 
 log = logging.getLogger(__name__)
 
-# A cluster that starts needs a while before the first heartbeat can be back.
-GRACE_SECONDS = 45.0
 TICK_SECONDS = 1.0
 STOP_SECONDS = 20.0
+# A cluster that does not deliver would wait for ever for its workers: it is not waited for.
+STUCK_STOP_SECONDS = 3.0
 OVERDUE_CHECK_SECONDS = 10.0
 # A thread that sleeps at least this long closes its connection meanwhile: an idle connection takes
 # 3 MB of PostgreSQL's memory, and a new one takes 8 ms.
@@ -89,7 +90,7 @@ class Supervisor:
         self.shutdown = threading.Event()
         self.created = time.monotonic()
         self.cluster: ProcessId | None = None
-        self.cluster_started = 0.0
+        self.processes = QueueProcesses(started=0.0)
         self.periodic_tasks = [
             PeriodicTask("enqueueing unclaimed runs", 1.0, execution.enqueue_unclaimed_runs),
             PeriodicTask(
@@ -104,6 +105,7 @@ class Supervisor:
             PeriodicTask(
                 "interrupted deployments", 5.0, partial(reconciler.continue_deployments, config)
             ),
+            PeriodicTask("the queue's rows", 10.0, queue_health.delete_taken_tasks),
             PeriodicTask("the spare copy", 5.0, partial(template_databases.ensure_spare, config)),
             *map(self._watch_schedule, schedules.SCHEDULED_TASKS),
         ]
@@ -139,19 +141,37 @@ class Supervisor:
 
     def step(self) -> None:
         """Check the cluster once: start it if it is dead, restart it if it is stuck."""
+        now = time.monotonic()
         if self.cluster is None or not self.cluster.is_alive():
             log.error("the queue's cluster has ended; starting it again")
+            # Without their sentinel they would go on, unwatched, beside the next cluster.
+            self._release_claims(self.processes.kill_members())
             self._start_cluster()
-        elif self._is_delivering():
+            return
+        self._release_claims(self.processes.update(self.cluster, now))
+        if self._is_delivering(self.processes.find_max_age(now)):
             notify_systemd(WATCHDOG)
-        elif time.monotonic() - self.cluster_started > GRACE_SECONDS:
+        elif self.processes.is_restart_due(now):
             log.error("the queue no longer delivers; restarting its cluster")
-            self._stop_cluster()
+            self._stop_cluster(STUCK_STOP_SECONDS)
+            self._release_claims(self.processes.kill_members())
             self._start_cluster()
 
-    def _is_delivering(self) -> bool:
+    def _release_claims(self, ended: set[ProcessId]) -> None:
+        """Let what killed queue processes worked on be claimed at once."""
+        if not ended:
+            return
         try:
-            return queue_health.read_queue_health()["status"] == "ok"
+            count = queue_processes.expire_claims(ended)
+        except DatabaseError:  # the claims expire by themselves
+            connection.close()
+            return
+        if count:
+            log.warning("%d claims of queue processes that were killed have ended", count)
+
+    def _is_delivering(self, max_age: float) -> bool:
+        try:
+            return queue_health.read_queue_health(max_age)["status"] == "ok"
         except DatabaseError:
             connection.close()
             return True  # a restart of the cluster does not bring the database back
@@ -178,12 +198,12 @@ class Supervisor:
             queue_health.forget_heartbeat()
             schedules.sync_schedules()
         self.cluster = self.queue_processes.fork(create_log_path(self.config, "queue"))
-        self.cluster_started = time.monotonic()
+        self.processes = QueueProcesses(started=time.monotonic())
 
-    def _stop_cluster(self) -> None:
+    def _stop_cluster(self, grace: float = STOP_SECONDS) -> None:
         if self.cluster is not None:
             # Not its children: the sentinel would wait for ever for a child that died first.
-            runner.stop(self.cluster, grace=STOP_SECONDS, leader_only=True)
+            runner.stop(self.cluster, grace=grace, leader_only=True)
             self.cluster = None
 
 

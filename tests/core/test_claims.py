@@ -1,5 +1,6 @@
 """Claims: exclusive, renewed while the work lasts, lost at their end, and fenced."""
 
+import os
 import threading
 
 import pytest
@@ -32,6 +33,16 @@ def test_a_row_is_claimed_once_and_the_attempt_is_counted(run):
     run.refresh_from_db()
     assert (run.claim_owner, run.claim_fence, run.attempts) == (claim.owner, claim.fence, 1)
     assert run.is_claimed(timezone.now())
+
+
+def test_claims_of_an_ended_process_end_and_those_of_others_stay(run):
+    claim, other = claim_run(run), RunFactory()
+    Run.objects.claim(other.pk, claims.make_owner_prefix(os.getpid() + 1) + "x")
+    assert Run.objects.all().expire_claims_of([]) == 0
+    assert Run.objects.all().expire_claims_of([os.getpid()]) == 1
+    assert not Run.objects.renew(claim)
+    assert claim_run(run) is not None
+    assert claim_run(other) is None
 
 
 def test_an_expired_claim_is_replaced_by_one_with_a_higher_fence(run):

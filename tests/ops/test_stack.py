@@ -70,6 +70,19 @@ def test_variables_of_a_terminal_or_an_editor_are_not_forwarded():
     assert sorted(forwarded) == ["HOME", "HTTPS_PROXY", "OROBOROS_DOMAIN", "PATH", "UV_INDEX_URL"]
 
 
+@pytest.mark.parametrize(
+    ("name", "is_restarted"),
+    [("PATH", False), ("TZ", False), ("LANG", False), ("HOME", False), ("TMPDIR", False),
+     ("DEBUG", True), ("HTTPS_PROXY", True), ("UV_INDEX_URL", True)],
+)  # fmt: skip
+def test_what_only_describes_the_caller_makes_no_other_unit(tmp_path, name, is_restarted):
+    def list_digests(value):
+        units = stack.build_control_units(load(tmp_path), {"PATH": "/bin", name: value})
+        return [unit.digest for unit in units]
+
+    assert (list_digests("one") != list_digests("another")) is is_restarted
+
+
 def test_starting_the_stack_writes_its_ports_into_the_surfaces_env_files(tmp_path, monkeypatch):
     env_files_folder = tmp_path / "home" / surface_env_files.FOLDER
     shutil.copytree(configuration.HOME / surface_env_files.FOLDER, env_files_folder)

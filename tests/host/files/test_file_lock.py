@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from host.errors import Refused
-from host.files.file_lock import file_lock
+from host.files.file_lock import file_lock, remove_lock_file
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 HOLDER = (
@@ -110,4 +110,32 @@ def test_a_killed_holder_loses_the_lock(tmp_path):
             assert not is_taken
         holder.kill()
     with file_lock(path, seconds=1) as is_taken:
+        assert is_taken
+
+
+def test_a_held_lock_file_is_not_removed_and_a_free_one_is(tmp_path):
+    path = tmp_path / "a.lock"
+    with file_lock(path, seconds=0):
+        assert not remove_lock_file(path)
+        assert path.exists()
+    assert remove_lock_file(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_waiter_for_a_removed_lock_file_locks_the_new_file(tmp_path):
+    path, is_waiting, locked = tmp_path / "a.lock", threading.Event(), threading.Event()
+
+    def wait_for_lock():
+        with file_lock(path, seconds=20, stop=is_waiting.set) as is_taken:
+            assert is_taken and path.exists()
+            locked.set()
+
+    with file_lock(path, seconds=0):
+        waiter = threading.Thread(target=wait_for_lock)
+        waiter.start()
+        assert is_waiting.wait(10)
+        path.unlink()
+    assert locked.wait(10)
+    waiter.join(10)
+    with file_lock(path, seconds=0) as is_taken:
         assert is_taken

@@ -47,6 +47,13 @@ def test_worker_executes_the_oldest_granted_run_without_a_claim(granted, execute
     assert executed == [first.pk, second.pk]
 
 
+def test_second_task_of_a_run_that_was_stopped_executes_nothing():
+    run = RunFactory(status=Status.CANCELED, stop_status=Status.CANCELED)
+    assert not execution.execute_run(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.attempts) == (Status.CANCELED, 0)
+
+
 def test_surplus_task_executes_nothing(granted, executed):
     for run in granted:
         assert Run.objects.claim(run.pk, "a rival")

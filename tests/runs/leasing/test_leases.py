@@ -48,6 +48,16 @@ def test_repeated_request_returns_the_same_lease(slots):
     assert leases.request_slot(run, actor="alice").pk == lease.pk
 
 
+def test_polling_for_a_slot_takes_no_ids(slot):
+    request()
+    run, first = request(prepare=False)
+    for _ in range(5):
+        leases.request_slot(run, actor="alice")
+    later = Lease.objects.get(pk=first.pk)
+    assert later.waits_until > first.waits_until
+    assert request()[1].pk == first.pk + 1
+
+
 def test_request_of_an_ended_run_is_refused(slots):
     with pytest.raises(Refused, match="only a queued run"):
         leases.request_slot(RunFactory(status=Status.CANCELED), actor="alice")

@@ -9,6 +9,7 @@ from io import StringIO
 import psycopg
 import pytest
 from django.core.management import call_command
+from django.db.models import F
 
 from core.clock import get_database_time
 from host.app import installs
@@ -17,12 +18,14 @@ from host.postgres import guard
 from host.postgres.administration import DatabaseAdmin
 from runs.engine.artifacts import artifacts_folder
 from runs.engine.step_context import CommandContext
-from runs.leasing import grants
+from runs.leasing import grants, leases
 from runs.lifecycle import operations, retention
 from runs.models import Artifact, Event, Run
 from runs.pipelines import template_databases
 from runs.pipelines.shipping import CANDIDATES
 from runs.repository import open_repository
+from runs.rules import Status
+from slots.models import Lease
 from tests.factories import ArtifactFactory, ReleaseFactory, RunFactory
 from tests.slots.runtime.conftest import config, folder
 
@@ -252,3 +255,19 @@ def test_files_of_a_run_stay_while_its_release_has_a_build(config, db):
     assert len(retention.remove_unneeded(config)) == 1
     left = {path.name for path in artifacts_folder(config).iterdir()}
     assert left == {str(young.pk), str(works.pk)}
+
+
+def test_a_reservation_that_asked_for_no_slot_for_a_day_expires(config, slots):
+    idle, recent, waiting, held = (RunFactory(prepare=False) for _ in range(4))
+    for run in (recent, waiting):
+        leases.request_slot(run, actor="ada")
+    leases.begin_ending(recent, reason="released", actor="ada")
+    Run.objects.update(created_at=get_database_time() - timedelta(hours=25))
+    Run.objects.filter(pk=held.pk).update(created_at=get_database_time())
+    [sentence] = retention.remove_unneeded(config)
+    assert str(idle.pk) in sentence
+    Lease.objects.update(ended_at=F("ended_at") - timedelta(hours=25))
+    Run.objects.filter(pk=recent.pk).update(status=Status.QUEUED)
+    assert str(recent.pk) in " ".join(retention.remove_unneeded(config))
+    assert Run.objects.get(pk=waiting.pk).status == Status.HOLDING
+    assert {*Run.objects.filter(status=Status.EXPIRED)} == {idle, recent}

@@ -1,0 +1,75 @@
+"""The queue's processes: which there are, which of them were killed, and what follows from that.
+
+A queue worker that is killed while it waits for a task may keep the lock of the queue, so that no
+other one gets a task. A lost process is therefore the reason to wait for the next heartbeat for a
+shorter time than usual.
+"""
+
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from host.process import process_table
+from host.process.process_id import ProcessId
+from releases.models import Deployment
+from runs.lifecycle import queue_health
+from runs.models import Run
+
+# A cluster that starts needs a while before the first heartbeat can be back.
+GRACE_SECONDS = 45.0
+# After the loss of a process, two heartbeats may be late: one of them may have been its task.
+LOSS_SECONDS = 12.0
+# For so long after a loss the shorter limit holds.
+SUSPICIOUS_SECONDS = 60.0
+
+
+@dataclass
+class QueueProcesses:
+    """The processes below one cluster. Times are those of the monotonic clock."""
+
+    started: float
+    lost_at: float | None = None
+    members: set[ProcessId] = field(default_factory=set)
+
+    def update(self, cluster: ProcessId, now: float) -> set[ProcessId]:
+        """Read the cluster's processes, and return those that ended since the last call."""
+        ended = {one for one in self.members if not one.is_alive()}
+        if ended:
+            self.lost_at = now
+        found = process_table.list_descendants(cluster.pid)
+        self.members -= ended
+        self.members |= {ProcessId(entry.pid, entry.start_time) for entry in found}
+        return ended
+
+    def kill_members(self) -> set[ProcessId]:
+        """Kill what is left of a cluster that has ended, and return all of its processes."""
+        for member in self.members:
+            if member.is_alive():
+                with suppress(ProcessLookupError):
+                    os.kill(member.pid, signal.SIGKILL)
+        return self.members
+
+    def find_max_age(self, now: float) -> float:
+        """Return for how many seconds a heartbeat shows that the queue delivers."""
+        return LOSS_SECONDS if self._is_suspicious(now) else queue_health.HEARTBEAT_MAX_AGE_SECONDS
+
+    def is_restart_due(self, now: float) -> bool:
+        """Return whether a cluster that does not deliver has had time enough."""
+        if self.lost_at is not None and self._is_suspicious(now):
+            return now - self.lost_at > LOSS_SECONDS
+        return now - self.started > GRACE_SECONDS
+
+    def _is_suspicious(self, now: float) -> bool:
+        return self.lost_at is not None and now - self.lost_at < SUSPICIOUS_SECONDS
+
+
+def expire_claims(ended: set[ProcessId]) -> int:
+    """Let the runs and deployments of ended queue processes be claimed at once.
+
+    Not after CLAIM_SECONDS: that time is for processes of which nothing is known. Returns how many.
+    """
+    pids = [one.pid for one in ended]
+    return Run.objects.all().expire_claims_of(pids) + (
+        Deployment.objects.all().expire_claims_of(pids)
+    )
