@@ -7,10 +7,13 @@ from pathlib import Path
 from host.app import command_runner, environment, installs, manifest_loader, planning
 from host.app.command_runner import CommandFailed
 from host.app.environment import PREVIEW_FILE, ResolvedEnvironment
+from host.app.environment_policy import RESERVED_NAMES
+from host.app.frameworks import django_project
 from host.app.manifest import Manifest
 from host.app.planning import Command, Plan
-from host.config import Config
+from host.config import Config, read_env_file
 from host.files import log_files
+from host.files.source_tree import SourceTree
 from host.process.users import User
 
 
@@ -146,6 +149,19 @@ class Application:
             )
 
 
+def _list_known_variables(config: Config, manifest: Manifest) -> dict[str, str]:
+    """Return the variables that a preview or production has; the value may be another one."""
+    start = environment.build_production_variables(
+        config, port=0, database_url="", release_id="", commit=""
+    )
+    known = dict.fromkeys((*RESERVED_NAMES, *manifest.env_generated, "OROBOROS_SECRET"), "")
+    known |= environment.LISTEN_VARIABLES | environment.STAGE_VARIABLES["run"] | start
+    known |= manifest.env_defaults
+    for name in (environment.PRODUCTION_FILE, PREVIEW_FILE):
+        known |= read_env_file(config.env_dir / name)
+    return {**known, **manifest.env}
+
+
 def read_application(config: Config, root: Path, user: User | None) -> Application:
     """Read and plan the manifest at `root`.
 
@@ -153,4 +169,7 @@ def read_application(config: Config, root: Path, user: User | None) -> Applicati
     """
     manifest = manifest_loader.load_manifest(root)
     plan = planning.make_plan(root, manifest, installs.find_tools(config))
+    commands = [one.argv for one in (*plan.builds, plan.release, plan.seed, plan.web) if one]
+    known = _list_known_variables(config, manifest)
+    django_project.check_settings(SourceTree(root), manifest.backend_dir, commands, known)
     return Application(config, root, manifest, plan, user)

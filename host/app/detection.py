@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from host.app.dependencies import node_projects
+from host.app.frameworks import django_project
 from host.files.source_tree import SourceTree
 
 PYTHON_FILES = ("uv.lock", "requirements.txt", "pyproject.toml", "Pipfile")
@@ -56,9 +58,11 @@ def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> dict[str, 
     backend = _detect_backend(tree, declared)
     if "web" not in declared:
         defaults |= backend
-    elif "health_path" in backend:
-        # A command of one's own starts the same framework: the guess is the same too.
+    elif backend:
+        # A command of one's own starts the same framework: the guesses are the same too.
         defaults["health_path"] = backend["health_path"]
+        if "backend_build" in backend and _is_built_for(declared, backend):
+            defaults["backend_build"] = backend["backend_build"]
     if "frontend_output" not in declared:
         defaults |= _detect_frontend(tree, declared, has_web="web" in defaults or "web" in declared)
     return {key: value for key, value in defaults.items() if key not in declared}
@@ -78,6 +82,17 @@ def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> dict[str, 
     return {}
 
 
+def _is_built_for(declared: Mapping[str, Any], backend: Mapping[str, Any]) -> bool:
+    """Return whether the declared `web` needs the build of the detected backend, as on Heroku.
+
+    The folder must be the same one, and a Node server's own command starts a Node program.
+    """
+    is_node = backend["web"][0] in node_projects.PROGRAMS
+    return backend["backend_dir"] == declared.get("backend_dir", ".") and (
+        not is_node or declared["web"][0] in node_projects.PROGRAMS
+    )
+
+
 def _detect_django(tree: SourceTree, folder: str) -> dict[str, Any]:
     """Return how a Django project starts: by gunicorn if it is required, else by runserver."""
     manage = tree.read_bytes(f"{folder}/manage.py")
@@ -89,10 +104,12 @@ def _detect_django(tree: SourceTree, folder: str) -> dict[str, Any]:
     web: tuple[str, ...] = ("python", "manage.py", "runserver", "--noreload", "127.0.0.1:$PORT")
     if re.search(r"\bgunicorn\b", _read_requirements(tree, folder)) and len(modules) == 1:
         web = ("gunicorn", f"{modules[0]}.wsgi", "--bind", "127.0.0.1:$PORT")
+    build = django_project.find_collect_static(tree, folder)
     return {
         "web": web,
         "release": ("python", "manage.py", "migrate", "--noinput"),
         "health_path": "/",  # only a project with an oroboros.toml is known to have /health
+        **({"backend_build": build} if build else {}),
     }
 
 

@@ -69,6 +69,14 @@ def give_folder(folder: Path, user: User | None) -> None:
         folder.chmod(0o770)  # it stays ours, and the user writes through the group
 
 
+def give_open_folder(folder: int, user: User | None) -> None:
+    """Do the same for an open folder: its name below /proc is a link, whose owner would change."""
+    if user is not None:
+        _give_entry(".", user, folder)
+    if isinstance(user, DelegatedUser):
+        os.fchmod(folder, 0o770)
+
+
 def give_file(file: Path, user: User | None) -> None:
     """Let `user` change a file of ours."""
     if user is not None:

@@ -70,11 +70,18 @@ def _list_pythons() -> list[str]:
     return sorted(str(path) for path in found if re.fullmatch(r"python3\.\d+", path.name))
 
 
+def _read_first_line(tree: SourceTree, path: str) -> list[str]:
+    """Return the first line of the file that has more than a comment; nothing if it has none."""
+    lines = (tree.read_text(path) or "").splitlines()
+    texts = (line.partition("#")[0].strip() for line in lines)
+    return [text for text in texts if text][:1]
+
+
 def _list_python_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
     for name in (".python-version", "runtime.txt"):
-        for line in (tree.read_text(f"{folder}/{name}") or "").splitlines()[:1]:
-            match = PYTHON_PIN.fullmatch(line.strip())
-            yield join(folder, name), match[1] if match else line.strip(), True
+        for line in _read_first_line(tree, f"{folder}/{name}"):
+            match = PYTHON_PIN.fullmatch(line)
+            yield join(folder, name), match[1] if match else line, True
     project = read_toml(tree, folder, "pyproject.toml")
     where = join(folder, "pyproject.toml")
     requires = get_text(project, "project", "requires-python")
@@ -92,9 +99,9 @@ def _list_python_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
 
 def _list_node_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
     for name in (".nvmrc", ".node-version"):
-        for line in (tree.read_text(f"{folder}/{name}") or "").splitlines()[:1]:
-            match = NODE_PIN.fullmatch(line.strip())
-            yield join(folder, name), match[1] if match else line.strip(), True
+        for line in _read_first_line(tree, f"{folder}/{name}"):
+            match = NODE_PIN.fullmatch(line)
+            yield join(folder, name), match[1] if match else line, True
     engines = get_text(read_json(tree, folder, "package.json"), "engines", "node")
     if engines:
         yield f"{join(folder, 'package.json')}, engines.node", engines, False

@@ -39,7 +39,7 @@ def copy_folder(source: Path, name: str, parent: int, user: User | None) -> byte
         _fill_folder(source, root, user)
         (root / MARK).write_bytes(mark)
         os.fchmod(folder, 0o755)
-        ownership.give_folder(root, user)
+        ownership.give_open_folder(folder, user)
         os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
     finally:
         os.close(folder)

@@ -163,3 +163,43 @@ def test_an_index_page_beside_a_backend_is_not_detected_as_a_frontend(load_files
 )
 def test_an_unreadable_package_json_is_ignored(load_files, text):
     assert load_files({"Procfile": "web: a\n", "package.json": text}).frontend_output is None
+
+
+DJANGO_WITH_STATIC_FILES = {
+    "manage.py": 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site.settings")',
+    "site/wsgi.py": "",
+    "site/settings.py": 'INSTALLED_APPS = ["django.contrib.staticfiles"]\nSTATIC_ROOT = "static"\n',
+    "requirements.txt": "django\ngunicorn\n",
+}
+COLLECT = ("python", "manage.py", "collectstatic", "--noinput")
+
+
+@pytest.mark.parametrize("more", [{}, {"Procfile": "web: gunicorn site.wsgi\n"}])
+def test_a_django_project_that_says_where_static_files_go_collects_them(load_files, more):
+    assert load_files({**DJANGO_WITH_STATIC_FILES, **more}).backend_build == (COLLECT,)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"site/settings.py": 'INSTALLED_APPS = ["django.contrib.staticfiles"]\n# STATIC_ROOT = 1'},
+        {"site/settings.py": 'STATIC_ROOT = "static"\n'},
+        {"Procfile": "web: gunicorn site.wsgi\n", "oroboros.toml": '[backend]\ndirectory = "api"'},
+    ],
+)
+def test_static_files_are_not_collected_without_a_place(load_files, more):
+    assert load_files({**DJANGO_WITH_STATIC_FILES, **more}).backend_build == ()
+
+
+def test_the_manifests_build_replaces_the_collection_of_static_files(load_files):
+    toml = {"oroboros.toml": '[backend]\nbuild = "make static"\n'}
+    assert load_files({**DJANGO_WITH_STATIC_FILES, **toml}).backend_build == (("make", "static"),)
+
+
+@pytest.mark.parametrize(
+    ("web", "builds"), [("npm start", (("npm", "run", "build"),)), ("./bin/web", ())]
+)
+def test_a_node_servers_own_command_keeps_its_build(load_files, web, builds):
+    scripts = '{"scripts": {"build": "next build", "start": "next start"}}'
+    found = load_files({"package.json": scripts, "Procfile": f"web: {web}\n"})
+    assert found.backend_build == builds

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -75,8 +76,9 @@ def project(tree, conf, tmp_path):
             npm.chmod(0o755)
             return make_plan(self.root, replace(installs.find_tools(conf), npm=str(npm)))
 
-        def make(self, found, **more):
-            return installs.make_installs(conf, found, self.root, user=None, log=self.log, **more)
+        def make(self, found, root=None, **more):
+            root = root or self.root
+            return installs.make_installs(conf, found, root, user=None, log=self.log, **more)
 
     return Project()
 
@@ -258,7 +260,7 @@ def test_a_trees_user_may_add_to_its_packages_and_not_change_them(project, conf)
     outcome = installs.make_installs(conf, found, project.root, user=user, log=project.log)
     assert outcome.exit_code == 0
     script = (
-        "mkdir .vite; echo y > .vite/x; echo y > .prisma/client/index.js; "
+        "set -e; mkdir .vite; echo y > .vite/x; echo y > .prisma/client/index.js; set +e; "
         "echo y > a/package.json && exit 1; chmod u+w a/package.json && exit 1; exit 0"
     )
     outcome = runner.run(
@@ -298,10 +300,12 @@ def test_a_folder_that_became_a_link_gets_no_node_modules(project, conf, tree, t
     assert sorted(victim.rglob("*")) == before
 
 
-def test_concurrent_callers_make_a_shared_install_once(project):
+def test_concurrent_callers_make_a_shared_install_once(project, tmp_path):
     found = project.plan_node("echo made; sleep 0.1; mkdir node_modules")
+    # Two callers never fill the same tree: its slot has one claim.
+    roots = [Path(shutil.copytree(project.root, tmp_path / f"other-{n}")) for n in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        outcomes = list(pool.map(lambda _: project.make(found), range(3)))
+        outcomes = list(pool.map(lambda root: project.make(found, root), roots))
     assert [outcome.exit_code for outcome in outcomes] == [0, 0, 0]
     assert project.log.read_text().count("made") == 1
 

@@ -111,6 +111,7 @@ def test_files_that_are_not_read_are_noted(plan):
     ("files", "asked"),
     [
         ({".python-version": "3.13.1\n"}, ".python-version asks for Python 3.13.1"),
+        ({".python-version": "# The version.\n\n3.14  # new\n"}, "asks for Python 3.14,"),
         ({"runtime.txt": "python-3.13.1"}, "runtime.txt asks for Python 3.13.1"),
         ({"backend/.python-version": "3.12"}, "backend/.python-version asks"),
         ({"pyproject.toml": '[project]\nrequires-python = ">=3.13"'}, "requires-python asks"),

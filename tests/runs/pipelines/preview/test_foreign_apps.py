@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import requests
+
+from tests.runs.pipelines.preview.starters import run_starter
 
 DJANGO = "django>=5.2,<5.3\npsycopg[binary]\n"
 # The database is the environment's: libpq reads where it is and who we are.
@@ -64,16 +65,10 @@ health_path = "/_"
 """
 
 
-def starter(*argv, cwd):
-    """Run a starter in `cwd`; what reaches the package registries is in our environment."""
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.fixture
 def django_project(tmp_path):
     """What `django-admin startproject` makes, as it makes it, and what it needs."""
-    starter(sys.executable, "-m", "django", "startproject", "mysite", cwd=tmp_path)
+    run_starter(sys.executable, "-m", "django", "startproject", "mysite", cwd=tmp_path)
     (tmp_path / "mysite" / "requirements.txt").write_text(DJANGO)
     return tmp_path / "mysite"
 
@@ -133,7 +128,7 @@ def test_a_django_application_from_the_package_index_logs_its_organiser_in(host,
 def test_a_new_fastapi_project_answers_from_its_lock_file(host, tmp_path):
     """Its starter makes a project with a uv.lock, and a virtual environment that stays at home."""
     python = os.path.realpath(sys.executable)
-    starter(
+    run_starter(
         Path(sys.executable).with_name("uv"), "tool", "run", "--python", python,
         "fastapi-new", "--python", python, "api", cwd=tmp_path,
     )  # fmt: skip
@@ -173,7 +168,7 @@ def test_a_branch_that_adds_the_manifest_is_previewed(host, tmp_path):
 
 @pytest.mark.full
 def test_a_new_vite_project_is_built_and_served(host, tmp_path):
-    starter(
+    run_starter(
         "npm", "exec", "--yes", "create-vite@latest", "--", "site", "--template", "vanilla",
         "--no-interactive", cwd=tmp_path,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What the frameworks of applications expect, read from the files of a tree."""

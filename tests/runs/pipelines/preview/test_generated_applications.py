@@ -1,0 +1,200 @@
+"""What the generators of popular frameworks make is previewed and ships, or is refused early."""
+
+import json
+
+import pytest
+
+from runs.lifecycle import execution, operations
+from runs.models import Run
+from tests.runs.pipelines.preview import django_samples
+from tests.runs.pipelines.preview.starters import run_starter, write_files
+from tests.runs.pipelines.preview.world import Host
+
+
+class ShippingHost(Host):
+    """A host whose production has a database of its own."""
+
+    def _config(self, more):
+        database = "app_production_" + self.folder.name.rpartition("-")[2].lower()
+        return super()._config({**more, "OROBOROS_PRODUCTION_DATABASE": database})
+
+    def ship(self, run):
+        """Approve the run and carry it to `merged`."""
+        operations.approve(run, actor="grace")
+        execution.execute_run(run.pk)
+        run = Run.objects.get(pk=run.pk)
+        assert run.status == "merged", (run.failure_code, run.failure_detail)
+        return run
+
+    def production(self, path="/"):
+        """Ask production's surface as a browser would."""
+        host = f"localhost:{self.config.web_port}"
+        return self.get(self.config.web_port, path, headers={"Host": host})
+
+
+@pytest.fixture
+def shows(host, tmp_path):
+    """Preview the project in the folder and ship it; each page is checked in both places."""
+    made = []
+
+    def show(folder, pages):
+        place = host(folder, ShippingHost)
+        made.append(place)
+        run = place.preview("feature/first", {"README.md": "hello"})
+        expect(place.page, pages, run.commit_sha)
+        merged = place.ship(run)
+        expect(place.production, pages, merged.candidate_sha)
+        return place
+
+    yield show
+    for place in made:
+        place.take_down_production()
+
+
+def expect(get, pages, commit):
+    for path, text in pages.items():
+        answer = get(path)
+        assert answer.status_code == 200, (path, answer.status_code, answer.text[:500])
+        assert text in answer.text, path
+        assert answer.headers["X-Oroboros-Commit"] == commit
+
+
+@pytest.mark.full
+def test_a_new_next_project_is_previewed_and_ships(shows, tmp_path):
+    # Without --empty its layout fetches fonts of a third party while it builds.
+    run_starter(
+        "npm", "exec", "--yes", "create-next-app@latest", "--", "site", "--yes", "--use-npm",
+        "--empty", "--skip-install", "--disable-git", cwd=tmp_path,
+    )  # fmt: skip
+    run_starter("npm", "install", "--package-lock-only", cwd=tmp_path / "site")
+    shows(tmp_path / "site", {"/": "<title>Create Next App</title>"})
+
+
+# Its starter fetches its templates from a repository, not from the package registry.
+ASTRO_PACKAGE = {
+    "name": "site",
+    "type": "module",
+    "scripts": {"dev": "astro dev", "build": "astro build", "preview": "astro preview"},
+    "dependencies": {"astro": "^5"},
+}
+ASTRO_PAGES = {
+    f"src/pages/{name}.astro": f"<html><body><h1>{name}</h1></body></html>\n"
+    for name in ("index", "about", "team")
+}
+
+
+@pytest.mark.full
+def test_an_astro_site_of_three_pages_is_previewed_and_ships(shows, tmp_path):
+    site = tmp_path / "site"
+    write_files(site, {"package.json": json.dumps(ASTRO_PACKAGE), **ASTRO_PAGES})
+    run_starter("npm", "install", "--package-lock-only", cwd=site)
+    pages = {"/": "index", "/about/": "about", "/team/": "team"}
+    shows(site, {path: f"<h1>{text}</h1>" for path, text in pages.items()})
+
+
+SERVER = """\
+import express from "express";
+const app = express();
+app.get("/api/hello", (request, answer) => answer.json({ hello: "express" }));
+app.listen(process.env.PORT);
+"""
+SERVER_PACKAGE = {
+    "name": "server",
+    "private": True,
+    "type": "module",
+    "scripts": {"start": "node index.js"},
+    "dependencies": {"express": "^5"},
+}
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Make a workspace of a new Vite project and an Express server, with a lock file."""
+
+    def make(manager):
+        root = tmp_path / "site"
+        package = {"name": "root", "private": True}
+        if manager == "npm":
+            package["workspaces"] = ["client", "server"]
+        else:
+            package["packageManager"] = "pnpm@10.34.8"
+            write_files(root, {"pnpm-workspace.yaml": "packages:\n  - client\n  - server\n"})
+        server = {"package.json": json.dumps(SERVER_PACKAGE), "index.js": SERVER}
+        write_files(root, {"package.json": json.dumps(package)})
+        write_files(root / "server", server)
+        run_starter(
+            "npm", "exec", "--yes", "create-vite@latest", "--", "client", "--template", "vanilla",
+            "--no-interactive", cwd=root,
+        )  # fmt: skip
+        if manager == "npm":
+            run_starter("npm", "install", "--package-lock-only", cwd=root)
+        else:
+            run_starter(
+                "npm", "exec", "--yes", "--package=pnpm@10.34.8", "--",
+                "pnpm", "install", "--lockfile-only", cwd=root,
+            )  # fmt: skip
+        return root
+
+    return make
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("manager", ["npm", "pnpm"])
+def test_a_workspace_of_vite_and_express_is_previewed_and_ships(shows, workspace, manager):
+    shows(workspace(manager), {"/": "/assets/index-", "/api/hello": '{"hello":"express"}'})
+
+
+@pytest.fixture
+def refuse(host, tmp_path):
+    """Return why a run of a project of these files is refused, before anything is installed."""
+
+    def get_detail(files):
+        write_files(tmp_path / "project", files)
+        place = host(tmp_path / "project")
+        run = place.carry("feature/first", {"README.md": "hello"})
+        assert run.failure_code == "MANIFEST_INVALID"
+        assert not list((place.config.var / "cache").glob("installs/*"))
+        return run.failure_detail
+
+    return get_detail
+
+
+@pytest.mark.full
+def test_herokus_python_sample_is_previewed_and_ships(shows, tmp_path):
+    write_files(tmp_path / "sample", django_samples.HEROKU)
+    place = shows(tmp_path / "sample", {"/": "Getting Started on Heroku"})
+    logo = place.production().text.partition('src="')[2].partition('"')[0]
+    assert logo.startswith("/static/lang-logo.") and place.production(logo).status_code == 200
+
+
+@pytest.mark.full
+def test_a_sample_for_another_python_is_refused_with_what_to_change(refuse):
+    pin = {".python-version": "# The Python version to use for the project.\n3.99\n"}
+    detail = refuse({**django_samples.HEROKU, **pin})
+    assert detail.startswith(".python-version asks for Python 3.99, and this host has ")
+    assert "OROBOROS_APP_PYTHON" in detail
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("", [django_samples.SETTINGS_LINE.strip(), "manage.py"]),
+        (
+            f"[env]\n{django_samples.SETTINGS_LINE}",
+            ["requires DJANGO_SECRET_KEY, DJANGO_ADMIN_URL, MAILGUN_API_KEY", "[env]"],
+        ),
+    ],
+)
+def test_a_cookiecutter_project_without_its_variables_is_refused_with_the_lines(
+    refuse, lines, told
+):
+    detail = refuse({**django_samples.COOKIECUTTER, "oroboros.toml": lines})
+    assert all(text in detail for text in told), detail
+
+
+@pytest.mark.full
+def test_a_cookiecutter_project_with_its_variables_is_previewed_and_ships(shows, tmp_path):
+    manifest = {"oroboros.toml": django_samples.COOKIECUTTER_ENV}
+    write_files(tmp_path / "project", {**django_samples.COOKIECUTTER, **manifest})
+    shows(tmp_path / "project", {"/admin/login/": "Django administration"})
