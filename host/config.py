@@ -106,8 +106,8 @@ class Config:
 
     @property
     def app_host(self) -> str:
-        """The host name of the production app's address."""
-        return f"app.{self.domain}" if self.is_https else "127.0.0.1"
+        """The Host header of production's visitors: with the port, if their address has one."""
+        return f"app.{self.domain}" if self.is_https else f"127.0.0.1:{self.web_port}"
 
     def shared_host(self, slot: SlotConfig) -> str:
         """Return the host name that all runs of the slot share: for probes, never for people."""
@@ -123,10 +123,14 @@ class Config:
             return f"{label}.preview.{self.domain}"
         return f"{label}.{self.shared_host(slot)}"
 
+    def frontend_address(self, slot: SlotConfig, label: str | None) -> str:
+        """Return the Host header of the run's visitors, without a label that of the shared name."""
+        host = self.shared_host(slot) if label is None else self.frontend_host(slot, label)
+        return host if self.is_https else f"{host}:{slot.web_port}"
+
     def frontend_url(self, slot: SlotConfig, label: str) -> str:
         """Return the address of the frontend of the run with that label."""
-        host = self.frontend_host(slot, label)
-        return f"https://{host}" if self.is_https else f"http://{host}:{slot.web_port}"
+        return f"{'https' if self.is_https else 'http'}://{self.frontend_address(slot, label)}"
 
     def backend_url(self, slot: SlotConfig, label: str) -> str:
         """Return the address of that run's backend: its own port, or /api of its surface."""

@@ -34,11 +34,11 @@ def get(
     path: str,
     *,
     headers: Mapping[str, str] | None = None,
-    host: str = "127.0.0.1",
+    host: str = "",
     seconds: float = 5.0,
     limit: int | None = LIMIT_BYTES,
 ) -> Response:
-    """GET `path` from 127.0.0.1; `host` is only the name in the Host header.
+    """GET `path` from 127.0.0.1; `host` is only the Host header, by default 127.0.0.1:`port`.
 
     The whole answer must arrive within `seconds`; its body is cut after `limit` bytes (None: not
     at all). Redirects are not followed. Raises OSError (TimeoutError after `seconds`) and
@@ -54,7 +54,7 @@ def post_json(
     value: Any,
     *,
     headers: Mapping[str, str] | None = None,
-    host: str = "127.0.0.1",
+    host: str = "",
     seconds: float = 5.0,
     limit: int | None = LIMIT_BYTES,
 ) -> Response:
@@ -71,7 +71,7 @@ def post_json(
 
 def _head(method: str, path: str, host: str, port: int, headers: Mapping[str, str]) -> bytes:
     # HTTP/1.0: the server may not send chunks, and closes the connection after its answer.
-    lines = [f"{method} {path} HTTP/1.0", f"Host: {host}:{port}"]
+    lines = [f"{method} {path} HTTP/1.0", f"Host: {host or f'127.0.0.1:{port}'}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a line break in the path or in a header")

@@ -42,8 +42,8 @@ class LiveFile:
     """The content of `live`: what the surface serves, and how its health is checked.
 
     `commit` and `run_id` are "-" for a free slot; `run_id` and `mode` (live, preparing, free) are
-    None for production. `health_url` is host, port and path of the backend's health check, without
-    the scheme; None if there is no backend to check. `has_public`: a built frontend belongs to it,
+    None for production. `health_url` is the Host header and the path of the backend's health check;
+    None if there is no backend to check. `has_public`: a built frontend belongs to it,
     and `fallback` answers a path that is none of its files. Until the Unix time `previous_until`,
     `previous` counts. `label` is the run's part of its host name; None for production
     and a free slot. `is_health_guess` and `is_https` are those of `host.units.unit.HealthCheck`.

@@ -8,10 +8,10 @@ SQLITE = re.compile(r"attempt to write a readonly database|unable to open databa
 QUOTED = re.compile(r"""['"‘]([^'"‘’\n]{1,300})['"’]""")
 # A word with a dot or a slash: `open data/a.log: permission denied` of a shell or of Go.
 BARE = re.compile(r"(\S*[./]\S*):\s*(?:permission|read-only)", re.I)
+PLACES = 'see docs/reference/manifest.md, "Where an application may write"'
 ADVICE = (
     "An application may not write beside its code: its files are read-only in previews as they are"
-    " in production. It may write to $HOME, $TMPDIR, /tmp and its database: see docs/reference/"
-    'manifest.md, "Where an application may write".'
+    f" in production. It may write to $HOME, $TMPDIR, /tmp and its database: {PLACES}."
 )
 
 

@@ -57,13 +57,22 @@ def is_supported() -> bool:
     return os.geteuid() == 0 and bool(rights & CAP_SYS_ADMIN)
 
 
+@cache
+def is_allowed(folders: PrivateFolders) -> bool:
+    """Return whether the kernel mounts the folders for this process. Tried once."""
+    if not is_supported():
+        return False
+    with private_tmp(folders) as works:
+        return works
+
+
 @contextmanager
 def private_tmp(folders: PrivateFolders) -> Iterator[bool]:
     """Have the programs that this thread starts see empty folders of their own.
 
-    Yields whether it worked: where the kernel refuses, the programs share the host's folders, and
-    the doctor reports it. Start no thread meanwhile, it would stay in the namespace. Raises OSError
-    if the thread cannot return to its own namespace.
+    Yields whether it worked: where the kernel refuses, the programs share the host's folders, which
+    the doctor and a note on each run say. Start no thread meanwhile, it would stay in the
+    namespace. Raises OSError if the thread cannot return to its own namespace.
     """
     own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     folder = os.open(".", os.O_PATH | os.O_CLOEXEC)

@@ -33,11 +33,12 @@ def probe_unit(
     port: int,
     path: str,
     timeout: float = PROBE_SECONDS,
-    host: str = "127.0.0.1",
+    host: str = "",
 ) -> Health:
     """Return whether the unit runs, it alone listens on the port, and `path` answers 2xx.
 
-    `host` is the name in the Host header. The request is limited to `timeout` seconds and 64 KiB.
+    `host` is the Host header, by default 127.0.0.1 and the port. The request is limited to
+    `timeout` seconds and 64 KiB.
     """
     return probe(status, port, HealthCheck(path, host=host), timeout)
 

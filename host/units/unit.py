@@ -34,7 +34,10 @@ class UnitDiffers(Refused):
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """How a unit is probed: a GET of `path` on its port, with `host` in the Host header.
+    """How a unit is probed: a GET of `path` on its port.
+
+    `host` is the Host header, as browsers send it: with the port of the visitors' address, if that
+    has one. Without it the request is for 127.0.0.1 and the unit's port.
 
     The path of a guess need only answer below 500; one that an application states answers 2xx.
     `is_https`: visitors come over https, so the request says so as the proxy in front does.
@@ -42,7 +45,7 @@ class HealthCheck:
 
     path: str = "/health"
     is_guess: bool = False
-    host: str = "127.0.0.1"
+    host: str = ""
     is_https: bool = False
 
     @property

@@ -150,10 +150,7 @@ def check_rights(config: Config) -> Findings:
 def check_isolation(config: Config) -> Findings:
     """Report what separates previews from the host and from each other without systemd."""
     yield findings.judge_isolation(config.job_user is not None)
-    works = False
-    if config.is_root:
-        with private_tmp.private_tmp(config.private_folders) as works:
-            pass
+    works = config.is_root and private_tmp.is_allowed(config.private_folders)
     yield findings.judge_private_folders(config.is_root, works)
 
 

@@ -155,7 +155,7 @@ def write_link_folder(config: Config, deployment: Deployment, check: HealthCheck
         deployment.number,
         address,
         release.commit_sha,
-        health_url=None if check is None else f"{_health_host(check, address)}{check.path}",
+        health_url=None if check is None else f"{check.host}{check.path}",
         is_health_guess=check is not None and check.is_guess,
         is_https=check is not None and check.is_https,
         fallback=read_fallback(config, release.pk),
@@ -166,11 +166,6 @@ def write_link_folder(config: Config, deployment: Deployment, check: HealthCheck
         public_folder(config, release.pk),
         previous_assets.find_previous_assets(config, deployment),
     )
-
-
-def _health_host(check: HealthCheck, address: str) -> str:
-    """Return the Host header of the surface's health check, which is the colours' own."""
-    return f"{check.host}:{address.rpartition(':')[2]}"
 
 
 def finish_deployment(context: DeploymentContext) -> None:

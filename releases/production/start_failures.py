@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from host.files.write_refusals import PLACES
+
 MAX_DIFFERENCES = 3
 SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 — read from messages, not used
 # EROFS, EACCES, EPERM as errno(3) and the runtimes print them.
@@ -99,7 +101,7 @@ def _find_sqlite(lines: list[str], facts: Facts) -> Iterator[str]:
     if any(SQLITE.search(line) for line in lines):
         yield (
             "It writes an SQLite file that it may not write: a release's tree is read-only in "
-            "production. Use DATABASE_URL, or put the file below HOME."
+            f"production. Use DATABASE_URL, or put the file below HOME: {PLACES}."
         )
 
 
@@ -154,7 +156,7 @@ def _describe_denied(path: str, facts: Facts) -> str:
         name = posixpath.relpath(path, facts.tree)
         return (
             f"It writes {name} in its own tree, which is read-only in production: write it below "
-            "HOME or TMPDIR, or make it in a build."
+            f"HOME or TMPDIR, or make it in a build: {PLACES}."
         )
     if _is_below(path, SHARED_FOLDERS):
         return (

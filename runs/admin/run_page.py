@@ -147,16 +147,19 @@ def describe_checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str
     """Return the checks of the merge candidate; None before they start.
 
     `names` are set once all have passed. Until then, and after a failure, `passed` and `last` are
-    the commands that the log shows: the check log prefixes each command with "$ ".
+    the commands that the journal has: the log has what the checks print, which may be anything.
     """
     stage = next((s for _, group in stages for s in group if s.name == "checks"), None)
     if stage is None or stage.step is None:
         return None
-    # The result is written when the step ends; until then only the log knows the commands.
-    names = stage.step.result.get("checks", [])
-    lines = [] if names or stage.log is None else _read_lines(stage.log)
-    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    return {"stage": stage, "names": names, "passed": commands[:-1], "last": commands[-1:]}
+    result = stage.step.result
+    last = [result["running"]] if "running" in result else []
+    return {
+        "stage": stage,
+        "names": result.get("checks", []),
+        "passed": result.get("passed", []),
+        "last": last,
+    }
 
 
 def read_environment(run: Run) -> dict[str, Any] | None:

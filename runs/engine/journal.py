@@ -84,13 +84,13 @@ def run_step(
         with translate_errors(config, context.log), step.context_manager(context):
             result = _make_effect(context)
     except StepFailed as failed:
-        _end_step(context, StepStatus.FAILED, failed.detail, {})
+        _end_step(context, StepStatus.FAILED, failed.detail, None)
         raise
     except (StepStopped, PipelineRestart) as ended:
         # The journal does not say "stopped" for a claim that may be lost, although its row may be
         # valid for some seconds more: the step may have acted, and the next claim probes that.
         if not claim.is_lost:
-            _end_step(context, StepStatus.STOPPED, str(ended), {})
+            _end_step(context, StepStatus.STOPPED, str(ended), None)
         raise
     _end_step(context, StepStatus.SUCCEEDED, "", result, step.status_on_success)
     return result
@@ -155,14 +155,17 @@ def _end_step(
     context: StepContext,
     status: StepStatus,
     detail: str,
-    result: dict[str, Any],
+    result: dict[str, Any] | None,
     to: Status | None = None,
 ) -> None:
     values = {"step": context.step_id, "status": status.value, "detail": detail}
+    # Without a result what the step recorded of its progress stays.
     # One transaction: a step that succeeded is never repeated, so a move that was lost would be
     # lost permanently.
     with transaction.atomic():
-        _fetch_for_claim(context.claim, END_STEP, result=Jsonb(result), **values)
+        _fetch_for_claim(
+            context.claim, END_STEP, result=Jsonb(result) if result is not None else None, **values
+        )
         if status == StepStatus.SUCCEEDED and context.run.attempts != 1:
             context.update_run(attempts=1)  # this claim is the first attempt at the next step
         if to is not None and context.run.status != to:

@@ -34,7 +34,7 @@ step AS (
     FROM locked WHERE stop_status = '' OR %(ignores_stop)s::boolean
     ON CONFLICT (run_id, generation, name) DO UPDATE
     SET status = excluded.status, attempt = step.attempt + 1, started_at = excluded.started_at,
-        ended_at = NULL, detail = ''
+        ended_at = NULL, detail = '', result = excluded.result
     RETURNING id, run_id, generation, attempt
 ),
 log AS (
@@ -46,13 +46,14 @@ log AS (
 SELECT step.id, attempt FROM locked LEFT JOIN step ON true
 """
 
-# Ends a step. Parameters: run, owner, fence; step (its id), status, detail, result.
+# Ends a step. Parameters: run, owner, fence; step (its id), status, detail, result (NULL: as it
+# is).
 # Returns (run id,); no row if the claim is lost.
 END_STEP = f"""{_LOCKED_RUN},
 step AS (
     UPDATE runs_step
     SET status = %(status)s::text, ended_at = at, detail = %(detail)s::text,
-        result = %(result)s::jsonb
+        result = coalesce(%(result)s::jsonb, result)
     FROM locked WHERE runs_step.id = %(step)s::bigint
 )
 SELECT id FROM locked

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
+
 from core.claims import Claim, ClaimLost
 from core.clock import ClockTimestamp
 from host import log_message
@@ -16,7 +18,7 @@ from runs.engine import events
 from runs.engine.artifacts import artifact_path, relative_artifact_path
 from runs.engine.notes import list_new_texts, replace_notes
 from runs.engine.step_errors import StepStopped
-from runs.models import Artifact, Run
+from runs.models import Artifact, Run, Step
 from runs.rules import Status
 
 # What a probe returns: the step's result if its effect exists, else None.
@@ -120,6 +122,17 @@ class StepContext(CommandContext):
             raise ClaimLost
         for name, value in fields.items():
             setattr(self.run, name, value)
+
+    def record_progress(self, **values: Any) -> None:
+        """Show `values` as the step's result until it ends; if it fails they stay.
+
+        Raises ClaimLost, and then writes nothing.
+        """
+        # The row of the run is locked first, as by all writes of a claim.
+        with transaction.atomic():
+            if not Run.objects.with_valid_claim(self.claim).select_for_update(no_key=True).first():
+                raise ClaimLost
+            Step.objects.filter(pk=self.step_id).update(result=values)
 
     def record_event(self, kind: str, text: str, **data: Any) -> None:
         """Append an event to the run's timeline."""

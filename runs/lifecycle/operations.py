@@ -1,5 +1,7 @@
 """What people request of runs: create, approve, reject, cancel, retry, keep."""
 
+from contextlib import suppress
+
 from django.conf import settings
 
 from core.clock import ClockTimestamp, get_database_time
@@ -17,6 +19,8 @@ from runs.repository import open_repository
 from runs.rules import Status, require_reason
 from slots.models import Lease
 
+# For the fetch before an approval, for whose answer a person waits.
+APPROVAL_FETCH_SECONDS = 10.0
 ACCEPT_CHECKS_REFUSAL = "Only an operator may accept a branch's own checks for the target branch's."
 PRIORITY_REFUSAL = "Only an operator may give a run a priority."
 
@@ -108,9 +112,10 @@ def approve(
 
     A commit that is pushed before it ships voids the approval. With `accept_checks`, the branch's
     checks run in place of the target branch's; callers allow that to operators. Raises Refused
-    `not_ready`, `already_stopping`, `commit_moved`, `lease_fenced`, `unrelated_history`.
+    `not_ready`, `already_stopping`, `commit_moved`, `lease_fenced`, `unrelated_history`,
+    `nothing_to_ship`.
     """
-    _refuse_unrelated(run)
+    _refuse_unmergeable(run)
     with grant_lock():
         run = Run.objects.select_for_update().get(pk=run.pk)
         if run.status != Status.PREVIEW_READY:
@@ -140,16 +145,25 @@ def approve(
         enqueue(run.pk)
 
 
-def _refuse_unrelated(run: Run) -> None:
-    """Raise Refused `unrelated_history` if the run's commit shares no history with the target."""
+def _refuse_unmergeable(run: Run) -> None:
+    """Refuse a commit that cannot ship, by the target branch as the remote has it now.
+
+    It may have been merged elsewhere since the remote was last fetched. Raises Refused
+    `unrelated_history`, `nothing_to_ship`.
+    """
     config = settings.OROBOROS
     repo = open_repository(config)
-    commit, target = run.commit_sha, repo.find_branch_head(config.target_branch)
-    if run.status != Status.PREVIEW_READY or target is None or not repo.has_commit(commit):
+    if run.status != Status.PREVIEW_READY or not repo.has_commit(run.commit_sha):
         return
-    if repo.find_merge_base(target, commit) is None:
-        detail = merge_forecast.describe_unrelated(config.target_branch, commit)
-        raise Refused("unrelated_history", detail)
+    # A remote that does not answer is no reason: shipping asks it again.
+    with suppress(Refused):
+        repo.fetch(config.git_remote_url, timeout=APPROVAL_FETCH_SECONDS)
+    try:
+        problem = merge_forecast.find_obstacle(repo, run, config.target_branch)
+    except Refused:  # nothing was fetched yet, or the target branch was deleted
+        return
+    if problem is not None:
+        raise problem
 
 
 def reject(run: Run, *, actor: str, reason: str) -> None:

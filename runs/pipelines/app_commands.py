@@ -14,6 +14,7 @@ from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
 from host.files import ownership, site_fallback
 from host.files.site_fallback import Fallback
+from host.files.write_refusals import explain_refused_write
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import name_files
 from host.postgres import guard, lock_timeout
@@ -72,7 +73,9 @@ def _translate_failures(context: CommandContext, code: str) -> Iterator[None]:
         context.raise_if_stopping()
         if failed.timed_out:
             raise StepFailed("STEP_TIMEOUT", f"{failed}.") from failed
-        raise StepFailed(code, f"{failed}:\n{context.read_log_message()}") from failed
+        message = context.read_log_message()
+        refused = explain_refused_write(message) if code == "MIGRATION_FAILED" else ""
+        raise StepFailed(code, f"{failed}:\n{message}\n{refused}".rstrip()) from failed
     context.raise_if_stopping()
 
 
@@ -116,6 +119,16 @@ def check_output(app: Application) -> list[str]:
         app.root, Path(folder), app.manifest.frontend_spa, has_backend=has_backend
     )
     return [NO_INDEX_PAGE.format(folder=folder)] if fallback == Fallback.BACKEND else []
+
+
+def describe_left_out(paths: Sequence[str]) -> list[str]:
+    """Return a note on the paths of the frontend's output that are not served; [] if all are."""
+    if not paths:
+        return []
+    return [
+        f"Not served of the frontend's output: {name_files(paths)}. Links, and names that begin "
+        "with a dot, are left out; .well-known/ is served."
+    ]
 
 
 def save_environment(context: StepContext, resolved: ResolvedEnvironment) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import takewhile
 
+from host.errors import Refused
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import name_files
 from runs.engine.step_context import StepContext
@@ -56,7 +57,10 @@ def describe_forecast(forecast: MergeForecast, target: str, commit: str) -> str:
             f"Merging this commit into {name} conflicts in {name_files(forecast.conflicts)}. "
             f"Merge {target} into the branch, resolve the conflicts and push before approving."
         ),
-        MergeOutcome.CONTAINED: f"{name} contains this commit: there is nothing to ship.",
+        MergeOutcome.CONTAINED: (
+            f"{name} contains this commit: there is nothing to ship. To ship a change again that "
+            "was reverted there, revert the revert on the branch."
+        ),
         MergeOutcome.UNCHANGED: describe_unchanged(name, commit),
         MergeOutcome.UNRELATED: describe_unrelated(name, commit),
     }[forecast.outcome]
@@ -95,13 +99,34 @@ def set_commit_notes(context: StepContext, repo: Repository, left_out: Sequence[
 
 def list_merge_notes(repo: Repository, run: Run, target: str) -> list[str]:
     """Return the run's notes on its merge into the target branch, as last fetched."""
+    forecast = _forecast_run(repo, run, target)
+    note = describe_forecast(forecast, target, run.commit_sha)
+    return [note] if note else []
+
+
+def find_obstacle(repo: Repository, run: Run, target: str) -> Refused | None:
+    """Return why the run's commit cannot ship, as last fetched; None if it can.
+
+    A conflict is none: the target branch may move until the run ships.
+    """
+    forecast = _forecast_run(repo, run, target)
+    codes = {
+        MergeOutcome.UNRELATED: "unrelated_history",
+        MergeOutcome.CONTAINED: "nothing_to_ship",
+        MergeOutcome.UNCHANGED: "nothing_to_ship",
+    }
+    code = codes.get(forecast.outcome)
+    return Refused(code, describe_forecast(forecast, target, run.commit_sha)) if code else None
+
+
+def _forecast_run(repo: Repository, run: Run, target: str) -> MergeForecast:
+    """Return what shipping the run gives: a commit that is only deployed again merges."""
     base = find_preview_base(repo, target)
     forecast = forecast_merge(repo, base, run.commit_sha)
-    is_redeployed = forecast.outcome == MergeOutcome.CONTAINED and is_retry_of_failed_deploy(
-        run, repo, base
-    )
-    note = "" if is_redeployed else describe_forecast(forecast, target, run.commit_sha)
-    return [note] if note else []
+    is_contained = forecast.outcome == MergeOutcome.CONTAINED
+    if is_contained and is_retry_of_failed_deploy(run, repo, base):
+        return MergeForecast(MergeOutcome.MERGES, base)
+    return forecast
 
 
 def is_retry_of_failed_deploy(run: Run, repo: Repository, base: str) -> bool:

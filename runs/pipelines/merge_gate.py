@@ -82,9 +82,14 @@ def run_checks(context: StepContext) -> None:
     checks = _select_checks(context, app)
     url = step_notes.read_note(folder, "migrations")["url"]
     context.write_log(f"{len(checks)} checks on {run.candidate_sha}")
-    app_commands.run_commands(
-        context, app, checks, _gate_variables(context, url), purpose="gate", code="CHECKS_FAILED"
-    )
+    variables = _gate_variables(context, url)
+    commands = [" ".join(check.argv) for check in checks]
+    for number, check in enumerate(checks):
+        # In the journal, for the run's page: a check could print in the log what another one does.
+        context.record_progress(passed=commands[:number], running=commands[number])
+        app_commands.run_commands(
+            context, app, [check], variables, purpose="gate", code="CHECKS_FAILED"
+        )
     step_notes.write_note(
         folder, "checks", {**candidate, "checks": [check.name for check in checks]}
     )

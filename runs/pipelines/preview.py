@@ -7,17 +7,16 @@ build that ended), the step leaves a note that names the run, the generation and
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
-from typing import Any
 
-from host.app import environment, planning
-from host.app.application import Application, read_application
+from host.app import planning
+from host.app.application import Application
 from host.app.planning import Command
-from host.config import SlotConfig
+from host.config import Config
 from host.errors import Refused
 from host.files import ownership
 from host.files.write_refusals import explain_refused_write
 from host.postgres import guard, schema_catalog, schema_snapshot
-from runs.engine import step_notes
+from host.process import private_tmp
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import StepFailed
 from runs.pipelines import (
@@ -27,55 +26,18 @@ from runs.pipelines import (
     schema_changes,
     template_databases,
 )
+from runs.pipelines.preview_slot import (
+    get_slot,
+    read_effect,
+    read_slot_application,
+    record_effect,
+    slot_variables,
+)
 from runs.repository import find_preview_base, open_repository
 from runs.rules import Status
 from slots.models import Lease
 from slots.rules import LeaseState
 from slots.runtime import backend, backend_log, surface, worktree
-
-
-def get_slot(context: StepContext) -> SlotConfig:
-    """Return the slot that the run's lease names."""
-    return context.config.slot(context.results["lease"]["slot_id"])
-
-
-def read_slot_application(context: StepContext) -> Application:
-    """Read the application in the slot's worktree."""
-    slot = get_slot(context)
-    return read_application(context.config, worktree.path(slot), context.config.slot_user(slot))
-
-
-def slot_variables(context: StepContext) -> dict[str, str]:
-    """Return the environment variables that describe the slot: port, database, addresses, run."""
-    note = step_notes.read_note(get_slot(context).folder, "database")
-    return environment.build_slot_variables(
-        context.config,
-        get_slot(context),
-        database_url=note.get("url", ""),
-        run_id=str(context.run.pk),
-        commit=context.run.commit_sha,
-        branch=context.run.branch,
-        label=context.run.label,
-    )
-
-
-def build_preview_key(context: StepContext) -> dict[str, Any]:
-    """Return what distinguishes this preview from every other one in the same slot."""
-    fence = context.results["lease"]["fence"]
-    return {"run": str(context.run.pk), "generation": context.run.generation, "fence": fence}
-
-
-def record_effect(context: StepContext, **details: Any) -> None:
-    """Write the note that this step's effect is complete."""
-    step_notes.write_note(
-        get_slot(context).folder, context.step.name, {**build_preview_key(context), **details}
-    )
-
-
-def read_effect(context: StepContext) -> StepResult:
-    """Return the note that this step wrote for this preview, or None."""
-    expected = build_preview_key(context)
-    return step_notes.read_note(get_slot(context).folder, context.step.name, expected) or None
 
 
 def show_progress(act: Callable[[StepContext], None]) -> Callable[[StepContext], None]:
@@ -126,7 +88,18 @@ def write_worktree(context: StepContext) -> None:
     notes = worktree.check_out(config, slot, repo, run.commit_sha, config.slot_user(slot))
     context.write_log("\n".join([f"wrote the files of {run.commit_sha}", *notes]))
     merge_forecast.set_commit_notes(context, repo, notes)
+    context.set_notes(describe_isolation(config), topic="isolation")
     record_effect(context)
+
+
+def describe_isolation(config: Config) -> list[str]:
+    """Return a note if the kernel denies applications' programs a /tmp of their own; else []."""
+    if not config.is_root or config.is_systemd or private_tmp.is_allowed(config.private_folders):
+        return []
+    return [
+        "The kernel refuses mounts here, so the application's programs share /tmp, /var/tmp and "
+        "/dev/shm with the other previews and with production: ./scripts/doctor.sh says what to do."
+    ]
 
 
 def probe_worktree(context: StepContext) -> StepResult:
@@ -216,8 +189,29 @@ def probe_database(context: StepContext) -> StepResult:
 
 
 @show_progress
+def build(context: StepContext) -> None:
+    """Run the application's builds in the worktree."""
+    app = read_slot_application(context)
+    purpose = get_slot(context).slot_id
+    app_commands.build_application(context, app, slot_variables(context), purpose=purpose)
+    # Here, and not after the backend was started.
+    context.set_notes(app_commands.check_output(app))
+    record_effect(context)
+
+
+def probe_build(context: StepContext) -> StepResult:
+    return {} if read_effect(context) else None
+
+
+@show_progress
 def migrate(context: StepContext) -> None:
-    """Run the branch's migrations, and save the schema before them for the run's page."""
+    """Run the branch's `release:` in the sealed tree, as production does after the build.
+
+    The schema before it is saved for the run's page.
+    """
+    app = read_slot_application(context)
+    # Only now: install and build write there.
+    worktree.seal(get_slot(context), app.user)
     if context.attempt > 1:
         # A migration tool may leave a database half migrated if it is killed.
         context.write_log("an earlier attempt was interrupted: the database is cloned again")
@@ -226,9 +220,7 @@ def migrate(context: StepContext) -> None:
     # A clone has its template's schema, which was recorded when that was built.
     before = template_databases.read_template_schema(context.config, template)
     context.save_artifact(schema_changes.BEFORE, before or read_schema_text(variables))
-    app_commands.run_release_command(
-        context, read_slot_application(context), variables, purpose=get_slot(context).slot_id
-    )
+    app_commands.run_release_command(context, app, variables, purpose=get_slot(context).slot_id)
     record_effect(context)
 
 
@@ -252,28 +244,11 @@ def probe_migrations(context: StepContext) -> StepResult:
 
 
 @show_progress
-def build(context: StepContext) -> None:
-    """Run the application's builds in the worktree."""
-    app = read_slot_application(context)
-    purpose = get_slot(context).slot_id
-    app_commands.build_application(context, app, slot_variables(context), purpose=purpose)
-    # Here, and not after the backend was started.
-    context.set_notes(app_commands.check_output(app))
-    record_effect(context)
-
-
-def probe_build(context: StepContext) -> StepResult:
-    return {} if read_effect(context) else None
-
-
-@show_progress
 def start_backend(context: StepContext) -> None:
     """Save the schema after the migrations, then start the backend if there is one."""
     # First, so that the run's page shows the schema changes of a backend that does not start too.
     context.save_artifact(schema_changes.AFTER, read_schema_text(slot_variables(context)))
     app = read_slot_application(context)
-    # Only now: install, migrations and build write there.
-    worktree.seal(get_slot(context), app.user)
     _start_application(context, app)
     context.set_notes(backend.describe_exposure(context.config, get_slot(context)))
     record_effect(context)
@@ -303,7 +278,7 @@ def _start_application(context: StepContext, app: Application) -> None:
         argv=prepare_argv(app.plan.web),
         cwd=app.root / app.plan.web.cwd,
         health_path=app.manifest.health_path,
-        host=config.frontend_host(slot, run.label),
+        host=config.frontend_address(slot, run.label),
         is_health_guess=app.manifest.is_health_guess,
         is_https=config.is_https,
         release=prepare_argv(app.plan.release) if app.plan.release else None,
@@ -337,7 +312,7 @@ def show_preview(context: StepContext) -> None:
     config, slot, run = context.config, get_slot(context), context.run
     app = read_slot_application(context)
     health_path = app.manifest.health_path if app.plan.web is not None else None
-    notes = surface.show_live(
+    left_out = surface.show_live(
         config,
         slot,
         run.pk,
@@ -348,7 +323,8 @@ def show_preview(context: StepContext) -> None:
         label=run.label,
         is_health_guess=app.manifest.is_health_guess,
     )
-    context.write_log("\n".join([f"{run.label} shows {run.commit_sha}", *notes]))
+    context.write_log("\n".join([f"{run.label} shows {run.commit_sha}", *left_out]))
+    context.set_notes(app_commands.describe_left_out(left_out))
 
 
 def probe_surface(context: StepContext) -> StepResult:
@@ -390,8 +366,8 @@ STEPS = (
         context_manager=connect_to_database_server,
         effect=DATABASE,
     ),
-    PipelineStep("migrate", migrate, probe_migrations, effect=NOTE),
     PipelineStep("build", build, probe_build, effect=NOTE),
+    PipelineStep("migrate", migrate, probe_migrations, effect=NOTE),
     PipelineStep("backend", start_backend, probe_backend, effect=BACKEND),
     PipelineStep("surface", show_preview, probe_surface, effect=SURFACE),
     PipelineStep("answer", skip_action, probe_answer, status_on_success=Status.PREVIEW_READY),

@@ -19,7 +19,7 @@ def wait_for_answer(context: StepContext, slot: SlotConfig) -> StepResult:
     Raises StepFailed BACKEND_UNHEALTHY after 15 s, with the last answer.
     """
     run = context.run
-    host = context.config.frontend_host(slot, run.label)
+    host = context.config.frontend_address(slot, run.label)
     problem = ""
 
     def request() -> dict[str, Any] | None:

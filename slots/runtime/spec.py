@@ -19,10 +19,9 @@ from slots.runtime import worktree
 class Spec:
     """The backend of a run, or without a run the idle page; `wanted` is up or down.
 
-    `host` is the name in the health check's Host header; `is_health_guess` and `is_https` are
-    those of `HealthCheck`. `release` is the application's migration
-    command and `template` the database that the slot's is a clone of: the commands that migrate and
-    reset by hand use both.
+    `host`, `is_health_guess` and `is_https` are those of `HealthCheck`. `release` is the
+    application's migration command and `template` the database that the slot's is a clone of: the
+    commands that migrate and reset by hand use both.
     """
 
     run_id: str | None
@@ -32,7 +31,7 @@ class Spec:
     cwd: Path
     health_path: str = "/health"
     wanted: str = "up"
-    host: str = "127.0.0.1"
+    host: str = ""
     is_health_guess: bool = False
     is_https: bool = False
     release: tuple[str, ...] | None = None

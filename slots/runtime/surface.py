@@ -97,9 +97,8 @@ def show_live(
     were not copied (links and the like). Raises Refused `build_failed` as `find_fallback`.
     """
     # The Host header of the health check is the run's own, as in `backend.status`.
-    host = config.frontend_host(slot, label) if label else config.shared_host(slot)
-    address = f"{host}:{slot.backend_port}"
-    health_url = f"{address}{health_path}" if health_path is not None else None
+    host = config.frontend_address(slot, label)
+    health_url = f"{host}{health_path}" if health_path is not None else None
     preview = replace(
         _live_file(slot, commit, str(run_id), "live", health_url, label),
         is_health_guess=is_health_guess,

@@ -102,7 +102,8 @@ def port():
 def test_a_probe_sends_the_given_host(port):
     health = probe_unit(OURS, port, "/health", host="preview1.localhost")
     assert health.ok
-    assert health.body == f"preview1.localhost:{port}".encode()
+    assert health.body == b"preview1.localhost"
+    assert probe_unit(OURS, port, "/health").body == f"127.0.0.1:{port}".encode()
 
 
 def test_a_probe_does_not_wait_for_the_end_of_a_connection(port):

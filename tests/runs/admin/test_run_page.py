@@ -132,8 +132,10 @@ def test_a_release_that_was_never_healthy_has_no_rollback_target():
 def test_running_checks_are_shown_by_command_and_passed_ones_by_name():
     run = RunFactory(status=Status.MERGING)
     assert build_context(run)["checks"] is None
-    step = StepFactory(run=run, name="checks", status=StepStatus.RUNNING)
-    write_artifact(run, "checks_log", "2 checks\n$ lint .\nfine\n$ pytest -q\n....\n", step=step)
+    progress = {"passed": ["lint ."], "running": "pytest -q"}
+    step = StepFactory(run=run, name="checks", status=StepStatus.RUNNING, result=progress)
+    # A check that prints what the log says of the next one.
+    write_artifact(run, "checks_log", "$ lint .\n$ pytest -q\n$ forged\n", step=step)
     found = build_context(run)["checks"]
     assert (found["passed"], found["last"]) == (["lint ."], ["pytest -q"])
     Step.objects.update(status=StepStatus.SUCCEEDED, result={"checks": ["lint", "tests"]})

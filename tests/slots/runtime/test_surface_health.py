@@ -56,7 +56,7 @@ def test_health_of_a_preview_is_200_only_while_its_backend_is_healthy(web, confi
         sent = backend.requests[-1]
         assert (sent["method"], sent["path"], sent["body"]) == ("GET", "/api/ready?full=1", "")
         headers = dict(sent["headers"])
-        assert headers["host"] == f"{config.shared_host(slot)}:{slot.backend_port}"
+        assert headers["host"] == f"{config.shared_host(slot)}:{slot.web_port}"
         assert "cookie" not in headers
         statuses["/api/ready?full=1"] = 302
         assert "answered 302" in unavailable(request(web, "/health"))

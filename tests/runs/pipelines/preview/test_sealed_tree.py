@@ -1,7 +1,10 @@
 """A preview's application may write where production's may, and nowhere else."""
 
+from types import SimpleNamespace
+
 from host.process import private_tmp
-from tests.runs.pipelines.preview.conftest import TOML
+from runs.pipelines import preview
+from tests.runs.pipelines.preview.conftest import TOML, WEB
 
 SERVER = """
 import http.server, os
@@ -46,6 +49,29 @@ def test_an_application_writes_to_its_home_and_to_a_tmp_of_its_own(place):
     if private_tmp.is_supported():
         assert "git:" in place.artifact(run, "build_log")
         assert "not a git repository" in place.artifact(run, "build_log")
+
+
+def test_a_release_command_that_writes_beside_its_code_fails_as_in_production(place):
+    collect = {
+        "Procfile": f"{WEB}release: python collect.py\n",
+        "collect.py": "open('static/made.css', 'w')\n",
+        "static/a.css": "",
+        "oroboros.toml": TOML + 'build = "python build.py"\n',
+        "build.py": "open('static/built.css', 'w')\n",
+    }
+    run = place.carry("try/release", collect)
+    assert (run.status, run.failure_code) == ("failed", "MIGRATION_FAILED")
+    assert "made.css could not be written." in run.failure_detail
+    assert run.steps.get(name="build").status == "succeeded"
+
+
+def test_a_kernel_that_refuses_mounts_is_on_every_run(monkeypatch):
+    config = SimpleNamespace(is_root=True, is_systemd=False, private_folders=None)
+    monkeypatch.setattr(private_tmp, "is_allowed", lambda folders: False)
+    [note] = preview.describe_isolation(config)
+    assert "share /tmp" in note and "doctor.sh" in note
+    config.is_systemd = True
+    assert preview.describe_isolation(config) == []
 
 
 def test_an_application_that_writes_beside_its_code_fails_with_the_files_name(place):

@@ -5,6 +5,9 @@ from tests.runs.pipelines.preview.conftest import TOML, WEB
 OUTPUT = {
     "oroboros.toml": f'[frontend]\noutput = "dist"\n{TOML}',
     "dist/app/browser/index.html": "app",
+    "dist/.env": "SECRET=1",
+    "dist/app/.git-credentials": "secret",
+    "dist/.well-known/security.txt": "served",
 }
 
 
@@ -23,4 +26,8 @@ def test_output_without_an_index_page_fails_the_build_unless_a_backend_answers(h
         "of it."
     ]
     assert place.page("/app/browser/").text == "app"
+    [hidden] = [note["text"] for note in run.notes if note["step"] == "surface"]
+    assert ": .env, app/.git-credentials." in hidden
+    assert place.page("/.well-known/security.txt").text == "served"
+    assert "SECRET" not in place.page("/.env").text
     assert place.page("/").text == "home"  # of the folder that the backend serves

@@ -100,8 +100,8 @@ def test_a_merge_conflict_names_the_files(world):
 def test_a_branch_that_is_merged_already_has_nothing_to_ship(world, ready):
     world.commit("feature/old", {"backend/old.txt": "old"})
     run = ready("feature/old")
-    world.git("push", "-q", str(world.remote), "feature/old:main", "--force", cwd=world.clone)
     operations.approve(run, actor="grace")
+    world.git("push", "-q", str(world.remote), "feature/old:main", "--force", cwd=world.clone)
     execution.execute_run(run.pk)
     run.refresh_from_db()
     assert (run.status, run.failure_code) == ("failed", "NOTHING_TO_SHIP")

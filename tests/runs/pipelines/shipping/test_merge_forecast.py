@@ -35,6 +35,10 @@ def test_a_squash_merge_elsewhere_is_reported_before_approval_and_not_shipped(sm
     small.git("merge", "-q", "--ff-only", "origin/main", cwd=small.clone)
     small.git("merge", "-q", "--squash", run.branch, cwd=small.clone)
     before = small.commit("main", {}, message="squashed (#12)")
+    # At once: the branches are watched each minute only.
+    with pytest.raises(Refused, match="squash merge") as refused:
+        operations.approve(run, actor="grace")
+    assert (refused.value.code, refused.value.status) == ("nothing_to_ship", 409)
     branch_watch.watch_branches()
     run.refresh_from_db()
     [note] = run.list_notes()
@@ -42,7 +46,17 @@ def test_a_squash_merge_elsewhere_is_reported_before_approval_and_not_shipped(sm
     assert run.events.filter(kind="note").get().text == note
     branch_watch.watch_branches()
     assert run.events.filter(kind="note").count() == 1
+    assert run.status == "preview_ready"
+    assert small.remote_main() == before
+
+
+def test_a_squash_merge_after_the_approval_is_not_shipped(small, ready_small):
+    run = ready_small("squash/late", {"late-squash.txt": "squashed"})
     operations.approve(run, actor="grace")
+    small.git("checkout", "-q", "main", cwd=small.clone)
+    small.git("merge", "-q", "--ff-only", "origin/main", cwd=small.clone)
+    small.git("merge", "-q", "--squash", run.branch, cwd=small.clone)
+    before = small.commit("main", {}, message="squashed (#13)")
     execution.execute_run(run.pk)
     run = Run.objects.get(pk=run.pk)
     assert (run.status, run.failure_code) == ("failed", "NOTHING_TO_SHIP")

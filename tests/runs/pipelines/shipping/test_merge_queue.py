@@ -227,9 +227,9 @@ def test_reverted_commit_is_not_shipped_by_a_retry(is_mixed, small, ships, ready
     assert back.status == "merged"
     again = operations.retry(failed, actor="ada")
     execution.execute_run(again.pk)
-    ship(again)
-    assert (again.status, again.failure_code) == ("failed", "NOTHING_TO_SHIP")
-    assert "revert the revert" in again.failure_detail
+    with pytest.raises(Refused, match="revert the revert") as refused:
+        ship(again)
+    assert refused.value.code == "nothing_to_ship"
     assert small.remote_main() == serves(small) == back.candidate_sha
     assert freezes.list_active_freezes() == []
 
@@ -238,8 +238,8 @@ def test_merged_commit_is_not_deployed_again_by_a_retry(small, ships, ready_smal
     merged = ships("twice/merged")
     again = operations.retry(merged, actor="ada")
     execution.execute_run(again.pk)
-    ship(again)
-    assert (again.status, again.failure_code) == ("failed", "NOTHING_TO_SHIP")
+    with pytest.raises(Refused, match="contains this commit"):
+        ship(again)
 
 
 @pytest.mark.parametrize("is_changed", [False, True])
