@@ -128,7 +128,8 @@ FAILURES: dict[str, Failure] = {
     ),
     "COMMAND_REFUSED": Failure(
         "The command policy does not allow a command of the application.",
-        "Use an allowed program, or have an operator add it to WORKER_ALLOWED_COMMANDS.",
+        "Correct what the detail names and push. For a program that is not allowed, use an allowed "
+        "one, or have an operator add it to WORKER_ALLOWED_COMMANDS.",
     ),
     "UNSAFE_DATABASE_TARGET": Failure(
         "The step would have used a database that is not the slot's own.",

@@ -197,26 +197,21 @@ def _find_limits(lines: list[str], facts: Facts) -> Iterator[str]:
 
 
 def _find_services(lines: list[str], facts: Facts) -> Iterator[str]:
-    for line in lines:
-        if REFUSED.search(line):
-            match = ADDRESS.search(line)
-            parts = [group for group in match.groups() if group] if match else []
-            where = f" to {':'.join(parts)}" if parts else ""
-            yield (
-                f"Its connection{where} was refused: no process listens there, and production "
-                "starts none besides its own."
-            )
-            return
+    if line := _find_line(lines, REFUSED):
+        address = ":".join(_find_groups(ADDRESS, line))
+        yield (
+            f"Its connection{f' to {address}' if address else ''} was refused: no process listens "
+            "there, and production starts none besides its own."
+        )
 
 
 def _find_network(lines: list[str], facts: Facts) -> Iterator[str]:
-    for line in lines:
-        if NETWORK.search(line):
-            match = HOST_NAME.search(line)
-            name = next((group for group in match.groups() if group), "") if match else ""
-            to = f" ({name})" if name else ""
-            yield f"It needs the network when it starts, and did not reach it{to}."
-            return
+    if line := _find_line(lines, NETWORK):
+        names = _find_groups(HOST_NAME, line)
+        yield (
+            "It needs the network when it starts, and did not reach it"
+            f"{f' ({names[0]})' if names else ''}."
+        )
 
 
 RULES: tuple[Rule, ...] = (
@@ -228,6 +223,16 @@ RULES: tuple[Rule, ...] = (
     _find_services,
     _find_network,
 )
+
+
+def _find_line(lines: list[str], pattern: re.Pattern[str]) -> str:
+    return next((line for line in lines if pattern.search(line)), "")
+
+
+def _find_groups(pattern: re.Pattern[str], line: str) -> list[str]:
+    """Return what the groups of the pattern match in the line, without those that match nothing."""
+    match = pattern.search(line)
+    return [group for group in match.groups() if group] if match else []
 
 
 def _find_path(line: str, facts: Facts) -> str:

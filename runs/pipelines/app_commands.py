@@ -18,6 +18,7 @@ from host.files.write_refusals import explain_refused_write
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import name_files
 from host.postgres import guard, lock_timeout
+from host.postgres.extension_refusals import explain_refused_extension
 from host.postgres.guard import Target
 from host.process.users import User
 from runs.engine.step_context import CommandContext, StepContext
@@ -73,9 +74,10 @@ def _translate_failures(context: CommandContext, code: str) -> Iterator[None]:
         context.raise_if_stopping()
         if failed.timed_out:
             raise StepFailed("STEP_TIMEOUT", f"{failed}.") from failed
-        message = context.read_log_message()
-        refused = explain_refused_write(message) if code == "MIGRATION_FAILED" else ""
-        raise StepFailed(code, f"{failed}:\n{message}\n{refused}".rstrip()) from failed
+        parts = [f"{failed}:", message := context.read_log_message()]
+        if code == "MIGRATION_FAILED":
+            parts += [explain_refused_write(message), explain_refused_extension(message)]
+        raise StepFailed(code, "\n".join(part for part in parts if part)) from failed
     context.raise_if_stopping()
 
 

@@ -42,6 +42,56 @@ class SlowRequest(threading.Thread):
         return self.version
 
 
+# Answers each message of a WebSocket with its version, and closes it in order on SIGTERM.
+WEBSOCKETS = """
+import base64, hashlib
+
+opened = []
+
+def talk(handler):
+    key = handler.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    handler.send_response(101)
+    handler.send_header("Upgrade", "websocket")
+    handler.send_header("Connection", "Upgrade")
+    accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+    handler.send_header("Sec-WebSocket-Accept", accept)
+    handler.end_headers()
+    opened.append(handler.connection)
+    while handler.rfile.read(10):  # a masked text of four bytes
+        handler.wfile.write(bytes([0x81, len(VERSION)]) + VERSION.encode())
+
+def get(handler, plain=Handler.do_GET):
+    talk(handler) if handler.headers.get("Upgrade") else plain(handler)
+
+def close(*_):
+    for connection in opened:
+        connection.sendall(b"\\x88\\x02\\x03\\xe9")  # 1001, going away
+    threading.Thread(target=server.shutdown).start()
+
+Handler.do_GET = get
+"""
+CLOSED_1001 = b"\x88\x02\x03\xe9"  # RFC 6455, 7.4.1
+
+
+def with_websockets(server):
+    before, line, after = server.partition("server = Server(")
+    after = after.replace("lambda *a: threading.Thread(target=server.shutdown).start()", "close")
+    return before + WEBSOCKETS + line + after
+
+
+def open_websocket(port):
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection.sendall(
+        b"GET /api/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    stream = connection.makefile("rb")
+    assert b" 101 " in stream.readline()
+    while stream.readline().strip():
+        pass
+    return connection, stream
+
+
 def list_running(config):
     return managers.get_manager(config).list_names()
 
@@ -110,6 +160,23 @@ def test_request_that_takes_too_long_is_ended_at_the_limit(config, repo, web):
     Deployment.objects.update(ended_at=second.created_at)  # no process waits any more
     reconciler.reconcile(config)
     assert request.wait() == 502
+    assert_consistent(config, second, web)
+
+
+@pytest.mark.full
+def test_websocket_goes_on_after_a_deploy_and_is_closed_in_order_at_the_limit(config, repo, web):
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "30"
+    server = with_websockets(repo.files["backend/server.py"])
+    deploy(config, repo.commit("one", **{"backend/server.py": server}))
+    connection, stream = open_websocket(web.port)
+    second = deploy(config, repo.commit("two"))
+    assert json.loads(web.get("/api/version")[2])["version"] == "two"
+    connection.sendall(b"\x81\x84\0\0\0\0ping")
+    assert stream.read(5) == b"\x81\x03one"
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "0"
+    Deployment.objects.update(ended_at=second.created_at)  # no process waits any more
+    reconciler.reconcile(config)
+    assert stream.read() == CLOSED_1001
     assert_consistent(config, second, web)
 
 
