@@ -4,6 +4,7 @@ Text of a branch (its lines, file names, authors) is shown to people who decide 
 that reorder, break, erase or hide other text are replaced by their code point (CVE-2021-42574).
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from itertools import groupby
@@ -17,6 +18,8 @@ SHOWN = frozenset(" \t\n\u3000")
 VARIATION_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 # How Python decodes a byte that is not UTF-8 with `surrogateescape` (PEP 383).
 ESCAPED_BYTES = range(0xDC80, 0xDD00)
+# ECMA-48, SGR: it changes how text looks, and not what it says.
+COLOURS = re.compile(r"(?:\x1b\[|\x9b)[0-9;:]*m")
 EMOJI_STYLE = "\ufe0f"
 
 
@@ -36,6 +39,11 @@ def make_visible(text: str) -> str:
 def make_line_visible(text: str) -> str:
     """Return the text as `make_visible`, on one line: line feeds and tabs are marked too."""
     return make_visible(text).replace("\n", "<LF>").replace("\t", "<TAB>")
+
+
+def format_for_terminal(text: str) -> str:
+    """Return the text as `make_visible`, without colours: nothing in it controls a terminal."""
+    return make_visible(COLOURS.sub("", text).replace("\r\n", "\n"))
 
 
 def split_marks(text: str) -> Iterator[tuple[bool, str]]:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 
 from host.config import Config
 from host.errors import Refused
+from host.masking.known_secrets import read_masks
 from releases.builds.build import BuildFailed
 from releases.deployments.deployment_steps import DeploymentFailed
 from releases.production.restore_point import RestorePointFailed
@@ -75,9 +76,10 @@ class JsonCommand(BaseCommand, ABC):
     def _print(self, result: CommandResult) -> None:
         name = type(self).__module__.rpartition(".")[2]
         head = {"ok": not result.error, "command": name}
+        fields = read_masks(self.config).mask_data(result.fields)
         if result.error:
             head["error"] = result.error
-            self.write_message(result.fields["detail"])
-        self.stdout.write(json.dumps({**head, **result.fields}))
+            self.write_message(fields["detail"])
+        self.stdout.write(json.dumps({**head, **fields}))
         if result.error:
             sys.exit(1)

@@ -4,12 +4,14 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 
 from core.claims import Claim, Claimable, ClaimableQuerySet, ClaimLost
 from core.clock import ClockTimestamp, get_database_time
 from host.errors import Refused
+from host.masking.known_secrets import read_masks
 from releases.rules import (
     COLOURS,
     MOVES,
@@ -195,7 +197,7 @@ class Release(models.Model):
             detail = f"{self} is {self.status}; it cannot become {to}."
             raise Refused("release_move_refused", detail)
         row = Release.objects.filter(pk=self.pk, status=self.status)
-        if row.update(status=to, **fields) != 1:
+        if row.update(status=to, **_mask_fields(fields)) != 1:
             raise Refused("release_move_refused", f"{self} is no longer {self.status}.")
         self.refresh_from_db()
 
@@ -375,8 +377,14 @@ class Deployment(Claimable):
 
     def _write(self, claim: Claim, **fields: Any) -> None:
         """Write the row if the claim is still valid. Raises DeploymentLost otherwise."""
-        if Deployment.objects.with_valid_claim(claim).update(**fields) != 1:
+        masked = _mask_fields(fields)
+        if Deployment.objects.with_valid_claim(claim).update(**masked) != 1:
             claim.lost.set()
             raise DeploymentLost
         # The fields may hold expressions such as ClockTimestamp.
         self.refresh_from_db(fields=fields)
+
+
+def _mask_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    masks = read_masks(settings.OROBOROS)
+    return {name: masks.mask_data(value) for name, value in fields.items()}

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -17,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from host.errors import Refused
+from host.masking.known_secrets import read_masks
 
 MAX_BODY_BYTES = 64 * 1024
 # The codes of the errors that Django and DRF raise themselves, by status.
@@ -56,7 +58,9 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     None means that the exception is a bug: Django logs it and answers with status 500.
     """
     if isinstance(exc, Refused):
-        return Response(error_body(exc.code, exc.detail, exc.fields), exc.status)
+        # A refusal may quote what an application printed.
+        body = error_body(exc.code, exc.detail, exc.fields)
+        return Response(read_masks(settings.OROBOROS).mask_data(body), exc.status)
     # The database restarts or ends a session: the same request succeeds a moment later.
     if isinstance(exc, OperationalError | InterfaceError):
         detail = "The database did not answer. Try again in a moment."

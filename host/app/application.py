@@ -14,6 +14,7 @@ from host.app.planning import Command, Plan
 from host.config import Config, read_env_file
 from host.files import log_files
 from host.files.source_tree import SourceTree
+from host.masking.known_secrets import read_masks, remember_secrets
 from host.process.users import User
 
 
@@ -68,8 +69,11 @@ class Application:
         operator_file: str = PREVIEW_FILE,
         stage: str = "run",
     ) -> ResolvedEnvironment:
-        """Return the environment for a process. Raises Refused as `environment` does."""
-        return environment.build_environment(
+        """Return the environment for a process, and have its secrets masked from now on.
+
+        Raises Refused as `environment` does.
+        """
+        resolved = environment.build_environment(
             self.config,
             variables,
             self.manifest,
@@ -79,6 +83,8 @@ class Application:
             purpose=purpose,
             stage=stage,
         )
+        remember_secrets(self.config, purpose, resolved)
+        return resolved
 
     def run_builds(
         self,
@@ -133,9 +139,10 @@ class Application:
                 operator_file=operator_file,
                 stage=command.stage,
             )
+            masks = read_masks(self.config)
             with log_files.open_append(log) as file:
                 for line in (*resolved.notes, "$ " + " ".join(command.argv)):
-                    file.write(f"{line}\n".encode())
+                    file.write(f"{masks.mask(line)}\n".encode())
             command_runner.run_command(
                 command,
                 self.config,

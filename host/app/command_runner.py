@@ -6,6 +6,8 @@ from pathlib import Path
 from host.app import planning
 from host.app.planning import Command
 from host.config import Config
+from host.masking.known_secrets import read_masks
+from host.masking.masks import NO_MASKS, Masks
 from host.process import runner
 from host.process.outcome import Outcome
 from host.process.termination import MARK_VARIABLE
@@ -52,6 +54,7 @@ def run_command(
         timeout=command.timeout,
         stop=stop,
         job=job,
+        masks=read_masks(config),
     )
 
 
@@ -66,6 +69,7 @@ def run_prepared(
     timeout: float,
     stop: Callable[[], bool] | None = None,
     job: str = "",
+    masks: Masks = NO_MASKS,
 ) -> None:
     """Run `argv`, which `planning.prepare_argv` returned, as `user` and with exactly `env`.
 
@@ -76,7 +80,7 @@ def run_prepared(
     marked = {**env, MARK_VARIABLE: job} if job else env
     try:
         outcome = runner.run(
-            argv, cwd=cwd, log=log, timeout=timeout, env=marked, user=user, stop=stop
+            argv, cwd=cwd, log=log, timeout=timeout, env=marked, user=user, stop=stop, masks=masks
         )
     # The folder or the program is not in this tree: a check may come from another commit.
     except (FileNotFoundError, NotADirectoryError) as error:

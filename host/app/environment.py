@@ -23,6 +23,7 @@ from host.app.environment_policy import can_manifest_set, is_blocked, is_matched
 from host.app.manifest import Manifest
 from host.config import Config, SlotConfig, read_env_file
 from host.errors import Refused
+from host.masking.masks import MASK, MIN_SECRET_LENGTH
 
 PREVIEW_FILE = "worker-preview.env"
 PRODUCTION_FILE = "app.env"
@@ -48,8 +49,6 @@ CONTROL_SECRETS = ("SECRET_KEY", "DATABASE_URL", "PREVIEW_ADMIN_DATABASE_URL")
 SECRET_NAME_PATTERN = re.compile(
     r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|COOKIE|SALT", re.I
 )
-MASK = "••••••••"
-MIN_SECRET_LENGTH = 6  # shorter ones occur in other values by chance, and are not searched for
 
 
 @dataclass(frozen=True)

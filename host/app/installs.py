@@ -28,6 +28,7 @@ from host.errors import ApplicationRefused, Refused
 from host.files import ownership, safe_files
 from host.files.file_lock import file_lock
 from host.files.source_tree import SourceTree
+from host.masking import known_secrets
 from host.process import runner
 from host.process.outcome import Outcome
 from host.process.users import DelegatedUser, User
@@ -266,6 +267,7 @@ def _run_commands(work: _Work, user: User | None) -> Outcome:
     deadline = Deadline(INSTALL_SECONDS)  # for all commands together
     with private_folder(work.config, user) as home:
         env = _environment(work, home, user)
+        masks = known_secrets.read_install_masks(work.config)
         for argv in (*install.commands, *install.custom_commands):
             outcome = runner.run(
                 _prepare_argv(work, argv),
@@ -276,6 +278,7 @@ def _run_commands(work: _Work, user: User | None) -> Outcome:
                 user=user,
                 stop=work.stop,
                 stdin=install.stdin.encode(),
+                masks=masks,
             )
             if outcome.exit_code != 0:
                 return outcome

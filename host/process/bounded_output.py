@@ -15,7 +15,7 @@ from typing import IO
 
 from host.deadline import Deadline
 from host.files import log_files
-from host.masking import Masks
+from host.masking.masks import Masks
 
 # Of all commands of one log, and of each command at least LEAST_HEAD_BYTES.
 HEAD_BYTES = 8 * 1024 * 1024

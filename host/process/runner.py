@@ -19,7 +19,7 @@ from typing import IO
 
 from host.deadline import Deadline
 from host.files import log_files
-from host.masking import NO_MASKS, Masks
+from host.masking.masks import NO_MASKS, Masks
 from host.process import process_table, termination
 from host.process.bounded_output import bounded_output
 from host.process.outcome import CapturedOutput, Outcome

@@ -19,6 +19,7 @@ from host.files import ownership, public_folder, site_fallback
 from host.files.file_lock import file_lock
 from host.files.site_fallback import Fallback
 from host.git.bare_repository import Repository
+from host.masking.known_secrets import read_masks
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder, source_folder
 from releases.builds.launch_spec import LaunchSpec
@@ -57,6 +58,7 @@ class BuildContext:
         return source_folder(self.config, self.release.pk)
 
     def write_log(self, text: str) -> None:
+        text = read_masks(self.config).mask(text)
         with self.log.open("a") as file:
             file.write(f"{text}\n")
 

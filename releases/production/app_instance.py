@@ -11,6 +11,7 @@ from host.app import environment, planning
 from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
 from host.config import Config
+from host.masking.known_secrets import remember_secrets
 from host.units.unit import HealthCheck, Unit
 from releases.builds.build_folders import source_folder
 from releases.builds.launch_spec import LaunchSpec
@@ -46,6 +47,8 @@ def resolve_environment(
 ) -> ResolvedEnvironment:
     """Return the complete environment of the release's processes in that instance.
 
+    Its secrets are masked from now on.
+
     Raises Refused as `environment.build_environment`.
     """
     variables = environment.build_production_variables(
@@ -55,7 +58,7 @@ def resolve_environment(
         release_id=release.pk,
         commit=release.commit_sha,
     )
-    return environment.build_environment(
+    resolved = environment.build_environment(
         config,
         variables,
         spec.manifest,
@@ -64,6 +67,8 @@ def resolve_environment(
         file=environment.PRODUCTION_FILE,
         purpose="production",
     )
+    remember_secrets(config, "production", resolved)
+    return resolved
 
 
 def build_health_check(config: Config, spec: LaunchSpec) -> HealthCheck:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.claims import Claim
 from host.config import Config
+from host.masking.known_secrets import read_masks
 from releases.models import Deployment, DeploymentLost, Release
 from releases.production.deploy_settings import DeploySettings
 
@@ -55,6 +56,7 @@ class DeploymentContext:
     def report_progress(self, text: str) -> None:
         """Report the present step to the caller, the row and the log. Raises DeploymentLost."""
         self.raise_if_stopping()
+        text = read_masks(self.config).mask(text)
         append_to_log(self.log, text)
         self.progress(text)
         self.deployment.record_progress(self.claim, text)

@@ -9,6 +9,7 @@ from host.config import Config
 from host.deadline import Deadline
 from host.files import safe_files
 from host.git.bare_repository import Repository
+from host.masking.known_secrets import read_masks
 from host.process import runner
 from host.units import managers
 from host.units.health import probe
@@ -142,6 +143,7 @@ def _run_hook(context: DeploymentContext, argv: Argv, seconds: float, subject: s
             timeout=seconds,
             env=env,
             stop=context.is_stopping,
+            masks=read_masks(context.config),
         )
     except OSError as error:
         raise Unhealthy(f"{subject} cannot be started: {error}.") from error

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from host import log_message
 from host.files import safe_files
+from host.masking.known_secrets import read_masks
 from releases.deployments import rollback_plan
 from releases.models import Deployment, Release
 from releases.rules import ReleaseStatus, format_rollback_command, list_irreversible_changes
@@ -140,7 +141,7 @@ def _read_last_lines(log: Artifact | None) -> str:
     if log is None:
         return ""
     text = safe_files.read_tail(artifacts_folder(settings.OROBOROS) / log.path, LAST_LINES)
-    return log_message.strip_terminal_codes(text)
+    return log_message.strip_terminal_codes(read_masks(settings.OROBOROS).mask(text))
 
 
 def describe_checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
@@ -182,7 +183,8 @@ def read_environment(run: Run) -> dict[str, Any] | None:
 def _read_lines(artifact: Artifact) -> list[str]:
     path = artifacts_folder(settings.OROBOROS) / artifact.path
     # At line feeds only: a value may contain what `splitlines` splits at, and forge another one.
-    return safe_files.read_tail(path, 10_000).split("\n")
+    text = safe_files.read_tail(path, 10_000)
+    return read_masks(settings.OROBOROS).mask(text).split("\n")
 
 
 def describe_schema(run: Run) -> dict[str, Any] | None:

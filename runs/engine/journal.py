@@ -158,7 +158,8 @@ def _end_step(
     result: dict[str, Any] | None,
     to: Status | None = None,
 ) -> None:
-    values = {"step": context.step_id, "status": status.value, "detail": detail}
+    masked = context.mask(detail)
+    values = {"step": context.step_id, "status": status.value, "detail": masked}
     # Without a result what the step recorded of its progress stays.
     # One transaction: a step that succeeded is never repeated, so a move that was lost would be
     # lost permanently.

@@ -14,6 +14,7 @@ from core.clock import ClockTimestamp
 from host import log_message
 from host.config import Config
 from host.files import log_files, safe_files
+from host.masking.known_secrets import read_masks
 from runs.engine import events
 from runs.engine.artifacts import artifact_path, relative_artifact_path
 from runs.engine.notes import list_new_texts, replace_notes
@@ -48,19 +49,25 @@ class CommandContext:
         """Append `text` and a line feed to the log, which people read while it grows."""
         # Append mode: commands that run meanwhile write to the same file.
         with self.log.open("a") as file:
-            file.write(text.rstrip("\n") + "\n")
+            file.write(self.mask(text).rstrip("\n") + "\n")
+
+    def mask(self, text: str) -> str:
+        """Return the text without the values of secrets."""
+        return read_masks(self.config).mask(text)
 
     def report(self, text: str) -> None:
         """Say in the log what happens, such as a wait that a person should know of."""
         self.write_log(text)
 
     def read_log_tail(self, lines: int) -> str:
-        """Return the last lines of the log as a terminal shows them."""
-        return log_message.strip_terminal_codes(safe_files.read_tail(self.log, lines))
+        """Return the last lines of the log as a terminal shows them, without secrets."""
+        # Of a daemon's output the log has what it printed.
+        text = self.mask(safe_files.read_tail(self.log, lines))
+        return log_message.strip_terminal_codes(text)
 
     def read_log_message(self) -> str:
         """Return what the end of the log says about a failure, for its detail."""
-        return log_message.read_message(self.log)
+        return self.mask(log_message.read_message(self.log))
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,7 @@ class StepContext(CommandContext):
         know before approving. Repeating the step with the same notes changes nothing.
         """
         before, topic = self.run.notes, topic or self.step.name
+        sentences = [self.mask(sentence) for sentence in sentences]
         notes = replace_notes(before, self.run.generation, topic, sentences)
         if notes == before:
             return
@@ -174,7 +182,7 @@ class StepContext(CommandContext):
         path = artifact_path(self.config, self.run, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The file before its row: a row without a file would be a link to a 404.
-        safe_files.write_atomic(path, content.encode(), 0o600)
+        safe_files.write_atomic(path, self.mask(content).encode(), 0o600)
         fields = {"step_id": self.step_id, "path": relative_artifact_path(self.config, path)}
         Artifact.objects.update_or_create(
             run=self.run,

@@ -10,6 +10,7 @@ from pathlib import Path
 from core.claims import ClaimLost
 from host.config import Config
 from host.errors import Refused
+from host.masking.known_secrets import read_masks
 from runs.rules import FAILURES, failure_code_of
 
 # A program that fails while less than this is free is taken to have failed for want of disk space:
@@ -59,7 +60,7 @@ def translate_errors(config: Config, log: Path) -> Iterator[None]:
     except OSError as error:
         # EDQUOT: to the application a quota that is used up is a full disk.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            _log_traceback(log)
+            _log_traceback(config, log)
             raise
         detail = f"The disk is full: {error.filename or error}."
         raise StepFailed("DISK_FULL", detail) from error
@@ -77,13 +78,13 @@ def translate_errors(config: Config, log: Path) -> Iterator[None]:
         raise
     # Not only Exception: the time limit of django-q2 raises a subclass of SystemExit.
     except BaseException:
-        _log_traceback(log)
+        _log_traceback(config, log)
         raise
 
 
-def _log_traceback(log: Path) -> None:
+def _log_traceback(config: Config, log: Path) -> None:
     with suppress(OSError), log.open("a") as file:  # the original exception must rise
-        file.write(traceback.format_exc())
+        file.write(read_masks(config).mask(traceback.format_exc()))
 
 
 def _is_disk_full(config: Config) -> bool:

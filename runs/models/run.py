@@ -3,12 +3,14 @@
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q, Value
 
 from core.claims import Claim, Claimable, ClaimableQuerySet, ClaimLost
 from core.clock import ClockTimestamp
 from host.errors import Refused
+from host.masking.known_secrets import read_masks
 from runs.labels import build_label
 from runs.rules import FAILURES, FINAL, MERGING_OR_DEPLOYING, MOVES, SHIPPING, Status
 from slots.models import Lease
@@ -162,12 +164,16 @@ class Run(Claimable):
     def move(self, to: Status, *, claim: Claim | None = None, **fields: Any) -> None:
         """Change the status, and other `fields`, in one UPDATE; a final status sets `ended_at`.
 
+        Secrets in the fields are masked.
+
         With a `claim` the row is written only while the claim is valid. Raises MoveRefused if
         the move is not in MOVES or another process moved the run first, ClaimLost if the claim
         is lost.
         """
         if to not in MOVES.get(self.status, ()):
             raise MoveRefused(f"The run is {self.status}; it cannot become {to}.")
+        masks = read_masks(settings.OROBOROS)
+        fields = {name: masks.mask_data(value) for name, value in fields.items()}
         if to in FINAL:
             fields["ended_at"] = ClockTimestamp()
         rows = (

@@ -6,6 +6,7 @@ The exit code is 0 only if the command did what it says.
 """
 
 import argparse
+import codecs
 import json
 import sys
 import time
@@ -18,7 +19,9 @@ from host import service_user
 from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import safe_files
+from host.masking.masks import Masks
 from host.postgres import guard
+from host.visible_text import format_for_terminal
 from slots.runtime import backend, backend_log, worktree
 from slots.runtime import spec as specs
 from slots.runtime.backend import BackendStatus
@@ -103,18 +106,22 @@ def health(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Jso
 
 def logs(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
     path = backend_log.path(config, slot)
-    text = safe_files.read_tail(path, options.lines)
+    from host.masking.known_secrets import read_masks
+
+    masks = read_masks(config)
+    text = format_for_terminal(masks.mask(safe_files.read_tail(path, options.lines)))
     print(text, file=sys.stderr, flush=True)
     if options.follow:
-        _follow_log(path)
+        _follow_log(path, masks)
     return {
         "log_file": str(backend_log.ensure_link(config, slot)[0]),
         "lines": len(text.splitlines()),
     }
 
 
-def _follow_log(path: Path) -> None:
+def _follow_log(path: Path, masks: Masks) -> None:
     """Print what is added to the log until Ctrl-C."""
+    decoder, left = codecs.getincrementaldecoder("utf-8")("replace"), b""
     offset = path.stat().st_size if path.exists() else 0
     try:
         while True:
@@ -124,9 +131,11 @@ def _follow_log(path: Path) -> None:
             if size > offset:
                 with path.open("rb") as file:
                     file.seek(offset)
-                    sys.stderr.buffer.write(file.read(size - offset))
-                    sys.stderr.flush()
-                offset = size
+                    left += file.read(size - offset)
+                complete = masks.split_complete(left)
+                text = decoder.decode(masks.mask_bytes(left[:complete]))
+                print(format_for_terminal(text), end="", file=sys.stderr, flush=True)
+                offset, left = size, left[complete:]
             time.sleep(FOLLOW_INTERVAL_SECONDS)
     except KeyboardInterrupt:
         return
@@ -184,9 +193,20 @@ def run_command(argv: list[str]) -> JsonObject:
         return answer | COMMANDS[options.command](config, slot, options)
     except Refused as refusal:
         fields = {"fields": refusal.fields} if refusal.fields else {}
-        return answer | {"ok": False, "error": refusal.code, "detail": refusal.detail} | fields
+        detail = _mask(refusal.detail)
+        return answer | {"ok": False, "error": refusal.code, "detail": detail} | fields
     except OSError as error:  # such as a file of another user, or a full disk
         return answer | {"ok": False, "error": "host_error", "detail": f"{error}."}
+
+
+def _mask(text: str) -> str:
+    """Return the text without secrets: a refusal may quote what the application printed."""
+    from host.masking.known_secrets import read_masks
+
+    try:
+        return read_masks(configuration.load()).mask(text)
+    except Refused:  # the configuration cannot be read, which is what the text says
+        return text
 
 
 def main() -> int:

@@ -172,6 +172,7 @@ def _run_with_retries(
 ) -> list[str]:
     """Run `release:`, again if it waits too long for a lock; return a note on each such wait."""
     from host.app.command_runner import CommandFailed, run_prepared
+    from host.masking.known_secrets import read_masks
     from host.postgres import lock_timeout
 
     notes: list[str] = []
@@ -187,6 +188,7 @@ def _run_with_retries(
                 log=log,
                 user=config.slot_user(slot),
                 timeout=MIGRATE_SECONDS,
+                masks=read_masks(config),
             ),
             log,
             notes.append,

@@ -7,7 +7,7 @@ which tools print, but in files of the install's private home.
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from configparser import ConfigParser, Error
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,7 @@ class Registries:
 
     variables: Mapping[str, str]
     files: Mapping[str, str]
+    passwords: tuple[str, ...] = ()
 
 
 def list_pip_files(lookup: Lookup) -> list[Path]:
@@ -117,7 +118,19 @@ def translate(lookup: Lookup) -> Registries:
     return Registries(
         {name: value for name, value in variables.items() if value},
         {name: text for name, text in files.items() if text},
+        tuple(_list_passwords(variables, hosts)),
     )
+
+
+def _list_passwords(
+    variables: Mapping[str, str], hosts: Mapping[str, tuple[str, str]]
+) -> Iterator[str]:
+    """Yield what no log may show: passwords, tokens in the place of a user, proxies' addresses."""
+    for user, password in hosts.values():
+        yield from (password, base64.b64encode(f"{user}:{password}".encode()).decode())
+        if not password:
+            yield user
+    yield from (value for value in variables.values() if "@" in value and "://" in value)
 
 
 def _translate_python(lookup: Lookup, hosts: dict[str, tuple[str, str]]) -> dict[str, str]:

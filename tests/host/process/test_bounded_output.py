@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.masking import MASK, NO_MASKS, create_masks
+from host.masking.masks import MASK, NO_MASKS, create_masks
 from host.process import bounded_output
 from host.process.bounded_output import BoundedWriter
 from tests.host.processes import run

@@ -52,6 +52,12 @@ class Masks:
         """Return the bytes with the mask in place of each secret."""
         return raw if self._pattern is None else self._pattern.sub(MASK.encode(), raw)
 
+    def cover_bytes(self, raw: bytes) -> bytes:
+        """Return the bytes with stars in place of each secret: every offset stays the same."""
+        if self._pattern is None:
+            return raw
+        return self._pattern.sub(lambda match: b"*" * len(match[0]), raw)
+
     def mask(self, text: str) -> str:
         """Return the text with the mask in place of each secret."""
         if self._pattern is None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.masking import MASK, NO_MASKS, create_masks
+from host.masking.masks import MASK, NO_MASKS, create_masks
 
 SECRETS = ["sk_live_51HxY", "p@ss/w\"rd'<&>", "sk_live_51HxY-longer"]
 PARTS = st.lists(st.sampled_from([*SECRETS, "sk_live_", "p@ss", " text ", "\n", "sk_live_51Hx"]))
