@@ -12,7 +12,7 @@ from host.app.frameworks import django_project
 from host.app.manifest import Manifest
 from host.app.planning import Command, Plan
 from host.config import Config, read_env_file
-from host.files import log_files
+from host.files import log_files, var_folders
 from host.files.source_tree import SourceTree
 from host.masking.known_secrets import read_masks, remember_secrets
 from host.process.users import User
@@ -131,7 +131,7 @@ class Application:
         argv may have a password filled in, and the output. Raises CommandFailed, Refused.
         """
         # A new home each time: what a branch's command leaves in it must not affect the next one.
-        with installs.private_folder(self.config, self.user) as home:
+        with var_folders.private_folder(self.config, self.user) as home:
             resolved = self.build_environment(
                 variables,
                 home=home,

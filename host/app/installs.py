@@ -9,10 +9,9 @@ import os
 import shutil
 import sys
 import sysconfig
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from host.app.planning import INSTALL_SECONDS, Plan
 from host.config import Config
 from host.deadline import Deadline
 from host.errors import ApplicationRefused, Refused
-from host.files import ownership, safe_files
+from host.files import ownership, safe_files, var_folders
 from host.files.file_lock import file_lock
 from host.files.source_tree import SourceTree
 from host.masking import known_secrets
@@ -63,19 +62,6 @@ def _find_tools(python: str) -> Tools:
 def _read_version(argv: list[str]) -> str:
     answer = runner.capture(argv, timeout=VERSION_SECONDS)
     return (answer.stdout or answer.stderr).decode(errors="replace").strip()
-
-
-@contextmanager
-def private_folder(config: Config, user: User | None) -> Iterator[Path]:
-    """Make a folder that only `user` can enter, for HOME and TMPDIR, and delete it at the end."""
-    parent = config.var / "tmp"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="home-", dir=parent))
-    ownership.give_tree(folder, user)
-    try:
-        yield folder
-    finally:
-        ownership.delete_tree(folder)
 
 
 def is_installed(config: Config, install: Install, root: Path) -> bool:
@@ -265,7 +251,7 @@ def _run_commands(work: _Work, user: User | None) -> Outcome:
         detail = f"The tree has no directory {install.directory}: correct it in oroboros.toml."
         raise ApplicationRefused("manifest_invalid", detail)
     deadline = Deadline(INSTALL_SECONDS)  # for all commands together
-    with private_folder(work.config, user) as home:
+    with var_folders.private_folder(work.config, user) as home:
         env = _environment(work, home, user)
         masks = known_secrets.read_install_masks(work.config)
         for argv in (*install.commands, *install.custom_commands):

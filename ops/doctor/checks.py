@@ -17,6 +17,7 @@ from host.app import installs
 from host.capacity import read_available_memory_mb, read_free_disk_mb
 from host.config import Config, describe_env_values
 from host.errors import Refused
+from host.files import var_folders
 from host.git.bare_repository import get_repository
 from host.git.remote_refs import explain_remote
 from host.process import private_tmp, runner
@@ -73,6 +74,7 @@ def run_checks(
     for check in (check_secrets, check_shell_settings, check_databases, check_git_remote):
         yield from check(config)
     yield check_shipping_settings(config, check_shipping)
+    yield findings.judge_var(var_folders.list_unknown_names(config))
     for check in (check_ports, check_services, check_routes):
         yield from check(config)
 

@@ -33,6 +33,14 @@ def judge_systemd(version: int) -> Finding:
     return Finding("systemd", version >= OLDEST_SYSTEMD, str(version), remedy)
 
 
+def judge_var(unknown: Sequence[str]) -> Finding:
+    """Report the names under `var` that are not of Oroboros. It neither uses nor deletes them."""
+    if not unknown:
+        return Finding("files in var", True, "all are of Oroboros")
+    names = ", ".join(map(ascii, unknown))
+    return Finding("files in var", True, f"not of Oroboros, and never deleted by it: {names}")
+
+
 def judge_npm(path: str | None) -> Finding:
     """Report whether npm is installed: only applications with a package.json need it."""
     missing = "none: for applications with a package.json install nodejs and npm"

@@ -14,6 +14,7 @@ from django.db.models import Q
 from core.clock import ClockTimestamp, get_database_time
 from host.config import Config, SlotConfig
 from host.errors import Refused
+from host.files import var_folders
 from host.postgres import guard
 from host.units import intruders, managers
 from host.units.stack_ports import POSTGRES, list_ports
@@ -53,6 +54,7 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
         _report_foreign_listeners,
         _remove_abandoned_gates,
         _remove_templates,
+        _remove_abandoned_folders,
         _check_production,
         _continue_deployments,
     )
@@ -221,6 +223,13 @@ def _remove_templates(config: Config, dry_run: bool) -> Iterator[str]:
     """Keep the cap on template databases. Hourly would be too late: each merge makes one."""
     with suppress(Refused):  # without the database server
         yield from retention.remove_templates(config, dry_run)
+
+
+def _remove_abandoned_folders(config: Config, dry_run: bool) -> Iterator[str]:
+    """Delete the homes and scratch folders of processes that were killed."""
+    for path in var_folders.remove_abandoned_folders(config, dry_run):
+        text = f"var/{path} was left by a process that has ended"
+        yield text if dry_run else _record_repair(text)
 
 
 def _list_gate_folders(config: Config) -> list[str]:

@@ -109,7 +109,7 @@ def _remove_templates(config: Config, dry_run: bool) -> Iterator[str]:
             since = None if name in needed else templates[name] or at
             if since != templates[name]:
                 admin.record_unneeded_since(name, since)
-        template_databases.drop_stray_roles(config)
+        template_databases.remove_strays(config)
 
 
 def select_unneeded_templates(

@@ -151,18 +151,22 @@ def drop_template(config: Config, name: str) -> None:
     template_schema_path(config, name).unlink(missing_ok=True)
 
 
-def drop_stray_roles(config: Config) -> None:
-    """Drop the roles of templates whose database is gone, unless their build begins just now."""
+def remove_strays(config: Config) -> None:
+    """Remove what killed builds of templates left: roles without a database, trees, schemas."""
     from host.postgres.administration import DatabaseAdmin
 
     admin = DatabaseAdmin(config)
-    for name in {*admin.list_own_roles()} - {*admin.list_pipeline_databases()}:
-        if guard.TEMPLATE_NAME.fullmatch(name) is None:
-            continue
-        # The build of a template makes the role before the database, and holds this lock.
+    folder = config.var / "templates"
+    names = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
+    strays = {*names, *admin.list_own_roles()} - {*admin.list_templates()}
+    strays |= {path.name for path in folder.glob("*/")}
+    for name in filter(guard.TEMPLATE_NAME.fullmatch, strays):
+        # A build holds this lock, also before there is a database.
         with suppress(DatabaseBusy), admin.database_lock(name, _refuse_to_wait):
+            ownership.delete_tree(folder / name)
             if not admin.exists(name):
                 admin.drop_role(name)
+                template_schema_path(config, name).unlink(missing_ok=True)
 
 
 def _refuse_to_wait() -> None:

@@ -179,7 +179,7 @@ def test_templates_built_at_once_have_passwords_of_their_own(place, monkeypatch)
     assert {name, guard.template_name(second)} <= {*admin.list_own_roles()}
     template_databases.drop_template(config, name)
     admin.ensure_role(name)  # as a worker leaves it that is killed between role and database
-    template_databases.drop_stray_roles(config)
+    template_databases.remove_strays(config)
     assert name not in admin.list_own_roles()
     assert guard.template_name(second) in admin.list_own_roles()
 
