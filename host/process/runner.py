@@ -67,7 +67,12 @@ def run(
             return user.run(argv, cwd=cwd, streams=streams, timeout=timeout, env=env, stop=stop)
         child = _start(argv, cwd, env, user, (source, output, output), die_with_parent=True)
         output.close()  # the pipe ends with its last writer
-        return _wait(child, mark, timeout, stop, kill_all_marked=True)
+        begun = process_table.read_start_time(child.pid)
+        outcome = _wait(child, mark, timeout, stop, kill_all_marked=True)
+        if user is not None:
+            # What forked twice and cleared its environment has neither parent nor mark.
+            termination.kill_orphans(user.uid, since=begun, only_unmarked=True)
+        return outcome
 
 
 def capture(

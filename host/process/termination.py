@@ -18,6 +18,7 @@ from host.process.process_table import ProcessEntry
 
 MARK_VARIABLE = "OROBOROS_JOB"
 POLL_SECONDS = 0.1
+INIT_PID = 1
 # A process in uninterruptible sleep (D) does not end before its I/O does.
 KILL_SECONDS = 5.0
 KILL_INTERVAL_SECONDS = 0.005
@@ -82,6 +83,26 @@ def kill_user(uid: int) -> bool:
     if uid in (0, os.getuid(), os.geteuid()):
         raise ValueError(f"uid {uid} is not a reserved one")
     return _kill_all(lambda: list_processes_of(uid))
+
+
+def kill_orphans(uid: int, *, since: float = 0.0, only_unmarked: bool = False) -> bool:
+    """Kill the processes of a reserved uid that have left every parent (as root only).
+
+    A daemon that forks twice belongs to init. Those that started before `since` (seconds since
+    boot) are left, and with `only_unmarked` those with a mark, which are units. Returns whether
+    all have ended.
+    """
+    if uid in (0, os.getuid(), os.geteuid()):
+        raise ValueError(f"uid {uid} is not a reserved one")
+    return _kill_all(
+        lambda: [
+            entry
+            for entry in list_processes_of(uid)
+            if entry.parent == INIT_PID
+            and entry.start_time >= since
+            and not (only_unmarked and process_table.read_variable(entry.pid, MARK_VARIABLE))
+        ]
+    )
 
 
 def list_processes_of(uid: int) -> list[ProcessEntry]:

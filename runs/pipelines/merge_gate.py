@@ -12,8 +12,10 @@ from host.app.application import Application, read_application
 from host.app.planning import Command
 from host.config import Config
 from host.errors import Refused
-from host.files import ownership
+from host.files import leftovers, ownership
 from host.postgres import guard
+from host.process import termination
+from host.process.users import DelegatedUser
 from releases.builds import build
 from releases.builds.build import BuildFailed
 from releases.models import DeploymentLost
@@ -169,6 +171,17 @@ def remove_gate(config: Config, run: Run) -> None:
     gate_start.remove(config, str(run.pk))
     DatabaseAdmin(config).drop(guard.gate_name(run.pk))
     ownership.delete_tree(gate_folder(config, run))
+    _remove_job_leftovers(config)
+
+
+def _remove_job_leftovers(config: Config) -> None:
+    """Remove what jobs left outside their folders, unless another one runs."""
+    user = config.job_user
+    if user is None or isinstance(user, DelegatedUser):
+        return
+    termination.kill_orphans(user.uid, only_unmarked=True)
+    if not user.pids():
+        leftovers.remove_leftovers(user.uid)
 
 
 def _gate_variables(context: StepContext, url: str) -> dict[str, str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from host.config import Config, SlotConfig
 from host.errors import Refused
-from host.files import log_files
+from host.files import leftovers, log_files
 from host.files.file_lock import file_lock
+from host.process import termination
 from host.process.users import DelegatedUser, User
 from host.units import managers
 from host.units.health import Health, describe_failed_start, probe, wait_until_healthy
@@ -157,6 +158,8 @@ def _remove(config: Config, slot: SlotConfig) -> None:
     # A process that left its parent's group and session still has the slot's uid.
     if user is not None and not (keeps_idle_page and _is_local(user)) and not user.kill_all():
         raise Refused("backend_still_runs", f"Processes of uid {user.uid} cannot be killed.")
+    if user is not None and _is_local(user):
+        leftovers.remove_leftovers(user.uid)
     if not keeps_idle_page:
         specs.delete(slot)
 
@@ -258,7 +261,12 @@ def _wait_until_healthy(
 
 
 def _stop(config: Config, slot: SlotConfig) -> None:
-    if not managers.get_manager(config).stop(unit_name(slot), STOP_SECONDS):
+    all_ended = managers.get_manager(config).stop(unit_name(slot), STOP_SECONDS)
+    user = config.slot_user(slot)
+    if user is not None and _is_local(user):
+        # Daemons that left the unit's family. A command that we run for the slot has a parent.
+        all_ended &= termination.kill_orphans(user.uid)
+    if not all_ended:
         detail = f"Processes of {slot.slot_id} do not end, not even when killed."
         raise Refused("backend_still_runs", detail)
 

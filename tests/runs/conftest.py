@@ -10,6 +10,9 @@ from django.test import Client
 from accounts.tokens import create_token
 from runs.leasing import cleanup
 from slots.models import Slot
+from tests.lease_ends import nothing_is_left_at_the_end_of_a_lease
+
+__all__ = ["nothing_is_left_at_the_end_of_a_lease"]
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Daemons, and ending all processes of a family, a job or a user."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.host.processes import (
     RESERVED_USER,
     ROOT,
     is_running,
+    run,
     wait_for,
     wait_for_pid,
 )
@@ -165,3 +168,18 @@ def test_kill_user_kills_processes_without_mark_and_session(spawn, tmp_path):
         for one in process_table.list_processes()
         if RESERVED_USER.uid in process_table.read_uids(one.pid)
     ]
+
+
+@pytest.mark.root
+def test_a_commands_daemon_that_cleared_its_environment_ends_with_the_command(tmp_path):
+    folder = Path(tempfile.mkdtemp(prefix="oroboros-daemon-"))
+    os.chown(folder, RESERVED_USER.uid, RESERVED_USER.gid)
+    try:
+        script = f"setsid env -i {shutil.which('sh')} -c 'sleep 600 & echo $! > pid; wait' &"
+        script += " while [ ! -s pid ]; do sleep 0.01; done"
+        run(script, tmp_path / "log", cwd=folder, user=RESERVED_USER)
+        assert not is_running(int((folder / "pid").read_text()))
+        assert RESERVED_USER.pids() == set()
+    finally:
+        RESERVED_USER.kill_all()
+        shutil.rmtree(folder)

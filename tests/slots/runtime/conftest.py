@@ -14,7 +14,10 @@ import pytest
 from host import config as configuration
 from slots.runtime import idle_page, surface
 from tests import environment
+from tests.lease_ends import nothing_is_left_at_the_end_of_a_lease
 from tests.slots.runtime.surface_server import caddy
+
+__all__ = ["nothing_is_left_at_the_end_of_a_lease"]
 
 
 @pytest.fixture

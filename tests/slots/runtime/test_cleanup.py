@@ -1,11 +1,20 @@
 """Cleaning a slot in every state that a run may leave."""
 
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import psycopg
 import pytest
 
+from host.files import leftovers
 from host.postgres import administration, guard
+from host.process import runner
 from slots.runtime import backend, cleanup, surface, worktree
 from tests.host.files.test_ownership import create_deep_tree
+from tests.host.processes import wait_for
+from tests.lease_ends import assert_nothing_is_left
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.test_backend import COMMIT, RUN, SERVE, slot, write
 
@@ -89,3 +98,48 @@ def test_slot_with_deep_folders_is_cleaned(config, slot):
     create_deep_tree(worktree.path(slot) / "deep")
     assert cleanup.clean_slot(config, slot) == []
     assert cleanup.find_leftovers(config, slot) == []
+
+
+# Leaves a shared memory segment, files, and a process that no parent and no mark leads to.
+HOSTILE = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+assert libc.shmget(0, 4096, 0o1600) >= 0
+for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+    open(f"{folder}/left-{os.getuid()}", "w").close()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os._exit(0)
+os.wait()
+"""
+
+
+def start_hostile(config, slot):
+    """Run it as the slot's user, in the folders of all users; returns the user."""
+    user = replace(config.slot_user(slot), folders=None)
+    argv = [sys.executable, "-I", "-S", "-c", HOSTILE]
+    env = {"PATH": os.environ["PATH"]}
+    process = runner.spawn(argv, cwd=Path("/"), env=env, user=user, log=config.var / "log" / "h")
+    wait_for(lambda: not process.is_alive() and user.pids())
+    return user
+
+
+@pytest.mark.root
+def test_nothing_of_a_hostile_run_is_left_after_its_lease(config, slot):
+    use_slot(config, slot).close()
+    user = start_hostile(config, slot)
+    assert len(leftovers.find_leftovers(user.uid)) == 4
+    assert cleanup.clean_slot(config, slot) == []
+    assert_nothing_is_left(config, slot)
+
+
+@pytest.mark.root
+def test_a_process_that_left_every_parent_ends_when_the_backend_is_stopped(config, slot):
+    write(config, slot, SERVE + RUN)
+    backend.start(config, slot)
+    user = start_hostile(config, slot)
+    backend.stop(config, slot)
+    assert user.pids() == set()
+    leftovers.remove_leftovers(user.uid)
