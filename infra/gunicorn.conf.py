@@ -14,11 +14,17 @@ try:
 except Refused as refused:
     sys.exit(refused.detail)
 
+# Seconds for which a thread keeps the interpreter: by default 5 ms, which a health check would wait
+# for several times while other requests are computed.
+sys.setswitchinterval(0.0005)
+
 wsgi_app = "oroboros.wsgi:application"
 bind = [f"{loopback.format_host(one)}:{CONFIG.api_port}" for one in loopback.list_loopbacks()]
-worker_class = "gthread"
+# No slow client holds a thread: docs/decisions/0020.
+worker_class = "web.server.worker.BufferingWorker"
 workers = 2
-threads = 8
+# Whole requests need few threads; with more, each waits longer for the interpreter's lock.
+threads = 4
 timeout = 60
 graceful_timeout = 10
 # Workers load the application after the fork, so that a reload (HUP) loads new code.
@@ -27,6 +33,8 @@ preload_app = False
 worker_tmp_dir = "/dev/shm"  # noqa: S108 — gunicorn unlinks its files at once
 # X-Forwarded-* counts from this host only; who the caller is, the socket's owner decides.
 forwarded_allow_ips = "127.0.0.1,::1"
+# Written by the loop, not by a thread that a slow reader would hold.
+sendfile = False
 control_socket_disable = True
 accesslog = None
 errorlog = "-"

@@ -22,7 +22,7 @@ SECRET_KEY = env("SECRET_KEY")
 DEBUG = OROBOROS.get_boolean("DEBUG")
 DOMAIN = OROBOROS.domain
 ALLOWED_HOSTS = env.list(
-    "ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]", f"api.{DOMAIN}"]
+    "ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]", "api.localhost", f"api.{DOMAIN}"]
 )
 # Behind https cookies have the __Host- prefix, which browsers refuse over plain HTTP.
 HTTPS = OROBOROS.is_https

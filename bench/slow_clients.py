@@ -1,0 +1,156 @@
+"""Measures GET /health while slow clients hold connections, and while fifty clients read at once.
+
+    python bench/slow_clients.py [seconds]
+
+Sixty clients send a head or a body byte by byte, then as many do not read a large answer: /health
+has to answer within a second. Then fifty clients request pages as fast as they can: the median of
+/health has to stay within five times its median at rest. Both directly and through the router.
+"""
+
+import contextlib
+import http.client
+import itertools
+import multiprocessing
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Event
+
+from api_server import HOME, api, database, free_port
+
+CLIENTS, READERS = 60, 50
+SECONDS, REST_SECONDS = 60.0, 5.0
+LIMIT_SECONDS, RATIO = 1.0, 5.0
+HEAD = "POST /admin/login/ HTTP/1.1\r\nHost: {host}\r\n"
+STARTS = (HEAD + "X-Slow: ", HEAD + "Content-Length: 50000\r\n\r\n")
+LARGE = "GET /api/runs HTTP/1.1\r\nHost: {host}\r\n\r\n"
+Address = tuple[int, str]  # the port and the Host header
+Work = Callable[[Address, Event, int], None]
+
+
+def main(seconds: float) -> bool:
+    """Measure both addresses; return whether all is within the bounds."""
+    with database(), api() as port, router(port) as router_port:
+        direct, routed = (port, f"127.0.0.1:{port}"), (router_port, "api.example.com")
+        results = [
+            measure(name, address, seconds)
+            for name, address in (("directly", direct), ("through the router", routed))
+        ]
+    return all(results)
+
+
+def measure(name: str, address: Address, seconds: float) -> bool:
+    """Print the times of GET /health at one address; return whether they are within the bounds."""
+    rest = probe(address, REST_SECONDS)
+    with clients(send_slowly, address, CLIENTS):
+        slow = probe(address, seconds)
+    with clients(read_nothing, address, CLIENTS):
+        unread = probe(address, seconds / 4)
+    with clients(read, address, READERS):
+        busy = probe(address, seconds / 4)
+    median = statistics.median
+    print(
+        f"/health {name}: at rest {median(rest) * 1000:.1f} ms; at most {max(slow) * 1000:.0f} ms"
+        f" beside {CLIENTS} clients that send slowly, {max(unread) * 1000:.0f} ms beside as many"
+        f" that do not read; median {median(busy) * 1000:.1f} ms beside {READERS} readers"
+    )
+    return max(slow + unread) < LIMIT_SECONDS and median(busy) < RATIO * median(rest)
+
+
+def probe(address: Address, seconds: float) -> list[float]:
+    """Request /health until `seconds` are over; return the time of each answer."""
+    times, until = [], time.monotonic() + seconds
+    while time.monotonic() < until:
+        started_at = time.monotonic()
+        assert request(address, "/health") == 200
+        times.append(time.monotonic() - started_at)
+        time.sleep(0.02)
+    return times
+
+
+def request(address: Address, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", address[0], timeout=30)
+    connection.request("GET", path, headers={"Host": address[1]})
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status
+
+
+@contextlib.contextmanager
+def clients(work: Work, address: Address, count: int) -> Iterator[None]:
+    """Have `count` threads of another process do the work while the body of the with runs."""
+    is_over = multiprocessing.Event()
+    process = multiprocessing.Process(target=repeat, args=(work, address, count, is_over))
+    process.start()
+    time.sleep(1)
+    yield
+    is_over.set()
+    process.join()
+
+
+def repeat(work: Work, address: Address, count: int, is_over: Event) -> None:
+    """Do the work again and again in each of `count` threads until it is over."""
+
+    def run(number: int) -> None:
+        while not is_over.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                work(address, is_over, number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def send_slowly(address: Address, is_over: Event, number: int) -> None:
+    with socket.create_connection(("127.0.0.1", address[0]), timeout=10) as client:
+        client.sendall(STARTS[number % len(STARTS)].format(host=address[1]).encode())
+        while not is_over.wait(0.2):
+            client.sendall(b"a")
+
+
+def read_nothing(address: Address, is_over: Event, number: int) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        client.connect(("127.0.0.1", address[0]))
+        for _ in itertools.repeat(None, 200):
+            client.sendall(LARGE.format(host=address[1]).encode())
+        is_over.wait(10)
+
+
+def read(address: Address, is_over: Event, number: int) -> None:
+    request(address, "/admin/login/")
+
+
+@contextlib.contextmanager
+def router(api_port: int) -> Iterator[int]:
+    """Run the router in front of the API; yield its port."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {"API_PORT": str(api_port), "ROUTER_PORT": str(port)}
+        environ["ROUTER_ADMIN_SOCKET"] = f"{folder}/admin.sock"
+        process = subprocess.Popen(
+            ["caddy", "run", "--config", "infra/caddy/Caddyfile", "--adapter", "caddyfile"],
+            executable=str(HOME / ".venv/bin/caddy"),
+            cwd=HOME,
+            env={**os.environ, **environ},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            time.sleep(2)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+if __name__ == "__main__":
+    sys.exit(not main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS))
