@@ -10,7 +10,9 @@ def main() -> int:
     """Run the command; a setting that is refused is a sentence and exit code 1, not a traceback."""
     from host import config, service_user
     from host.errors import Refused
+    from host.terminal import protect_streams
 
+    protect_streams()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "oroboros.settings")
     try:
         service_user.switch_to_service_user(config.load())

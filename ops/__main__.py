@@ -13,6 +13,7 @@ from collections.abc import Callable
 from host import config as configuration
 from host.config import Config
 from host.errors import Refused
+from host.terminal import protect_streams
 
 Options = argparse.Namespace
 
@@ -132,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run one command; a refusal is a sentence on stderr, and for some commands JSON on stdout."""
+    protect_streams()
     parser = build_parser()
     # `test` hands what it does not know to pytest.
     options, others = parser.parse_known_args()

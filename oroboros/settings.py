@@ -54,6 +54,7 @@ if env("OROBOROS_ONLY", default="") == "releases":
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "web.security_headers.content_security_policy",
+    "web.visible_answers.mark_control_characters",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "web.null_characters.refuse_null_characters",
@@ -150,7 +151,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["web.permissions.HasAbility"],
     "DEFAULT_PARSER_CLASSES": ["web.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
-        "rest_framework.renderers.JSONRenderer",
+        "web.visible_answers.VisibleJSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_PAGINATION_CLASS": "web.pagination.ResultsPagination",
@@ -207,7 +208,7 @@ Q_CLUSTER: dict[str, Any] = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {"line": {"()": "oroboros.log_lines.LineFormatter", "config": OROBOROS}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
 }

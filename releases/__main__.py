@@ -16,6 +16,7 @@ from host import config as configuration
 from host import http_client
 from host.deadline import Deadline
 from host.errors import Refused
+from host.terminal import protect_streams
 from releases.deployments.rollback_plan_text import format_rollback_plan
 from releases.shell import choose_deployment_error, get_shell_actor
 
@@ -159,4 +160,5 @@ def print_result_and_exit(fields: dict[str, Any]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    protect_streams()
     main(sys.argv[1:])

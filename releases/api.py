@@ -19,6 +19,7 @@ from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
 from web.fields import StrictBooleanField, StrictCharField
 from web.permissions import get_actor_name
 from web.serializers import StrictSerializer
+from web.visible_answers import TEXT
 
 DEPLOYMENT_LIMIT = 50
 
@@ -101,7 +102,7 @@ class RollbackSerializer(serializers.Serializer):
 
 
 class RollbackRequest(StrictSerializer):
-    reason = StrictCharField(max_length=1000, multiline=True)
+    reason = StrictCharField(max_length=1000, multiline=True, validators=[TEXT])
     accept_schema = StrictBooleanField(default=False)
 
 

@@ -22,6 +22,7 @@ from unfold.admin import ModelAdmin
 
 from host.errors import Refused
 from web.permissions import VIEW, has_ability
+from web.visible_answers import TEXT
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class ReasonForm(forms.Form):
     """A required reason, which other people read."""
 
     reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, label="Reason"
+        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, label="Reason", validators=[TEXT]
     )
 
 
@@ -78,6 +79,7 @@ class OptionalReasonForm(forms.Form):
         max_length=2000,
         required=False,
         label="Reason (optional)",
+        validators=[TEXT],
     )
 
 

@@ -7,6 +7,7 @@ from host.errors import Refused
 from runs.repository import open_repository
 from runs.rules import PRIORITY_MAX
 from web.admin_actions import OptionalReasonForm
+from web.visible_answers import LINE, TEXT
 
 HOURS = (4, 24, 72)
 
@@ -38,7 +39,11 @@ class NewRunForm(forms.Form):
         help_text="The full commit id: 40 hexadecimal digits.",
     )
     title = forms.CharField(
-        max_length=200, required=False, label="Title", help_text="Default: the branch name."
+        max_length=200,
+        required=False,
+        label="Title",
+        help_text="Default: the branch name.",
+        validators=[TEXT, LINE],
     )
     priority = forms.IntegerField(
         min_value=-PRIORITY_MAX,
@@ -87,7 +92,9 @@ class KeepForm(forms.Form):
 class FreezeForm(forms.Form):
     """The reason and the optional end of a freeze."""
 
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000)
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, validators=[TEXT]
+    )
     until = forms.DateTimeField(
         required=False,
         label=f"Until ({settings.TIME_ZONE}; empty: no end)",

@@ -12,6 +12,7 @@ from web.fields import (
     StrictIntegerField,
 )
 from web.serializers import StrictSerializer
+from web.visible_answers import TEXT
 
 # PostgreSQL's bigint, which the fence is stored in.
 FENCE_MAX = 2**63 - 1
@@ -25,7 +26,7 @@ class EmptyRequest(StrictSerializer):
 class ReasonRequest(StrictSerializer):
     """A required reason."""
 
-    reason = StrictCharField(multiline=True, max_length=REASON_MAX_LENGTH)
+    reason = StrictCharField(multiline=True, max_length=REASON_MAX_LENGTH, validators=[TEXT])
 
 
 # --- runs
@@ -37,7 +38,7 @@ class CreateRunRequest(StrictSerializer):
     `priority` is for operators: runs with a higher number get a slot first.
     """
 
-    title = StrictCharField(max_length=200)
+    title = StrictCharField(max_length=200, validators=[TEXT])
     # Git ids are compared exactly: a trimmed name would be another branch.
     branch = StrictCharField(required=False, trim_whitespace=False)
     commit = StrictCharField(required=False, trim_whitespace=False)
@@ -59,7 +60,11 @@ class ApproveRequest(StrictSerializer):
 
     commit_sha = StrictCharField(required=False, trim_whitespace=False)
     reason = StrictCharField(
-        required=False, allow_blank=True, multiline=True, max_length=REASON_MAX_LENGTH
+        required=False,
+        allow_blank=True,
+        multiline=True,
+        max_length=REASON_MAX_LENGTH,
+        validators=[TEXT],
     )
     accept_checks = StrictBooleanField(required=False)
 
@@ -78,7 +83,11 @@ class CancelRequest(StrictSerializer):
     """An optional reason."""
 
     reason = StrictCharField(
-        required=False, allow_blank=True, multiline=True, max_length=REASON_MAX_LENGTH
+        required=False,
+        allow_blank=True,
+        multiline=True,
+        max_length=REASON_MAX_LENGTH,
+        validators=[TEXT],
     )
 
 
@@ -122,6 +131,7 @@ class ReleaseRequest(HeartbeatRequest):
         default="",
         multiline=True,
         max_length=REASON_MAX_LENGTH,
+        validators=[TEXT],
     )
 
 

@@ -21,7 +21,7 @@ from host.errors import Refused
 from host.files import safe_files
 from host.masking.masks import Masks
 from host.postgres import guard
-from host.visible_text import format_for_terminal
+from host.terminal import protect_streams
 from slots.runtime import backend, backend_log, worktree
 from slots.runtime import spec as specs
 from slots.runtime.backend import BackendStatus
@@ -109,7 +109,7 @@ def logs(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonO
     from host.masking.known_secrets import read_masks
 
     masks = read_masks(config)
-    text = format_for_terminal(masks.mask(safe_files.read_tail(path, options.lines)))
+    text = masks.mask(safe_files.read_tail(path, options.lines))
     print(text, file=sys.stderr, flush=True)
     if options.follow:
         _follow_log(path, masks)
@@ -134,7 +134,7 @@ def _follow_log(path: Path, masks: Masks) -> None:
                     left += file.read(size - offset)
                 complete = masks.split_complete(left)
                 text = decoder.decode(masks.mask_bytes(left[:complete]))
-                print(format_for_terminal(text), end="", file=sys.stderr, flush=True)
+                print(text, end="", file=sys.stderr, flush=True)
                 offset, left = size, left[complete:]
             time.sleep(FOLLOW_INTERVAL_SECONDS)
     except KeyboardInterrupt:
@@ -210,6 +210,7 @@ def _mask(text: str) -> str:
 
 
 def main() -> int:
+    protect_streams()
     answer = run_command(sys.argv[1:])
     print(json.dumps(answer), flush=True)
     if not answer["ok"]:

@@ -1,0 +1,21 @@
+"""The lines of the control plane's own logs: what comes from outside forges no line in them."""
+
+import logging
+
+from host.config import Config
+from host.masking.known_secrets import read_masks
+from host.visible_text import make_line_visible, make_visible
+
+
+class LineFormatter(logging.Formatter):
+    """One line for each message, without secrets; tracebacks follow on lines of their own."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__("{asctime} {levelname} {name}: {message}", style="{")
+        self._config = config
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 — logging's name
+        return make_line_visible(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return read_masks(self._config).mask(make_visible(super().format(record)))
