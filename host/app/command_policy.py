@@ -111,6 +111,11 @@ def resolve_program(
             if _is_executable(folder / program):
                 return [str(folder / program), *rest]
         raise _refused(f"The program {program} is not on this host.")
+    if program == "env":
+        raise _refused(
+            "The program env is not needed: set the variables under [env] in oroboros.toml, and "
+            "name the program itself."
+        )
     raise _refused(
         f"The program {program} is neither installed by the application nor in "
         "WORKER_ALLOWED_COMMANDS."

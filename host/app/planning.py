@@ -12,7 +12,7 @@ from pathlib import Path
 
 from host.app import command_line, command_policy
 from host.app.command_line import Argv
-from host.app.dependencies import interpreters, node_projects, python_projects
+from host.app.dependencies import interpreters, node_projects, python_projects, unread_files
 from host.app.dependencies.install import Install, Tools
 from host.app.manifest import Check, Manifest
 from host.config import Config
@@ -129,7 +129,8 @@ def _plan_installs(
     folder = next(
         (one for one in folders if python_projects.has_python_project(tree, one)), folders[0]
     )
-    notes: list[str] = []
+    has_own_install = manifest.backend_install or manifest.frontend_install
+    notes = [] if has_own_install else unread_files.describe_unread_files(tree, folders)
     if is_used:
         notes += interpreters.check_python(tree, list(dict.fromkeys((folder, "."))), tools)
     if node or programs & {*node_projects.PROGRAMS}:

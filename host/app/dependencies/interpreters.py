@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from pathlib import Path
 
 from host.app.dependencies.install import Tools
-from host.app.dependencies.project_files import get_text, join, read_json, read_toml
+from host.app.dependencies.project_files import get_table, get_text, join, read_json, read_toml
 from host.app.dependencies.version_ranges import is_satisfied, parse_version
 from host.errors import ApplicationRefused
 from host.files.source_tree import SourceTree
@@ -14,6 +16,10 @@ PYTHON_FOLDERS = ("/usr/local/bin", "/usr/bin")
 # A version, as pyenv, uv, Heroku and nvm write it; other text names an alias or an implementation.
 PYTHON_PIN = re.compile(r"(?:python-|cpython@?-?)?(\d+(?:\.\d+){0,2})(?:-.*)?")
 NODE_PIN = re.compile(r"v?(\d+(?:\.\d+){0,2})")
+# The files of asdf and mise, and their names of the languages.
+TOOL_VERSIONS = ".tool-versions"
+MISE_FILES = ("mise.toml", ".mise.toml")
+NODE_NAMES = ("nodejs", "node")
 
 # A file of the tree, with what it asks for: a range, or a pin.
 Demand = tuple[str, str, bool]
@@ -77,7 +83,36 @@ def _read_first_line(tree: SourceTree, path: str) -> list[str]:
     return [text for text in texts if text][:1]
 
 
+def _list_tool_versions(
+    tree: SourceTree, folder: str, names: tuple[str, ...], pin: re.Pattern[str]
+) -> Iterator[Demand]:
+    """Yield what asdf and mise would install of the language with one of these names."""
+    for line in (tree.read_text(f"{folder}/{TOOL_VERSIONS}") or "").splitlines():
+        words = line.partition("#")[0].split()
+        if len(words) > 1 and words[0] in names:
+            match = pin.fullmatch(words[1])
+            yield join(folder, TOOL_VERSIONS), match[1] if match else words[1], True
+    for file in MISE_FILES:
+        tools = get_table(read_toml(tree, folder, file), "tools")
+        for text in filter(None, (get_text(tools, name) for name in names)):
+            match = pin.fullmatch(text)
+            yield join(folder, file), match[1] if match else text, True
+
+
+def _read_setup_cfg(tree: SourceTree, folder: str) -> str:
+    """Return python_requires of setup.cfg; "" without one."""
+    parser = ConfigParser(interpolation=None)
+    try:
+        parser.read_string(tree.read_text(f"{folder}/setup.cfg") or "")
+    except (ConfigParserError, ValueError):  # which setuptools reports
+        return ""
+    return parser.get("options", "python_requires", fallback="").strip()
+
+
 def _list_python_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
+    yield from _list_tool_versions(tree, folder, ("python",), PYTHON_PIN)
+    if requires := _read_setup_cfg(tree, folder):
+        yield f"{join(folder, 'setup.cfg')}, python_requires", requires, False
     for name in (".python-version", "runtime.txt"):
         for line in _read_first_line(tree, f"{folder}/{name}"):
             match = PYTHON_PIN.fullmatch(line)
@@ -98,10 +133,15 @@ def _list_python_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
 
 
 def _list_node_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
+    yield from _list_tool_versions(tree, folder, NODE_NAMES, NODE_PIN)
     for name in (".nvmrc", ".node-version"):
         for line in _read_first_line(tree, f"{folder}/{name}"):
             match = NODE_PIN.fullmatch(line)
             yield join(folder, name), match[1] if match else line, True
-    engines = get_text(read_json(tree, folder, "package.json"), "engines", "node")
+    package, where = read_json(tree, folder, "package.json"), join(folder, "package.json")
+    engines = get_text(package, "engines", "node")
     if engines:
-        yield f"{join(folder, 'package.json')}, engines.node", engines, False
+        yield f"{where}, engines.node", engines, False
+    volta = get_text(package, "volta", "node")
+    if volta:
+        yield f"{where}, volta.node", volta, True

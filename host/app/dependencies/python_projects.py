@@ -16,6 +16,8 @@ from host.files.source_tree import SourceTree
 UNSUPPORTED = {
     "pdm.lock": "run `pdm export -o requirements.txt` and commit it",
     "Pipfile": "run `pipenv lock` and commit the Pipfile.lock",
+    "requirements.in": "run `uv pip compile requirements.in -o requirements.txt` and commit the "
+    "requirements.txt",
     "environment.yml": "list the packages in a requirements.txt",
     "environment.yaml": "list the packages in a requirements.txt",
     "conda-lock.yml": "list the packages in a requirements.txt",
@@ -121,7 +123,9 @@ def _note_others(folder: str, chosen: str, present: Sequence[str]) -> list[str]:
         name
         for name in present[present.index(chosen) + 1 :]
         # These are what the chosen file was made of, or what it includes.
-        if name in VERSIONS and name != "Pipfile" and not name.startswith("requirements/")
+        if name in VERSIONS
+        and name not in ("Pipfile", "requirements.in")
+        and not name.startswith("requirements/")
     ]
     return [f"{join(folder, name)} is not read: {join(folder, chosen)} is." for name in others]
 

@@ -167,3 +167,8 @@ def test_a_file_that_cannot_be_started_is_refused_with_what_to_change(
             resolve(program, cwd=cwd)
         assert refusal.value.code == "command_refused"
         assert remedy in refusal.value.detail
+
+
+def test_the_program_env_is_refused_with_where_variables_belong(resolve):
+    with pytest.raises(Refused, match=r"under \[env\] in oroboros\.toml"):
+        resolve("env", "A=1", "python", "x.py")

@@ -69,6 +69,7 @@ def test_the_groups_of_poetry_are_those_of_its_own_install(plan):
         ({"pdm.lock": "", "pyproject.toml": "[project]\n"}, "pdm.lock"),
         ({"Pipfile": "[packages]\n"}, "Pipfile"),
         ({"environment.yml": ""}, "environment.yml"),
+        ({"requirements.in": "idna"}, "requirements.in is not read here: run `uv pip compile"),
         ({"poetry.lock": ""}, "poetry.lock"),
         ({"Pipfile.lock": "{"}, "Pipfile.lock"),
         ({"requirements/production.txt": "a"}, "requirements/production.txt"),
@@ -88,6 +89,25 @@ def test_the_manifests_own_install_replaces_a_lock_file_that_no_tool_reads(plan)
     toml = '[backend]\ninstall = "uv pip install -r requirements/production.txt"\n'
     files = {"requirements/production.txt": "a", "oroboros.toml": toml}
     assert plan(WEB | files).installs[0].custom_commands[0][:3] == ("uv", "pip", "install")
+
+
+def test_lists_of_other_languages_are_noted_unless_the_manifest_installs_itself(plan):
+    files = {
+        **WEB,
+        "Gemfile": "",
+        "api/go.mod": "",
+        "requirements.in": "a",
+        "requirements.txt": "a",
+    }
+    [note] = plan(files).notes
+    assert note.startswith("Gemfile is not read here") and "[backend] install" in note
+    own = '[backend]\ninstall = "uv pip install -r requirements.txt"\n'
+    assert plan({**files, "oroboros.toml": own}).notes == ()
+
+
+@pytest.mark.parametrize("text", ["[options\n", "[options]\npython_requires = 3 %(x)s\n", "[a]"])
+def test_a_setup_cfg_of_any_content_is_no_error(plan, text):
+    plan({**WEB, "setup.cfg": text})
 
 
 def test_files_that_are_not_read_are_noted(plan):
@@ -119,6 +139,11 @@ def test_files_that_are_not_read_are_noted(plan):
         ({"Pipfile": '[requires]\npython_version = "3.9"', "Pipfile.lock": {}}, "Pipfile asks"),
         ({".nvmrc": "v22.1.0", "package.json": package()}, r".nvmrc asks for Node.js 22.1.0"),
         ({"package.json": package(engines={"node": ">=22"})}, "engines.node asks"),
+        ({"package.json": package(volta={"node": "22.1.0"})}, "volta.node asks"),
+        ({".tool-versions": "# mine\nnodejs 20.1.0\npython 3.13.1 3.12.1\n"}, "tool-versions asks"),
+        ({".tool-versions": "nodejs 22.1", "package.json": package()}, "asks for Node.js 22.1,"),
+        ({"mise.toml": '[tools]\npython = "3.13"\n'}, "mise.toml asks for Python 3.13"),
+        ({"setup.cfg": "[options]\npython_requires = >=3.13\n"}, "python_requires asks"),
     ],
 )
 def test_another_interpreter_than_the_hosts_is_refused_with_the_file(plan, files, asked):
