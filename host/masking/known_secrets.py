@@ -99,4 +99,5 @@ def _read(path: Path) -> Stored:
 
 
 def _path(config: Config) -> Path:
-    return config.var / "run" / "secrets.json"
+    # Not *.json: those are the files of units, and each is stopped by `runtime-down.sh`.
+    return config.var / "run" / "known-secrets"

@@ -6,6 +6,7 @@ from host import config
 from host.app.environment import ResolvedEnvironment, Variable
 from host.masking import known_secrets
 from host.masking.masks import MASK
+from host.units import managers
 
 
 def resolve(*variables):
@@ -43,5 +44,6 @@ def test_a_new_password_keeps_the_ones_before_masked_for_a_while(tmp_path):
         True,
         True,
     ]
-    [path] = tmp_path.rglob("secrets.json")
+    [path] = tmp_path.rglob("known-secrets")
+    assert managers.get_manager(conf).list_names() == []
     assert path.stat().st_mode & 0o777 == 0o600
