@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from host import loopback, service_user
+from host import service_user
 from host.config import Config, SlotConfig
 from host.deadline import wait_until
 from host.errors import Refused
@@ -21,7 +20,8 @@ from ops.postgres.embedded_server import Cluster
 from ops.preconditions.shell_settings import describe_shell_settings
 from releases.production import current_link
 from releases.production.deploy_settings import DeploySettings
-from slots.runtime import backend, surface, surface_env_files
+from slots.runtime import backend, surface, surface_env_files, web_units
+from slots.runtime.web_units import ROUTER
 
 HEALTHY_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -30,7 +30,7 @@ POSTGRES = "postgres"
 # infra/caddy/Surface.Caddyfile says this in the body of its 503.
 # The status in the body of main's /health before the first release, see Surface.Caddyfile.
 NO_RELEASE = "no_release"
-API, WORKER, ROUTER = "ouroboros-api", "ouroboros-worker", "ouroboros-caddy"
+API, WORKER = "ouroboros-api", "ouroboros-worker"
 # The API and the worker get the caller's variables that configure them or the network. A unit with
 # another environment is restarted, so those of a terminal or an editor would restart it each time.
 FORWARDED_NAMES = re.compile(
@@ -80,8 +80,7 @@ def build_control_units(config: Config, environ: Mapping[str, str]) -> list[Unit
     return [
         _build_unit(config, API, gunicorn, env, config.api_port),
         _build_unit(config, WORKER, worker, env, config.worker_port),
-        *(_build_surface_unit(config, name) for name in surface_env_files.list_names(config)),
-        _build_router_unit(config),
+        *web_units.build_web_units(config),
     ]
 
 
@@ -106,35 +105,6 @@ def _build_unit(
         ends_its_children=True,
         ignored_env=CALLERS_OWN_NAMES,
     )
-
-
-def _caddy_environment(config: Config) -> dict[str, str]:
-    return {"PATH": os.defpath, "XDG_DATA_HOME": str(config.var / "caddy")}
-
-
-def _build_surface_unit(config: Config, name: str) -> Unit:
-    env = {**_caddy_environment(config), **surface.build_environment(config, name)}
-    argv = tuple(surface.build_command(config))
-    return _build_unit(config, f"ouroboros-web@{name}", argv, env, int(env["WEB_PORT"]))
-
-
-def _build_router_unit(config: Config) -> Unit:
-    caddyfile = config.home / "infra/caddy/Caddyfile"
-    caddy = str(Path(sys.executable).with_name("caddy"))
-    argv = (caddy, "run", "--config", str(caddyfile), "--adapter", "caddyfile")
-    env = {
-        **_caddy_environment(config),
-        "OROBOROS_DOMAIN": config.domain,
-        "LOOPBACKS": loopback.format_hosts(),
-        "ROUTER_PORT": str(config.router_port),
-        # Relative to its working directory: the kernel limits a socket's path to 107 bytes.
-        "ROUTER_ADMIN_SOCKET": os.path.relpath(config.var / "run/caddy.sock", config.home),
-        "API_PORT": str(config.api_port),
-        "WEB_MAIN_PORT": str(config.web_port),
-        "SLOTS_ROOT": str(config.var / "slots"),
-        **{f"WEB_PREVIEW{slot.number}_PORT": str(slot.web_port) for slot in config.slots},
-    }
-    return _build_unit(config, ROUTER, argv, env, config.router_port)
 
 
 def start_all(config: Config, environ: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -32,6 +33,8 @@ PR_SET_PDEATHSIG = 1
 # Of what `capture` reads into memory: git's lists of a tree with half a million files are less.
 OUTPUT_BYTES = 64 * 1024 * 1024
 ERROR_BYTES = 1024 * 1024  # the last ones
+
+REAP_SECONDS = 3600.0
 
 _daemons: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -149,21 +152,35 @@ def spawn(
             die_with_parent=die_with_parent,
         )
     _daemons[child.pid] = child
-    return ProcessId(child.pid, process_table.read_start_time(child.pid), mark)
+    process_id = ProcessId(child.pid, process_table.read_start_time(child.pid), mark)
+    threading.Thread(target=_reap, args=(child,), daemon=True).start()
+    return process_id
 
 
 def stop(process_id: ProcessId, *, grace: float, leader_only: bool = False) -> bool:
     """Stop a daemon and its family, and reap it; see `termination.terminate_family`."""
     all_ended = termination.terminate_family(process_id, grace=grace, leader_only=leader_only)
     for child in list(_daemons.values()):
-        child.poll()  # reaps it: a zombie would keep its pid until we end
+        child.poll()  # reaps it now; its thread may come a moment later
     return all_ended
 
 
 def get_exit_code(process_id: ProcessId) -> int | None:
     """Return the exit code of a daemon that this process spawned; None if it runs or is unknown."""
     child = _daemons.get(process_id.pid)
-    return child.poll() if child is not None and not process_id.is_alive() else None
+    if child is None or process_id.is_alive():
+        return None
+    with suppress(subprocess.TimeoutExpired):
+        # Not poll(), which knows nothing while another thread of ours reaps the child.
+        return child.wait(KILL_SECONDS)
+    return None
+
+
+def _reap(child: subprocess.Popen[bytes]) -> None:
+    """Reap a daemon as it ends: a zombie keeps its pid, and counts against its user's limit."""
+    while not termination.wait_for_end(child.pid, REAP_SECONDS):
+        pass
+    child.poll()
 
 
 def kill_forks_with_parent() -> None:

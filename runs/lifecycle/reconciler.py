@@ -33,7 +33,7 @@ from runs.pipelines import merge_gate
 from runs.rules import SHIPPING, Status
 from slots.models import Lease, Slot
 from slots.rules import STATES_WITH_SLOT, LeaseState
-from slots.runtime import surface
+from slots.runtime import surface, web_units
 from slots.runtime.cleanup import find_leftovers
 
 # A difference that every pass finds again, such as a colour that does not start, is an event only
@@ -70,6 +70,12 @@ def repair_quickly(config: Config) -> list[str]:
         _check_production,
     )
     return [sentence for check in checks for sentence in check(config, False)]
+
+
+def start_dead_web_units(config: Config) -> list[str]:
+    """Start the surfaces and the router that died, where systemd does not."""
+    names = web_units.start_dead_units(config)
+    return [_record_repair(f"{name} had died: started again") for name in names]
 
 
 def continue_deployments(config: Config) -> list[str]:

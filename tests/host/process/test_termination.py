@@ -183,3 +183,9 @@ def test_a_commands_daemon_that_cleared_its_environment_ends_with_the_command(tm
     finally:
         RESERVED_USER.kill_all()
         shutil.rmtree(folder)
+
+
+def test_a_daemon_is_reaped_as_it_ends(spawn):
+    process_id = spawn("exit 3")
+    wait_for(lambda: not Path(f"/proc/{process_id.pid}").exists())
+    assert runner.get_exit_code(process_id) == 3

@@ -1,0 +1,68 @@
+"""The units of the surfaces and the router, all of them Caddy, and starting those that died."""
+
+import os
+import sys
+from pathlib import Path
+
+from host import loopback
+from host.config import Config
+from host.units import managers
+from host.units.unit import Unit
+from slots.runtime import surface, surface_env_files
+
+ROUTER, SURFACE_PREFIX = "ouroboros-caddy", "ouroboros-web@"
+
+
+def build_web_units(config: Config) -> list[Unit]:
+    """Return the units of the surfaces and the router."""
+    names = surface_env_files.list_names(config)
+    return [*(_build_surface_unit(config, name) for name in names), _build_router_unit(config)]
+
+
+def start_dead_units(config: Config) -> list[str]:
+    """Start the surfaces and the router that were started, not stopped, and died; return them.
+
+    For hosts without systemd, which restarts its own. A unit that is stopped has no file any
+    more, so none is started against a stop. Raises Refused as the manager's `start` does.
+    """
+    manager = managers.get_manager(config)
+    if config.is_systemd:
+        return []
+    names = [name for name in manager.list_names() if name.startswith((SURFACE_PREFIX, ROUTER))]
+    dead = [name for name in names if not manager.status(name).is_active]
+    units = [unit for unit in build_web_units(config) if unit.name in dead] if dead else []
+    for unit in units:
+        manager.start(unit)
+    return [unit.name for unit in units]
+
+
+def _build_unit(
+    config: Config, name: str, argv: tuple[str, ...], env: dict[str, str], port: int
+) -> Unit:
+    environment = {"PATH": os.defpath, "XDG_DATA_HOME": str(config.var / "caddy"), **env}
+    log = config.var / "log" / f"{name}.log"
+    return Unit(name, argv, config.home, environment, None, log, port, ends_its_children=True)
+
+
+def _build_surface_unit(config: Config, name: str) -> Unit:
+    env = surface.build_environment(config, name)
+    argv = tuple(surface.build_command(config))
+    return _build_unit(config, f"{SURFACE_PREFIX}{name}", argv, env, int(env["WEB_PORT"]))
+
+
+def _build_router_unit(config: Config) -> Unit:
+    caddyfile = config.home / "infra/caddy/Caddyfile"
+    caddy = str(Path(sys.executable).with_name("caddy"))
+    argv = (caddy, "run", "--config", str(caddyfile), "--adapter", "caddyfile")
+    env = {
+        "OROBOROS_DOMAIN": config.domain,
+        "LOOPBACKS": loopback.format_hosts(),
+        "ROUTER_PORT": str(config.router_port),
+        # Relative to its working directory: the kernel limits a socket's path to 107 bytes.
+        "ROUTER_ADMIN_SOCKET": os.path.relpath(config.var / "run/caddy.sock", config.home),
+        "API_PORT": str(config.api_port),
+        "WEB_MAIN_PORT": str(config.web_port),
+        "SLOTS_ROOT": str(config.var / "slots"),
+        **{f"WEB_PREVIEW{slot.number}_PORT": str(slot.web_port) for slot in config.slots},
+    }
+    return _build_unit(config, ROUTER, argv, env, config.router_port)
