@@ -1,8 +1,6 @@
 """Authentication of the API: the host's shell by its socket, tokens, and browser sessions."""
 
-import ipaddress
 import os
-import socket
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -15,14 +13,18 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from accounts.models import ApiToken
+from accounts.peers import get_loopback_endpoints, is_from_application
 from accounts.reserved_names import HOST_NAME
 from accounts.tokens import hash_token
 from core.clock import ClockTimestamp
 from host.process import socket_owner
+from web.errors import error_response
 from web.permissions import ABILITIES, Principal
 
 # Only proxies and web pages send these headers; a shell on this host does not.
 PROXY_OR_PAGE_HEADERS = ("HTTP_ORIGIN", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
+# For probes.
+PUBLIC_PATHS = ("/health", "/healthz", "/readyz")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -69,18 +71,6 @@ def _is_own_host_header(host: str, port: int) -> bool:
     return host.lower() in {f"{name}:{port}" for name in LOOPBACK_NAMES}
 
 
-def get_loopback_endpoints(connection: socket.socket) -> tuple[str, int, str, int] | None:
-    """Return the client's and the server's address and port; None if either is not loopback."""
-    try:
-        client, server = connection.getpeername(), connection.getsockname()
-    except OSError:  # the client closed the connection
-        return None
-    for end in (client, server):
-        if not isinstance(end, tuple) or not ipaddress.ip_address(end[0]).is_loopback:
-            return None
-    return client[0], client[1], server[0], server[1]
-
-
 class TokenAuthentication(BaseAuthentication):
     """`Authorization: Bearer oro_…`: a token with its own abilities."""
 
@@ -113,32 +103,22 @@ class BrowserAuthentication(SessionAuthentication):
         return 'Bearer realm="oroboros"'
 
 
-def ignore_application_sessions(
+def refuse_applications(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware: ignore the session cookie in requests from an application's process.
+    """Middleware: applications may use the API with a token, and nothing else.
 
     Browsers send cookies to every port of a host name, so a backend on this host can receive a
-    person's session cookie. It must not be able to use it here. Applications are recognized by
-    their operating system user; they have users of their own only as root or under systemd.
+    person's session cookie: it must not be able to use it here. Nor is it asked to log in, or it
+    could lock people out by wrong passwords.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if settings.SESSION_COOKIE_NAME in request.COOKIES and _is_from_application(request.META):
-            del request.COOKIES[settings.SESSION_COOKIE_NAME]
-        return get_response(request)
+        if request.path in PUBLIC_PATHS or not is_from_application(request.META):
+            return get_response(request)
+        request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+        if request.path.startswith("/api/") and "HTTP_AUTHORIZATION" in request.META:
+            return get_response(request)
+        return error_response(request, 403, "Applications need a token to use the API.")
 
     return middleware
-
-
-def _is_from_application(meta: Mapping[str, Any]) -> bool:
-    """Return whether an application sent the request; True if the socket is closed already."""
-    connection, config = meta.get("gunicorn.socket"), settings.OROBOROS
-    uids = {user.uid for user in config.application_users}
-    if connection is None or not uids or not ipaddress.ip_address(meta["REMOTE_ADDR"]).is_loopback:
-        return False
-    endpoints = get_loopback_endpoints(connection)
-    owner = socket_owner.find_owner(*endpoints) if endpoints is not None else None
-    # Unknown counts as an application: one could send a stolen cookie and close its socket before
-    # the kernel is queried.
-    return owner is None or owner in uids

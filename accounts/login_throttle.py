@@ -18,6 +18,7 @@ from django.utils import timezone
 from unfold.forms import AuthenticationForm
 
 from accounts.models import LoginAttempt
+from accounts.peers import is_from_own_proxy
 from core.clock import ClockTimestamp, get_database_time
 
 log = logging.getLogger(__name__)
@@ -82,10 +83,11 @@ def unlock_login(name: str) -> int:
 def get_client_address(meta: Mapping[str, Any]) -> str:
     """Return the client's address: the last one that is not this host's own.
 
-    Only this host's proxies are trusted, so X-Forwarded-For is read from its end, up to the first
-    foreign address. For IPv6 the result is the /64 network: one client has all addresses of it.
+    Only our own proxies are believed. X-Forwarded-For is read from its end, up to the first foreign
+    address. For IPv6 the result is the /64 network: one client has all addresses of it.
     """
-    addresses = [*meta.get("HTTP_X_FORWARDED_FOR", "").split(","), meta["REMOTE_ADDR"]]
+    forwarded = meta.get("HTTP_X_FORWARDED_FOR", "") if is_from_own_proxy(meta) else ""
+    addresses = [*forwarded.split(","), meta["REMOTE_ADDR"]]
     for text in reversed(addresses):
         try:
             address = ipaddress.ip_address(text.strip())

@@ -80,7 +80,7 @@ def test_a_closed_connection_is_not_authenticated(connection):
     client, server = connection
     client.close()
     answer = ask(server)
-    assert (answer.status_code, answer.json()["error"]) == (401, "not_authenticated")
+    assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """Host authentication with real sockets, other uids and a gunicorn of its own."""
 
 import os
+import re
 import socket
 
 import pytest
 from django.conf import settings
 from django.test import Client
 
+from accounts.models import LoginAttempt
 from runs.models import Run
 from tests import service
 from tests.factories import UserFactory
+from tests.router import running_router
 
 pytestmark = [pytest.mark.root, pytest.mark.django_db(transaction=True)]
 STRANGER = 65534
@@ -23,16 +26,16 @@ def port():
         yield port
 
 
-def build_request(port, line, body=b"", cookie=b""):
-    host = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\n".encode()
+def build_request(port, line, body=b"", cookie=b"", host=None, content_type=b"application/json"):
+    host = b"Host: " + (host or b"127.0.0.1:%d" % port) + b"\r\nConnection: close\r\n"
     host += b"Cookie: " + cookie + b"\r\n" if cookie else b""
-    head = line + b"\r\n" + host + b"Content-Type: application/json\r\n"
+    head = line + b"\r\n" + host + b"Content-Type: " + content_type + b"\r\n"
     return head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def send_request(port, line, body=b"", cookie=b""):
+def send_request(port, line, body=b"", cookie=b"", **options):
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(build_request(port, line, body, cookie))
+        client.sendall(build_request(port, line, body, cookie, **options))
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
@@ -111,3 +114,37 @@ def test_a_session_cookie_from_a_closed_connection_is_ignored(port):
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(whole)
         assert b" 201 Created" in b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_applications_are_not_asked_to_log_in_directly_or_through_the_router(port):
+    login = b"POST /admin/login/ HTTP/1.1"
+    users = [settings.OROBOROS.job_user, settings.OROBOROS.app_user]
+    with running_router(port) as router:
+
+        def is_refused(port=port, host=None):
+            answer = send_request(port, login, b"{}", host=host)
+            return b" 403 Forbidden" in answer and b"need a token" in answer
+
+        for user in users:
+            run_as_user(is_refused, user.uid)
+            run_as_user(lambda: is_refused(router, b"api.localhost"), user.uid)
+            run_as_user(lambda: b" 200 OK" in send_request(port, b"GET /health HTTP/1.1"), user.uid)
+        assert not is_refused(router, b"api.localhost")
+        run_as_user(lambda: not is_refused())  # a person's browser is of any user of the host
+
+
+def test_invented_addresses_of_other_users_are_not_believed(port):
+    def guess():
+        for number in range(3):
+            client = b"X-Forwarded-For: 192.0.2.%d\r\nX-Oroboros-Client: 192.0.2.1 1 ::1 2" % number
+            answer = send_request(port, b"GET /admin/login/ HTTP/1.1\r\n" + client)
+            cookie = re.search(rb"Set-Cookie: (oroboros_csrftoken=(\w+))", answer)
+            body = b"username=olga&password=x&csrfmiddlewaretoken=" + cookie[2]
+            line = b"POST /admin/login/ HTTP/1.1\r\n" + client
+            form = b"application/x-www-form-urlencoded"
+            send_request(port, line, body, cookie[1], content_type=form)
+        return True
+
+    run_as_user(guess)
+    assert set(LoginAttempt.objects.values_list("address", flat=True)) == {"127.0.0.1"}
+    assert LoginAttempt.objects.count() == 3

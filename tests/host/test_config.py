@@ -1,6 +1,7 @@
 """The configuration: env files, precedence, refused values."""
 
 import os
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -190,3 +191,16 @@ def test_users_have_distinct_uids_as_root_and_are_none_otherwise():
     else:
         assert len({user.uid for user in users}) == len(users)
         assert all(user.uid >= 60800 for user in users)
+
+
+@pytest.mark.parametrize("https", ["false", "true"])
+def test_no_link_to_a_preview_has_the_admins_host_name(https):
+    found = config.load({"OROBOROS_HTTPS": https})
+    admins = {"127.0.0.1", "localhost", "::1", "api.localhost", f"api.{found.domain}"}
+    for slot in found.slots:
+        for label in ("api", "localhost", "main-1a2b3c"):
+            urls = (found.frontend_url(slot, label), found.backend_url(slot, label))
+            hosts = {urlsplit(url).hostname for url in urls}
+            assert not hosts & admins
+            # Neither is a domain of the other, whose cookies it would get.
+            assert not any(a.endswith(f".{host}") for a in admins for host in hosts)

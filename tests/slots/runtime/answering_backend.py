@@ -41,6 +41,7 @@ class Echo(BaseHTTPRequestHandler):
     do_POST = do_OPTIONS = do_GET  # noqa: N815
 
     set_cookies = ()
+    upgrade_headers = ""
     more_headers = ()
     statuses = {}
     hanging_paths = ()
@@ -58,7 +59,9 @@ class Echo(BaseHTTPRequestHandler):
 
     def upgrade(self):
         self.wfile.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            + self.upgrade_headers.encode("latin-1")
+            + b"\r\n"
         )
         self.wfile.flush()
         self.wfile.write(b"echo " + self.rfile.read(5))  # a proxy may send single bytes

@@ -118,17 +118,49 @@ def test_control_plane_cookies_do_not_reach_a_backend(web, config, slot, sent, r
     assert "; ".join(cookies) == (sent if received is None else received)
 
 
+BAD_COOKIES = [
+    "oroboros_session=x; Path=/",
+    "OROBOROS_session=x",
+    "=oroboros_session=x",
+    "=a",
+    "a",
+    "oroboros_session",
+    " oroboros_csrftoken =x",
+    "__Host-oroboros_csrftoken=x; Secure",
+    "__host-oroboros_session=x; Secure",
+    *(f"{space}oroboros_session=x" for space in ("\xa0", "\x85", "\xc2\xa0")),
+    "oroboros_session\xa0=x",
+    '"oroboros_session"=x',
+    "a b=x",
+    "a,oroboros_session=x",
+]
+
+
 def test_backend_cannot_set_the_control_planes_cookies(web, config, slot):
     surface.show_live(config, slot, 17, COMMIT, None)
-    bad = [
-        "oroboros_session=x; Path=/",
-        "=oroboros_session=x",
-        "__Host-oroboros_csrftoken=x; Secure",
-    ]
-    bad += [" oroboros_csrftoken =x", "oroboros_session"]
-    with echo(slot.backend_port, set_cookies=[*bad, "mine=1; Path=/"]):
+    good = ["mine=1; Path=/", "a.b-c!=x=y; HttpOnly", "__Host-a=1; Secure; Path=/"]
+    more = [("Clear-Site-Data", '"cookies"'), ("clear-site-data", "*")]
+    with echo(slot.backend_port, set_cookies=[*BAD_COOKIES, *good], more_headers=more):
         answer = request(web, "/")
-    assert [value for value in answer.headers.get_all("Set-Cookie") if value] == ["mine=1; Path=/"]
+    assert [value for value in answer.headers.get_all("Set-Cookie") if value] == good
+    assert answer.headers["Clear-Site-Data"] is None
+
+
+def test_backend_cannot_set_cookies_in_the_answer_to_an_upgrade(web, config, slot):
+    surface.show_live(config, slot, 17, COMMIT, None)
+    headers = "".join(f"Set-Cookie: {value}\r\n" for value in (*BAD_COOKIES, "mine=1; domain =a"))
+    headers += 'Clear-Site-Data: "cookies"\r\n'
+    with (
+        echo(slot.backend_port, upgrade_headers=headers),
+        socket.create_connection(("127.0.0.1", web), timeout=10) as client,
+    ):
+        client.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
+        answer = client.recv(65536).decode("latin-1").lower()
+    assert answer.startswith("http/1.1 101")
+    assert "oroboros_session" not in answer and "domain" not in answer
+    assert "set-cookie: mine=1\r\n" in answer and "clear-site-data" not in answer
 
 
 def allowed_origins(config):

@@ -1,0 +1,41 @@
+"""The real Caddy as the router in front of an API."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from host import config as configuration
+from host.deadline import wait_until
+from tests.environment import free_port
+
+
+@contextlib.contextmanager
+def running_router(api_port):
+    """Run the router; yield its port once it answers."""
+    port = free_port()
+    caddy = Path(sys.executable).with_name("caddy")
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {"API_PORT": str(api_port), "ROUTER_PORT": str(port), "HOME": folder}
+        environ["ROUTER_ADMIN_SOCKET"] = f"{folder}/admin.sock"
+        process = subprocess.Popen(
+            [caddy, "run", "--config", "infra/caddy/Caddyfile", "--adapter", "caddyfile"],
+            cwd=configuration.HOME,
+            env={**os.environ, **environ},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert wait_until(lambda: _listens(port), seconds=20, interval=0.01)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _listens(port):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
