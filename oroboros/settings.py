@@ -210,7 +210,14 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "oroboros.log_lines.LineFormatter", "config": OROBOROS}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"expected": {"()": "oroboros.log_lines.ExpectedRefusals"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["expected"],
+        }
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 

@@ -39,6 +39,34 @@ def rotate(path: Path) -> None:
             archive(path)
 
 
+def trim(path: Path) -> bool:
+    """Move the end of a log above 10 MiB to `<name>.1` while its process writes to it.
+
+    Returns whether it was. Its process has the file open, so renaming would not stop the growth.
+    Of a larger log the beginning is lost, and lines written between the copy and the truncation
+    are too. A log that cannot be opened, such as a link, stays as it is.
+    """
+    try:
+        log = os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b")
+    except OSError:
+        return False
+    with log:
+        if log.seek(0, os.SEEK_END) <= LOG_BYTES:
+            return False
+        log.seek(-LOG_BYTES, os.SEEK_END)
+        with suppress(OSError):  # on a full disk the truncation is needed all the more
+            _replace(path.with_name(path.name + ".1"), log.read(LOG_BYTES))
+        log.truncate(0)
+    return True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)  # it may be a link, or still be linked as the log of a run
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(content)
+
+
 def archive(path: Path) -> None:
     """Rename a log to `<name>.1`, which only we may open. Raises FileNotFoundError."""
     # The next process of the same user must neither read nor change it.

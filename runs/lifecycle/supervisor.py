@@ -24,6 +24,7 @@ from django_q.cluster import Cluster
 from host import loopback
 from host.config import Config
 from host.errors import Refused
+from host.files import log_files
 from host.process import runner
 from host.process.fork_server import ForkServer
 from host.process.process_id import ProcessId
@@ -72,6 +73,13 @@ class PeriodicTask:
             connections.close_all()
 
 
+def trim_logs(config: Config) -> None:
+    """Trim the logs of all that runs here: control plane, surfaces, applications, PostgreSQL."""
+    for path in (*(config.var / "log").rglob("*.log"), config.var / "postgres" / "postgres.log"):
+        if log_files.trim(path):
+            log.info("%s had become too large: its end is %s.1 now", path, path)
+
+
 def run_cluster() -> None:
     """Run django-q2's cluster until SIGTERM stops it."""
     cluster = Cluster()
@@ -107,6 +115,7 @@ class Supervisor:
                 "interrupted deployments", 5.0, partial(reconciler.continue_deployments, config)
             ),
             PeriodicTask("the queue's rows", 10.0, queue_health.delete_taken_tasks),
+            PeriodicTask("the rotation of logs", 5.0, partial(trim_logs, config)),
             PeriodicTask("the spare copy", 5.0, partial(template_databases.ensure_spare, config)),
             *map(self._watch_schedule, schedules.SCHEDULED_TASKS),
         ]

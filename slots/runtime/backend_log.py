@@ -1,7 +1,6 @@
 """The log of a slot's backend, and the link to it under /tmp that the runbook names."""
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -68,14 +67,5 @@ def archive_previous(config: Config, slot: SlotConfig) -> None:
 
 
 def trim(config: Config, slot: SlotConfig) -> bool:
-    """Move the log of a running backend to `<name>.1` if it is above `LOG_BYTES`.
-
-    Returns whether it was. Lines written between the copy and the truncation are lost: the backend
-    has the file open, so renaming it would not stop the growth.
-    """
-    log = path(config, slot)
-    if not log.exists() or log.stat().st_size <= log_files.LOG_BYTES:
-        return False
-    shutil.copyfile(log, log.with_name(log.name + ".1"))
-    os.truncate(log, 0)
-    return True
+    """Trim the log of a running backend; returns whether it was too large."""
+    return log_files.trim(path(config, slot))

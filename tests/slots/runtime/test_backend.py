@@ -289,7 +289,7 @@ def test_large_log_of_a_running_backend_is_emptied(config, slot, monkeypatch):
     monkeypatch.setattr(log_files, "LOG_BYTES", 3)
     log = backend_log.path(config, slot)
     assert backend_log.trim(config, slot)
-    assert (log.read_text(), log.with_name("preview-1.log.1").read_text()) == ("", "serving\n")
+    assert (log.read_text(), log.with_name("preview-1.log.1").read_text()) == ("", "ng\n")
 
 
 def test_log_folder_of_another_user_is_not_used_and_reported(config, slot, tmp_path):
