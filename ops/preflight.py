@@ -8,6 +8,7 @@ import importlib.util
 import os
 import pwd
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -213,14 +214,30 @@ def check_checkout(config: Config, user: User) -> Iterator[str]:
     """Check that the slots' users can enter and read this checkout: previews run as them."""
     for folder in dict.fromkeys((config.home, find_existing_folder(config.var))):
         if not can_run(["ls", "-d", f"{folder}/."], user):
+            closed = find_closed_folder(folder)
             yield (
-                f"The users that previews run as cannot enter {find_closed_folder(folder)}: clone "
-                "into a folder that every user can enter, such as /srv, or do not run this as root."
+                _describe_closed_checkout(config)
+                if closed == config.home
+                else f"The users that previews run as cannot enter {closed}: clone into a folder "
+                "that every user can enter, such as /srv, or do not run this as root."
             )
             return
     # One file stands for all: a umask of 077 at the clone closes every file alike.
     if not can_run(["cat", str(config.home / "slots/runtime/idle_page.py")], user):
-        yield f"The users of previews cannot read this checkout: chmod -R go+rX {config.home}"
+        yield _describe_closed_checkout(config)
+
+
+def _describe_closed_checkout(config: Config) -> str:
+    """Return the problem of a clone under umask 077, with the commands that open what is read.
+
+    Not all of it: var has secrets.
+    """
+    read = [config.home / name for name in ("host", "slots", ".venv")]
+    opened = shlex.join(["chmod", "-R", "go+rX", *(str(path) for path in read if path.exists())])
+    return (
+        "The users that previews run as cannot read this checkout, as after a clone under umask "
+        f"077: {shlex.join(['chmod', 'go+rX', str(config.home)])} && {opened}"
+    )
 
 
 def can_run(argv: list[str], user: User) -> bool:

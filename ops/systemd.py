@@ -28,6 +28,7 @@ from host.service_user import OWN_UNITS, SERVICE
 from host.units import jobs
 from ops import env_files, progress, setup_command, virtualenv
 from ops.postgres import system_server
+from ops.preconditions import checkout_path
 from slots.runtime import backend_log, surface, surface_env_files
 
 UNITS = Path("/etc/systemd/system")
@@ -88,7 +89,9 @@ def find_problems(config: Config) -> list[str]:
     """Return every problem that prevents the installation, each with what to do."""
     if os.geteuid() != 0:
         return ["Only root can install units: run it as root."]
-    problems = []
+    problems = list(checkout_path.find_unit_path_problems(config.home))
+    if not config.var.is_relative_to(config.home):
+        problems += checkout_path.find_unit_path_problems(config.var)
     # sd_booted(3): systemctl may be installed on a host with another init.
     if not configuration.BOOTED_BY_SYSTEMD.is_dir():
         problems.append("This host was not booted by systemd: use ./scripts/quickstart.sh.")

@@ -54,11 +54,13 @@ class Application:
 
         Raises CommandFailed, Refused `command_refused`, `install_still_runs`.
         """
+        log_start = log_files.read_size(log)
         outcome = installs.make_installs(
             self.config, self.plan, self.root, user=self.user, log=log, stop=stop
         )
         if outcome.exit_code != 0:
-            raise CommandFailed("Installing the dependencies", outcome.failure, outcome)
+            name = "Installing the dependencies"
+            raise CommandFailed(name, outcome.failure, outcome, log_start=log_start)
 
     def build_environment(
         self,

@@ -6,6 +6,7 @@ from pathlib import Path
 from host.app import planning
 from host.app.planning import Command
 from host.config import Config
+from host.files import log_files
 from host.masking.known_secrets import read_masks
 from host.masking.masks import NO_MASKS, Masks
 from host.process import runner
@@ -18,12 +19,16 @@ class CommandFailed(Exception):
     """A command of an application did not succeed.
 
     `reason` ends a sentence whose subject is the command; `outcome` is None if the command could
-    not be started. The log has the command's output.
+    not be started. The log has the command's output after the byte `log_start`: what is before is
+    that of earlier commands and attempts.
     """
 
-    def __init__(self, name: str, reason: str, outcome: Outcome | None = None) -> None:
+    def __init__(
+        self, name: str, reason: str, outcome: Outcome | None = None, *, log_start: int = 0
+    ) -> None:
         super().__init__(f"{name} {reason}")
         self.reason = reason
+        self.log_start = log_start
         self.timed_out = outcome is not None and outcome.timed_out
         self.was_stopped = outcome is not None and outcome.stopped
 
@@ -78,12 +83,14 @@ def run_prepared(
     unless it exits with 0.
     """
     marked = {**env, MARK_VARIABLE: job} if job else env
+    log_start = log_files.read_size(log)
     try:
         outcome = runner.run(
             argv, cwd=cwd, log=log, timeout=timeout, env=marked, user=user, stop=stop, masks=masks
         )
     # The folder or the program is not in this tree: a check may come from another commit.
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise CommandFailed(name, f"cannot be started: {error}") from error
+        reason = f"cannot be started: {error}"
+        raise CommandFailed(name, reason, log_start=log_start) from error
     if outcome.exit_code != 0:
-        raise CommandFailed(name, outcome.failure, outcome)
+        raise CommandFailed(name, outcome.failure, outcome, log_start=log_start)

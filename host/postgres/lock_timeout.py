@@ -72,7 +72,7 @@ def run_with_retries(
             holders = describe_locks() or holders
             if attempt == RETRIES:
                 reason = f"waited too long for a lock, {RETRIES + 1} times. {holders}".rstrip()
-                raise CommandFailed("release", reason) from failed
+                raise CommandFailed("release", reason, log_start=log_start) from failed
         seconds = FIRST_PAUSE_SECONDS * 2**attempt
         report(
             f"`release:` waited too long for a lock; again in {seconds:.0f} s. {holders}".rstrip()

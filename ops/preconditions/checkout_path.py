@@ -6,8 +6,22 @@ from pathlib import Path
 # What PATH is separated by, what programs that we start expand or unquote (pg_ctl uses a shell,
 # Caddy has placeholders and patterns, env files comments), and what few people type.
 REFUSED = frozenset(':"\\`$#{}[]*?<>|')
+# Unit files split values at blanks, unquote them, and replace specifiers (%). See systemd.unit(5).
+REFUSED_IN_UNITS = frozenset(" %'")
 # Installs add up to 150 bytes, npm's packages much more, of the kernel's 4096.
 MAX_BYTES = 400
+
+
+def find_unit_path_problems(path: Path) -> Iterator[str]:
+    """Yield why systemd's units cannot have that path and what to do."""
+    yield from find_path_problems(path)
+    bad = sorted(REFUSED_IN_UNITS & set(str(path)))
+    if bad:
+        shown = " and ".join("a blank" if sign == " " else f"'{sign}'" for sign in bad)
+        yield (
+            f"The path {_show(str(path))} has {shown}, which unit files cannot hold: use a folder "
+            "without, such as /srv/oroboros; ./scripts/quickstart.sh runs in this one."
+        )
 
 
 def find_path_problems(path: Path) -> Iterator[str]:

@@ -160,7 +160,7 @@ def _install_and_build(context: BuildContext, app: Application) -> None:
         if failed.was_stopped:
             raise DeploymentLost from failed
         code = "STEP_TIMEOUT" if failed.timed_out else "BUILD_FAILED"
-        message = log_message.read_message(context.log)
+        message = log_message.read_message(context.log, failed.log_start)
         raise BuildFailed(code, f"{failed}:\n{message}") from failed
 
 

@@ -7,7 +7,7 @@ from host import http_client, log_message
 from host.app.command_line import Argv
 from host.config import Config
 from host.deadline import Deadline
-from host.files import safe_files
+from host.files import log_files, safe_files
 from host.git.bare_repository import Repository
 from host.masking.known_secrets import read_masks
 from host.process import runner
@@ -135,6 +135,7 @@ def _run_hook(context: DeploymentContext, argv: Argv, seconds: float, subject: s
     """Run an operator's command as the control plane's user. Raises Unhealthy."""
     # No secrets of the control plane: its own environment is not passed on.
     env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
+    log_start = log_files.read_size(context.log)
     try:
         outcome = runner.run(
             list(argv),
@@ -149,5 +150,5 @@ def _run_hook(context: DeploymentContext, argv: Argv, seconds: float, subject: s
         raise Unhealthy(f"{subject} cannot be started: {error}.") from error
     context.raise_if_stopping()
     if outcome.exit_code != 0:
-        message = log_message.read_message(context.log)
+        message = log_message.read_message(context.log, log_start)
         raise Unhealthy(f"{subject} {outcome.failure}: {message}")

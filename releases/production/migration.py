@@ -107,7 +107,7 @@ def _run_release_command(context: DeploymentContext, spec: LaunchSpec, command: 
             )
     except CommandFailed as failed:
         context.raise_if_stopping()
-        message = log_message.read_message(context.log)
+        message = log_message.read_message(context.log, failed.log_start)
         detail = f"{SUBJECT} {failed.reason}:\n{message}"
         explained = colours.explain_start(context, context.deployment, detail, command)
         raise MigrationFailed(explained) from failed

@@ -65,9 +65,9 @@ class CommandContext:
         text = self.mask(safe_files.read_tail(self.log, lines))
         return log_message.strip_terminal_codes(text)
 
-    def read_log_message(self) -> str:
-        """Return what the end of the log says about a failure, for its detail."""
-        return self.mask(log_message.read_message(self.log))
+    def read_log_message(self, since: int = 0) -> str:
+        """Return what the log says about a failure after the byte `since`, for its detail."""
+        return self.mask(log_message.read_message(self.log, since))
 
 
 @dataclass(frozen=True)

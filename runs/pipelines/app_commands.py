@@ -74,7 +74,8 @@ def _translate_failures(context: CommandContext, code: str) -> Iterator[None]:
         context.raise_if_stopping()
         if failed.timed_out:
             raise StepFailed("STEP_TIMEOUT", f"{failed}.") from failed
-        parts = [f"{failed}:", message := context.read_log_message()]
+        message = context.read_log_message(failed.log_start)
+        parts = [f"{failed}:", message]
         if code == "MIGRATION_FAILED":
             parts += [explain_refused_write(message), explain_refused_extension(message)]
         raise StepFailed(code, "\n".join(part for part in parts if part)) from failed

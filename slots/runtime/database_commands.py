@@ -196,7 +196,7 @@ def _run_with_retries(
             lambda: lock_timeout.describe_lock_holders(url),
         )
     except CommandFailed as failed:
-        message = log_message.read_message(log)
+        message = log_message.read_message(log, failed.log_start)
         detail = f"release: {failed.reason}; {log} says:\n{message}"
         raise Refused("migration_failed", detail) from failed
     return notes

@@ -224,3 +224,24 @@ def test_without_a_supported_python_python_sh_says_what_to_install(tmp_path):
     assert (found.returncode, found.stdout) == (1, "")
     assert f"{old} is not Python 3.11 to 3.13" in found.stderr
     assert "apt-get install python3" in found.stderr
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("is_entered", [True, False])
+def test_a_clone_under_umask_077_is_a_problem_with_the_commands_that_open_it(
+    reachable_folder, is_entered
+):
+    home = reachable_folder / "my checkout"
+    idle = home / "slots" / "runtime" / "idle_page.py"
+    idle.parent.mkdir(parents=True)
+    idle.touch()
+    for path in (*home.rglob("*"), home):
+        path.chmod(path.stat().st_mode & ~0o077)
+    if is_entered:
+        home.chmod(0o755)
+    found = SimpleNamespace(home=home, var=reachable_folder / "var")
+    [problem] = preflight.check_checkout(found, OTHER_USER)
+    advice = problem.rpartition("umask 077: ")[2]
+    assert f"'{home}'" in advice
+    subprocess.run(["/bin/sh", "-c", advice], check=True)
+    assert list(preflight.check_checkout(found, OTHER_USER)) == []

@@ -53,8 +53,8 @@ def free_offset():
 class Host:
     """The copy of the checkout, its scripts and its ports."""
 
-    def __init__(self):
-        self.home = Path(tempfile.mkdtemp(prefix="oroboros-system-"))
+    def __init__(self, name="oroboros-system-"):
+        self.home = Path(tempfile.mkdtemp(prefix=name))
         self.home.chmod(0o755)
         tracked = ["git", "-c", "safe.directory=*"]  # it may be the checkout of another user
         tracked += ["ls-files", "--cached", "--others", "--exclude-standard", "-z"]
@@ -72,18 +72,23 @@ class Host:
         values = {**self.environ, "OROBOROS_VAR": str(self.home / "var")}
         self.config = configuration.load(values, home=self.home)
 
-    def script(self, name, *arguments, code=0, seconds=300):
+    def script(self, name, *arguments, code=0, seconds=300, umask=-1):
         """Run a script and return its stdout. Fails if the exit code is not `code`."""
-        done = subprocess.run(
+        done = self.run_script(name, *arguments, seconds=seconds, umask=umask)
+        assert done.returncode == code, f"{name}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def run_script(self, name, *arguments, seconds=300, umask=-1):
+        """Run a script, with the umask unless it is -1, and return how it ended."""
+        return subprocess.run(
             [f"scripts/{name}.sh", *arguments],
             cwd=self.home,
             env=self.environ,
             capture_output=True,
             text=True,
             timeout=seconds,
+            umask=umask,
         )
-        assert done.returncode == code, f"{name}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
     def manage(self, *arguments):
         """Run a manage.py command and return its stdout."""
@@ -192,7 +197,8 @@ class Host:
         return found
 
     def close(self):
-        self.script("runtime-down")
+        if (self.home / ".venv").exists():
+            self.script("runtime-down")
         wait_for(lambda: not self.processes(), 15, str(self.processes()))
         ownership.delete_tree(self.home)  # installs are read-only
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from host import config
+from host import config, log_message
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
 from host.app.dependencies.install import Install
@@ -51,6 +51,16 @@ def test_a_failed_command_raises_its_name_and_reason(make_app, tmp_path):
         app.run(Command("seed", ("./fail",)), {}, purpose="test", log=log)
     assert (failed.value.timed_out, failed.value.was_stopped) == (False, False)
     assert log.read_text() == "$ ./fail\noutput\n"
+
+
+def test_the_message_of_a_failed_command_has_nothing_of_the_attempts_before(make_app, tmp_path):
+    app, log = make_app(), tmp_path / "log"
+    log.write_text("ValueError: of the attempt before\n")
+    write_script(app.root, "fail", "exit 3")
+    with pytest.raises(CommandFailed) as failed:
+        app.run(Command("seed", ("./fail",)), {}, purpose="test", log=log)
+    assert "of the attempt before" in log_message.read_message(log)
+    assert log_message.read_message(log, failed.value.log_start) == ""
 
 
 def test_a_command_in_an_absent_folder_fails(make_app, tmp_path):

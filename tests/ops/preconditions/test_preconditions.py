@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from host import config as configuration
-from ops import env_files
-from ops.preconditions.checkout_path import find_path_problems
+from ops import env_files, systemd
+from ops.preconditions.checkout_path import find_path_problems, find_unit_path_problems
 from ops.preconditions.proxies import find_proxy, find_proxy_problems
 from ops.preconditions.shell_settings import describe_shell_settings, find_differing
 from tests.system.host import free_offset
@@ -182,3 +182,21 @@ def test_the_branch_that_the_refusal_names_is_accepted(remotes, tmp_path):
         MERGE_GATE_GIT_PUSH_BRANCH="master",
     )
     assert url not in error
+
+
+@pytest.mark.parametrize(
+    ("path", "named"), [("/srv/my apps/o", "a blank"), ("/srv/100%/o", "'%'"), ("/srv/o'x", "'''")]
+)
+def test_a_path_that_unit_files_cannot_hold_is_refused_there_only(path, named):
+    [problem] = find_unit_path_problems(Path(path))
+    assert f"has {named}, which unit files cannot hold" in problem
+    assert "such as /srv/oroboros" in problem
+    assert list(find_path_problems(Path(path))) == []
+    assert list(find_unit_path_problems(Path("/srv/oroboros"))) == []
+
+
+@pytest.mark.root
+def test_the_installation_of_units_names_the_path_with_its_other_problems(tmp_path):
+    config = configuration.load({"OROBOROS_VAR": str(tmp_path / "my var")})
+    problems = "\n".join(systemd.find_problems(config))
+    assert f"The path {tmp_path}/my var has a blank" in problems
