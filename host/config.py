@@ -6,8 +6,11 @@ The process environment wins, then the files of `OROBOROS_ENV_DIR`, else `/etc/o
 """
 
 import os
+import pwd
 import re
+import stat
 from collections.abc import Mapping, MutableMapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +25,10 @@ from host.units import jobs
 HOME = Path(__file__).resolve().parents[1]
 # The env files of the control plane itself. The other files of the folder (worker-preview.env,
 # app.env, web-*.env) are for the processes it starts.
+SERVICE = "oroboros"  # the control plane's user where systemd runs it
 CONTROL_FILES = ("api.env", "worker.env")
+# Of applications; an error in one is refused at the start, before a run meets it.
+APPLICATION_FILES = ("worker-preview.env", "app.env", "build.env")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
 SYSTEM_ENV_DIR = Path("/etc/oroboros")
 BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
@@ -267,16 +273,49 @@ def is_installed(folder: Path) -> bool:
 
 
 def load_env_files(environ: MutableMapping[str, str] = os.environ, home: Path = HOME) -> Path:
-    """Add the env files' values to `environ`, whose own values win. Returns their folder."""
+    """Add the env files' values to `environ`, whose own values win. Returns their folder.
+
+    Raises Refused as `parse_env`, and `env_file_exposed` for a file that others can read or own.
+    """
     folder = find_env_dir(environ, home)
-    for name in CONTROL_FILES:
+    for name in (*CONTROL_FILES, *APPLICATION_FILES):
         try:
             values = read_env_file(folder / name)
         except PermissionError:  # a user of the host who may not read this service's secrets
             continue
-        for key, value in values.items():
+        _refuse_exposed(folder / name)
+        for key, value in values.items() if name in CONTROL_FILES else ():
             environ.setdefault(key, value)
     return folder
+
+
+def _refuse_exposed(path: Path) -> None:
+    try:
+        status, owner = path.stat(), path.parent.stat().st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    # The folder's owner could replace the file. Root's folder has files of the service's user.
+    owners = {0, os.geteuid(), owner, *_find_service_uid(path.parent)}
+    if problem := describe_exposure(status.st_mode, status.st_uid, owners):
+        detail = f"{path} holds secrets and {problem}: set its owner back, then chmod 600 {path}"
+        raise Refused("env_file_exposed", detail)
+
+
+def _find_service_uid(folder: Path) -> set[int]:
+    if folder != SYSTEM_ENV_DIR:
+        return set()
+    try:
+        return {pwd.getpwnam(SERVICE).pw_uid}
+    except KeyError:  # not installed any more
+        return set()
+
+
+def describe_exposure(mode: int, uid: int, owners: AbstractSet[int]) -> str:
+    """Return how a file of secrets is open to others, to end a sentence; "" if it is not."""
+    if uid not in owners:
+        return f"belongs to the user {uid}"
+    exposed = stat.S_IMODE(mode) & (stat.S_IRWXG | stat.S_IRWXO)
+    return f"other users can open it (mode {stat.S_IMODE(mode):o})" if exposed else ""
 
 
 def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:

@@ -4,9 +4,8 @@ import os
 import pwd
 import re
 
-from host.config import Config
+from host.config import SERVICE, Config
 
-SERVICE = "oroboros"
 # The units that a reload hook restarts if the application is Oroboros itself.
 OWN_UNITS = re.compile(r"\bouroboros-(api|worker)\b")
 

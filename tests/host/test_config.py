@@ -162,6 +162,8 @@ def test_the_environment_wins_over_the_files_and_an_earlier_file_over_a_later(tm
     (tmp_path / "api.env").write_text("A=api\nB=api\n")
     (tmp_path / "worker.env").write_text("A=worker\nB=worker\nC=worker\n")
     (tmp_path / "app.env").write_text("D=the application's\n")
+    for path in tmp_path.glob("*.env"):
+        path.chmod(0o600)
     environ = {"OROBOROS_ENV_DIR": str(tmp_path), "A": "ours"}
     assert config.load_env_files(environ) == tmp_path
     assert (environ["A"], environ["B"], environ["C"]) == ("ours", "api", "worker")
@@ -204,3 +206,27 @@ def test_no_link_to_a_preview_has_the_admins_host_name(https):
             assert not hosts & admins
             # Neither is a domain of the other, whose cookies it would get.
             assert not any(a.endswith(f".{host}") for a in admins for host in hosts)
+
+
+@pytest.mark.parametrize("name", [*config.CONTROL_FILES, *config.APPLICATION_FILES])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_an_env_file_that_others_can_open_is_refused_at_the_start(tmp_path, name, mode):
+    (tmp_path / name).write_text("A=1\n")
+    (tmp_path / name).chmod(mode)
+    refusal = get_refusal(config.load_env_files, {"OROBOROS_ENV_DIR": str(tmp_path)})
+    assert refusal.code == "env_file_exposed"
+    assert f"chmod 600 {tmp_path / name}" in refusal.detail
+
+
+@pytest.mark.parametrize("name", [*config.CONTROL_FILES, *config.APPLICATION_FILES])
+@pytest.mark.parametrize("text", ["A=1\nB='open\n", 'A=1\nB="open\nC="1"\n'])
+def test_an_open_quote_is_refused_at_the_start_with_file_and_line(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    (tmp_path / name).chmod(0o600)
+    refusal = get_refusal(config.load_env_files, {"OROBOROS_ENV_DIR": str(tmp_path)})
+    assert refusal.detail.startswith(f"{tmp_path / name} line 2: ")
+
+
+@pytest.mark.parametrize(("uid", "problem"), [(0, ""), (7, ""), (8, "belongs to the user 8")])
+def test_an_env_file_of_another_user_is_exposed(uid, problem):
+    assert config.describe_exposure(0o100600, uid, {0, 7}) == problem

@@ -201,6 +201,7 @@ def test_an_env_file(given, code, tmp_path):
 
 def test_a_value_of_an_env_file_is_never_expanded(tmp_path):
     (tmp_path / "api.env").write_text("A=$(cat /etc/shadow)")
+    (tmp_path / "api.env").chmod(0o600)
     found = {"OROBOROS_ENV_DIR": str(tmp_path)}
     with effects.none():
         load_env_files(found)
