@@ -11,14 +11,14 @@ import re
 import stat
 from collections.abc import Mapping, MutableMapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host.env_file import ENV_FILE_BYTES, find_surprises, parse_env, refuse_large_file
 from host.errors import Refused
 from host.process import private_tmp
 from host.process.private_tmp import PrivateFolders
-from host.process.users import User
+from host.process.users import Limits, User
 from host.settings_rules import check_values, read_boolean, read_integer, read_origins
 from host.units import jobs
 
@@ -153,7 +153,9 @@ class Config:
         if not self.is_root:
             return None
         folders = self.private_folders if private_tmp.is_supported() else None
-        return User(self.uid_base + offset, self.uid_base + offset, folders=folders)
+        limits = Limits(processes=self.get_integer("PREVIEW_PROCESSES", Limits.processes))
+        uid = self.uid_base + offset
+        return User(uid, uid, folders=folders, limits=limits)
 
     @property
     def private_folders(self) -> PrivateFolders:
@@ -178,8 +180,9 @@ class Config:
 
     @property
     def app_user(self) -> User | None:
-        """The user of the production app."""
-        return self._user("app", 60)
+        """The user of the production app, which has no limits, as it has none under systemd."""
+        user = self._user("app", 60)
+        return user if self.is_systemd or user is None else replace(user, limits=None)
 
     @property
     def application_users(self) -> list[User]:

@@ -27,7 +27,14 @@ from host.process.outcome import CapturedOutput, Outcome
 from host.process.private_tmp import private_tmp
 from host.process.process_id import ProcessId
 from host.process.termination import KILL_SECONDS, MARK_VARIABLE, POLL_SECONDS
-from host.process.users import DelegatedUser, User, chdir_argv, get_gid, setpriv_argv
+from host.process.users import (
+    DelegatedUser,
+    User,
+    chdir_argv,
+    get_gid,
+    limits_argv,
+    setpriv_argv,
+)
 
 PR_SET_PDEATHSIG = 1
 # Of what `capture` reads into memory: git's lists of a tree with half a million files are less.
@@ -225,7 +232,7 @@ def _start(
     folders = None if user is None or user.folders is None else user.folders.including(cwd)
     with nullcontext() if folders is None else private_tmp(folders):
         return subprocess.Popen(
-            [*prefix, *chdir_argv(argv[0], cwd, user), *argv],
+            [*limits_argv(user), *prefix, *chdir_argv(argv[0], cwd, user), *argv],
             cwd=cwd if user is None else "/",  # chdir_argv enters it with the user's rights
             env=env,
             stdin=stdin,

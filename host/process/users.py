@@ -1,6 +1,7 @@
 """Users that commands run as, and the argv prefixes that switch to them."""
 
 import pwd
+import resource
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,24 @@ from host.process.private_tmp import PrivateFolders
 
 # util-linux; it sets what Python could set only in `preexec_fn`, which is not safe with threads.
 SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
+PRLIMIT = shutil.which("prlimit") or "/usr/bin/prlimit"
+CHOOM = shutil.which("choom") or "/usr/bin/choom"
 ENV = shutil.which("env") or "/usr/bin/env"  # coreutils 8.28 or newer, for --chdir
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Resource limits of a user's processes (setrlimit(2)), where no service manager has its own.
+
+    `processes` counts the threads of all processes of the user; the other limits are for each
+    process. The kernel ends a process of the user first when memory runs out.
+    """
+
+    processes: int = 1024
+    files: int = 8192
+    data_bytes: int = 8 * 2**30
+    file_bytes: int = 4 * 2**30
+    oom_score: int = 500
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,7 @@ class User:
     uid: int
     gid: int
     folders: PrivateFolders | None = field(default=None, compare=False, kw_only=True)
+    limits: Limits | None = field(default=None, compare=False, kw_only=True)
 
     def pids(self) -> set[int]:
         """Return the pids of this user's processes."""
@@ -75,6 +94,28 @@ def setpriv_argv(user: User | None, *, die_with_parent: bool) -> list[str]:
         # Last: the kernel clears the parent death signal when the user changes (prctl(2)).
         options += ["--pdeathsig", "KILL"]
     return [SETPRIV, *options, "--"] if options else []
+
+
+def limits_argv(user: User | None) -> list[str]:
+    """Return the words before argv that set the user's limits, as root, before the change."""
+    limits = None if user is None else user.limits
+    if limits is None:
+        return []
+    wanted = {
+        "nproc": (resource.RLIMIT_NPROC, limits.processes),
+        "nofile": (resource.RLIMIT_NOFILE, limits.files),
+        "data": (resource.RLIMIT_DATA, limits.data_bytes),
+        "fsize": (resource.RLIMIT_FSIZE, limits.file_bytes),
+        "core": (resource.RLIMIT_CORE, 0),
+    }
+    options = [f"--{name}={_clamp(number, value)}" for name, (number, value) in wanted.items()]
+    return [PRLIMIT, *options, "--", CHOOM, f"--adjust={limits.oom_score}", "--"]
+
+
+def _clamp(number: int, value: int) -> int:
+    """Return the value, or our own hard limit: in a container root may not raise it."""
+    hard = resource.getrlimit(number)[1]
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def chdir_argv(program: str, cwd: Path, user: User | None) -> list[str]:

@@ -15,6 +15,7 @@ from host import config
 from host.app import installs
 from host.app.dependencies.install import Install
 from host.errors import Refused
+from host.files import var_folders
 from host.files.file_lock import file_lock
 from host.process import runner
 from tests.host.app.test_planning import make_plan, only, package
@@ -357,7 +358,7 @@ def test_an_install_runs_as_its_user_without_our_secrets(project, conf, tree):
 
 
 def test_a_private_folder_is_deleted_at_the_end(conf):
-    with installs.private_folder(conf, conf.job_user) as folder:
+    with var_folders.private_folder(conf, conf.job_user) as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / "x").mkdir(mode=0o500)
     assert not folder.exists()

@@ -1,10 +1,15 @@
 """Commands as another user."""
 
+import shutil
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from host import config as configuration
 from host.process import runner
+from host.process.users import Limits
 from tests.host.processes import (
     ENV,
     RESERVED_USER,
@@ -66,3 +71,34 @@ def test_the_log_of_another_users_command_stays_ours(log):
     run("echo said", log, user=RESERVED_USER)
     assert (log.stat().st_uid, log.stat().st_mode & 0o777) == (0, 0o640)
     assert log.read_text() == "said\n"
+
+
+LIMITED = replace(RESERVED_USER, limits=Limits(processes=20, files=100, file_bytes=1000))
+
+
+@pytest.mark.root
+def test_a_user_with_limits_has_no_more_processes_files_and_bytes(log):
+    script = (
+        "ulimit -Hn; ulimit -Hc; cat /proc/self/oom_score_adj; head -c 5000 /dev/zero > big;"
+        " wc -c < big; for n in $(seq 60); do sleep 30 & done; echo all started"
+    )
+    folder = Path(tempfile.mkdtemp(prefix="oroboros-limits-"))
+    folder.chmod(0o777)
+    try:
+        run(script, log, cwd=folder, user=LIMITED)
+    finally:
+        shutil.rmtree(folder)
+    said = log.read_text()
+    words = said.split()
+    assert words[:3] == ["100", "0", "500"]
+    assert "1000" in words
+    assert "fork" in said  # the shell's message
+    assert RESERVED_USER.pids() == set()
+
+
+@pytest.mark.root
+def test_the_users_of_slots_and_jobs_have_limits_and_production_has_none():
+    config = configuration.load({"PREVIEW_PROCESSES": "77"})
+    limited = [*map(config.slot_user, config.slots), config.job_user, config.install_user]
+    assert [user.limits.processes for user in limited] == [77] * 5
+    assert config.app_user.limits is None and config.postgres_user.limits is None

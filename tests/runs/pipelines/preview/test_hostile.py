@@ -11,13 +11,17 @@ import requests
 from django.conf import settings
 from django.db import connection
 
-from host.files import ownership, safe_files
+from host.files import leftovers, ownership, safe_files
 from host.postgres.administration import DatabaseAdmin
 from ops import env_files
 from runs.lifecycle import execution, operations
+from runs.models import Run
+from slots.models import Lease
+from slots.rules import LeaseState
 from tests import service
 from tests.accounts.test_host_authentication import send_request
 from tests.environment import CLUSTER, PASSWORD
+from tests.lease_ends import assert_nothing_is_left
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 ATTACK = Path(__file__).with_name("hostile") / "attack.py"
@@ -68,14 +72,15 @@ def api():
         yield port
 
 
-@pytest.fixture
-def drop():
-    """A folder that all users may write to; its files show which command ran as which user."""
-    folder = Path(CLUSTER.folder.parent) / "drop"
+def make_drop(place):
+    """A folder that all users may write to; its files show which command ran as which user.
+
+    In `var`, which applications see: they have a /tmp of their own.
+    """
+    folder = place.config.var / "drop"
     folder.mkdir()
     folder.chmod(0o777)
-    yield folder
-    shutil.rmtree(folder)
+    return folder
 
 
 def traps(drop):
@@ -100,7 +105,7 @@ def targets(place, api, root):
     return {
         "secrets": secrets,
         "roots": [str(root), str(place.folder)],
-        "known": str(root / "drop" / "known.json"),
+        "known": str(place.config.var / "drop" / "known.json"),
         # What the tests made around the host, for all users; the runbook's folder of links.
         "open": [
             str(root),
@@ -111,8 +116,10 @@ def targets(place, api, root):
         + [str(place.slot.folder / "worktree.commit")],
         # The application's home; the developer's own folders, beside the host's.
         "mine": [
-            *(str(path) for path in (place.slot.folder / "home", root / "drop")),
+            *(str(path) for path in (place.slot.folder / "home", place.config.var / "drop")),
             *(str(path) for path in (place.remote, place.clone)),
+            # Its own output.
+            str(place.config.var / "log" / "slots" / f"{place.slot.slot_id}.log"),
         ],
         "packages": sysconfig.get_path("purelib"),
         "postgres_port": config_port(),
@@ -124,6 +131,7 @@ def targets(place, api, root):
         "statements": STATEMENTS,
         "api_port": api,
         "requests": REQUESTS,
+        "ports": [place.config.web_port, *(slot.web_port for slot in place.config.slots)],
         "files": [
             "/etc/shadow",
             "/root",
@@ -141,7 +149,7 @@ def tell(place, root):
     """Tell the attacker every path that is there now."""
     paths = [str(path) for folder in (place.config.var, root) for path in folder.rglob("*")]
     assert {str(place.config.var / name) for name in ("run", "slots/preview-2")} < {*paths}
-    (root / "drop" / "known.json").write_text(json.dumps(paths))
+    (place.config.var / "drop" / "known.json").write_text(json.dumps(paths))
 
 
 def config_port():
@@ -170,14 +178,14 @@ def occupy(place):
     return other
 
 
-def test_a_hostile_preview_gets_nothing(host, tmp_path, api, drop):
+def test_a_hostile_preview_gets_nothing(host, tmp_path, api):
     application = tmp_path / "application"
     application.mkdir()
     (application / "oroboros.toml").write_text(MANIFEST.partition("\n[checks]")[0])
     shutil.copy(ATTACK, application)
     (application / "targets.json").write_text(json.dumps({"secrets": []}))
     place = host(application)
-    root = drop.parent
+    root, drop = Path(CLUSTER.folder.parent), make_drop(place)
     occupy(place)
     (drop / "filter.sh").write_text(HOOK.format(drop=drop))
     (drop / "filter.sh").chmod(0o755)
@@ -208,13 +216,19 @@ def test_a_hostile_preview_gets_nothing(host, tmp_path, api, drop):
     assert lines, log
     got_nothing(json.loads(lines[0].partition(" ")[2]), place.config.job_user.uid)
     assert sorted(path.name for path in drop.iterdir()) == ["filter.sh", "known.json"]
+    if not Run.objects.get(pk=run.pk).ended_at:
+        operations.cancel(Run.objects.get(pk=run.pk), actor="grace")
+    assert Lease.objects.get(run=run).state == LeaseState.ENDED
+    assert_nothing_is_left(place.config, place.slot)
+    job = place.config.job_user
+    assert (job.pids(), leftovers.find_leftovers(job.uid)) == (set(), [])
 
 
 def got_nothing(report, uid):
     assert report["uid"] == uid
     assert report["reads_itself"] and report["others"] > 5
     assert {attempt: got for attempt, got in report["got"].items() if got} == {}
-    assert len(report["got"]) == 9
+    assert len(report["got"]) == 11
 
 
 def links_lead_nowhere(place):

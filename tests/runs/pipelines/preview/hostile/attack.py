@@ -149,7 +149,7 @@ def databases():
                         port=TARGETS["postgres_port"], connect_timeout=5,
                     ).close()  # fmt: skip
                     got.append(f"{name} as {role} by {host}")
-    if not user:
+    if user in ("", "no_database_in_builds"):
         return got
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as own:
         for statement in TARGETS["statements"]:
@@ -206,8 +206,41 @@ def privileges():
     return got
 
 
+def ports():
+    """Return the addresses of the host's own ports on which we could listen."""
+    got = []
+    for port in TARGETS["ports"]:
+        for address in ("127.0.0.1", "::1", "0.0.0.0", "::"):
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with suppress(OSError), socket.socket(family) as one:
+                if family == socket.AF_INET6:
+                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                one.bind((address, port))
+                one.listen()
+                got.append(f"{address} {port}")
+    return got
+
+
+def stay():
+    """Leave what could outlive us: a file for all, shared memory, a process without a parent."""
+    import ctypes
+
+    ctypes.CDLL(None).shmget(0, 4096, 0o1600)
+    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+        with suppress(OSError):
+            Path(folder, f"left-{os.getuid()}").touch()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execve("/bin/sleep", ["sleep", "3600"], {})
+        os._exit(0)
+    os.wait()
+    return []
+
+
 ATTEMPTS = (environment, processes, signals, secret_files, tree, databases, api, admin_doors,
-            privileges)  # fmt: skip
+            privileges, ports, stay)  # fmt: skip
 
 
 def report():
