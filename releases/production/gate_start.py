@@ -18,6 +18,8 @@ from host.config import Config
 from host.errors import Refused
 from host.files import ownership, safe_files
 from host.files.file_lock import file_lock
+from host.postgres import guard, lock_timeout
+from host.postgres.administration import DatabaseAdmin
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import Unit
@@ -134,20 +136,24 @@ def _run_release_command(start: GateStart, command: Command, unit: Unit) -> None
     """Run `release:` as a deployment does, on the gate's database, which is migrated already.
 
     In the sealed tree and with this home: what it writes elsewhere would fail in production too,
-    and what it makes in its home the application finds there.
+    and what it makes in its home the application finds there. Not repeated after a lock timeout:
+    no other process uses the database.
     """
+    config, name = start.config, guard.gate_name(start.run_id)
+    seconds = lock_timeout.read_lock_timeout(config)
     try:
-        run_command(
-            command,
-            start.config,
-            root=source_folder(start.config, start.release.pk),
-            bins=start.spec.bins,
-            env=unit.env,
-            log=start.log,
-            user=unit.user,
-            stop=start.stop,
-            job=start.job,
-        )
+        with DatabaseAdmin(config).limit_lock_waits(name, name, seconds):
+            run_command(
+                command,
+                config,
+                root=source_folder(config, start.release.pk),
+                bins=start.spec.bins,
+                env=unit.env,
+                log=start.log,
+                user=unit.user,
+                stop=start.stop,
+                job=start.job,
+            )
     except CommandFailed as failed:
         _raise_if_stopping(start)
         raise _explain(start, command, f"Its `release:` {failed.reason}.") from failed

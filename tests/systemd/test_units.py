@@ -223,6 +223,15 @@ def test_a_hostile_preview_can_use_its_own_database_and_folders(host, preview):
     assert run_in_preview(host, preview, "touch $HOME/mine && ! touch ./mine")[1]
 
 
+def test_a_hostile_preview_finds_no_checkout_above_it_and_shares_no_memory(host, preview):
+    names = ".git pyproject.toml manage.py tests .gitignore"
+    script = f"cd .. && for n in {names}; do test ! -e {HOME}/$n || echo $n; done"
+    assert host.run(f"ls -d {HOME}/pyproject.toml").strip() == f"{HOME}/pyproject.toml"
+    assert run_in_preview(host, preview, script) == ("", True)
+    assert run_in_preview(host, preview, "touch /dev/shm/of-a-preview /tmp/of-a-preview")[1]
+    assert host.run("ls /dev/shm /tmp").count("of-a-preview") == 0
+
+
 @pytest.mark.parametrize(
     "bomb",
     [
