@@ -1,0 +1,1 @@
+"""A seeded soak: random actions and kills on a whole stack, with probes and invariants."""
