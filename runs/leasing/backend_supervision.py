@@ -22,7 +22,7 @@ from runs.models import Run
 from runs.rules import Status
 from slots.models import Lease
 from slots.rules import LeaseState, find_restart_delay, is_restart_due
-from slots.runtime import backend, backend_log
+from slots.runtime import backend, backend_log, disk_usage
 from slots.runtime.backend import BackendStatus
 
 START_SECONDS = 60.0
@@ -130,17 +130,35 @@ def restart_backend(lease_id: int, number: int) -> None:
     record_event("backend_restarted", text, actor=RECONCILER, run=lease.run, slot_id=slot.slot_id)
 
 
+def check_disk_usage(config: Config) -> None:
+    """Fail the runs whose previews use more disk space than their quota."""
+    slots = {slot.slot_id: slot for slot in config.slots}
+    held = Lease.objects.on_host(config.host_name).filter(
+        state=LeaseState.HELD, slot__slot_id__in=slots, run__status=Status.PREVIEW_READY
+    )
+    for lease in held.select_related("run", "slot"):
+        slot = slots[str(lease.slot)]
+        excess = disk_usage.describe_excess(config, slot)
+        if excess:
+            _end_run(config, slot, lease, excess, "DISK_FULL")
+
+
 def _fail_run(config: Config, slot: SlotConfig, lease: Lease, problem: str) -> list[str]:
     """Fail the run with what the backend's log says, unless it moved or is claimed."""
     message = log_message.read_message(backend_log.path(config, slot))
+    detail = f"{problem} after {lease.restarts} restarts. Its log says:\n{message}"
+    if not _end_run(config, slot, lease, detail, "BACKEND_UNHEALTHY"):
+        return []
+    return [f"run {lease.run_id} failed: its backend crashed repeatedly"]
+
+
+def _end_run(config: Config, slot: SlotConfig, lease: Lease, detail: str, code: str) -> bool:
+    """Fail the run and clean its slot; False if it moved or is claimed."""
     with grant_lock():
         run = Run.objects.select_for_update().get(pk=lease.run_id)
         if run.status != Status.PREVIEW_READY or run.is_claimed(get_database_time()):
-            return []
-        detail = f"{problem} after {lease.restarts} restarts. Its log says:\n{message}"
+            return False
         record_event("failed", detail, actor=RECONCILER, run=run, slot_id=slot.slot_id)
-        to_clean = begin_ending(
-            run, reason=detail, to=Status.FAILED, code="BACKEND_UNHEALTHY", actor=RECONCILER
-        )
+        to_clean = begin_ending(run, reason=detail, to=Status.FAILED, code=code, actor=RECONCILER)
     clean_and_finish(config, to_clean)
-    return [f"run {run.pk} failed: its backend crashed repeatedly"]
+    return True

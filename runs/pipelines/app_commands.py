@@ -4,7 +4,7 @@ The application's commands run as its user, in an environment built from an empt
 output is appended to the step's log.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +24,7 @@ from host.process.users import User
 from runs.engine.step_context import CommandContext, StepContext
 from runs.engine.step_errors import StepFailed
 from runs.models import Run
+from slots.runtime.disk_usage import DiskWatch
 
 NO_INDEX_PAGE = (
     "The build's output {folder} has no index.html: the backend answers every path that is no file "
@@ -104,10 +105,28 @@ def build_application(
     context: CommandContext, app: Application, variables: Mapping[str, str], *, purpose: str
 ) -> None:
     """Run the application's builds. Raises as `install_application`."""
-    with _translate_failures(context, "BUILD_FAILED"):
-        app.run_builds(
-            variables, purpose=purpose, log=context.log, stop=context.is_stopping, job=context.job
-        )
+    stop = _watch(context, purpose)
+    with _translate_failures(context, "BUILD_FAILED"), _translate_excess(stop):
+        app.run_builds(variables, purpose=purpose, log=context.log, stop=stop, job=context.job)
+
+
+def _watch(context: CommandContext, purpose: str) -> Callable[[], bool]:
+    """Return what ends a command: also the slot's disk quota, if `purpose` names a slot."""
+    slots = {slot.slot_id: slot for slot in context.config.slots}
+    if purpose not in slots:
+        return context.is_stopping
+    return DiskWatch(context.config, slots[purpose], context.is_stopping)
+
+
+@contextmanager
+def _translate_excess(stop: Callable[[], bool]) -> Iterator[None]:
+    """Turn a command that was ended because of the disk quota into StepFailed DISK_FULL."""
+    try:
+        yield
+    except CommandFailed as failed:
+        if isinstance(stop, DiskWatch) and stop.excess:
+            raise StepFailed("DISK_FULL", stop.excess) from failed
+        raise
 
 
 def check_output(app: Application) -> list[str]:
@@ -172,14 +191,9 @@ def _run_command(
     variables: Mapping[str, str],
     purpose: str,
 ) -> None:
-    app.run(
-        command,
-        variables,
-        purpose=purpose,
-        log=context.log,
-        stop=context.is_stopping,
-        job=context.job,
-    )
+    stop = _watch(context, purpose)
+    with _translate_excess(stop):
+        app.run(command, variables, purpose=purpose, log=context.log, stop=stop, job=context.job)
 
 
 def run_release_command(

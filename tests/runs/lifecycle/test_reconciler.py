@@ -367,3 +367,19 @@ def test_a_preview_that_listens_on_a_port_of_ours_is_ended_and_its_run_is_told(
     assert socket_owner.list_listeners(config.api_port) == []
     [event] = Event.objects.filter(kind="repaired", run=run, slot_id=str(clean_slot))
     assert f"[::1]:{config.api_port}" in event.text
+
+
+def test_a_preview_that_uses_too_much_disk_space_fails_and_its_slot_is_cleaned(
+    config, place, preview
+):
+    backend_supervision.check_disk_usage(config)
+    preview.refresh_from_db()
+    assert preview.status == Status.PREVIEW_READY
+    config.environ["PREVIEW_DISK_MB"] = "1"
+    (place.folder / "home").mkdir(exist_ok=True)
+    (place.folder / "home" / "big").write_bytes(b"x" * 3 * 2**20)
+    backend_supervision.check_disk_usage(config)
+    preview.refresh_from_db()
+    assert (preview.status, preview.failure_code) == (Status.FAILED, "DISK_FULL")
+    assert "PREVIEW_DISK_MB" in preview.failure_detail
+    assert cleanup.find_leftovers(config, place) == []

@@ -4,9 +4,11 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import psutil
+import pytest
 
 from runs.lifecycle import execution, operations
 from runs.models import Step
+from slots.runtime import disk_usage
 
 MARK = "a-grandchild-that-stays"
 TOML = '[backend]\nhealth_path = "/"\n'
@@ -48,3 +50,17 @@ def test_a_check_with_a_limit_of_2_s_ends_within_3_s_and_leaves_no_process(host,
     lasted = ended - datetime.fromtimestamp(float(began), UTC)
     assert timedelta(seconds=1.5) < lasted < timedelta(seconds=3)
     assert stays() == []
+
+
+@pytest.mark.full
+def test_a_build_that_uses_more_than_the_slots_disk_quota_ends(place, monkeypatch):
+    monkeypatch.setattr(disk_usage, "CHECK_SECONDS", 0.1)
+    monkeypatch.setitem(place.config.environ, "PREVIEW_DISK_MB", "8")
+    build = '[frontend]\nbuild = ["sh", "fill.sh"]\noutput = "dist"\n'
+    files = {
+        "oroboros.toml": f'[backend]\nhealth_path = "/"\n{build}',
+        "fill.sh": "head -c 30000000 /dev/zero > big\nsleep 600\n",
+    }
+    run = place.carry("feature/fill", files)
+    assert (run.status, run.failure_code) == ("failed", "DISK_FULL")
+    assert "uses more than 8 MB of disk space (PREVIEW_DISK_MB)" in run.failure_detail
