@@ -1,5 +1,7 @@
 """A `release:` that waits for a lock, in a preview."""
 
+import pytest
+
 from host.postgres import client_programs, lock_timeout
 from tests.runs.pipelines.preview.conftest import TOML, WEB
 
@@ -14,6 +16,7 @@ psql -c 'ALTER TABLE note ADD COLUMN text text'
 """
 
 
+@pytest.mark.full
 def test_a_previews_release_that_waits_for_a_lock_is_repeated_and_then_fails(place, monkeypatch):
     place.config.environ["RELEASE_LOCK_TIMEOUT_SECONDS"] = "1"
     monkeypatch.setattr(lock_timeout, "RETRIES", 1)

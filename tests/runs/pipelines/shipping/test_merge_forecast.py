@@ -50,6 +50,7 @@ def test_a_squash_merge_elsewhere_is_reported_before_approval_and_not_shipped(sm
     assert small.remote_main() == before
 
 
+@pytest.mark.full
 def test_a_squash_merge_after_the_approval_is_not_shipped(small, ready_small):
     run = ready_small("squash/late", {"late-squash.txt": "squashed"})
     operations.approve(run, actor="grace")
