@@ -16,8 +16,8 @@ from slots.rules import LeaseState
 
 
 def sha(number):
-    """Return a commit id that differs for each number."""
-    return f"{number:040x}"
+    """Return a commit id that differs for each number, and is none of git's own."""
+    return f"{number + 0x10000:040x}"
 
 
 class SlotFactory(DjangoModelFactory):

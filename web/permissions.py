@@ -2,7 +2,8 @@
 
 The abilities, none of which includes another:
   view     read slots, runs, releases, logs
-  hold     create, cancel, retry and keep runs; acquire, heartbeat and release slots
+  hold     create and retry runs; cancel and keep those of one's own, and acquire, heartbeat and
+           release their slots (`get_required_owner`)
   approve  approve or reject a commit
   operate  actions that affect others: force a release, reap, drain, freeze, roll back
 Users get the abilities of their groups (`GROUPS`); each token has its own list.
@@ -18,6 +19,8 @@ from django.contrib.auth.models import AbstractBaseUser, User
 from django.http import HttpRequest
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
+
+from host.errors import Refused
 
 if TYPE_CHECKING:  # an import cycle: DRF's views import its settings, which import this module
     from rest_framework.views import APIView
@@ -68,6 +71,21 @@ def _get_group_abilities(user: Any) -> frozenset[str]:
         names = user.groups.values_list("name", flat=True)
         user._oroboros_abilities = frozenset().union(*(GROUPS.get(name, ()) for name in names))
     return user._oroboros_abilities
+
+
+def get_required_owner(request: HttpRequest | Request) -> str | None:
+    """Return who must have created the run that is changed; None: an operator changes any run.
+
+    The one rule for canceling and keeping a run, and for the slot that it holds.
+    """
+    return None if OPERATE in get_abilities(request.user) else get_actor_name(request)
+
+
+def check_owner(created_by: str, owner: str | None, *, code: str) -> None:
+    """Raise Refused `code` (403) unless `owner` created the run; None may change any."""
+    if owner is not None and created_by != owner:
+        detail = "Another user created this run; an operator may act in their place."
+        raise Refused(code, detail, status=403)
 
 
 def get_actor_name(request: HttpRequest | Request) -> str:

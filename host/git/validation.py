@@ -10,6 +10,8 @@ from host.errors import Refused
 from host.visible_text import is_hidden
 
 SHA = re.compile(r"[0-9a-f]{40}")
+NULL_ID = "0" * 40
+OBJECT_ID = re.compile(r"[0-9A-Fa-f]{40}(?:[0-9A-Fa-f]{24})?")  # of SHA-1, of SHA-256
 # The column of the runs' table.
 REF_LENGTH = 200
 # Each part of a ref is a file or folder: 255 bytes at most, with room for git's `.lock` suffix.
@@ -85,6 +87,7 @@ def _find_broken_rule(name: str) -> str:
         "@ alone stands for HEAD": name == "@",
         "it begins with -, as an option": name.startswith("-"),
         "it begins with refs/, as a full ref": name.startswith("refs/"),
+        "git takes 40 hexadecimal digits for a commit's id": OBJECT_ID.fullmatch(name) is not None,
         f"git has another meaning for {name}": PSEUDO_REF.fullmatch(name) is not None,
     }
     return next((rule for rule, is_broken in rules.items() if is_broken), "")
@@ -95,7 +98,13 @@ def _too_long(detail: str) -> Refused:
 
 
 def validate_sha(sha: str) -> str:
-    """Return `sha` if it is a full lower-case commit id. Raises Refused `sha_invalid`."""
+    """Return `sha` if it is a full lower-case commit id. Raises Refused `sha_invalid`.
+
+    Forty zeros are git's id of what does not exist.
+    """
+    if sha == NULL_ID:
+        detail = "Forty zeros are git's id of no commit."
+        raise Refused("sha_invalid", detail, status=400)
     if not SHA.fullmatch(sha):
         raise Refused(
             "sha_invalid", "A commit is named by its full 40 lower-case hex digits.", status=400

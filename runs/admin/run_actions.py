@@ -17,7 +17,15 @@ from runs.repository import open_repository
 from runs.rules import Status
 from slots.rules import LeaseState
 from web.admin_actions import ActionResult, AdminAction, OptionalReasonForm, ReasonForm
-from web.permissions import APPROVE, HOLD, OPERATE, get_abilities, get_actor_name
+from web.permissions import (
+    APPROVE,
+    HOLD,
+    OPERATE,
+    check_owner,
+    get_abilities,
+    get_actor_name,
+    get_required_owner,
+)
 
 FormData = Mapping[str, Any]
 
@@ -88,6 +96,7 @@ def _reject(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
 
 
 def _cancel(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
     operations.cancel(run, reason=data["reason"], actor=get_actor_name(request))
     return ActionResult(
         "The run is being canceled: its processes are stopped, then its slot is released."
@@ -100,6 +109,7 @@ def _retry(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
 
 
 def _keep(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
     operations.keep(run, seconds=data["hours"] * 3600, actor=get_actor_name(request))
     return ActionResult(f"The preview is kept for {data['hours']} hours from now.")
 
@@ -116,8 +126,7 @@ def _release_slot(request: HttpRequest, run: Run, reason: str, *, force: bool) -
     slot = presenters.get_slot(run)
     if slot is None:
         raise Refused("not_holder", "The run no longer holds a slot.")
-    name = get_actor_name(request)
-    owner = None if OPERATE in get_abilities(request.user) else name
+    name, owner = get_actor_name(request), get_required_owner(request)
     reservations.release(slot, run.pk, actor=name, owner=owner, force=force, reason=reason)
     return ActionResult(f"{slot.slot_id} is released and cleaned.")
 

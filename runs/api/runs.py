@@ -36,7 +36,16 @@ from runs.models import Event, Run
 from runs.models.run import RunQuerySet
 from runs.repository import open_repository
 from runs.rules import Status
-from web.permissions import APPROVE, HOLD, OPERATE, VIEW, get_abilities, get_actor_name
+from web.permissions import (
+    APPROVE,
+    HOLD,
+    OPERATE,
+    VIEW,
+    check_owner,
+    get_abilities,
+    get_actor_name,
+    get_required_owner,
+)
 
 
 def find_run(run_id: str) -> Run:
@@ -185,9 +194,11 @@ class CancelView(APIView):
 
     @extend_schema(request=CancelRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
-        """Cancel the run. Its processes are stopped first."""
+        """Cancel the run. Its processes are stopped first. Only operators cancel others' runs."""
         run = find_run(run_id)
-        operations.cancel(run, **CancelRequest.parse(request), actor=get_actor_name(request))
+        body = CancelRequest.parse(request)
+        check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
+        operations.cancel(run, **body, actor=get_actor_name(request))
         return run_response(find_run(run_id))
 
 
@@ -209,7 +220,9 @@ class KeepView(APIView):
 
     @extend_schema(request=KeepRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
-        """Keep the preview for `seconds` from now."""
+        """Keep the preview for `seconds` from now. Only operators keep others' runs."""
         run = find_run(run_id)
-        operations.keep(run, **KeepRequest.parse(request), actor=get_actor_name(request))
+        body = KeepRequest.parse(request)
+        check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
+        operations.keep(run, **body, actor=get_actor_name(request))
         return run_response(find_run(run_id))

@@ -21,12 +21,7 @@ from runs.api.serializers import (
     SlotSerializer,
 )
 from runs.leasing import queue_status, reaper, reservations
-from web.permissions import HOLD, OPERATE, VIEW, get_abilities, get_actor_name
-
-
-def get_required_owner(request: Request) -> str | None:
-    """Return who must have created the run that the request names; None: an operator, any run."""
-    return None if OPERATE in get_abilities(request.user) else get_actor_name(request)
+from web.permissions import HOLD, OPERATE, VIEW, get_actor_name, get_required_owner
 
 
 class SlotListView(APIView):

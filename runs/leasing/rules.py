@@ -6,6 +6,7 @@ from enum import Enum
 from host.errors import Refused
 from runs.rules import SHIPPING, Status, require_reason
 from slots.rules import LeaseState
+from web import permissions
 
 RELEASED = "RELEASED"
 PREVIEW_EXPIRED = "PREVIEW_EXPIRED"
@@ -44,9 +45,7 @@ class ReleaseEffect(Enum):
 
 def check_owner(created_by: str, owner: str | None) -> None:
     """Raise Refused `lease_not_yours` (403) unless `owner` created the run; None may change any."""
-    if owner is not None and created_by != owner:
-        detail = "Another user created this run; an operator may act in their place."
-        raise Refused("lease_not_yours", detail, status=403)
+    permissions.check_owner(created_by, owner, code="lease_not_yours")
 
 
 def check_holder(lease: RunLease, fence: int | None) -> None:

@@ -149,15 +149,24 @@ def _refuse_unmergeable(run: Run) -> None:
     """Refuse a commit that cannot ship, by the target branch as the remote has it now.
 
     It may have been merged elsewhere since the remote was last fetched. Raises Refused
-    `unrelated_history`, `nothing_to_ship`.
+    `commit_moved` if the branch has another commit there, `unrelated_history`, `nothing_to_ship`.
     """
     config = settings.OROBOROS
     repo = open_repository(config)
     if run.status != Status.PREVIEW_READY or not repo.has_commit(run.commit_sha):
         return
+    head, has_moved = None, False
     # A remote that does not answer is no reason: shipping asks it again.
     with suppress(Refused):
         repo.fetch(config.git_remote_url, timeout=APPROVAL_FETCH_SECONDS)
+        head = repo.find_branch_head(run.branch) if run.branch else None
+        has_moved = head not in (None, run.commit_sha)
+    if has_moved:
+        raise Refused(
+            "commit_moved",
+            f"{run.branch} is at {str(head)[:12]} on the remote now, and the preview shows "
+            f"{run.commit_sha[:12]}: wait for the new preview, then approve that commit.",
+        )
     try:
         problem = merge_forecast.find_obstacle(repo, run, config.target_branch)
     except Refused:  # nothing was fetched yet, or the target branch was deleted
@@ -170,10 +179,12 @@ def reject(run: Run, *, actor: str, reason: str) -> None:
     """Reject the run's commit and end the run. Raises Refused `reason_required`, as `cancel`."""
     require_reason(reason, "Give a reason, so that the author can fix it.")
     with grant_lock():
+        # The commit as it is under the lock: a push may have moved the run since it was read.
+        locked = Run.objects.select_for_update().get(pk=run.pk)
         lease = _end_or_request_stop(run, Status.REJECTED, actor, reason)
         Approval.objects.create(
             run=run,
-            commit_sha=run.commit_sha,
+            commit_sha=locked.commit_sha,
             verdict=Approval.REJECTED,
             actor=actor,
             reason=reason,
@@ -241,6 +252,7 @@ def _create_child(run: Run, actor: str, *, branch: str, commit: str) -> Run:
         commit=commit,
         prepare=run.prepare,
         actor=actor,
+        priority=run.priority,
         parent=run,
     )
 

@@ -2,10 +2,12 @@
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import ApiToken
+from accounts.reserved_names import validate_not_reserved
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -53,3 +55,21 @@ def test_a_token_with_a_reserved_or_malformed_name_is_not_created(superuser, nam
     )
     assert (page.status_code, message in page.content) == (200, True)
     assert not ApiToken.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["h\u043est", "\u04bb\u043e\u0455\u0442", "\u041dOST", "\u0397\u039f\u0455\u03a4", "h\u00f3st",
+     "\uff48\uff4f\uff53\uff54", "h0st", "r\u03bf\u03bft", "w\u043erker",
+     "\U0001d421ost", "she11", "que\u03c5e", "\u0570\u0585st"],
+)  # fmt: skip
+def test_a_name_that_looks_reserved_in_another_alphabet_is_refused(name):
+    with pytest.raises(ValidationError, match="is reserved"):
+        validate_not_reserved(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["hostess", "\u0438\u0432\u0430\u043d", "\u6f22\u5b57", "ada", "H\u00f6st-1", "roots"]
+)
+def test_other_names_are_accepted(name):
+    validate_not_reserved(name)

@@ -142,7 +142,9 @@ def test_a_part_of_a_branch_name_that_no_file_could_have_is_refused():
     assert refusal.value.code == "ref_too_long"
 
 
-@pytest.mark.parametrize("sha", ["deadbee", "DEADBEEF" * 5, "HEAD~1", "", SHA + "\n", "a" * 41])
+@pytest.mark.parametrize(
+    "sha", ["deadbee", "DEADBEEF" * 5, "HEAD~1", "", SHA + "\n", "a" * 41, "0" * 40]
+)
 def test_a_commit_id_that_is_not_full_and_lower_case_is_refused(sha):
     with pytest.raises(Refused) as refusal:
         validation.validate_sha(sha)
@@ -207,3 +209,10 @@ def test_a_local_remote_that_is_a_link_out_of_the_roots_is_refused(tmp_path):
     with pytest.raises(Refused) as refusal:
         validation.validate_remote(str(tmp_path / "roots" / "x.git"), conf)
     assert refusal.value.code == "git_url_path"
+
+
+@pytest.mark.parametrize("name", ["0123456789" * 4, "ABCDEF0123" * 4, "0" * 64])
+def test_a_branch_name_that_is_a_commit_id_is_refused(name):
+    with pytest.raises(Refused, match="for a commit's id") as caught:
+        validation.validate_ref(name)
+    assert caught.value.status == 400

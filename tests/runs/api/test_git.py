@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
@@ -12,8 +13,9 @@ from accounts.tokens import create_token
 from host.config import load
 from runs.lifecycle import branch_watch
 from runs.models import Run
+from runs.repository import open_repository
 from runs.rules import Status
-from tests.factories import UserFactory
+from tests.factories import RunFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 CHECKS = '[checks]\ntests = "pytest"\ntypes = "mypy"\nslow = { run = "sh slow.sh", timeout = 60 }\n'
@@ -218,3 +220,21 @@ def test_a_branch_name_with_a_hidden_character_is_refused_by_that_character(clie
     answer = post(client, branch="mai\u200bn")
     assert (answer.status_code, answer.json()["error"]) == (400, "ref_invalid")
     assert "U+200B (ZERO WIDTH SPACE)" in answer.json()["detail"]
+
+
+def test_an_approval_of_a_branch_that_has_moved_is_refused_at_once(remote):
+    commit = remote("rev-parse", "feature/reactions")
+    approver = Client(
+        headers={"authorization": f"Bearer {create_token('r', ['approve'], created_by='tests')}"}
+    )
+    run = RunFactory(status=Status.PREVIEW_READY, branch="feature/reactions", commit_sha=commit)
+    open_repository(settings.OROBOROS).create_if_missing()
+    open_repository(settings.OROBOROS).fetch(settings.OROBOROS.git_remote_url)
+    remote("checkout", "-q", "feature/reactions")
+    remote("commit", "-q", "--allow-empty", "-m", "moved")
+    body = {"commit_sha": commit}
+    answer = approver.post(f"/api/runs/{run.pk}/approve", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]) == (409, "commit_moved")
+    assert remote("rev-parse", "HEAD")[:12] in answer.json()["detail"]
+    run.refresh_from_db()
+    assert run.status == Status.PREVIEW_READY
