@@ -43,7 +43,7 @@ def test_reload_hook_runs_after_the_switch_and_its_failure_undoes_the_deployment
 BEHIND_HTTPS = """status = 404
         if self.headers["X-Forwarded-Proto"] != "https":
             status = 301
-        elif self.headers["Host"].startswith("app.example.com:") and self.path == "/up":
+        elif self.headers["Host"].startswith("app.example.com") and self.path == "/up":
             status = 200
         if "guess" in VERSION:
             status = 404"""
