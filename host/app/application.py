@@ -96,11 +96,11 @@ class Application:
         log: Path,
         stop: Callable[[], bool] | None = None,
         job: str = "",
-        operator_file: str = PREVIEW_FILE,
     ) -> None:
         """Run the builds in their order. Raises as `run` at the first that fails.
 
-        `variables` are those of a start; a build gets `environment.select_build_variables` of them.
+        `variables` are those of a start; a build gets `environment.select_build_variables` of them,
+        and the operator's values for builds: the same in a preview as in production.
         """
         variables = environment.select_build_variables(self.config, variables)
         for command in self.plan.builds:
@@ -113,7 +113,7 @@ class Application:
                 log=log,
                 stop=stop,
                 job=job,
-                operator_file=operator_file,
+                operator_file=environment.BUILD_FILE,
             )
 
     def run(

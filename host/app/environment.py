@@ -27,6 +27,8 @@ from host.masking.masks import MASK, MIN_SECRET_LENGTH
 
 PREVIEW_FILE = "worker-preview.env"
 PRODUCTION_FILE = "app.env"
+# For builds, in previews too: what a build has there, production's build has.
+BUILD_FILE = "build.env"
 # Where servers listen that read it from the environment: Node's, Next.js's, uvicorn's variable.
 LISTEN_VARIABLES = dict.fromkeys(("HOST", "HOSTNAME", "UVICORN_HOST"), "127.0.0.1")
 # What a command is for: `run` is the application itself, its `release:` and its seed.

@@ -26,8 +26,6 @@ from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
 from releases.rules import ReleaseStatus, filter_migrations
 
-# Has the values for builds. app.env is only for the running application.
-BUILD_FILE = "build.env"
 # How long a process waits for another one's build of the same commit.
 LOCK_SECONDS = 1800.0
 # With less free space, a failed build is reported as DISK_FULL: npm and pip hide ENOSPC.
@@ -153,7 +151,6 @@ def _install_and_build(context: BuildContext, app: Application) -> None:
             log=context.log,
             stop=context.stop,
             job=context.job,
-            operator_file=BUILD_FILE,
         )
     except CommandFailed as failed:
         # Stopped from outside: it says nothing about the commit.

@@ -74,7 +74,7 @@ def _refuse_missing(missing: Mapping[str, Sequence[str]]) -> None:
     detail = (
         f"{required}. Set each of them below [env] in oroboros.toml, such as {names[0]} = "
         '"${OROBOROS_SECRET}" for a generated secret, or have the operator set it in '
-        "worker-preview.env and app.env."
+        "worker-preview.env, app.env and build.env."
     )
     raise _refuse(path, detail)
 

@@ -63,6 +63,16 @@ def test_the_message_of_a_failed_command_has_nothing_of_the_attempts_before(make
     assert log_message.read_message(log, failed.value.log_start) == ""
 
 
+def test_a_build_gets_the_operators_values_for_builds_and_no_others(make_app, tmp_path):
+    app = make_app(builds=(Command("build", ("./build",), stage="build"),))
+    write_script(app.root, "build", 'echo "$FOR_BUILDS,$FOR_PREVIEWS"')
+    app.config.env_dir.mkdir(parents=True)
+    (app.config.env_dir / "build.env").write_text("FOR_BUILDS=yes\n")
+    (app.config.env_dir / "worker-preview.env").write_text("FOR_PREVIEWS=yes\n")
+    app.run_builds({}, purpose="preview-1", log=tmp_path / "log")
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "yes,"
+
+
 def test_a_command_in_an_absent_folder_fails(make_app, tmp_path):
     command = Command("inner", ("true",), "absent")
     with pytest.raises(CommandFailed, match="inner cannot be started"):
