@@ -23,7 +23,7 @@ from host import loopback
 from host.errors import Refused
 from host.postgres import roles_and_databases
 from host.postgres.roles_and_databases import Execute
-from host.process import runner
+from host.process import runner, socket_owner
 from host.process.users import User, find_nobody
 
 START_SECONDS = 60.0
@@ -83,6 +83,22 @@ class Cluster:
             return
         argv = ["-w", "-t", f"{START_SECONDS:.0f}", "-l", str(self.log), "-o", self._options]
         self._run_tool("pg_ctl", self.data, self.user, *argv, "start")
+        self._require_listening()
+
+    def _require_listening(self) -> None:
+        """Stop the server again if it has only one of the loopbacks: our connections use IPv4.
+
+        PostgreSQL starts on what it can bind, and the port may be one of a connection that another
+        program made. Raises Refused `postgres_failed`.
+        """
+        uid = self.user.uid if self.user else os.geteuid()
+        found = {(str(one.address), one.uid) for one in socket_owner.list_listeners(self.port)}
+        if (loopback.IPV4, uid) in found:
+            return
+        self.stop()
+        where = f"{loopback.IPV4}:{self.port}"
+        detail = f"PostgreSQL cannot listen on {where}, which is in use: start again"
+        raise Refused("postgres_failed", f"{detail}, or set OROBOROS_PORT_OFFSET.")
 
     @property
     def _options(self) -> str:
