@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 
 import requests
@@ -96,6 +97,10 @@ def _settle(host, actor, watch, report):
     report.numbers["seconds to settle"] = round(time.monotonic() - started, 1)
     watch.check()
     report.numbers["merged runs"] = len(watch.merged)
+    ends = Counter(
+        f"{run['status']} {run['failure_code'] or ''}".strip() for run in actor.list_runs()
+    )
+    report.numbers["ends of runs"] = dict(ends)
     report.numbers["acknowledged rows"] = len(actor.signed)
     first = host.manage("reconcile")
     second = host.manage("reconcile", "--dry-run")
