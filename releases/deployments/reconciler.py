@@ -143,7 +143,7 @@ def _repair_colours(config: Config, dry_run: bool) -> list[str]:
     if _has_deployment_just_ended():
         return repairs
     for colour in colours.list_idle_colours(config):
-        if draining.is_draining(config, colour):
+        if draining.must_be_kept(config, colour):
             continue
         name = colours.unit_name(colour)
         repairs.append(f"{name} ran without serving: stopped")

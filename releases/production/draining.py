@@ -7,12 +7,13 @@ from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
 from host.process import socket_owner
+from host.units import managers
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Deployment, Release
 from releases.production import colours, current_link
 from releases.production.deploy_settings import DeploySettings
 from releases.production.deployment_context import DeploymentContext
-from releases.rules import is_drained
+from releases.rules import DeploymentOutcome, is_drained
 
 POLL_SECONDS = 0.1
 # The surface tries an address that does not answer for 5 s (lb_try_duration), whose headers it has
@@ -32,6 +33,25 @@ def is_draining(config: Config, colour: str) -> bool:
     return not is_drained(connections, seconds, _find_limit(config, colour))
 
 
+def has_waiting_requests(config: Config, colour: str) -> bool:
+    """Return whether the surface may still try the colour's port for requests that it did not take.
+
+    It may if the colour, which is not live, has ended by itself. One that listens until it is
+    stopped takes every request of the time before the link was switched.
+    """
+    is_recent = current_link.read_age(config) < PORT_REUSE_SECONDS
+    status = managers.get_manager(config).status(colours.unit_name(colour))
+    return is_recent and status.listening != "ours"
+
+
+def must_be_kept(config: Config, colour: str) -> bool:
+    """Return whether the colour, which is not live, has requests, in its process or for its port.
+
+    While it is kept, no other release takes its port.
+    """
+    return is_draining(config, colour) or has_waiting_requests(config, colour)
+
+
 def stop_drained_colours(config: Config) -> None:
     """Stop the colours that are not live, unless their requests take longer than WAIT_SECONDS.
 
@@ -40,14 +60,14 @@ def stop_drained_colours(config: Config) -> None:
 
     def is_decided() -> bool:
         idle = colours.list_idle_colours(config)
-        is_busy = any(is_draining(config, colour) for colour in idle)
+        is_busy = any(must_be_kept(config, colour) for colour in idle)
         return not is_busy or Deployment.objects.running().exists()
 
     try:
         wait_until(is_decided, seconds=WAIT_SECONDS, interval=POLL_SECONDS)
     except Refused:
         return  # the reconciler tries again
-    colours.stop_idle_colours(config, unless=lambda colour: is_draining(config, colour))
+    colours.stop_idle_colours(config, unless=lambda colour: must_be_kept(config, colour))
 
 
 def wait_until_replaceable(context: DeploymentContext) -> None:
@@ -62,7 +82,8 @@ def wait_until_replaceable(context: DeploymentContext) -> None:
         return
     _wait_until_drained(context, deployment.colour)
     remaining = PORT_REUSE_SECONDS - current_link.read_age(context.config)
-    if remaining > 0:
+    # A release that failed was stopped at once, and may have ended by itself before.
+    if served.outcome != DeploymentOutcome.SUCCEEDED and remaining > 0:
         context.report_progress("waiting for requests to the port's earlier release")
         # At most, because the clock may have been set back since.
         _wait(context, lambda: False, min(remaining, PORT_REUSE_SECONDS))
@@ -70,10 +91,11 @@ def wait_until_replaceable(context: DeploymentContext) -> None:
 
 def _wait_until_drained(context: DeploymentContext, colour: str) -> None:
     config = context.config
-    if colour not in colours.list_idle_colours(config) or not is_draining(config, colour):
+    if colour not in colours.list_idle_colours(config) or not must_be_kept(config, colour):
         return
     context.report_progress("waiting for the requests of an earlier release")
-    _wait(context, lambda: not is_draining(config, colour), _find_limit(config, colour))
+    seconds = max(_find_limit(config, colour), PORT_REUSE_SECONDS)
+    _wait(context, lambda: not must_be_kept(config, colour), seconds)
 
 
 def _wait(context: DeploymentContext, is_over: Callable[[], bool], seconds: float) -> None:

@@ -1,6 +1,8 @@
 """A deployment ends no request that its old colour still answers."""
 
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -220,11 +222,38 @@ def test_a_port_is_not_reused_while_a_request_may_wait_for_its_earlier_release(
     deployment = context.deployment
     served = Deployment.objects.filter(release=releases[2]).get()
     Deployment.objects.filter(pk=deployment.pk).update(colour=served.colour)
+    Deployment.objects.filter(pk=served.pk).update(outcome=DeploymentOutcome.RESTORED)
     deployment.refresh_from_db()
     if is_cleared:
         current_link.clear(config)
     draining.wait_until_replaceable(context)
     assert current_link.read_age(config) >= 0.5
+
+
+def test_the_port_of_a_release_that_was_stopped_in_order_is_reused_at_once(
+    config, repo, web, monkeypatch
+):
+    monkeypatch.setattr(draining, "PORT_REUSE_SECONDS", 3600.0)
+    for name in ("one", "two", "three"):
+        deploy(config, repo.commit(name))
+    first, second, third = Deployment.objects.order_by("number")
+    assert first.colour == third.colour != second.colour
+
+
+def test_the_port_of_a_live_release_that_died_is_not_reused_while_requests_may_wait(
+    config, repo, web, monkeypatch
+):
+    monkeypatch.setattr(draining, "PORT_REUSE_SECONDS", 4.0)
+    deploy(config, repo.commit("one"))
+    colour = Deployment.objects.get().colour
+    status = managers.get_manager(config).status(colours.unit_name(colour))
+    os.kill(status.pid, signal.SIGKILL)
+    deploy(config, repo.commit("two"))
+    age = current_link.read_age(config)
+    begun = time.monotonic()
+    deploy(config, repo.commit("three"))
+    assert Deployment.objects.order_by("number").last().colour == colour
+    assert age + time.monotonic() - begun >= 4
 
 
 def test_a_rollback_to_the_release_that_the_port_served_does_not_wait(
