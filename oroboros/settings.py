@@ -53,7 +53,7 @@ if env("OROBOROS_ONLY", default="") == "releases":
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "web.security_headers.content_security_policy",
+    "web.security_headers.add_security_headers",
     "web.visible_answers.mark_control_characters",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",

@@ -1,15 +1,16 @@
-"""The Content-Security-Policy of every answer."""
+"""The Content-Security-Policy of every answer, and whether it may be stored."""
 
 from collections.abc import Callable, Iterable
 
 from django.http import HttpRequest, HttpResponseBase
 
-# Nothing is loaded from or sent to other hosts, and no page may be framed. unfold's templates
-# contain inline scripts, and its Alpine.js evaluates expressions in attributes: scripts therefore
-# need 'unsafe-inline' and 'unsafe-eval' on the admin's pages.
+# Nothing is loaded from or sent to other hosts, and no page may be framed. No page has an inline
+# script. unfold's Alpine.js evaluates expressions in attributes, which needs 'unsafe-eval', and its
+# templates have styles in attributes.
 POLICY = (
-    "default-src 'self' 'unsafe-inline' 'unsafe-eval'; img-src 'self' data:; object-src 'none'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
 )
 # Swagger UI's scripts come from our own files only. It sets styles inline, and has its icons in
 # data: addresses.
@@ -26,14 +27,19 @@ def allow_connections(response: HttpResponseBase, sources: Iterable[str]) -> Non
     )
 
 
-def content_security_policy(
+def add_security_headers(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware: add POLICY to every answer whose view has not set a policy of its own."""
+    """Middleware: add POLICY, and forbid to store the answer, unless the view has set its own.
+
+    Static files have a Cache-Control. Everything else depends on who sends the request: a browser
+    must not show it after the log-out, and a proxy to nobody else.
+    """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     return middleware

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of every answer."""
+"""The Content-Security-Policy of every answer, and that no answer is stored."""
 
 import pytest
 from django.test import Client
@@ -9,4 +9,12 @@ pytestmark = pytest.mark.urls("tests.web.views")
 def test_every_response_has_a_content_security_policy():
     for address in ("/api/echo", "/nowhere"):
         policy = Client().get(address)["Content-Security-Policy"]
-        assert "frame-ancestors 'none'" in policy
+        directives = dict(part.split(" ", 1) for part in policy.split("; "))
+        assert directives["frame-ancestors"] == "'none'"
+        assert directives["default-src"] == "'self'"
+        assert directives["script-src"] == "'self' 'unsafe-eval'"
+
+
+def test_no_answer_is_stored():
+    for address in ("/api/echo", "/nowhere"):
+        assert Client().get(address)["Cache-Control"] == "no-store"
