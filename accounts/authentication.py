@@ -9,12 +9,13 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
 from rest_framework.request import Request
 
 from accounts.models import ApiToken
 from accounts.peers import get_loopback_endpoints, is_from_application
 from accounts.reserved_names import HOST_NAME
+from accounts.token_throttle import BadTokenThrottle
 from accounts.tokens import hash_token
 from core.clock import ClockTimestamp
 from host.process import socket_owner
@@ -81,6 +82,9 @@ class TokenAuthentication(BaseAuthentication):
         valid_tokens = ApiToken.objects.valid().select_related("owner")
         token = valid_tokens.filter(digest=hash_token(secret.strip())).first()
         if token is None:
+            throttle = BadTokenThrottle()
+            if not throttle.allow_request(request, request.parser_context["view"]):
+                raise Throttled(throttle.wait(), "Too many requests with an unknown token.")
             raise AuthenticationFailed("This token is unknown, revoked or expired.")
         _record_use(token)
         return Principal(f"token {token.name}", token.get_current_abilities()), token

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
+from django.core.cache.backends.locmem import LocMemCache
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import get_resolver, include, path
@@ -16,6 +17,7 @@ from rest_framework.views import APIView
 
 from accounts import authentication, tokens
 from accounts.models import ApiToken
+from accounts.token_throttle import BadTokenThrottle
 from core.clock import ClockTimestamp
 from host.process import socket_owner
 from tests.factories import UserFactory
@@ -132,9 +134,10 @@ def test_a_request_without_a_socket_returns_401():
 # --- tokens
 
 
-def request_with_token(secret, method="get"):
+def request_with_token(secret, method="get", **environ):
     headers = {"authorization": f"Bearer {secret}"}
-    return getattr(Client(), method)("/api/who", headers=headers, content_type="application/json")
+    environ["content_type"] = "application/json"
+    return getattr(Client(), method)("/api/who", headers=headers, **environ)
 
 
 def test_a_token_has_its_own_abilities_and_is_stored_as_a_hash():
@@ -173,6 +176,19 @@ def test_an_unknown_or_revoked_token_returns_401():
         answer = request_with_token(bad)
         assert (answer.status_code, answer.json()["error"]) == (401, "not_authenticated")
         assert answer["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_many_requests_with_an_unknown_token_are_refused_and_others_are_not(monkeypatch):
+    monkeypatch.setattr(BadTokenThrottle, "cache", LocMemCache("bad-tokens", {}))
+    monkeypatch.setattr(BadTokenThrottle, "rate", "3/min")
+    valid = tokens.create_token("ci", ["view"], created_by="ann")
+    answers = [request_with_token("oro_unknown") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+    assert answers[-1].json()["error"] == "too_many_requests"
+    assert 0 < int(answers[-1]["Retry-After"]) <= 60
+    assert request_with_token(valid).status_code == 200
+    elsewhere = request_with_token("oro_unknown", REMOTE_ADDR="203.0.113.9")
+    assert elsewhere.status_code == 401
 
 
 def test_an_expired_token_returns_401():
