@@ -32,8 +32,8 @@ def add_security_headers(
 ) -> Callable[[HttpRequest], HttpResponseBase]:
     """Middleware: add POLICY, and forbid to store the answer, unless the view has set its own.
 
-    Static files have a Cache-Control. Everything else depends on who sends the request: a browser
-    must not show it after the log-out, and a proxy to nobody else.
+    Static files have a Cache-Control. Every other answer depends on who sends the request: a
+    browser must not show it after the log-out, nor a proxy to another person.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:

@@ -26,19 +26,19 @@ def find_listener(port: int | None, is_ours: Callable[[Socket], bool]) -> tuple[
     return ("ours" if any(_accepts_loopback(one.address) for one in listeners) else "none"), ""
 
 
-def find_stranger(port: int) -> str:
+def find_foreign_listener(port: int) -> str:
     """Return the description of a listener on a surface's port that is not the surface; "" if none.
 
     A surface listens on the loopbacks only, as one user.
     """
     listeners = socket_owner.list_listeners(port)
     owners = {one.uid for one in listeners if one.address == LOOPBACK}
-    for one in select_strangers(listeners, owners):
+    for one in select_not_owned(listeners, owners):
         return f"{describe_holder(one)} on {describe_socket(one)}"
     return ""
 
 
-def select_strangers(listeners: Iterable[Socket], owners: Collection[int]) -> list[Socket]:
+def select_not_owned(listeners: Iterable[Socket], owners: Collection[int]) -> list[Socket]:
     """Return the listeners on another address than the loopbacks, or of another uid."""
     own = (LOOPBACK, LOOPBACK_IPV6)
     return [one for one in listeners if one.address not in own or one.uid not in owners]

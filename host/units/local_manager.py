@@ -14,7 +14,7 @@ from host.files import log_files, safe_files
 from host.process import process_table, runner, socket_owner, termination
 from host.process.process_id import ProcessId
 from host.process.socket_owner import Socket
-from host.units import intruders
+from host.units import foreign_listeners
 from host.units.listeners import describe_background, find_listener
 from host.units.unit import (
     Unit,
@@ -59,7 +59,7 @@ class LocalManager(UnitFiles):
                 return replace(_probe(state), was_running=True)
             if state is not None:
                 runner.stop(state.process_id, grace=0)
-            intruders.clear_port(self.config, unit.port)
+            foreign_listeners.clear_port(self.config, unit.port)
             require_free_port(unit)
             state = self._spawn(unit)
             try:

@@ -13,7 +13,7 @@ from host.masking.known_secrets import read_masks
 from host.process import runner
 from host.units import managers
 from host.units.health import probe
-from host.units.listeners import find_stranger
+from host.units.listeners import find_foreign_listener
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Deployment, Release
 from releases.production import colours
@@ -116,9 +116,9 @@ def check_health(context: DeploymentContext, deployment: Deployment) -> None:
 
 def _probe_surface(port: int, commit: str) -> None:
     # People may be sent to it by another address of the port.
-    stranger = find_stranger(port)
-    if stranger:
-        raise Unhealthy(f"Another process listens on the surface's port {port}: {stranger}.")
+    foreign = find_foreign_listener(port)
+    if foreign:
+        raise Unhealthy(f"Another process listens on the surface's port {port}: {foreign}.")
     try:
         response = http_client.get(port, "/health", seconds=PROBE_SECONDS)
     except (OSError, ValueError) as error:

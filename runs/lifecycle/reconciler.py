@@ -16,7 +16,7 @@ from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import var_folders
 from host.postgres import guard
-from host.units import intruders, managers
+from host.units import foreign_listeners, managers
 from host.units.stack_ports import POSTGRES, list_ports
 from releases.deployments.reconciler import (
     continue_interrupted_deployments,
@@ -49,7 +49,7 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
         _end_expired_leases,
         _finish_cleaning,
         _enqueue_abandoned_runs,
-        _end_intruders,
+        _end_foreign_listeners,
         _check_slots,
         _report_foreign_listeners,
         _remove_abandoned_gates,
@@ -65,7 +65,7 @@ def repair_quickly(config: Config) -> list[str]:
     """Repair what people would notice within seconds: slots, their backends, and production."""
     checks: tuple[Check, ...] = (
         _finish_cleaning,
-        _end_intruders,
+        _end_foreign_listeners,
         _check_slots,
         _check_production,
     )
@@ -178,15 +178,15 @@ def _clean_free_slot(config: Config, row: Slot, slot: SlotConfig, dry_run: bool)
         yield _record_repair(sentence, slot.slot_id)
 
 
-def _end_intruders(config: Config, dry_run: bool) -> Iterator[str]:
+def _end_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:
     """End applications' processes that listen on a port of ours which is not their own."""
-    for intrusion in intruders.end_intruders(config, dry_run=dry_run):
-        if intrusion.is_ended:
-            held = Lease.objects.filter(state=LeaseState.HELD, slot__slot_id=intrusion.slot_id)
+    for foreign in foreign_listeners.end_foreign_listeners(config, dry_run=dry_run):
+        if foreign.is_ended:
+            held = Lease.objects.filter(state=LeaseState.HELD, slot__slot_id=foreign.slot_id)
             lease = held.on_host(config.host_name).select_related("run").first()
             run = None if lease is None else lease.run
-            _record_repair(intrusion.text, intrusion.slot_id, run)
-        yield intrusion.text
+            _record_repair(foreign.text, foreign.slot_id, run)
+        yield foreign.text
 
 
 def _report_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:

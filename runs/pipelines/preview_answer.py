@@ -5,7 +5,7 @@ from typing import Any
 from host import http_client
 from host.config import SlotConfig
 from host.deadline import wait_until
-from host.units.listeners import find_stranger
+from host.units.listeners import find_foreign_listener
 from runs.engine.step_context import StepContext, StepResult
 from runs.engine.step_errors import StepFailed
 
@@ -24,9 +24,9 @@ def wait_for_answer(context: StepContext, slot: SlotConfig) -> StepResult:
 
     def request() -> dict[str, Any] | None:
         nonlocal problem
-        stranger = find_stranger(slot.web_port)
-        if stranger:
-            problem = f"it is also held by {stranger}"
+        foreign = find_foreign_listener(slot.web_port)
+        if foreign:
+            problem = f"it is also held by {foreign}"
             return None
         try:
             response = http_client.get(slot.web_port, "/", host=host)

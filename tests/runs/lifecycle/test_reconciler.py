@@ -25,7 +25,7 @@ from slots.rules import RESTART_DELAYS_SECONDS, UNHEALTHY_GRACE_SECONDS, LeaseSt
 from slots.runtime import backend, cleanup, surface, worktree
 from tests.factories import DeploymentFactory, ReleaseFactory, RunFactory
 from tests.host.processes import wait_for
-from tests.host.units import intruder
+from tests.host.units import foreign_listener
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.conftest import config as whole_config
 from tests.slots.runtime.conftest import folder
@@ -355,10 +355,10 @@ def test_a_preview_that_listens_on_a_port_of_ours_is_ended_and_its_run_is_told(
     run = RunFactory()
     leases.request_slot(run, actor="alice")
     Run.objects.filter(pk=run.pk).update(status=Status.PREPARING)
-    shutil.copy(intruder.__file__, folder)
+    shutil.copy(foreign_listener.__file__, folder)
     (folder / "pids").touch()
     (folder / "pids").chmod(0o666)
-    argv = [sys.executable, "intruder.py", str(config.api_port), "again", "pids", "::1"]
+    argv = [sys.executable, "foreign_listener.py", str(config.api_port), "again", "pids", "::1"]
     user = replace(config.slot_user(place), folders=None)
     env = {"PATH": os.environ["PATH"]}
     runner.spawn(argv, cwd=folder, env=env, user=user, log=folder / "log")

@@ -42,7 +42,7 @@ def build_rules(config: Config) -> PortRules:
     return PortRules(allowed, frozenset(user.uid for user in config.application_users))
 
 
-def select_intruders(listeners: Iterable[Socket], rules: PortRules) -> list[Socket]:
+def select_foreign(listeners: Iterable[Socket], rules: PortRules) -> list[Socket]:
     """Return the listeners of applications on ports of the stack that are not their own.
 
     Whatever the address and its family: all interfaces, both loopbacks and every other one.
@@ -57,7 +57,7 @@ def select_intruders(listeners: Iterable[Socket], rules: PortRules) -> list[Sock
 
 
 @dataclass(frozen=True)
-class Intrusion:
+class ForeignListeners:
     """What one user's processes did, as a sentence; `slot_id` is "" for jobs and production."""
 
     text: str
@@ -65,12 +65,15 @@ class Intrusion:
     is_ended: bool
 
 
-def end_intruders(config: Config, *, dry_run: bool = False) -> list[Intrusion]:
-    """End the processes of all intruders; only root can, otherwise they are only reported."""
+def end_foreign_listeners(config: Config, *, dry_run: bool = False) -> list[ForeignListeners]:
+    """End applications' processes that listen on our ports.
+
+    Only root can; otherwise they are only reported.
+    """
     rules = build_rules(config)
     if not rules.applications:
         return []
-    found = select_intruders(socket_owner.list_listeners(), rules)
+    found = select_foreign(socket_owner.list_listeners(), rules)
     return _end_all(config, found, is_ended=config.is_root and not dry_run)
 
 
@@ -84,24 +87,24 @@ def clear_port(config: Config, port: int | None) -> None:
         return
     applications = build_rules(config).applications
     found = [one for one in socket_owner.list_listeners(port) if one.uid in applications]
-    for intrusion in _end_all(config, found, is_ended=True):
-        log.warning("%s", intrusion.text)
+    for foreign in _end_all(config, found, is_ended=True):
+        log.warning("%s", foreign.text)
 
 
-def _end_all(config: Config, found: Sequence[Socket], *, is_ended: bool) -> list[Intrusion]:
-    """Return one intrusion for each user: a process can listen on any number of addresses."""
+def _end_all(config: Config, found: Sequence[Socket], *, is_ended: bool) -> list[ForeignListeners]:
+    """Return one entry for each user: a process can listen on any number of addresses."""
     slots = {
         user.uid: slot for slot in config.slots if (user := config.slot_user(slot)) is not None
     }
-    intrusions = []
+    entries = []
     for uid in sorted({one.uid for one in found}):
         mine = [one for one in found if one.uid == uid]
         text, slot = _describe(mine), slots.get(uid)
         if is_ended:
             _end(uid, mine, ends_user=slot is not None)
             text = f"{text}: ended"
-        intrusions.append(Intrusion(text, "" if slot is None else slot.slot_id, is_ended))
-    return intrusions
+        entries.append(ForeignListeners(text, "" if slot is None else slot.slot_id, is_ended))
+    return entries
 
 
 def _describe(listeners: Sequence[Socket]) -> str:

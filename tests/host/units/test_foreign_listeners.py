@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from host import config as configuration
 from host.process import runner, socket_owner
 from host.process.socket_owner import LISTEN, Socket
-from host.units import intruders
-from host.units.intruders import PortRules, select_intruders
-from host.units.listeners import select_strangers
+from host.units import foreign_listeners
+from host.units.foreign_listeners import PortRules, select_foreign
+from host.units.listeners import select_not_owned
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from tests.environment import free_port
 from tests.host.processes import is_running, wait_for
 
-INTRUDER = Path(__file__).with_name("intruder.py")
+PROGRAM = Path(__file__).with_name("foreign_listener.py")
 ENV = {"PATH": os.environ.get("PATH", os.defpath)}
 SERVER = """
 import os, socket, time
@@ -48,31 +48,31 @@ def listener(address, port, uid):
 def test_an_application_listens_on_no_address_of_another_port_of_the_stack(address, port, uid):
     is_application, is_port_of_ours = uid in (1, 2, 50, 60), port != 9000
     is_own = (port, uid) in ((8101, 1), (8110, 60))
-    found = select_intruders([listener(address, port, uid)], RULES)
+    found = select_foreign([listener(address, port, uid)], RULES)
     assert bool(found) == (is_application and is_port_of_ours and not is_own)
 
 
 @given(st.lists(st.tuples(ADDRESSES, PORTS, UIDS)))
-def test_an_intruder_is_found_among_any_others(entries):
+def test_a_foreign_listener_is_found_among_any_others(entries):
     listeners = [listener(*entry) for entry in entries]
-    alone = [one for one in listeners if select_intruders([one], RULES)]
-    assert select_intruders(listeners, RULES) == alone
+    alone = [one for one in listeners if select_foreign([one], RULES)]
+    assert select_foreign(listeners, RULES) == alone
 
 
 @given(ADDRESSES, st.sampled_from([7, 8]))
-def test_a_surfaces_port_has_a_stranger_unless_its_user_listens_on_a_loopback(address, uid):
+def test_a_surfaces_port_has_a_foreign_listener_unless_its_user_listens_on_a_loopback(address, uid):
     own = [listener(ip_address(one), 3100, 7) for one in ("127.0.0.1", "::1")]
     other = listener(address, 3100, uid)
     is_own = uid == 7 and str(address) in ("127.0.0.1", "::1")
-    assert select_strangers([*own, other], {7}) == ([] if is_own else [other])
+    assert select_not_owned([*own, other], {7}) == ([] if is_own else [other])
 
 
 @pytest.fixture
 def folder():
     """A folder that other users can enter."""
-    folder = Path(tempfile.mkdtemp(prefix="oroboros-intruders-"))
+    folder = Path(tempfile.mkdtemp(prefix="oroboros-foreign-"))
     folder.chmod(0o755)
-    shutil.copy(INTRUDER, folder)
+    shutil.copy(PROGRAM, folder)
     yield folder
     shutil.rmtree(folder)
 
@@ -93,20 +93,20 @@ def config(folder):
 
 
 @pytest.fixture
-def intrude(folder):
+def listen_as(folder):
     """Listen on addresses of a port as a user; returns the pid that listens."""
 
-    def intrude(user, port, *addresses, again=False):
+    def listen_as(user, port, *addresses, again=False):
         pids = folder / f"pids-{user.uid}"
         pids.touch()
         pids.chmod(0o666)
         word = "again" if again else "once"
-        argv = [sys.executable, "intruder.py", str(port), word, str(pids), *addresses]
+        argv = [sys.executable, "foreign_listener.py", str(port), word, str(pids), *addresses]
         user = replace(user, folders=None)  # it sees this checkout's Python
         runner.spawn(argv, cwd=folder, env=ENV, user=user, log=folder / "log")
         return int(wait_for(pids.read_text).split()[0])
 
-    return intrude
+    return listen_as
 
 
 def is_free(port):
@@ -117,44 +117,44 @@ def test_every_port_of_the_stack_has_a_rule(config):
     ports = {config.api_port, config.worker_port, config.web_port, config.router_port}
     ports |= {*config.colour_ports, config.gate_port, config.postgres_port}
     ports |= {port for slot in config.slots for port in (slot.web_port, slot.backend_port)}
-    assert set(intruders.build_rules(config).allowed) == ports
+    assert set(foreign_listeners.build_rules(config).allowed) == ports
 
 
 @pytest.mark.root
-def test_a_preview_that_listens_on_our_port_is_ended_and_does_not_come_back(config, intrude):
+def test_a_preview_that_listens_on_our_port_is_ended_and_does_not_come_back(config, listen_as):
     slot, user = config.slots[0], config.slot_user(config.slots[0])
-    intrude(user, config.api_port, "127.0.0.1", "127.0.0.9", "::1", again=True)
-    [intrusion] = intruders.end_intruders(config)
-    assert intrusion.slot_id == slot.slot_id
-    assert f":{config.api_port} and 2 more addresses" in intrusion.text
+    listen_as(user, config.api_port, "127.0.0.1", "127.0.0.9", "::1", again=True)
+    [foreign] = foreign_listeners.end_foreign_listeners(config)
+    assert foreign.slot_id == slot.slot_id
+    assert f":{config.api_port} and 2 more addresses" in foreign.text
     assert user.pids() == set()
     assert is_free(config.api_port)
-    assert intruders.end_intruders(config) == []
+    assert foreign_listeners.end_foreign_listeners(config) == []
 
 
 @pytest.mark.root
-def test_a_job_that_listens_on_our_port_is_ended_and_production_is_left(config, intrude):
-    pid = intrude(config.job_user, config.gate_port, "::")
-    own = intrude(config.app_user, config.colour_ports[1], "127.0.0.1")
-    [intrusion] = intruders.end_intruders(config)
-    assert f"[::]:{config.gate_port}" in intrusion.text
+def test_a_job_that_listens_on_our_port_is_ended_and_production_is_left(config, listen_as):
+    pid = listen_as(config.job_user, config.gate_port, "::")
+    own = listen_as(config.app_user, config.colour_ports[1], "127.0.0.1")
+    [foreign] = foreign_listeners.end_foreign_listeners(config)
+    assert f"[::]:{config.gate_port}" in foreign.text
     assert (is_running(pid), is_running(own)) == (False, True)
 
 
 @pytest.mark.root
-def test_a_dry_run_names_an_intruder_and_leaves_it(config, intrude):
-    pid = intrude(config.job_user, config.web_port, "::1")
-    assert len(intruders.end_intruders(config, dry_run=True)) == 1
+def test_a_dry_run_names_a_foreign_listener_and_leaves_it(config, listen_as):
+    pid = listen_as(config.job_user, config.web_port, "::1")
+    assert len(foreign_listeners.end_foreign_listeners(config, dry_run=True)) == 1
     assert is_running(pid)
 
 
 @pytest.mark.root
 def test_a_unit_starts_although_applications_hold_its_port_on_other_addresses(
-    config, intrude, folder
+    config, listen_as, folder
 ):
     port = config.colour_ports[1]
-    intrude(config.slot_user(config.slots[1]), port, "::1", again=True)
-    intrude(config.app_user, port, "127.0.0.5")
+    listen_as(config.slot_user(config.slots[1]), port, "::1", again=True)
+    listen_as(config.app_user, port, "127.0.0.5")
     argv = (sys.executable, "-c", SERVER)
     unit = Unit("a", argv, folder, {**ENV, "PORT": str(port)}, None, folder / "a.log", port)
     manager = LocalManager(config)

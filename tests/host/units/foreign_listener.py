@@ -1,6 +1,6 @@
 """A hostile program: it listens on addresses of a port, where no mark and no parent leads to it.
 
-    python intruder.py <port> again|once <file> <address> ...
+    python foreign_listener.py <port> again|once <file> <address> ...
 
 With "again" a process of another session starts it again as often as it ends. The pids that
 listened are appended to the file.
