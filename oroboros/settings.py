@@ -170,6 +170,11 @@ SPECTACULAR_SETTINGS = {
         'An error is `{"error": code, "detail": sentence}`.'
     ),
     "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "web.api_schema.complete_schema",
+    ],
     "SCHEMA_PATH_PREFIX": "/api",  # groups the documentation by resource
     "SERVE_INCLUDE_SCHEMA": False,
     # The API's documentation loads Swagger UI from our own static files.

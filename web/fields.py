@@ -24,9 +24,11 @@ class StrictCharField(serializers.CharField):
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """A JSON integer; DRF would also accept "1", 1.0 and true."""
+    """A JSON integer, also written as 1.0 (JSON Schema). DRF would also accept "1" and true."""
 
     def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, float) and data.is_integer():
+            data = int(data)
         # In Python a bool is an int.
         if not isinstance(data, int) or isinstance(data, bool):
             self.fail("invalid")

@@ -92,7 +92,7 @@ def _check(body: dict[str, Any]) -> None:
         elif isinstance(value, dict):
             for key, item in value.items():
                 _check_text(key, name or make_printable(key))
-                pending.append((item, depth + 1, name or key))
+                pending.append((item, depth + 1, name or make_printable(key)))
 
 
 def _check_text(text: str, name: str) -> None:

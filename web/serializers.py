@@ -8,6 +8,8 @@ from rest_framework import serializers
 from host.errors import Refused
 from web.parsers import make_printable
 
+UNKNOWN_MAX = 5  # named in an answer, which a large body must not make large
+
 
 class StrictSerializer(serializers.Serializer):
     """A request body. Declare its fields with the classes of `web.fields`, which convert nothing.
@@ -26,8 +28,10 @@ class StrictSerializer(serializers.Serializer):
         unknown = [key for key in data if key not in self.fields]
         if unknown:
             known = list(self.fields)
-            problems = {make_printable(key): _suggest(key, known) for key in unknown}
+            problems = {make_printable(key): _suggest(key, known) for key in unknown[:UNKNOWN_MAX]}
             detail = " ".join(f"{name}: {text}" for name, text in problems.items())
+            if len(unknown) > UNKNOWN_MAX:
+                detail += f" {len(unknown) - UNKNOWN_MAX} more fields are unknown."
             raise Refused("unknown_field", detail, status=400, fields=problems)
         return super().to_internal_value(data)
 

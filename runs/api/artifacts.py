@@ -62,7 +62,8 @@ class ArtifactContentView(APIView):
                 "Range", str, OpenApiParameter.HEADER, description="a single byte range"
             ),
         ],
-        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+        # 206 and 416: with a Range.
+        responses={(status, "text/plain"): OpenApiTypes.STR for status in (200, 206, 416)},
     )
     def get(self, request: Request, run_id: str, name: str) -> HttpResponseBase:
         """Return the file as a download.

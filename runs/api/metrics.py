@@ -55,6 +55,12 @@ class MetricsView(APIView):
         registry.register(HostCollector())
         return Response(generate_latest(registry))
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if response.status_code >= 400:  # an error, which is JSON
+            response.content_type = "application/json"
+        return response
+
 
 class HostCollector(Collector):
     """The metrics. No label is an id, and every known label value is reported, also with 0."""

@@ -1,5 +1,6 @@
 """The OpenAPI schema, and Swagger UI without foreign hosts and inline scripts."""
 
+import json
 import re
 from unittest.mock import ANY
 
@@ -104,3 +105,27 @@ def test_the_components_of_requests_and_results_are_named_after_the_operation():
         "Slot",
     } <= names
     assert [name for name in names if name.endswith(("Serializer", "Shape", "ing"))] == []
+
+
+def test_the_schema_states_the_errors_and_the_limits_of_bodies():
+    schema = SchemaGenerator().get_schema(public=True)
+    assert schema["openapi"].startswith("3.1")
+    assert '"nullable"' not in json.dumps(schema)
+    create = schema["paths"]["/api/runs"]["post"]["responses"]
+    assert {"201", "400", "401", "403", "404", "409", "413", "415", "429", "503"} <= set(create)
+    assert all(len(answer["content"]) == 1 for answer in create.values())
+    body = schema["components"]["schemas"]["CreateRunRequest"]
+    assert body["additionalProperties"] is False
+    assert body["properties"]["commit"]["pattern"] == "^[0-9a-f]{40}$"
+    assert not re.match(body["properties"]["title"]["pattern"], "two\nlines")
+    assert not re.match(body["properties"]["title"]["pattern"], "  ")
+    [file] = schema["paths"]["/api/runs/{run_id}/artifacts/{name}"]["get"]["responses"]["200"][
+        "content"
+    ]
+    assert file == "text/plain"
+    reject = schema["components"]["schemas"]["ReasonRequest"]["properties"]["reason"]
+    assert len(reject["pattern"]) < 1000
+    retry = schema["paths"]["/api/runs/{run_id}/retry"]["post"]
+    assert {"413", "415"} <= set(retry["responses"])
+    cancel = schema["components"]["schemas"]["CancelRequest"]["properties"]["reason"]
+    assert re.match(cancel["pattern"], "")

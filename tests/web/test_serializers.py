@@ -1,5 +1,7 @@
 """The strict base of request bodies and its fields: nothing is converted or ignored."""
 
+import json
+
 import pytest
 from django.test import Client
 
@@ -17,7 +19,7 @@ def post(body):
         (b'{"": 60}', "unknown_field"),
         (b'{"ttl_seconds": "60"}', "invalid_input"),
         (b'{"ttl_seconds": true}', "invalid_input"),
-        (b'{"ttl_seconds": 60.0}', "invalid_input"),
+        (b'{"ttl_seconds": 60.5}', "invalid_input"),
         (b'{"ttl_seconds": 101}', "invalid_input"),
         (b'{"owner": 5}', "invalid_input"),
         (b'{"owner": null}', "invalid_input"),
@@ -62,3 +64,17 @@ def test_a_date_that_overflows_in_utc_returns_400(settings, zone, text):
     settings.TIME_ZONE = zone
     response = post(f'{{"until": "{text}"}}')
     assert (response.status_code, response.json()["error"]) == (400, "invalid_input")
+
+
+def test_thousands_of_unknown_fields_have_a_short_answer():
+    answer = post(json.dumps({f"x{number}": 1 for number in range(4000)}))
+    assert (answer.status_code, len(answer.json()["fields"])) == (400, 5)
+    assert "3995 more fields" in answer.json()["detail"]
+    assert len(answer.content) < 2000
+
+
+@pytest.mark.parametrize("value", [1, "\u0007", {"a": "\u0007"}])
+def test_a_long_name_has_a_short_answer(value):
+    answer = post(json.dumps({"x" * 50_000: value}))
+    assert answer.status_code == 400
+    assert len(answer.content) < 1000

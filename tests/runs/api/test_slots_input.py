@@ -115,7 +115,7 @@ def test_an_unknown_field_returns_400_with_a_suggestion(slots, operator):
     assert "ttl_seconds" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("fence", ["1", 0, -1, 2**63, 1.0])
+@pytest.mark.parametrize("fence", ["1", 0, -1, 2**63, 1.5])
 def test_an_invalid_fence_returns_400(slots, operator, fence):
     run = create_reservation(operator)
     acquire(operator, run)
