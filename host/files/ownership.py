@@ -111,6 +111,17 @@ def take_back(root: Path) -> None:
                 os.chmod(name, 0o555 if mode & 0o100 else 0o444, dir_fd=folder.descriptor)
 
 
+def allow_new_files(root: Path, user: User | None) -> None:
+    """Let `user` create files in a tree of ours; existing files stay as they are.
+
+    Not in `node_modules`, whose files are hard links to the shared install's.
+    """
+    for folder in safe_walk.walk_folders(root):
+        if "node_modules" not in folder.parts:
+            os.fchmod(folder.descriptor, 0o755)
+            give_open_folder(folder.descriptor, user)
+
+
 def delete_tree(root: Path) -> None:
     """Delete a tree of any depth and with any modes; an absent one is not an error.
 

@@ -13,6 +13,11 @@ ADVICE = (
     "An application may not write beside its code: its files are read-only in previews as they are"
     f" in production. It may write to $HOME, $TMPDIR, /tmp and its database: {PLACES}."
 )
+SQLITE_NOTE = (
+    "SQLite's file is beside the code. Only this preview's `release:` could write it there: on"
+    " production it cannot, so this branch cannot ship. Put the file below $HOME, or use the"
+    f" database that DATABASE_URL names: {PLACES}."
+)
 
 
 def explain_refused_write(output: str) -> str:
@@ -21,11 +26,16 @@ def explain_refused_write(output: str) -> str:
     Only a file counts: a connection or a signal may be refused as well, without a path.
     """
     for line in reversed(output.splitlines()):
-        if SQLITE.search(line):
+        if is_refused_sqlite_file(line):
             return f"SQLite could not write its file. {ADVICE}"
         if REFUSED.search(line) and (path := _find_path(line)):
             return f"{path} could not be written. {ADVICE}"
     return ""
+
+
+def is_refused_sqlite_file(output: str) -> bool:
+    """Return whether `output` says that SQLite could not write its file."""
+    return SQLITE.search(output) is not None
 
 
 def _find_path(line: str) -> str:

@@ -14,7 +14,7 @@ from host.app.planning import Command
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership
-from host.files.write_refusals import explain_refused_write
+from host.files.write_refusals import SQLITE_NOTE, explain_refused_write, is_refused_sqlite_file
 from host.postgres import guard, schema_catalog, schema_snapshot
 from host.process import private_tmp
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
@@ -220,8 +220,28 @@ def migrate(context: StepContext) -> None:
     # A clone has its template's schema, which was recorded when that was built.
     before = template_databases.read_template_schema(context.config, template)
     context.save_artifact(schema_changes.BEFORE, before or read_schema_text(variables))
-    app_commands.run_release_command(context, app, variables, purpose=get_slot(context).slot_id)
+    _run_release_command(context, app, variables)
     record_effect(context)
+
+
+def _run_release_command(context: StepContext, app: Application, variables: dict[str, str]) -> None:
+    """Run `release:`, again with a tree open to new files if SQLite could not write its own there.
+
+    Django's `startproject` keeps it beside the code. Such a branch can be looked at; the run says
+    that it cannot ship.
+    """
+    slot = get_slot(context)
+    try:
+        app_commands.run_release_command(context, app, variables, purpose=slot.slot_id)
+        context.set_notes([])
+    except StepFailed as failed:
+        if not is_refused_sqlite_file(failed.detail):
+            raise
+        context.write_log("SQLite could not write its file: again with a tree open to new files")
+        worktree.allow_new_files(slot, app.user)
+        app_commands.run_release_command(context, app, variables, purpose=slot.slot_id)
+        worktree.seal(slot, app.user)
+        context.set_notes([SQLITE_NOTE])
 
 
 def read_schema_text(variables: dict[str, str]) -> str:

@@ -61,6 +61,12 @@ def seal(slot: SlotConfig, user: User | None) -> None:
         ownership.take_back(path(slot))
 
 
+def allow_new_files(slot: SlotConfig, user: User | None) -> None:
+    """Let the user create files in a sealed worktree, whose files stay read-only."""
+    if not isinstance(user, DelegatedUser):
+        ownership.allow_new_files(path(slot), user)
+
+
 def read_commit(slot: SlotConfig) -> str | None:
     """Return the commit of the worktree; None if there is no complete worktree."""
     if not path(slot).is_dir():

@@ -112,7 +112,7 @@ def test_release_command_that_outlived_its_worker_is_killed_by_the_next_claim(
         env={"PATH": os.defpath},
         user=None,
         log=config.var / "left.log",
-        mark=f"deployment:{deployment.number}",
+        mark=f"deployment:{deployment.number}:{config.var}",
     )
     Deployment.objects.filter(pk=deployment.pk).update(claim_fence=1)
     with deployment_steps.claim_deployment(config, deployment):

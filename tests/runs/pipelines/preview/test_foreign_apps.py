@@ -83,6 +83,8 @@ def test_a_new_django_project_is_previewed_unchanged(host, django_project):
     login = place.page("/admin/login/")
     assert login.status_code == 200 and "csrfmiddlewaretoken" in login.text
     assert place.page("/static/admin/css/base.css").status_code == 200
+    [note] = [text for text in run.list_notes() if "SQLite" in text]
+    assert "cannot ship" in note
 
 
 @pytest.mark.full

@@ -141,8 +141,8 @@ def test_a_backend_that_dies_at_once_is_reported_with_its_last_lines(world):
 def test_a_new_commit_voids_the_approval_and_is_prepared(world, ready):
     first = world.commit("feature/moving", {"backend/moving.txt": "1"})
     run = ready("feature/moving")
-    second = world.commit("feature/moving", {"backend/moving.txt": "2"})
     operations.approve(run, actor="grace", commit_sha=first)
+    second = world.commit("feature/moving", {"backend/moving.txt": "2"})
     # A candidate of the first commit had been made when the target branch moved.
     main = world.remote_main()
     Run.objects.filter(pk=run.pk).update(base_sha=main, candidate_sha=first)
@@ -159,7 +159,7 @@ def test_approving_another_commit_than_the_previewed_one_is_refused(world, ready
     first = world.commit("feature/unseen", {"backend/unseen.txt": "1"})
     run = ready("feature/unseen")
     with pytest.raises(Refused) as refusal:
-        operations.approve(run, actor="grace", commit_sha="0" * 40)
+        operations.approve(run, actor="grace", commit_sha="1" * 40)
     assert refusal.value.code == "commit_moved"
     run.refresh_from_db()
     assert (run.status, run.commit_sha) == ("preview_ready", first)
