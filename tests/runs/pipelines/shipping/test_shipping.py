@@ -23,7 +23,7 @@ def test_a_branch_reaches_preview_ready_and_is_shown(world, ready):
     assert world.get(slot.web_port, "/api/health").json()["status"] == "ok"
     assert world.get(slot.backend_port, "/health").status_code == 200
     names = list(run.steps.values_list("name", flat=True))
-    expected = "lease worktree install database migrate build backend surface answer"
+    expected = "lease worktree install database build migrate backend surface answer"
     assert names == expected.split()
 
 
