@@ -1,0 +1,143 @@
+"""The API under schemathesis, as sessions and tokens of each role: it does what its schema says."""
+
+from datetime import timedelta
+from ipaddress import IPv4Address
+from itertools import count
+
+import pytest
+import schemathesis
+from django.conf import settings as conf
+from django.core import signals
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from django.test import Client
+from django.utils import timezone
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+
+from accounts.tokens import create_token
+from host.errors import Refused
+from runs.lifecycle import operations
+from runs.rules import Status
+from slots.models import Slot
+from tests.factories import RunFactory, UserFactory
+from web.permissions import GROUPS
+
+pytestmark = pytest.mark.django_db
+load_all_checks()
+
+
+@pytest.fixture(autouse=True)
+def the_tests_connection():
+    """Have requests leave the connection of the test open, as Django's test client does."""
+    for signal in (signals.request_started, signals.request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (signals.request_started, signals.request_finished):
+        signal.connect(close_old_connections)
+
+
+def examine(headers, mode, examples, run):
+    """Send generated requests to every operation, and have every answer checked."""
+    session = {name: value for name, value in headers.items() if name.startswith("HTTP_")}
+    headers = {} if session else headers
+
+    inner = get_wsgi_application()
+
+    addresses = count(1)  # requests with an unknown token are limited for each
+
+    def app(environ, start_response):
+        environ = {"REMOTE_ADDR": str(IPv4Address(next(addresses))), **environ, **session}
+        return inner(environ, start_response)
+
+    # What a session sends cannot be left out here.
+    excluded = [CHECKS.get_one("ignored_auth")] if session else []
+    schema = schemathesis.openapi.from_wsgi("/api/schema/", app, headers=headers)
+    if session:  # it replaces the token, without which a request would be refused
+        remove_security(schema.raw_schema)
+    failures = []
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        strategy = operation.as_strategy(generation_mode=mode)
+
+        @settings(
+            max_examples=examples,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(strategy, st.booleans())
+        def send(case, is_of_run):
+            if mode == GenerationMode.POSITIVE:
+                complete(case, run if is_of_run else None)
+            case.call_and_validate(headers=headers, excluded_checks=excluded)
+
+        try:
+            send()
+        except (BaseExceptionGroup, AssertionError) as error:
+            failures.append(f"{operation.label}: {error}")
+        except Unsatisfiable:
+            pass  # nothing of this operation can be wrong
+    assert not failures, "\n".join(failures)
+
+
+def remove_security(raw_schema):
+    for methods in raw_schema["paths"].values():
+        for operation in methods.values():
+            del operation["security"]
+
+
+def complete(case, run):
+    """Give the case what a schema cannot say: an existing run, git's rules, a time to come."""
+    case.query.pop("cursor", None)  # only a page gives one
+    if run is not None and "run_id" in case.path_parameters:
+        case.path_parameters["run_id"] = str(run.pk)
+    if isinstance(case.body, dict) and "until" in case.body:
+        case.body["until"] = (timezone.now() + timedelta(days=1)).isoformat()
+    if isinstance(case.body, dict) and "branch" in case.body:
+        case.body["branch"] = "feature/x"
+
+
+def make_token(role):
+    secret = create_token(f"fuzz-{role}", sorted(GROUPS[role]), created_by="alice")
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def make_session(role):
+    browser = Client()
+    browser.force_login(UserFactory(groups=[role]))
+    session = browser.cookies[conf.SESSION_COOKIE_NAME].value
+    cookies = f"{conf.SESSION_COOKIE_NAME}={session}; {conf.CSRF_COOKIE_NAME}={'a' * 32}"
+    return {"HTTP_COOKIE": cookies, "HTTP_X_CSRFTOKEN": "a" * 32}
+
+
+@pytest.fixture
+def run(settings, monkeypatch):
+    def resolve(config, branch, commit):
+        if not branch and not commit:
+            raise Refused("source_required", "Name a branch or a commit.", status=400)
+        return operations._validate_source(config, branch, commit) or "a" * 40
+
+    monkeypatch.setattr(operations, "_resolve_commit", resolve)  # there is no remote
+    for slot in settings.OROBOROS.slots:
+        Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host=settings.HOST_NAME)
+    return RunFactory(status=Status.PREVIEW_READY)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("make", [make_token, make_session])
+def test_an_operator_gets_what_the_schema_says(make, mode, run):
+    examine(make("operator"), mode, 2, run)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("make", [make_token, make_session])
+@pytest.mark.parametrize("role", GROUPS)
+def test_each_role_gets_what_the_schema_says(role, make, mode, run):
+    examine(make(role), mode, 8, run)
