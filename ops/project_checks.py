@@ -89,9 +89,10 @@ def run_as_ordinary_user(config: Config, environ: Mapping[str, str], full: bool)
         ownership.give_tree(Path(folder), user)
         env = {**environ, **registries.variables, "HOME": folder, "CI": "false"}
         # How the stack recovers from SIGKILL takes a minute, and is the same for every user.
-        selection = [] if full else ["-k", "not killed"]
-        argv = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *selection]
-        argv += ["-m", "not root", "tests/system"]
+        quick = [] if full else ["-k", "not killed"]
+        marks = "not root" if full else "not root and not full"
+        options = ["-q", "-p", "no:cacheprovider", "-m", marks, *quick]
+        argv = ["python", "-m", "pytest", *options, "tests/system"]
         return run_streamed(config, "tests/system as an ordinary user", argv, env, user) == 0
 
 
