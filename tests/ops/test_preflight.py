@@ -84,7 +84,7 @@ def test_a_port_that_its_own_unit_listens_on_is_no_problem(config, one_port, tmp
     )  # fmt: skip
     manager.start(unit)
     try:
-        assert wait_until_healthy(manager, unit, 10).reason == "/health answered 404."
+        assert wait_until_healthy(manager, unit, 2).reason == "/health answered 404."
     finally:
         problems = list(preflight.check_ports(config))
         manager.stop(unit.name)

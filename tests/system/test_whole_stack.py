@@ -133,6 +133,7 @@ def test_a_rollback_serves_the_previous_release_again(host):
     host.script("runtime-health-check")
 
 
+@pytest.mark.full
 def test_a_run_is_prepared_after_its_worker_was_killed(host):
     run_id = host.start_run("feature/conflict")
     wait_for(

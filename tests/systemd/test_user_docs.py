@@ -90,6 +90,7 @@ def test_all_pages_with_commands_are_followed_and_each_left_out_command_is_in_on
     assert list(read_commands("upgrade.md")) == ["", NEW_START, without_systemd]
 
 
+@pytest.mark.full
 def test_every_command_of_the_operators_page_succeeds(host):
     run = host.make_run("feature/failing-check")
     statuses = list_releases(host)

@@ -320,8 +320,8 @@ def test_a_failed_runs_page_has_its_retry_and_failed_check(operator):
     run = RunFactory(status=Status.FAILED)
     child = RunFactory(parent=run)
     detail = "tests ended with exit code 1:\nE assert"
-    step = StepFactory(run=run, name="checks", status=StepStatus.FAILED, detail=detail)
-    write_artifact(run, "checks_log", "$ lint .\n$ pytest <all>\n", step=step)
+    progress = {"passed": ["lint ."], "running": "pytest <all>"}
+    StepFactory(run=run, name="checks", status=StepStatus.FAILED, detail=detail, result=progress)
     page = operator.get(url_of(type(run), "change", run.pk)).content.decode()
     for text in (
         url_of(type(run), "change", child.pk),

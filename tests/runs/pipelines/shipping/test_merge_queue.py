@@ -191,7 +191,14 @@ def test_freeze_for_a_commit_that_the_repository_lost_stays(small, ready_small):
     assert merge_queue.get_next_run(settings.OROBOROS) == run
 
 
-@pytest.mark.parametrize("mode", ["auto", "manual", "dry-run"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "auto",
+        pytest.param("manual", marks=pytest.mark.full),
+        pytest.param("dry-run", marks=pytest.mark.full),
+    ],
+)
 def test_revert_of_the_failed_run_ships_during_the_freeze(
     mode, small, ships, ready_small, settings
 ):
@@ -211,7 +218,7 @@ def test_revert_of_the_failed_run_ships_during_the_freeze(
     assert freezes.list_active_freezes() == []
 
 
-@pytest.mark.parametrize("is_mixed", [False, True])
+@pytest.mark.parametrize("is_mixed", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_reverted_commit_is_not_shipped_by_a_retry(is_mixed, small, ships, ready_small):
     ships("gone/before")
     failed = ready_small("gone/one", {"gone.txt": "one"})
@@ -242,7 +249,7 @@ def test_merged_commit_is_not_deployed_again_by_a_retry(small, ships, ready_smal
         ship(again)
 
 
-@pytest.mark.parametrize("is_changed", [False, True])
+@pytest.mark.parametrize("is_changed", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_revert_of_a_run_and_its_failed_retry_ships(is_changed, small, ships, ready_small):
     healthy = ships("chain/before")
     first = ready_small("chain/one")

@@ -201,7 +201,9 @@ def differences(run, harness):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("victim", ["an idle worker", "the monitor"])
+@pytest.mark.parametrize(
+    "victim", ["an idle worker", pytest.param("the monitor", marks=pytest.mark.full)]
+)
 def test_a_frozen_queue_is_reported_and_restarted(victim, worker, host, monkeypatch):
     harness = Harness(host, monkeypatch)
     before = processes_of(worker.cluster())
