@@ -112,7 +112,9 @@ def create_ready_run():
 
 
 @pytest.mark.parametrize(
-    ("viewport", "scheme"), [(WIDE, "light"), (NARROW, "dark")], ids=["wide", "narrow"]
+    ("viewport", "scheme"),
+    [pytest.param(WIDE, "light", marks=pytest.mark.full), (NARROW, "dark")],
+    ids=["wide", "narrow"],
 )
 def test_no_page_overflows_its_window_or_loads_from_other_hosts(open_admin, viewport, scheme):
     run, old = create_ready_run(), ReleaseFactory()

@@ -60,7 +60,7 @@ def first_parent(world, commit):
     return world.git("rev-parse", f"{commit}^1", cwd=world.config.var / "repo.git")
 
 
-@pytest.mark.parametrize("mode", [AUTO, MANUAL, DRY_RUN])
+@pytest.mark.parametrize("mode", [AUTO, MANUAL, pytest.param(DRY_RUN, marks=pytest.mark.full)])
 def test_each_push_mode_ends_merged_and_the_next_run_is_based_on_it(mode, small, ships, configured):
     configured(MERGE_GATE_GIT_PUSH_MODE=mode)
     was = small.remote_main()
@@ -277,7 +277,9 @@ def test_a_main_that_keeps_moving_fails_the_run(small, ready_small, monkeypatch)
     assert freezes.list_active_freezes() == []
 
 
-@pytest.mark.parametrize("decision", ["To keep both", "To take the remote's"])
+@pytest.mark.parametrize(
+    "decision", ["To keep both", pytest.param("To take the remote's", marks=pytest.mark.full)]
+)
 def test_a_diverged_remote_freezes_shipping_until_a_person_decides(
     decision, small, ships, ready_small
 ):
