@@ -150,6 +150,9 @@ def main() -> int:
             result = {"ok": False, "command": options.command}
             print(json.dumps({**result, "error": refusal.code, "detail": refusal.detail}))
         return 1
+    except ModuleNotFoundError as error:  # an installation that was interrupted or failed
+        print(f"{error}: run ./scripts/quickstart.sh to complete the installation", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

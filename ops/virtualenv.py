@@ -6,9 +6,12 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from host.app import environment
 from host.config import Config
 from host.errors import Refused
 from host.files import log_files, safe_files
@@ -103,6 +106,23 @@ def extract_uv_pin(requirements: str) -> str:
     return match[0] + "\n"
 
 
+@contextmanager
+def build_environment(config: Config) -> Iterator[dict[str, str]]:
+    """Yield the caller's environment, in which uv reaches the registries as pip does.
+
+    uv reads none of pip's files and variables: without this it would ask the public index, and
+    not know the host's certificates.
+    """
+    registries = environment.find_registries(config)
+    env = {**os.environ, **registries.variables}
+    with tempfile.TemporaryDirectory(prefix="oroboros-install-") as folder:
+        netrc = Path(folder) / ".netrc"
+        if netrc.name in registries.files:
+            safe_files.write_atomic(netrc, registries.files[netrc.name].encode(), 0o600)
+            env["NETRC"] = str(netrc)
+        yield env
+
+
 def run_logged(config: Config, argv: Sequence[str], stop: Callable[[], bool] | None = None) -> None:
     """Run one command of the installation; its output goes to var/log/install.log.
 
@@ -110,9 +130,10 @@ def run_logged(config: Config, argv: Sequence[str], stop: Callable[[], bool] | N
     """
     log = config.var / "log" / "install.log"
     since = log_files.read_size(log)
-    outcome = runner.run(
-        argv, cwd=config.home, log=log, timeout=INSTALL_SECONDS, env=dict(os.environ), stop=stop
-    )
+    with build_environment(config) as env:
+        outcome = runner.run(
+            argv, cwd=config.home, log=log, timeout=INSTALL_SECONDS, env=env, stop=stop
+        )
     if outcome.exit_code != 0:
         lines = safe_files.read_tail(log, LAST_LINES, since=since)
         raise Refused(

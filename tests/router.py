@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from host import config as configuration
 from host.deadline import wait_until
-from tests.environment import free_port
+from tests.environment import free_port, is_listening
 
 
 @contextlib.contextmanager
@@ -28,14 +27,8 @@ def running_router(api_port):
             stderr=subprocess.DEVNULL,
         )
         try:
-            assert wait_until(lambda: _listens(port), seconds=20, interval=0.01)
+            assert wait_until(lambda: is_listening(port), seconds=20, interval=0.01)
             yield port
         finally:
             process.terminate()
             process.wait(20)
-
-
-def _listens(port):
-    with contextlib.suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True

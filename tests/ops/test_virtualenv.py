@@ -1,10 +1,14 @@
 """The environment is created once for each set of pins and interpreter; uv is pinned by hash."""
 
 import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from host import config as configuration
+from host.app.dependencies import registries
 from host.errors import Refused
 from ops import virtualenv
 
@@ -77,6 +81,18 @@ def test_a_failed_command_is_reported_with_the_end_of_its_log(config):
     assert refused.value.code == "install_failed"
 
 
+def test_uv_gets_what_is_set_for_pip_and_passwords_in_a_file(config, monkeypatch):
+    for name in registries.ALL_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(registries, "PIP_FILES", ())
+    given = {"PIP_INDEX_URL": "https://ann:secret@i.example/simple", "PIP_CERT": "/etc/ca.pem"}
+    with virtualenv.build_environment(replace(config, environ=given)) as env:
+        assert env["UV_DEFAULT_INDEX"] == "https://i.example/simple"
+        assert env["SSL_CERT_FILE"] == "/etc/ca.pem"
+        assert 'login "ann"' in Path(env["NETRC"]).read_text()
+    assert not Path(env["NETRC"]).exists()
+
+
 def test_the_pin_of_uv_includes_all_of_its_hashes():
     assert virtualenv.extract_uv_pin(PINS) == (
         "uv==0.9.1 \\\n    --hash=sha256:bb \\\n    --hash=sha256:cc\n"
@@ -101,3 +117,12 @@ def test_without_an_installation_the_scripts_say_what_to_run(tmp_path):
         done = subprocess.run(["bash", script], capture_output=True, text=True)
         assert done.returncode == 1
         assert "./scripts/quickstart.sh" in done.stderr
+
+
+def test_with_half_an_installation_the_commands_say_what_to_run():
+    # As in a virtual environment whose packages could not be downloaded.
+    argv = [sys.executable, "-S", "-m", "ops", "health"]
+    done = subprocess.run(argv, cwd=configuration.HOME, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "./scripts/quickstart.sh" in done.stderr

@@ -4,12 +4,12 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 
 from host.deadline import wait_until
 from host.files.surface_folder import LiveFile, SurfaceFolder
 from slots.runtime import surface, worktree
+from tests.environment import is_listening
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "fedcba9876543210fedcba9876543210fedcba98"
@@ -25,17 +25,13 @@ def caddy(config, name):
         surface.build_command(config), env=environ, cwd=config.home, stderr=subprocess.DEVNULL
     )
     try:
-        assert wait_until(lambda: listens(port), seconds=10, interval=0.01), "Caddy does not listen"
+        assert wait_until(lambda: is_listening(port), seconds=10, interval=0.01), (
+            "Caddy does not listen"
+        )
         yield port
     finally:
         process.terminate()
         process.wait(10)
-
-
-def listens(port):
-    with contextlib.suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
 
 
 class Response:
