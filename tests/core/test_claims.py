@@ -2,11 +2,14 @@
 
 import os
 import threading
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.utils import timezone
 
 from core import claims
+from core.clock import get_database_time
 from host.deadline import wait_until
 from runs.models import Run
 from tests.factories import RunFactory
@@ -25,6 +28,18 @@ def claim_run(run):
 
 def expire_claim(run):
     Run.objects.filter(pk=run.pk).update(claim_expires_at=timezone.now())
+
+
+def read_row(run):
+    return Run.objects.filter(pk=run.pk).values().get()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The monotonic clock of the claims; `clock.now` is what it shows."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 def test_a_row_is_claimed_once_and_the_attempt_is_counted(run):
@@ -66,11 +81,70 @@ def test_a_released_claim_can_be_taken_at_once(run):
     assert claim_run(run) is not None
 
 
-def test_a_claim_that_was_not_renewed_for_20_seconds_is_lost(run):
+@pytest.mark.parametrize("change", ["owner", "fence", "claim"])
+def test_a_process_that_lost_its_claim_neither_renews_nor_ends_that_of_a_rival(run, change):
+    loser = claim_run(run)
+    if change == "claim":
+        expire_claim(run)
+        assert claim_run(run) is not None
+    else:
+        value = {"owner": "a rival", "fence": loser.fence + 1}[change]
+        Run.objects.filter(pk=run.pk).update(**{f"claim_{change}": value})
+    before = read_row(run)
+    assert not Run.objects.with_valid_claim(loser).exists()
+    assert not Run.objects.renew(loser)
+    Run.objects.release_claim(loser)
+    assert read_row(run) == before
+
+
+def test_an_expired_claim_that_no_process_took_writes_nothing(run):
     claim = claim_run(run)
-    assert not claim.is_lost
-    claim.valid_until -= claims.LOST_AFTER_SECONDS
+    expire_claim(run)
+    before = read_row(run)
+    assert not Run.objects.with_valid_claim(claim).exists()
+    Run.objects.release_claim(claim)
+    assert read_row(run) == before
+
+
+@pytest.mark.parametrize("is_renewed", [False, True])
+@pytest.mark.parametrize(("seconds", "is_lost"), [(19.9, False), (20.0, False), (20.1, True)])
+def test_a_claim_is_lost_20_seconds_after_its_last_renewal(
+    run, clock, is_renewed, seconds, is_lost
+):
+    claim = claim_run(run)
+    if is_renewed:
+        clock.now += 15.0
+        assert Run.objects.renew(claim)
+    clock.now += seconds
+    assert claim.is_lost is is_lost
+
+
+def test_a_renewal_that_fails_does_not_extend_the_claim(run, clock):
+    claim = claim_run(run)
+    expire_claim(run)
+    clock.now += 15.0
+    assert not Run.objects.renew(claim)
+    clock.now += 5.1
     assert claim.is_lost
+
+
+def test_a_claim_and_its_renewal_last_30_seconds(run):
+    claim = claim_run(run)
+    for _ in range(2):
+        left = read_row(run)["claim_expires_at"] - get_database_time()
+        assert timedelta(seconds=25) < left <= timedelta(seconds=30)
+        Run.objects.filter(pk=run.pk).update(
+            claim_expires_at=get_database_time() + timedelta(seconds=5)
+        )
+        assert Run.objects.renew(claim)
+
+
+@pytest.mark.parametrize(("milliseconds", "is_claimed"), [(-1, True), (0, False), (1, False)])
+def test_a_claim_holds_until_its_end_and_no_longer(run, milliseconds, is_claimed):
+    claim_run(run)
+    run.refresh_from_db()
+    at = run.claim_expires_at + timedelta(milliseconds=milliseconds)
+    assert run.is_claimed(at) is is_claimed
 
 
 def test_no_two_owner_names_are_equal():

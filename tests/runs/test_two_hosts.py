@@ -129,6 +129,21 @@ def test_the_holder_of_another_hosts_slot_does_not_hold_ours(their_lease):
         reservations.release(slot, their_lease.run_id, actor="ada", owner=None)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_reservation_on_another_host_is_not_released_here(their_slot, force):
+    run = RunFactory(status=Status.HOLDING, prepare=False)
+    lease = LeaseFactory(held=True, run=run, slot=their_slot)
+    SlotFactory(number=1)
+    with pytest.raises(Refused) as refused:
+        reservations.release(
+            settings.OROBOROS.slots[0], run.pk, actor="ada", owner=None, force=force, reason="why"
+        )
+    assert refused.value.code == "not_holder"
+    lease.refresh_from_db()
+    run.refresh_from_db()
+    assert (lease.state, run.status) == (LeaseState.HELD, Status.HOLDING)
+
+
 def test_a_run_on_another_host_has_no_address_here(their_lease):
     run = presenters.select_runs().get(pk=their_lease.run_id)
     assert presenters.get_slot(run) is None

@@ -1,12 +1,14 @@
 """The strict JSON parser: what it refuses, and with which code."""
 
 import json
+from io import BytesIO
 
 import pytest
 from django.test import Client
 
-from web.errors import MAX_BODY_BYTES
-from web.parsers import make_printable
+from host.errors import Refused
+from web.errors import MAX_BODY_BYTES, BodyTooLarge
+from web.parsers import MAX_DEPTH, StrictJSONParser, make_printable
 
 pytestmark = pytest.mark.urls("tests.web.views")
 
@@ -41,6 +43,58 @@ def test_an_invalid_body_returns_400_with_a_code(body, code):
     response = post(body)
     assert (response.status_code, response.json()["error"]) == (400, code)
     assert response.json()["detail"]
+
+
+def parse(body):
+    return StrictJSONParser().parse(BytesIO(body))
+
+
+def make_body(size):
+    """Return a body of exactly `size` bytes."""
+    frame = b'{"a": ""}'
+    return frame[:-2] + b"x" * (size - len(frame)) + frame[-2:]
+
+
+@pytest.mark.parametrize("size", [64 * 1024 - 1, 64 * 1024])
+def test_a_body_of_at_most_64_kib_is_parsed(size):
+    assert len(parse(make_body(size))["a"]) == size - len(make_body(9))
+
+
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 64 * 1024 + 2])
+def test_a_body_of_more_than_64_kib_is_too_large(size):
+    with pytest.raises(BodyTooLarge):
+        parse(make_body(size))
+
+
+def make_nested(levels, opening, closing):
+    """Return a body with that many levels: the first is the body, the last a text."""
+    inner = opening * (levels - 2) + '"x"' + closing * (levels - 2)
+    return f'{{"a": {inner}}}'.encode()
+
+
+@pytest.mark.parametrize("kind", [("[", "]"), ('{"b": ', "}")])
+def test_a_body_is_nested_16_levels_and_no_deeper(kind):
+    assert MAX_DEPTH == 16
+    assert parse(make_nested(15, *kind)) and parse(make_nested(16, *kind))
+    for levels in (17, 18):
+        with pytest.raises(Refused) as refused:
+            parse(make_nested(levels, *kind))
+        assert (refused.value.code, refused.value.status) == ("json_too_deep", 400)
+
+
+@pytest.mark.parametrize("text", ["\t\n\r", " ", "~", "\x80", "\ud7ff", "\ue000", "\U0010ffff"])
+def test_text_beside_what_cannot_be_stored_is_parsed(text):
+    body = {"a": [text], text: "b"}
+    assert parse(json.dumps(body).encode()) == body
+
+
+@pytest.mark.parametrize("text", ["\0", "\x08", "\x0b", "\x1f", "\x7f", "\ud800", "\udfff"])
+@pytest.mark.parametrize("place", ["value", "list", "key"])
+def test_text_that_cannot_be_stored_is_refused_wherever_it_stands(text, place):
+    body = {"value": {"a": text}, "list": {"a": [1, text]}, "key": {"a": {text: 1}}}[place]
+    with pytest.raises(Refused) as refused:
+        parse(json.dumps(body).encode())
+    assert (refused.value.code, list(refused.value.fields)) == ("json_text_invalid", ["a"])
 
 
 def test_a_body_larger_than_64_kib_returns_413():

@@ -6,6 +6,7 @@ import pytest
 
 from host import config
 from host.app import environment
+from host.app.environment_policy import RESERVED_NAMES
 from host.app.manifest import Manifest
 from host.errors import Refused
 
@@ -217,6 +218,20 @@ def test_a_forbidden_name_is_refused_even_if_the_allow_list_has_it(build, line, 
     with pytest.raises(Refused) as refusal:
         build(line + "\n", {"WORKER_SUBPROCESS_ENV_ALLOWLIST": allowed})
     assert (refusal.value.code, refusal.value.status) == ("env_key_forbidden", 400)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_NAMES))
+def test_the_operators_file_cannot_set_a_name_that_oroboros_sets_at_each_start(build, name):
+    with pytest.raises(Refused) as refusal:
+        build(f"{name}=x\n")
+    assert (refusal.value.code, refusal.value.status) == ("env_key_forbidden", 400)
+
+
+def test_what_a_start_sets_wins_over_the_operators_file(build):
+    resolved = build("SOURCE_VERSION=theirs\nNODE_ENV=test\n")
+    assert resolved.env["SOURCE_VERSION"] == "c" * 40
+    assert origins(resolved)["SOURCE_VERSION"] == "oroboros"
+    assert resolved.env["NODE_ENV"] == "test"  # our base, which the operator may change
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,28 @@ def test_superseded_versions_are_removed_after_their_grace(folder):
     assert sorted(entry.name for entry in folder.versions.iterdir()) == ["10", "2"]
 
 
+def test_next_number_follows_the_largest_although_older_versions_were_removed(folder):
+    for number in (2, 9, 10):
+        write(folder, number)
+    assert folder.next_number() == 11
+    folder.remove_all_except([10])
+    assert folder.next_number() == 11
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(25, ["1", "2"]), (35, ["2"])])
+def test_version_stays_for_its_grace_after_it_was_superseded_whatever_its_age(
+    folder, seconds, kept
+):
+    for number in (1, 2):
+        write(folder, number)
+    ages = {1: 3600, 2: seconds}
+    for number, age in ages.items():
+        past = time.time() - age
+        os.utime(folder.version(number), (past, past))
+    folder.remove_superseded(30)
+    assert sorted(entry.name for entry in folder.versions.iterdir()) == kept
+
+
 def test_remove_all_except_returns_the_removed_numbers(folder):
     for number in (1, 2, 3):
         write(folder, number)

@@ -221,6 +221,13 @@ def test_a_captured_command_that_times_out_has_no_exit_code():
     assert (found.exit_code, found.stdout) == (None, b"begun\n")
 
 
+def test_a_timeout_of_a_captured_command_ends_a_grandchild_in_a_session_of_its_own(tmp_path):
+    script = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & sleep 60"
+    found = runner.capture(["sh", "-c", script], timeout=0.5)
+    assert found.exit_code is None
+    assert not is_running(wait_for_pid(tmp_path / "pid"))
+
+
 def test_capture_does_not_wait_for_a_grandchild():
     begun = time.monotonic()
     found = runner.capture(["sh", "-c", "echo now; sleep 60 &"], timeout=20)

@@ -23,6 +23,8 @@ from tests.host.processes import (
     wait_for_pid,
 )
 
+# No process has it, so a test in which the refusal is missing kills none.
+UNUSED_UID = 61_977
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 
@@ -148,6 +150,20 @@ def test_kill_user_refuses_our_own_uid_and_root():
     for uid in {0, os.getuid()}:
         with pytest.raises(ValueError, match="reserved"):
             termination.kill_user(uid)
+
+
+@pytest.mark.parametrize("kill", [termination.kill_user, termination.kill_orphans])
+@pytest.mark.parametrize("identity", ["getuid", "geteuid"])
+def test_the_uid_that_we_run_as_is_no_reserved_one(monkeypatch, kill, identity):
+    monkeypatch.setattr(termination.os, identity, lambda: UNUSED_UID)
+    with pytest.raises(ValueError, match="reserved"):
+        kill(UNUSED_UID)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kill", [termination.kill_user, termination.kill_orphans])
+def test_a_reserved_uid_without_processes_has_nothing_to_kill(kill):
+    assert kill(UNUSED_UID)
 
 
 @pytest.mark.root

@@ -157,6 +157,15 @@ def test_a_heartbeat_renews_a_reservation(slots, ci):
     }
 
 
+def test_a_heartbeat_does_not_shorten_a_longer_lease(slots, ci):
+    run = create_reservation(ci)
+    acquire(ci, run, ttl_seconds=60)
+    later = timezone.now() + timedelta(hours=1)
+    Lease.objects.filter(run=run).update(expires_at=later)
+    assert ci.post(HEARTBEAT, run_id=str(run.pk)).status_code == 200
+    assert Lease.objects.get(run=run).expires_at == later
+
+
 def test_a_heartbeat_does_not_prolong_a_preview(slots, ci):
     run = RunFactory(created_by=ci.name)
     lease = leases.request_slot(run, actor="ci")
@@ -314,6 +323,19 @@ def test_a_forced_release_with_a_reason_ends_the_lease_of_a_run_that_ships(
     assert Lease.objects.get(run=run).state in (LeaseState.ENDING, LeaseState.ENDED)
     event = Event.objects.filter(run=run, kind="released").get()
     assert (event.actor, event.text) == (operator.name, "released by force: a fire")
+
+
+def test_a_forced_release_of_an_approved_run_with_a_worker_leaves_it_to_the_worker(
+    slots, operator, cleaner
+):
+    run = create_shipping_run(Status.APPROVED)
+    claim_run(run)
+    answer = operator.post(RELEASE, run_id=str(run.pk), force=True, reason="a fire")
+    assert answer.json()["released"]
+    run.refresh_from_db()
+    assert (run.status, run.stop_status) == (Status.APPROVED, "canceled")
+    assert Lease.objects.get(run=run).state == LeaseState.ENDING
+    assert cleaner.seen == []  # its commands may still run there
 
 
 def test_a_forced_release_needs_an_operator(slots, ci):

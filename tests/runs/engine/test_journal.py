@@ -8,6 +8,8 @@ import pytest
 from django.conf import settings
 from django.db import OperationalError, connection
 
+from core.claims import MAX_ATTEMPTS
+from core.clock import get_database_time
 from host.errors import Refused
 from runs.engine import journal
 from runs.engine.step_context import PipelineStep, StepContext
@@ -16,6 +18,7 @@ from runs.lifecycle import execution
 from runs.models import Run
 from runs.models.run import ClaimLost
 from runs.pipelines import preview, shipping
+from runs.rules import Status
 from tests.factories import RunFactory
 
 pytestmark = pytest.mark.django_db
@@ -183,6 +186,59 @@ def test_lost_claim_writes_nothing(run, claim):
     assert claim.is_lost
 
 
+def expire_claim(run):
+    """As 30 s after the last renewal; no other process has claimed the run yet."""
+    Run.objects.filter(pk=run.pk).update(claim_expires_at=get_database_time())
+
+
+def read_rows(run):
+    """Return the rows that a claim may write."""
+    return [*Run.objects.filter(pk=run.pk).values(), *run.steps.values(), *run.events.values()]
+
+
+def test_expired_claim_begins_no_step(run, claim):
+    expire_claim(run)
+    steps, before = Steps("one"), read_rows(run)
+    with pytest.raises(ClaimLost):
+        steps.run_all(run, claim)
+    assert (steps.acts, read_rows(run), claim.is_lost) == ([], before, True)
+
+
+def test_claim_that_expires_during_a_step_does_not_end_it(run, claim):
+    steps = Steps("one", "two")
+    steps.does["one"] = lambda context: expire_claim(run)
+    with pytest.raises(ClaimLost):
+        steps.run_all(run, claim)
+    assert (statuses(run), steps.acts) == ({"one": "running"}, ["one"])
+    assert claim.is_lost
+
+
+WRITES = {
+    "update_run": lambda context: context.update_run(pushed=True),
+    "record_progress": lambda context: context.record_progress(done=1),
+    "set_notes": lambda context: context.set_notes(["a note"]),
+    "advance_run": lambda context: journal.advance_run(
+        context.run, Status.PREVIEW_READY, context.claim
+    ),
+    "lock_claimed_run": lambda context: journal.lock_claimed_run(context.claim),
+    "reopen_steps": lambda context: journal._reopen_steps(
+        context.run, context.claim, [context.step], PipelineRestart(context.step.name, "why")
+    ),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_expired_claim_writes_nothing(write, run, claim):
+    contexts, steps = [], Steps("one")
+    steps.does["one"] = contexts.append
+    steps.run_all(run, claim)
+    expire_claim(run)
+    before = read_rows(run)
+    with pytest.raises(ClaimLost):
+        WRITES[write](contexts[0])
+    assert read_rows(run) == before
+
+
 def test_process_that_was_stopped_past_its_claim_does_not_act(run, claim):
     claim.valid_until = 0.0
     steps = Steps("one")
@@ -233,6 +289,22 @@ def test_successful_step_resets_the_attempts(run, claim):
     Steps("one").run_all(run, claim)
     run.refresh_from_db()
     assert run.attempts == 1
+
+
+def test_exception_that_repeats_at_each_claim_ends_the_run_at_the_limit(run, monkeypatch):
+    steps = Steps("one")
+    steps.does["one"] = raising(ZeroDivisionError("a bug"))
+    monkeypatch.setattr(execution, "get_pending_steps", lambda config, run: steps.steps)
+    for number in range(MAX_ATTEMPTS):
+        with pytest.raises(ZeroDivisionError):
+            execution.execute_run(run.pk)
+        run.refresh_from_db()
+        assert (run.status, run.attempts, run.claim_owner) == ("preparing", number + 1, "")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code) == ("failed", "STEP_KEPT_DYING")
+    assert "died 3 times at the step one" in run.failure_detail
+    assert steps.acts == ["one"] * MAX_ATTEMPTS
 
 
 def test_broken_connection_releases_the_claim(run, claim, transactional_db):

@@ -1,11 +1,13 @@
 """The leases of runs: requests, grants, fences, cleaning, maintenance."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
 from django_q.models import OrmQ
 
+from core.clock import get_database_time
 from host.errors import Refused
 from runs.leasing import cleanup, grants, leases, maintenance, queue_status
 from runs.models import Event, Run
@@ -185,6 +187,21 @@ def test_reservation_that_times_out_leaves_the_queue_at_the_next_request(slot):
     assert get_position(patient) == 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "states"),
+    [(-1, [LeaseState.ENDED, LeaseState.HELD]), (60, [LeaseState.HELD, LeaseState.WAITING])],
+)
+def test_reservation_that_timed_out_is_not_granted_the_slot_that_becomes_free(
+    slot, seconds, states
+):
+    holder, _ = request(prepare=False)
+    waiting = [request(prepare=False)[1] for _ in range(2)]
+    waits_until = get_database_time() + timedelta(seconds=seconds)
+    Lease.objects.filter(pk=waiting[0].pk).update(waits_until=waits_until)
+    leases.begin_ending(holder, reason="", to=Status.CANCELED, actor="alice")
+    assert [Lease.objects.get(pk=lease.pk).state for lease in waiting] == states
+
+
 def test_nothing_is_granted_without_free_capacity_and_the_queue_status_says_why(slots, monkeypatch):
     monkeypatch.setattr(
         "runs.leasing.grants.read_free_capacity", lambda: Capacity(memory_mb=10, disk_mb=10**6)
@@ -240,6 +257,16 @@ def test_renewal_gives_the_whole_ttl_and_never_shortens_the_lease(slots):
     leases.renew_lease(run)
     lease.refresh_from_db()
     assert lease.expires_at == longer
+
+
+@pytest.mark.parametrize("seconds", [-1, 0])
+def test_keep_for_less_than_a_second_is_refused(slots, seconds):
+    run, lease = request()
+    with pytest.raises(Refused, match="1 s to 72 h") as refused:
+        leases.keep(run, actor="alice", seconds=seconds)
+    assert (refused.value.code, refused.value.status) == ("keep_too_long", 400)
+    leases.keep(run, actor="alice", seconds=1)
+    assert Lease.objects.get(pk=lease.pk).expires_at == lease.expires_at
 
 
 def test_keep_extends_the_lease_from_now(slots, settings):

@@ -83,8 +83,28 @@ def test_lease_of_a_shipping_run_is_not_reaped(slot, cleaner, status):
     run = asked()
     Run.objects.filter(pk=run.pk).update(status=status)
     run_out(run)
+    assert reaper.list_expired_leases() == []
     assert reaper.reap_expired().slot_ids == []
     assert Lease.objects.get(run=run).state == LeaseState.HELD
+
+
+@pytest.mark.parametrize("status", [Status.APPROVED, Status.MERGING, Status.DEPLOYING])
+def test_lease_of_a_run_that_began_to_ship_while_its_row_was_waited_for_is_not_reaped(
+    slot, cleaner, monkeypatch, status
+):
+    run, list_expired = asked(), reaper.list_expired_leases
+    run_out(run)
+
+    def list_and_ship():
+        expired = list_expired()
+        assert [lease.run_id for lease in expired] == [run.pk]
+        Run.objects.filter(pk=run.pk).update(status=status)
+        return expired
+
+    monkeypatch.setattr(reaper, "list_expired_leases", list_and_ship)
+    assert reaper.reap_expired().slot_ids == []
+    assert Lease.objects.get(run=run).state == LeaseState.HELD
+    assert look(run).status == status
 
 
 def test_a_pinned_lease_is_not_reaped(slot, cleaner):

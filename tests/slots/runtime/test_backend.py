@@ -15,6 +15,7 @@ from host.deadline import Deadline, wait_until
 from host.errors import Refused
 from host.files import log_files, ownership
 from host.process import runner
+from host.units import managers
 from slots.runtime import backend, backend_log, worktree
 from slots.runtime import spec as specs
 from slots.runtime.spec import Spec
@@ -149,6 +150,33 @@ def test_backend_that_is_never_healthy_is_stopped_again(config, slot):
     assert backend.status(config, slot).kind == "none"
 
 
+def test_start_of_an_unhealthy_backend_that_runs_already_leaves_it_running(config, slot):
+    write(config, slot, SERVE + RUN, health_path="/nothing-here")
+    unit = backend._build_unit(config, slot, specs.read(slot))
+    pid = managers.get_manager(config).start(unit).pid
+    with pytest.raises(Refused, match="answered 404"):
+        backend.start(config, slot, seconds=0.2)
+    assert backend.status(config, slot).unit_status.pid == pid
+    assert is_alive(pid)
+
+
+def test_process_that_replaced_the_started_one_is_not_stopped_in_its_place(config, slot):
+    write(config, slot, SERVE + RUN, health_path="/nothing-here")
+    unit = backend._build_unit(config, slot, specs.read(slot))
+    manager, replaced = managers.get_manager(config), []
+
+    def replace_process():
+        if not replaced:
+            manager.stop(unit.name, grace=1)
+            replaced.append(manager.start(unit).pid)
+        return True
+
+    with pytest.raises(Refused):
+        backend.start(config, slot, stop=replace_process)
+    assert [backend.status(config, slot).unit_status.pid] == replaced
+    assert is_alive(replaced[0])
+
+
 def test_a_guessed_health_path_and_the_time_to_start_come_from_spec_and_settings(config, slot):
     write(config, slot, SERVE + RUN, health_path="/nothing-here", is_health_guess=True)
     assert backend.start(config, slot).health.reason == "/nothing-here answered 404."
@@ -280,6 +308,14 @@ def test_log_is_linked_for_the_runbook_and_has_the_lines_of_one_run(config, slot
     assert (name.read_text(), warning) == ("serving\n", "")
     write(config, slot, SERVE.replace("serving", "another"), run="18")
     assert not backend_log.path(config, slot).exists()
+
+
+def test_new_spec_of_the_same_run_keeps_its_log(config, slot):
+    write(config, slot, SERVE + RUN)
+    log = backend_log.path(config, slot)
+    log.write_text("the lines before\n")
+    write(config, slot, SERVE + RUN, commit=COMMIT[::-1], fence=2)
+    assert log.read_text() == "the lines before\n"
 
 
 def test_large_log_of_a_running_backend_is_emptied(config, slot, monkeypatch):

@@ -370,6 +370,26 @@ def test_show_free_repeated_changes_nothing_and_old_versions_are_removed(config,
     assert [int(entry.name) for entry in versions.iterdir()] == [surface.read_state(slot).number]
 
 
+def test_preparing_page_is_replaced_by_a_new_commit_or_run_and_not_by_progress(config, slot):
+    shown = []
+    for run, commit in ((1, COMMIT), (1, COMMIT), (1, OTHER), (2, OTHER)):
+        surface.show_preparing(config, slot, run, commit, [("fetch", str(len(shown)))])
+        state = surface.read_state(slot)
+        shown.append((state.number, state.run_id, state.commit))
+        page = slot.folder / "activations" / str(state.number) / "page.html"
+        assert f"<span>{len(shown) - 1}</span>" in page.read_text()
+    assert shown == [(1, "1", COMMIT), (1, "1", COMMIT), (2, "1", OTHER), (3, "2", OTHER)]
+
+
+def test_eleven_versions_are_numbered_and_removed_in_their_order(config, slot, monkeypatch):
+    monkeypatch.setattr(surface, "GRACE_SECONDS", -1.0)
+    for run in range(1, 12):
+        surface.show_preparing(config, slot, run, COMMIT)
+        assert surface.read_state(slot).number == run
+        versions = slot.folder / "activations"
+        assert [entry.name for entry in versions.iterdir()] == [str(run)]
+
+
 def test_main_switches_files_backend_and_header_by_one_rename(config, slot, tmp_path):
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
