@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from host import config as configuration
 from host.config import Config
@@ -35,6 +36,15 @@ def install_requirements(config: Config, options: Options) -> int:
 
     virtualenv.install_requirements(config, options.kind)
     return 0
+
+
+def detect_application(config: Config, options: Options) -> int:
+    """Print how a folder's application would be installed, built and started, and why."""
+    from ops import detect
+
+    # The script changes the working directory; the path is relative to the caller's.
+    path = Path(options.started_in, options.path)
+    return detect.print_folder(config, path, as_json=options.json)
 
 
 def run_quickstart(config: Config, options: Options) -> int:
@@ -103,6 +113,7 @@ def print_result(command: str, detail: str) -> int:
 COMMANDS: dict[str, Callable[[Config, Options], int]] = {
     "preflight": check_host,
     "install": install_requirements,
+    "detect": detect_application,
     "quickstart": run_quickstart,
     "test": run_tests,
     "up": start_stack,
@@ -122,6 +133,11 @@ def build_parser() -> argparse.ArgumentParser:
         for name, function in COMMANDS.items()
     }
     subparsers["install"].add_argument("kind", choices=["embedded", "dev"])
+    subparsers["detect"].add_argument("path", help="the folder that has the application")
+    subparsers["detect"].add_argument(
+        "--from", dest="started_in", default="", help=argparse.SUPPRESS
+    )
+    subparsers["detect"].add_argument("--json", action="store_true", help="print a JSON object")
     subparsers["quickstart"].add_argument(
         "--ship", action="store_true", help="also approve the run and wait until it is merged"
     )
@@ -146,7 +162,7 @@ def main() -> int:
         return COMMANDS[options.command](configuration.load(), options)
     except Refused as refusal:
         print(refusal.detail, file=sys.stderr)
-        if options.command in ("up", "down", "systemd"):
+        if options.command in ("up", "down", "systemd") or vars(options).get("json"):
             result = {"ok": False, "command": options.command}
             print(json.dumps({**result, "error": refusal.code, "detail": refusal.detail}))
         return 1

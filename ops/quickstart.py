@@ -14,7 +14,7 @@ from host.config import Config
 from host.errors import Refused
 from host.files import log_files, safe_files
 from host.process import runner
-from ops import demo, env_files, live_release, progress, setup_command, stack
+from ops import demo, detect, env_files, live_release, progress, setup_command, stack
 from ops.api_client import ApiClient, Json
 
 BRANCH = "feature/reactions"
@@ -49,7 +49,10 @@ def run_quickstart(environ: Mapping[str, str], *, ship: bool) -> int:
 
 
 def prepare() -> Config:
-    """Create the demo's remote, the env files, and the database server's roles and database."""
+    """Create the demo's remote, the env files, and the database server's roles and database.
+
+    Before the server is started it prints what is recognized in a repository of one's own.
+    """
     config = configuration.load()
     if demo.is_demo(config):
         demo.create_remote(config)
@@ -59,6 +62,8 @@ def prepare() -> Config:
     config = configuration.load()  # with the values of the files just written
     for sentence in configuration.describe_env_values(config.env_dir):
         progress.print_line(f"  Note: {sentence}")
+    if not demo.is_demo(config) and not has_release(config):
+        detect.print_target_branch(config)
     with progress.step("Starting PostgreSQL"):
         cluster = stack.get_cluster(config)
         cluster.start()
@@ -76,7 +81,7 @@ def ship_first_release(config: Config, environ: Mapping[str, str]) -> None:
 
     Raises Refused `deploy_failed` with the last lines of this attempt.
     """
-    if (config.var / "current").exists():
+    if has_release(config):
         return
     branch, log = config.target_branch, config.var / "log" / "deploy.log"
     since, seconds = log_files.read_size(log), read_run_seconds(config)
@@ -98,6 +103,11 @@ def ship_first_release(config: Config, environ: Mapping[str, str]) -> None:
         raise Refused("deploy_failed", f"Shipping {branch} failed; the end of {log}:\n{lines}")
     for note in live_release.read_notes(config):
         progress.print_line(f"  note: {note}")
+
+
+def has_release(config: Config) -> bool:
+    """Return whether a release is live, so that this is not the first start."""
+    return (config.var / "current").exists()
 
 
 def read_run_seconds(config: Config) -> float:

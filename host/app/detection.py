@@ -6,21 +6,24 @@ It fills in what the manifest does not say. It reads files, and executes nothing
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from host.app.dependencies import node_projects
+from host.app.dependencies.project_files import join
 from host.app.frameworks import django_project
+from host.app.frameworks import routes as framework_routes
 from host.files.source_tree import SourceTree
 
 PYTHON_FILES = ("uv.lock", "requirements.txt", "pyproject.toml", "Pipfile")
 FASTAPI_FILES = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
 # The call that makes an application, the files in which the framework's command looks for it, the
-# requirement that brings this command, and the command.
+# requirement that brings this command, and the framework, whose command has its name.
 # Sources: https://fastapi.tiangolo.com/fastapi-cli/, https://flask.palletsprojects.com/cli/
 PYTHON_APPS = (
-    (b"FastAPI(", FASTAPI_FILES, r"fastapi(-cli|\[[a-z,]*standard)", "fastapi"),
-    (b"Flask(", ("app.py", "wsgi.py"), r"\bflask\b", "flask"),
+    (b"FastAPI(", FASTAPI_FILES, r"fastapi(-cli|\[[a-z,]*standard)", "FastAPI"),
+    (b"Flask(", ("app.py", "wsgi.py"), r"\bflask\b", "Flask"),
 )
 # The bundlers of static frontends, by their package, and their output folders.
 BUNDLERS = {"vite": "dist", "react-scripts": "build", "@vue/cli-service": "dist", "astro": "dist"}
@@ -52,34 +55,77 @@ def read_package_json(tree: SourceTree, folder: str) -> Mapping[str, Any] | None
     return data if isinstance(data, dict) else None
 
 
-def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields of the Manifest that are not `declared` and that the tree's files imply."""
-    defaults: dict[str, Any] = {}
+@dataclass(frozen=True)
+class Detected:
+    """What the files of a framework imply: fields of the Manifest, and the files that say so.
+
+    `files` are those that decided, the application's own first.
+    """
+
+    framework: str
+    fields: Mapping[str, Any]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Fields of the Manifest that a tree's files imply, and for each the file that says so."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def add(self, found: Detected, fields: Mapping[str, Any]) -> None:
+        """Add fields that `found` implies."""
+        self.fields.update(fields)
+        source = f"{found.framework}: {', '.join(found.files)}"
+        self.sources.update(dict.fromkeys(fields, source))
+
+
+def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> Defaults:
+    """Return what is not `declared` and what the tree's files imply."""
+    defaults = Defaults()
     backend = _detect_backend(tree, declared)
-    if "web" not in declared:
-        defaults |= backend
-    elif backend:
-        # A command of one's own starts the same framework: the guesses are the same too.
-        defaults["health_path"] = backend["health_path"]
-        if "backend_build" in backend and _is_built_for(declared, backend):
-            defaults["backend_build"] = backend["backend_build"]
+    if backend is not None:
+        defaults.add(backend, _select_backend_fields(backend, declared))
+        paths = framework_routes.find_routes(
+            tree, backend.framework, backend.fields["backend_dir"], backend.files
+        )
+        defaults.add(backend, {"detected_routes": tuple(paths)})
     if "frontend_output" not in declared:
-        defaults |= _detect_frontend(tree, declared, has_web="web" in defaults or "web" in declared)
-    return {key: value for key, value in defaults.items() if key not in declared}
+        frontend = _detect_frontend(
+            tree, declared, has_web="web" in {**declared, **defaults.fields}
+        )
+        if frontend is not None:
+            stated = {key: value for key, value in frontend.fields.items() if key not in declared}
+            defaults.add(frontend, stated)
+    return defaults
 
 
-def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> dict[str, Any]:
+def _select_backend_fields(backend: Detected, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not declared of the detected backend."""
+    fields = backend.fields
+    if "web" in declared:
+        # A command of one's own starts the same framework: the guesses are the same too.
+        names = ["health_path", *(["backend_build"] if _is_built_for(declared, fields) else [])]
+        fields = {name: fields[name] for name in names if name in fields}
+    return {"framework": backend.framework} | {
+        key: value for key, value in fields.items() if key not in declared
+    }
+
+
+def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected | None:
     named = declared.get("backend_dir")
     for folder in [named] if named else BACKEND_FOLDERS:
-        defaults = (
+        found = (
             _detect_django(tree, folder)
             or _detect_python_app(tree, folder)
             or _detect_uvicorn_app(tree, folder)
             or _detect_node_server(tree, folder)
         )
-        if defaults:
-            return {"backend_dir": folder, **defaults}
-    return {}
+        if found:
+            fields = {"backend_dir": folder, **found.fields}
+            return Detected(found.framework, fields, found.files)
+    return None
 
 
 def _is_built_for(declared: Mapping[str, Any], backend: Mapping[str, Any]) -> bool:
@@ -93,11 +139,11 @@ def _is_built_for(declared: Mapping[str, Any], backend: Mapping[str, Any]) -> bo
     )
 
 
-def _detect_django(tree: SourceTree, folder: str) -> dict[str, Any]:
+def _detect_django(tree: SourceTree, folder: str) -> Detected | None:
     """Return how a Django project starts: by gunicorn if it is required, else by runserver."""
     manage = tree.read_bytes(f"{folder}/manage.py")
     if manage is None or b"DJANGO_SETTINGS_MODULE" not in manage:
-        return {}
+        return None
     modules = [
         name for name in tree.list_folders(folder) if tree.has_file(f"{folder}/{name}/wsgi.py")
     ]
@@ -105,36 +151,37 @@ def _detect_django(tree: SourceTree, folder: str) -> dict[str, Any]:
     if re.search(r"\bgunicorn\b", _read_requirements(tree, folder)) and len(modules) == 1:
         web = ("gunicorn", f"{modules[0]}.wsgi", "--bind", "127.0.0.1:$PORT")
     build = django_project.find_collect_static(tree, folder)
-    return {
+    fields = {
         "web": web,
         "release": ("python", "manage.py", "migrate", "--noinput"),
         "health_path": "/",  # only a project with an oroboros.toml is known to have /health
         **({"backend_build": build} if build else {}),
     }
+    return Detected("Django", fields, (join(folder, "manage.py"),))
 
 
-def _detect_python_app(tree: SourceTree, folder: str) -> dict[str, Any]:
+def _detect_python_app(tree: SourceTree, folder: str) -> Detected | None:
     """Return how a FastAPI or Flask application starts: by its framework's command."""
     required = _read_requirements(tree, folder)
-    for call, files, requirement, command in PYTHON_APPS:
-        has_app = any(call in (tree.read_bytes(f"{folder}/{name}") or b"") for name in files)
-        if has_app and re.search(requirement, required, re.IGNORECASE):
-            web = (command, "run", "--host", "127.0.0.1", "--port", "$PORT")
-            return {"web": web, "health_path": "/"}
-    return {}
+    for call, files, requirement, framework in PYTHON_APPS:
+        found = [name for name in files if call in (tree.read_bytes(f"{folder}/{name}") or b"")]
+        if found and re.search(requirement, required, re.IGNORECASE):
+            web = (framework.lower(), "run", "--host", "127.0.0.1", "--port", "$PORT")
+            return Detected(framework, {"web": web, "health_path": "/"}, (join(folder, found[0]),))
+    return None
 
 
-def _detect_uvicorn_app(tree: SourceTree, folder: str) -> dict[str, Any]:
+def _detect_uvicorn_app(tree: SourceTree, folder: str) -> Detected | None:
     """Return how a FastAPI application starts whose requirements bring uvicorn alone."""
     if not re.search(r"\buvicorn\b", _read_requirements(tree, folder), re.IGNORECASE):
-        return {}
+        return None
     for name in FASTAPI_FILES:
         match = FASTAPI_NAME.search(tree.read_text(f"{folder}/{name}") or "")
         if match:
             module = name.removesuffix(".py").replace("/", ".")
             web = ("uvicorn", f"{module}:{match[1]}", "--host", "127.0.0.1", "--port", "$PORT")
-            return {"web": web, "health_path": "/"}
-    return {}
+            return Detected("FastAPI", {"web": web, "health_path": "/"}, (join(folder, name),))
+    return None
 
 
 def find_unknown_backend(tree: SourceTree, fields: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -157,42 +204,47 @@ def _read_requirements(tree: SourceTree, folder: str) -> str:
     return " ".join(tree.read_text(f"{folder}/{name}") or "" for name in PYTHON_FILES)
 
 
-def _detect_node_server(tree: SourceTree, folder: str) -> dict[str, Any]:
+def _detect_node_server(tree: SourceTree, folder: str) -> Detected | None:
     """Return how a Node server starts.
 
     A package with a bundler is none: its `start` script starts the bundler's development server.
     """
     data = read_package_json(tree, folder)
-    if data is None or _bundler_output(data) or "start" not in _scripts(data):
-        return {}
+    if data is None or _find_bundler(data) or "start" not in _scripts(data):
+        return None
     build = {"backend_build": (("npm", "run", "build"),)} if "build" in _scripts(data) else {}
-    return {"web": ("npm", "start"), "health_path": "/", **build}
+    required = _table(data, "dependencies")
+    server = next((package for package in NODE_SERVERS if package in required), "Node.js")
+    fields = {"web": ("npm", "start"), "health_path": "/", **build}
+    return Detected(server, fields, (join(folder, "package.json"),))
 
 
 def _detect_frontend(
     tree: SourceTree, declared: Mapping[str, Any], *, has_web: bool
-) -> dict[str, Any]:
+) -> Detected | None:
     named = declared.get("frontend_dir")
     for folder in [named] if named else FRONTEND_FOLDERS:
         data = read_package_json(tree, folder)
-        output = _bundler_output(data) if data else None
-        if data and output and "build" in _scripts(data):
-            build = (("npm", "run", "build"),)
-            return {"frontend_dir": folder, "frontend_build": build, "frontend_output": output}
+        bundler = _find_bundler(data) if data else None
+        if data and bundler and "build" in _scripts(data):
+            fields = {
+                "frontend_dir": folder,
+                "frontend_build": (("npm", "run", "build"),),
+                "frontend_output": BUNDLERS[bundler],
+            }
+            return Detected(bundler, fields, (join(folder, "package.json"),))
     root = named or "."
-    if (
-        not has_web
-        and tree.has_file(f"{root}/index.html")
-        and read_package_json(tree, root) is None
-    ):
-        return {"frontend_dir": str(PurePosixPath(root)), "frontend_output": "."}
-    return {}
+    page = join(root, "index.html")
+    if not has_web and tree.has_file(page) and read_package_json(tree, root) is None:
+        fields = {"frontend_dir": str(PurePosixPath(root)), "frontend_output": "."}
+        return Detected("static site", fields, (page,))
+    return None
 
 
-def _bundler_output(data: Mapping[str, Any]) -> str | None:
-    """Return the output folder of the bundler that the package depends on; None without one."""
+def _find_bundler(data: Mapping[str, Any]) -> str | None:
+    """Return the bundler that the package depends on; None without one."""
     required = {**_table(data, "dependencies"), **_table(data, "devDependencies")}
-    return next((output for name, output in BUNDLERS.items() if name in required), None)
+    return next((name for name in BUNDLERS if name in required), None)
 
 
 def _scripts(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -26,7 +26,12 @@ class Manifest:
     An empty `..._install` stands for the detected install (see planning.py). Without `web` there is
     no backend; without `frontend_output` the backend serves all pages. `is_health_guess`: the
     application does not state its health path. Without `frontend_spa` the built pages decide
-    whether it is a single-page application. `notes` are sentences for the run's page.
+    whether it is a single-page application. `framework` is the detected one of the backend.
+    `routes` has for a path beside /api the process type that answers it in place of the built
+    frontend; `detected_routes` are paths of the backend's framework, which answers where the
+    frontend has no such file. A path stands for itself, with /* at its end for all below it too.
+    `sources` has for each field the file that says so, and `notes` are sentences for the run's
+    page.
     """
 
     web: Argv | None = None
@@ -38,17 +43,21 @@ class Manifest:
     health_path: str = "/health"
     is_health_guess: bool = False
     stop_timeout: float | None = None
+    framework: str = ""
     frontend_dir: str = "."
     frontend_install: tuple[Argv, ...] = ()
     frontend_build: tuple[Argv, ...] = ()
     frontend_output: str | None = None
     frontend_spa: bool | None = None
+    routes: Mapping[str, str] = field(default_factory=dict)
+    detected_routes: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     env_defaults: Mapping[str, str] = field(default_factory=dict)
     env_generated: tuple[str, ...] = ()
     env_required: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     notes: tuple[str, ...] = ()
 
     @property

@@ -61,7 +61,9 @@ def _toml_keys(text: str) -> Iterator[tuple[int, KeyPath]]:
 
 
 def _split_dotted_key(key: str) -> KeyPath:
-    return tuple(part.strip(" \t\"'") for part in key.split("."))
+    # A dot within quotes belongs to the part, as in `"/socket.io/*"`.
+    parts = re.findall(r"""(?:"[^"]*"|'[^']*'|[^.])+""", key)
+    return tuple(part.strip(" \t\"'") for part in parts)
 
 
 def _json_keys(text: str) -> Iterator[tuple[int, KeyPath]]:

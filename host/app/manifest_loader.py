@@ -46,19 +46,25 @@ def load_manifest(root: Path) -> Manifest:
     }
     fields: Fields = {}
     files: dict[str, ManifestFile] = {}
+    sources: dict[str, str] = {}
     notes: list[str] = []
     # In this order, so that a later file overwrites the fields of an earlier one.
     for name, read in readers.items():
         text = tree.read_text(name)
         if text is not None:
             files[name] = ManifestFile(name, text)
-            fields |= read(files[name], notes)
+            found = read(files[name], notes)
+            fields |= found
+            sources |= dict.fromkeys(found, name)
     stated = set(fields)
     fields["is_health_guess"] = "health_path" not in stated
-    fields |= detection.detect_defaults(tree, fields)
+    detected = detection.detect_defaults(tree, fields)
+    fields |= detected.fields
+    sources |= detected.sources
     _check_complete(fields, files)
+    _check_routes(fields, files)
     notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
-    return Manifest(**fields, files=tuple(files), notes=tuple(notes))
+    return Manifest(**fields, files=tuple(files), sources=sources, notes=tuple(notes))
 
 
 def read_checks(text: str) -> tuple[Check, ...]:
@@ -79,6 +85,16 @@ def _check_complete(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
         raise files["oroboros.toml"].refuse(
             "say which folder the build makes, such as dist", "frontend", "output"
         )
+
+
+def _check_routes(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
+    """Refuse a route to a process that listens on no port."""
+    listening = ["web"] if "web" in fields else []
+    for path, name in fields.get("routes", {}).items():
+        if name not in listening:
+            known = ", ".join(listening) or "none, there is no backend"
+            problem = f"no process {name!r} answers requests; give one of those that do: {known}"
+            raise files["oroboros.toml"].refuse(problem, "routes", path)
 
 
 def _check_backend(tree: SourceTree, fields: Fields, *, is_stated: bool) -> list[str]:
@@ -171,6 +187,8 @@ def _read_toml(file: ManifestFile, notes: list[str]) -> Fields:
         fields["checks"] = tuple(_check(name, table) for name, table in toml.checks.items())
     if "env" in toml.model_fields_set:
         fields["env"] = toml.env
+    if "routes" in toml.model_fields_set:
+        fields["routes"] = toml.routes
     return fields
 
 

@@ -32,6 +32,11 @@ MAX_STOP_SECONDS = 300
 CHECK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 HEALTH_PATH = r"^/[!-~]{0,199}$"
+# `*` only as the last part: a pattern of a path's middle would need a language of its own.
+ROUTE_PART = "/[A-Za-z0-9._~!$&'()+,;=:@-]+"
+ROUTE_PATH = rf"^(?=/)(?!(.*/)?\.\.?(/|$))({ROUTE_PART})*(/\*?)?$"
+# Which the surface answers itself.
+SURFACE_PATHS = ("/health", "/healthz", "/readyz", "/.well-known/oroboros")
 RELATIVE_PATH = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\\u0000-\u001f]+$"
 
 
@@ -70,6 +75,14 @@ def _read_commands(value: object) -> tuple[Argv, ...]:
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
         return tuple(_read_command(item) for item in value)
     return (_read_command(value),)
+
+
+def _read_route_path(path: str) -> str:
+    if not re.fullmatch(ROUTE_PATH, path):
+        raise _invalid("give a path such as /admin/* or /graphql; a * is only its last part")
+    if path in SURFACE_PATHS:
+        raise _invalid("the surface answers this path itself: take it out")
+    return path
 
 
 def _read_variable_name(name: str) -> str:
@@ -177,6 +190,9 @@ CheckEntry = Annotated[
 ]
 CheckName = Annotated[str, Field(pattern=CHECK_NAME)]
 MappedName = Annotated[str, Field(pattern=VARIABLE_NAME), AfterValidator(_read_variable_name)]
+RoutePath = Annotated[
+    str, AfterValidator(_read_route_path), Field(json_schema_extra={"pattern": ROUTE_PATH})
+]
 ONLY_SUCH_NAMES: dict[str, Any] = {"additionalProperties": False}
 
 
@@ -189,6 +205,11 @@ class OroborosToml(Table):
     frontend: Frontend = Field(default_factory=Frontend)
     backend: Backend = Field(default_factory=Backend)
     database: Database = Field(default_factory=Database)
+    routes: dict[RoutePath, str] = Field(
+        default={},
+        json_schema_extra=ONLY_SUCH_NAMES,
+        description="a path of the frontend's address, and the process type that answers it",
+    )
     checks: dict[CheckName, CheckEntry] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
     env: dict[MappedName, Text] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
 

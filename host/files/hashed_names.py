@@ -35,6 +35,31 @@ def is_hashed(name: str) -> bool:
     return split_hash(name) is not None
 
 
+def is_certainly_hashed(name: str) -> bool:
+    """Return whether a file of that name never changes, so that browsers may keep it for long.
+
+    Stricter than `is_hashed`: a wrong yes would show an old picture for a year. Letters of both
+    cases count in scripts and fonts only, since people name pictures so (`hero-iPhone8s.png`).
+    """
+    *parts, extension = name.split(".")
+    extension = extension.lower()
+    if extension not in ASSETS:
+        return False
+    tokens = [token for part in parts for token in (part, *_list_endings(part))]
+    return any(_is_certain_hash(token, extension) for token in tokens)
+
+
+def _list_endings(part: str) -> list[str]:
+    return [part[match.end() :] for match in SEPARATOR.finditer(part)]
+
+
+def _is_certain_hash(token: str, extension: str) -> bool:
+    if HEXADECIMAL.fullmatch(token):
+        return not token.isdigit() and not token.isalpha()
+    is_code = extension in SCRIPTS | FONTS | {"wasm"}
+    return is_code and bool(BASE64URL.fullmatch(token)) and _count_changes(token) >= RANDOM_CHANGES
+
+
 def split_hash(name: str) -> str | None:
     """Return the name without its hash (`app.js` for `app-3f9a1c2b.js`); None if it has none."""
     *parts, extension = name.split(".")

@@ -4,6 +4,8 @@
     <root>/activations/<n>/live       one line, see `LiveFile`
                            public     the built frontend (a folder, or a link to one)
                            previous   production: hashed assets of the release before
+                           hashed     production: empty files, named as those of public that
+                                      browsers may keep for long
                            page.html  a slot that is free or preparing
                            labels/<label>  a slot: an empty file named for its run's label
 
@@ -33,8 +35,21 @@ LIVE = re.compile(
     r"(?: health=(?P<health>\S+) public=(?P<public>yes|no))?"
     r"(?: label=(?P<label>[a-z0-9-]+))?"
     r"(?: fallback=(?P<fallback>index|backend|none))?(?: previous_until=(?P<until>[0-9]+))?"
-    r"(?: check=(?P<check>2xx|any),(?P<scheme>https?))?\n"
+    r"(?: check=(?P<check>2xx|any),(?P<scheme>https?))?"
+    r"(?: routes=(?P<routes>\S+))?(?: routes_after_files=(?P<after>\S+))?\n"
 )
+
+
+def build_route_pattern(paths: Iterable[str]) -> str:
+    """Return the regular expression (RE2) of the paths that these routes stand for; "" for none.
+
+    A path stands for itself, and with /* at its end for all below it too.
+    """
+    parts = []
+    for path in paths:
+        below = "(?:/.*)?" if path.endswith("/*") else ""
+        parts.append(re.escape(path.removesuffix("/*")) + below)
+    return f"^(?:{'|'.join(parts)})$" if parts else ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,8 @@ class LiveFile:
     and `fallback` answers a path that is none of its files. Until the Unix time `previous_until`,
     `previous` counts. `label` is the run's part of its host name; None for production
     and a free slot. `is_health_guess` and `is_https` are those of `host.units.unit.HealthCheck`.
+    `routes` and `routes_after_files` are patterns of paths that the backend answers, in place of
+    the frontend and where that has no such file; "" for none.
     """
 
     number: int
@@ -61,6 +78,8 @@ class LiveFile:
     previous_until: int = 0
     is_health_guess: bool = False
     is_https: bool = False
+    routes: str = ""
+    routes_after_files: str = ""
 
     def __str__(self) -> str:
         slot = f" {self.run_id} {self.mode}" if self.mode else ""
@@ -68,7 +87,11 @@ class LiveFile:
         label = f" label={self.label}" if self.label else ""
         previous = f" previous_until={self.previous_until}" if self.previous_until else ""
         files = f"{label} fallback={self.fallback}{previous}{self._check}"
-        return f"{self.number} {self.address} {self.commit}{slot}{health}{files}\n"
+        routes = f" routes={self.routes}" if self.routes else ""
+        routes += (
+            f" routes_after_files={self.routes_after_files}" if self.routes_after_files else ""
+        )
+        return f"{self.number} {self.address} {self.commit}{slot}{health}{files}{routes}\n"
 
     @property
     def _check(self) -> str:
@@ -99,6 +122,8 @@ class LiveFile:
             previous_until=int(match["until"] or 0),
             is_health_guess=match["check"] == "any",
             is_https=match["scheme"] == "https",
+            routes=match["routes"] or "",
+            routes_after_files=match["after"] or "",
         )
 
 

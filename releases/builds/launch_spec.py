@@ -15,6 +15,7 @@ from host.app.planning import Command, Plan
 from host.config import Config
 from host.errors import Refused
 from host.files.site_fallback import Fallback
+from host.files.surface_folder import build_route_pattern
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder
 
@@ -26,6 +27,8 @@ MANIFEST_FIELDS = (
     "backend_dir",
     "frontend_dir",
     "frontend_output",
+    "routes",
+    "detected_routes",
     "env",
     "env_defaults",
     "env_generated",
@@ -81,6 +84,14 @@ def read_launch_spec(config: Config, release_id: str) -> LaunchSpec:
 def read_fallback(config: Config, release_id: str) -> Fallback:
     """Return what the surface answers for a path that is no file of the build's frontend."""
     return _parse_fallback(build_manifest.read_manifest(build_folder(config, release_id)) or {})
+
+
+def read_routes(config: Config, release_id: str) -> tuple[str, str]:
+    """Return the patterns `routes` and `routes_after_files` of a build's `LiveFile`."""
+    manifest = build_manifest.read_manifest(build_folder(config, release_id)) or {}
+    stored = manifest.get("manifest", {})  # builds of earlier versions have no routes
+    paths = (stored.get("routes", ()), stored.get("detected_routes", ()))
+    return build_route_pattern(paths[0]), build_route_pattern(paths[1])
 
 
 def _parse_fallback(manifest: Mapping[str, Any]) -> Fallback:

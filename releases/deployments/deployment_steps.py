@@ -19,7 +19,7 @@ from host.files.surface_folder import LiveFile
 from host.units import jobs
 from host.units.unit import HealthCheck
 from releases.builds.build_folders import public_folder
-from releases.builds.launch_spec import read_fallback
+from releases.builds.launch_spec import read_fallback, read_routes
 from releases.models import Deployment, DeploymentInProgress, Release
 from releases.production import (
     colours,
@@ -151,6 +151,7 @@ def _switch_current_link(context: DeploymentContext) -> None:
 def write_link_folder(config: Config, deployment: Deployment, check: HealthCheck | None) -> None:
     """Write the folder to which the current link leads while the deployment is live."""
     release, address = deployment.release, colours.address(config, deployment.colour)
+    routes, routes_after_files = ("", "") if check is None else read_routes(config, release.pk)
     live = LiveFile(
         deployment.number,
         address,
@@ -159,6 +160,8 @@ def write_link_folder(config: Config, deployment: Deployment, check: HealthCheck
         is_health_guess=check is not None and check.is_guess,
         is_https=check is not None and check.is_https,
         fallback=read_fallback(config, release.pk),
+        routes=routes,
+        routes_after_files=routes_after_files,
     )
     current_link.write(
         config,

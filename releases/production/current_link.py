@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host.config import Config
+from host.files.hashed_names import is_certainly_hashed
 from host.files.surface_folder import LiveFile, SurfaceFolder
 
 
@@ -57,8 +58,20 @@ def write(
         if public is not None:
             # Relative, so that the checkout can be moved.
             (unfinished / "public").symlink_to(os.path.relpath(public, final))
+            _mark_hashed(public, unfinished / "hashed")
         if previous is not None:
             _link_previous(previous, unfinished, final)
+
+
+def _mark_hashed(public: Path, folder: Path) -> None:
+    """Write an empty file for each file that browsers may keep for long."""
+    for root, _, names in os.walk(public):
+        hashed = [name for name in names if is_certainly_hashed(name)]
+        if hashed:
+            marks = folder / os.path.relpath(root, public)
+            marks.mkdir(parents=True, exist_ok=True)
+            for name in hashed:
+                (marks / name).touch()
 
 
 def _link_previous(previous: PreviousAssets, unfinished: Path, final: Path) -> None:

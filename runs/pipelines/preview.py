@@ -342,6 +342,8 @@ def show_preview(context: StepContext) -> None:
         is_single_page=app.manifest.frontend_spa,
         label=run.label,
         is_health_guess=app.manifest.is_health_guess,
+        routes=app.manifest.routes,
+        routes_after_files=app.manifest.detected_routes,
     )
     context.write_log("\n".join([f"{run.label} shows {run.commit_sha}", *left_out]))
     context.set_notes(app_commands.describe_left_out(left_out))

@@ -19,7 +19,7 @@ from host.config import Config, SlotConfig
 from host.env_file import parse_env
 from host.files import public_folder, safe_files, site_fallback
 from host.files.file_lock import file_lock
-from host.files.surface_folder import NONE, LiveFile, SurfaceFolder
+from host.files.surface_folder import NONE, LiveFile, SurfaceFolder, build_route_pattern
 from slots.runtime import idle_page, surface_env_files, worktree
 
 # A request that has read the link may still open files of the version that was current then.
@@ -87,14 +87,18 @@ def show_live(
     is_single_page: bool | None = None,
     label: str | None = None,
     is_health_guess: bool = False,
+    routes: Iterable[str] = (),
+    routes_after_files: Iterable[str] = (),
 ) -> list[str]:
     """Show the run's preview: its built frontend, copied from `public`, or its backend alone.
 
     Host names with a label show the run with that `label` only; without one only the slot's shared
     names show it.
     `public` is a folder in the slot's worktree. `health_path` is the backend's, stated or a guess;
-    None if the preview has no backend. `is_single_page` is the manifest's. Returns the paths that
-    were not copied (links and the like). Raises Refused `build_failed` as `find_fallback`.
+    None if the preview has no backend. `is_single_page` is the manifest's. `routes` are paths that
+    the backend answers, `routes_after_files` those where the frontend has no such file. Returns the
+    paths that were not copied (links and the like). Raises Refused `build_failed` as
+    `find_fallback`.
     """
     # The Host header of the health check is the run's own, as in `backend.status`.
     host = config.frontend_address(slot, label)
@@ -103,6 +107,8 @@ def show_live(
         _live_file(slot, commit, str(run_id), "live", health_url, label),
         is_health_guess=is_health_guess,
         is_https=config.is_https,
+        routes=build_route_pattern(routes),
+        routes_after_files=build_route_pattern(routes_after_files),
     )
     if public is not None:
         root = worktree.path(slot)

@@ -19,14 +19,20 @@ MANAGE_FILES = ("manage.py", "./manage.py")
 BRANCHES = (ast.IfExp, ast.BoolOp, ast.Lambda, ast.comprehension)
 
 
+def read_settings(tree: SourceTree, folder: str) -> tuple[str, str]:
+    """Return the settings module that manage.py names, and its text with those that it imports."""
+    module = _read_named_settings(tree, f"{folder}/manage.py")
+    texts = _read_settings(tree, folder, module).values() if module else ()
+    return module, "\n".join(texts)
+
+
 def find_collect_static(tree: SourceTree, folder: str) -> tuple[Argv, ...]:
     """Return the build that collects static files, if the settings say where to.
 
     Heroku's buildpack runs it for each Django project; DISABLE_COLLECTSTATIC is its way out.
     Source: https://devcenter.heroku.com/articles/django-assets
     """
-    module = _read_named_settings(tree, f"{folder}/manage.py")
-    text = "\n".join(_read_settings(tree, folder, module).values()) if module else ""
+    _, text = read_settings(tree, folder)
     if STATIC_ROOT.search(text) and "django.contrib.staticfiles" in text:
         return (COLLECT_STATIC,)
     return ()

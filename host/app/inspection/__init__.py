@@ -1,0 +1,1 @@
+"""What is recognized in an application's folder, why, and what this host lacks for it."""

@@ -1,0 +1,190 @@
+"""Describes how Oroboros would install, build and start a folder, and where it knows that from."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from host.app import application, installs, manifest_loader, planning
+from host.app.dependencies.install import VENV, Install, Tools
+from host.app.inspection.host_programs import MissingProgram, find_missing_programs
+from host.app.manifest import Manifest
+from host.app.planning import Plan
+from host.config import Config
+from host.errors import Refused
+
+DEFAULT = "default"
+# Words of our own commands that say nothing about the application.
+QUIET_WORDS = {
+    *("--python", f"{VENV}/bin/python", "--no-audit", "--no-fund", "--loglevel=error"),
+    *("--no-package-lock", "--save-exact", "--quiet"),
+}
+LANGUAGES = {"python": "Python", "node": "Node.js"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was recognized: what it is, its value, and the file that says so."""
+
+    name: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of the application in a folder.
+
+    `missing` are the programs that this host lacks, `problems` why the application cannot run as it
+    is, each with what to change, and `notes` sentences about files that are not honored.
+    """
+
+    folder: Path
+    rows: Sequence[Row]
+    missing: Sequence[MissingProgram] = ()
+    problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the application can be installed and started here, as far as its files say."""
+        return not (self.missing or self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as the keys of the JSON object that `detect.sh --json` prints."""
+        return {
+            "ok": self.is_complete,
+            "command": "detect",
+            "path": str(self.folder),
+            "rows": [asdict(row) for row in self.rows],
+            "missing": [asdict(one) for one in self.missing],
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+        }
+
+
+def inspect_folder(config: Config, root: Path) -> Report:
+    """Return what Oroboros recognizes in the folder, for this host. Nothing of it is executed."""
+    find_program = partial(shutil.which, path=installs.SYSTEM_PATH)
+    report = build_report(root, installs.find_tools(config), find_program)
+    if not report.problems:
+        try:
+            application.read_application(config, root, None)
+        except Refused as refused:
+            return Report(root, report.rows, report.missing, [refused.detail], report.notes)
+    return report
+
+
+def build_report(root: Path, tools: Tools, find_program: Callable[[str], str | None]) -> Report:
+    """Return the report for a host with these tools, and the programs that `find_program` finds."""
+    problems, commands = [], []
+    try:
+        manifest = manifest_loader.load_manifest(root)
+        commands = [*describe_commands(manifest), *describe_answers(manifest)]
+    except Refused as refused:
+        problems = [refused.detail]
+        manifest = Manifest()  # the languages can be recognized all the same
+    try:
+        plan = planning.make_plan(root, manifest, tools)
+    except Refused as refused:
+        return Report(root, commands, problems=[*problems, refused.detail], notes=manifest.notes)
+    rows = [*describe_languages(plan, manifest, tools), *describe_installs(plan), *commands]
+    missing = find_missing_programs(plan, find_program)
+    return Report(root, rows, missing, problems, (*manifest.notes, *plan.notes))
+
+
+def describe_languages(plan: Plan, manifest: Manifest, tools: Tools) -> Iterator[Row]:
+    """Yield a row for each language whose packages are installed, and for the framework."""
+    versions = {"python": tools.python_version.rpartition("Python ")[2], "node": tools.node_version}
+    for kind in dict.fromkeys(install.kind for install in plan.installs):
+        found = [one for one in plan.installs if one.kind == kind and _is_shown(one)]
+        if kind in LANGUAGES and found:
+            version = versions[kind].split(" ")[0].removeprefix("v")
+            yield Row("language", f"{LANGUAGES[kind]} {version}".strip(), _name_files(found[0]))
+    if manifest.framework:
+        yield Row("framework", manifest.framework, manifest.sources["framework"].split(": ")[1])
+
+
+def describe_installs(plan: Plan) -> Iterator[Row]:
+    """Yield a row for each command that installs packages."""
+    for install in plan.installs:
+        for argv in (*install.commands, *install.custom_commands):
+            if _is_shown(install) and argv[1:2] != ("venv",):
+                is_own = argv in install.custom_commands
+                why = "oroboros.toml" if is_own else _name_files(install)
+                yield Row("install", _format_argv(argv, install.directory), why)
+
+
+def describe_commands(manifest: Manifest) -> Iterator[Row]:
+    """Yield a row for each command of the application, in the order in which they run."""
+    why = manifest.sources
+    for name, argvs, folder in (
+        ("backend_build", manifest.backend_build, manifest.backend_dir),
+        ("frontend_build", manifest.frontend_build, manifest.frontend_dir),
+    ):
+        for argv in argvs:
+            yield Row("build", _format_argv(argv, folder), why.get(name, DEFAULT))
+    for name, one in (
+        ("web", manifest.web),
+        ("release", manifest.release),
+        ("seed", manifest.seed),
+    ):
+        if one is not None:
+            text = f"{name}: {_format_argv(one, manifest.backend_dir)}"
+            yield Row("process", text, why.get(name, DEFAULT))
+    for check in manifest.checks:
+        text = f"{check.name}: {_format_argv(check.argv, check.directory)}"
+        yield Row("check", text, why.get("checks", DEFAULT))
+
+
+def describe_answers(manifest: Manifest) -> Iterator[Row]:
+    """Yield what is served, by what, what the application is connected to, and how it is probed."""
+    why = manifest.sources
+    if manifest.public_dir is not None:
+        yield Row("files", manifest.public_dir, why.get("frontend_output", DEFAULT))
+    if manifest.web is None:
+        return
+    yield from _describe_routes(manifest)
+    yield Row("service", "PostgreSQL, as DATABASE_URL", "each backend has its own database")
+    guess = "a guess: any answer below 500" if manifest.is_health_guess else "must answer 2xx"
+    stated = why.get("health_path", DEFAULT)
+    yield Row("health path", f"{manifest.health_path} ({guess})", stated)
+    for name in manifest.env_required:
+        yield Row("variable", f"{name} must be set in worker-preview.env and app.env", "app.json")
+
+
+def _describe_routes(manifest: Manifest) -> Iterator[Row]:
+    if manifest.public_dir is None:
+        yield Row("route", "every path: web", "no frontend is built to files")
+        return
+    yield Row("route", "/api/*: web", "the backend beside a frontend")
+    why = manifest.sources
+    for path, process in manifest.routes.items():
+        yield Row("route", f"{path}: {process}", why.get("routes", DEFAULT))
+    for path in manifest.detected_routes:
+        yield Row("route", f"{path}: web, if no file", why["detected_routes"])
+
+
+def _is_shown(install: Install) -> bool:
+    """Return whether an install has packages: a virtual environment is made without any too."""
+    return install.kind != "python" or len(install.commands) > 1 or bool(install.custom_commands)
+
+
+def _name_files(install: Install) -> str:
+    """Return the file that an install reads first, from the root of the tree."""
+    if install.kind == "tool":
+        return "the lock file, or packageManager in package.json"
+    named = [name for name in install.files if name not in ("pyproject.toml", "uv.toml")]
+    names = [*named, *install.files, *(["oroboros.toml"] if install.custom_commands else [])]
+    if not names:
+        return "the folder's project files"
+    return names[0] if install.directory == "." else f"{install.directory}/{names[0]}"
+
+
+def _format_argv(argv: Sequence[str], folder: str) -> str:
+    """Return a command as people write it, and the folder that it runs in."""
+    words = [Path(argv[0]).name if argv[0].startswith("/") else argv[0], *argv[1:]]
+    text = " ".join(word for word in words if word not in QUIET_WORDS)
+    return text if folder == "." else f"{text} (in {folder})"
