@@ -8,13 +8,22 @@ from django.utils import timezone
 
 from host.errors import Refused
 from runs import presenters
-from runs.leasing import cleanup, leases, maintenance, queue_status, reaper, reservations
+from runs.leasing import (
+    backend_supervision,
+    cleanup,
+    leases,
+    maintenance,
+    queue_status,
+    reaper,
+    reservations,
+)
 from runs.lifecycle import execution, reconciler
 from runs.models import Run
 from runs.rules import Status
 from slots.management.commands.sync_slots import sync
 from slots.models import Lease, Slot
 from slots.rules import LeaseState
+from slots.runtime import backend, disk_usage
 from tests.factories import LeaseFactory, RunFactory, SlotFactory
 
 pytestmark = pytest.mark.django_db
@@ -103,6 +112,19 @@ def test_the_reconciler_checks_our_slots_only(their_lease, monkeypatch):
         monkeypatch.setattr(reconciler, name, lambda *given: pytest.fail("looked at their slot"))
     Run.objects.filter(pk=their_lease.run_id).update(status=Status.PREVIEW_READY)
     assert list(reconciler._check_slots(settings.OROBOROS, True)) == []
+
+
+def test_supervision_leaves_backends_of_another_host_to_it(their_lease, monkeypatch):
+    Run.objects.filter(pk=their_lease.run_id).update(status=Status.PREVIEW_READY)
+    for module, name in (
+        (backend, "has_exited"),
+        (backend, "restart"),
+        (disk_usage, "describe_excess"),
+    ):
+        monkeypatch.setattr(module, name, lambda *given, **more: pytest.fail("their backend"))
+    backend_supervision.check_backends(settings.OROBOROS)
+    backend_supervision.check_disk_usage(settings.OROBOROS)
+    backend_supervision.restart_backend(their_lease.pk, 0)
 
 
 def test_the_list_of_slots_has_ours_only(their_lease):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from core.claims import MAX_ATTEMPTS
 from releases.deployments import deploy_and_rollback, reconciler
 from releases.deployments.deploy_commit import deploy_commit
 from releases.deployments.deployment_steps import DeploymentFailed
@@ -77,11 +78,11 @@ def check_killed_deploy(point, when, config, repo, web):
 def test_deployment_that_kills_every_process_is_undone(config, repo, web):
     first, _ = deploy_commit(config, repo.commit("one"), actor="ann", reason="first")
     second, _ = deploy_commit(config, repo.commit("two"), actor="ann", reason="second")
-    for _ in range(4):
-        if Deployment.objects.running().exists():
-            Deployment.objects.running().update(attempts=4)
-        else:
-            run_and_kill("releases.production.colours:start_colour", "before", "rollback", first.pk)
+    run_and_kill("releases.production.colours:start_colour", "before", "rollback", first.pk)
+    expire_claims()
+    for _ in range(MAX_ATTEMPTS - 1):
+        [running] = Deployment.objects.running()
+        assert Deployment.objects.running().claim(running.number, "a process that died")
         expire_claims()
     reconciler.reconcile(config)
     assert Deployment.objects.first().outcome == DeploymentOutcome.FAILED
