@@ -146,7 +146,7 @@ def test_main_that_moves_here_at_each_merge_ends_the_run_at_the_limit(host, run)
         shipping.merge(context)
 
     steps = [STEPS["candidate"], replace(STEPS["merge"], act=move_and_merge)]
-    with pytest.raises(StepFailed, match="was restarted 5 times.*main moved") as failed:
+    with pytest.raises(StepFailed, match=r"restarted 5 times.*main moved") as failed:
         journal.run_pipeline(host.config, run, Run.objects.claim(run.pk, "a worker"), steps)
     assert failed.value.code == "HOST_REFUSED"
     assert len(merged) == 5
