@@ -117,7 +117,7 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
         lambda: _run_command("systemd-sysusers", str(SYSUSERS)),
     )
     for name in ("", "run", "log", "log/slots", "slots", "cache", "gates", "releases",
-                 "templates", "tmp", "artifacts"):  # fmt: skip
+                 "storage", "templates", "tmp", "artifacts"):  # fmt: skip
         yield _folder_step(config.var / name)
     # The only folder that the production app may write to.
     yield _folder_step(config.var / "app", mode=0o770, group="ouroboros-app")

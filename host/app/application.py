@@ -11,6 +11,7 @@ from host.app.environment_policy import RESERVED_NAMES
 from host.app.frameworks import django_project
 from host.app.manifest import Manifest
 from host.app.planning import Command, Plan
+from host.app.resources import storage
 from host.config import Config, read_env_file
 from host.files import log_files, var_folders
 from host.files.source_tree import SourceTree
@@ -77,7 +78,7 @@ class Application:
         """
         resolved = environment.build_environment(
             self.config,
-            variables,
+            {**storage.locate(self.root, self.manifest.storage), **variables},
             self.manifest,
             home=home,
             bins=self.bins,
@@ -165,6 +166,7 @@ def _list_known_variables(config: Config, manifest: Manifest) -> dict[str, str]:
     )
     known = dict.fromkeys((*RESERVED_NAMES, *manifest.env_generated, "OROBOROS_SECRET"), "")
     known |= environment.LISTEN_VARIABLES | environment.STAGE_VARIABLES["run"] | start
+    known |= storage.build_variables(manifest.storage, config.var)
     known |= manifest.env_defaults
     for name in (environment.PRODUCTION_FILE, PREVIEW_FILE):
         known |= read_env_file(config.env_dir / name)

@@ -51,6 +51,7 @@ class Manifest:
     frontend_spa: bool | None = None
     routes: Mapping[str, str] = field(default_factory=dict)
     detected_routes: tuple[str, ...] = ()
+    storage: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     env_defaults: Mapping[str, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from host.app import command_policy, detection
 from host.app.command_line import Argv, CommandLineInvalid
 from host.app.manifest import Check, Manifest
 from host.app.manifest_file import ManifestFile
+from host.app.resources import storage
 from host.env_file import BOM
 from host.errors import Refused
 from host.files.source_tree import SourceTree
@@ -64,7 +65,9 @@ def load_manifest(root: Path) -> Manifest:
     _check_complete(fields, files)
     _check_routes(fields, files)
     notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
-    return Manifest(**fields, files=tuple(files), sources=sources, notes=tuple(notes))
+    loaded = Manifest(**fields, files=tuple(files), sources=sources, notes=tuple(notes))
+    _check_storage(loaded, files)
+    return loaded
 
 
 def read_checks(text: str) -> tuple[Check, ...]:
@@ -95,6 +98,14 @@ def _check_routes(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
             known = ", ".join(listening) or "none, there is no backend"
             problem = f"no process {name!r} answers requests; give one of those that do: {known}"
             raise files["oroboros.toml"].refuse(problem, "routes", path)
+
+
+def _check_storage(found: Manifest, files: Mapping[str, ManifestFile]) -> None:
+    """Refuse storage in the frontend's output, of which a copy is served, and the reverse."""
+    for name, path in found.storage.items():
+        if found.public_dir and storage.find_overlap({"storage": path, "out": found.public_dir}):
+            problem = f"it overlaps {found.public_dir}, the frontend's output, which is a copy"
+            raise files["oroboros.toml"].refuse(problem, "storage", name)
 
 
 def _check_backend(tree: SourceTree, fields: Fields, *, is_stated: bool) -> list[str]:
@@ -185,10 +196,9 @@ def _read_toml(file: ManifestFile, notes: list[str]) -> Fields:
         fields |= {name: getattr(table, name) for name in table.model_fields_set}
     if "checks" in toml.model_fields_set:
         fields["checks"] = tuple(_check(name, table) for name, table in toml.checks.items())
-    if "env" in toml.model_fields_set:
-        fields["env"] = toml.env
-    if "routes" in toml.model_fields_set:
-        fields["routes"] = toml.routes
+    fields |= {
+        name: getattr(toml, name) for name in ("env", "routes", "storage") if getattr(toml, name)
+    }
     return fields
 
 

@@ -25,6 +25,7 @@ from pydantic_core import PydanticCustomError
 from host.app import command_line, command_policy, environment_policy
 from host.app.command_line import Argv, CommandLineInvalid
 from host.app.manifest import CHECK_SECONDS
+from host.app.resources import storage
 from host.errors import Refused
 
 MAX_CHECK_SECONDS = 3600
@@ -37,6 +38,7 @@ ROUTE_PART = "/[A-Za-z0-9._~!$&'()+,;=:@-]+"
 ROUTE_PATH = rf"^(?=/)(?!(.*/)?\.\.?(/|$))({ROUTE_PART})*(/\*?)?$"
 # Which the surface answers itself.
 SURFACE_PATHS = ("/health", "/healthz", "/readyz", "/.well-known/oroboros")
+STORAGE_NAME = r"^[a-z][a-z0-9_]{0,29}$"
 RELATIVE_PATH = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\\u0000-\u001f]+$"
 
 
@@ -193,6 +195,7 @@ MappedName = Annotated[str, Field(pattern=VARIABLE_NAME), AfterValidator(_read_v
 RoutePath = Annotated[
     str, AfterValidator(_read_route_path), Field(json_schema_extra={"pattern": ROUTE_PATH})
 ]
+StorageName = Annotated[str, Field(pattern=STORAGE_NAME)]
 ONLY_SUCH_NAMES: dict[str, Any] = {"additionalProperties": False}
 
 
@@ -212,6 +215,23 @@ class OroborosToml(Table):
     )
     checks: dict[CheckName, CheckEntry] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
     env: dict[MappedName, Text] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
+    storage: dict[StorageName, RelativePath] = Field(
+        default={},
+        json_schema_extra=ONLY_SUCH_NAMES,
+        description="folders of the tree that are kept over releases, each with a name",
+    )
+
+    @field_validator("storage")
+    @classmethod
+    def check_folders(cls, folders: dict[str, str]) -> dict[str, str]:
+        for name, path in folders.items():
+            if path == ".":
+                raise _invalid("name a folder of the tree, not all of it", "manifest_invalid", name)
+        overlap = storage.find_overlap(folders)
+        if overlap is not None:
+            problem = f"it lies in the folder of {overlap[1]}: storage does not nest"
+            raise _invalid(problem, "manifest_invalid", overlap[0])
+        return folders
 
 
 class AppVariable(BaseModel):

@@ -27,6 +27,7 @@ TRAVERSABLE = (
     "log/slots",
     "releases",
     "slots",
+    "storage",
     "tmp",
 )
 # Folders that only the jobs' user may enter.

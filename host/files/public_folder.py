@@ -3,7 +3,7 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def copy_public_folder(root: Path, relative: Path, destination: Path) -> list[st
     `build_failed` as `open_public_folder`, or for folders that are nested too deeply.
     """
     with open_public_folder(root, relative) as folder:
-        return _copy(folder, destination, [])
+        return copy_files(folder, destination, is_hidden)
 
 
 @contextmanager
@@ -62,18 +62,28 @@ def open_public_folder(root: Path, relative: Path) -> Iterator[int]:
         os.close(folder)
 
 
-def _copy(folder: int, destination: Path, parts: list[str]) -> list[str]:
+def copy_files(
+    folder: int,
+    destination: Path,
+    is_left_out: Callable[[Sequence[str]], bool] = lambda parts: False,
+    parts: Sequence[str] = (),
+) -> list[str]:
+    """Copy the files and folders of an open folder to `destination`, which must not exist.
+
+    Links and special files are left out, and so are the paths of which `is_left_out` returns true;
+    returns the paths of both. Raises Refused `build_failed` for folders that are nested too deeply.
+    """
     safe_walk.require_shallow(parts)
     destination.mkdir(mode=0o755)
     left_out = []
     for name in sorted(os.listdir(folder)):
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-        if is_hidden([*parts, name]):
+        if is_left_out([*parts, name]):
             left_out.append("/".join([*parts, name]))
         elif stat.S_ISDIR(mode):
             inner = os.open(name, FOLDER_FLAGS, dir_fd=folder)
             try:
-                left_out += _copy(inner, destination / name, [*parts, name])
+                left_out += copy_files(inner, destination / name, is_left_out, [*parts, name])
             finally:
                 os.close(inner)
         elif stat.S_ISREG(mode):

@@ -55,6 +55,7 @@ ENTRIES: dict[str, VarEntry] = {
     "secrets": VarEntry("releases.production", "nothing: production's password"),
     "slots": VarEntry("slots.runtime", "the end of the lease, else the reconciler"),
     "static": VarEntry("oroboros", "the next setup"),
+    "storage": VarEntry("releases.production", "nothing: production's files"),
     "templates": VarEntry("runs.pipelines", "the reconciler, with the template database"),
     "tmp": VarEntry("host.files", "the reconciler, if the process that made it has ended"),
 }

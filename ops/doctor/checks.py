@@ -28,10 +28,13 @@ from ops import preflight, stack, systemd
 from ops.doctor import findings
 from ops.doctor.findings import Finding
 from ops.preconditions.shell_settings import list_shell_settings
+from releases.builds.build_folders import production_storage
+from slots.runtime.disk_usage import measure_mb
 
 COMMAND_SECONDS = 20.0
 APPLICATION_UNITS = ("ouroboros-preview@", "ouroboros-app@")
 CONNECT_SECONDS = 5
+MAX_STORAGE_MB = 1 << 40  # the counting never ends early
 # A database without an ACL has the default one, by which PUBLIC may connect. Grantee 0 is PUBLIC.
 OPEN_DATABASES_QUERY = (
     "SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))"
@@ -75,6 +78,7 @@ def run_checks(
         yield from check(config)
     yield check_shipping_settings(config, check_shipping)
     yield findings.judge_var(var_folders.list_unknown_names(config))
+    yield from check_storage(config)
     for check in (check_ports, check_services, check_routes):
         yield from check(config)
 
@@ -241,6 +245,14 @@ def check_shipping_settings(config: Config, check: Callable[[Config], None]) -> 
     except Refused as refused:
         return findings.judge_shipping_settings(refused.detail)
     return findings.judge_shipping_settings("")
+
+
+def check_storage(config: Config) -> Findings:
+    """Report how large production's storage is; no quota limits it."""
+    root = production_storage(config)
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        size_mb = measure_mb(folder, MAX_STORAGE_MB)
+        yield findings.report_storage(str(folder), size_mb, read_free_disk_mb(folder))
 
 
 def check_ports(config: Config) -> Findings:

@@ -41,6 +41,11 @@ def judge_var(unknown: Sequence[str]) -> Finding:
     return Finding("files in var", True, f"not of Oroboros, and never deleted by it: {names}")
 
 
+def report_storage(folder: str, size_mb: int, free_mb: int) -> Finding:
+    """Report the size of one storage of production. Its files are the application's own affair."""
+    return Finding("storage", True, f"{size_mb} MB in {folder}, {free_mb} MB free there")
+
+
 def judge_npm(path: str | None) -> Finding:
     """Report whether npm is installed: only applications with a package.json need it."""
     missing = "none: for applications with a package.json install nodejs and npm"

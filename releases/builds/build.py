@@ -13,6 +13,7 @@ from host import log_message
 from host.app import environment
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
+from host.app.resources import storage
 from host.config import Config
 from host.errors import ApplicationRefused, Refused
 from host.files import ownership, public_folder, site_fallback
@@ -20,7 +21,7 @@ from host.files.file_lock import file_lock
 from host.files.site_fallback import Fallback
 from host.git.bare_repository import Repository
 from host.masking.known_secrets import read_masks
-from releases.builds import build_manifest
+from releases.builds import build_folders, build_manifest
 from releases.builds.build_folders import build_folder, source_folder
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
@@ -119,7 +120,9 @@ def _write_build(context: BuildContext, repository: Repository) -> str:
     app = read_application(config, context.root, config.job_user)
     for note in app.notes:
         context.write_log(f"note: {note}")
+    _prepare_storage(context, app, repository)
     _install_and_build(context, app)
+    _link_storage(context, app)
     fallback = _publish(context, app, folder)
     launch_spec = LaunchSpec.from_plan(app.plan, app.manifest, app.bins, fallback)
     fields = {**_describe_release(release), "notes": app.notes, **launch_spec.as_dict()}
@@ -139,6 +142,21 @@ def _classify_failure(context: BuildContext, error: BuildFailed | Refused | OSEr
     if isinstance(error, ApplicationRefused):
         return BuildFailed(error.failure_code, detail)
     return BuildFailed("BUILD_FAILED", detail)
+
+
+def _prepare_storage(context: BuildContext, app: Application, repository: Repository) -> None:
+    """Make the folders of the storage, which are empty while the application is built."""
+    folders = app.manifest.storage
+    if folders:
+        storage.require_untracked(folders, repository.list_files(context.release.commit_sha))
+    storage.make_folders(context.root, folders, app.user)
+
+
+def _link_storage(context: BuildContext, app: Application) -> None:
+    """Have the tree lead to the storage of the instance that runs the release."""
+    target = build_folders.storage_link(context.config, context.release.pk)
+    for note in storage.link_folders(context.root, app.manifest.storage, target, app.user):
+        context.write_log(f"note: {note}")
 
 
 def _install_and_build(context: BuildContext, app: Application) -> None:

@@ -33,6 +33,7 @@ MANIFEST_FIELDS = (
     "env_defaults",
     "env_generated",
     "env_required",
+    "storage",
 )
 
 

@@ -12,7 +12,7 @@ from host.files.file_lock import remove_lock_file
 from host.units import managers
 from host.units.unit import HealthCheck
 from releases.builds import build_manifest
-from releases.builds.build_folders import build_folder
+from releases.builds.build_folders import build_folder, storage_root
 from releases.deployments.deploy_and_rollback import complete_deployment
 from releases.deployments.deployment_steps import DeploymentFailed, write_link_folder
 from releases.models import (
@@ -224,10 +224,13 @@ def _remove_stray_folders(config: Config) -> None:
     # Every deployment of a kept build stays: a running request may still read an earlier one.
     numbers = Deployment.objects.filter(release__removed_at=None).values_list("pk", flat=True)
     current_link.remove_folders_except(config, numbers)
-    root = config.var / "releases"
+    root, links = config.var / "releases", storage_root(config) / "releases"
     kept = set(Release.objects.filter(removed_at=None).values_list("pk", flat=True))
     for entry in root.iterdir() if root.exists() else ():
         if entry.is_dir() and entry.name not in kept:
             ownership.delete_tree(entry)
         elif entry.suffix == ".lock":
             remove_lock_file(entry)  # of a build that is over
+    for link in links.iterdir() if links.exists() else ():
+        if link.name not in kept:
+            link.unlink()

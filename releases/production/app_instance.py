@@ -4,28 +4,32 @@ Two instances differ in nothing but the fields of `Instance`: the two colours, a
 the merge gate makes before a commit is merged.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from host.app import environment, planning
 from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
+from host.app.resources import storage
 from host.config import Config
+from host.files import safe_files
 from host.masking.known_secrets import remember_secrets
 from host.units.unit import HealthCheck, Unit
-from releases.builds.build_folders import source_folder
+from releases.builds.build_folders import source_folder, storage_link
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import Release
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One running copy of the application; `home` is the only folder that it may write."""
+    """One running copy of the application; it may write in `home` and `storage` only."""
 
     name: str
     port: int
     database_url: str
     home: Path
+    storage: Path
 
     @property
     def unit_name(self) -> str:
@@ -60,7 +64,7 @@ def resolve_environment(
     )
     resolved = environment.build_environment(
         config,
-        variables,
+        {**variables, **storage.build_variables(spec.manifest.storage, instance.storage)},
         spec.manifest,
         home=instance.home,
         bins=spec.bins,
@@ -69,6 +73,21 @@ def resolve_environment(
     )
     remember_secrets(config, "production", resolved)
     return resolved
+
+
+def link_storage(config: Config, release: Release, spec: LaunchSpec, instance: Instance) -> None:
+    """Make the instance's missing storage, and have the release's files lead to it.
+
+    May be repeated. A release runs as one instance at a time: in the merge gate, then as a colour.
+    """
+    if not spec.manifest.storage:
+        return
+    storage.make_targets(instance.storage, spec.manifest.storage, config.app_user)
+    link = storage_link(config, release.pk)
+    link.parent.mkdir(mode=0o711, exist_ok=True)
+    target = os.path.relpath(instance.storage, link.parent)
+    if not link.is_symlink() or str(link.readlink()) != target:
+        safe_files.replace_link(target, link)
 
 
 def build_health_check(config: Config, spec: LaunchSpec) -> HealthCheck:
@@ -82,7 +101,11 @@ def build_health_check(config: Config, spec: LaunchSpec) -> HealthCheck:
 def make_unit(
     config: Config, release: Release, spec: LaunchSpec, web: Command, instance: Instance
 ) -> Unit:
-    """Return the unit that runs `web`, the release's backend, as that instance."""
+    """Return the unit that runs `web`, the release's backend, as that instance.
+
+    Its storage is there for it when this returns.
+    """
+    link_storage(config, release, spec, instance)
     root = source_folder(config, release.pk)
     env = resolve_environment(config, release, spec, instance).env
     return Unit(

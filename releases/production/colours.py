@@ -18,6 +18,7 @@ from host.files.file_lock import file_lock
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import HealthCheck, Unit, start_or_replace
+from releases.builds.build_folders import production_storage
 from releases.builds.launch_spec import LaunchSpec, read_launch_spec
 from releases.models import Deployment, Release
 from releases.production import app_instance, current_link
@@ -68,14 +69,19 @@ def log_path(config: Config, colour: str) -> Path:
 def build_environment(
     config: Config, release: Release, colour: str, spec: LaunchSpec, database_url: str
 ) -> dict[str, str]:
-    """Return the complete environment of the release's processes as that colour."""
+    """Return the complete environment of the release's processes as that colour, with storage."""
     instance = replace(_instance(config, colour), database_url=database_url)
+    app_instance.link_storage(config, release, spec, instance)
     return app_instance.resolve_environment(config, release, spec, instance).env
 
 
 def _instance(config: Config, colour: str) -> Instance:
     return Instance(
-        colour, port(config, colour), production_database_url(config), _ensure_home(config)
+        colour,
+        port(config, colour),
+        production_database_url(config),
+        _ensure_home(config),
+        production_storage(config),
     )
 
 

@@ -1,9 +1,9 @@
 """The start of a sealed release in the merge gate: once, as production would start it.
 
-Only the port, the database and the home differ from production's. At most one gate's release runs
-at a time: the unit has one name and one port, and a lock is held while it runs. The folder of its
-home is named for the run; it exists before the unit starts and is deleted after the unit has
-stopped, so it says whose unit may be running, also after a crash.
+Only the port, the database, the home and the storage differ from production's. At most one gate's
+release runs at a time: the unit has one name and one port, and a lock is held while it runs. The
+folder of its home is named for the run; it exists before the unit starts and is deleted after the
+unit has stopped, so it says whose unit may be running, also after a crash.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from host.postgres.administration import DatabaseAdmin
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import Unit
-from releases.builds.build_folders import source_folder
+from releases.builds.build_folders import source_folder, storage_root
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
 from releases.production import app_instance
@@ -59,12 +59,19 @@ class GateStart:
     @property
     def instance(self) -> Instance:
         home = home_folder(self.config, self.run_id)
-        return Instance(GATE, self.config.gate_port, self.database_url, home)
+        return Instance(
+            GATE, self.config.gate_port, self.database_url, home, storage_folder(self.config)
+        )
 
 
 def home_folder(config: Config, run_id: str) -> Path:
     """Return the home that the application has while the run's release is started."""
     return config.var / "app-gates" / run_id
+
+
+def storage_folder(config: Config) -> Path:
+    """Return the folder of the storage of the release that is started: empty at each start."""
+    return storage_root(config) / GATE
 
 
 def list_run_ids(config: Config) -> list[str]:
@@ -122,6 +129,7 @@ def _require(is_taken: bool) -> None:
 def _remove(config: Config, run_id: str) -> None:
     if not managers.get_manager(config).stop(app_instance.unit_name(GATE), GRACE_SECONDS):
         raise Refused("unit_busy", f"{app_instance.unit_name(GATE)} does not stop.")
+    ownership.delete_tree(storage_folder(config))
     # After the unit: the folder is what says that it may run.
     ownership.delete_tree(home_folder(config, run_id))
 

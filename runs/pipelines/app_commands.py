@@ -12,6 +12,7 @@ from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
 from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
+from host.app.resources import storage
 from host.files import ownership, site_fallback
 from host.files.site_fallback import Fallback
 from host.files.write_refusals import explain_refused_write
@@ -35,13 +36,18 @@ NO_INDEX_PAGE = (
 def write_application(
     context: CommandContext, repo: Repository, commit: str, root: Path, user: User | None
 ) -> Application:
-    """Replace `root` by the commit's files, give them to `user`, and read the application."""
+    """Replace `root` by the commit's files, give them to `user`, and read the application.
+
+    Its storage are empty folders of the tree.
+    """
     ownership.delete_tree(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     for note in repo.export_commit(commit, root):
         context.write_log(note)
     ownership.give_tree(root, user)
-    return read_application(context.config, root, user)
+    app = read_application(context.config, root, user)
+    storage.make_folders(root, app.manifest.storage, user)
+    return app
 
 
 def refuse_served_pointers(app: Application, repo: Repository, run: Run) -> None:

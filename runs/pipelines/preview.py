@@ -4,13 +4,14 @@ The probe of each step looks at the host. If that does not show the effect (a mi
 build that ended), the step leaves a note that names the run, the generation and the fence.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 
 from host.app import planning
 from host.app.application import Application
 from host.app.planning import Command
+from host.app.resources import storage
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership
@@ -28,6 +29,8 @@ from runs.pipelines import (
 )
 from runs.pipelines.preview_slot import (
     get_slot,
+    link_storage,
+    note_application,
     read_effect,
     read_slot_application,
     record_effect,
@@ -108,13 +111,6 @@ def probe_worktree(context: StepContext) -> StepResult:
     return {"commit": context.run.commit_sha} if is_written and read_effect(context) else None
 
 
-@contextmanager
-def note_application(context: StepContext) -> Iterator[None]:
-    """Show the application's notes: also if its installs are complete and the step does nothing."""
-    context.set_notes(read_slot_application(context).notes)
-    yield
-
-
 @show_progress
 def install(context: StepContext) -> None:
     """Install what the application needs. An install of the same lock file is shared."""
@@ -193,6 +189,7 @@ def build(context: StepContext) -> None:
     """Run the application's builds in the worktree."""
     app = read_slot_application(context)
     purpose = get_slot(context).slot_id
+    storage.make_folders(app.root, app.manifest.storage, app.user)
     app_commands.build_application(context, app, slot_variables(context), purpose=purpose)
     # Here, and not after the backend was started.
     context.set_notes(app_commands.check_output(app))
@@ -211,6 +208,7 @@ def migrate(context: StepContext) -> None:
     """
     app = read_slot_application(context)
     # Only now: install and build write there.
+    link_storage(context, app)
     worktree.seal(get_slot(context), app.user)
     if context.attempt > 1:
         # A migration tool may leave a database half migrated if it is killed.

@@ -1,12 +1,17 @@
 """The slot that a preview's steps work on: its files, its variables, the notes in its folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from host.app import environment
 from host.app.application import Application, read_application
+from host.app.resources import storage
 from host.config import SlotConfig
 from runs.engine import step_notes
 from runs.engine.step_context import StepContext, StepResult
+from runs.pipelines import template_storage
+from runs.repository import open_repository
 from slots.runtime import worktree
 
 
@@ -19,6 +24,32 @@ def read_slot_application(context: StepContext) -> Application:
     """Read the application in the slot's worktree."""
     slot = get_slot(context)
     return read_application(context.config, worktree.path(slot), context.config.slot_user(slot))
+
+
+@contextmanager
+def note_application(context: StepContext) -> Iterator[None]:
+    """Show the application's notes: also if its installs are complete and the step does nothing."""
+    app = read_slot_application(context)
+    _refuse_hiding_storage(context, app)
+    context.set_notes(app.notes)
+    yield
+
+
+def _refuse_hiding_storage(context: StepContext, app: Application) -> None:
+    """Raise ApplicationRefused if the storage would hide files of the commit."""
+    if app.manifest.storage:
+        tracked = open_repository(context.config).list_files(context.run.commit_sha)
+        storage.require_untracked(app.manifest.storage, tracked)
+
+
+def link_storage(context: StepContext, app: Application) -> None:
+    """Give the slot a copy of the template's storage, and link the built worktree to it."""
+    slot, template = get_slot(context), context.results["database"]["template"]
+    folder, folders = worktree.storage_folder(slot), app.manifest.storage
+    saved = template_storage.storage_path(context.config, template)
+    storage.fill_targets(folder, folders, saved, app.user)
+    notes = storage.link_folders(app.root, folders, folder, app.user)
+    context.set_notes(notes, topic="storage")
 
 
 def slot_variables(context: StepContext) -> dict[str, str]:

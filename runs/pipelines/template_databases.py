@@ -26,7 +26,7 @@ from runs.engine.artifacts import create_log_path
 from runs.engine.step_context import CommandContext, StepContext
 from runs.engine.step_errors import StepFailed
 from runs.leasing import grants
-from runs.pipelines import app_commands
+from runs.pipelines import app_commands, template_storage
 from runs.repository import find_preview_base, open_repository
 
 log = logging.getLogger(__name__)
@@ -144,15 +144,20 @@ def ensure_spare(config: Config) -> bool:
 
 
 def drop_template(config: Config, name: str) -> None:
-    """Drop a template database with its role and its recorded schema; may be repeated."""
+    """Drop a template database with its role, recorded schema and storage; may be repeated."""
     from host.postgres.administration import DatabaseAdmin
 
     DatabaseAdmin(config).drop(name)
+    _remove_files(config, name)
+
+
+def _remove_files(config: Config, name: str) -> None:
     template_schema_path(config, name).unlink(missing_ok=True)
+    template_storage.remove(config, name)
 
 
 def remove_strays(config: Config) -> None:
-    """Remove what killed builds of templates left: roles without a database, trees, schemas."""
+    """Remove what killed builds of templates left: roles without a database, trees, files."""
     from host.postgres.administration import DatabaseAdmin
 
     admin = DatabaseAdmin(config)
@@ -166,7 +171,7 @@ def remove_strays(config: Config) -> None:
             ownership.delete_tree(folder / name)
             if not admin.exists(name):
                 admin.drop_role(name)
-                template_schema_path(config, name).unlink(missing_ok=True)
+                _remove_files(config, name)
 
 
 def _refuse_to_wait() -> None:
@@ -190,6 +195,7 @@ def _build_template(
         variables = {**environment.build_database_variables(url), **source}
         if app is not None:
             _migrate_and_seed(context, app, variables)
+        template_storage.save(context.config, name, app)
         schema = schema_snapshot.to_json(schema_catalog.read_schema(guard.strip_driver(url)))
         safe_files.write_atomic(template_schema_path(context.config, name), schema.encode(), 0o600)
         # Last: an unsealed template counts as missing, so an interrupted build is repeated.

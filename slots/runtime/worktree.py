@@ -26,6 +26,11 @@ def path(slot: SlotConfig) -> Path:
     return slot.folder / "worktree"
 
 
+def storage_folder(slot: SlotConfig) -> Path:
+    """Return the folder of the storage that the run's worktree is linked to."""
+    return slot.folder / "storage"
+
+
 def prepare_folder(config: Config, slot: SlotConfig) -> None:
     """Create the slot's folder: its user may traverse it, other slots' users may not."""
     ownership.restrict_var(config)

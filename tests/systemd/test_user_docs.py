@@ -21,7 +21,10 @@ AUTHOR = "-c user.name=x -c user.email=x@example.com"
 UPSTREAM = "/root/upstream.git"
 # A copy of the git remote, which in reality is on another host and survives the uninstallation.
 REMOTE_COPY = "/root/demo"
-BACKED_UP = "var/app var/repo.git var/releases var/activations var/current var/restore var/secrets"
+BACKED_UP = (
+    "var/app var/storage var/repo.git var/releases var/activations var/current var/restore "
+    "var/secrets"
+)
 NEW_START = "From a version before 0.1, under systemd"
 
 

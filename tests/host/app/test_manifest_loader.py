@@ -170,6 +170,11 @@ MISTAKES = [
     ('[checks.b]\nrun = "x"\ndirectory = "/etc"\n', 1, "checks.b"),
     ("[env]\nA = 1\n", 2, "env.A"),
     ('[env]\n"A-B" = "x"\n', 2, "env.A-B"),
+    ('[storage]\nmedia = "../media"\n', 2, "storage.media"),
+    ('[storage]\nmedia = "/srv/media"\n', 2, "storage.media"),
+    ("[storage]\nmedia = true\n", 2, "storage.media"),
+    ('[storage]\nMedia = "media"\n', 2, "storage.Media"),
+    ('storage = "media"\n', 1, "storage"),
 ]
 
 
@@ -189,6 +194,11 @@ def test_a_mistake_in_oroboros_toml_is_refused_with_line_and_key(load_files, tex
         ('[env]\n"A\\n" = "x"', "1", "env.A\\n"),
         ('[backend]\ndirectory = "app\\n"', "2", "backend.directory"),
         ('[frontend]\noutput = "..\\n"', "2", "frontend.output"),
+        ('[storage]\nmedia = "."', "2", "storage.media"),
+        ('[storage]\nmedia = "a"\nothers = "a/b"', "3", "storage.others"),
+        ('[storage]\nmedia = "a"\nothers = "./a"', "2", "storage.media"),
+        ('[storage]\nmedia = "dist/media"\n[frontend]\noutput = "dist"', "2", "storage.media"),
+        ('[storage]\nmedia = "dist"\n[frontend]\noutput = "dist/a"', "2", "storage.media"),
     ],
 )
 def test_a_mistake_that_the_schema_cannot_find_is_refused_with_line_and_key(

@@ -1,4 +1,4 @@
-"""Instances of the production app differ in their port, their database and their home only."""
+"""Instances of the production app differ in port, database, home and storage only."""
 
 from dataclasses import asdict, replace
 
@@ -12,21 +12,23 @@ from releases.production.app_instance import Instance
 WEB = Command("web", ("sh", "serve.sh"))
 OF_THE_INSTANCE = {
     "PORT", "DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "HOME",
-    "TMPDIR", "DB_NAME",
+    "TMPDIR", "DB_NAME", "OROBOROS_STORAGE_MEDIA",
 }  # fmt: skip
 
 
-def test_the_gates_start_differs_in_port_database_and_home_only(config, tmp_path):
+def test_the_gates_start_differs_in_port_database_home_and_storage_only(config, tmp_path):
     config = replace(config, env_dir=tmp_path)
     (config.env_dir / "app.env").write_text("SENTRY_DSN=https://a@b/1\n")
     (config.env_dir / "worker-preview.env").write_text("OF_PREVIEWS=1\n")
     release = Release(pk="r-1", commit_sha="c" * 40)
-    spec = LaunchSpec(WEB, None, Manifest(env={"DB_NAME": "${PGDATABASE}"}), [])
+    manifest = Manifest(env={"DB_NAME": "${PGDATABASE}"}, storage={"media": "backend/media"})
+    spec = LaunchSpec(WEB, None, manifest, [])
+    var = config.var
     live, gate = (
         asdict(app_instance.make_unit(config, release, spec, WEB, instance))
         for instance in (
-            Instance("blue", 8110, "postgresql://a:b@h:1/app", config.var / "app"),
-            Instance("gate", 8092, "postgresql://c:d@i:2/gate", config.var / "app-gates" / "1"),
+            Instance("blue", 8110, "postgresql://a:b@h:1/app", var / "app", var / "storage/blue"),
+            Instance("gate", 8092, "postgresql://c:d@i:2/gate", var / "gate", var / "storage/gate"),
         )
     )
     assert {name for name in live if live[name] != gate[name]} == {"name", "port", "env", "log"}

@@ -1,0 +1,1 @@
+"""What an application uses beside its tree and its database: storage."""
