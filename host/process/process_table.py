@@ -47,9 +47,13 @@ def list_descendants(pid: int) -> list[ProcessEntry]:
 
 
 def find_process(pid: int) -> ProcessEntry | None:
-    """Return the process of that pid; None if there is none or it is a zombie."""
+    """Return the process of that pid; None if there is none or it is a zombie.
+
+    A process whose first thread has ended is shown as a zombie by the kernel while its other
+    threads still run, with its files and sockets open: it is returned.
+    """
     fields = _read_stat(pid)
-    if not fields or fields[0] in "ZX":
+    if not fields or (fields[0] in "ZX" and int(fields[17]) <= 1):  # num_threads
         return None
     parent, group, session = map(int, fields[1:4])
     return ProcessEntry(pid, parent, group, session, int(fields[19]) / TICKS_PER_SECOND)

@@ -1,12 +1,25 @@
 """The table of processes, compared with real ones."""
 
 import os
+import signal
+import socket
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from host.process import process_table
 from tests.host.processes import wait_for
+
+# The first thread ends by exit(2), which ends no other thread; the other one listens.
+THREAD_THAT_OUTLIVES_THE_FIRST = """
+import ctypes, platform, socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=time.sleep, args=(60,)).start()
+print(listener.getsockname()[1], flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
 
 
 @pytest.fixture
@@ -32,6 +45,19 @@ def test_a_process_that_ended_is_not_found(child):
     assert process_table.read_uids(child.pid) == set()
     assert process_table.read_variable(child.pid, "NAME") is None
     assert process_table.describe_process(child.pid) == f"process {child.pid}, which has ended"
+
+
+def test_a_process_whose_first_thread_has_ended_lives_until_its_last_thread_ends():
+    argv = [sys.executable, "-c", THREAD_THAT_OUTLIVES_THE_FIRST]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        port = int(process.stdout.readline())
+        assert wait_for(lambda: ") Z " in Path(f"/proc/{process.pid}/stat").read_text())
+        entry = process_table.find_process(process.pid)
+        assert entry in process_table.list_processes()
+        os.kill(process.pid, signal.SIGKILL)
+        assert wait_for(lambda: not entry.is_alive())
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))  # its sockets are closed by then
 
 
 def test_a_variable_is_read_by_its_whole_name(child):
