@@ -16,6 +16,7 @@ from typing import IO
 from host.deadline import Deadline
 from host.files import log_files
 from host.masking.masks import Masks
+from host.process.log_writer import open_pipe
 
 # Of all commands of one log, and of each command at least LEAST_HEAD_BYTES.
 HEAD_BYTES = 8 * 1024 * 1024
@@ -94,12 +95,12 @@ class BoundedWriter:
 def bounded_output(log: Path, masks: Masks, gid: int | None) -> Iterator[IO[bytes]]:
     """Yield the file that a command's output goes to; its caller may close it once it has begun.
 
-    A process whose group is `gid` may open it again as /dev/stdout, as `open_append` says.
+    A process whose group is `gid` may open it again as /dev/stdout, as `open_pipe` says.
     Raises OSError, also if the log is a link.
     """
     with log_files.open_append(log) as file:
         writer = BoundedWriter(file, masks, _choose_head(file))
-        source, output = _open_pipe(gid)
+        source, output = open_pipe(gid)
         has_ended = threading.Event()
         errors: list[OSError] = []
         thread = threading.Thread(
@@ -119,14 +120,6 @@ def bounded_output(log: Path, masks: Masks, gid: int | None) -> Iterator[IO[byte
 
 def _choose_head(log: IO[bytes]) -> int:
     return max(LEAST_HEAD_BYTES, HEAD_BYTES - os.fstat(log.fileno()).st_size)
-
-
-def _open_pipe(gid: int | None) -> tuple[int, IO[bytes]]:
-    source, target = os.pipe()
-    if gid is not None:
-        os.fchown(target, -1, gid)
-        os.fchmod(target, 0o660)
-    return source, os.fdopen(target, "wb", buffering=0)
 
 
 def _copy(

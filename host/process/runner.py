@@ -13,16 +13,17 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from host.deadline import Deadline
 from host.files import log_files
 from host.masking.masks import NO_MASKS, Masks
-from host.process import process_table, termination
+from host.process import log_writer, process_table, termination
 from host.process.bounded_output import bounded_output
+from host.process.log_writer import open_pipe
 from host.process.outcome import CapturedOutput, Outcome
 from host.process.private_tmp import private_tmp
 from host.process.process_id import ProcessId
@@ -140,8 +141,9 @@ def spawn(
     log: Path,
     mark: str | None = None,
     die_with_parent: bool = False,
+    output: IO[bytes] | None = None,
 ) -> ProcessId:
-    """Start a daemon and return its identity; its output is appended to `log`.
+    """Start a daemon and return its identity; its output is appended to `log`, or goes to `output`.
 
     It outlives us unless `die_with_parent`: then it is killed when the thread that started it
     ends. It gets a mark of its own, not that of the job we run for. A caller that must find it
@@ -149,15 +151,38 @@ def spawn(
     cannot be started.
     """
     mark = mark or _new_mark()
-    with log_files.open_append(log, get_gid(user)) as output, _open_stdin(None) as source:
+    opened = log_files.open_append(log, get_gid(user)) if output is None else nullcontext(output)
+    with opened as target, _open_stdin(None) as source:
         child = _start(
             argv,
             cwd,
             {**env, MARK_VARIABLE: mark},
             user,
-            (source, output, output),
+            (source, target, target),
             die_with_parent=die_with_parent,
         )
+    return _keep_daemon(child, mark)
+
+
+@contextmanager
+def log_pipe(log: Path, user: User | None) -> Iterator[tuple[IO[bytes], ProcessId]]:
+    """Yield a pipe for a daemon of `user`, and the process that appends what comes to `log`.
+
+    The caller's end is closed at the end, so that the process ends with the daemon. See
+    `host.process.log_writer`. Raises OSError, also if the log is a link.
+    """
+    mark = _new_mark()
+    env = {"PATH": os.defpath, MARK_VARIABLE: mark}
+    source, output = open_pipe(get_gid(user))
+    with output:
+        with log_files.open_append(log) as file, os.fdopen(source, "rb", buffering=0) as end:
+            streams = (end, file, file)
+            child = _start(log_writer.ARGV, Path("/"), env, None, streams, die_with_parent=False)
+        yield output, _keep_daemon(child, mark)
+
+
+def _keep_daemon(child: subprocess.Popen[bytes], mark: str) -> ProcessId:
+    """Reap the child when it ends, and return its identity."""
     _daemons[child.pid] = child
     process_id = ProcessId(child.pid, process_table.read_start_time(child.pid), mark)
     threading.Thread(target=_reap, args=(child,), daemon=True).start()

@@ -5,6 +5,7 @@ A file in `var/run` identifies each unit's process, so that any later process ca
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from host.errors import Refused
 from host.files import log_files, safe_files
 from host.process import process_table, runner, socket_owner, termination
+from host.process.log_writer import LAST_LINES_SECONDS
 from host.process.process_id import ProcessId
 from host.process.socket_owner import Socket
 from host.units import foreign_listeners
@@ -38,7 +40,9 @@ class _State:
     digest: str
     log: str
     log_start: int
-    ends_its_children: bool = False  # the default is for files of earlier versions
+    # The defaults are for files of earlier versions.
+    ends_its_children: bool = False
+    log_writer: ProcessId | None = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,14 @@ class LocalManager(UnitFiles):
                 require_same_digest(unit, state.digest)
                 return replace(_probe(state), was_running=True)
             if state is not None:
-                runner.stop(state.process_id, grace=0)
+                _end(state)
             foreign_listeners.clear_port(self.config, unit.port)
             require_free_port(unit)
             state = self._spawn(unit)
             try:
                 return wait_until_settled(unit, lambda: _probe(state))
             except Refused:
-                runner.stop(state.process_id, grace=0)  # children that it forked before it ended
+                _end(state)  # children that it forked before it ended
                 raise
 
     def stop(self, name: str, grace: float = 10) -> bool:
@@ -74,9 +78,7 @@ class LocalManager(UnitFiles):
             state = self._read(name)
             if state is None:
                 return True
-            all_ended = runner.stop(
-                state.process_id, grace=grace, leader_only=state.ends_its_children
-            )
+            all_ended = _end(state, grace)
             if all_ended:
                 self._file(name).unlink(missing_ok=True)
             return all_ended
@@ -109,18 +111,10 @@ class LocalManager(UnitFiles):
         )
         self._write(unit.name, state)  # after a crash before the next write, the mark finds it
         try:
-            process_id = runner.spawn(
-                unit.argv,
-                cwd=unit.cwd,
-                env=unit.env,
-                user=unit.user,
-                log=unit.log,
-                mark=planned.mark,
-            )
+            state = _start(unit, state)
         except OSError as error:
             self._file(unit.name).unlink()
             raise Refused("unit_crashed", f"{unit.name} cannot be started: {error}.") from error
-        state = replace(state, process_id=process_id)
         self._write(unit.name, state)
         return state
 
@@ -134,9 +128,47 @@ class LocalManager(UnitFiles):
         try:
             raw = json.loads(self._file(name).read_text())
             state = _State(**{**raw, "process_id": ProcessId(**raw["process_id"])})
+            if state.log_writer is not None:
+                state = replace(state, log_writer=ProcessId(**raw["log_writer"]))
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None  # absent, or not written by us: then it identifies no process of ours
         return state if state.boot == process_table.read_boot_id() else None
+
+
+def _start(unit: Unit, state: _State) -> _State:
+    """Start the unit's process, after its log's writer if it has one. Raises OSError."""
+    with (
+        nullcontext((None, None))
+        if not unit.has_log_writer
+        else runner.log_pipe(unit.log, unit.user) as (output, writer)
+    ):
+        process_id = runner.spawn(
+            unit.argv,
+            cwd=unit.cwd,
+            env=unit.env,
+            user=unit.user,
+            log=unit.log,
+            mark=state.process_id.mark,
+            output=output,
+        )
+    return replace(state, process_id=process_id, log_writer=writer)
+
+
+def _end(state: _State, grace: float = 0) -> bool:
+    """End the unit's family, then its log's writer; returns whether the family has ended."""
+    leader_only = state.ends_its_children
+    all_ended = runner.stop(state.process_id, grace=grace, leader_only=leader_only)
+    if all_ended and state.log_writer is not None:
+        # It ends by itself, unless a process that left the family has the pipe open.
+        _wait_for_log(state)
+        runner.stop(state.log_writer, grace=0)
+    return all_ended
+
+
+def _wait_for_log(state: _State) -> None:
+    """Wait until the last lines of a unit that has ended are in its log."""
+    if state.log_writer is not None and state.log_writer.is_alive():
+        termination.wait_for_end(state.log_writer.pid, LAST_LINES_SECONDS)
 
 
 def _probe(state: _State) -> UnitStatus:
@@ -162,6 +194,8 @@ def _probe(state: _State) -> UnitStatus:
 
 def _describe_end(state: _State, exit_code: int | None) -> str:
     family = termination.find_family(state.process_id)
+    if not family:  # otherwise the pipe is still open
+        _wait_for_log(state)
     background = describe_background(exit_code, sorted(family), _list_listeners(family))
     return describe_end(Path(state.log), state.log_start, exit_code, background)
 

@@ -31,14 +31,34 @@ def main() -> None:
 
 
 def execute(spec: dict[str, Any]) -> NoReturn:
-    """Replace this process by the command; its output is appended to the existing log."""
+    """Replace this process by the command; its output is appended to the existing log.
+
+    With `log_writer` it goes through a pipe, which that command reads (`host.process.log_writer`).
+    """
     # Opened here, as the unit's user: systemd would open it as root, and follow a link in a path
     # that belongs to the control plane's user (docs/decisions/0007).
     log = os.open(spec["log"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    output = start_log_writer(spec["log_writer"], log) if "log_writer" in spec else log
     for stream in (1, 2):
-        os.dup2(log, stream)
+        os.dup2(output, stream)
     os.chdir(spec["cwd"])
     os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 — no shell is wanted
+
+
+def start_log_writer(argv: list[str], log: int) -> int:
+    """Start the process that appends to the log what comes through a pipe; returns its end."""
+    source, output = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:  # in a child that ends at once: the command must find no child that it did not start
+            actions = [(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, log, 1)]
+            env = {"PATH": os.defpath}
+            os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(source)
+    return output
 
 
 def run_job(spec: dict[str, Any]) -> NoReturn:

@@ -6,20 +6,23 @@ command never changes (a surface, the API) does not use its file.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from host.deadline import Deadline
 from host.errors import Refused
 from host.files import log_files, safe_files
-from host.process import socket_owner
+from host.process import log_writer, socket_owner
 from host.process.outcome import CapturedOutput
 from host.process.socket_owner import Socket
 from host.process.users import get_gid
 from host.units import jobs
 from host.units.listeners import Listening, describe_background, find_listener
 from host.units.unit import (
+    POLL_SECONDS,
     Unit,
     UnitFiles,
     UnitStatus,
@@ -80,8 +83,7 @@ class SystemdManager(UnitFiles):
 
     def status(self, name: str, port: int | None = None) -> UnitStatus:
         """Read the unit's status from systemd, and the listeners of its port from the kernel."""
-        output = run_systemctl("show", name, "--property", ",".join(PROPERTIES)).stdout
-        properties = parse_properties(output.decode())
+        properties = _read_properties(name)
         if properties.get("LoadState") != "loaded":
             raise Refused("unit_not_installed", f"systemd does not know {name}.service.")
         spec = self._read(name)
@@ -113,6 +115,8 @@ class SystemdManager(UnitFiles):
             "log": str(unit.log),
             "log_start": log_start,
         }
+        if unit.has_log_writer:
+            spec["log_writer"] = log_writer.ARGV
         safe_files.write_atomic(self._file(unit.name), json.dumps(spec).encode(), 0o600)
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -126,6 +130,21 @@ class SystemdManager(UnitFiles):
 def run_systemctl(command: str, name: str, *options: str) -> CapturedOutput:
     """Run `systemctl <command>` on one service."""
     return jobs.run_systemctl(command, *options, "--", f"{name}.service")
+
+
+def _read_properties(name: str) -> dict[str, str]:
+    """Read the unit's properties, when its log has the last lines of a process that has ended.
+
+    Until then the log's writer is in the unit (`host.process.log_writer`), which is deactivating.
+    """
+    deadline = Deadline(log_writer.LAST_LINES_SECONDS)
+    while True:
+        output = run_systemctl("show", name, "--property", ",".join(PROPERTIES)).stdout
+        properties = parse_properties(output.decode())
+        is_ending = properties.get("ActiveState") == "deactivating" and properties["MainPID"] == "0"
+        if not is_ending or deadline.has_passed:
+            return properties
+        time.sleep(POLL_SECONDS)
 
 
 def parse_properties(output: str) -> dict[str, str]:

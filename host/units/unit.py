@@ -63,6 +63,7 @@ class Unit:
     """A process to keep running. `env` is its complete environment; without `port` it has none.
 
     A difference in the variables of `ignored_env` alone makes no other unit of it.
+    With `has_log_writer` its output is a pipe, which it may open again as /dev/stdout with `>`.
     With `ends_its_children` a stop sends SIGTERM to the process alone (systemd's KillMode=mixed).
     """
 
@@ -75,6 +76,7 @@ class Unit:
     port: int | None = None
     health: HealthCheck = HealthCheck()
     ends_its_children: bool = False
+    has_log_writer: bool = False
     ignored_env: frozenset[str] = frozenset()
 
     @property

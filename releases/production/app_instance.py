@@ -117,4 +117,5 @@ def make_unit(
         log=log_path(config, instance.name),
         port=instance.port,
         health=build_health_check(config, spec),
+        has_log_writer=True,
     )

@@ -277,7 +277,7 @@ def _build_unit(config: Config, slot: SlotConfig, spec: Spec) -> Unit:
     backend_log.ensure_link(config, slot)
     return Unit(
         unit_name(slot), argv, cwd, environment, config.slot_user(slot), log,
-        slot.backend_port, spec.health,
+        slot.backend_port, spec.health, has_log_writer=not spec.is_idle,
     )  # fmt: skip
 
 

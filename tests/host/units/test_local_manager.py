@@ -474,3 +474,40 @@ def test_a_unit_runs_as_its_user_and_does_not_own_its_log(manager, make):
     assert unit.log.read_text().split() == ["61990", "61990"]
     found = unit.log.stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 61_990, 0o660)
+
+
+REOPENS = ["> /dev/stdout", ">> /dev/stdout", "> /proc/self/fd/2", "1<> /dev/stderr"]
+
+
+@pytest.mark.parametrize("redirect", REOPENS)
+def test_an_application_that_opens_its_output_again_does_not_empty_its_log(manager, make, redirect):
+    unit = replace(
+        make("sh", "-c", f"echo first; echo second {redirect}; exit 3"), has_log_writer=True
+    )
+    unit.log.parent.mkdir()
+    unit.log.write_text("of an earlier start\n")
+    found = get_refusal(manager.start, unit)
+    assert unit.log.read_text() == "of an earlier start\nfirst\nsecond\n"
+    assert found.detail.endswith(":\nfirst\nsecond")
+
+
+def test_what_is_logged_during_a_stop_is_in_the_log_and_its_writer_ends(manager, make):
+    script = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopping'))\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    unit = replace(make(sys.executable, "-c", script), has_log_writer=True)
+    manager.start(unit)
+    writer = json.loads((manager.folder / "a.json").read_text())["log_writer"]["pid"]
+    wait_for(lambda: unit.log.read_text() == "ready\n")
+    assert manager.stop("a")
+    assert unit.log.read_text() == "ready\nstopping\n"
+    assert not is_running(writer)
+
+
+def test_an_application_runs_on_when_its_log_cannot_be_written(manager, make):
+    unit = make("sh", "-c", "while echo line; do sleep 0.01; done")
+    unit = replace(unit, has_log_writer=True, log=Path("/dev/full"))
+    pid = manager.start(unit).pid
+    time.sleep(0.3)
+    assert is_running(pid)

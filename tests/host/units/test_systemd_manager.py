@@ -11,11 +11,12 @@ import pytest
 
 from host import config
 from host.errors import Refused
-from host.process import socket_owner
+from host.process import log_writer, socket_owner
 from host.units import managers, systemd_manager
 from host.units.local_manager import LocalManager
 from host.units.systemd_manager import SystemdManager
 from host.units.unit import Unit
+from tests.host.processes import wait_for
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 RUNS = {
@@ -35,7 +36,7 @@ NEVER = FAILED | {
 SYSTEMCTL = """#!/bin/sh
 echo "$@" >> {folder}/calls
 case "$2" in
-  show) cat {folder}/properties ;;
+  show) cd {folder}; cat properties; . ./after-show ;;
   start) cd {folder}; . ./on-start ;;
   stop) cp {folder}/never {folder}/properties ;;
 esac
@@ -58,6 +59,7 @@ def systemd(tmp_path, monkeypatch):
     }.items():
         show(folder, properties, name)
     (folder / "on-start").write_text("cp runs properties")
+    (folder / "after-show").touch()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr("host.units.unit.SETTLE_SECONDS", 0.1)
     return folder
@@ -208,3 +210,28 @@ def test_the_launcher_logs_a_program_that_it_cannot_start(tmp_path):
     assert process.wait() != 0
     assert log.read_text().startswith("no-such-program cannot be started: ")
     assert "Traceback" not in log.read_text()
+
+
+def test_the_log_of_a_command_that_opens_its_output_again_is_not_emptied(tmp_path):
+    script = "echo first; echo second > /dev/stdout; echo last"
+    process, log = start_launcher(tmp_path, argv=["sh", "-c", script], log_writer=log_writer.ARGV)
+    process.wait()
+    wait_for(lambda: log.read_text() == "first\nsecond\nlast\n")
+
+
+def test_the_log_writer_is_no_child_of_the_command(tmp_path):
+    argv = [sys.executable, "-c", "import os; os.wait()"]
+    process, log = start_launcher(tmp_path, argv=argv, log_writer=log_writer.ARGV)
+    assert process.wait() == 1
+    wait_for(lambda: log.read_text().endswith("ChildProcessError: [Errno 10] No child processes\n"))
+
+
+def test_the_message_of_a_crash_is_read_when_the_log_writer_has_ended(manager, unit, systemd):
+    show(systemd, FAILED | {"ActiveState": "deactivating"}, "ending")
+    (systemd / "on-start").write_text("cp ending properties; exit 1")
+    writes = f"echo no such table >> {unit.log}; cp failed properties"
+    (systemd / "after-show").write_text(f"if cmp -s ending properties; then {writes}; fi")
+    found = get_refusal(manager.start, replace(unit, has_log_writer=True))
+    assert found.detail.endswith(":\nno such table")
+    spec = json.loads((manager.folder / "ouroboros-app@blue.json").read_text())
+    assert spec["log_writer"] == list(log_writer.ARGV)
