@@ -45,6 +45,7 @@ class SlotConfig:
     backend_port: int
     database: str
     folder: Path
+    mail_port: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Config:
     router_port: int
     colour_ports: tuple[int, int]
     gate_port: int
+    discard_port: int  # the mail sink of commands that run for no slot
     postgres_port: int
     database_url: str
     preview_admin_database_url: str
@@ -350,6 +352,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         router_port=8088 + offset,
         colour_ports=(8110 + offset, 8111 + offset),
         gate_port=8092 + offset,
+        discard_port=8300 + offset,
         postgres_port=postgres_port,
         database_url=values.get("DATABASE_URL", ""),
         preview_admin_database_url=values.get("PREVIEW_ADMIN_DATABASE_URL", ""),
@@ -381,6 +384,7 @@ def _slot(number: int, var: Path, offset: int) -> SlotConfig:
         backend_port=8100 + number + offset,
         database=f"app_preview_{number}",
         folder=var / "slots" / f"preview-{number}",
+        mail_port=8300 + number + offset,
     )
 
 

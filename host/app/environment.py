@@ -21,6 +21,7 @@ from host.app.dependencies import registries
 from host.app.dependencies.registries import Registries
 from host.app.environment_policy import can_manifest_set, is_blocked, is_matched_by, is_reserved
 from host.app.manifest import Manifest
+from host.app.resources import mail
 from host.config import Config, SlotConfig, read_env_file
 from host.errors import Refused
 from host.masking.masks import MASK, MIN_SECRET_LENGTH
@@ -103,6 +104,7 @@ def build_slot_variables(
     return {
         "PORT": str(slot.backend_port),
         **build_database_variables(database_url),
+        **mail.build_variables(slot.mail_port),
         **_addresses(config, frontend, config.backend_url(slot, label), local),
         "OROBOROS_PREVIEW_URL": frontend,
         "OROBOROS_SLOT": slot.slot_id,
@@ -140,7 +142,8 @@ def select_build_variables(config: Config, variables: Mapping[str, str]) -> dict
     parts = urlsplit(config.preview_database_url_template)
     address = parts.netloc.rpartition("@")[2]
     url = f"{parts.scheme}://{BUILD_DATABASE}:none@{address}/{BUILD_DATABASE}"
-    left_out = ("OROBOROS_SLOT", "OROBOROS_RUN", "OROBOROS_RELEASE", "OROBOROS_PREVIEW_URL")
+    left_out = {"OROBOROS_SLOT", "OROBOROS_RUN", "OROBOROS_RELEASE", "OROBOROS_PREVIEW_URL"}
+    left_out |= mail.NAMES  # production has them from app.env, which no build reads
     others = {name: value for name, value in variables.items() if name not in left_out}
     return {**others, **build_database_variables(url)}
 
@@ -200,8 +203,10 @@ def build_environment(
         for origin, values in sources
         for name, value in values.items()
     }
+    # A manifest is production's too, whose mail server no preview may use.
+    sink = {n: found[n] for n in mail.NAMES & found.keys() if found[n].origin == "oroboros"}
     # Last: they refer to the variables of all other sources.
-    found |= _map_variables(config, manifest, found, notes)
+    found |= _map_variables(config, manifest, found, notes) | sink
     notes += [
         f"app.json requires {name}: set it in {file}."
         for name in manifest.env_required

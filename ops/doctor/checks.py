@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import psycopg
 
 from host import http_client
 from host.app import installs
+from host.app.resources import mail
 from host.capacity import read_available_memory_mb, read_free_disk_mb
 from host.config import Config, describe_env_values
 from host.errors import Refused
@@ -79,7 +81,7 @@ def run_checks(
     yield check_shipping_settings(config, check_shipping)
     yield findings.judge_var(var_folders.list_unknown_names(config))
     yield from check_storage(config)
-    for check in (check_ports, check_services, check_routes):
+    for check in (check_ports, check_services, check_mail, check_routes):
         yield from check(config)
 
 
@@ -253,6 +255,21 @@ def check_storage(config: Config) -> Findings:
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         size_mb = measure_mb(folder, MAX_STORAGE_MB)
         yield findings.report_storage(str(folder), size_mb, read_free_disk_mb(folder))
+
+
+def check_mail(config: Config) -> Findings:
+    """Check that the mail sink answers on each of its ports."""
+    ports = {slot.slot_id: slot.mail_port for slot in config.slots} | {"jobs": config.discard_port}
+    silent = [f"{port} ({name})" for name, port in ports.items() if not _is_mail_sink(port)]
+    yield findings.judge_mail_sink(silent)
+
+
+def _is_mail_sink(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), CONNECT_SECONDS) as link:
+            return mail.BANNER.encode() in link.recv(200)
+    except OSError:
+        return False
 
 
 def check_ports(config: Config) -> Findings:

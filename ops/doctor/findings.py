@@ -46,6 +46,16 @@ def report_storage(folder: str, size_mb: int, free_mb: int) -> Finding:
     return Finding("storage", True, f"{size_mb} MB in {folder}, {free_mb} MB free there")
 
 
+def judge_mail_sink(silent: Sequence[str]) -> Finding:
+    """Judge the previews' mail sink by the ports on which it does not answer."""
+    remedy = (
+        "Another process may listen there (ss -ltnp); the log var/log/mail.log says so. Without it "
+        f"previews cannot send mail. {START_COMMAND}"
+    )
+    observed = f"silent: {', '.join(silent)}" if silent else "answers on all its ports"
+    return Finding("mail sink", not silent, observed, remedy)
+
+
 def judge_npm(path: str | None) -> Finding:
     """Report whether npm is installed: only applications with a package.json need it."""
     missing = "none: for applications with a package.json install nodejs and npm"

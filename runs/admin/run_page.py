@@ -13,9 +13,11 @@ from releases.deployments import rollback_plan
 from releases.models import Deployment, Release
 from releases.rules import ReleaseStatus, format_rollback_command, list_irreversible_changes
 from runs import presenters
+from runs.admin import mails
 from runs.engine.artifacts import artifacts_folder
 from runs.engine.step_context import PipelineStep
 from runs.leasing import queue_status
+from runs.mail import messages
 from runs.models import Artifact, Run, Step
 from runs.pipelines import preview, schema_changes, shipping
 from runs.rules import FAILURES, SHIPPING, Status, StepStatus
@@ -72,12 +74,28 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "approvals": list(run.approvals.all()),
         "events": list(run.events.all()[:EVENTS]),
         "older_events": max(0, run.events.count() - EVENTS),
-        "artifacts": list(run.artifacts.select_related("step")),
+        "artifacts": [
+            one
+            for one in run.artifacts.select_related("step")
+            if not one.name.startswith(messages.PREFIX)
+        ],
+        **describe_mails(run),
         "environment": read_environment(run),
         "checks": describe_checks(run, stages),
         "schema": describe_schema(run),
         "release": describe_release(run),
         "is_live": is_live,
+    }
+
+
+def describe_mails(run: Run) -> dict[str, Any]:
+    """Return the messages that the preview sent, and what is not shown of them."""
+    shown = mails.list_mails(run)
+    count = messages.list_messages(run).filter(generation=run.generation).count()
+    return {
+        "mails": shown,
+        "older_mails": count - len(shown) if len(shown) == mails.LISTED else 0,
+        "mail_limit": messages.LIMIT if messages.has_exceeded_limit(run) else "",
     }
 
 

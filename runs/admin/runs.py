@@ -1,18 +1,22 @@
 """The list of runs, and the page of one run."""
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path
 from unfold.decorators import display
 
 from host.durations import format_duration
 from runs import presenters
-from runs.admin import run_actions, run_page
-from runs.models import Run
+from runs.admin import mails, run_actions, run_page
+from runs.mail.parsing import Mail
+from runs.models import Artifact, Run
 from runs.rules import SHIPPING, Status
 from web.admin_actions import DetailPageAdmin
 from web.permissions import OPERATE, has_ability
@@ -73,12 +77,57 @@ class RunAdmin(DetailPageAdmin):
     def get_page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         """Return the data of the page; with `?live`, which live.js adds, without the difference."""
         is_live = "live" in request.GET
-        path = request.GET.get("path")
+        file = request.GET.get("path")
         return {
             **run_page.build_context(row, is_live=is_live),
-            **({} if is_live else run_actions.get_difference(row, path)),
+            **({} if is_live else run_actions.get_difference(row, file)),
             "may_operate": has_ability(request, OPERATE),
         }
+
+    def get_urls(self) -> list[Any]:
+        mail = "<uuid:run_id>/mails/<int:pk>/"
+        urls = [
+            path(mail, self.admin_site.admin_view(self.mail_view), name="runs_run_mail"),
+            path(
+                f"{mail}html/",
+                self.admin_site.admin_view(self.mail_html_view),
+                name="runs_run_mail_html",
+            ),
+            path(
+                f"{mail}attachments/<int:number>/",
+                self.admin_site.admin_view(self.mail_attachment_view),
+                name="runs_run_mail_attachment",
+            ),
+        ]
+        # Ours come first: Django's last pattern, `<path:object_id>/`, matches every address.
+        return [*urls, *super().get_urls()]
+
+    def mail_view(self, request: HttpRequest, run_id: UUID, pk: int) -> HttpResponse:
+        run, artifact, mail = self._find_mail(request, run_id, pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "run": run,
+            "artifact": artifact,
+            "mail": mail,
+            "title": mail.subject,
+        }
+        return TemplateResponse(request, "oroboros/mail.html", context)
+
+    def mail_html_view(self, request: HttpRequest, run_id: UUID, pk: int) -> HttpResponse:
+        return mails.render_html(self._find_mail(request, run_id, pk)[2])
+
+    def mail_attachment_view(
+        self, request: HttpRequest, run_id: UUID, pk: int, number: int
+    ) -> HttpResponse:
+        return mails.download_attachment(self._find_mail(request, run_id, pk)[2], number)
+
+    def _find_mail(self, request: HttpRequest, run_id: UUID, pk: int) -> tuple[Run, Artifact, Mail]:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = self.get_object(request, str(run_id))
+        if run is None:
+            raise Http404
+        return run, *mails.find_mail(run, pk)
 
     @display(description="Status", ordering="status", label=STATUS_COLORS)
     def state(self, run):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs.api import artifacts, maintenance, runs, shipping, slots
+from runs.api import artifacts, mails, maintenance, runs, shipping, slots
 
 RUN = "runs/<str:run_id>"
 SLOT = "slots/<str:slot_id>"
@@ -18,6 +18,7 @@ urlpatterns = [
         name="api-run-artifact",
     ),
     path(f"{RUN}/diff", runs.RunDiffView.as_view(), name="api-run-diff"),
+    path(f"{RUN}/mails", mails.MailListView.as_view(), name="api-run-mails"),
     path(f"{RUN}/approve", runs.ApproveView.as_view(), name="api-run-approve"),
     path(f"{RUN}/reject", runs.RejectView.as_view(), name="api-run-reject"),
     path(f"{RUN}/cancel", runs.CancelView.as_view(), name="api-run-cancel"),

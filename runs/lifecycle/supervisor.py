@@ -32,6 +32,7 @@ from runs.engine.artifacts import create_log_path
 from runs.leasing import backend_supervision, reaper
 from runs.lifecycle import execution, queue_health, queue_processes, reconciler, schedules
 from runs.lifecycle.queue_processes import QueueProcesses
+from runs.mail import sink
 from runs.pipelines import template_databases
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ IDLE_CONNECTION_SECONDS = 5.0
 WATCHDOG = "WATCHDOG=1"
 # The name of the queue's processes in `ps -o comm` and `pgrep -x`.
 QUEUE_PROCESS_NAME = "queue"
+MAIL_PROCESS_NAME = "mail"
 
 
 @dataclass
@@ -92,12 +94,14 @@ class Supervisor:
 
     # Made by `run`.
     queue_processes: ForkServer
+    mail_processes: ForkServer
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.shutdown = threading.Event()
         self.created = time.monotonic()
         self.cluster: ProcessId | None = None
+        self.mail_sink: ProcessId | None = None
         self.processes = QueueProcesses(started=0.0)
         self.periodic_tasks = [
             PeriodicTask("enqueueing unclaimed runs", 1.0, execution.enqueue_unclaimed_runs),
@@ -126,6 +130,7 @@ class Supervisor:
         # First, since it must be forked before there are threads, and without a connection.
         connections.close_all()
         self.queue_processes = ForkServer(QUEUE_PROCESS_NAME, run_cluster)
+        self.mail_processes = ForkServer(MAIL_PROCESS_NAME, partial(sink.run_sink, self.config))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.shutdown.set())
         servers = _create_health_servers(self.config.worker_port)
@@ -133,9 +138,11 @@ class Supervisor:
         self._start_cluster()
         for server in servers:
             threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.ensure_mail_sink()
         self.ensure_threads()
         notify_systemd("READY=1")
         while not self.shutdown.wait(TICK_SECONDS):
+            self.ensure_mail_sink()
             self.ensure_threads()
             self.step()
         notify_systemd("STOPPING=1")
@@ -149,6 +156,11 @@ class Supervisor:
             if task.thread is None or not task.thread.is_alive():
                 task.thread = threading.Thread(target=self._repeat, args=(task,), daemon=True)
                 task.thread.start()
+
+    def ensure_mail_sink(self) -> None:
+        """Start the previews' mail sink unless it runs."""
+        if self.mail_sink is None or not self.mail_sink.is_alive():
+            self.mail_sink = self.mail_processes.fork(create_log_path(self.config, "mail"))
 
     def step(self) -> None:
         """Check the cluster once: start it if it is dead, restart it if it is stuck."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from host.app import environment, manifest_loader, planning
 from host.app.application import Application, read_application
 from host.app.planning import Command
+from host.app.resources import mail
 from host.config import Config
 from host.errors import Refused
 from host.files import leftovers, ownership
@@ -188,6 +189,7 @@ def _gate_variables(context: StepContext, url: str) -> dict[str, str]:
     run = context.run
     return {
         **environment.build_database_variables(url),
+        **mail.build_variables(context.config.discard_port),
         "OROBOROS_RUN": str(run.pk),
         **environment.build_source_variables(run.candidate_sha, context.config.target_branch),
     }

@@ -16,6 +16,7 @@ from django.conf import settings
 from host import log_message
 from host.app import environment
 from host.app.application import Application
+from host.app.resources import mail
 from host.config import Config
 from host.errors import ApplicationRefused, Refused
 from host.files import log_files, ownership, safe_files
@@ -191,8 +192,11 @@ def _build_template(
         password = admin.ensure_role(name)
         admin.create(name, name)
         url = app_commands.database_url(target, name, name, password)
-        source = environment.build_source_variables(commit, context.config.target_branch)
-        variables = {**environment.build_database_variables(url), **source}
+        variables = {
+            **environment.build_database_variables(url),
+            **environment.build_source_variables(commit, context.config.target_branch),
+            **mail.build_variables(context.config.discard_port),
+        }
         if app is not None:
             _migrate_and_seed(context, app, variables)
         template_storage.save(context.config, name, app)

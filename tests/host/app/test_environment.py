@@ -8,6 +8,7 @@ from host import config
 from host.app import environment
 from host.app.environment_policy import RESERVED_NAMES
 from host.app.manifest import Manifest
+from host.app.resources import mail
 from host.errors import Refused
 
 SECRET = "the-control-planes-own-secret-key-0123456789"
@@ -404,3 +405,25 @@ def test_an_installs_environment_has_no_blocked_name():
     env = environment.build_install_environment(config.load(said), home=HOME)
     assert env["NO_PROXY"] == "localhost"
     assert not any("pw" in value for value in env.values())
+
+
+def test_a_previews_mail_goes_to_its_sink_whatever_the_manifest_and_the_operator_say(build):
+    preview = build(
+        "EMAIL_PORT=587\n",
+        env={"EMAIL_HOST": "smtp.example.com", "MAILER": "$SMTP_HOST:$SMTP_PORT"},
+        env_defaults={"SMTP_HOST": "smtp.example.com"},
+    ).env
+    assert preview["MAILER"] == f"{preview['EMAIL_HOST']}:{preview['EMAIL_PORT']}"
+    assert preview["EMAIL_URL"] == f"smtp://{preview['MAILER']}" == "smtp://127.0.0.1:8301"
+
+
+def test_builds_and_production_have_no_mail_sink():
+    conf = config.load({"SECRET_KEY": SECRET})
+    slot = environment.build_slot_variables(
+        conf, conf.slots[0], database_url=URL, run_id="", commit="", label=LABEL
+    )
+    production = environment.build_production_variables(
+        conf, port=1, database_url=URL, release_id="", commit=""
+    )
+    for variables in (environment.select_build_variables(conf, slot), production):
+        assert mail.NAMES.isdisjoint(variables)

@@ -1,0 +1,1 @@
+"""Mail that previews send: the SMTP sink that receives it, and the messages as people see them."""
