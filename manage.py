@@ -25,6 +25,8 @@ def main() -> int:
             result = {"ok": False, "command": (sys.argv[1:] or [None])[0], "error": refused.code}
             sys.stdout.write(json.dumps({**result, "detail": refused.detail}) + "\n")
         return 1
+    except KeyboardInterrupt:
+        return 130  # as a shell says that SIGINT ended a command
     return 0
 
 

@@ -86,6 +86,33 @@ def run(
         return outcome
 
 
+def run_attached(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    user: User | None,
+    streams: tuple[IO[bytes], IO[bytes], IO[bytes]],
+    timeout: float,
+    stop: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Run `argv` on the caller's own input, output and errors, and wait for it as `run` does.
+
+    Where the service manager starts the command, its errors go to the output.
+    """
+    mark = _new_mark()
+    env = {**env, MARK_VARIABLE: mark}
+    if isinstance(user, DelegatedUser):
+        _require(argv[0], cwd, env)
+        return user.run(argv, cwd=cwd, streams=streams[:2], timeout=timeout, env=env, stop=stop)
+    child = _start(argv, cwd, env, user, streams, die_with_parent=True)
+    begun = process_table.read_start_time(child.pid)
+    outcome = _wait(child, mark, timeout, stop, kill_all_marked=True)
+    if user is not None:
+        termination.kill_orphans(user.uid, since=begun, only_unmarked=True)
+    return outcome
+
+
 def capture(
     argv: Sequence[str],
     *,

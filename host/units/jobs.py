@@ -31,6 +31,8 @@ from host.process.users import DelegatedUser
 FOLDER = Path("/run/oroboros/jobs")
 USER_PREFIX = "ouroboros-"
 SHARED_ROLE = "job"  # the only user whose jobs may run at the same time
+# Ends the name of a job that a person started: its unit has the sandbox of the backend.
+ONE_OFF = "-command"
 CONNECT_SECONDS = 30.0
 POLL_SECONDS = 0.1
 SYSTEMCTL_SECONDS = 120.0
@@ -40,9 +42,13 @@ SHUTDOWN_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class JobUser(DelegatedUser):
-    """A user of this host as whom systemd runs our jobs; `role` is its name after ouroboros-."""
+    """A user of this host as whom systemd runs our jobs; `role` is its name after ouroboros-.
+
+    `is_one_off`: its job is a command that a person started, beside the user's other jobs.
+    """
 
     role: str = SHARED_ROLE
+    is_one_off: bool = False
 
     def run(
         self,
@@ -56,7 +62,8 @@ class JobUser(DelegatedUser):
     ) -> Outcome:
         """Run the command with `streams` as its input and its output and wait for it.
 
-        Raises Refused `job_refused` if systemd does not start it.
+        Raises Refused `job_refused` if systemd does not start it, `command_runs` if another
+        command of that user's that a person started is running.
         """
         begun, deadline = time.monotonic(), Deadline(timeout)
         exit_code = None
@@ -123,6 +130,12 @@ def _reserve_instance(
     """Yield a free instance name for one job; None if none was free in time, or `stop` was true."""
     if user.role == SHARED_ROLE:
         yield f"{SHARED_ROLE}-{os.urandom(6).hex()}"
+        return
+    if user.is_one_off:
+        name = f"{user.role}{ONE_OFF}"
+        detail = f"Another command runs as {user.role}: end it first ({unit_name(name)})."
+        with file_lock(FOLDER / f"{name}.lock", seconds=0, refusal=Refused("command_runs", detail)):
+            yield name
         return
     lock = FOLDER / f"{user.role}.lock"
     with file_lock(lock, seconds=deadline.seconds_left, stop=stop) as is_taken:
@@ -216,7 +229,7 @@ def _list_jobs() -> list[str]:
 
 
 def _get_role(name: str) -> str:
-    return SHARED_ROLE if name.startswith(f"{SHARED_ROLE}-") else name
+    return SHARED_ROLE if name.startswith(f"{SHARED_ROLE}-") else name.removesuffix(ONE_OFF)
 
 
 def _read_mark(name: str) -> str:
