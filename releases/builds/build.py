@@ -26,6 +26,8 @@ from releases.builds.build_folders import build_folder, source_folder
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
 from releases.rules import ReleaseStatus, filter_migrations
+from slots.runtime import disk_usage
+from slots.runtime.disk_usage import DiskWatch
 
 # How long a process waits for another one's build of the same commit.
 LOCK_SECONDS = 1800.0
@@ -161,16 +163,20 @@ def _link_storage(context: BuildContext, app: Application) -> None:
 
 def _install_and_build(context: BuildContext, app: Application) -> None:
     """Run installs and builds as the jobs' user, without the values of app.env."""
+    subject = f"The build of {context.release.commit_sha[:12]}"
+    stop = DiskWatch(context.config, subject, disk_usage.list_places(app), context.stop)
     try:
-        app.install(log=context.log, stop=context.stop)
+        app.install(log=context.log, stop=stop)
         app.run_builds(
             _variables(context),
             purpose="build",
             log=context.log,
-            stop=context.stop,
+            stop=stop,
             job=context.job,
         )
     except CommandFailed as failed:
+        if stop.excess:
+            raise BuildFailed("DISK_FULL", stop.excess) from failed
         # Stopped from outside: it says nothing about the commit.
         if failed.was_stopped:
             raise DeploymentLost from failed

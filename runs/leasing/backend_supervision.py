@@ -138,7 +138,8 @@ def check_disk_usage(config: Config) -> None:
     )
     for lease in held.select_related("run", "slot"):
         slot = slots[str(lease.slot)]
-        excess = disk_usage.describe_excess(config, slot)
+        places = disk_usage.list_slot_places(config, slot)
+        excess = disk_usage.describe_excess(config, slot.slot_id, places)
         if excess:
             _end_run(config, slot, lease, excess, "DISK_FULL")
 

@@ -4,7 +4,7 @@ The application's commands run as its user, in an environment built from an empt
 output is appended to the step's log.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +25,7 @@ from host.process.users import User
 from runs.engine.step_context import CommandContext, StepContext
 from runs.engine.step_errors import StepFailed
 from runs.models import Run
+from slots.runtime import disk_usage
 from slots.runtime.disk_usage import DiskWatch
 
 NO_INDEX_PAGE = (
@@ -90,9 +91,13 @@ def _translate_failures(context: CommandContext, code: str) -> Iterator[None]:
 
 
 def install_application(context: CommandContext, app: Application) -> None:
-    """Make the missing installs. Raises StepFailed BUILD_FAILED, STEP_TIMEOUT; StepStopped."""
-    with _translate_failures(context, "BUILD_FAILED"):
-        app.install(log=context.log, stop=context.is_stopping)
+    """Make the missing installs.
+
+    Raises StepStopped, StepFailed BUILD_FAILED, DISK_FULL, STEP_TIMEOUT.
+    """
+    stop = _watch(context, app, "install")
+    with _translate_failures(context, "BUILD_FAILED"), _translate_excess(stop):
+        app.install(log=context.log, stop=stop)
 
 
 def find_install_files_of_base(app: Application, repo: Repository, base: str, commit: str) -> str:
@@ -111,26 +116,29 @@ def build_application(
     context: CommandContext, app: Application, variables: Mapping[str, str], *, purpose: str
 ) -> None:
     """Run the application's builds. Raises as `install_application`."""
-    stop = _watch(context, purpose)
+    stop = _watch(context, app, purpose)
     with _translate_failures(context, "BUILD_FAILED"), _translate_excess(stop):
         app.run_builds(variables, purpose=purpose, log=context.log, stop=stop, job=context.job)
 
 
-def _watch(context: CommandContext, purpose: str) -> Callable[[], bool]:
-    """Return what ends a command: also the slot's disk quota, if `purpose` names a slot."""
-    slots = {slot.slot_id: slot for slot in context.config.slots}
-    if purpose not in slots:
-        return context.is_stopping
-    return DiskWatch(context.config, slots[purpose], context.is_stopping)
+def _watch(context: CommandContext, app: Application, purpose: str) -> DiskWatch:
+    """Return what ends a command: a request to stop, or too much disk space."""
+    config = context.config
+    slot = next((one for one in config.slots if one.slot_id == purpose), None)
+    if slot is not None:
+        subject, places = slot.slot_id, disk_usage.list_slot_places(config, slot)
+    else:
+        subject, places = f"The step ({purpose})", disk_usage.list_places(app)
+    return DiskWatch(config, subject, places, context.is_stopping)
 
 
 @contextmanager
-def _translate_excess(stop: Callable[[], bool]) -> Iterator[None]:
+def _translate_excess(stop: DiskWatch) -> Iterator[None]:
     """Turn a command that was ended because of the disk quota into StepFailed DISK_FULL."""
     try:
         yield
     except CommandFailed as failed:
-        if isinstance(stop, DiskWatch) and stop.excess:
+        if stop.excess:
             raise StepFailed("DISK_FULL", stop.excess) from failed
         raise
 
@@ -197,7 +205,7 @@ def _run_command(
     variables: Mapping[str, str],
     purpose: str,
 ) -> None:
-    stop = _watch(context, purpose)
+    stop = _watch(context, app, purpose)
     with _translate_excess(stop):
         app.run(command, variables, purpose=purpose, log=context.log, stop=stop, job=context.job)
 

@@ -3,7 +3,13 @@
 import os
 
 from slots.runtime import disk_usage
-from slots.runtime.disk_usage import DiskWatch, describe_excess, measure_mb
+from slots.runtime.disk_usage import (
+    DiskWatch,
+    Place,
+    describe_excess,
+    list_slot_places,
+    measure_mb,
+)
 
 MEBIBYTE = 2**20
 
@@ -26,20 +32,49 @@ def test_the_counting_ends_above_what_is_enough(tmp_path):
     assert measure_mb(tmp_path, 1) == 2
 
 
+def test_only_the_files_of_the_user_count_where_one_is_given(tmp_path):
+    fill(tmp_path / "file", 3)
+    assert measure_mb(tmp_path, 100, os.getuid()) == 3
+    assert measure_mb(tmp_path, 100, os.getuid() + 1) == 0
+
+
+def test_files_that_are_deleted_meanwhile_do_not_end_the_counting(tmp_path, monkeypatch):
+    for number in range(3):
+        fill(tmp_path / str(number), 1)
+    stat = os.stat
+
+    def delete_first(name, **options):
+        (tmp_path / "0").unlink(missing_ok=True)
+        return stat(name, **options)
+
+    monkeypatch.setattr(os, "stat", delete_first)
+    assert measure_mb(tmp_path, 100) == 2
+
+
 def test_a_slot_above_its_quota_is_named_with_the_setting(config, slot):
     config.environ["PREVIEW_DISK_MB"] = "2"
-    assert describe_excess(config, slot) == ""
+    places = list_slot_places(config, slot)
+    assert describe_excess(config, slot.slot_id, places) == ""
     fill(slot.folder / "worktree" / "big", 3)
-    assert "preview-1 uses more than 2 MB of disk space (PREVIEW_DISK_MB)" in describe_excess(
-        config, slot
-    )
+    excess = describe_excess(config, slot.slot_id, places)
+    assert "preview-1 uses more than 2 MB of disk space (PREVIEW_DISK_MB)" in excess
+
+
+def test_files_in_all_places_count_together(config, tmp_path):
+    config.environ["PREVIEW_DISK_MB"] = "5"
+    for name in ("tree", "install"):
+        fill(tmp_path / name / "file", 3)
+    places = [Place(tmp_path / "tree"), Place(tmp_path / "install")]
+    assert describe_excess(config, "The build", places[:1]) == ""
+    assert describe_excess(config, "The build", places).startswith("The build uses more than 5 MB")
 
 
 def test_a_watch_ends_a_command_above_the_quota_and_one_that_is_stopped(config, slot, monkeypatch):
     monkeypatch.setattr(disk_usage, "CHECK_SECONDS", 0.0)
     config.environ["PREVIEW_DISK_MB"] = "2"
-    watch = DiskWatch(config, slot, lambda: False)
+    places = list_slot_places(config, slot)
+    watch = DiskWatch(config, "preview-1", places, lambda: False)
     assert (watch(), watch.excess) == (False, "")
     fill(slot.folder / "home" / "big", 3)
     assert watch() and "preview-1" in watch.excess
-    assert DiskWatch(config, slot, lambda: True)()
+    assert DiskWatch(config, "preview-1", places, lambda: True)()

@@ -64,3 +64,20 @@ def test_a_build_that_uses_more_than_the_slots_disk_quota_ends(place, monkeypatc
     run = place.carry("feature/fill", files)
     assert (run.status, run.failure_code) == ("failed", "DISK_FULL")
     assert "uses more than 8 MB of disk space (PREVIEW_DISK_MB)" in run.failure_detail
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("where", ["$HOME", "."])
+def test_a_check_that_uses_more_than_the_disk_quota_ends(place, monkeypatch, where):
+    monkeypatch.setattr(disk_usage, "CHECK_SECONDS", 0.1)
+    files = {
+        "oroboros.toml": '[backend]\nhealth_path = "/"\n[checks]\nfill = ["sh", "fill.sh"]\n',
+        "fill.sh": f"head -c 30000000 /dev/zero > {where}/big\nsleep 600\n",
+    }
+    run = place.preview("feature/fill-check", files)
+    monkeypatch.setitem(place.config.environ, "PREVIEW_DISK_MB", "8")
+    operations.approve(run, actor="grace")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code) == ("failed", "DISK_FULL")
+    assert "uses more than 8 MB of disk space (PREVIEW_DISK_MB)" in run.failure_detail
