@@ -148,7 +148,8 @@ def test_backend_cannot_set_the_control_planes_cookies(web, config, slot):
 
 def test_backend_cannot_set_cookies_in_the_answer_to_an_upgrade(web, config, slot):
     surface.show_live(config, slot, 17, COMMIT, None)
-    headers = "".join(f"Set-Cookie: {value}\r\n" for value in (*BAD_COOKIES, "mine=1; domain =a"))
+    cookies = (*BAD_COOKIES, "mine=1", "theirs=1; domain =a")
+    headers = "".join(f"Set-Cookie: {value}\r\n" for value in cookies)
     headers += 'Clear-Site-Data: "cookies"\r\n'
     with (
         echo(slot.backend_port, upgrade_headers=headers),
