@@ -6,6 +6,7 @@ from host import config as configuration
 from host import loopback
 from host.errors import Refused
 from host.settings_rules import require_secrets
+from web.server import worker_watch
 
 try:
     CONFIG = configuration.load()
@@ -25,6 +26,9 @@ worker_class = "web.server.worker.BufferingWorker"
 workers = 2
 # Whole requests need few threads; with more, each waits longer for the interpreter's lock.
 threads = 4
+# In each worker; then the connection that has waited longest makes place. Below the 1024 files that
+# a process may open by default.
+worker_connections = 512
 timeout = 60
 graceful_timeout = 10
 # Workers load the application after the fork, so that a reload (HUP) loads new code.
@@ -38,3 +42,8 @@ sendfile = False
 control_socket_disable = True
 accesslog = None
 errorlog = "-"
+
+
+def post_worker_init(worker: object) -> None:
+    """Have each process of the API watch the worker."""
+    worker_watch.start_watch(CONFIG)

@@ -14,6 +14,7 @@ from host.config import Config
 from host.errors import Refused
 from host.files import log_files, safe_files
 from host.process import runner
+from host.units import control_units
 from ops import demo, detect, env_files, live_release, progress, setup_command, stack
 from ops.api_client import ApiClient, Json
 
@@ -32,7 +33,7 @@ def run_quickstart(environ: Mapping[str, str], *, ship: bool) -> int:
     """
     config = prepare()
     with progress.step("Setting up the control plane"):
-        env = stack.filter_environment(environ)
+        env = control_units.filter_environment(environ)
         password_lines = setup_command.run_setup(config, sys.executable, env)
     try:
         stack.start_all(config, environ)
@@ -92,7 +93,7 @@ def ship_first_release(config: Config, environ: Mapping[str, str]) -> None:
             cwd=config.home,
             log=log,
             timeout=seconds,
-            env=stack.filter_environment(environ),
+            env=control_units.filter_environment(environ),
             stop=follow_log(log, since, report_waiting),
         )
     if outcome.timed_out:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +10,8 @@ from host import service_user
 from host.config import Config, SlotConfig
 from host.deadline import wait_until
 from host.errors import Refused
-from host.units import managers
+from host.units import control_units, managers
+from host.units.control_units import API, WORKER
 from host.units.health import Health, probe
 from host.units.unit import HealthCheck, Unit, start_or_replace
 from ops import live_release, progress, systemd
@@ -30,19 +29,6 @@ POSTGRES = "postgres"
 # infra/caddy/Surface.Caddyfile says this in the body of its 503.
 # The status in the body of main's /health before the first release, see Surface.Caddyfile.
 NO_RELEASE = "no_release"
-API, WORKER = "ouroboros-api", "ouroboros-worker"
-# The API and the worker get the caller's variables that configure them or the network. A unit with
-# another environment is restarted, so those of a terminal or an editor would restart it each time.
-FORWARDED_NAMES = re.compile(
-    r"PATH|HOME|LANG|TZ|TMPDIR|SECRET_KEY|DATABASE_URL|DEBUG|ALLOWED_HOSTS|TIME_ZONE"
-    r"|STEP_TIMEOUT_SECONDS|CORS_APP_ORIGINS|RELEASES_KEEP|TEMPLATE_DATABASES_KEEP|HEALTH_.*"
-    r"|(?:OROBOROS|PREVIEW|WORKER|MERGE_GATE|DEPLOY|GIT|ADMISSION|RETENTION)_.*"
-    r"|(?:UV|PIP|NPM_CONFIG|npm_config|YARN|BUN_CONFIG|SSL|REQUESTS|CURL_CA|NODE_EXTRA)_.*"
-    r"|(?:HTTPS?|NO|https?|no)_(?:PROXY|proxy)"
-)
-# Those of them that describe the caller and not this installation: another terminal, cron or a
-# service manager has others, and must not restart what runs.
-CALLERS_OWN_NAMES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 OWN_CHECK = HealthCheck()  # of our own services
 
 
@@ -73,38 +59,7 @@ def build_control_units(config: Config, environ: Mapping[str, str]) -> list[Unit
 
     `environ` is the caller's environment.
     """
-    home, python = config.home, sys.executable
-    env = filter_environment(environ)
-    gunicorn = (python, "-m", "gunicorn", "--config", str(home / "infra/gunicorn.conf.py"))
-    worker = (python, str(home / "manage.py"), "run_worker")
-    return [
-        _build_unit(config, API, gunicorn, env, config.api_port),
-        _build_unit(config, WORKER, worker, env, config.worker_port),
-        *web_units.build_web_units(config),
-    ]
-
-
-def filter_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the caller's environment that the API and the worker get."""
-    return {name: value for name, value in environ.items() if FORWARDED_NAMES.fullmatch(name)}
-
-
-def _build_unit(
-    config: Config, name: str, argv: tuple[str, ...], env: Mapping[str, str], port: int
-) -> Unit:
-    log = config.var / "log" / f"{name}.log"
-    # The queue's sentinel waits for ever for a child that ended before it.
-    return Unit(
-        name,
-        argv,
-        config.home,
-        env,
-        None,
-        log,
-        port,
-        ends_its_children=True,
-        ignored_env=CALLERS_OWN_NAMES,
-    )
+    return [*control_units.build_units(config, environ), *web_units.build_web_units(config)]
 
 
 def start_all(config: Config, environ: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -78,22 +79,17 @@ def find_owner(
 
 def list_listeners(port: int | None = None) -> list[Socket]:
     """Return every socket that listens on that TCP port, on any address; of all ports if None."""
-    try:
-        sockets = [entry for family in FAMILIES for entry in _query_sockets(family, 1 << LISTEN)]
-    except OSError:
-        sockets = [entry for entry in _read_proc_net() if entry.state == LISTEN]
-    return [entry for entry in sockets if port in (None, entry.port)]
+    return [entry for entry in _list_in_state(LISTEN) if port in (None, entry.port)]
 
 
 def count_connections(port: int) -> int:
     """Return how many established connections to that TCP port of this host there are."""
-    try:
-        sockets = [
-            entry for family in FAMILIES for entry in _query_sockets(family, 1 << ESTABLISHED)
-        ]
-    except OSError:
-        sockets = [entry for entry in _read_proc_net() if entry.state == ESTABLISHED]
-    return sum(entry.port == port for entry in sockets)
+    return sum(entry.port == port for entry in _list_in_state(ESTABLISHED))
+
+
+def list_clients(port: int) -> list[Socket]:
+    """Return the clients' ends of the established connections to that TCP port of this host."""
+    return [entry for entry in _list_in_state(ESTABLISHED) if entry.peer_port == port]
 
 
 def list_inodes(pids: Iterable[int]) -> set[int]:
@@ -105,6 +101,24 @@ def find_holders(*inodes: int) -> list[int]:
     """Return the pids that have one of these sockets open, if we may read their descriptors."""
     pids = (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
     return sorted(pid for pid in pids if not _read_inodes(pid).isdisjoint(inodes))
+
+
+def map_holders(inodes: AbstractSet[int]) -> dict[int, int]:
+    """Return the pid that has each of these sockets open, by inode, as far as we may read that.
+
+    Of several, as after a fork, any.
+    """
+    if not inodes:
+        return {}
+    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return {inode: pid for pid in pids for inode in _read_inodes(pid) & inodes}
+
+
+def _list_in_state(state: int) -> list[Socket]:
+    try:
+        return [entry for family in FAMILIES for entry in _query_sockets(family, 1 << state)]
+    except OSError:
+        return [entry for entry in _read_proc_net() if entry.state == state]
 
 
 def _query_socket(

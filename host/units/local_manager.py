@@ -61,16 +61,32 @@ class LocalManager(UnitFiles):
             if state is not None and state.process_id.is_alive():
                 require_same_digest(unit, state.digest)
                 return replace(_probe(state), was_running=True)
-            if state is not None:
-                _end(state)
-            foreign_listeners.clear_port(self.config, unit.port)
-            require_free_port(unit)
-            state = self._spawn(unit)
-            try:
-                return wait_until_settled(unit, lambda: _probe(state))
-            except Refused:
-                _end(state)  # children that it forked before it ended
-                raise
+            return self._start_stopped(unit, state)
+
+    def start_if_dead(self, unit: Unit) -> bool:
+        """Start a unit that was started, not stopped, and died; returns whether it was so.
+
+        Raises Refused as `start`.
+        """
+        with unit_lock(self.folder, unit.name):
+            # Only under the lock, since a stop that is under way has ended the process too.
+            state = self._read(unit.name)
+            if state is None or state.process_id.is_alive():
+                return False
+            self._start_stopped(unit, state)
+            return True
+
+    def _start_stopped(self, unit: Unit, state: _State | None) -> UnitStatus:
+        if state is not None:
+            _end(state)
+        foreign_listeners.clear_port(self.config, unit.port)
+        require_free_port(unit)
+        started = self._spawn(unit)
+        try:
+            return wait_until_settled(unit, lambda: _probe(started))
+        except Refused:
+            _end(started)  # children that it forked before it ended
+            raise
 
     def stop(self, name: str, grace: float = 10) -> bool:
         """Stop the unit with its family, if it runs; returns whether all have ended."""

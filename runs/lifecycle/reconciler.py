@@ -16,7 +16,7 @@ from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import var_folders
 from host.postgres import guard
-from host.units import foreign_listeners, managers
+from host.units import control_units, foreign_listeners, managers
 from host.units.stack_ports import POSTGRES, list_ports
 from releases.deployments.reconciler import (
     continue_interrupted_deployments,
@@ -72,9 +72,11 @@ def repair_quickly(config: Config) -> list[str]:
     return [sentence for check in checks for sentence in check(config, False)]
 
 
-def start_dead_web_units(config: Config) -> list[str]:
-    """Start the surfaces and the router that died, where systemd does not."""
+def start_dead_units(config: Config) -> list[str]:
+    """Start the surfaces, the router and the API if they died, where systemd does not."""
     names = web_units.start_dead_units(config)
+    if control_units.start_if_dead(config, control_units.API):
+        names.append(control_units.API)
     return [_record_repair(f"{name} had died: started again") for name in names]
 
 

@@ -112,7 +112,7 @@ class Supervisor:
             PeriodicTask(
                 "backend supervision", 2.0, partial(backend_supervision.check_backends, config)
             ),
-            PeriodicTask("the web servers", 1.0, partial(reconciler.start_dead_web_units, config)),
+            PeriodicTask("dead units", 1.0, partial(reconciler.start_dead_units, config)),
             PeriodicTask("disk usage", 15.0, partial(backend_supervision.check_disk_usage, config)),
             PeriodicTask("quick repair", 2.0, partial(reconciler.repair_quickly, config)),
             # In a thread of its own, because it waits for the health gate of what it continues.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from host import loopback
 from host.config import Config
-from host.units import managers
+from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from slots.runtime import surface, surface_env_files
 
@@ -22,18 +22,15 @@ def build_web_units(config: Config) -> list[Unit]:
 def start_dead_units(config: Config) -> list[str]:
     """Start the surfaces and the router that were started, not stopped, and died; return them.
 
-    For hosts without systemd, which restarts its own. A unit that is stopped has no file any
-    more, so none is started against a stop. Raises Refused as the manager's `start` does.
+    For hosts without systemd, which restarts its own. Raises Refused as the manager's `start`.
     """
-    manager = managers.get_manager(config)
     if config.is_systemd:
         return []
+    manager = LocalManager(config)
     names = [name for name in manager.list_names() if name.startswith((SURFACE_PREFIX, ROUTER))]
     dead = [name for name in names if not manager.status(name).is_active]
     units = [unit for unit in build_web_units(config) if unit.name in dead] if dead else []
-    for unit in units:
-        manager.start(unit)
-    return [unit.name for unit in units]
+    return [unit.name for unit in units if manager.start_if_dead(unit)]
 
 
 def _build_unit(

@@ -13,6 +13,7 @@ import requests
 from host import config as configuration
 from host.errors import Refused
 from host.files.surface_folder import LiveFile
+from host.units import control_units
 from host.units.local_manager import LocalManager
 from ops import demo, env_files, live_release, progress, quickstart, stack
 from ops.live_release import LiveBackend
@@ -66,7 +67,7 @@ def test_variables_of_a_terminal_or_an_editor_are_not_forwarded():
         "PYTHONPATH": "x",
         "VIRTUAL_ENV": "x",
     }
-    forwarded = stack.filter_environment(environ)
+    forwarded = control_units.filter_environment(environ)
     assert sorted(forwarded) == ["HOME", "HTTPS_PROXY", "OROBOROS_DOMAIN", "PATH", "UV_INDEX_URL"]
 
 

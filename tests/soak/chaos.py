@@ -7,23 +7,23 @@ import psutil
 from host.units import managers
 from tests.system.host import is_queue_process
 
-# What starts again only by `runtime-up.sh`, because no process watches it without systemd.
-UNWATCHED = ("ouroboros-worker", "ouroboros-api")
+# They start each other again, or if both are killed at once `runtime-up.sh` does.
+CONTROL = ("ouroboros-worker", "ouroboros-api")
 KINDS = ("queue", "queue", "queue", "backend", "backend", "production", "caddy", "supervisor",
          "sentinel")  # fmt: skip
 
 
 def kill_one(host, rng):
-    """Kill a random process; returns what it was, and whether the stack must be started again."""
+    """Kill a random process, and return what it was."""
     kind = rng.choice(KINDS)
     if kind in ("queue", "sentinel"):
-        return _kill_queue_process(host, rng, kind), False
+        return _kill_queue_process(host, rng, kind)
     units = _list_units(host, kind)
     if not units:
-        return f"{kind}: none runs", False
+        return f"{kind}: none runs"
     name = rng.choice(units)
     pid = managers.get_manager(host.config).status(name).pid
-    return f"{name} {_kill(pid)}", name in UNWATCHED
+    return f"{name} {_kill(pid)}"
 
 
 def _list_units(host, kind):
@@ -32,7 +32,7 @@ def _list_units(host, kind):
         "backend": ("ouroboros-preview@",),
         "production": ("ouroboros-app@blue", "ouroboros-app@green"),
         "caddy": ("ouroboros-web@", "ouroboros-caddy"),
-        "supervisor": UNWATCHED,
+        "supervisor": CONTROL,
     }
     return sorted(name for name in names if name.startswith(prefixes[kind]))
 

@@ -142,9 +142,7 @@ def test_a_run_is_prepared_after_its_worker_was_killed(host):
         "the run is not being prepared",
     )
     host.kill_worker()
-    assert host.run(run_id)["status"] == "preparing"
-    host.script("runtime-up")
-    run = host.wait_until_settled(run_id)
+    run = host.wait_until_settled(run_id)  # the API starts the worker again
     assert run["status"] == "preview_ready", run
     host.api(f"/api/runs/{run_id}/cancel", {})
     assert host.is_free()
@@ -161,14 +159,24 @@ def test_a_run_is_merged_once_after_its_worker_was_killed(host):
         30,
         "the run does not ship",
     )
-    host.kill_worker()
-    host.script("runtime-up")
+    host.kill_worker()  # the API starts it again
     run = host.wait_until_ended(run["id"])
     assert run["status"] == "merged", run
     count = host_git(host, "rev-list", "--count", "--first-parent", f"{before}..main")
     assert count == "1"
     assert host.remote_main() == run["candidate_sha"]
     assert host.is_free()
+
+
+@pytest.mark.full
+def test_a_killed_api_is_started_again_as_it_was(host):
+    before = host.unit("ouroboros-api")
+    before.kill()
+    wait_for(lambda: host.unit("ouroboros-api") != before, why="the API is not started")
+    wait_for(lambda: "FAIL" not in host.run_script("runtime-health-check").stdout)
+    again = host.unit("ouroboros-api")
+    host.script("runtime-up")
+    assert host.unit("ouroboros-api") == again  # it has the same command and environment
 
 
 def push_branch(host, branch):

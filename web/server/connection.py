@@ -1,15 +1,12 @@
 """A client's connection: the request it is sending, and what it has not received yet."""
 
-import os
 import socket
 import time
-from ipaddress import ip_address
 from typing import Any
 
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
 
-from host.process import socket_owner
 from web.server.request_buffer import RequestBuffer
 
 # A client that does not read gets what fits here; then the thread that answers it waits this long.
@@ -28,10 +25,13 @@ class ClientSocket(socket.socket):
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(fileno=accepted.detach())
         self.pending = bytearray()
+        super().setblocking(False)
+
+    def setblocking(self, flag: bool) -> None:
+        """Leave it as it is: only `sendall` waits for the client."""
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         self.pending += data
-        self.settimeout(0)
         self.flush()
         if len(self.pending) > PENDING_BYTES:
             self.settimeout(WRITE_SECONDS)
@@ -39,6 +39,8 @@ class ClientSocket(socket.socket):
                 super().sendall(self.pending)
             except TimeoutError:
                 raise ConnectionResetError("the client does not read") from None
+            finally:
+                self.settimeout(0)
             self.pending.clear()
 
     def flush(self) -> bool:
@@ -64,27 +66,18 @@ class Connection(TConn):
         self.buffer = RequestBuffer(time.monotonic())
         self.deadline = self.buffer.deadline
         self.has_sent_continue = False
-        self.peer = find_peer(client, server)
 
     @property
     def kept_bytes(self) -> int:
         """How much memory the request and the unsent part of the answer take."""
         return len(self.buffer.data) + len(self.sock.pending)
 
-    def start_request(self) -> None:
-        """Hand the whole request to the parser, and begin the buffer of the next one."""
+    def start_request(self) -> int:
+        """Hand the whole request to the parser, and begin the buffer of the next one.
+
+        Returns the size of the request in bytes.
+        """
         request, self.buffer = self.buffer.take(time.monotonic())
         self.parser.unreader.unread(request)
         self.has_sent_continue = False
-
-
-def find_peer(client: Any, server: Any) -> str | None:
-    """Return what the number of a peer's connections is limited by; None without a limit.
-
-    On this host that is the user, elsewhere the address. Root and the service's own user, who the
-    shell and the router run as, have no limit of their own.
-    """
-    if not isinstance(client, tuple) or not ip_address(client[0]).is_loopback:
-        return str(client[0]) if isinstance(client, tuple) else None
-    uid = socket_owner.find_owner(client[0], client[1], server[0], server[1])
-    return None if uid in (0, os.geteuid()) else f"uid {uid}"
+        return len(request)
