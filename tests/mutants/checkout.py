@@ -1,0 +1,86 @@
+"""A copy of the checkout in which mutants are made, and commands that run in it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended; `exit_code` is None if it was killed after its time."""
+
+    exit_code: int | None
+    output: str
+
+
+@contextmanager
+def copy_checkout() -> Iterator[Path]:
+    """Yield a copy of the files that git knows, as they are in the working tree."""
+    # Processes of other users start from it, so they must be able to enter it.
+    folder = Path(tempfile.mkdtemp(prefix="oroboros-mutants-"))
+    folder.chmod(0o755)
+    try:
+        for name in list_files():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target, follow_symlinks=False)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def list_files() -> list[str]:
+    """Return the files of the working tree that git knows or that are new in it."""
+    argv = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [name for name in names.split("\0") if name and os.path.lexists(ROOT / name)]
+
+
+def run_in(folder: Path, argv: Sequence[str], *, seconds: float) -> Completed:
+    """Run a command in the copy; it and what it started are killed after `seconds`."""
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # pytest takes a second to import the plugins of packages that these tests do not use.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen(
+            argv, cwd=folder, env=env, stdout=output, stderr=output, process_group=0
+        ) as process,
+    ):
+        exit_code: int | None = None
+        try:
+            exit_code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            # As from a terminal: pytest then ends its fixtures and its PostgreSQL.
+            os.killpg(process.pid, signal.SIGINT)
+        finally:
+            _kill_after_grace(process)
+        output.seek(0)
+        return Completed(exit_code, output.read())
+
+
+def _kill_after_grace(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def run_pytest(folder: Path, tests: Sequence[str], *, seconds: float) -> Completed:
+    """Run these tests in the copy until one of them fails."""
+    options = ["-q", "-x", "-p", "pytest_django.plugin", "-p", "no:cacheprovider"]
+    return run_in(folder, [sys.executable, "-m", "pytest", *options, *tests], seconds=seconds)
