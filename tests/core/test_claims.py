@@ -60,6 +60,27 @@ def test_claims_of_an_ended_process_end_and_those_of_others_stay(run):
     assert claim_run(other) is None
 
 
+def test_a_claim_and_its_end_change_one_row(run):
+    other, owner = RunFactory(), claims.make_owner_name()
+    first, second = (Run.objects.claim(one.pk, owner) for one in (run, other))
+    assert (first.pk, first.fence, second.pk, second.fence) == (run.pk, 1, other.pk, 1)
+    assert [one.pk for one in Run.objects.with_valid_claim(first)] == [run.pk]
+    before = read_row(other)
+    assert Run.objects.renew(first)
+    Run.objects.release_claim(first)
+    assert read_row(other) == before
+    assert (read_row(run)["claim_owner"], read_row(run)["claim_expires_at"]) == ("", None)
+
+
+def test_only_valid_claims_of_an_ended_process_end(run):
+    claim_run(run)
+    assert Run.objects.all().expire_claims_of([os.getpid()]) == 1
+    ended = read_row(run)
+    assert ended["claim_expires_at"] <= get_database_time()
+    assert Run.objects.all().expire_claims_of([os.getpid(), os.getpid() + 1]) == 0
+    assert read_row(run) == ended
+
+
 def test_an_expired_claim_is_replaced_by_one_with_a_higher_fence(run):
     old = claim_run(run)
     expire_claim(run)

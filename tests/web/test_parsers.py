@@ -66,6 +66,25 @@ def test_a_body_of_more_than_64_kib_is_too_large(size):
         parse(make_body(size))
 
 
+def test_no_more_than_a_byte_above_the_limit_is_read():
+    body = BytesIO(make_body(10**6))
+    with pytest.raises(BodyTooLarge):
+        StrictJSONParser().parse(body)
+    assert body.tell() == 64 * 1024 + 1
+
+
+def test_a_duplicate_key_is_named_as_printable_text():
+    with pytest.raises(Refused) as refused:
+        parse(b'{"a\\ud800": 1, "a\\ud800": 2}')
+    assert refused.value.detail == "The key a\\ud800 appears twice."
+    assert refused.value.fields == {"a\\ud800": "appears twice"}
+
+
+@pytest.mark.parametrize("number", [0.5, -1e308, 2**63])
+def test_a_finite_number_is_parsed(number):
+    assert parse(json.dumps({"a": number}).encode()) == {"a": number}
+
+
 def make_nested(levels, opening, closing):
     """Return a body with that many levels: the first is the body, the last a text."""
     inner = opening * (levels - 2) + '"x"' + closing * (levels - 2)
@@ -92,6 +111,7 @@ def test_text_beside_what_cannot_be_stored_is_parsed(text):
 @pytest.mark.parametrize("place", ["value", "list", "key"])
 def test_text_that_cannot_be_stored_is_refused_wherever_it_stands(text, place):
     body = {"value": {"a": text}, "list": {"a": [1, text]}, "key": {"a": {text: 1}}}[place]
+    body["b"] = [1, {"c": "checked first"}]
     with pytest.raises(Refused) as refused:
         parse(json.dumps(body).encode())
     assert (refused.value.code, list(refused.value.fields)) == ("json_text_invalid", ["a"])

@@ -78,6 +78,13 @@ def test_repeated_release_is_recognized_by_its_fence(state, fence, effect):
     assert decide(lease, fence) == effect
 
 
+@pytest.mark.parametrize("status", [Status.PREVIEW_READY, *SHIPPING])
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("fence", [6, 8])
+def test_release_with_another_fence_is_fenced_whatever_it_would_do(status, force, fence):
+    assert decide(replace(HELD, run_status=status), fence, force=force) == "lease_fenced"
+
+
 @pytest.mark.parametrize("fence", [None, 7])
 def test_release_after_the_lease_expired_is_fenced(fence):
     lease = replace(HELD, state=LeaseState.ENDED, end_reason=rules.PREVIEW_EXPIRED)
@@ -105,6 +112,7 @@ def test_only_the_holder_with_its_fence_may_write(lease, fence, code):
     with pytest.raises(Refused) as refused:
         rules.check_holder(lease, fence)
     assert refused.value.code == code
+    assert refused.value.detail.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -118,3 +126,4 @@ def test_force_needs_a_reason(force, reason, is_refused):
     with pytest.raises(Refused) as refused:
         rules.check_force(force=force, reason=reason)
     assert (refused.value.code, refused.value.status) == ("reason_required", 400)
+    assert refused.value.detail == "Say why the release is forced."
