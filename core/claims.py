@@ -20,8 +20,10 @@ from typing import Any, Self, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connection, models
 from django.db.models import F, Q
+from django.db.models.functions import Greatest
 
 from core.clock import ClockTimestamp
+from host.process import shutdown
 
 CLAIM_SECONDS = 30
 RENEW_SECONDS = 1.0
@@ -55,7 +57,9 @@ class Claim:
 
     @property
     def is_lost(self) -> bool:
-        return self.lost.is_set() or time.monotonic() > self.valid_until
+        """Whether this process must stop: another one may have the row, or the worker is ending."""
+        is_expired = time.monotonic() > self.valid_until
+        return self.lost.is_set() or is_expired or shutdown.has_begun()
 
 
 class ClaimableQuerySet(models.QuerySet[Row]):
@@ -94,17 +98,19 @@ class ClaimableQuerySet(models.QuerySet[Row]):
         claim.valid_until = started + LOST_AFTER_SECONDS
         return True
 
-    def expire_claims_of(self, pids: Iterable[int]) -> int:
+    def expire_claims_of(self, pids: Iterable[int], *, is_shutdown: bool = False) -> int:
         """End the claims of processes of this host that are known to have ended. Returns how many.
 
-        The next task for such a row claims it at once, and not after CLAIM_SECONDS.
+        The next task for such a row claims it at once, and not after CLAIM_SECONDS. After a
+        shutdown (`is_shutdown`) they count as no attempt: the work did not end its process.
         """
         owners = [Q(claim_owner__startswith=make_owner_prefix(pid)) for pid in pids]
         if not owners:
             return 0
         now = ClockTimestamp()
         claimed = self.filter(reduce(operator.or_, owners), claim_expires_at__gt=now)
-        return claimed.update(claim_expires_at=now)
+        attempts = Greatest(F("attempts") - 1, 0) if is_shutdown else F("attempts")
+        return claimed.update(claim_expires_at=now, attempts=attempts)
 
     def release_claim(self, claim: Claim) -> None:
         """End the claim, so that the next task for the row can claim it at once."""

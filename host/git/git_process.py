@@ -15,6 +15,7 @@ from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
 from host.git.git_commands import build_environment
+from host.git.remote_errors import explain_remote_error
 from host.git.remote_refs import describe_shallow_remote, has_rejected_shallow_roots
 from host.git.validation import validate_remote
 from host.process import runner
@@ -93,7 +94,7 @@ class GitProcess:
         validate_remote(remote, self.config)
         answer = self.capture(argv, self.environment(remote), timeout=timeout)
         if answer.exit_code != 0:
-            reason = _find_reason(answer, timeout)
+            reason = self._explain(answer, remote, timeout)
             if DISK_FULL in to_text(answer.stderr):
                 raise Refused("disk_full", f"git {argv[SUBCOMMAND]}: {reason}")
             raise Refused("git_remote_failed", f"The git remote did not answer: {reason}")
@@ -147,6 +148,12 @@ class GitProcess:
     def environment(self, remote: str = "") -> dict[str, str]:
         """Return git's whole environment for commands that contact `remote`, or no remote."""
         return build_environment(self.config, self._global_config(remote), remote)
+
+    def _explain(self, answer: CapturedOutput, remote: str, timeout: float) -> str:
+        if answer.exit_code is None:
+            return f"no answer within {timeout:.0f} s"
+        text = explain_remote_error(to_text(answer.stderr), self.config, remote)
+        return text or f"exit code {answer.exit_code}"
 
     @contextmanager
     def lock(self) -> Iterator[None]:

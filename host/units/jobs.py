@@ -22,10 +22,11 @@ from host.deadline import Deadline
 from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
-from host.process import runner, termination
+from host.process import runner, shutdown, termination
 from host.process.outcome import CapturedOutput, Outcome
 from host.process.termination import MARK_VARIABLE
 from host.process.users import DelegatedUser
+from host.units import systemd_exec
 
 # Made by tmpfiles.d: below /run, so that no job survives a reboot.
 FOLDER = Path("/run/oroboros/jobs")
@@ -38,6 +39,16 @@ POLL_SECONDS = 0.1
 SYSTEMCTL_SECONDS = 120.0
 # Longer than systemd waits at a shutdown before it kills us.
 SHUTDOWN_SECONDS = 180.0
+
+
+class JobInterrupted(Refused):
+    """The job's unit was stopped or killed, by the system or a person: nothing failed."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(
+            "job_interrupted",
+            f"{unit} was stopped before its command had ended: journalctl -u {unit}",
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,8 @@ class JobUser(DelegatedUser):
         """Run the command with `streams` as its input and its output and wait for it.
 
         Raises Refused `job_refused` if systemd does not start it, `command_runs` if another
-        command of that user's that a person started is running.
+        command of that user's that a person started is running, and JobInterrupted if its unit is
+        ended from outside and `stop` does not say that we are to stop as well.
         """
         begun, deadline = time.monotonic(), Deadline(timeout)
         exit_code = None
@@ -206,12 +218,17 @@ class _Job:
     def _wait(
         self, channel: socket.socket, deadline: Deadline, stop: Callable[[], bool] | None
     ) -> int | None:
-        """Wait for the exit code; -9 if the unit's main process was killed and sends none."""
+        """Wait for the exit code; None if we are to stop. Raises JobInterrupted."""
         while not select.select([channel], [], [], POLL_SECONDS)[0]:
             if deadline.has_passed or (stop is not None and stop()):
                 return None
         message = channel.recv(16)
-        return int(message) if message else -9
+        # Nothing: the unit's main process was killed.
+        if message in (b"", systemd_exec.STOPPED):
+            if shutdown.wait_for_notice() or (stop is not None and stop()):
+                return None
+            raise JobInterrupted(unit_name(self.name))
+        return int(message)
 
 
 def unit_name(name: str) -> str:

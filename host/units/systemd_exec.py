@@ -18,6 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+# What the worker gets in the place of an exit code if the unit is stopped.
+STOPPED = b"stopped"
+
 
 def main() -> None:
     """Execute the credential's command in its folder, with its environment and nothing else."""
@@ -65,12 +68,19 @@ def run_job(spec: dict[str, Any]) -> NoReturn:
     """Run the command on the streams received from the socket, and send its exit code."""
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(spec["socket"])
+        signal.signal(signal.SIGTERM, lambda *_: _report_stop(channel))
         child = start_command(spec, *_receive_streams(channel))
         if not _wait(child, channel):
             sys.exit("the process that waited for this job has ended")
         exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         channel.sendall(str(exit_code).encode())
     sys.exit(0)
+
+
+def _report_stop(channel: socket.socket) -> NoReturn:
+    """Say that systemd stops this unit, and end: it then kills the command (KillMode=mixed)."""
+    channel.sendall(STOPPED)
+    os._exit(0)
 
 
 def start_command(spec: dict[str, Any], stdin: int, output: int) -> int:

@@ -16,11 +16,13 @@ from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
 from host.files.surface_folder import LiveFile
+from host.process import shutdown
 from host.units import jobs
+from host.units.jobs import JobInterrupted
 from host.units.unit import HealthCheck
 from releases.builds.build_folders import public_folder
 from releases.builds.launch_spec import read_fallback, read_routes
-from releases.models import Deployment, DeploymentInProgress, Release
+from releases.models import Deployment, DeploymentInProgress, DeploymentLost, Release
 from releases.production import (
     colours,
     current_link,
@@ -196,11 +198,25 @@ def finish_deployment(context: DeploymentContext) -> None:
 def _undo_on_failure(context: DeploymentContext) -> Iterator[None]:
     """Undo the deployment if the block fails. DeploymentLost passes: the next process goes on."""
     try:
-        yield
+        with _leave_at_shutdown():
+            yield
     except (Unhealthy, MigrationFailed, RestorePointFailed, Refused) as failed:
         undo_deployment(context, str(failed))
     except OSError as error:
         undo_deployment(context, f"The operating system refused: {error}.")
+
+
+@contextmanager
+def _leave_at_shutdown() -> Iterator[None]:
+    """Raise DeploymentLost for a failure while the worker ends: the shutdown may have caused it."""
+    try:
+        yield
+    except JobInterrupted:
+        raise DeploymentLost from None
+    except (Unhealthy, MigrationFailed, RestorePointFailed, Refused, OSError):
+        if shutdown.wait_for_notice():
+            raise DeploymentLost from None
+        raise
 
 
 def undo_deployment(context: DeploymentContext, reason: str) -> None:
@@ -234,8 +250,8 @@ def _restore_previous_release(context: DeploymentContext) -> tuple[DeploymentOut
         current_link.clear(config)
         return DeploymentOutcome.FAILED, "Nothing was live before, and nothing is now."
     try:
-        with colours.lock_colours(config):
-            # Before the switch: until then the failed release may still answer some requests.
+        # Before the switch: until then the failed release may still answer some requests.
+        with _leave_at_shutdown(), colours.lock_colours(config):
             colours.start_colour(context, before)
     except (Unhealthy, Refused, OSError) as failed:
         # The previous release may serve in part; the failed one is known not to.
@@ -243,9 +259,10 @@ def _restore_previous_release(context: DeploymentContext) -> tuple[DeploymentOut
         return _describe_stuck(before, failed)
     current_link.switch(config, before.number)
     try:
-        if deployment.is_gated:
-            health_gate.run_reload_hook(context, is_undo=True)
-        health_gate.wait_until_restored(context, before)
+        with _leave_at_shutdown():
+            if deployment.is_gated:
+                health_gate.run_reload_hook(context, is_undo=True)
+            health_gate.wait_until_restored(context, before)
     except (Unhealthy, Refused, OSError) as failed:
         return _describe_stuck(before, failed)
     return DeploymentOutcome.RESTORED, f"{before.release} is live again."

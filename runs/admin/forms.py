@@ -89,6 +89,14 @@ class KeepForm(forms.Form):
     )
 
 
+class PushForm(forms.Form):
+    """Whether to push, or only to ask the remote."""
+
+    dry_run = forms.BooleanField(
+        required=False, label="Only ask the remote whether it would accept the push"
+    )
+
+
 class FreezeForm(forms.Form):
     """The reason and the optional end of a freeze."""
 

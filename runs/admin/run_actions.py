@@ -12,6 +12,7 @@ from runs import difference, freezes, merge_queue, presenters
 from runs.admin import forms, run_page
 from runs.leasing import reservations
 from runs.lifecycle import operations
+from runs.lifecycle.pushing import push_target_branch
 from runs.models import Run
 from runs.repository import open_repository
 from runs.rules import Status
@@ -147,6 +148,13 @@ def _unfreeze(request: HttpRequest, row: None, data: FormData) -> ActionResult:
     )
 
 
+def _push(request: HttpRequest, row: None, data: FormData) -> ActionResult:
+    result = push_target_branch(
+        settings.OROBOROS, actor=get_actor_name(request), dry_run=data["dry_run"]
+    )
+    return ActionResult(str(result))
+
+
 def _can_stop(run: Run) -> bool:
     return not run.is_final and run.status != Status.DEPLOYING
 
@@ -265,5 +273,15 @@ ACTIONS = (
         is_for_row=False,
         details_template="oroboros/freezes.html",
         get_details=lambda row: {"freezes": freezes.list_active_freezes()},
+    ),
+    AdminAction(
+        "push",
+        "Push now",
+        OPERATE,
+        "The target branch is pushed to the remote, with the configured credentials and without "
+        "force.",
+        _push,
+        forms.PushForm,
+        is_for_row=False,
     ),
 )

@@ -23,6 +23,12 @@ class EmptyRequest(StrictSerializer):
     """A body without fields."""
 
 
+class PushRequest(StrictSerializer):
+    """`dry_run` only asks the remote whether it would accept the push."""
+
+    dry_run = StrictBooleanField(required=False, default=False)
+
+
 class ReasonRequest(StrictSerializer):
     """A required reason."""
 

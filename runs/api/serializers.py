@@ -109,6 +109,16 @@ class UnfreezeResultSerializer(serializers.Serializer):
     lifted_count = serializers.IntegerField()
 
 
+class PushResultSerializer(serializers.Serializer):
+    """What was pushed where; `already_there` if the remote had the commit."""
+
+    commit_sha = serializers.CharField(source="commit")
+    branch = serializers.CharField()
+    remote = serializers.CharField()
+    dry_run = serializers.BooleanField()
+    already_there = serializers.BooleanField()
+
+
 def get_positions(runs):
     """Return the context for `RunSerializer`: the runs' positions in both queues."""
     return {

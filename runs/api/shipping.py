@@ -1,4 +1,4 @@
-"""GET /api/shipping, POST /api/shipping/freeze and unfreeze: the merge queue and its freezes."""
+"""GET /api/shipping, POST /api/shipping/freeze, unfreeze and push: the merge queue."""
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
@@ -7,8 +7,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from runs import freezes, merge_queue
-from runs.api.request_bodies import FreezeRequest, ReasonRequest
-from runs.api.serializers import MergeQueueSerializer, UnfreezeResultSerializer
+from runs.api.request_bodies import FreezeRequest, PushRequest, ReasonRequest
+from runs.api.serializers import (
+    MergeQueueSerializer,
+    PushResultSerializer,
+    UnfreezeResultSerializer,
+)
+from runs.lifecycle.pushing import push_target_branch
 from web.permissions import OPERATE, VIEW, get_actor_name
 
 
@@ -53,3 +58,17 @@ class UnfreezeView(APIView):
             settings.OROBOROS, **body, actor=get_actor_name(request)
         )
         return Response({"lifted_count": lifted})
+
+
+class PushView(APIView):
+    abilities = {"POST": OPERATE}
+
+    @extend_schema(request=PushRequest, responses=PushResultSerializer)
+    def post(self, request: Request) -> Response:
+        """Push the target branch to the remote with the configured credentials. May be repeated.
+
+        409 `push_failed` says why the remote did not accept it, and what repairs that.
+        """
+        body = PushRequest.parse(request)
+        result = push_target_branch(settings.OROBOROS, **body, actor=get_actor_name(request))
+        return Response(PushResultSerializer(result).data)

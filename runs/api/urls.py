@@ -38,4 +38,5 @@ urlpatterns = [
     path("shipping", shipping.MergeQueueView.as_view(), name="api-shipping"),
     path("shipping/freeze", shipping.FreezeView.as_view(), name="api-shipping-freeze"),
     path("shipping/unfreeze", shipping.UnfreezeView.as_view(), name="api-shipping-unfreeze"),
+    path("shipping/push", shipping.PushView.as_view(), name="api-shipping-push"),
 ]

@@ -11,6 +11,8 @@ from core.claims import ClaimLost
 from host.config import Config
 from host.errors import Refused
 from host.masking.known_secrets import read_masks
+from host.process import shutdown
+from host.units.jobs import JobInterrupted
 from runs.rules import FAILURES, failure_code_of
 
 # A program that fails while less than this is free is taken to have failed for want of disk space:
@@ -51,12 +53,14 @@ class StepStopped(Exception):
 
 @contextmanager
 def translate_errors(config: Config, log: Path) -> Iterator[None]:
-    """Turn a full disk and every Refused into StepFailed.
+    """Turn a full disk and every Refused but JobInterrupted into StepFailed.
 
-    Unknown exceptions pass, with their traceback written to `log`.
+    While the worker ends, every failure becomes StepStopped. Unknown exceptions pass, with their
+    traceback written to `log`.
     """
     try:
-        yield
+        with _stop_at_shutdown():
+            yield
     except OSError as error:
         # EDQUOT: to the application a quota that is used up is a full disk.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -64,6 +68,8 @@ def translate_errors(config: Config, log: Path) -> Iterator[None]:
             raise
         detail = f"The disk is full: {error.filename or error}."
         raise StepFailed("DISK_FULL", detail) from error
+    except JobInterrupted:
+        raise
     except Refused as refused:
         code = failure_code_of(refused.code)
         # Git and PostgreSQL report a full disk in words of their own, so the free space is checked.
@@ -79,6 +85,17 @@ def translate_errors(config: Config, log: Path) -> Iterator[None]:
     # Not only Exception: the time limit of django-q2 raises a subclass of SystemExit.
     except BaseException:
         _log_traceback(config, log)
+        raise
+
+
+@contextmanager
+def _stop_at_shutdown() -> Iterator[None]:
+    """Raise StepStopped for a failure while the worker ends: the shutdown may have caused it."""
+    try:
+        yield
+    except (OSError, Refused, StepFailed):
+        if shutdown.wait_for_notice():
+            raise StepStopped from None
         raise
 
 

@@ -43,7 +43,7 @@ def watch_branches() -> list[Run]:
     repo = open_repository(config)
     _fetch(repo, config.git_remote_url)
     heads = repo.list_branch_heads()
-    _record_pushed_commits(config, repo)
+    record_pushed_commits(config, repo)
     followed = Run.objects.filter(
         prepare=True, status__in=(Status.QUEUED, Status.PREVIEW_READY, Status.APPROVED)
     ).exclude(branch="")
@@ -116,7 +116,7 @@ def _cancel_without_branch(run: Run) -> None:
             request_stop(run, to=Status.CANCELED, code="", reason=reason, actor=WORKER)
 
 
-def _record_pushed_commits(config: Config, repo: Repository) -> None:
+def record_pushed_commits(config: Config, repo: Repository) -> None:
     """Mark the runs whose commit we did not push and the remote has now."""
     runs = list(shipping.list_unpushed_runs(config))
     head = shipping.fetch_remote_head(config, repo, log.warning) if runs else None

@@ -1,5 +1,6 @@
 """Executing runs: a worker claims a run and performs as many of its steps as it can."""
 
+import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from core.claims import MAX_ATTEMPTS, Claim, ClaimLost, make_owner_name
 from core.clock import ClockTimestamp, get_database_time
 from host.config import Config
 from host.units import jobs
+from host.units.jobs import JobInterrupted
 from runs import merge_queue
 from runs.engine import journal
 from runs.engine.enqueue import enqueue
@@ -22,6 +24,8 @@ from runs.lifecycle import branch_watch, finish
 from runs.models import Run
 from runs.pipelines import deployment, merge_gate, preview, recovery_commands, shipping
 from runs.rules import MERGING_OR_DEPLOYING, SHIPPING, Status
+
+log = logging.getLogger(__name__)
 
 # How many earlier claims may have left processes behind. Each worker kills those of its
 # predecessors first, so only a series of workers that were killed leaves more than one.
@@ -71,12 +75,16 @@ def execute_run(run_id: uuid.UUID) -> bool:
     claim = Run.objects.claim(run_id, make_owner_name())
     if claim is None:
         return False
-    with journal.hold_claim(claim), suppress(ClaimLost):
-        # It was read before the claim: another process may have moved it since.
-        run.refresh_from_db()
-        _kill_leftover_processes(claim)
-        if not run.is_final:
-            _run_claimed(settings.OROBOROS, run, claim)
+    try:
+        with journal.hold_claim(claim), suppress(ClaimLost):
+            # It was read before the claim: another process may have moved it since.
+            run.refresh_from_db()
+            _kill_leftover_processes(claim)
+            if not run.is_final:
+                _run_claimed(settings.OROBOROS, run, claim)
+    except JobInterrupted as interrupted:
+        # It counts as an attempt, so a command that ends its own unit each time fails at last.
+        log.warning("%s; the run continues", interrupted.detail, extra={"run": str(run_id)})
     return True
 
 
@@ -132,7 +140,7 @@ def _fail_after_crashes(config: Config, run: Run, claim: Claim) -> None:
     where = f" at the step {step.name}" if step else ""
     raise StepFailed(
         "STEP_KEPT_DYING",
-        f"The worker died {run.attempts - 1} times{where}.",
+        f"The worker, or the unit of its job, was killed {run.attempts - 1} times{where}.",
         next_action="\n".join(lines),
     )
 

@@ -7,6 +7,7 @@ shorter time than usual.
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -64,12 +65,12 @@ class QueueProcesses:
         return self.lost_at is not None and now - self.lost_at < SUSPICIOUS_SECONDS
 
 
-def expire_claims(ended: set[ProcessId]) -> int:
-    """Let the runs and deployments of ended queue processes be claimed at once.
+def expire_claims(ended: Iterable[int], *, is_shutdown: bool = False) -> int:
+    """Let the runs and deployments of processes that ended, by their pids, be claimed at once.
 
-    Not after CLAIM_SECONDS: that time is for processes of which nothing is known. Returns how many.
+    Not after CLAIM_SECONDS: that time is for processes of which nothing is known. Those that
+    `is_shutdown` ended count as no attempt. Returns how many.
     """
-    pids = [one.pid for one in ended]
-    return Run.objects.all().expire_claims_of(pids) + (
-        Deployment.objects.all().expire_claims_of(pids)
-    )
+    pids = list(ended)
+    rows = (Run.objects.all(), Deployment.objects.all())
+    return sum(each.expire_claims_of(pids, is_shutdown=is_shutdown) for each in rows)

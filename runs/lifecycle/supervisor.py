@@ -25,7 +25,7 @@ from host import loopback
 from host.config import Config
 from host.errors import Refused
 from host.files import log_files
-from host.process import runner
+from host.process import runner, shutdown
 from host.process.fork_server import ForkServer
 from host.process.process_id import ProcessId
 from runs.engine.artifacts import create_log_path
@@ -38,7 +38,8 @@ from runs.pipelines import template_databases
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-STOP_SECONDS = 20.0
+# For work that does not look whether it is to stop, such as a copy of a database.
+STOP_SECONDS = 5.0
 # A cluster that does not deliver would wait for ever for its workers: it is not waited for.
 STUCK_STOP_SECONDS = 3.0
 OVERDUE_CHECK_SECONDS = 10.0
@@ -129,10 +130,11 @@ class Supervisor:
         """Serve /health, run the cluster and the periodic tasks; end them in order on SIGTERM."""
         # First, since it must be forked before there are threads, and without a connection.
         connections.close_all()
+        shutdown.watch()
         self.queue_processes = ForkServer(QUEUE_PROCESS_NAME, run_cluster)
         self.mail_processes = ForkServer(MAIL_PROCESS_NAME, partial(sink.run_sink, self.config))
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.shutdown.set())
+            signal.signal(number, lambda *_: self.begin_shutdown())
         servers = _create_health_servers(self.config.worker_port)
         # Before the first request: it deletes the heartbeat of an earlier cluster.
         self._start_cluster()
@@ -146,9 +148,21 @@ class Supervisor:
             self.ensure_threads()
             self.step()
         notify_systemd("STOPPING=1")
-        self._stop_cluster()
+        self._end_work()
         for server in servers:
             server.shutdown()
+
+    def begin_shutdown(self) -> None:
+        """Have every process of this worker stop what it does: the next worker continues it."""
+        shutdown.begin()
+        self.shutdown.set()
+
+    def _end_work(self) -> None:
+        """End the cluster, and the claims of what it did not stop in time."""
+        self._stop_cluster()
+        pids = [os.getpid(), *(one.pid for one in self.processes.kill_members())]
+        with suppress(DatabaseError):  # the claims expire by themselves
+            queue_processes.expire_claims(pids, is_shutdown=True)
 
     def ensure_threads(self) -> None:
         """Start a thread for each periodic task that has none, or whose thread a bug ended."""
@@ -185,7 +199,7 @@ class Supervisor:
         if not ended:
             return
         try:
-            count = queue_processes.expire_claims(ended)
+            count = queue_processes.expire_claims(one.pid for one in ended)
         except DatabaseError:  # the claims expire by themselves
             connection.close()
             return

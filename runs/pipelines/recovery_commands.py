@@ -5,19 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from host.config import Config
-from host.git.bare_repository import get_repository
 from runs.models import Run
-from runs.repository import push_url
 from runs.rules import UNFREEZE_COMMAND
 
 # --noproxy: the shell's proxy must not get requests to this host's own ports.
 POST = "curl --noproxy '*' -fsS -X POST -H 'Content-Type: application/json'"
 
 
-def push_command(config: Config, commit: str, *options: str) -> str:
-    """Return the command that pushes a commit of our repository without force, as we do."""
-    words = ["git", f"--git-dir={get_repository(config).path}", "push", *options]
-    return shlex.join([*words, push_url(config), f"{commit}:refs/heads/{config.target_branch}"])
+# With the configured credentials, known hosts and user, which a person's git does not have.
+PUSH_COMMAND = "./scripts/push.sh"
+
+
+def dry_push_command(run: Run) -> str:
+    """Return the command that tries the push of a run's candidate, which is merged no more."""
+    return f"{PUSH_COMMAND} --dry-run --commit {run.candidate_sha}"
 
 
 def retry_command(config: Config, run: Run) -> str:
@@ -27,8 +28,8 @@ def retry_command(config: Config, run: Run) -> str:
 
 def commands_after_push(config: Config, run: Run, log: Path) -> list[str]:
     """Return what to do after a refused push: find out why, then retry. Nothing was merged."""
-    dry = push_command(config, run.candidate_sha, "--dry-run")
-    return [shlex.join(["tail", "-n", "50", str(log)]), dry, retry_command(config, run)]
+    tail = shlex.join(["tail", "-n", "50", str(log)])
+    return [tail, dry_push_command(run), retry_command(config, run)]
 
 
 def commands_after_deploy(config: Config, run: Run, lines: Sequence[str]) -> list[str]:
@@ -38,7 +39,7 @@ def commands_after_deploy(config: Config, run: Run, lines: Sequence[str]) -> lis
     because the commit is reverted on the remote's branch.
     """
     return [
-        *_push_first(config, run),
+        *_push_first(run),
         *lines,
         f"To try again, or a newer commit of the branch: {retry_command(config, run)}",
         *_revert_commands(config, run),
@@ -46,11 +47,10 @@ def commands_after_deploy(config: Config, run: Run, lines: Sequence[str]) -> lis
     ]
 
 
-def _push_first(config: Config, run: Run) -> list[str]:
+def _push_first(run: Run) -> list[str]:
     if run.pushed:
         return []
-    command = push_command(config, run.candidate_sha)
-    return [f"The remote does not have it yet; push it before you revert it: {command}"]
+    return [f"The remote does not have it yet; push it before you revert it: {PUSH_COMMAND}"]
 
 
 def _revert_commands(config: Config, run: Run) -> list[str]:

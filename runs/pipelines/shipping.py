@@ -11,6 +11,7 @@ from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
 from host.git.bare_repository import Author, Repository
+from host.git.remote_errors import explain_remote_error
 from host.visible_text import make_line_visible
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
@@ -39,6 +40,7 @@ CANDIDATES = "refs/oroboros/candidates"
 # After a push that took too long the remote may still be processing it. It is probed for this long.
 SETTLE_SECONDS = 5.0
 PROBE_INTERVAL_SECONDS = 0.5
+LOG_LINES = 30  # of git's output, in which the cause of a refused push is looked for
 
 
 class NewCommit(StepStopped):
@@ -198,8 +200,7 @@ def push(context: StepContext) -> None:
     if mode == PushMode.AUTO:
         context.update_run(pushed=True)
     else:
-        command = recovery_commands.push_command(config, run.candidate_sha)
-        context.update_run(pushed=False, next_action=command)
+        context.update_run(pushed=False, next_action=recovery_commands.PUSH_COMMAND)
 
 
 def _push_and_verify(context: StepContext, repo: Repository, *, is_dry: bool) -> bool:
@@ -234,7 +235,8 @@ def _push_and_verify(context: StepContext, repo: Repository, *, is_dry: bool) ->
 def _undo_failed_push(context: StepContext, repo: Repository) -> None:
     """Undo the merge; restart at the candidate if the remote's branch moved, else fail."""
     config, run = context.config, context.run
-    output = context.read_log_tail(8)
+    text = context.read_log_tail(LOG_LINES)
+    cause = explain_remote_error(text, config, push_url(config))
     # Also if it is unknown whether the push arrived: the next candidate follows the remote, and a
     # retry finds its commit merged and deploys it (docs/decisions/0009).
     _reset_target_branch(config, run, repo)
@@ -244,7 +246,7 @@ def _undo_failed_push(context: StepContext, repo: Repository) -> None:
     raise StepFailed(
         "DEPLOY_PUSH_FAILED",
         f"The remote did not accept {run.candidate_sha[:12]}; nothing is merged or deployed.\n"
-        f"{output}",
+        f"{cause}",
         next_action="\n".join(recovery_commands.commands_after_push(config, run, context.log)),
     )
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from core import claims
 from core.clock import get_database_time
 from host.deadline import wait_until
+from host.process import shutdown
 from runs.models import Run
 from tests.factories import RunFactory
 
@@ -79,6 +80,22 @@ def test_only_valid_claims_of_an_ended_process_end(run):
     assert ended["claim_expires_at"] <= get_database_time()
     assert Run.objects.all().expire_claims_of([os.getpid(), os.getpid() + 1]) == 0
     assert read_row(run) == ended
+
+
+def test_a_claim_that_a_shutdown_ended_counts_as_no_attempt(run):
+    claim_run(run)
+    assert Run.objects.all().expire_claims_of([os.getpid()], is_shutdown=True) == 1
+    claim_run(run)
+    run.refresh_from_db()
+    assert run.attempts == 1
+
+
+def test_a_claim_is_lost_to_a_process_whose_worker_ends(run, monkeypatch):
+    monkeypatch.setattr(shutdown, "_state", bytearray(2))
+    claim = claim_run(run)
+    assert not claim.is_lost
+    shutdown.begin()
+    assert claim.is_lost
 
 
 def test_an_expired_claim_is_replaced_by_one_with_a_higher_fence(run):

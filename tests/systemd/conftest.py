@@ -15,3 +15,14 @@ def machine():
         yield machine
     finally:
         machine.shut_down()
+
+
+@pytest.fixture(scope="module")
+def host(machine):
+    """Return the machine with the whole stack running and a live release."""
+    if machine.run_unchecked("test -e /etc/oroboros/api.env").returncode != 0:
+        machine.install()
+    machine.run("./scripts/runtime-up.sh")
+    if machine.run_unchecked("test -e var/current").returncode != 0:
+        machine.run_json("./scripts/deploy.sh main --reason first")
+    return machine

@@ -30,17 +30,6 @@ ORIGINS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def host(machine):
-    """Return the machine with the whole stack running and a live release."""
-    if machine.run_unchecked("test -e /etc/oroboros/api.env").returncode != 0:
-        machine.install()
-    machine.run("./scripts/runtime-up.sh")
-    if machine.run_unchecked("test -e var/current").returncode != 0:
-        machine.run_json("./scripts/deploy.sh main --reason first")
-    return machine
-
-
 def is_healthy(host, port):
     return host.run_unchecked(f"curl -fsS -m 2 http://127.0.0.1:{port}/health").returncode == 0
 

@@ -19,6 +19,7 @@ REQUESTS = [
     ("/api/slots/preview-1/unquarantine", {}),
     ("/api/shipping/freeze", REASON),
     ("/api/shipping/unfreeze", REASON),
+    ("/api/shipping/push", {}),
 ]
 
 

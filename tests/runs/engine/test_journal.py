@@ -11,6 +11,8 @@ from django.db import OperationalError, connection
 from core.claims import MAX_ATTEMPTS
 from core.clock import get_database_time
 from host.errors import Refused
+from host.process import shutdown
+from host.units.jobs import JobInterrupted
 from runs.engine import journal
 from runs.engine.step_context import PipelineStep, StepContext
 from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
@@ -116,6 +118,44 @@ def test_refusal_by_the_context_manager_fails_the_step(run, claim):
         steps.run_all(run, claim)
     assert failed.value.code == "HOST_REFUSED"
     assert (statuses(run), steps.acts) == ({"one": "failed"}, [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StepFailed("BUILD_FAILED", "the build was ended by signal 9"),
+        Refused("job_refused", "systemd stops"),
+        OSError(errno.ECONNREFUSED, "gone"),
+    ],
+    ids=["command", "refusal", "system"],
+)
+def test_no_failure_counts_while_the_worker_ends(run, claim, monkeypatch, error):
+    monkeypatch.setattr(shutdown, "_state", bytearray(2))
+
+    def act(context):
+        shutdown.watch()
+        shutdown.begin()
+        raise error
+
+    steps = Steps("one")
+    steps.does["one"] = act
+    with pytest.raises(StepStopped):
+        steps.run_all(run, claim)
+    assert claim.is_lost
+    assert statuses(run) == {"one": "running"}  # the next claim asks its probe
+
+
+def test_a_run_whose_job_was_interrupted_continues_with_the_next_claim(run, monkeypatch):
+    steps = Steps("one")
+    steps.does["one"] = raising(JobInterrupted("ouroboros-job@job-1.service"))
+    monkeypatch.setattr(execution, "get_pending_steps", lambda config, run: steps.steps)
+    for attempt in (1, 2):
+        assert execution.execute_run(run.pk)
+        run.refresh_from_db()
+        assert (run.status, run.attempts, run.claim_owner) == ("preparing", attempt, "")
+    steps.does = {}
+    execution.execute_run(run.pk)
+    assert (statuses(run), steps.acts) == ({"one": "succeeded"}, ["one"] * 3)
 
 
 def test_missing_effect_after_the_act_fails_the_step_and_says_what_was_looked_for(run, claim):

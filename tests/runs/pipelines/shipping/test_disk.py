@@ -170,7 +170,7 @@ def test_a_full_disk_at_the_push_leaves_the_merge_to_a_retry(cramped, during, mo
     [freeze] = freezes.list_active_freezes()
     assert freeze.run == run  # our main could not be taken back
     assert ways_out(run) == ["retry", "revert", "unfreeze"]
-    assert f"{run.candidate_sha}:refs/heads/main" in run.next_action  # it was not pushed
+    assert "./scripts/push.sh" in run.next_action
     again = operations.retry(run, actor="ada")
     go(again)
     assert (again.status, again.candidate_sha) == ("merged", run.candidate_sha)

@@ -10,6 +10,7 @@ from host.git.bare_repository import Repository
 from releases.models import Deployment
 from runs import freezes
 from runs.lifecycle import branch_watch, execution, operations
+from runs.lifecycle.pushing import push_target_branch
 from runs.models import Run
 from runs.pipelines import shipping
 from tests.factories import RunFactory
@@ -61,7 +62,9 @@ def first_parent(world, commit):
 
 
 @pytest.mark.parametrize("mode", [AUTO, MANUAL, pytest.param(DRY_RUN, marks=pytest.mark.full)])
-def test_each_push_mode_ends_merged_and_the_next_run_is_based_on_it(mode, small, ships, configured):
+def test_each_push_mode_ends_merged_and_the_next_run_is_based_on_it(
+    mode, small, ships, configured, settings
+):
     configured(MERGE_GATE_GIT_PUSH_MODE=mode)
     was = small.remote_main()
     one = ships(f"{mode}/one")
@@ -75,16 +78,17 @@ def test_each_push_mode_ends_merged_and_the_next_run_is_based_on_it(mode, small,
         return
     assert f"push mode {mode}" in log_of(small, two)
     assert [run.pk for run in shipping.list_unpushed_runs(small.config)] == [two.pk, one.pk]
-    command = shlex.split(two.next_action)
-    subprocess.run(command, check=True, capture_output=True)
+    assert two.next_action == "./scripts/push.sh"
+    pushed = push_target_branch(settings.OROBOROS, actor="olga", dry_run=True)
+    assert (pushed.commit, small.remote_main()) == (two.candidate_sha, was)
+    push_target_branch(settings.OROBOROS, actor="olga")
     assert small.remote_main() == two.candidate_sha
-    branch_watch.watch_branches()
     assert not shipping.list_unpushed_runs(small.config).exists()
     assert kinds_of(one)[-1] == "pushed"
 
 
 def test_a_failed_deploy_that_stays_in_main_is_unpushed_until_it_is_pushed(
-    small, ships, configured
+    small, ships, configured, settings
 ):
     configured(MERGE_GATE_GIT_PUSH_MODE=MANUAL)
     before = ships("unpushed/before")
@@ -96,9 +100,8 @@ def test_a_failed_deploy_that_stays_in_main_is_unpushed_until_it_is_pushed(
         RunFactory(status="failed", pushed=False, candidate_sha=candidate)
     branch_watch.watch_branches()
     assert [run.pk for run in shipping.list_unpushed_runs(small.config)] == [failed.pk, before.pk]
-    push = failed.next_action.splitlines()[0].rpartition(": ")[2]
-    subprocess.run(shlex.split(push), check=True, capture_output=True)
-    branch_watch.watch_branches()
+    assert failed.next_action.splitlines()[0].endswith(": ./scripts/push.sh")
+    push_target_branch(settings.OROBOROS, actor="olga")
     assert not shipping.list_unpushed_runs(small.config).exists()
     assert kinds_of(failed)[-1] == "pushed"
     way = failed.next_action
@@ -115,18 +118,19 @@ def test_a_commit_that_main_no_longer_has_is_not_listed_as_unpushed(small, ships
     assert [run.pk for run in shipping.list_unpushed_runs(small.config)] == [kept.pk]
 
 
-def test_a_merge_that_the_repository_lost_does_not_stop_the_branch_watch(small, ships, configured):
+def test_a_merge_that_the_repository_lost_does_not_stop_the_branch_watch(
+    small, ships, configured, settings
+):
     configured(MERGE_GATE_GIT_PUSH_MODE=MANUAL)
     RunFactory(status="merged", pushed=False, candidate_sha="a" * 40)
     one = ships("lost/before")
-    subprocess.run(shlex.split(one.next_action), check=True, capture_output=True)
-    branch_watch.watch_branches()
+    push_target_branch(settings.OROBOROS, actor="olga")
     one.refresh_from_db()
     assert one.pushed is True
     assert not shipping.list_unpushed_runs(small.config).exists()
 
 
-def test_a_separate_push_remote_is_used_and_the_other_unchanged(small, ships, configured):
+def test_a_separate_push_remote_is_used_and_the_other_unchanged(small, ships, configured, settings):
     was, other = small.remote_main(), small.folder / f"other-{small.commits()}.git"
     small.git("clone", "-q", "--bare", str(small.remote), str(other))
     other_main = lambda: small.git("rev-parse", "main", cwd=other)  # noqa: E731
@@ -137,7 +141,8 @@ def test_a_separate_push_remote_is_used_and_the_other_unchanged(small, ships, co
     two = ships("other/manual")
     branch_watch.watch_branches()
     assert two.pk in [run.pk for run in shipping.list_unpushed_runs(small.config)]
-    subprocess.run(shlex.split(two.next_action), check=True, capture_output=True)
+    push_target_branch(settings.OROBOROS, actor="olga")
+    Run.objects.filter(pk=two.pk).update(pushed=False)
     small.git("fetch", "-q", str(other), "main", cwd=small.clone)
     small.git("checkout", "-q", "--detach", "FETCH_HEAD", cwd=small.clone)
     small.git("commit", "-q", "--allow-empty", "-m", "on top, unknown here", cwd=small.clone)
@@ -208,7 +213,8 @@ def test_a_rejected_commit_is_not_pushed_with_the_next_run(small, ships, ready_s
     with small.hook("pre-receive", "echo 'not today' >&2; exit 1"):
         rejected = ship(rejected)
     assert (rejected.status, rejected.failure_code) == ("failed", "DEPLOY_PUSH_FAILED")
-    assert "not today" in rejected.failure_detail
+    assert "(remote: not today)" in rejected.failure_detail
+    assert "./scripts/push.sh --dry-run --commit " + rejected.candidate_sha in rejected.next_action
     assert "not today" in log_of(small, rejected)
     assert our_main(small) == small.remote_main() == main
     assert kinds_of(rejected)[-3:] == ["failed", "rollback_guidance", "lease_ended"]

@@ -1,0 +1,73 @@
+"""A job that systemd stops, or that is killed, is interrupted and has not failed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from host.deadline import Deadline
+from host.process import shutdown
+from host.units import jobs, systemd_exec
+from host.units.jobs import JobInterrupted, JobUser
+
+JOB = jobs._Job(JobUser(1, 1), "job-1")
+
+
+@pytest.fixture
+def channel():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.mark.parametrize("message", [systemd_exec.STOPPED, b""])
+def test_a_job_whose_unit_was_ended_is_interrupted_unless_we_stop_too(channel, message):
+    ours, theirs = channel
+    theirs.sendall(message)
+    theirs.shutdown(socket.SHUT_WR)
+    with pytest.raises(JobInterrupted, match=r"ouroboros-job@job-1\.service was stopped"):
+        JOB._wait(ours, Deadline(30), lambda: False)
+    assert JOB._wait(ours, Deadline(30), lambda: True) is None
+
+
+def test_a_job_that_ends_with_its_worker_is_stopped_and_not_interrupted(channel, monkeypatch):
+    ours, theirs = channel
+    monkeypatch.setattr(shutdown, "_state", bytearray(b"\1\1"))
+    theirs.sendall(systemd_exec.STOPPED)
+    assert JOB._wait(ours, Deadline(30), lambda: False) is None
+
+
+def test_an_exit_code_of_a_signal_is_the_commands_own(channel):
+    ours, theirs = channel
+    theirs.sendall(b"-11")
+    assert JOB._wait(ours, Deadline(30), lambda: False) == -11
+
+
+def test_a_unit_that_is_stopped_says_so_before_it_ends(tmp_path):
+    """The program in the unit, as systemd starts and stops it."""
+    address = tmp_path / "job.sock"
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    argv = [sys.executable, "-c", code]
+    spec = {"argv": argv, "cwd": str(tmp_path), "env": {}, "socket": str(address)}
+    (tmp_path / "unit").write_text(json.dumps(spec))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        listener.settimeout(30)
+        program = [sys.executable, "-I", "-S", str(Path(systemd_exec.__file__))]
+        unit = subprocess.Popen(program, env={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+        connection, _ = listener.accept()
+        read, write = os.pipe()
+        with open(os.devnull) as stdin, connection, os.fdopen(read) as output:
+            socket.send_fds(connection, [b"."], [stdin.fileno(), write])
+            os.close(write)
+            command = int(output.readline())
+            unit.terminate()
+            assert connection.recv(16) == systemd_exec.STOPPED
+            assert unit.wait(30) == 0
+            os.kill(command, signal.SIGKILL)  # as systemd does with the rest of the unit
