@@ -6,15 +6,13 @@ The process environment wins, then the files of `OROBOROS_ENV_DIR`, else `/etc/o
 """
 
 import os
-import pwd
 import re
-import stat
 from collections.abc import Mapping, MutableMapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host.env_file import ENV_FILE_BYTES, find_surprises, parse_env, refuse_large_file
+from host.env_file_access import find_uids, refuse_exposed, refuse_unreadable
 from host.errors import Refused
 from host.process import private_tmp
 from host.process.private_tmp import PrivateFolders
@@ -266,6 +264,7 @@ def find_env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:
     try:
         named = read_env_file(SYSTEM_ENV_DIR / "api.env").get("OROBOROS_HOME")
     except PermissionError:  # an installation of another user
+        refuse_unreadable(SYSTEM_ENV_DIR / "api.env", _find_owners(SYSTEM_ENV_DIR))
         named = None
     if named and Path(named).resolve() == home:
         return SYSTEM_ENV_DIR
@@ -280,47 +279,31 @@ def is_installed(folder: Path) -> bool:
 def load_env_files(environ: MutableMapping[str, str] = os.environ, home: Path = HOME) -> Path:
     """Add the env files' values to `environ`, whose own values win. Returns their folder.
 
-    Raises Refused as `parse_env`, and `env_file_exposed` for a file that others can read or own.
+    Raises Refused as `parse_env`, `env_file_exposed` for a file that others can read or own, and
+    `env_file_unreadable` for one that this process must read and cannot: without it other settings
+    would hold, such as another push mode.
     """
     folder = find_env_dir(environ, home)
+    is_other_user = False
     for name in (*CONTROL_FILES, *APPLICATION_FILES):
         try:
             values = read_env_file(folder / name)
-        except PermissionError:  # a user of the host who may not read this service's secrets
+        except PermissionError:
+            # A user of the host who may not read this service's secrets can read none of the files.
+            is_other_user = is_other_user or name == CONTROL_FILES[0]
+            refuse_unreadable(folder / name, _find_owners(folder), always=not is_other_user)
             continue
-        _refuse_exposed(folder / name)
+        refuse_exposed(folder / name, lambda: _find_owners(folder))
         for key, value in values.items() if name in CONTROL_FILES else ():
             environ.setdefault(key, value)
     return folder
 
 
-def _refuse_exposed(path: Path) -> None:
-    try:
-        status, owner = path.stat(), path.parent.stat().st_uid
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    # The folder's owner could replace the file. Root's folder has files of the service's user.
-    owners = {0, os.geteuid(), owner, *_find_service_uid(path.parent)}
-    if problem := describe_exposure(status.st_mode, status.st_uid, owners):
-        detail = f"{path} holds secrets and {problem}: set its owner back, then chmod 600 {path}"
-        raise Refused("env_file_exposed", detail)
-
-
-def _find_service_uid(folder: Path) -> set[int]:
-    if folder != SYSTEM_ENV_DIR:
-        return set()
-    try:
-        return {pwd.getpwnam(SERVICE).pw_uid}
-    except KeyError:  # not installed any more
-        return set()
-
-
-def describe_exposure(mode: int, uid: int, owners: AbstractSet[int]) -> str:
-    """Return how a file of secrets is open to others, to end a sentence; "" if it is not."""
-    if uid not in owners:
-        return f"belongs to the user {uid}"
-    exposed = stat.S_IMODE(mode) & (stat.S_IRWXG | stat.S_IRWXO)
-    return f"other users can open it (mode {stat.S_IMODE(mode):o})" if exposed else ""
+def _find_owners(folder: Path) -> set[int]:
+    """Return the users who may own the folder's files: its owner, and root's folder's service."""
+    # The folder's owner could replace the files. Root's folder has files of the service's user.
+    owner = folder.stat().st_uid
+    return {owner, *(find_uids(SERVICE) if folder == SYSTEM_ENV_DIR else ())}
 
 
 def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:

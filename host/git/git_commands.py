@@ -207,6 +207,9 @@ def build_environment(config: Config, global_config: Path, remote: str = "") -> 
     # A proxy's address may hold a password: only git's https helper needs it.
     if env["GIT_ALLOW_PROTOCOL"] == "https":
         env |= {name: config.get(name) for name in NETWORK if config.get(name)}
+        # git built with GnuTLS, as Debian's is, does not read SSL_CERT_FILE.
+        if "SSL_CERT_FILE" in env:
+            env.setdefault("GIT_SSL_CAINFO", env["SSL_CERT_FILE"])
     for number, (key, value) in enumerate(settings.items()):
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value

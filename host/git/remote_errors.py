@@ -18,7 +18,7 @@ NOISE = re.compile(r"warning:|hint:|Warning: Permanently added", re.IGNORECASE)
 ACCESS = "add the host's public key to the repository, with the right to push"
 CREDENTIALS = "put https://<user>:<token>@{host} into GIT_CREDENTIALS_FILE ({credentials})"
 REACH = "check that this host reaches {host}: its name, firewall, proxy (HTTPS_PROXY) and port"
-CERTIFICATE = "set SSL_CERT_FILE and GIT_SSL_CAINFO in worker.env to your authority's certificates"
+CERTIFICATE = "set SSL_CERT_FILE in worker.env to a file that has your authority's certificate"
 READABLE = "chown {service}: {file} and chmod 600 {file}"
 # What a line says, and what repairs it. The first rule that fits any line wins: ssh names the cause
 # before its consequence ("Permission denied", "Host key verification failed").
@@ -115,8 +115,8 @@ def _list_values(config: Config, remote: str, found: Mapping[str, str]) -> dict[
     return {
         "host": parts.hostname or "the remote",
         "port": f"-p {parts.port} " if parts.port else "",
-        "known_hosts": shlex.quote(config.get("GIT_SSH_KNOWN_HOSTS_FILE", "~/.ssh/known_hosts")),
-        "credentials": config.get("GIT_CREDENTIALS_FILE", "not set"),
+        "known_hosts": shlex.quote(known_hosts),
+        "credentials": config.get("GIT_CREDENTIALS_FILE") or "not set",
         "service": SERVICE if config.is_systemd else "$(id -un)",
         **quoted,
     }

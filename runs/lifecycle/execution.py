@@ -140,7 +140,7 @@ def _fail_after_crashes(config: Config, run: Run, claim: Claim) -> None:
     where = f" at the step {step.name}" if step else ""
     raise StepFailed(
         "STEP_KEPT_DYING",
-        f"The worker, or the unit of its job, was killed {run.attempts - 1} times{where}.",
+        f"The worker, or the unit of its job, died {run.attempts - 1} times{where}.",
         next_action="\n".join(lines),
     )
 

@@ -1,11 +1,13 @@
 """The configuration: env files, precedence, refused values."""
 
 import os
+import pwd
 from urllib.parse import urlsplit
 
 import pytest
 
-from host import config
+from host import config, env_file_access
+from host.env_file_access import describe_exposure
 from host.errors import Refused
 from host.settings_rules import MAX_SLOTS
 
@@ -229,4 +231,49 @@ def test_an_open_quote_is_refused_at_the_start_with_file_and_line(tmp_path, name
 
 @pytest.mark.parametrize(("uid", "problem"), [(0, ""), (7, ""), (8, "belongs to the user 8")])
 def test_an_env_file_of_another_user_is_exposed(uid, problem):
-    assert config.describe_exposure(0o100600, uid, {0, 7}) == problem
+    assert describe_exposure(0o100600, uid, {0, 7}) == problem
+
+
+@pytest.fixture
+def unreadable(tmp_path, monkeypatch):
+    """Make a file of the folder unreadable to this process, which is root in CI."""
+
+    def make(name):
+        def read(path):
+            if path.name == name:
+                raise PermissionError(path)
+            return {}
+
+        monkeypatch.setattr(config, "read_env_file", read)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.mark.parametrize("name", [*config.CONTROL_FILES, *config.APPLICATION_FILES])
+def test_an_unreadable_env_file_is_refused_by_name_with_the_grant(unreadable, name):
+    path = unreadable(name)
+    refusal = get_refusal(config.load_env_files, {"OROBOROS_ENV_DIR": str(path.parent)})
+    owner = pwd.getpwuid(path.parent.stat().st_uid).pw_name
+    assert refusal.code == "env_file_unreadable"
+    assert f"{path} cannot be read by {owner}" in refusal.detail
+    assert f"chown {owner}: {path}; chmod 600 {path}; then ./scripts" in refusal.detail
+
+
+def test_a_user_of_the_host_who_may_read_no_env_file_has_no_settings(unreadable, monkeypatch):
+    path = unreadable("api.env")
+    monkeypatch.setattr(env_file_access.os, "geteuid", lambda: 12345)
+    assert config.load_env_files({"OROBOROS_ENV_DIR": str(path.parent)}) == path.parent
+    unreadable("worker.env")
+    refusal = get_refusal(config.load_env_files, {"OROBOROS_ENV_DIR": str(path.parent)})
+    assert "cannot be read by 12345" in refusal.detail
+
+
+def test_the_service_does_not_take_its_unreadable_installation_for_anothers(
+    unreadable, monkeypatch
+):
+    path = unreadable("api.env")
+    monkeypatch.setattr(config, "SYSTEM_ENV_DIR", path.parent)
+    assert get_refusal(config.find_env_dir, {}).code == "env_file_unreadable"
+    monkeypatch.setattr(env_file_access.os, "geteuid", lambda: 12345)
+    assert config.find_env_dir({}, path.parent) == path.parent / "var" / "env"

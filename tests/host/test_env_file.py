@@ -3,7 +3,9 @@
 import pytest
 
 from host import env_file
+from host.env_file import format_assignment
 from host.errors import Refused
+from ops import systemd
 
 
 def parse(text):
@@ -89,3 +91,11 @@ def test_values_that_may_be_read_differently_are_listed_without_their_text():
         ["app.env line 5", "HASH"],
     ]
     assert "secret" not in "".join(found)
+
+
+@pytest.mark.parametrize("name", systemd.SHELL_SETTINGS)
+@pytest.mark.parametrize(
+    "value", ["http://a:b%40@p:3128/?x=1", "a b", "#", "'", '"', "\\n$x", "é;"]
+)
+def test_the_parser_reads_what_the_installation_writes(name, value):
+    assert parse(format_assignment(name, value)) == {name: value}

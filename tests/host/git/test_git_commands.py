@@ -64,3 +64,10 @@ def test_ssh_accepts_known_hosts_and_uses_the_configured_key_only():
     assert "StrictHostKeyChecking=yes" in command
     assert "'UserKnownHostsFile=\"/k/a b\"'" in command
     assert "IdentitiesOnly=yes -i /k/id" in command
+
+
+def test_git_gets_the_private_authority_that_is_set_for_all_tools():
+    conf = config.load({"SSL_CERT_FILE": "/etc/ssl/all.pem", "https_proxy": "http://proxy:3128"})
+    remote = "https://git.example.com/x.git"
+    env = git_commands.build_environment(conf, Path("/dev/null"), remote)
+    assert (env["GIT_SSL_CAINFO"], env["https_proxy"]) == ("/etc/ssl/all.pem", "http://proxy:3128")

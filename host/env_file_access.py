@@ -1,0 +1,66 @@
+"""Who can read the env files: others must not, and the control plane must."""
+
+import os
+import pwd
+import stat
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from host.errors import Refused
+
+
+def find_uids(name: str) -> set[int]:
+    """Return the uid of the user of that name; none if there is no such user."""
+    try:
+        return {pwd.getpwnam(name).pw_uid}
+    except KeyError:
+        return set()
+
+
+def find_user_name(uid: int) -> str:
+    """Return the user's name, or the number of one that has no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def refuse_unreadable(path: Path, owners: AbstractSet[int], *, always: bool = False) -> None:
+    """Raise Refused `env_file_unreadable` if this process runs as one of `owners`.
+
+    Without its file other settings would hold, such as another push mode. `always`: as any user.
+    """
+    if not (always or os.geteuid() in owners):
+        return
+    me = find_user_name(os.geteuid())
+    # Not root, who owns the folder of an installation and runs none of its services.
+    wanted = find_user_name(max(owners))
+    raise Refused(
+        "env_file_unreadable",
+        f"{path} cannot be read by {me}, so nothing starts without its settings: "
+        f"chown {wanted}: {path}; chmod 600 {path}; then ./scripts/runtime-up.sh",
+    )
+
+
+def refuse_exposed(path: Path, find_owners: Callable[[], AbstractSet[int]]) -> None:
+    """Raise Refused `env_file_exposed` if users besides the owners, root and us can open the file.
+
+    A file that does not exist is not exposed.
+    """
+    try:
+        status = path.stat()
+        owners = {0, os.geteuid(), *find_owners()}
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if problem := describe_exposure(status.st_mode, status.st_uid, owners):
+        detail = f"{path} holds secrets and {problem}: set its owner back, then chmod 600 {path}"
+        raise Refused("env_file_exposed", detail)
+
+
+def describe_exposure(mode: int, uid: int, owners: AbstractSet[int]) -> str:
+    """Return how a file of secrets is open to others, to end a sentence; "" if it is not."""
+    if uid not in owners:
+        return f"belongs to the user {uid}"
+    exposed = stat.S_IMODE(mode) & (stat.S_IRWXG | stat.S_IRWXO)
+    return f"other users can open it (mode {stat.S_IMODE(mode):o})" if exposed else ""
