@@ -21,6 +21,7 @@ from host.files.file_lock import file_lock
 from host.files.site_fallback import Fallback
 from host.git.bare_repository import Repository
 from host.masking.known_secrets import read_masks
+from host.network_failures import explain_network_failure_of
 from releases.builds import build_folders, build_manifest
 from releases.builds.build_folders import build_folder, source_folder
 from releases.builds.launch_spec import LaunchSpec
@@ -182,7 +183,8 @@ def _install_and_build(context: BuildContext, app: Application) -> None:
             raise DeploymentLost from failed
         code = "STEP_TIMEOUT" if failed.timed_out else "BUILD_FAILED"
         message = log_message.read_message(context.log, failed.log_start)
-        raise BuildFailed(code, f"{failed}:\n{message}") from failed
+        parts = [f"{failed}:", message, explain_network_failure_of(context.log, failed.log_start)]
+        raise BuildFailed(code, "\n".join(part for part in parts if part)) from failed
 
 
 def _variables(context: BuildContext) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from host.files.write_refusals import PLACES
+from host.network_failures import find_network_failure
 
 MAX_DIFFERENCES = 3
 SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 — read from messages, not used
@@ -55,17 +56,6 @@ ADDRESS = re.compile(
     r"(?:to|at|server|ECONNREFUSED|tcp|connect)[: ]+['\"]?([\w.:\[\]-]*[\w\]]:\d{2,5})"
     r"|host ['\"]([\w.-]+)['\"].*?port (\d+)|host='([\w.-]+)', port=(\d+)",
     re.I,
-)
-NETWORK = re.compile(
-    r"temporary failure in name resolution|name or service not known|\bE(?:NOTFOUND|AI_AGAIN)\b"
-    r"|nodename nor servname|could not resolve host|network is unreachable|\bENETUNREACH\b"
-    r"|no route to host|\bEHOSTUNREACH\b|connection timed out|\bETIMEDOUT\b|ConnectTimeout"
-    r"|no such host|getaddrinfo",
-    re.I,
-)
-HOST_NAME = re.compile(
-    r"host='([\w.-]+)'|(?:ENOTFOUND|EAI_AGAIN) ([\w.-]+)|[Rr]esolve host:? ['\"]?([\w.-]+)"
-    r"|lookup ([\w.-]+)|https?://([\w.-]+)"
 )
 
 
@@ -206,12 +196,10 @@ def _find_services(lines: list[str], facts: Facts) -> Iterator[str]:
 
 
 def _find_network(lines: list[str], facts: Facts) -> Iterator[str]:
-    if line := _find_line(lines, NETWORK):
-        names = _find_groups(HOST_NAME, line)
-        yield (
-            "It needs the network when it starts, and did not reach it"
-            f"{f' ({names[0]})' if names else ''}."
-        )
+    host = find_network_failure("\n".join(lines))
+    if host is not None:
+        named = f" ({host})" if host else ""
+        yield f"It needs the network when it starts, and did not reach it{named}."
 
 
 RULES: tuple[Rule, ...] = (
