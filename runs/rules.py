@@ -124,7 +124,9 @@ FAILURES: dict[str, Failure] = {
     ),
     "MAIN_BROKEN": Failure(
         "The target branch itself does not install, or does not migrate an empty database.",
-        "Ship a branch that repairs it: such a branch can be previewed and merged as usual.",
+        "Ship a branch that repairs it: such a branch can be previewed and merged as usual. The "
+        "same commit of the target branch is not tried again, unless an operator runs "
+        ".venv/bin/python manage.py build_template.",
     ),
     "COMMAND_REFUSED": Failure(
         "The command policy does not allow a command of the application.",

@@ -95,8 +95,11 @@ def take_back(root: Path) -> None:
     """Make a tree ours: readable by all users, writable by none.
 
     Links are not followed, setuid bits are cleared. The processes that wrote it must have ended.
-    Raises Refused `build_failed` if it is nested too deeply to be read by its paths.
+    May be repeated. Raises Refused `build_failed` if it is nested too deeply to be read by its
+    paths.
     """
+    if not root.exists():
+        _finish_copy_back(root)
     if os.geteuid() != 0 and _find_other_owners(root):
         _copy_back(root)
     for folder in safe_walk.walk_folders(root):
@@ -110,6 +113,22 @@ def take_back(root: Path) -> None:
             # A chown of root's may keep the setuid bit, so the mode is set after it.
             if stat.S_ISREG(mode):
                 os.chmod(name, 0o555 if mode & 0o100 else 0o444, dir_fd=folder.descriptor)
+
+
+def reopen_tree(root: Path, user: User | None) -> None:
+    """Undo `take_back`: let `user` change the tree again, but for its hard links.
+
+    These are the shared install's files.
+    """
+    for folder in safe_walk.walk_folders(root):
+        os.fchmod(folder.descriptor, 0o755)
+        give_open_folder(folder.descriptor, user)
+        for name in folder.names:
+            found = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                os.chmod(name, stat.S_IMODE(found.st_mode) | 0o200, dir_fd=folder.descriptor)
+                if user is not None:
+                    _give_entry(name, user, folder.descriptor)
 
 
 def allow_new_files(root: Path, user: User | None) -> None:
@@ -203,10 +222,27 @@ def _copy_back(root: Path) -> None:
         safe_walk.require_shallow(folder.parts)  # copytree recurses
     copy = root.with_name(f".{root.name}.{os.urandom(6).hex()}")
     old = copy.with_name(f"{copy.name}.old")
-    shutil.copytree(root, copy, symlinks=True)
+    shutil.copytree(root, copy, symlinks=True, copy_function=_link_or_copy)
     root.rename(old)
     copy.rename(root)
     delete_tree(old)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link a file that is ours, such as the shared install's; another's becomes ours by a copy."""
+    if Path(source).lstat().st_uid == os.geteuid():
+        with suppress(OSError):  # a file has a limited number of links
+            os.link(source, target, follow_symlinks=False)
+            return
+    shutil.copy2(source, target)
+
+
+def _finish_copy_back(root: Path) -> None:
+    """Rename the copy of a `_copy_back` that was interrupted between its two renames."""
+    copies = root.parent.glob(f".{root.name}.*")
+    complete = [path for path in copies if path.with_name(f"{path.name}.old").exists()]
+    if complete:
+        complete[0].rename(root)
 
 
 def _chown_to_root(descriptor: int) -> None:

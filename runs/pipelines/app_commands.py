@@ -15,9 +15,10 @@ from host.app.planning import Command
 from host.app.resources import storage
 from host.files import ownership, site_fallback
 from host.files.site_fallback import Fallback
-from host.files.write_refusals import explain_refused_write
+from host.files.write_refusals import explain_refused_write, is_refused_sqlite_file
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import name_files
+from host.network_failures import explain_network_failure_of
 from host.postgres import guard, lock_timeout
 from host.postgres.extension_refusals import explain_refused_extension
 from host.postgres.guard import Target
@@ -84,6 +85,8 @@ def _translate_failures(context: CommandContext, code: str) -> Iterator[None]:
             raise StepFailed("STEP_TIMEOUT", f"{failed}.") from failed
         message = context.read_log_message(failed.log_start)
         parts = [f"{failed}:", message]
+        if code == "BUILD_FAILED":
+            parts.append(explain_network_failure_of(context.log, failed.log_start))
         if code == "MIGRATION_FAILED":
             parts += [explain_refused_write(message), explain_refused_extension(message)]
         raise StepFailed(code, "\n".join(part for part in parts if part)) from failed
@@ -235,6 +238,36 @@ def run_release_command(
             context.is_stopping,
             lambda: lock_timeout.describe_lock_holders(url),
         )
+
+
+def seal(app: Application) -> None:
+    """Make the application's files read-only, as production's are, but for its storage.
+
+    No process of the application may run.
+    """
+    ownership.take_back(app.root)
+    storage.reopen_folders(app.root, app.manifest.storage, app.user)
+
+
+def run_sealed_release_command(
+    context: CommandContext, app: Application, variables: Mapping[str, str], *, purpose: str
+) -> bool:
+    """Run `release:` in a sealed tree, once more if SQLite could not write its file there.
+
+    Then the tree is open to new files. Django's `startproject` keeps that file beside the code, and
+    such a branch can be looked at, although it cannot ship. Returns whether it was so. Raises as
+    `run_release_command`.
+    """
+    try:
+        run_release_command(context, app, variables, purpose=purpose)
+        return False
+    except StepFailed as failed:
+        if not is_refused_sqlite_file(failed.detail):
+            raise
+    context.write_log("SQLite could not write its file: again with a tree open to new files")
+    ownership.allow_new_files(app.root, app.user)
+    run_release_command(context, app, variables, purpose=purpose)
+    return True
 
 
 def database_url(target: Target, name: str, role: str, password: str) -> str:

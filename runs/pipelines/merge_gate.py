@@ -39,7 +39,10 @@ def _folder(context: StepContext) -> Path:
 
 
 def migrate_candidate(context: StepContext) -> None:
-    """Write the candidate's files and run its migrations on a clone of the base's template."""
+    """Write the candidate's files and run its migrations on a clone of the base's template.
+
+    In a sealed tree, as production does. The checks may change it again.
+    """
     from host.postgres.administration import DatabaseAdmin
 
     config, run, root = context.config, context.run, _folder(context) / "tree"
@@ -57,7 +60,9 @@ def migrate_candidate(context: StepContext) -> None:
         password = admin.ensure_role(name)
         admin.clone(template, name, name)
     url = app_commands.database_url(target, name, name, password)
+    app_commands.seal(app)
     app_commands.run_release_command(context, app, _gate_variables(context, url), purpose="gate")
+    ownership.reopen_tree(root, app.user)
     note = {"candidate": run.candidate_sha, "url": url}
     step_notes.write_note(_folder(context), "migrations", note)
 

@@ -15,7 +15,7 @@ from host.app.resources import storage
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership
-from host.files.write_refusals import SQLITE_NOTE, explain_refused_write, is_refused_sqlite_file
+from host.files.write_refusals import SQLITE_NOTE, explain_refused_write
 from host.postgres import guard, schema_catalog, schema_snapshot
 from host.process import private_tmp
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
@@ -126,7 +126,7 @@ def install(context: StepContext) -> None:
 
 
 def _raise_if_base_is_the_cause(context: StepContext, app: Application, failed: StepFailed) -> None:
-    """Raise StepFailed MAIN_BROKEN if the target branch installs from the same files."""
+    """Raise StepFailed MAIN_BROKEN if the target branch does not install either."""
     config, repo = context.config, open_repository(context.config)
     base = find_preview_base(repo, config.target_branch)
     names = app_commands.find_install_files_of_base(app, repo, base, context.run.commit_sha)
@@ -136,6 +136,8 @@ def _raise_if_base_is_the_cause(context: StepContext, app: Application, failed: 
             f"{config.target_branch} itself ({base[:12]}) does not install: {names} is the same"
         )
         raise StepFailed("MAIN_BROKEN", f"{detail} there. {failed.detail}") from failed
+    target = guard.resolve_target(config, get_slot(context))
+    template_databases.raise_if_base_does_not_install(context, repo, base, target, failed)
 
 
 def probe_install(context: StepContext) -> StepResult:
@@ -209,7 +211,7 @@ def migrate(context: StepContext) -> None:
     app = read_slot_application(context)
     # Only now: install and build write there.
     link_storage(context, app)
-    worktree.seal(get_slot(context), app.user)
+    worktree.seal(get_slot(context))
     if context.attempt > 1:
         # A migration tool may leave a database half migrated if it is killed.
         context.write_log("an earlier attempt was interrupted: the database is cloned again")
@@ -218,28 +220,14 @@ def migrate(context: StepContext) -> None:
     # A clone has its template's schema, which was recorded when that was built.
     before = template_databases.read_template_schema(context.config, template)
     context.save_artifact(schema_changes.BEFORE, before or read_schema_text(variables))
-    _run_release_command(context, app, variables)
-    record_effect(context)
-
-
-def _run_release_command(context: StepContext, app: Application, variables: dict[str, str]) -> None:
-    """Run `release:`, again with a tree open to new files if SQLite could not write its own there.
-
-    Django's `startproject` keeps it beside the code. Such a branch can be looked at; the run says
-    that it cannot ship.
-    """
     slot = get_slot(context)
-    try:
-        app_commands.run_release_command(context, app, variables, purpose=slot.slot_id)
-        context.set_notes([])
-    except StepFailed as failed:
-        if not is_refused_sqlite_file(failed.detail):
-            raise
-        context.write_log("SQLite could not write its file: again with a tree open to new files")
-        worktree.allow_new_files(slot, app.user)
-        app_commands.run_release_command(context, app, variables, purpose=slot.slot_id)
-        worktree.seal(slot, app.user)
-        context.set_notes([SQLITE_NOTE])
+    has_sqlite_file = app_commands.run_sealed_release_command(
+        context, app, variables, purpose=slot.slot_id
+    )
+    if has_sqlite_file:
+        worktree.seal(slot)
+    context.set_notes([SQLITE_NOTE] if has_sqlite_file else [])
+    record_effect(context)
 
 
 def read_schema_text(variables: dict[str, str]) -> str:

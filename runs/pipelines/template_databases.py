@@ -5,10 +5,12 @@ holds rows of production. A spare copy of the current one is kept, so that a pre
 and does not wait for PostgreSQL to make one.
 """
 
+import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -21,6 +23,7 @@ from host.config import Config
 from host.errors import ApplicationRefused, Refused
 from host.files import log_files, ownership, safe_files
 from host.git.bare_repository import Repository
+from host.network_failures import find_network_failure
 from host.postgres import guard, schema_catalog, schema_snapshot
 from host.postgres.guard import Target
 from runs.engine.artifacts import create_log_path
@@ -36,17 +39,77 @@ log = logging.getLogger(__name__)
 MAIN_LOG = "main_log"
 MAIN_LOG_LINES = 1000
 # With these codes the target branch's own commands fail; others are failures of the host.
-BASE_FAILURES = ("MIGRATION_FAILED", "BUILD_FAILED", "EFFECT_MISSING", "STEP_TIMEOUT")
+INSTALL_FAILURES = ("BUILD_FAILED", "EFFECT_MISSING")
+BASE_FAILURES = (*INSTALL_FAILURES, "MIGRATION_FAILED", "STEP_TIMEOUT")
+# Of the file that says why the target branch's commit has no template database.
+FAILURE_SUFFIX = ".failure"
 
 
 class DatabaseBusy(Exception):
     """Another process holds the lock of the database."""
 
 
-def ensure_template(context: CommandContext, repo: Repository, commit: str, target: Target) -> str:
+@dataclass(frozen=True)
+class BaseFailure:
+    """Why the target branch's commit has no template database: its failure code, "" for a manifest
+    that is refused, the message, and the output of its commands."""
+
+    code: str
+    detail: str
+    log: str
+
+    @property
+    def is_of_install(self) -> bool:
+        """Return whether it does not install: then nothing is known of its migrations."""
+        return self.code in INSTALL_FAILURES
+
+
+class BaseBroken(Exception):
+    """The target branch's commit does not install, or does not migrate and seed a database."""
+
+    def __init__(self, failure: BaseFailure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+def ensure_base_template(
+    context: CommandContext, repo: Repository, base: str, target: Target
+) -> str:
+    """Return the name of the template database of the target branch's commit, as `ensure_template`.
+
+    A commit that failed is not tried again, since every preview would wait for it. Raises
+    BaseBroken also then; `forget_failure` has the next one try it.
+    """
+    name, log_start = guard.template_name(base), log_files.read_size(context.log)
+    try:
+        return ensure_template(
+            context, repo, base, target, before=lambda: _raise_known_failure(context.config, base)
+        )
+    except (StepFailed, ApplicationRefused) as failed:
+        code = failed.code if isinstance(failed, StepFailed) else ""
+        if code and code not in BASE_FAILURES:
+            raise  # it says nothing about the commit
+        output = safe_files.read_tail(context.log, MAIN_LOG_LINES, log_start)
+        text = context.mask(log_message.strip_terminal_codes(output))
+        failure = BaseFailure(code, str(failed), text)
+        # What may pass by itself is tried again.
+        if code != "STEP_TIMEOUT" and find_network_failure(text) is None:
+            _remember_failure(context.config, name, failure)
+        raise BaseBroken(failure) from failed
+
+
+def ensure_template(
+    context: CommandContext,
+    repo: Repository,
+    commit: str,
+    target: Target,
+    *,
+    before: Callable[[], None] = lambda: None,
+) -> str:
     """Return the name of the commit's template database, which is built if it is missing.
 
-    Waits while another process builds it. Raises StepStopped (also while it waits), StepFailed.
+    Waits while another process builds it, and calls `before` when it is the one to build it. Raises
+    StepStopped (also while it waits), StepFailed, ApplicationRefused, and what `before` raises.
     """
     from host.postgres.administration import DatabaseAdmin
 
@@ -56,6 +119,7 @@ def ensure_template(context: CommandContext, repo: Repository, commit: str, targ
         return name
     with admin.database_lock(name, context.raise_if_stopping):
         if not admin.has_template(name):
+            before()
             context.write_log(f"building {name}")
             _build_template(context, repo, commit, name, target)
     return name
@@ -71,13 +135,10 @@ def ensure_run_template(
     be previewed and shipped; a note says so. Raises StepStopped, and StepFailed MAIN_BROKEN if
     `commit` cannot do it either; the base's log is the artifact MAIN_LOG.
     """
-    log_start = log_files.read_size(context.log)
     try:
-        return ensure_template(context, repo, base, target)
-    except (StepFailed, ApplicationRefused) as failed:
-        cause = _describe_broken_base(context, base, failed)
-    main_log = safe_files.read_tail(context.log, MAIN_LOG_LINES, log_start)
-    context.save_artifact(MAIN_LOG, log_message.strip_terminal_codes(main_log))
+        return ensure_base_template(context, repo, base, target)
+    except BaseBroken as broken:
+        cause = _describe_broken_base(context, base, broken.failure)
     context.write_log(f"{cause}\nmaking the database from empty with {commit}")
     try:
         template = ensure_template(context, repo, commit, target)
@@ -89,15 +150,53 @@ def ensure_run_template(
     return template
 
 
-def _describe_broken_base(context: StepContext, base: str, failed: Exception) -> str:
-    """Return the cause as sentences. Raises `failed` again if it says nothing about the base."""
-    if isinstance(failed, StepFailed) and failed.code not in BASE_FAILURES:
-        raise failed
+def raise_if_base_does_not_install(
+    context: StepContext, repo: Repository, base: str, target: Target, failed: StepFailed
+) -> None:
+    """Raise StepFailed MAIN_BROKEN if the base does not install either, as this commit.
+
+    `failed` is this commit's failure. The base is tried unless its template database exists.
+    """
+    try:
+        ensure_base_template(context, repo, base, target)
+    except BaseBroken as broken:
+        if broken.failure.is_of_install:
+            cause = _describe_broken_base(context, base, broken.failure)
+            detail = f"{cause}\nThis commit does not install either: {failed}"
+            raise StepFailed("MAIN_BROKEN", detail) from failed
+
+
+def _describe_broken_base(context: StepContext, base: str, failure: BaseFailure) -> str:
+    """Return the cause as sentences, and save the base's output as the artifact MAIN_LOG."""
+    context.save_artifact(MAIN_LOG, failure.log)
     branch = context.config.target_branch
     return (
         f"{branch} itself ({base[:12]}) does not install, or does not migrate and seed an empty "
-        f"database: {failed}"
+        f"database: {failure.detail}"
     )
+
+
+def _failure_path(config: Config, template: str) -> Path:
+    return config.var / "templates" / f"{template}{FAILURE_SUFFIX}"
+
+
+def _remember_failure(config: Config, template: str, failure: BaseFailure) -> None:
+    path = _failure_path(config, template)
+    for other in path.parent.glob(f"*{FAILURE_SUFFIX}"):  # of earlier commits of the target branch
+        other.unlink(missing_ok=True)
+    safe_files.write_atomic(path, json.dumps(asdict(failure)).encode(), 0o600)
+
+
+def _raise_known_failure(config: Config, base: str) -> None:
+    """Raise BaseBroken if an earlier attempt to build the commit's template database failed."""
+    with suppress(FileNotFoundError):
+        raw = _failure_path(config, guard.template_name(base)).read_text()
+        raise BaseBroken(BaseFailure(**json.loads(raw)))
+
+
+def forget_failure(config: Config, commit: str) -> None:
+    """Have the next preview try again to build the template database of that commit."""
+    _failure_path(config, guard.template_name(commit)).unlink(missing_ok=True)
 
 
 def read_template_schema(config: Config, template: str) -> str | None:
@@ -111,20 +210,24 @@ def template_schema_path(config: Config, template: str) -> Path:
     return config.var / "templates" / f"{template}.json"
 
 
-def build_current_template() -> None:
-    """Build the template of the target branch's head in advance of the next preview."""
+def build_current_template() -> str:
+    """Build the template of the target branch's head in advance of the next preview.
+
+    Returns why it could not be built; "" if it was.
+    """
     config = settings.OROBOROS
     repo = open_repository(config)
     output = create_log_path(config, "templates")
     work = CommandContext(config, output, f"template:{uuid.uuid4()}")
     base = find_preview_base(repo, config.target_branch)
     try:
-        ensure_template(work, repo, base, guard.resolve_target(config, config.slots[0]))
-    except (StepFailed, ApplicationRefused) as failed:
-        # No run waits for it: the next preview builds it again and reports the failure.
+        ensure_base_template(work, repo, base, guard.resolve_target(config, config.slots[0]))
+    except (StepFailed, BaseBroken) as failed:
+        # No run waits for it: the next preview reports the failure.
         log.warning("the template database of %s was not built: %s", base, failed)
-        return
+        return str(failed)
     ensure_spare(config)
+    return ""
 
 
 def ensure_spare(config: Config) -> bool:
@@ -163,7 +266,9 @@ def remove_strays(config: Config) -> None:
 
     admin = DatabaseAdmin(config)
     folder = config.var / "templates"
-    names = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
+    found = folder.iterdir() if folder.is_dir() else ()
+    # A failure is what is known of a template that does not exist.
+    names = {path.stem for path in found if path.suffix != FAILURE_SUFFIX}
     strays = {*names, *admin.list_own_roles()} - {*admin.list_templates()}
     strays |= {path.name for path in folder.glob("*/")}
     for name in filter(guard.TEMPLATE_NAME.fullmatch, strays):
@@ -211,7 +316,10 @@ def _build_template(
 def _migrate_and_seed(
     context: CommandContext, app: Application, variables: Mapping[str, str]
 ) -> None:
-    app_commands.run_release_command(context, app, variables, purpose="template")
+    app_commands.seal(app)
+    app_commands.run_sealed_release_command(context, app, variables, purpose="template")
+    # Production has no seed: what it writes beside the code is deleted with the tree.
+    ownership.allow_new_files(app.root, app.user)
     seed = [app.plan.seed] if app.plan.seed is not None else []
     app_commands.run_commands(
         context, app, seed, variables, purpose="template", code="MIGRATION_FAILED"

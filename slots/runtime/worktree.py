@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from host.config import Config, SlotConfig
 from host.files import ownership
-from host.process.users import DelegatedUser, User
+from host.process.users import User
 
 if TYPE_CHECKING:  # importing it would slow down the start of a slot's commands
     from host.git.bare_repository import Repository
 
 TRASH_PREFIX = "trash-"
+# What an interrupted check-out, removal or sealing leaves.
+REMAINS = (TRASH_PREFIX, "fresh-", ".fresh-", ".worktree.")
 # What a slot's folder contains whether the slot is leased or not: its surface and its locks.
 PERMANENT_ENTRIES = ("activations", "current", "surface.lock", "backend.lock")
 
@@ -56,20 +58,13 @@ def check_out(
     return left_out
 
 
-def seal(slot: SlotConfig, user: User | None) -> None:
+def seal(slot: SlotConfig) -> None:
     """Make the worktree read-only for its user, as a release's files are. May be repeated.
 
-    The processes that wrote it must have ended. Under systemd the unit has it read-only. Raises
-    Refused `build_failed` if it is nested too deeply.
+    The processes that wrote it must have ended. Raises Refused `build_failed` if it is nested too
+    deeply.
     """
-    if not isinstance(user, DelegatedUser):
-        ownership.take_back(path(slot))
-
-
-def allow_new_files(slot: SlotConfig, user: User | None) -> None:
-    """Let the user create files in a sealed worktree, whose files stay read-only."""
-    if not isinstance(user, DelegatedUser):
-        ownership.allow_new_files(path(slot), user)
+    ownership.take_back(path(slot))
 
 
 def read_commit(slot: SlotConfig) -> str | None:
@@ -92,7 +87,7 @@ def remove(config: Config, slot: SlotConfig) -> None:
     (slot.folder / "worktree.commit").unlink(missing_ok=True)
     if slot.folder.exists():
         for entry in slot.folder.iterdir():
-            if entry.name.startswith((TRASH_PREFIX, "fresh-", ".fresh-")):
+            if entry.name.startswith(REMAINS):
                 ownership.delete_tree(entry)
 
 

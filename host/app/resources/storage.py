@@ -92,6 +92,14 @@ def make_folders(root: Path, storage: Storage, user: User | None) -> None:
             _make_folder(parent, parts[-1], user)
 
 
+def reopen_folders(root: Path, storage: Storage, user: User | None) -> None:
+    """Let `user` write to the folders of a tree that was taken back. Raises as `make_folders`."""
+    for path in storage.values():
+        parts = PurePosixPath(path).parts
+        with _translate_refusal(path), safe_files.folder_beneath(root, parts[:-1]) as parent:
+            ownership.reopen_tree(Path(f"/proc/self/fd/{parent}", parts[-1]), user)
+
+
 def link_folders(root: Path, storage: Storage, target: Path, user: User | None) -> list[str]:
     """Replace the folders of a built tree by links to those in `target`; may be repeated.
 

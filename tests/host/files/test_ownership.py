@@ -138,3 +138,55 @@ def test_a_folder_that_is_moved_during_the_walk_raises(tmp_path):
     (tmp_path / "tree" / "one" / "two").rename(tmp_path / "elsewhere" / "two")
     with pytest.raises(OSError, match="was moved"):
         next(seen)
+
+
+@pytest.mark.root
+def test_a_sealed_tree_is_reopened_but_for_files_of_the_shared_install(tree, tmp_path):
+    (tmp_path / "shared").write_text("of all trees")
+    (tree / "folder" / "linked").hardlink_to(tmp_path / "shared")
+    ownership.take_back(tree)
+    ownership.reopen_tree(tree, User(60999, 60999))
+    changed = [tree, tree / "folder", tree / "data", tree / "folder" / "program"]
+    assert {path.stat().st_uid for path in changed} == {60999}
+    assert all(mode(path) & 0o200 for path in changed)
+    assert (tmp_path / "shared").stat().st_uid == 0
+    assert mode(tmp_path / "shared") == 0o444
+    assert (tmp_path / "outside" / "file").stat().st_uid == os.getuid()
+
+
+def test_a_copy_back_that_was_interrupted_between_its_renames_is_completed(tree):
+    copy, old = tree.with_name(".tree.0a"), tree.with_name(".tree.0a.old")
+    tree.rename(old)
+    (copy / "folder").mkdir(parents=True)
+    ownership.take_back(tree)
+    assert mode(tree) == mode(tree / "folder") == 0o555
+
+
+@pytest.mark.root
+def test_under_systemd_a_tree_is_sealed_for_the_user_who_built_in_it(tree, tmp_path, monkeypatch):
+    """Another user's files become copies of ours, and our own stay the same files."""
+    ours, users = User(60999, 60999), User(60998, 60998)
+    tmp_path.chmod(0o777)
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    for path in (tree, tree / "folder", tree / "data"):
+        os.chown(path, ours.uid, ours.gid)
+    (tree / "folder" / "program").chmod(0o755)
+    os.chown(tree / "folder" / "program", users.uid, users.gid)
+    kept = (tree / "data").stat().st_ino
+    monkeypatch.setattr(ownership, "_find_other_owners", lambda root: [users])
+    monkeypatch.setattr(ownership, "_share_with_us", lambda root, user: None)
+    child = os.fork()
+    if child == 0:
+        os.setresgid(ours.gid, ours.gid, ours.gid)
+        os.setresuid(ours.uid, ours.uid, ours.uid)
+        try:
+            ownership.take_back(tree)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    program = (tree / "folder" / "program").stat()
+    assert (program.st_uid, stat.S_IMODE(program.st_mode)) == (ours.uid, 0o555)
+    assert ((tree / "data").stat().st_ino, mode(tree / "data")) == (kept, 0o444)
+    assert mode(tree) == mode(tree / "folder") == 0o555
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "tree"]

@@ -1,11 +1,14 @@
 """Failures of a run: the code, the log, and what remains afterwards."""
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from host.errors import Refused
+from host.postgres import guard
 from runs.difference import compute_difference
-from runs.lifecycle import execution, operations
+from runs.lifecycle import execution, operations, retention
 from runs.models import Run
+from runs.pipelines import template_databases
 from runs.repository import open_repository
 from slots.models import Lease
 from slots.rules import LeaseState
@@ -214,8 +217,10 @@ def test_a_release_command_that_fails_on_production_is_no_failed_health_check(sm
         {"release.py": "import sys\n\nsys.exit('the table made_by_hand does not exist')\n"},
         {"app.json": '{"scripts": {"postdeploy": "python no_such_seed.py"}}'},
         {"requirements.txt": "=== this is no requirement\n"},
+        # An install that is not shared may read every file of the tree.
+        {"oroboros.toml": '[backend]\ninstall = "false"\n[checks]\nquick = "true"\n'},
     ],
-    ids=["migration", "seed", "install"],
+    ids=["migration", "seed", "install", "install-not-shared"],
 )
 def test_a_branch_that_repairs_main_is_previewed_and_ships_and_others_name_main(small, breakage):
     before = small.remote_main()
@@ -238,3 +243,35 @@ def test_a_branch_that_repairs_main_is_previewed_and_ships_and_others_name_main(
     small.commit(f"broken/after-{number}", {"after.txt": "main is whole again"})
     after = execute_branch(f"broken/after-{number}")
     assert (after.status, after.notes) == ("preview_ready", [])
+
+
+@pytest.mark.full
+def test_a_broken_main_is_tried_once_for_each_of_its_commits(small):
+    broken = small.commit("main", {"release.py": "raise SystemExit('no table')\n"})
+    template = guard.template_name(broken)
+    failed = [_preview_another(small) for _ in range(2)]
+    assert [run.failure_code for run in failed] == ["MAIN_BROKEN", "MAIN_BROKEN"]
+    logs = [_read_artifact(small, run, "database_log") for run in failed]
+    assert [f"building {template}" in log for log in logs] == [True, False]
+    # The output of the first attempt is on both.
+    assert all("no table" in _read_artifact(small, run, "main_log") for run in failed)
+    retention.remove_unneeded(small.config)
+    template_databases.remove_strays(small.config)
+    assert f"building {template}" not in _read_artifact(
+        small, _preview_another(small), "database_log"
+    )
+    with pytest.raises(CommandError, match="no table"):
+        call_command("build_template")
+    small.commit("main", {"release.py": tiny.RELEASE})
+    assert _preview_another(small).status == "preview_ready"
+    call_command("build_template")
+
+
+def _preview_another(world):
+    branch = f"another/{world.commits()}"
+    world.commit(branch, {"another.txt": branch})
+    return execute_branch(branch)
+
+
+def _read_artifact(world, run, name):
+    return (world.config.var / "artifacts" / run.artifacts.get(name=name).path).read_text()

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from host.app import planning
 from releases.models import Release
 from runs.lifecycle import execution, operations
 from runs.models import Run
+from tests.runs.pipelines.shipping import tiny
 from tests.runs.pipelines.shipping.processes import sleepers
 
 NOT_BOTH = """\
@@ -135,3 +138,37 @@ def test_a_production_build_that_takes_too_long_is_a_step_timeout(small, ready_s
     assert Release.objects.get().status == "failed"
     assert not sleepers("5050")
     assert small.remote_main() == main
+
+
+CHANGES_THE_TREE = """\
+import os
+
+for name in ("server.py", "made/by-a-check"):
+    os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+    open(name, "w").write("changed")
+"""
+
+
+@pytest.mark.full
+def test_a_check_may_change_the_tree_in_which_release_was_run_sealed(small, ready_small):
+    checks = '[checks]\nchanges = "python changes.py"\n'
+    files = {"oroboros.toml": checks, "changes.py": CHANGES_THE_TREE, "made/kept": ""}
+    run = ready_small("checks/change-the-tree", files)
+    operations.approve(run, actor="grace")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_detail) == ("merged", "")
+    small.commit("main", {"oroboros.toml": USUAL, "changes.py": None, "made/kept": None})
+
+
+@pytest.mark.full
+def test_release_of_a_template_database_runs_in_a_sealed_tree(small):
+    template_only = "import os\nif 'app_template' in os.environ['DATABASE_URL']:\n"
+    small.commit("main", {"release.py": f"{template_only}    open('made', 'w')\n"})
+    small.commit("template/other", {"other.txt": ""})
+    run = operations.create_run(title="other", branch="template/other", actor="ada")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code) == ("failed", "MAIN_BROKEN")
+    assert "made could not be written" in run.failure_detail
+    small.commit("main", {"release.py": tiny.RELEASE})
