@@ -50,7 +50,7 @@ def watch_branches() -> list[Run]:
     restarted = [run for run in followed if _follow_branch(config, run, heads)]
     followed.filter(branch__in=heads, branch_seen_at=None).update(branch_seen_at=ClockTimestamp())
     for run in Run.objects.filter(prepare=True, status=Status.PREVIEW_READY):
-        _update_merge_notes(config, repo, run)
+        update_merge_notes(config, repo, run)
     return restarted
 
 
@@ -64,7 +64,7 @@ def _follow_branch(config: Config, run: Run, heads: Mapping[str, str]) -> bool:
     return False
 
 
-def _update_merge_notes(config: Config, repo: Repository, run: Run) -> None:
+def update_merge_notes(config: Config, repo: Repository, run: Run) -> None:
     """Replace the run's notes on its merge: the target branch may have moved since."""
     try:
         sentences = merge_forecast.list_merge_notes(repo, run, config.target_branch)

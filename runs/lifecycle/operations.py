@@ -12,7 +12,7 @@ from runs.engine.enqueue import enqueue
 from runs.engine.events import record_event
 from runs.leasing import leases
 from runs.leasing.grants import grant_lock
-from runs.lifecycle import finish
+from runs.lifecycle import branch_watch, finish
 from runs.models import Approval, Run
 from runs.pipelines import merge_forecast
 from runs.repository import open_repository
@@ -167,6 +167,8 @@ def _refuse_unmergeable(run: Run) -> None:
             f"{run.branch} is at {str(head)[:12]} on the remote now, and the preview shows "
             f"{run.commit_sha[:12]}: wait for the new preview, then approve that commit.",
         )
+    # At once, and whether the approval is refused or not: the minute's watch would be too late.
+    branch_watch.update_merge_notes(config, repo, run)
     try:
         problem = merge_forecast.find_obstacle(repo, run, config.target_branch)
     except Refused:  # nothing was fetched yet, or the target branch was deleted

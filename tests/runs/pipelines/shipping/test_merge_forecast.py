@@ -39,7 +39,6 @@ def test_a_squash_merge_elsewhere_is_reported_before_approval_and_not_shipped(sm
     with pytest.raises(Refused, match="squash merge") as refused:
         operations.approve(run, actor="grace")
     assert (refused.value.code, refused.value.status) == ("nothing_to_ship", 409)
-    branch_watch.watch_branches()
     run.refresh_from_db()
     [note] = run.list_notes()
     assert "squash merge" in note
