@@ -134,6 +134,13 @@ class Config:
         host = self.shared_host(slot) if label is None else self.frontend_host(slot, label)
         return host if self.is_https else f"{host}:{slot.web_port}"
 
+    @property
+    def admin_url(self) -> str:
+        """The admin's address for people, through the router. The API's port is for the shell."""
+        if self.is_https:
+            return f"https://api.{self.domain}/admin/"
+        return f"http://api.localhost:{self.router_port}/admin/"
+
     def frontend_url(self, slot: SlotConfig, label: str) -> str:
         """Return the address of the frontend of the run with that label."""
         return f"{'https' if self.is_https else 'http'}://{self.frontend_address(slot, label)}"

@@ -198,7 +198,7 @@ def build_summary(config: Config, run: Json | None, live_release_id: str) -> lis
     """Return the lines that say where to look and how to stop."""
     lines = [
         "",
-        f"Admin               http://127.0.0.1:{config.api_port}/admin/",
+        f"Admin               {config.admin_url}",
         "                    a new password: .venv/bin/python manage.py setup_people --reset",
         f"Production app      http://localhost:{config.web_port}",
         f"                    live is release {live_release_id}",
@@ -215,11 +215,11 @@ def build_summary(config: Config, run: Json | None, live_release_id: str) -> lis
 
 def _describe_preview(config: Config, run: Json | None) -> list[str]:
     if run is None:
-        return [f"Preview a branch    http://127.0.0.1:{config.api_port}/admin/runs/run/"]
+        return [f"Preview a branch    {config.admin_url}runs/run/"]
     if run["status"] == "merged":
         return [f"{BRANCH}   is merged, as release {run['release_id']}"]
     return [
         f"Frontend preview    {run['frontend_url']}",
         f"Backend preview     {run['backend_url']}/health",
-        f"Look, then approve  http://127.0.0.1:{config.api_port}/admin/runs/run/",
+        f"Look, then approve  {config.admin_url}runs/run/",
     ]

@@ -207,6 +207,7 @@ def test_quickstart_names_the_live_release_rather_than_the_runs_own(tmp_path):
     )
     assert "live is release r-1" in lines
     assert "is merged, as release r-2" in lines
+    assert "http://api.localhost:8088/admin/" in lines and ":8000/admin" not in lines
 
 
 def test_env_files_are_private_written_once_and_differ_between_checkouts(tmp_path):

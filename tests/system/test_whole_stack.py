@@ -23,7 +23,10 @@ STATE = {}
 
 def test_quickstart_creates_a_preview_and_prints_its_url(host):
     output = host.script("quickstart")
-    assert f"http://127.0.0.1:{host.config.api_port}/admin/" in output
+    assert f"http://api.localhost:{host.config.router_port}/admin/" in output
+    through_router = {"Host": f"api.localhost:{host.config.router_port}"}
+    login = host.get(host.config.router_port, "/admin/login/", headers=through_router)
+    assert "csrfmiddlewaretoken" in login.text
     assert re.search(r"user admin, password \S{12,}", output)
     STATE["password"] = re.search(r"user admin, password (\S+)", output)[1]
     run = host.api("/api/runs?branch=feature/reactions").json()["results"][0]

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sysconfig
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import requests
 from django.conf import settings
 from django.db import connection
 
+from accounts.models import LoginAttempt
 from host.files import leftovers, ownership, safe_files
 from host.postgres.administration import DatabaseAdmin
 from ops import env_files
@@ -22,6 +24,7 @@ from tests import service
 from tests.accounts.test_host_authentication import send_request
 from tests.environment import CLUSTER, PASSWORD
 from tests.lease_ends import assert_nothing_is_left
+from tests.router import running_router
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 ATTACK = Path(__file__).with_name("hostile") / "attack.py"
@@ -62,14 +65,20 @@ HOOK = "#!/bin/sh\nid -u > {drop}/$(basename $0)-$(id -u)\n"
 
 
 @pytest.fixture
-def api():
-    """The API on a port of its own, on the tests' folder and database."""
-    database = connection.settings_dict
-    # As the set-up closes the real ones, whatever earlier tests left open.
-    ownership.restrict_var(settings.OROBOROS)
-    CLUSTER.close_to_public({database["NAME"]: [database["USER"]]})
-    with service.api() as port:
-        yield port
+def start_control_plane():
+    """Return a function that starts the API and the router for a host, and returns their ports."""
+    with ExitStack() as stack:
+
+        def start(place):
+            database = connection.settings_dict
+            # As the set-up closes the real ones, whatever earlier tests left open.
+            ownership.restrict_var(settings.OROBOROS)
+            CLUSTER.close_to_public({database["NAME"]: [database["USER"]]})
+            users = {"OROBOROS_UID_BASE": str(place.config.uid_base)}
+            api = stack.enter_context(service.api(**users))
+            return api, stack.enter_context(running_router(api))
+
+        yield start
 
 
 def make_drop(place):
@@ -98,7 +107,7 @@ def traps(drop):
     }
 
 
-def targets(place, api, root):
+def targets(place, api, router, root):
     config = place.config
     other = config.slot("preview-2")
     secrets = [os.environ["SECRET_KEY"], PASSWORD, *secrets_of(config)]
@@ -130,6 +139,7 @@ def targets(place, api, root):
         ],
         "statements": STATEMENTS,
         "api_port": api,
+        "router_port": router,
         "requests": REQUESTS,
         "ports": [place.config.web_port, *(slot.web_port for slot in place.config.slots)],
         "files": [
@@ -178,20 +188,21 @@ def occupy(place):
     return other
 
 
-def test_a_hostile_preview_gets_nothing(host, tmp_path, api):
+def test_a_hostile_preview_gets_nothing(host, tmp_path, start_control_plane):
     application = tmp_path / "application"
     application.mkdir()
     (application / "oroboros.toml").write_text(MANIFEST.partition("\n[checks]")[0])
     shutil.copy(ATTACK, application)
     (application / "targets.json").write_text(json.dumps({"secrets": []}))
     place = host(application)
+    api, router = start_control_plane(place)
     root, drop = Path(CLUSTER.folder.parent), make_drop(place)
     occupy(place)
     (drop / "filter.sh").write_text(HOOK.format(drop=drop))
     (drop / "filter.sh").chmod(0o755)
     branch = traps(drop) | {
         "oroboros.toml": MANIFEST,
-        "targets.json": json.dumps(targets(place, api, root)),
+        "targets.json": json.dumps(targets(place, api, router, root)),
     }
     tell(place, root)
     run = place.preview("feature/hostile", branch)
@@ -205,7 +216,10 @@ def test_a_hostile_preview_gets_nothing(host, tmp_path, api):
     got_nothing(answer.json(), slot_uid)
     assert answer.headers["X-Oroboros-Run"] == str(run.pk)
     assert answer.headers["X-Oroboros-Commit"] == run.commit_sha
-    assert "oroboros" not in answer.headers.get("Set-Cookie", "")
+    cookies = answer.headers.get("Set-Cookie", "").lower()
+    assert "oroboros" not in cookies and "domain" not in cookies
+    assert "Clear-Site-Data" not in answer.headers
+    assert LoginAttempt.objects.count() == 0
     links_lead_nowhere(place)
 
     tell(place, root)
@@ -215,6 +229,8 @@ def test_a_hostile_preview_gets_nothing(host, tmp_path, api):
     lines = [line for line in log.splitlines() if line.startswith("REPORT ")]
     assert lines, log
     got_nothing(json.loads(lines[0].partition(" ")[2]), place.config.job_user.uid)
+    assert "\x1b]0;" in log
+    controls_no_terminal(api, run)
     assert sorted(path.name for path in drop.iterdir()) == ["filter.sh", "known.json"]
     if not Run.objects.get(pk=run.pk).ended_at:
         operations.cancel(Run.objects.get(pk=run.pk), actor="grace")
@@ -228,7 +244,14 @@ def got_nothing(report, uid):
     assert report["uid"] == uid
     assert report["reads_itself"] and report["others"] > 5
     assert {attempt: got for attempt, got in report["got"].items() if got} == {}
-    assert len(report["got"]) == 11
+    assert len(report["got"]) == 13
+
+
+def controls_no_terminal(api, run):
+    for path in ("", "/artifacts", "/events"):
+        answer = send_request(api, f"GET /api/runs/{run.pk}{path} HTTP/1.1".encode())
+        assert b" 200 OK" in answer
+        assert [one for one in "\x1b\x07\x9b\u202e" if one.encode() in answer] == [], path
 
 
 def links_lead_nowhere(place):

@@ -21,7 +21,15 @@ HERE = Path(__file__).resolve().parent
 TARGETS = json.loads((HERE / "targets.json").read_text())
 PLANTED_SECRETS = [secret.encode() for secret in TARGETS["secrets"]]
 READ_BYTES = 1 << 20
-CONTROL_COOKIES = ("oroboros_session=stolen; Path=/", "__Host-oroboros_csrftoken=stolen; Secure")
+CONTROL_COOKIES = (
+    "oroboros_session=stolen; Path=/",
+    "__Host-oroboros_csrftoken=stolen; Secure",
+    "\xa0oroboros_session=stolen; Path=/",
+    "=oroboros_session=stolen",
+    "mine=1; Domain=localhost",
+)
+# Sets the title of a terminal, clears it, and reverses the order of what follows.
+ESCAPES = "\x1b]0;stolen\x07\x1b[2J\x9b2J\u202e"
 
 
 def environment():
@@ -180,6 +188,38 @@ def api():
     return got
 
 
+def log_ins():
+    """Return where we get the page that asks for a password, or try one, by invented addresses.
+
+    A refusal of the page itself is not one for want of a token of the form.
+    """
+    got = []
+    ports = ((TARGETS["api_port"], "127.0.0.1"), (TARGETS["router_port"], "api.localhost"))
+    for number in range(6):
+        for port, host in ports:
+            for body in (None, b"username=admin&password=x"):
+                request = urllib.request.Request(
+                    f"http://127.0.0.1:{port}/admin/login/", body,
+                    {"Host": host, "X-Forwarded-For": f"192.0.2.{number}"},
+                )  # fmt: skip
+                try:
+                    with urllib.request.urlopen(request, timeout=20) as answer:
+                        got.append(f"{host}: {answer.status}")
+                except urllib.error.HTTPError as refusal:
+                    if refusal.code != 403:
+                        got.append(f"{host}: {refusal.code}")
+    return got
+
+
+def unbounded():
+    """Return the limits of our processes that are unlimited."""
+    import resource
+
+    names = ("NPROC", "NOFILE", "DATA", "FSIZE")
+    limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names}
+    return [name for name, values in limits.items() if resource.RLIM_INFINITY in values]
+
+
 def admin_doors():
     """Return the doors of Caddy's admin, by its port and by every socket of the host's folder."""
     got = []
@@ -239,8 +279,8 @@ def stay():
     return []
 
 
-ATTEMPTS = (environment, processes, signals, secret_files, tree, databases, api, admin_doors,
-            privileges, ports, stay)  # fmt: skip
+ATTEMPTS = (environment, processes, signals, secret_files, tree, databases, api, log_ins,
+            unbounded, admin_doors, privileges, ports, stay)  # fmt: skip
 
 
 def report():
@@ -252,6 +292,7 @@ def report():
 
 def build():
     """Leave a report and, beside it, links to what we could not read."""
+    sys.stdout.write(f"{ESCAPES} builds\n")
     output = HERE / "dist"
     output.mkdir()
     (output / "index.html").write_text("hello")
@@ -271,6 +312,7 @@ class Backend(BaseHTTPRequestHandler):
         self.send_response(200)
         for cookie in CONTROL_COOKIES:
             self.send_header("Set-Cookie", cookie)
+        self.send_header("Clear-Site-Data", '"cookies"')
         self.send_header("X-Oroboros-Run", "1")
         self.send_header("X-Oroboros-Commit", "f" * 40)
         self.send_header("Content-Length", str(len(body)))
@@ -283,6 +325,8 @@ class Backend(BaseHTTPRequestHandler):
 
 def serve():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    sys.stdout.write(f"{ESCAPES} serves\n")
+    sys.stdout.flush()
     ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Backend).serve_forever()
 
 
@@ -290,7 +334,7 @@ def main(word):
     if word == "build":
         build()
     elif word == "check":
-        sys.stdout.write(f"REPORT {json.dumps(report())}\n")
+        sys.stdout.write(f"{ESCAPES} checks\nREPORT {json.dumps(report())}\n")
     else:
         serve()
 
