@@ -1,0 +1,95 @@
+"""Freezes: how long they may last, and which of them stop shipping."""
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+
+from core.clock import get_database_time
+from host.errors import Refused
+from runs import freezes
+from runs.models import Freeze
+from tests.factories import FreezeFactory, RunFactory
+
+pytestmark = pytest.mark.django_db
+YEAR = 366 * 24.0
+
+
+@pytest.mark.parametrize("hours", [0.001, 1, YEAR - 0.001, YEAR])
+def test_freeze_may_last_up_to_a_year(hours):
+    until = freezes.compute_freeze_end(hours)
+    left = until - get_database_time()
+    assert timedelta(hours=hours) - timedelta(seconds=30) < left <= timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("hours", "code"),
+    [
+        (-1, "until_is_over"),
+        (0, "until_is_over"),
+        (YEAR + 0.001, "until_too_far"),
+        (float("nan"), "until_too_far"),
+    ],
+)
+def test_freeze_that_ends_before_it_begins_or_after_a_year_is_refused(hours, code):
+    with pytest.raises(Refused) as refused:
+        freezes.compute_freeze_end(hours)
+    assert (refused.value.code, refused.value.status) == (code, 400)
+    assert refused.value.detail.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("hours", "code"), [(-0.1, "until_is_over"), (YEAR + 0.1, "until_too_far")]
+)
+def test_end_of_a_freeze_is_checked_against_the_databases_time(hours, code):
+    until = get_database_time() + timedelta(hours=hours)
+    with pytest.raises(Refused) as refused:
+        freezes.freeze_shipping(actor="ada", reason="a party", until=until)
+    assert refused.value.code == code
+    assert not Freeze.objects.exists()
+
+
+@pytest.mark.parametrize("hours", [None, 1.0])
+def test_freeze_is_stored_with_its_end_and_stops_shipping(hours):
+    until = hours and get_database_time() + timedelta(hours=hours)
+    made = freezes.freeze_shipping(actor="ada", reason="a party", until=until)
+    [active] = freezes.list_active_freezes()
+    assert (active.pk, active.actor, active.reason, active.until) == (
+        made.pk,
+        "ada",
+        "a party",
+        until,
+    )
+    text = freezes.describe_freeze(active)
+    assert text.startswith("Shipping is frozen by ada since ")
+    assert (" until " in text, text.endswith(": a party")) == (hours is not None, True)
+
+
+def test_freeze_stops_shipping_until_its_end_or_until_it_is_lifted():
+    at = get_database_time()
+    over = FreezeFactory(until=at - timedelta(seconds=1))
+    lifted = FreezeFactory(until=None)
+    active = [FreezeFactory(until=at + timedelta(hours=1)), FreezeFactory(until=None)]
+    assert freezes.lift_freezes([lifted], actor="bob", reason="enough") == 1
+    assert {freeze.pk for freeze in freezes.list_active_freezes()} == {one.pk for one in active}
+    # The first to lift it stays recorded.
+    assert freezes.lift_freezes([lifted, over], actor="eve", reason="again") == 1
+    lifted.refresh_from_db()
+    assert (lifted.lifted_by, lifted.lift_reason) == ("bob", "enough")
+    assert lifted.lifted_at is not None
+
+
+def test_run_ships_despite_a_freeze_only_if_it_repairs_the_cause(monkeypatch):
+    restoring = RunFactory()
+    monkeypatch.setattr(freezes, "_restores_files", lambda config, run, failed: run == restoring)
+    failed = RunFactory(status="failed")
+    freeze, by_a_person = FreezeFactory(run=failed), FreezeFactory()
+    retry = RunFactory(parent=failed)
+    others = [RunFactory(), RunFactory(parent=RunFactory())]
+    for run in (retry, restoring):
+        assert freezes.can_ship_despite(settings.OROBOROS, run, freeze)
+        assert freezes.list_repaired_freezes(settings.OROBOROS, run) == [freeze]
+    for run in others:
+        assert not freezes.can_ship_despite(settings.OROBOROS, run, freeze)
+        assert freezes.list_repaired_freezes(settings.OROBOROS, run) == []
+    assert not freezes.can_ship_despite(settings.OROBOROS, retry, by_a_person)
