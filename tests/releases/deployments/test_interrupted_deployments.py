@@ -2,6 +2,7 @@
 
 import pytest
 
+from core import claims
 from core.claims import MAX_ATTEMPTS
 from releases.deployments import deploy_and_rollback, deployment_steps
 from releases.deployments.deployment_steps import DeploymentFailed
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.django_db
 def rollback(config, releases, monkeypatch):
     """A rollback from the third release to the first, which has just begun. No surface runs."""
     monkeypatch.setattr(health_gate, "check_health", lambda context, deployment: None)
+    # The thread that renews has a connection of its own, which does not see the test's rows.
+    monkeypatch.setattr(claims, "RENEW_SECONDS", 3600.0)
     return deploy_and_rollback.begin_deployment(
         releases[0].pk, kind="rollback", actor="bob", reason="a test", is_gated=False
     )
