@@ -3,8 +3,9 @@
     python bench/slow_clients.py [seconds]
 
 Sixty clients send a head or a body byte by byte, then as many do not read a large answer: /health
-has to answer within a second. Then fifty clients request pages as fast as they can: the median of
-/health has to stay within five times its median at rest. Both directly and through the router.
+has to answer within a second. Then fifty clients request pages and the API as fast as they can: the
+median of /health has to stay within five times its median at rest. Both directly and through the
+router.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ SECONDS, REST_SECONDS = 60.0, 5.0
 LIMIT_SECONDS, RATIO = 1.0, 5.0
 HEAD = "POST /admin/login/ HTTP/1.1\r\nHost: {host}\r\n"
 STARTS = (HEAD + "X-Slow: ", HEAD + "Content-Length: 50000\r\n\r\n")
+READ = ("/admin/login/", "/api/slots", "/api/runs")
 LARGE = "GET /api/runs HTTP/1.1\r\nHost: {host}\r\n\r\n"
 Address = tuple[int, str]  # the port and the Host header
 Work = Callable[[Address, Event, int], None]
@@ -127,7 +129,8 @@ def read_nothing(address: Address, is_over: Event, number: int) -> None:
 
 
 def read(address: Address, is_over: Event, number: int) -> None:
-    request(address, "/admin/login/")
+    for path in READ:
+        request(address, path)
 
 
 @contextlib.contextmanager

@@ -5,17 +5,20 @@ import json
 import os
 import select
 import socket
-from contextlib import ExitStack, contextmanager
+import statistics
+import time
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from host.deadline import wait_until
+from host.deadline import Deadline, wait_until
 from runs.rules import Status
 from tests import service
 from tests.accounts.test_host_authentication import run_as_user
 from tests.factories import RunFactory
+from tests.router import running_router
 from web.server import worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,6 +73,30 @@ def test_clients_that_send_slowly_do_not_delay_others(port, start):
                 client.sendall(b"a")
             for path in ("/health", "/admin/login/"):
                 assert request(port, path=path)[0] == 200
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("is_routed", [False, True])
+def test_sixty_slow_clients_for_twenty_seconds_do_not_delay_probes(port, is_routed):
+    """`bench/slow_clients.py` has the bound of each answer, which holds on an idle machine only."""
+    with ExitStack() as stack:
+        target = stack.enter_context(running_router(port)) if is_routed else port
+        start = HEAD.replace("127.0.0.1:{port}", "api.localhost") + "Content-Length: 50000\r\n\r\n"
+        sockets, times, deadline = [], [], Deadline(20)
+        while not deadline.has_passed:
+            sockets = [client for client in sockets if not is_closed(client)]
+            while len(sockets) < 60:  # the server drops those that are too slow
+                client = socket.create_connection(("127.0.0.1", target), timeout=SECONDS)
+                stack.callback(client.close)
+                client.sendall(start.encode())
+                sockets.append(client)
+            for client in sockets:
+                with suppress(OSError):
+                    client.send(b"a")
+            started_at = time.monotonic()
+            assert request(target, Host="api.localhost")[0] == 200
+            times.append(time.monotonic() - started_at)
+        assert statistics.median(times) < 1
 
 
 def test_clients_that_do_not_read_do_not_delay_others(port):
