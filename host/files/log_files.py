@@ -55,7 +55,10 @@ def trim(path: Path) -> bool:
             return False
         log.seek(-LOG_BYTES, os.SEEK_END)
         with suppress(OSError):  # on a full disk the truncation is needed all the more
-            _replace(path.with_name(path.name + ".1"), log.read(LOG_BYTES))
+            content = log.read(LOG_BYTES)
+            # From a whole line on.
+            content = content.partition(b"\n")[2] or content
+            _replace(path.with_name(path.name + ".1"), content)
         log.truncate(0)
     return True
 

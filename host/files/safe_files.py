@@ -104,16 +104,21 @@ def open_beneath(root: Path, relative: str) -> IO[bytes]:
 def read_tail(path: Path, lines: int = 200, since: int = 0) -> str:
     """Return the last lines of a log (of its last 64 KiB), only those after the byte `since`.
 
+    A line whose beginning lies before these 64 KiB is left out, unless it is the only one.
     An absent log is empty; one that is shorter than `since` was rotated, and counts from its
     start. Invalid UTF-8 is replaced, and so are NULs, which PostgreSQL's text cannot hold.
     """
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            file.seek(max(since if since <= end else 0, end - TAIL_BYTES))
-            text = file.read(TAIL_BYTES).decode(errors="replace")
+            first = since if since <= end else 0
+            start = file.seek(max(first, end - TAIL_BYTES))
+            raw = file.read(TAIL_BYTES)
     except FileNotFoundError:
         return ""
+    if start > first:
+        raw = raw.partition(b"\n")[2] or raw
+    text = raw.decode(errors="replace")
     return "\n".join(text.replace("\0", "\N{REPLACEMENT CHARACTER}").splitlines()[-lines:])
 
 

@@ -150,6 +150,14 @@ def test_the_last_lines_of_a_large_log_are_limited(tmp_path):
     assert len(safe_files.read_tail(log)) == safe_files.TAIL_BYTES
 
 
+def test_the_last_lines_of_a_large_log_begin_with_a_whole_line(tmp_path):
+    log = tmp_path / "a.log"
+    log.write_text("é" * 40_000 + "\nsecond\n" + "x" * 100 + "\n")
+    assert safe_files.read_tail(log) == "second\n" + "x" * 100
+    # What the caller asks for begins where it says.
+    assert safe_files.read_tail(log, since=log.stat().st_size - 4) == "xxx"
+
+
 def test_an_absent_log_has_no_last_lines(tmp_path):
     assert safe_files.read_tail(tmp_path / "a.log") == ""
 
