@@ -266,7 +266,7 @@ def _base_variables(var: Path, home: Path, bins: Sequence[Path], stage: str) -> 
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "GIT_CEILING_DIRECTORIES": str(var),  # git would take a repository above for the tree's
-        "PYTHONUNBUFFERED": "1",  # a log that is a file would show output in blocks
+        "PYTHONUNBUFFERED": "1",  # a log would show output in blocks
         **STAGE_VARIABLES[stage],
         **({"VIRTUAL_ENV": str(venv)} if venv else {}),
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from host.config import Config
 from host.files import safe_walk
+from host.files.tree_shield import write_shield
 from host.process.users import DelegatedUser, User
 from host.units import jobs
 
@@ -50,6 +51,8 @@ def restrict_var(config: Config) -> None:
     for folder in (config.var / name for name in PRIVATE):
         if folder.is_dir() and folder.stat().st_uid == os.geteuid():
             _restrict(folder, 0o700)
+    if config.job_user is None:
+        write_shield(config.var)
 
 
 def give_tree(root: Path, user: User | None) -> None:

@@ -13,6 +13,7 @@ from host import log_message
 from host.app import environment
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
+from host.app.dependencies.network_failures import explain_network_failure_of
 from host.app.resources import storage
 from host.config import Config
 from host.errors import ApplicationRefused, Refused
@@ -21,7 +22,6 @@ from host.files.file_lock import file_lock
 from host.files.site_fallback import Fallback
 from host.git.bare_repository import Repository
 from host.masking.known_secrets import read_masks
-from host.network_failures import explain_network_failure_of
 from releases.builds import build_folders, build_manifest
 from releases.builds.build_folders import build_folder, source_folder
 from releases.builds.launch_spec import LaunchSpec

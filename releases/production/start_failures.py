@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from host.app.dependencies.network_failures import find_network_failure
 from host.files.write_refusals import PLACES
-from host.network_failures import find_network_failure
 
 MAX_DIFFERENCES = 3
 SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 — read from messages, not used

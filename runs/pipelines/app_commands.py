@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from host.app.application import Application, read_application
 from host.app.command_runner import CommandFailed
+from host.app.dependencies.network_failures import explain_network_failure_of
 from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
 from host.app.resources import storage
@@ -18,7 +19,6 @@ from host.files.site_fallback import Fallback
 from host.files.write_refusals import explain_refused_write, is_refused_sqlite_file
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import name_files
-from host.network_failures import explain_network_failure_of
 from host.postgres import guard, lock_timeout
 from host.postgres.extension_refusals import explain_refused_extension
 from host.postgres.guard import Target

@@ -18,12 +18,12 @@ from django.conf import settings
 from host import log_message
 from host.app import environment
 from host.app.application import Application
+from host.app.dependencies.network_failures import find_network_failure
 from host.app.resources import mail
 from host.config import Config
 from host.errors import ApplicationRefused, Refused
 from host.files import log_files, ownership, safe_files
 from host.git.bare_repository import Repository
-from host.network_failures import find_network_failure
 from host.postgres import guard, schema_catalog, schema_snapshot
 from host.postgres.guard import Target
 from runs.engine.artifacts import create_log_path

@@ -2,7 +2,7 @@
 
 import pytest
 
-from host.network_failures import explain_network_failure, find_network_failure
+from host.app.dependencies.network_failures import explain_network_failure, find_network_failure
 
 
 @pytest.mark.parametrize(
