@@ -19,6 +19,8 @@ from host.process.private_tmp import PrivateFolders
 from host.process.users import Limits, User
 from host.settings_rules import check_values, read_boolean, read_integer, read_origins
 from host.units import jobs
+from host.units.slot_config import SlotConfig as SlotConfig
+from host.units.slot_config import list_slots
 
 HOME = Path(__file__).resolve().parents[1]
 # The env files of the control plane itself. The other files of the folder (worker-preview.env,
@@ -28,33 +30,27 @@ CONTROL_FILES = ("api.env", "worker.env")
 # Of applications; an error in one is refused at the start, before a run meets it.
 APPLICATION_FILES = ("worker-preview.env", "app.env", "build.env")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
+# Of the hundred uids of a checkout, those of roles are from 50 to 79, those of slots the others.
+FIRST_ROLE, SLOTS_ABOVE_ROLES = 50, 30
 SYSTEM_ENV_DIR = Path("/etc/oroboros")
 BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
 
 
 @dataclass(frozen=True)
-class SlotConfig:
-    """A slot's fixed names on this host."""
-
-    slot_id: str
-    number: int
-    web_port: int
-    backend_port: int
-    database: str
-    folder: Path
-    mail_port: int
-
-
-@dataclass(frozen=True)
 class Config:
-    """The configuration of this checkout. Paths are absolute, times are in seconds."""
+    """The configuration of this checkout. Paths are absolute, times are in seconds.
+
+    `slots` are the first `slot_count`, and those above it that still have files of a run: they are
+    not granted any more, and are left out at the next start after they were cleaned.
+    """
 
     home: Path
     var: Path
     env_dir: Path
     domain: str
     slots: tuple[SlotConfig, ...]
+    slot_count: int
     api_port: int
     worker_port: int
     web_port: int
@@ -173,7 +169,9 @@ class Config:
 
     def slot_user(self, slot: SlotConfig) -> User | None:
         """Return the user of the slot's backend and builds; None if we cannot change the user."""
-        return self._user(slot.slot_id, slot.number)
+        # From 50 on the numbers are those of other roles.
+        number = slot.number if slot.number < FIRST_ROLE else slot.number + SLOTS_ABOVE_ROLES
+        return self._user(slot.slot_id, number)
 
     @property
     def job_user(self) -> User | None:
@@ -335,12 +333,14 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         var=var,
         env_dir=folder,
         domain=values.get("OROBOROS_DOMAIN") or "example.com",
-        slots=tuple(_slot(number, var, offset) for number in range(1, count + 1)),
+        slots=list_slots(count, var, offset),
+        slot_count=count,
         api_port=8000 + offset,
         worker_port=8090 + offset,
         web_port=3100 + offset,
         router_port=8088 + offset,
-        colour_ports=(8110 + offset, 8111 + offset),
+        # Below the ports of the slots, of which there may be 64.
+        colour_ports=(8094 + offset, 8095 + offset),
         gate_port=8092 + offset,
         discard_port=8300 + offset,
         postgres_port=postgres_port,
@@ -364,18 +364,6 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
 def _first_uid(offset: int) -> int:
     """Return the first of our uids: each checkout has its own, and kills all their processes."""
     return 60800 if offset == 0 else 200000 + 100 * offset
-
-
-def _slot(number: int, var: Path, offset: int) -> SlotConfig:
-    return SlotConfig(
-        slot_id=f"preview-{number}",
-        number=number,
-        web_port=3100 + number + offset,
-        backend_port=8100 + number + offset,
-        database=f"app_preview_{number}",
-        folder=var / "slots" / f"preview-{number}",
-        mail_port=8300 + number + offset,
-    )
 
 
 def _wrap_port(port: int) -> int:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from host.errors import Refused
 
-MAX_SLOTS = 3  # infra/ has an env file, a unit and a route for each of them
+MAX_SLOTS = 64  # the router and the units' rules for ports have as many
 YEAR_SECONDS = 366 * 24 * 3600
 # The lowest and the highest value of each whole number.
 NUMBERS = {

@@ -7,7 +7,6 @@ host's Python before any package is installed: standard library only.
 
 import os
 import pwd
-import re
 import secrets
 import shutil
 import sys
@@ -26,16 +25,17 @@ from host.process import runner
 from host.process.users import User
 from host.service_user import OWN_UNITS, SERVICE
 from host.units import jobs
+from host.units.unit_files import OF_SLOT, list_unit_files, render_file
+from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
 from ops import env_files, progress, setup_command, virtualenv
 from ops.postgres import system_server
 from ops.preconditions import checkout_path
-from slots.runtime import backend_log, surface, surface_env_files
+from slots.runtime import backend_log, surface, surface_env_files, web_units
 
 UNITS = Path("/etc/systemd/system")
 POLKIT = Path("/etc/polkit-1/rules.d/50-oroboros.rules")
 SYSUSERS = Path("/etc/sysusers.d/oroboros.conf")
 TMPFILES = Path("/etc/tmpfiles.d/oroboros.conf")
-TEMPLATE_HOME = "/srv/oroboros"  # the checkout in the files under infra/systemd
 MAIN_WEB_PORT = 3100  # without an offset
 COMMAND_SECONDS = 300.0
 TARGET = "ouroboros.target"
@@ -70,6 +70,7 @@ def install(config: Config, *, dry_run: bool) -> str:
     for step in steps:
         progress.print_line(f"writing {step.description}")
         step.apply()
+    remove_slots(config)
     _run_systemctl("daemon-reload")
     _run_systemctl("enable", "--quiet", TARGET, *list_enabled_units(config))
     for line in setup_command.run_setup(config, str(config.home / ".venv/bin/python")):
@@ -149,7 +150,11 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
 
 def _list_surface_env_files(config: Config) -> list[Path]:
     """Return the surfaces' env files, those of slots that are not configured too."""
-    return sorted((config.home / surface_env_files.FOLDER).iterdir())
+    present = (config.home / surface_env_files.FOLDER).iterdir()
+    configured = (
+        surface_env_files.find_path(config, name) for name in surface_env_files.list_names(config)
+    )
+    return sorted({*present, *configured})
 
 
 def list_roles(config: Config) -> list[str]:
@@ -162,20 +167,6 @@ def is_role_ready(role: str) -> bool:
     user = jobs.find_user(role)
     # getgrouplist reads /etc/group; the groups of this process are those of its start.
     return user is not None and user.gid in os.getgrouplist(SERVICE, 0)
-
-
-def list_unit_files(config: Config) -> list[str]:
-    """Return the unit files and their drop-ins, relative to systemd's folder."""
-    root = config.home / "infra/systemd/units"
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
-
-def render_file(config: Config, name: str) -> str:
-    """Return a file of infra/systemd with the paths of this checkout."""
-    text = (config.home / "infra/systemd" / name).read_text()
-    # var first: it may be outside of the checkout.
-    text = text.replace(f"{TEMPLATE_HOME}/var", str(config.var))
-    return re.sub(rf"{TEMPLATE_HOME}\b", str(config.home), text)
 
 
 def render_polkit_rule(config: Config) -> str:
@@ -208,6 +199,18 @@ def list_enabled_units(config: Config) -> list[str]:
     ]
 
 
+def remove_slots(config: Config) -> None:
+    """Stop the units of slots that are not configured any more, and remove their drop-ins."""
+    kept = {slot.slot_id for slot in config.slots}
+    for folder in sorted(UNITS.glob("ouroboros-*@preview-*.service.d")):
+        number = OF_SLOT.search(folder.name)
+        if number is not None and number[0] not in kept:
+            surface_name = number[0].replace("-", "")
+            names = (f"ouroboros-preview@{number[0]}", f"ouroboros-web@{surface_name}")
+            _run_systemctl("disable", "--quiet", "--now", *names)
+            shutil.rmtree(folder)
+
+
 def render_web_environment(config: Config) -> str:
     """Return the env file of all surfaces and the router; it has no secrets."""
     return (
@@ -216,6 +219,7 @@ def render_web_environment(config: Config) -> str:
         f"OROBOROS_DOMAIN={config.domain}\n"
         f"LOOPBACKS='{loopback.format_hosts()}'\n"
         f"WEB_ORIGINS='{surface.build_origin_pattern(config)}'\n"
+        f"WEB_SLOTS='{web_units.format_slot_pattern(config)}'\n"
     )
 
 

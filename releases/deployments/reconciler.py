@@ -117,11 +117,13 @@ def _repair_current_link(config: Config, dry_run: bool) -> list[str]:
         if not dry_run:
             current_link.clear(config)
         return [f"the current link named {target.number}, but no release is live: removed"]
-    if target is not None and target.number == expected.number:
+    address = colours.address(config, expected.colour)
+    if target is not None and (target.number, target.address) == (expected.number, address):
         return []
     if not dry_run:
         _switch_current_link(config, expected)
-    named = f"deployment {target.number}" if target else "nothing"
+    # The port of a colour moves with OROBOROS_PORT_OFFSET.
+    named = f"deployment {target.number} at {target.address}" if target else "nothing"
     return [f"the current link named {named}; it names {expected} of {expected.release} now"]
 
 

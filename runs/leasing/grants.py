@@ -56,7 +56,7 @@ class GrantTransaction:
         common = {
             "host": config.host_name,
             "is_open": not self.refusal,
-            "slots": len(config.slots),
+            "slots": config.slot_count,
             "granter": QUEUE,
             **build_grant_task(),
         }

@@ -2,6 +2,7 @@
 
 systemd reads these files, and the runbook prints them with `cat`. In git they hold the ports
 without an offset; where OROBOROS_PORT_OFFSET is set, `write` puts this checkout's ports into them.
+git has those of three slots; `write` makes those of further slots after the first one's.
 """
 
 import re
@@ -28,10 +29,15 @@ def find_path(config: Config, name: str) -> Path:
 
 def render(config: Config, name: str) -> str:
     """Return the surface's env file with this checkout's ports, whatever ports it has now."""
-    text = find_path(config, name).read_text()
+    path = find_path(config, name)
     if name == "main":
+        text = path.read_text()
         return WEB_PORT.sub(f"WEB_PORT={config.web_port}", text)
     slot = config.slot(name)
+    if path.exists():
+        text = path.read_text()
+    else:
+        text = find_path(config, "preview1").read_text().replace("preview-1", slot.slot_id)
     text = WEB_PORT.sub(f"WEB_PORT={slot.web_port}", text)
     return BACKEND.sub(rf"\g<1>:{slot.backend_port}", text)
 
@@ -44,7 +50,7 @@ def write(config: Config) -> list[Path]:
     changed = []
     for name in list_names(config):
         path, text = find_path(config, name), render(config, name)
-        if path.read_text() != text:
+        if not path.exists() or path.read_text() != text:
             safe_files.write_atomic(path, text.encode())
             changed.append(path)
     return changed

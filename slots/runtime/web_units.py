@@ -19,6 +19,11 @@ def build_web_units(config: Config) -> list[Unit]:
     return [*(_build_surface_unit(config, name) for name in names), _build_router_unit(config)]
 
 
+def format_slot_pattern(config: Config) -> str:
+    """Return the pattern of the numbers of the slots, for the router."""
+    return "|".join(str(slot.number) for slot in config.slots)
+
+
 def start_dead_units(config: Config) -> list[str]:
     """Start the surfaces and the router that were started, not stopped, and died; return them.
 
@@ -60,6 +65,7 @@ def _build_router_unit(config: Config) -> Unit:
         "API_PORT": str(config.api_port),
         "WEB_MAIN_PORT": str(config.web_port),
         "SLOTS_ROOT": str(config.var / "slots"),
+        "WEB_SLOTS": format_slot_pattern(config),
         **{f"WEB_PREVIEW{slot.number}_PORT": str(slot.web_port) for slot in config.slots},
     }
     return _build_unit(config, ROUTER, argv, env, config.router_port)

@@ -10,6 +10,7 @@ from host import config, env_file_access
 from host.env_file_access import describe_exposure
 from host.errors import Refused
 from host.settings_rules import MAX_SLOTS
+from host.units.stack_ports import list_ports
 
 
 def get_refusal(call, *arguments):
@@ -105,15 +106,35 @@ def test_a_slot_is_found_by_both_spellings():
     assert (slot.web_port, slot.backend_port, slot.database) == (3102, 8102, "app_preview_2")
 
 
-def test_the_slot_limit_is_the_number_of_surfaces():
-    files = (config.HOME / "infra" / "systemd" / "env").glob("web-preview*.env")
-    numbers = sorted(int(file.stem.removeprefix("web-preview")) for file in files)
+def test_64_slots_have_ports_and_uids_of_their_own_and_a_65th_is_refused(monkeypatch):
+    monkeypatch.setattr(config.os, "geteuid", lambda: 0)
     most = config.load({"OROBOROS_SLOTS": str(MAX_SLOTS)})
-    assert [slot.number for slot in most.slots] == numbers
+    assert len(most.slots) == most.slot_count == MAX_SLOTS == 64
+    ports = [port for _, port, _ in list_ports(most)] + [most.discard_port]
+    ports += [slot.mail_port for slot in most.slots]
+    assert len(set(ports)) == len(ports)
+    slot_ports = {*range(3101, 3165), *range(8101, 8165)}
+    assert slot_ports <= set(ports)
+    assert not {*most.colour_ports, most.gate_port, most.router_port} & slot_ports
+    uids = [user.uid for user in (*most.application_users, most.postgres_user)]
+    assert len(set(uids)) == len(uids) == 64 + 4
+    assert all(0 < uid - most.uid_base < 100 for uid in uids)
     refusal = get_refusal(config.load, {"OROBOROS_SLOTS": str(MAX_SLOTS + 1)})
     assert (refusal.code, refusal.detail) == (
-        "setting_invalid", "OROBOROS_SLOTS must be a whole number from 1 to 3, not '4'."
+        "setting_invalid", "OROBOROS_SLOTS must be a whole number from 1 to 64, not '65'."
     )  # fmt: skip
+
+
+def test_a_slot_above_the_number_stays_until_its_run_has_left(tmp_path):
+    folder = tmp_path / "slots" / "preview-5"
+    (folder / "worktree").mkdir(parents=True)
+    environ = {"OROBOROS_SLOTS": "2", "OROBOROS_VAR": str(tmp_path)}
+    found = config.load(environ)
+    assert [slot.number for slot in found.slots] == [1, 2, 5]
+    assert found.slot_count == 2
+    (folder / "worktree").rmdir()
+    (folder / "activations").mkdir()
+    assert [slot.number for slot in config.load(environ).slots] == [1, 2]
 
 
 def test_an_offset_moves_every_port_within_the_valid_range():
@@ -134,7 +155,7 @@ def test_an_offset_moves_every_port_within_the_valid_range():
     [
         ("OROBOROS_PORT_OFFSET", "-1"), ("OROBOROS_PORT_OFFSET", "50001"),
         ("OROBOROS_PORT_OFFSET", "1e3"), ("OROBOROS_PORT_OFFSET", "١"),
-        ("OROBOROS_SLOTS", "0"), ("OROBOROS_SLOTS", "4"), ("OROBOROS_SLOTS", "three"),
+        ("OROBOROS_SLOTS", "0"), ("OROBOROS_SLOTS", "65"), ("OROBOROS_SLOTS", "three"),
         ("OROBOROS_UID_BASE", "0"), ("OROBOROS_UID_BASE", "9" * 30),
     ],
 )  # fmt: skip

@@ -25,7 +25,7 @@ def get_detail(values):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("OROBOROS_SLOTS", ["0", "-1", "4", "64", "65", "abc", "1.5", "٣", " 2", "1" * 5000]),
+        ("OROBOROS_SLOTS", ["0", "-1", "65", "100", "abc", "1.5", "٣", " 2", "1" * 5000]),
         ("OROBOROS_PORT_OFFSET", ["-1", "50001", "99999", "abc", "0x10"]),
         ("OROBOROS_UID_BASE", ["0", "999", "99999999999", "abc"]),
         ("STEP_TIMEOUT_SECONDS", ["0", "-5", "1h", "1e3"]),
@@ -54,8 +54,8 @@ def test_a_wrong_database_url_is_refused_without_its_password(url):
 
 
 def test_all_wrong_values_are_refused_at_once():
-    detail = get_detail({"OROBOROS_SLOTS": "64", "DEBUG": "perhaps"})
-    assert "OROBOROS_SLOTS must be a whole number from 1 to 3, not '64'." in detail
+    detail = get_detail({"OROBOROS_SLOTS": "65", "DEBUG": "perhaps"})
+    assert "OROBOROS_SLOTS must be a whole number from 1 to 64, not '65'." in detail
     assert "DEBUG must be true or false" in detail
 
 
@@ -77,11 +77,11 @@ def test_the_control_plane_needs_its_secrets(values, code):
 @pytest.mark.parametrize(
     ("arguments", "values", "prints_json"),
     [
-        (["manage.py", "check"], {"OROBOROS_SLOTS": "64"}, False),
+        (["manage.py", "check"], {"OROBOROS_SLOTS": "65"}, False),
         (["manage.py", "run_worker"], {"PREVIEW_TTL_SECONDS": "soon"}, False),
         (["manage.py", "check"], {"SECRET_KEY": ""}, False),
         (["manage.py", "releases", "list"], {"DEBUG": "2", "OROBOROS_ONLY": "releases"}, True),
-        (["-m", "gunicorn", "-c", "infra/gunicorn.conf.py"], {"OROBOROS_SLOTS": "64"}, False),
+        (["-m", "gunicorn", "-c", "infra/gunicorn.conf.py"], {"OROBOROS_SLOTS": "65"}, False),
         (["-m", "gunicorn", "-c", "infra/gunicorn.conf.py"], {"SECRET_KEY": "weak"}, False),
         (["-m", "ops", "up"], {"OROBOROS_PORT_OFFSET": "99999"}, True),
         (["-m", "ops", "preflight"], {"OROBOROS_PORT_OFFSET": "99999"}, False),

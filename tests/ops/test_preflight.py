@@ -50,7 +50,7 @@ def one_port(monkeypatch):
 def test_every_port_of_the_stack_is_listed(config):
     ports = {port for _, port, _ in preflight.list_ports(config)}
     assert ports == {
-        8000, 8090, 3100, 3101, 3102, 3103, 8101, 8102, 8103, 8092, 8110, 8111, 8088,
+        8000, 8090, 3100, 3101, 3102, 3103, 8101, 8102, 8103, 8092, 8094, 8095, 8088,
         54329,
     }  # fmt: skip
 

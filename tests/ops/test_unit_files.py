@@ -59,14 +59,32 @@ def read_bind_rules(word, text):
 
 @pytest.mark.parametrize("unit", APPLICATION_UNITS)
 def test_the_units_of_applications_may_bind_no_port_of_the_stack_but_their_own(unit):
-    config = configuration.load({})
+    config = configuration.load({"OROBOROS_SLOTS": "64"})
     denied = read_bind_rules("Deny", UNITS.joinpath(f"{unit}.service").read_text())
     assert {port for _, port, _ in list_ports(config)} <= denied
+    files = systemd.list_unit_files(config)
     for _, port, name in list_ports(config):
-        drop_ins = sorted(UNITS.glob(f"{name}.service.d/*.conf"))
-        allowed = {one for path in drop_ins for one in read_bind_rules("Allow", path.read_text())}
+        drop_ins = [file for file in files if file.startswith(f"{name}.service.d/")]
+        texts = [systemd.render_file(config, f"units/{file}") for file in drop_ins]
+        allowed = {one for text in texts for one in read_bind_rules("Allow", text)}
         is_application = name.startswith(APPLICATION_UNITS)
         assert allowed == ({port} if is_application else set()), name
+
+
+def test_users_logs_and_drop_ins_follow_the_number_of_slots():
+    config = configuration.load({"OROBOROS_SLOTS": "12"})
+    users = systemd.render_file(config, "sysusers.conf")
+    assert re.findall(r"(?m)^u ouroboros-preview-(\d+) ", users) == [str(n) for n in range(1, 13)]
+    assert users.count("m ouroboros-web ouroboros-preview-12\n") == 1
+    assert "preview-12.log" in systemd.render_file(config, "tmpfiles.conf")
+    name = "units/ouroboros-job@preview-12-command.service.d/user.conf"
+    text = systemd.render_file(config, name)
+    assert "User=ouroboros-preview-12\n" in text
+    assert "preview-1/" not in text
+    assert "WEB_SLOTS='1|2|3|4|5|6|7|8|9|10|11|12'\n" in systemd.render_web_environment(config)
+    rule = re.search(r"/\^(ouroboros-.*)\$/", systemd.render_polkit_rule(config))
+    for number in (1, 12, 64):
+        assert re.fullmatch(rule[1], f"ouroboros-preview@preview-{number}.service")
 
 
 # Values that systemd.exec(5), EnvironmentFile, and our own parser read alike.

@@ -37,7 +37,7 @@ def free_offset():
     """Return a port offset whose ports are all free now."""
     while True:
         offset = random.randrange(15000, 24000)
-        if all(is_free(port + offset) for port in (3100, 8110, 8111)):
+        if all(is_free(port + offset) for port in (3100, 8094, 8095)):
             return offset
 
 

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from core.clock import ClockTimestamp
 from host.deadline import wait_until
+from host.files.surface_folder import SurfaceFolder
 from host.units import managers
 from releases.builds.build_folders import build_folder, source_folder
 from releases.deployments import deploy_and_rollback, deployment_steps, reconciler, rollback_plan
@@ -166,6 +168,15 @@ def test_current_link_is_switched_to_the_live_release(config, releases):
     assert current_link.read(config) != wanted
     reconciler.reconcile(config)
     assert current_link.read(config) == wanted
+    assert reconciler.reconcile(config) == []
+
+
+def test_a_colour_whose_port_moved_is_served_at_its_new_port(config, web, releases):
+    wanted = current_link.read(config)
+    with SurfaceFolder(config.var).write_version(replace(wanted, address="127.0.0.1:9")):
+        pass
+    assert "at 127.0.0.1:9; it names" in reconciler.reconcile(config)[0]
+    assert current_link.read(config).address == wanted.address
     assert reconciler.reconcile(config) == []
 
 

@@ -1,0 +1,44 @@
+"""The names and ports of this host's slots."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.settings_rules import MAX_SLOTS
+
+# Entries of a slot's folder that only a run makes.
+RUN_ENTRIES = ("worktree", "environment.json", "home")
+
+
+@dataclass(frozen=True)
+class SlotConfig:
+    """A slot's fixed names on this host."""
+
+    slot_id: str
+    number: int
+    web_port: int
+    backend_port: int
+    database: str
+    folder: Path
+    mail_port: int
+
+
+def list_slots(count: int, var: Path, offset: int) -> tuple[SlotConfig, ...]:
+    """Return the slots up to the number `count`, and those above it that have files of a run.
+
+    `offset` moves the ports.
+    """
+    above = (_slot(number, var, offset) for number in range(count + 1, MAX_SLOTS + 1))
+    used = [slot for slot in above if any((slot.folder / name).exists() for name in RUN_ENTRIES)]
+    return (*(_slot(number, var, offset) for number in range(1, count + 1)), *used)
+
+
+def _slot(number: int, var: Path, offset: int) -> SlotConfig:
+    return SlotConfig(
+        slot_id=f"preview-{number}",
+        number=number,
+        web_port=3100 + number + offset,
+        backend_port=8100 + number + offset,
+        database=f"app_preview_{number}",
+        folder=var / "slots" / f"preview-{number}",
+        mail_port=8300 + number + offset,
+    )
