@@ -58,6 +58,7 @@ class Config:
     colour_ports: tuple[int, int]
     gate_port: int
     discard_port: int  # the mail sink of commands that run for no slot
+    redis_ports: tuple[int, int]  # production's, and that of commands that run for no slot
     postgres_port: int
     database_url: str
     preview_admin_database_url: str
@@ -192,8 +193,12 @@ class Config:
     @property
     def application_users(self) -> list[User]:
         """The users of slots, jobs and production; none if we cannot change the user."""
-        users = [*map(self.slot_user, self.slots), self.job_user, self.install_user, self.app_user]
-        return [user for user in users if user is not None]
+        others = (self.job_user, self.install_user, self.app_user, self.redis_user("job"))
+        return [one for one in (*map(self.slot_user, self.slots), *others) if one is not None]
+
+    def redis_user(self, role: str) -> User | None:
+        """Return the user of a Redis server: the role's own, without systemd one for previews."""
+        return self.app_user if role == "app" else self._user(role, 71)
 
     @property
     def postgres_user(self) -> User | None:
@@ -327,7 +332,6 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
     offset = read_integer(values, "OROBOROS_PORT_OFFSET", 0)
     count = read_integer(values, "OROBOROS_SLOTS", 3)
     postgres_port = _wrap_port(54329 + offset)
-    server = f"127.0.0.1:{postgres_port}"
     return Config(
         home=home,
         var=var,
@@ -343,11 +347,12 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         colour_ports=(8094 + offset, 8095 + offset),
         gate_port=8092 + offset,
         discard_port=8300 + offset,
+        redis_ports=(8400 + offset, 8465 + offset),
         postgres_port=postgres_port,
         database_url=values.get("DATABASE_URL", ""),
         preview_admin_database_url=values.get("PREVIEW_ADMIN_DATABASE_URL", ""),
         preview_database_url_template=values.get("PREVIEW_BACKEND_DATABASE_URL_TEMPLATE")
-        or f"postgresql://{server}/{{db_name}}",
+        or f"postgresql://127.0.0.1:{postgres_port}/{{db_name}}",
         production_database=values.get("OROBOROS_PRODUCTION_DATABASE") or "app_production",
         uid_base=read_integer(values, "OROBOROS_UID_BASE", _first_uid(offset)),
         is_root=os.geteuid() == 0,

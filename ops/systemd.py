@@ -117,8 +117,8 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
         lambda: all(is_role_ready(role) for role in list_roles(config)),
         lambda: _run_command("systemd-sysusers", str(SYSUSERS)),
     )
-    for name in ("", "run", "log", "log/slots", "slots", "cache", "gates", "releases",
-                 "storage", "templates", "tmp", "artifacts"):  # fmt: skip
+    for name in ("", "run", "log", "log/slots", "slots", "cache", "gates", "redis",
+                 "releases", "storage", "templates", "tmp", "artifacts"):  # fmt: skip
         yield _folder_step(config.var / name)
     # The only folder that the production app may write to.
     yield _folder_step(config.var / "app", mode=0o770, group="ouroboros-app")

@@ -11,7 +11,7 @@ from host.app.environment_policy import RESERVED_NAMES
 from host.app.frameworks import django_project
 from host.app.manifest import Manifest
 from host.app.planning import Command, Plan
-from host.app.resources import storage
+from host.app.resources import addons, storage
 from host.config import Config, read_env_file
 from host.files import log_files, var_folders
 from host.files.source_tree import SourceTree
@@ -104,6 +104,8 @@ class Application:
         and the operator's values for builds: the same in a preview as in production.
         """
         variables = environment.select_build_variables(self.config, variables)
+        if self.manifest.redis:
+            variables |= addons.build_redis_variables(addons.BUILD_URL)
         for command in self.plan.builds:
             # A manifest may have several builds of one name: the failure says which of them.
             named = f"{command.name} ({' '.join(command.argv)})"
@@ -168,6 +170,7 @@ def _list_known_variables(config: Config, manifest: Manifest) -> dict[str, str]:
     known |= environment.LISTEN_VARIABLES | environment.STAGE_VARIABLES["run"] | start
     known |= storage.build_variables(manifest.storage, config.var)
     known |= manifest.env_defaults
+    known |= addons.build_redis_variables(addons.BUILD_URL if manifest.redis else "")
     for name in (environment.PRODUCTION_FILE, PREVIEW_FILE):
         known |= read_env_file(config.env_dir / name)
     return {**known, **manifest.env}

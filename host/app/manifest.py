@@ -52,6 +52,7 @@ class Manifest:
     routes: Mapping[str, str] = field(default_factory=dict)
     detected_routes: tuple[str, ...] = ()
     storage: Mapping[str, str] = field(default_factory=dict)
+    redis: bool = False
     checks: tuple[Check, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     env_defaults: Mapping[str, str] = field(default_factory=dict)

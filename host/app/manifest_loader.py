@@ -16,7 +16,7 @@ from host.app import command_policy, detection
 from host.app.command_line import Argv, CommandLineInvalid
 from host.app.manifest import Check, Manifest
 from host.app.manifest_file import ManifestFile
-from host.app.resources import storage
+from host.app.resources import addons, storage
 from host.env_file import BOM
 from host.errors import Refused
 from host.files.source_tree import SourceTree
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PROCESS = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 # Keys of app.json that change what Heroku runs, and nothing here. Its other keys only describe.
-HEROKU_KEYS = ("addons", "buildpacks", "environments", "formation", "image", "stack")
+HEROKU_KEYS = ("buildpacks", "environments", "formation", "image", "stack")
 # Python refuses to convert integers that are longer; neither parser says where the integer is.
 LONG_NUMBER = re.compile(rf"[0-9_]{{{sys.get_int_max_str_digits() + 1},}}")
 
@@ -176,15 +176,23 @@ def _read_app_json(file: ManifestFile, notes: list[str]) -> Fields:
     app = manifest_validation.validate_app_json(file, data)
     ignored = [key for key in HEROKU_KEYS if data.get(key)]
     notes += [f"app.json: {key} is not honored here." for key in ignored]
+    notes += addons.describe_unknown(app.addons)
+    redis = {"redis": True} if addons.has_redis(app.addons) else {}
     seed = {"seed": app.scripts.postdeploy} if app.scripts.postdeploy else {}
     variables = app.env.items()
-    return seed | {
-        "env_defaults": {
-            name: variable.default for name, variable in variables if variable.default is not None
-        },
-        "env_generated": tuple(name for name, variable in variables if variable.is_generated),
-        "env_required": tuple(name for name, variable in variables if variable.is_required),
-    }
+    return (
+        seed
+        | redis
+        | {
+            "env_defaults": {
+                name: variable.default
+                for name, variable in variables
+                if variable.default is not None
+            },
+            "env_generated": tuple(name for name, variable in variables if variable.is_generated),
+            "env_required": tuple(name for name, variable in variables if variable.is_required),
+        }
+    )
 
 
 def _read_toml(file: ManifestFile, notes: list[str]) -> Fields:
@@ -192,7 +200,7 @@ def _read_toml(file: ManifestFile, notes: list[str]) -> Fields:
 
     toml = manifest_validation.validate_toml(file, _parse_toml(file))
     fields: Fields = {}
-    for table in (toml.frontend, toml.backend, toml.database):
+    for table in (toml.frontend, toml.backend, toml.database, toml.services):
         fields |= {name: getattr(table, name) for name in table.model_fields_set}
     if "checks" in toml.model_fields_set:
         fields["checks"] = tuple(_check(name, table) for name, table in toml.checks.items())

@@ -179,6 +179,14 @@ class Database(Table):
     seed: Command = Field(default=(), description="fills that database once, after `release`")
 
 
+class Services(Table):
+    """Servers that the application has for itself, in each preview and in production."""
+
+    redis: bool = Field(
+        default=False, strict=True, description="whether it has a Redis server, at REDIS_URL"
+    )
+
+
 class CheckTable(Table):
     """A command that must succeed before a branch ships."""
 
@@ -208,6 +216,7 @@ class OroborosToml(Table):
     frontend: Frontend = Field(default_factory=Frontend)
     backend: Backend = Field(default_factory=Backend)
     database: Database = Field(default_factory=Database)
+    services: Services = Field(default_factory=Services)
     routes: dict[RoutePath, str] = Field(
         default={},
         json_schema_extra=ONLY_SUCH_NAMES,
@@ -267,6 +276,11 @@ class AppScripts(BaseModel):
         return value or None
 
 
+def _read_addon(value: object) -> object:
+    """Read a plan, such as `heroku-redis:mini`, or an object that has one."""
+    return value.get("plan") if isinstance(value, dict) else value
+
+
 class AppJson(BaseModel):
     """The keys of Heroku's `app.json` that mean something here; the others are ignored.
 
@@ -274,6 +288,7 @@ class AppJson(BaseModel):
     """
 
     scripts: AppScripts = Field(default_factory=AppScripts)
+    addons: list[Annotated[Text, BeforeValidator(_read_addon)]] = []
     env: dict[str, Annotated[AppVariable, BeforeValidator(_read_app_variable)]] = {}
 
     @field_validator("env", mode="before")

@@ -20,6 +20,7 @@ from host.app.manifest_schema import (
     Database,
     Frontend,
     OroborosToml,
+    Services,
 )
 from host.errors import Refused
 
@@ -30,6 +31,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "frontend": Frontend,
     "backend": Backend,
     "database": Database,
+    "services": Services,
 }
 # What to write, by pydantic's type of the error.
 # Source: https://docs.pydantic.dev/latest/errors/validation_errors/

@@ -26,6 +26,7 @@ TRAVERSABLE = (
     "cache/installs",
     "log",
     "log/slots",
+    "redis",
     "releases",
     "slots",
     "storage",

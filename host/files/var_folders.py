@@ -48,6 +48,7 @@ ENTRIES: dict[str, VarEntry] = {
     "gates": VarEntry("runs.pipelines", "the reconciler, if the run no longer ships"),
     "log": VarEntry("host.files", "rotation"),
     "postgres": VarEntry("ops.postgres", "nothing: the databases"),
+    "redis": VarEntry("host.services", "the end of the lease; nothing of production's"),
     "releases": VarEntry("releases.builds", "the reconciler, above RELEASES_KEEP"),
     "repo.git": VarEntry("host.git", "retention, with the run's artifacts"),
     "restore": VarEntry("releases.production", "the reconciler, with the release's build"),

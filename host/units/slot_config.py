@@ -20,6 +20,7 @@ class SlotConfig:
     database: str
     folder: Path
     mail_port: int
+    redis_port: int
 
 
 def list_slots(count: int, var: Path, offset: int) -> tuple[SlotConfig, ...]:
@@ -41,4 +42,5 @@ def _slot(number: int, var: Path, offset: int) -> SlotConfig:
         database=f"app_preview_{number}",
         folder=var / "slots" / f"preview-{number}",
         mail_port=8300 + number + offset,
+        redis_port=8400 + number + offset,
     )

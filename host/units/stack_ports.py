@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from host.config import Config
 
 POSTGRES = "postgres"  # the cluster, which is no unit
+REDIS_PREFIX = "ouroboros-redis@"
 PREVIEW_PREFIX, APP_PREFIX = "ouroboros-preview@", "ouroboros-app@"
 
 
@@ -16,8 +17,11 @@ def list_ports(config: Config) -> Iterator[tuple[str, int, str]]:
     for slot in config.slots:
         yield f"web {slot.slot_id}", slot.web_port, f"ouroboros-web@preview{slot.number}"
         yield f"backend of {slot.slot_id}", slot.backend_port, f"{PREVIEW_PREFIX}{slot.slot_id}"
+        yield f"Redis of {slot.slot_id}", slot.redis_port, f"{REDIS_PREFIX}{slot.slot_id}"
     for colour, port in zip(("blue", "green"), config.colour_ports, strict=True):
         yield f"production, {colour}", port, f"{APP_PREFIX}{colour}"
     yield "merge gate", config.gate_port, f"{APP_PREFIX}gate"
+    for name, port in zip(("app", "job"), config.redis_ports, strict=True):
+        yield f"Redis of {name}", port, f"{REDIS_PREFIX}{name}"
     yield "router", config.router_port, "ouroboros-caddy"
     yield "PostgreSQL", config.postgres_port, POSTGRES

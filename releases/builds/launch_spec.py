@@ -34,6 +34,7 @@ MANIFEST_FIELDS = (
     "env_generated",
     "env_required",
     "storage",
+    "redis",
 )
 
 

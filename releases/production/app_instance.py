@@ -11,10 +11,12 @@ from pathlib import Path
 from host.app import environment, planning
 from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
-from host.app.resources import storage
-from host.config import Config
+from host.app.resources import addons, storage
+from host.config import Config, read_env_file
 from host.files import safe_files
 from host.masking.known_secrets import remember_secrets
+from host.services import redis_server
+from host.services.redis_server import RedisServer
 from host.units.unit import HealthCheck, Unit
 from releases.builds.build_folders import source_folder, storage_link
 from releases.builds.launch_spec import LaunchSpec
@@ -23,13 +25,17 @@ from releases.models import Release
 
 @dataclass(frozen=True)
 class Instance:
-    """One running copy of the application; it may write in `home` and `storage` only."""
+    """One running copy of the application; it may write in `home` and `storage` only.
+
+    `redis` is the name of its Redis server, if the application wants one.
+    """
 
     name: str
     port: int
     database_url: str
     home: Path
     storage: Path
+    redis: str = redis_server.PRODUCTION
 
     @property
     def unit_name(self) -> str:
@@ -62,9 +68,13 @@ def resolve_environment(
         release_id=release.pk,
         commit=release.commit_sha,
     )
+    variables |= storage.build_variables(spec.manifest.storage, instance.storage)
+    if has_redis(config, spec, instance):
+        url = RedisServer(config, instance.redis).read_url()
+        variables |= addons.build_redis_variables(url)
     resolved = environment.build_environment(
         config,
-        {**variables, **storage.build_variables(spec.manifest.storage, instance.storage)},
+        variables,
         spec.manifest,
         home=instance.home,
         bins=spec.bins,
@@ -73,6 +83,22 @@ def resolve_environment(
     )
     remember_secrets(config, "production", resolved)
     return resolved
+
+
+def has_redis(config: Config, spec: LaunchSpec, instance: Instance) -> bool:
+    """Return whether the instance has a server of ours: not if app.env names production's."""
+    operators = read_env_file(config.env_dir / environment.PRODUCTION_FILE)
+    is_operators = instance.redis == redis_server.PRODUCTION and "REDIS_URL" in operators
+    return spec.manifest.redis and not is_operators
+
+
+def start_redis(config: Config, spec: LaunchSpec, instance: Instance) -> None:
+    """Start the instance's Redis server if it wants one and it does not run.
+
+    Raises Refused as `RedisServer.ensure`.
+    """
+    if has_redis(config, spec, instance):
+        RedisServer(config, instance.redis).ensure()
 
 
 def link_storage(config: Config, release: Release, spec: LaunchSpec, instance: Instance) -> None:
@@ -103,8 +129,9 @@ def make_unit(
 ) -> Unit:
     """Return the unit that runs `web`, the release's backend, as that instance.
 
-    Its storage is there for it when this returns.
+    Its storage and its Redis server are there for it when this returns.
     """
+    start_redis(config, spec, instance)
     link_storage(config, release, spec, instance)
     root = source_folder(config, release.pk)
     env = resolve_environment(config, release, spec, instance).env

@@ -71,6 +71,7 @@ def build_environment(
 ) -> dict[str, str]:
     """Return the complete environment of the release's processes as that colour, with storage."""
     instance = replace(_instance(config, colour), database_url=database_url)
+    app_instance.start_redis(config, spec, instance)
     app_instance.link_storage(config, release, spec, instance)
     return app_instance.resolve_environment(config, release, spec, instance).env
 

@@ -1,9 +1,9 @@
 """The start of a sealed release in the merge gate: once, as production would start it.
 
-Only the port, the database, the home and the storage differ from production's. At most one gate's
-release runs at a time: the unit has one name and one port, and a lock is held while it runs. The
-folder of its home is named for the run; it exists before the unit starts and is deleted after the
-unit has stopped, so it says whose unit may be running, also after a crash.
+Only the port, the database, the home, the storage and Redis differ from production's. At most one
+gate's release runs at a time: the unit has one name and one port, and a lock is held while it runs.
+The folder of its home is named for the run; it exists before the unit starts and is deleted after
+the unit has stopped, so it says whose unit may be running, also after a crash.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from host.files import ownership, safe_files
 from host.files.file_lock import file_lock
 from host.postgres import guard, lock_timeout
 from host.postgres.administration import DatabaseAdmin
+from host.services.redis_server import JOBS
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import Unit
@@ -60,7 +61,7 @@ class GateStart:
     def instance(self) -> Instance:
         home = home_folder(self.config, self.run_id)
         return Instance(
-            GATE, self.config.gate_port, self.database_url, home, storage_folder(self.config)
+            GATE, self.config.gate_port, self.database_url, home, storage_folder(self.config), JOBS
         )
 
 

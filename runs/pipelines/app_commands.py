@@ -13,7 +13,7 @@ from host.app.command_runner import CommandFailed
 from host.app.dependencies.network_failures import explain_network_failure_of
 from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
-from host.app.resources import storage
+from host.app.resources import addons, storage
 from host.files import ownership, site_fallback
 from host.files.site_fallback import Fallback
 from host.files.write_refusals import explain_refused_write, is_refused_sqlite_file
@@ -23,6 +23,7 @@ from host.postgres import guard, lock_timeout
 from host.postgres.extension_refusals import explain_refused_extension
 from host.postgres.guard import Target
 from host.process.users import User
+from host.services.redis_server import JOBS, RedisServer
 from runs.engine.step_context import CommandContext, StepContext
 from runs.engine.step_errors import StepFailed
 from runs.models import Run
@@ -268,6 +269,21 @@ def run_sealed_release_command(
     ownership.allow_new_files(app.root, app.user)
     run_release_command(context, app, variables, purpose=purpose)
     return True
+
+
+def build_redis_variables(context: CommandContext, app: Application) -> dict[str, str]:
+    """Return the variables of the Redis server of commands that run for no slot, if one is wanted.
+
+    It is started if it does not run. Raises Refused as `RedisServer.ensure`.
+    """
+    url = RedisServer(context.config, JOBS).ensure() if app.manifest.redis else ""
+    return addons.build_redis_variables(url)
+
+
+def empty_redis(context: CommandContext, app: Application) -> None:
+    """Delete what earlier commands left in that server."""
+    if app.manifest.redis:
+        RedisServer(context.config, JOBS).empty()
 
 
 def database_url(target: Target, name: str, role: str, password: str) -> str:

@@ -60,8 +60,10 @@ def migrate_candidate(context: StepContext) -> None:
         password = admin.ensure_role(name)
         admin.clone(template, name, name)
     url = app_commands.database_url(target, name, name, password)
+    variables = _gate_variables(context, app, url)
+    app_commands.empty_redis(context, app)
     app_commands.seal(app)
-    app_commands.run_release_command(context, app, _gate_variables(context, url), purpose="gate")
+    app_commands.run_release_command(context, app, variables, purpose="gate")
     ownership.reopen_tree(root, app.user)
     note = {"candidate": run.candidate_sha, "url": url}
     step_notes.write_note(_folder(context), "migrations", note)
@@ -90,7 +92,7 @@ def run_checks(context: StepContext) -> None:
     checks = _select_checks(context, app)
     url = step_notes.read_note(folder, "migrations")["url"]
     context.write_log(f"{len(checks)} checks on {run.candidate_sha}")
-    variables = _gate_variables(context, url)
+    variables = _gate_variables(context, app, url)
     commands = [" ".join(check.argv) for check in checks]
     for number, check in enumerate(checks):
         # In the journal, for the run's page: a check could print in the log what another one does.
@@ -190,11 +192,12 @@ def _remove_job_leftovers(config: Config) -> None:
         leftovers.remove_leftovers(user.uid)
 
 
-def _gate_variables(context: StepContext, url: str) -> dict[str, str]:
+def _gate_variables(context: StepContext, app: Application, url: str) -> dict[str, str]:
     run = context.run
     return {
         **environment.build_database_variables(url),
         **mail.build_variables(context.config.discard_port),
+        **app_commands.build_redis_variables(context, app),
         "OROBOROS_RUN": str(run.pk),
         **environment.build_source_variables(run.candidate_sha, context.config.target_branch),
     }

@@ -18,6 +18,7 @@ from host.files import ownership
 from host.files.write_refusals import SQLITE_NOTE, explain_refused_write
 from host.postgres import guard, schema_catalog, schema_snapshot
 from host.process import private_tmp
+from host.services.redis_server import RedisServer
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import StepFailed
 from runs.pipelines import (
@@ -35,6 +36,7 @@ from runs.pipelines.preview_slot import (
     read_slot_application,
     record_effect,
     slot_variables,
+    start_redis,
 )
 from runs.repository import find_preview_base, open_repository
 from runs.rules import Status
@@ -174,7 +176,7 @@ def create_database(context: StepContext) -> None:
     admin.check_target(target, slot.database, password)
     url = guard.application_url(target, slot.database, password)
     context.write_log(f"{slot.database} is a clone of {template}")
-    record_effect(context, url=url, template=template)
+    record_effect(context, url=url, template=template, redis=start_redis(context))
 
 
 def probe_database(context: StepContext) -> StepResult:
@@ -237,12 +239,14 @@ def read_schema_text(variables: dict[str, str]) -> str:
 
 
 def recreate_database(context: StepContext) -> None:
-    """Clone the database again from the same template. Its password stays."""
+    """Clone the database again from the same template, and empty Redis. The passwords stay."""
     from host.postgres.administration import DatabaseAdmin
 
     slot = get_slot(context)
     template = context.results["database"]["template"]
     DatabaseAdmin(context.config).clone(template, slot.database, slot.database)
+    if "REDIS_URL" in slot_variables(context):
+        RedisServer(context.config, slot.slot_id).empty()
 
 
 def probe_migrations(context: StepContext) -> StepResult:

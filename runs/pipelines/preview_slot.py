@@ -6,8 +6,9 @@ from typing import Any
 
 from host.app import environment
 from host.app.application import Application, read_application
-from host.app.resources import storage
+from host.app.resources import addons, storage
 from host.config import SlotConfig
+from host.services.redis_server import RedisServer
 from runs.engine import step_notes
 from runs.engine.step_context import StepContext, StepResult
 from runs.pipelines import template_storage
@@ -52,6 +53,15 @@ def link_storage(context: StepContext, app: Application) -> None:
     context.set_notes(notes, topic="storage")
 
 
+def start_redis(context: StepContext) -> str:
+    """Start the slot's Redis server without data, and return its URL; "" if none is wanted."""
+    server = RedisServer(context.config, get_slot(context).slot_id)
+    if read_slot_application(context).manifest.redis:
+        return server.start_empty()
+    server.remove()  # the commit before may have wanted it
+    return ""
+
+
 def slot_variables(context: StepContext) -> dict[str, str]:
     """Return the environment variables that describe the slot: port, database, addresses, run."""
     note = step_notes.read_note(get_slot(context).folder, "database")
@@ -63,7 +73,7 @@ def slot_variables(context: StepContext) -> dict[str, str]:
         commit=context.run.commit_sha,
         branch=context.run.branch,
         label=context.run.label,
-    )
+    ) | addons.build_redis_variables(note.get("redis", ""))
 
 
 def build_preview_key(context: StepContext) -> dict[str, Any]:

@@ -303,6 +303,7 @@ def _build_template(
             **mail.build_variables(context.config.discard_port),
         }
         if app is not None:
+            variables |= app_commands.build_redis_variables(context, app)
             _migrate_and_seed(context, app, variables)
         template_storage.save(context.config, name, app)
         schema = schema_snapshot.to_json(schema_catalog.read_schema(guard.strip_driver(url)))

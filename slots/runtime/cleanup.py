@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from host.config import Config, SlotConfig
 from host.errors import Refused
+from host.services.redis_server import RedisServer
 from slots.runtime import backend, surface, worktree
 
 
@@ -23,6 +24,7 @@ def clean_slot(config: Config, slot: SlotConfig) -> list[str]:
         lambda: surface.show_free(config, slot),
         # Before the slow steps: a free slot answers as soon as the run's processes have ended.
         lambda: backend.replace_with_idle_page(config, slot),
+        lambda: RedisServer(config, slot.slot_id).remove(),
         lambda: admin.drop(slot.database),
         lambda: worktree.remove_run_files(config, slot),
     ]
@@ -48,6 +50,7 @@ def find_leftovers(config: Config, slot: SlotConfig) -> list[str]:
     state = surface.read_state(slot)
     faults = {
         "no idle page": not status.matches_spec,
+        "a Redis server": RedisServer(config, slot.slot_id).is_wanted,
         "a database": administration.DatabaseAdmin(config).exists(slot.database),
         "a surface that shows a run": state is None or state.mode != "free",
     }

@@ -51,7 +51,7 @@ def test_every_port_of_the_stack_is_listed(config):
     ports = {port for _, port, _ in preflight.list_ports(config)}
     assert ports == {
         8000, 8090, 3100, 3101, 3102, 3103, 8101, 8102, 8103, 8092, 8094, 8095, 8088,
-        54329,
+        8400, 8401, 8402, 8403, 8465, 54329,
     }  # fmt: skip
 
 

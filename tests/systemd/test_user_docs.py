@@ -22,8 +22,8 @@ UPSTREAM = "/root/upstream.git"
 # A copy of the git remote, which in reality is on another host and survives the uninstallation.
 REMOTE_COPY = "/root/demo"
 BACKED_UP = (
-    "var/app var/storage var/repo.git var/releases var/activations var/current var/restore "
-    "var/secrets"
+    "var/app var/storage var/redis var/repo.git var/releases var/activations var/current "
+    "var/restore var/secrets"
 )
 NEW_START = "From a version before 0.1, under systemd"
 

@@ -12,6 +12,7 @@ from host.app.dependencies.install import VENV, Install, Tools
 from host.app.inspection.host_programs import MissingProgram, find_missing_programs
 from host.app.manifest import Manifest
 from host.app.planning import Plan
+from host.app.resources import storage
 from host.config import Config
 from host.errors import Refused
 
@@ -148,6 +149,11 @@ def describe_answers(manifest: Manifest) -> Iterator[Row]:
         return
     yield from _describe_routes(manifest)
     yield Row("service", "PostgreSQL, as DATABASE_URL", "each backend has its own database")
+    if manifest.redis:
+        yield Row("service", "Redis, as REDIS_URL", why.get("redis", DEFAULT))
+    for name, path in manifest.storage.items():
+        kept = f"{path}, as {storage.variable_name(name)}"
+        yield Row("storage", kept, why.get("storage", DEFAULT))
     guess = "a guess: any answer below 500" if manifest.is_health_guess else "must answer 2xx"
     stated = why.get("health_path", DEFAULT)
     yield Row("health path", f"{manifest.health_path} ({guess})", stated)

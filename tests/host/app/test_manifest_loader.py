@@ -175,6 +175,8 @@ MISTAKES = [
     ("[storage]\nmedia = true\n", 2, "storage.media"),
     ('[storage]\nMedia = "media"\n', 2, "storage.Media"),
     ('storage = "media"\n', 1, "storage"),
+    ('[services]\nredis = "yes"\n', 2, "services.redis"),
+    ("[services]\nmongodb = true\n", 2, "services.mongodb"),
 ]
 
 
@@ -342,6 +344,24 @@ def test_keys_of_app_json_that_change_what_heroku_runs_are_noted(load_files):
     data = {"name": "x", "buildpacks": [{"url": "heroku/python"}], "formation": {}, "addons": ["a"]}
     found = load_files({"index.html": "", "app.json": json.dumps(data)})
     assert found.notes == (
-        "app.json: addons is not honored here.",
         "app.json: buildpacks is not honored here.",
+        "app.json: the add-on a is not provided here.",
     )
+
+
+@pytest.mark.parametrize(
+    ("addons", "toml", "redis"),
+    [
+        (["heroku-redis:mini", "heroku-postgresql"], "", True),
+        ([{"plan": "heroku-redis", "as": "CACHE"}], "", True),
+        (["heroku-redis"], "[services]\nredis = false\n", False),
+        ([], "[services]\nredis = true\n", True),
+        (["papertrail:choklad"], "", False),
+    ],
+)
+def test_the_add_ons_and_services_say_whether_there_is_redis(load_files, addons, toml, redis):
+    app = json.dumps({"addons": addons})
+    found = load_files({"Procfile": "web: a\n", "app.json": app, "oroboros.toml": toml})
+    assert found.redis == redis
+    unknown = ["app.json: the add-on papertrail is not provided here."]
+    assert list(found.notes) == (unknown if "papertrail:choklad" in addons else [])
