@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,30 @@ def run_in(folder: Path, argv: Sequence[str], *, seconds: float) -> Completed:
     with (
         tempfile.TemporaryFile("w+") as output,
         subprocess.Popen(
-            argv, cwd=folder, env=env, stdout=output, stderr=output, process_group=0
+            # SIGINT is ignored in the background of a shell, and the child would ignore it as well.
+            ["env", "--default-signal=INT", *argv],
+            cwd=folder,
+            env=env,
+            stdout=output,
+            stderr=output,
+            process_group=0,
         ) as process,
     ):
         exit_code: int | None = None
         try:
-            exit_code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            # As from a terminal: pytest then ends its fixtures and its PostgreSQL.
-            os.killpg(process.pid, signal.SIGINT)
-        finally:
-            _kill_after_grace(process)
+            with suppress(subprocess.TimeoutExpired):
+                exit_code = process.wait(seconds)
+        finally:  # also if a person interrupts us
+            _end(process)
         output.seek(0)
         return Completed(exit_code, output.read())
 
 
-def _kill_after_grace(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the command if it still runs."""
+    if process.poll() is None:
+        # As from a terminal: pytest then ends its fixtures and its PostgreSQL.
+        os.killpg(process.pid, signal.SIGINT)
     try:
         process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
