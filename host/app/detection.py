@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from host.app.dependencies import node_projects
+from host.app.dependencies import node_projects, python_projects
 from host.app.dependencies.project_files import join
 from host.app.frameworks import django_project
 from host.app.frameworks import routes as framework_routes
@@ -55,6 +55,14 @@ def read_package_json(tree: SourceTree, folder: str) -> Mapping[str, Any] | None
     return data if isinstance(data, dict) else None
 
 
+# What Heroku's buildpack for Python runs after it has installed the packages.
+# Source: https://devcenter.heroku.com/articles/python-support
+POST_COMPILE = "bin/post_compile"
+# Scripts that build a Node server; Heroku runs only the first that exists.
+# Source: https://devcenter.heroku.com/articles/nodejs-support
+NODE_BUILDS = ("heroku-postbuild", "build")
+
+
 @dataclass(frozen=True)
 class Detected:
     """What the files of a framework imply: fields of the Manifest, and the files that say so.
@@ -91,6 +99,7 @@ def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> Defaults:
             tree, backend.framework, backend.fields["backend_dir"], backend.files
         )
         defaults.add(backend, {"detected_routes": tuple(paths)})
+    _add_post_compile(tree, declared, defaults)
     if "frontend_output" not in declared:
         frontend = _detect_frontend(
             tree, declared, has_web="web" in {**declared, **defaults.fields}
@@ -99,6 +108,18 @@ def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> Defaults:
             stated = {key: value for key, value in frontend.fields.items() if key not in declared}
             defaults.add(frontend, stated)
     return defaults
+
+
+def _add_post_compile(tree: SourceTree, declared: Mapping[str, Any], defaults: Defaults) -> None:
+    """Add the hook of a Python application as its last build, unless it declares its builds."""
+    folder = {**declared, **defaults.fields}.get("backend_dir", ".")
+    path = join(folder, POST_COMPILE)
+    has_hook = tree.has_file(path) and python_projects.has_python_project(tree, folder)
+    if has_hook and "backend_build" not in declared:
+        builds = (*defaults.fields.get("backend_build", ()), (f"./{POST_COMPILE}",))
+        earlier = defaults.sources.get("backend_build", "")
+        defaults.fields["backend_build"] = builds
+        defaults.sources["backend_build"] = ", ".join(filter(None, [earlier, path]))
 
 
 def _select_backend_fields(backend: Detected, declared: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +233,8 @@ def _detect_node_server(tree: SourceTree, folder: str) -> Detected | None:
     data = read_package_json(tree, folder)
     if data is None or _find_bundler(data) or "start" not in _scripts(data):
         return None
-    build = {"backend_build": (("npm", "run", "build"),)} if "build" in _scripts(data) else {}
+    script = next((name for name in NODE_BUILDS if name in _scripts(data)), None)
+    build = {"backend_build": (("npm", "run", script),)} if script else {}
     required = _table(data, "dependencies")
     server = next((package for package in NODE_SERVERS if package in required), "Node.js")
     fields = {"web": ("npm", "start"), "health_path": "/", **build}

@@ -92,6 +92,35 @@ def test_a_django_project_without_gunicorn_starts_by_runserver(load_files):
     assert found.backend_dir == "backend"
 
 
+def test_herokus_hooks_build_as_there(load_files):
+    django = {
+        "manage.py": '"DJANGO_SETTINGS_MODULE", "site.settings"',
+        "site/settings.py": 'INSTALLED_APPS = ["django.contrib.staticfiles"]\nSTATIC_ROOT = "s"',
+        "requirements.txt": "django",
+        "bin/post_compile": "#!/bin/sh",
+    }
+    collect = ("python", "manage.py", "collectstatic", "--noinput")
+    found = load_files(django)
+    assert found.backend_build == (collect, ("./bin/post_compile",))
+    assert found.sources["backend_build"] == "Django: manage.py, bin/post_compile"
+    own = {**django, "Procfile": "web: gunicorn site.wsgi\n"}
+    assert load_files(own).backend_build == (collect, ("./bin/post_compile",))
+    stated = {**own, "oroboros.toml": '[backend]\nbuild = "true"\n'}
+    assert load_files(stated).backend_build == (("true",),)
+
+
+def test_heroku_postbuild_is_run_in_place_of_build(load_files):
+    scripts = {"start": "node x", "build": "tsc", "heroku-postbuild": "tsc && node tools/x"}
+    found = load_files({"package.json": json.dumps({"scripts": scripts})})
+    assert found.backend_build == (("npm", "run", "heroku-postbuild"),)
+
+
+def test_a_hook_without_a_python_project_is_another_buildpacks(load_files):
+    scripts = {"start": "node x"}
+    files = {"package.json": json.dumps({"scripts": scripts}), "bin/post_compile": "#!/bin/sh"}
+    assert load_files(files).backend_build == ()
+
+
 def test_the_manifest_wins_over_detection(load_files):
     toml = '[backend]\nhealth_path = "/up"\nrelease = "python m.py"\n'
     found = load_files({"manage.py": "DJANGO_SETTINGS_MODULE", "oroboros.toml": toml})
