@@ -132,7 +132,9 @@ def _plan_installs(
     has_own_install = manifest.backend_install or manifest.frontend_install
     notes = [] if has_own_install else unread_files.describe_unread_files(tree, folders)
     if is_used:
-        notes += interpreters.check_python(tree, list(dict.fromkeys((folder, "."))), tools)
+        asking = list(dict.fromkeys((folder, ".")))
+        tools = interpreters.choose_python(tree, asking, tools)
+        notes += interpreters.check_python(tree, asking, tools)
     if node or programs & {*node_projects.PROGRAMS}:
         notes += interpreters.check_node(tree, folders, tools)
     python, python_notes = python_projects.plan_python(

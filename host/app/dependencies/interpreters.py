@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from host.app.dependencies.install import Tools
@@ -11,7 +13,9 @@ from host.app.dependencies.project_files import get_table, get_text, join, read_
 from host.app.dependencies.version_ranges import is_satisfied, parse_version
 from host.errors import ApplicationRefused
 from host.files.source_tree import SourceTree
+from host.process import runner
 
+VERSION_SECONDS = 10.0
 PYTHON_FOLDERS = ("/usr/local/bin", "/usr/bin")
 # A version, as pyenv, uv, Heroku and nvm write it; other text names an alias or an implementation.
 PYTHON_PIN = re.compile(r"(?:python-|cpython@?-?)?(\d+(?:\.\d+){0,2})(?:-.*)?")
@@ -25,15 +29,57 @@ NODE_NAMES = ("nodejs", "node")
 Demand = tuple[str, str, bool]
 
 
+def choose_python(tree: SourceTree, folders: list[str], tools: Tools) -> Tools:
+    """Return the tools with the Python that the application asks for, if this host has it.
+
+    The operator's Python is kept if it will do, or if no other of the usual folders does.
+    """
+    demands = [demand for folder in folders for demand in _list_python_demands(tree, folder)]
+    if _satisfies(parse_version(_read_number(tools.python_version)), demands):
+        return tools
+    for path in reversed(_list_pythons()):
+        version = _read_python_version(path)
+        if version and _satisfies(parse_version(_read_number(version)), demands):
+            return replace(tools, python=path, python_version=f"{path} {version}")
+    return tools
+
+
+def _satisfies(version: tuple[int, ...], demands: list[Demand]) -> bool:
+    """Return whether no demand excludes the version; the last number of a pin does not count."""
+    wanted = [_drop_patch(text, "Python") if is_pin else text for _, text, is_pin in demands]
+    return all(is_satisfied(version, one) is not False for one in wanted)
+
+
+def _drop_patch(pin: str, language: str) -> str:
+    """Return a pin without its last number, which is one of many that only fix bugs."""
+    return ".".join(pin.split(".")[: _count_significant(language)])
+
+
+def _read_number(version: str) -> str:
+    """Return the number in what an interpreter prints of its version."""
+    return version.partition("Python ")[2] or version
+
+
+@cache
+def _read_python_version(path: str) -> str:
+    """Return what the interpreter prints of its version; "" if it does not start."""
+    try:
+        answer = runner.capture([path, "-VV"], timeout=VERSION_SECONDS)
+    except OSError:
+        return ""
+    return answer.stdout.decode(errors="replace").strip()
+
+
 def check_python(tree: SourceTree, folders: list[str], tools: Tools) -> list[str]:
     """Return notes on Python versions that differ in the last number only, or are not understood.
 
     Raises Refused `manifest_invalid` naming the file if the host's Python is another one.
     """
-    version = parse_version(tools.python_version.partition("Python ")[2] or tools.python_version)
+    version = parse_version(_read_number(tools.python_version))
     demands = [demand for folder in folders for demand in _list_python_demands(tree, folder)]
     advice = (
-        f"Change it, or have the operator set OROBOROS_APP_PYTHON to such an interpreter; on this "
+        f"Change it, or have the operator install such an interpreter in one of "
+        f"{', '.join(PYTHON_FOLDERS)}, or set OROBOROS_APP_PYTHON to it; on this "
         f"host: {', '.join(_list_pythons()) or tools.python}."
     )
     return _check(demands, version, "Python", advice)
@@ -53,8 +99,7 @@ def _check(
     notes: list[str] = []
     present = ".".join(str(number) for number in version)
     for where, text, is_pin in dict.fromkeys(demands):
-        # The last number of a pin is one of many that only fix bugs.
-        wanted = ".".join(text.split(".")[: _count_significant(language)]) if is_pin else text
+        wanted = _drop_patch(text, language) if is_pin else text
         answer = is_satisfied(version, wanted)
         if answer is False:
             detail = f"{where} asks for {language} {text}, and this host has {present}. {advice}"
@@ -71,9 +116,10 @@ def _count_significant(language: str) -> int:
 
 
 def _list_pythons() -> list[str]:
-    """Return the interpreters of the host's usual folders."""
+    """Return the interpreters of the host's usual folders, the oldest version first."""
     found = [path for folder in PYTHON_FOLDERS for path in Path(folder).glob("python3.*")]
-    return sorted(str(path) for path in found if re.fullmatch(r"python3\.\d+", path.name))
+    named = [path for path in found if re.fullmatch(r"python3\.\d+", path.name)]
+    return [str(path) for path in sorted(named, key=lambda path: (int(path.name[8:]), path))]
 
 
 def _read_first_line(tree: SourceTree, path: str) -> list[str]:

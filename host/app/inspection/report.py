@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from host.app import application, installs, manifest_loader, planning
+from host.app.dependencies import interpreters
 from host.app.dependencies.install import VENV, Install, Tools
 from host.app.inspection.host_programs import MissingProgram, find_missing_programs
 from host.app.manifest import Manifest
@@ -15,6 +16,7 @@ from host.app.planning import Plan
 from host.app.resources import storage
 from host.config import Config
 from host.errors import Refused
+from host.files.source_tree import SourceTree
 
 DEFAULT = "default"
 # Words of our own commands that say nothing about the application.
@@ -91,9 +93,16 @@ def build_report(root: Path, tools: Tools, find_program: Callable[[str], str | N
         plan = planning.make_plan(root, manifest, tools)
     except Refused as refused:
         return Report(root, commands, problems=[*problems, refused.detail], notes=manifest.notes)
+    tools = _choose_python(root, plan, tools)
     rows = [*describe_languages(plan, manifest, tools), *describe_installs(plan), *commands]
     missing = find_missing_programs(plan, find_program)
     return Report(root, rows, missing, problems, (*manifest.notes, *plan.notes))
+
+
+def _choose_python(root: Path, plan: Plan, tools: Tools) -> Tools:
+    """Return the tools with the Python of the plan's virtual environment."""
+    folders = [one.directory for one in plan.installs if one.kind == "python"]
+    return interpreters.choose_python(SourceTree(root), [*folders, "."], tools)
 
 
 def describe_languages(plan: Plan, manifest: Manifest, tools: Tools) -> Iterator[Row]:
