@@ -116,7 +116,7 @@ def test_link_leads_to_the_old_release_even_if_its_colour_does_not_start(
     [
         (MAX_ATTEMPTS - 1, DeploymentOutcome.SUCCEEDED),
         (MAX_ATTEMPTS, DeploymentOutcome.FAILED),
-        (MAX_ATTEMPTS + 1, DeploymentOutcome.FAILED),
+        pytest.param(MAX_ATTEMPTS + 1, DeploymentOutcome.FAILED, marks=pytest.mark.full),
     ],
 )
 def test_deployment_is_tried_three_times_before_its_switch(
@@ -133,7 +133,7 @@ def test_deployment_is_tried_three_times_before_its_switch(
     [
         (2 * MAX_ATTEMPTS - 1, DeploymentOutcome.SUCCEEDED),
         (2 * MAX_ATTEMPTS, DeploymentOutcome.RESTORED),
-        (2 * MAX_ATTEMPTS + 1, DeploymentOutcome.RESTORED),
+        pytest.param(2 * MAX_ATTEMPTS + 1, DeploymentOutcome.RESTORED, marks=pytest.mark.full),
     ],
 )
 def test_switched_deployment_is_tried_up_to_six_claims(config, releases, rollback, claims, outcome):

@@ -137,6 +137,7 @@ def test_push_that_arrived_is_found_after_its_answer_was_lost_and_the_remote_mov
     assert shipping.probe_push(context) == {"pushed": True}
 
 
+@pytest.mark.full
 def test_main_that_moves_here_at_each_merge_ends_the_run_at_the_limit(host, run):
     merged = []
 
@@ -158,9 +159,9 @@ def test_main_that_moves_here_at_each_merge_ends_the_run_at_the_limit(host, run)
     [
         ("at the base", None, True),
         ("silent", None, True),
-        ("at the candidate", None, False),
+        pytest.param("at the candidate", None, False, marks=pytest.mark.full),
         ("beyond the candidate", None, False),
-        ("at the base", False, True),
+        pytest.param("at the base", False, True, marks=pytest.mark.full),
         ("silent", True, False),
     ],
 )
