@@ -39,6 +39,18 @@ def test_application_without_a_frontend_is_served_by_its_backend(config, repo, w
     assert (status, shown, json.loads(body)["version"]) == (200, commit, "one")
 
 
+@pytest.mark.full
+def test_routes_of_the_manifest_hold_from_the_switch_on_and_after_a_rollback(config, repo, web):
+    toml = repo.files["oroboros.toml"]
+    routes = toml + '[routes]\n"/graphql" = "web"\n'
+    first = deploy(config, repo.commit("one", **{"oroboros.toml": routes}))
+    assert json.loads(web.get("/graphql")[2])["version"] == "one"
+    deploy(config, repo.commit("two", **{"oroboros.toml": toml}))
+    assert "version" not in web.get("/graphql")[2]
+    deploy_and_rollback.roll_back(config, first.pk, actor="bob", reason="back")
+    assert json.loads(web.get("/graphql")[2])["version"] == "one"
+
+
 def test_link_that_leads_out_of_the_build_is_not_served(config, repo, web):
     """A build's output is copied as files: a link in it could name any file of the host."""
     build = "import os\nos.makedirs('out')\nos.symlink('/etc/passwd', 'out/x')\n"

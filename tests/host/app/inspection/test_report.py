@@ -52,6 +52,17 @@ def test_each_row_names_the_file_that_says_so(inspect):
     assert found.is_complete
 
 
+def test_services_and_storage_are_listed_with_the_file_that_names_them(inspect):
+    files = {
+        "Procfile": "web: python server.py\n",
+        "app.json": '{"addons": ["heroku-redis"]}',
+        "oroboros.toml": '[storage]\nmedia = "uploads"\n',
+    }
+    found = inspect(files)
+    assert rows(found, "service")[1:] == [("Redis, as REDIS_URL", "app.json")]
+    assert rows(found, "storage") == [("uploads, as OROBOROS_STORAGE_MEDIA", "oroboros.toml")]
+
+
 def test_a_program_that_the_host_lacks_is_named_with_the_command_that_installs_it(inspect):
     found = inspect({"package.json": VITE}, programs=())
     assert not found.is_complete
