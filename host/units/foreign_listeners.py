@@ -16,7 +16,7 @@ from host.process.process_id import ProcessId
 from host.process.socket_owner import Socket
 from host.process.termination import MARK_VARIABLE
 from host.units.listeners import describe_holder, describe_socket
-from host.units.stack_ports import APP_PREFIX, PREVIEW_PREFIX, list_ports
+from host.units.stack_ports import APP_PREFIX, PREVIEW_PREFIX, REDIS_PREFIX, list_ports
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ def build_rules(config: Config) -> PortRules:
     allowed = {}
     for _, port, unit in list_ports(config):
         user = config.app_user if unit.startswith(APP_PREFIX) else users.get(unit)
+        if unit.startswith(REDIS_PREFIX):
+            user = config.redis_user(unit.removeprefix(REDIS_PREFIX))
         allowed[port] = frozenset() if user is None else frozenset({user.uid})
     return PortRules(allowed, frozenset(user.uid for user in config.application_users))
 

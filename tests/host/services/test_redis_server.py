@@ -16,8 +16,8 @@ from host.deadline import wait_until
 from host.errors import Refused
 from host.files import ownership
 from host.services import redis_server
-from host.services.redis_server import PRODUCTION, RedisServer
-from host.units import managers
+from host.services.redis_server import JOBS, PRODUCTION, RedisServer
+from host.units import foreign_listeners, managers
 from tests.environment import free_port
 
 
@@ -91,6 +91,16 @@ def test_a_killed_server_is_started_again_and_productions_keeps_its_data(config,
     assert [one.name for one in started] == [PRODUCTION]
     assert find_pid(config, server) != pid
     assert (server.read_url(), call(url, "GET a")) == (url, "b")
+
+
+def test_its_own_user_may_listen_on_a_servers_port(config):
+    """Another application's process there is ended."""
+    known = replace(config, is_root=True)
+    rules = foreign_listeners.build_rules(known)
+    for name in ("preview-1", JOBS, PRODUCTION):
+        server = RedisServer(known, name)
+        assert rules.allowed[server.port] == {known.redis_user(name).uid}
+        assert known.redis_user(name).uid in rules.applications
 
 
 def test_a_host_without_a_server_is_told_what_to_install(config, monkeypatch):

@@ -115,8 +115,9 @@ def is_free(port):
 
 def test_every_port_of_the_stack_has_a_rule(config):
     ports = {config.api_port, config.worker_port, config.web_port, config.router_port}
-    ports |= {*config.colour_ports, config.gate_port, config.postgres_port}
-    ports |= {port for slot in config.slots for port in (slot.web_port, slot.backend_port)}
+    ports |= {*config.colour_ports, config.gate_port, config.postgres_port, *config.redis_ports}
+    for slot in config.slots:
+        ports |= {slot.web_port, slot.backend_port, slot.redis_port}
     assert set(foreign_listeners.build_rules(config).allowed) == ports
 
 
