@@ -19,7 +19,7 @@ from accounts.models import ApiToken
 from accounts.reserved_names import validate_token_name
 from accounts.tokens import DEFAULT_LIFETIME_DAYS, MAX_LIFETIME_DAYS, create_token
 from host.errors import Refused
-from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin
+from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
 from web.permissions import OPERATE, get_abilities, get_actor_name
 
 admin.site.index_title = "Dashboard"
@@ -135,7 +135,9 @@ class ApiTokenAdmin(ReadOnlyAdmin):
             "Requests with this token are refused from now on.",
             _revoke,
             is_dangerous=True,
-            is_available=lambda token: token.revoked_at is None,
+            decide=lambda request, token: offer_if(
+                token.revoked_at is None, f"{token} is revoked already."
+            ),
         ),
     )
 

@@ -215,9 +215,9 @@ class Config:
         """Return a whole number of `settings_rules`. Raises Refused `setting_invalid`."""
         return read_integer(self.environ, name, default)
 
-    def get_boolean(self, name: str) -> bool:
+    def get_boolean(self, name: str, default: bool = False) -> bool:
         """Return whether a setting of `settings_rules` is true. Raises Refused as above."""
-        return read_boolean(self.environ, name)
+        return read_boolean(self.environ, name, default)
 
     def get_seconds(self, name: str, default: float, *, allows_none: bool = True) -> float:
         """Return a duration in seconds: a number ≥ 0, or > 0 without `allows_none`.

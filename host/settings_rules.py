@@ -32,7 +32,7 @@ NUMBERS = {
     "ADMISSION_FREE_MEMORY_MB": (0, 2**30),
     "ADMISSION_FREE_DISK_MB": (0, 2**30),
 }
-BOOLEANS = ("OROBOROS_HTTPS", "DEBUG")
+BOOLEANS = ("OROBOROS_HTTPS", "DEBUG", "ROLLBACK_FREEZES")
 TRUE_WORDS = ("true", "on", "ok", "y", "yes", "1")  # those of django-environ
 FALSE_WORDS = ("false", "off", "n", "no", "0")
 # These names become parts of URLs, of Caddy's configuration, and of the queue's name.

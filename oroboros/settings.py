@@ -54,8 +54,12 @@ if env("OROBOROS_ONLY", default="") == "releases":
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "web.security_headers.add_security_headers",
-    "web.visible_answers.mark_control_characters",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Compresses what the middleware below has left as it is to be read.
+    "oroboros.page_transfer.compress_pages",
+    "django.middleware.http.ConditionalGetMiddleware",
+    "oroboros.page_transfer.tag_live_pages",
+    "web.visible_answers.mark_control_characters",
     "corsheaders.middleware.CorsMiddleware",
     "web.null_characters.refuse_null_characters",
     "accounts.session_cookies.keep_own_cookies",
@@ -117,6 +121,11 @@ FORMAT_MODULE_PATH = ["oroboros.formats"]
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = OROBOROS.var / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    # Compressed files under names with a hash of their content, which browsers keep for ever.
+    "staticfiles": {"BACKEND": "oroboros.static_files.HashedStaticFiles"},
+}
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
@@ -228,6 +237,7 @@ LOGGING = {
 
 PREVIEW_TTL_SECONDS = OROBOROS.get_integer("PREVIEW_TTL_SECONDS", 14400)
 PREVIEW_KEEP_SECONDS = 72 * 3600
+ROLLBACK_FREEZES = OROBOROS.get_boolean("ROLLBACK_FREEZES", default=True)
 QUEUE_LIMIT = OROBOROS.get_integer("OROBOROS_QUEUE_LIMIT", 10000)
 ADMISSION_FREE_MEMORY_MB = OROBOROS.get_integer("ADMISSION_FREE_MEMORY_MB", 256)
 ADMISSION_FREE_DISK_MB = OROBOROS.get_integer("ADMISSION_FREE_DISK_MB", 1024)
@@ -254,6 +264,7 @@ UNFOLD = {
     "SCRIPTS": [
         lambda request: static("oroboros/live.js"),
         lambda request: static("oroboros/preview-check.js"),
+        lambda request: static("oroboros/changes.js"),
     ],
     "SIDEBAR": {"navigation": "oroboros.navigation.build_navigation", "show_search": False},
     "COLORS": {

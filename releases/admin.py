@@ -16,8 +16,15 @@ from releases.deployments import enqueue, rollback_plan
 from releases.models import Deployment, Release
 from releases.production.deployment_context import deployment_log_path
 from releases.rules import DeploymentOutcome, ReleaseStatus
-from web.admin_actions import ActionResult, AdminAction, DetailPageAdmin, ReadOnlyAdmin, ReasonForm
-from web.permissions import OPERATE, get_actor_name
+from web.admin_actions import (
+    ActionResult,
+    AdminAction,
+    DetailPageAdmin,
+    ReadOnlyAdmin,
+    ReasonForm,
+    offer_if,
+)
+from web.permissions import ALLOWED, OPERATE, ActionState, get_actor_name
 
 LOG_LINES = 200
 DEPLOYMENT_LIMIT = 50
@@ -72,10 +79,13 @@ def _start_rollback(
     return ActionResult(f"{release} is being made live again.", url)
 
 
-def _can_roll_back(release: Release) -> bool:
-    return (
-        release.status != ReleaseStatus.LIVE and release.was_healthy and release.removed_at is None
-    )
+def _decide_rollback(request: HttpRequest, release: Release) -> ActionState:
+    if release.status == ReleaseStatus.LIVE:
+        return offer_if(False, f"{release} is live already.")
+    if not release.was_healthy or release.removed_at is not None:
+        return offer_if(False, f"{release} was never healthy, or its build was removed.")
+    running = Deployment.objects.running().first()
+    return ALLOWED if running is None else ActionState(False, f"{running} is under way: wait.")
 
 
 ROLLBACK = AdminAction(
@@ -86,9 +96,9 @@ ROLLBACK = AdminAction(
     _start_rollback,
     RollbackForm,
     is_dangerous=True,
-    is_available=_can_roll_back,
+    decide=_decide_rollback,
     details_template="oroboros/rollback_plan.html",
-    get_details=lambda release: {
+    get_details=lambda request, release: {
         "plan": rollback_plan.make_rollback_plan(settings.OROBOROS, release)
     },
 )

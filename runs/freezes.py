@@ -1,7 +1,8 @@
 """Freezes: shipping is stopped for all, by a person or because a deployment failed.
 
 Some runs ship although a deployment failed: a retry of the failed run, and a run that restores the
-files from before it. When such a run is merged, the freeze is lifted (docs/decisions/0009).
+files from before it. When such a run is merged, the freeze is lifted (docs/decisions/0009). So it
+is after a rollback, for a run with the files of the release that is live (`runs.rollback_state`).
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from django.utils import timezone
 from core.clock import ClockTimestamp, get_database_time
 from host.config import Config
 from host.errors import Refused
+from releases.models import Deployment
 from runs.engine.events import record_event
 from runs.models import Freeze, Run
 from runs.repository import open_repository
@@ -25,7 +27,9 @@ MAX_FREEZE_HOURS = 366 * 24.0
 def list_active_freezes() -> list[Freeze]:
     """Return the freezes that stop shipping now, the newest first."""
     at = get_database_time()
-    freezes = Freeze.objects.filter(lifted_at=None).select_related("run")
+    freezes = Freeze.objects.filter(lifted_at=None).select_related(
+        "run", "rollback__release", "rollback__previous"
+    )
     return [freeze for freeze in freezes if freeze.until is None or freeze.until > at]
 
 
@@ -45,6 +49,8 @@ def can_ship_despite(config: Config, run: Run, freeze: Freeze) -> bool:
 
     Runs git: do not call it while the grant lock is held.
     """
+    if freeze.rollback is not None:
+        return _restores_release(config, run, freeze.rollback)
     failed = freeze.run
     if failed is None:
         return False
@@ -54,6 +60,16 @@ def can_ship_despite(config: Config, run: Run, freeze: Freeze) -> bool:
 def list_repaired_freezes(config: Config, run: Run) -> list[Freeze]:
     """Return the active freezes whose cause the run repairs. Runs git as `can_ship_despite`."""
     return [freeze for freeze in list_active_freezes() if can_ship_despite(config, run, freeze)]
+
+
+def _restores_release(config: Config, run: Run, rollback: Deployment) -> bool:
+    """Return whether the run takes back what the rollback left, with the release's files."""
+    repo, left = open_repository(config), rollback.previous
+    # A branch without the commit may have the old files too; to merge it would undo nothing.
+    if left is None or not repo.filter_contained(run.commit_sha, [left.commit_sha]):
+        return False
+    commit = rollback.release.commit_sha
+    return repo.has_commit(commit) and repo.get_tree_id(run.commit_sha) == repo.get_tree_id(commit)
 
 
 def _restores_files(config: Config, run: Run, failed: Run) -> bool:

@@ -13,7 +13,7 @@ from django.db import transaction
 from core.claims import Claim
 from core.clock import get_database_time
 from host.config import Config
-from runs import freezes
+from runs import freezes, rollback_state
 from runs.engine.enqueue import enqueue
 from runs.engine.events import record_event
 from runs.engine.journal import advance_run, lock_claimed_run
@@ -77,8 +77,10 @@ def is_next(config: Config, run: Run) -> bool:
 def begin_shipping(config: Config, run: Run, claim: Claim) -> bool:
     """Move the run to MERGING if it is next. False, and nothing changed, if it is not.
 
-    Approvals take the grant lock too, so that the order cannot change before the move.
+    A rollback freezes shipping here at the latest. Approvals take the grant lock too, so that the
+    order cannot change before the move.
     """
+    rollback_state.sync_rollback_freeze(config)
     allowed = find_runs_allowed_during_freeze(config, list_queue())
     with grant_lock():
         lock_claimed_run(claim)
@@ -95,6 +97,17 @@ def enqueue_next(config: Config) -> None:
     run = get_next_run(config)
     if run is not None and not run.is_claimed(get_database_time()):
         enqueue(run.pk)
+
+
+def sync_rollback_freeze(config: Config) -> list[str]:
+    """Freeze shipping after a rollback, or lift that freeze and enqueue the next run.
+
+    Returns a sentence if a freeze was lifted.
+    """
+    if not rollback_state.sync_rollback_freeze(config):
+        return []
+    enqueue_next(config)
+    return ["production is not rolled back any more: shipping goes on"]
 
 
 def unfreeze_shipping(config: Config, *, actor: str, reason: str) -> int:

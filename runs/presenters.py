@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models import Prefetch
+from django.db.models import Case, OuterRef, Prefetch, Subquery, When
 
 from core.clock import ClockTimestamp
-from host.config import SlotConfig
+from host.config import Config, SlotConfig
 from runs.leasing import queue_status
 from runs.leasing.grants import explain_refusal
 from runs.leasing.queue_status import SlotStatus
@@ -21,13 +21,22 @@ from slots.rules import OPEN_STATES, STATES_WITH_SLOT, LeaseState
 
 
 def select_runs() -> RunQuerySet:
-    """Return runs with their release and open lease, and `read_at`, the database's time."""
+    """Return runs with their release and open lease.
+
+    `read_at` is the database's time; `merged_in` the title of a merged run of the same commit, for
+    ready runs.
+    """
+    merged = Run.objects.filter(status=Status.MERGED, commit_sha=OuterRef("commit_sha"))
+    merged_title = Subquery(merged.order_by("-created_at").values("title")[:1])
     leases = Lease.objects.filter(state__in=OPEN_STATES).select_related("slot")
     return (
         # `read_at` comes with the rows: the time left needs no query of its own and no host's
         # clock.
         Run.objects.select_related("release")
-        .annotate(read_at=ClockTimestamp())
+        .annotate(
+            read_at=ClockTimestamp(),
+            merged_in=Case(When(status=Status.PREVIEW_READY, then=merged_title)),
+        )
         .prefetch_related(Prefetch("leases", leases, to_attr="open_leases"))
     )
 
@@ -47,7 +56,7 @@ def get_slot(run: Run) -> SlotConfig | None:
     return settings.OROBOROS.slot(lease.slot.slot_id)
 
 
-def _get_served_slot(run: Run) -> SlotConfig | None:
+def get_served_slot(run: Run) -> SlotConfig | None:
     """Return the slot that serves the run; None while it is being cleaned."""
     lease = get_open_lease(run)
     return get_slot(run) if lease is not None and lease.state == LeaseState.HELD else None
@@ -55,14 +64,30 @@ def _get_served_slot(run: Run) -> SlotConfig | None:
 
 def get_frontend_url(run: Run) -> str | None:
     """Return the address of the run's frontend; None without a slot."""
-    slot = _get_served_slot(run)
+    slot = get_served_slot(run)
     return settings.OROBOROS.frontend_url(slot, run.label) if slot else None
 
 
 def get_backend_url(run: Run) -> str | None:
     """Return the address of the run's backend; None without a slot."""
-    slot = _get_served_slot(run)
+    slot = get_served_slot(run)
     return settings.OROBOROS.backend_url(slot, run.label) if slot else None
+
+
+def build_production_url(config: Config, admin_host: str) -> str:
+    """Return production's address for a browser that shows the admin at `admin_host`.
+
+    With HTTPS the domain's, through the router its name of the same port; else main's surface
+    under the name of this host that the browser used.
+    """
+    if config.is_https:
+        return f"https://{config.app_host}"
+    name, colon, port = admin_host.rpartition(":")
+    if not colon or port.endswith("]"):  # without a port; an IPv6 address is in brackets
+        name, port = admin_host, ""
+    if name == f"api.{config.domain}":
+        return f"http://app.{config.domain}" + (f":{port}" if port else "")
+    return f"http://{name.removeprefix('api.')}:{config.web_port}"
 
 
 def get_slot_frontend_url(status: SlotStatus) -> str | None:
@@ -127,6 +152,11 @@ def describe_next_action(run: Run, position: int | None, entry: MergeQueueEntry 
         return run.next_action
     if reason := describe_wait(run, position, entry):
         return reason
+    if merged_in := run.merged_in:  # type: ignore[attr-defined]
+        return (
+            f"{run.commit_sha[:12]} is merged already, by the run {merged_in}: there is nothing to "
+            "approve. Cancel this run to free its slot."
+        )
     sentences: dict[str, str] = {
         Status.QUEUED: "Waiting until its creator acquires a slot for it.",
         Status.HOLDING: "Its creator holds the slot and releases it when done.",

@@ -4,6 +4,7 @@ Every action has a page of its own: GET describes it and asks for confirmation, 
 The buttons are plain links, so they change nothing and work without JavaScript.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,14 @@ from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
 
 from host.errors import Refused
-from web.permissions import VIEW, has_ability
+from web.permissions import (
+    ALLOWED,
+    VIEW,
+    ActionState,
+    get_abilities,
+    has_ability,
+    require_ability,
+)
 from web.visible_answers import TEXT
 
 
@@ -53,14 +61,25 @@ class AdminAction:
     is_primary: bool = False
     is_dangerous: bool = False
     is_for_row: bool = True
-    is_available: Callable[[Any], bool] = lambda row: True
+    # Whether this person may perform it on the row now; asked only of who has the ability.
+    decide: Callable[[HttpRequest, Any], ActionState] = lambda request, row: ALLOWED
     # What a person should see before confirming: a template, and the context for it. The key
     # `omitted_fields` of that context lists fields of the form that are not shown for this row.
     details_template: str = ""
-    get_details: Callable[[Any], Mapping[str, Any]] = lambda row: {}
+    get_details: Callable[[HttpRequest, Any], Mapping[str, Any]] = lambda request, row: {}
     # Values of the linking page, such as the commit it showed. They become the form's initial
     # values, so that the action applies to what the person saw.
     get_query: Callable[[Any], Mapping[str, str]] = lambda row: {}
+
+    def get_state(self, request: HttpRequest, row: Any) -> ActionState:
+        """Return whether the requester may perform the action on `row` now."""
+        abilities = get_abilities(request.user)
+        return require_ability(self.ability, abilities) or self.decide(request, row)
+
+
+def offer_if(is_offered: bool, reason: str) -> ActionState:
+    """Return the state of an action that is hidden, for `reason`, where it has no meaning."""
+    return ALLOWED if is_offered else ActionState(False, reason, is_hidden=True)
 
 
 class ReasonForm(forms.Form):
@@ -136,23 +155,28 @@ class ReadOnlyAdmin(ModelAdmin):
         query = {} if row is None else action.get_query(row)
         return f"{url}?{urlencode(query)}" if query else url
 
-    def available_actions(self, request: HttpRequest, row: Model | None) -> list[dict[str, Any]]:
-        """Return the actions on `row`, or without a row, that this user may perform now."""
-        return [
-            {"action": action, "url": self.action_url(action, row)}
-            for action in self.page_actions
-            if action.is_for_row == (row is not None)
-            and has_ability(request, action.ability)
-            and (row is None or action.is_available(row))
-        ]
+    def list_actions(self, request: HttpRequest, row: Model | None) -> dict[str, Any]:
+        """Return the template's context of the actions on `row`, or without a row.
+
+        `available_actions` are those that this person may perform now, `disabled_actions` the
+        labels of those that they may not perform now, by the reason.
+        """
+        available, disabled = [], defaultdict(list)
+        for action in self.page_actions:
+            if action.is_for_row != (row is not None):
+                continue
+            state = action.get_state(request, row)
+            if state.allowed and not state.is_hidden:
+                available.append({"action": action, "url": self.action_url(action, row)})
+            elif not state.is_hidden:
+                disabled[state.reason].append(action.label)
+        return {"available_actions": available, "disabled_actions": dict(disabled)}
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        actions = self.available_actions(request, None)
-        return super().changelist_view(
-            request, {"available_actions": actions, **(extra_context or {})}
-        )
+        context = {**self.list_actions(request, None), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     def change_view(
         self,
@@ -162,8 +186,8 @@ class ReadOnlyAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))
-        actions = self.available_actions(request, row) if row else []
-        context = {"available_actions": actions, "show_save": False, **(extra_context or {})}
+        actions = self.list_actions(request, row) if row else {}
+        context = {**actions, "show_save": False, **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)
 
     def action_view(
@@ -207,11 +231,21 @@ class ReadOnlyAdmin(ModelAdmin):
             "action": action,
             "form": form,
             "row": row,
+            "original": row,
+            "state": action.get_state(request, row),
             "opts": self.opts,
             "back_url": self.row_url(row) if row else reverse("admin:index"),
             "omitted_fields": [],
-            **action.get_details(row),
+            **action.get_details(request, row),
         }
+
+
+def build_live_context(request: HttpRequest) -> dict[str, str]:
+    """Return the context with which a page is only its live parts: `?live`, which live.js adds.
+
+    Without the surrounding page, whose forms differ each time, an unchanged answer has one ETag.
+    """
+    return {"base_template": "oroboros/live.html"} if "live" in request.GET else {}
 
 
 class DetailPageAdmin(ReadOnlyAdmin):
@@ -237,7 +271,9 @@ class DetailPageAdmin(ReadOnlyAdmin):
             raise Http404
         context = {
             **self.admin_site.each_context(request),
-            "available_actions": self.available_actions(request, row),
+            **build_live_context(request),
+            "original": row,
+            **self.list_actions(request, row),
             "title": str(row),
             "opts": self.opts,
             **self.get_page_context(request, row),

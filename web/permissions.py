@@ -34,6 +34,32 @@ GROUPS: dict[str, frozenset[str]] = {
 }
 
 
+OWNER_REFUSAL = "Another user created this run; an operator may act in their place."
+
+
+@dataclass(frozen=True)
+class ActionState:
+    """Whether a person may perform an action now.
+
+    `reason` says why not, as a sentence. A hidden action is not offered: it is another role's, or
+    has no meaning in the present state; one that is neither allowed nor hidden is shown disabled.
+    """
+
+    allowed: bool
+    reason: str = ""
+    is_hidden: bool = False
+
+
+ALLOWED = ActionState(True)
+
+
+def require_ability(ability: str, abilities: frozenset[str]) -> ActionState | None:
+    """Return the hidden state of an action that needs another ability; None with the ability."""
+    if ability in abilities:
+        return None
+    return ActionState(False, f"This needs the ability {ability}.", is_hidden=True)
+
+
 @dataclass(frozen=True)
 class Principal:
     """An identity without a row in Django's user table: the host's shell, or a token."""
@@ -84,8 +110,7 @@ def get_required_owner(request: HttpRequest | Request) -> str | None:
 def check_owner(created_by: str, owner: str | None, *, code: str) -> None:
     """Raise Refused `code` (403) unless `owner` created the run; None may change any."""
     if owner is not None and created_by != owner:
-        detail = "Another user created this run; an operator may act in their place."
-        raise Refused(code, detail, status=403)
+        raise Refused(code, OWNER_REFUSAL, status=403)
 
 
 def get_actor_name(request: HttpRequest | Request) -> str:

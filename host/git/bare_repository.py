@@ -233,12 +233,23 @@ class Repository:
         merged = self.merge_trees(base, commit)
         if merged.tree_id is None:
             return MergeResult(None, merged.conflicts)
-        sha = self._git.run(
-            commit_argv(self.path, merged.tree_id, [base, commit]),
-            more_env=_identity_env(author, at),
-            stdin=message.encode(),
-        )
-        return MergeResult(sha.strip())
+        parents = [base, commit]
+        return MergeResult(self._create_commit(merged.tree_id, parents, message, author, at))
+
+    def create_commit_with_files_of(
+        self, source: str, parent: str, *, message: str, author: Author, at: datetime
+    ) -> str:
+        """Create a commit on top of `parent` with the files of `source`; no ref points to it yet.
+
+        `at` is its date, so that a repeated call creates the same id.
+        """
+        return self._create_commit(self.get_tree_id(source), [parent], message, author, at)
+
+    def _create_commit(
+        self, tree: str, parents: list[str], message: str, author: Author, at: datetime
+    ) -> str:
+        argv, identity = commit_argv(self.path, tree, parents), _identity_env(author, at)
+        return self._git.run(argv, more_env=identity, stdin=message.encode()).strip()
 
     def merge_trees(self, base: str, commit: str) -> MergedTree:
         """Merge `commit` into `base` as `git merge` does in a checkout of `base`, without a commit.

@@ -1,6 +1,7 @@
 """What a rollback to a release would take back, and whether it is allowed."""
 
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import Any
 
 from host.config import Config
@@ -10,6 +11,8 @@ from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder
 from releases.models import Deployment, DeploymentInProgress, Release
 from releases.rules import (
+    DeploymentKind,
+    DeploymentOutcome,
     MigratedRelease,
     ReleaseStatus,
     filter_migrations,
@@ -19,6 +22,8 @@ from releases.rules import (
 
 # Commits that a plan lists at most. It lists every file: migrations are found among them.
 LIST_LIMIT = 200
+# How many rollbacks in a row are followed back to the releases that they left.
+ROLLBACKS = 50
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,27 @@ class RollbackPlan:
         }
 
 
+def list_last_rollbacks() -> list[Deployment]:
+    """Return the rollbacks, newest first, since the last deployment of a new release.
+
+    Also one that is running; deployments that were undone do not count.
+    """
+    outcomes = (DeploymentOutcome.RUNNING, DeploymentOutcome.SUCCEEDED)
+    switches = Deployment.objects.filter(outcome__in=outcomes).order_by("-number")
+    newest = switches.select_related("release", "previous")[:ROLLBACKS]
+    return list(takewhile(lambda one: one.kind == DeploymentKind.ROLLBACK, newest))
+
+
 def find_rollback_target() -> Release | None:
-    """Return the healthy release that was live last before the live one."""
+    """Return the healthy release that was live last before the live one.
+
+    Never a newer one that a rollback has left.
+    """
     live = Release.objects.live()
     candidates = Release.objects.healthy().exclude(status=ReleaseStatus.LIVE)
     if live is not None:
+        left = [one.previous_id for one in list_last_rollbacks()]
+        candidates = candidates.exclude(pk__in=left, created_at__gt=live.created_at)
         earlier = candidates.filter(activated_at__lt=live.activated_at)
         # A release that returned when a deployment was undone keeps its time: others may be later.
         return earlier.first() or candidates.first()

@@ -9,13 +9,18 @@ from django.urls import reverse
 from releases.deployments import rollback_plan
 from releases.models import Deployment, Release
 from runs import freezes, merge_queue, presenters
+from runs.admin import run_actions
 from runs.leasing import queue_status
+from runs.models import Run
 from runs.pipelines import shipping
 from slots.models import Lease
 from slots.rules import LeaseState
+from web.admin_actions import build_live_context
 from web.permissions import HOLD, OPERATE, VIEW, has_ability
 
 ROWS = 10  # of each list
+# After how many seconds the page reloads its parts, while runs are open and while none is.
+ACTIVE_SECONDS, IDLE_SECONDS = 5, 15
 
 
 def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -27,13 +32,18 @@ def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict
         return context
     config, status = settings.OROBOROS, queue_status.read_queue_status()
     unpushed = shipping.list_unpushed_runs(config)
+    rolled_back, active = run_actions.get_rolled_back(), freezes.list_active_freezes()
     return {
         **context,
+        **build_live_context(request),
+        "live_seconds": ACTIVE_SECONDS if Run.objects.unfinished().exists() else IDLE_SECONDS,
+        "rolled_back": rolled_back,
+        "is_frozen_by_rollback": any(freeze.rollback is not None for freeze in active),
         "slots": [_present_slot(slot) for slot in status.slots],
         "queue_status": status,
         "waiting": _list_waiting(status),
         "merge_queue": merge_queue.list_queue(),
-        "freezes": freezes.list_active_freezes(),
+        "freezes": active,
         "live": Release.objects.live(),
         "rollback_release": rollback_plan.find_rollback_target(),
         "deployment": Deployment.objects.select_related("release").first(),
@@ -43,7 +53,7 @@ def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict
         "may_hold": has_ability(request, HOLD),
         "may_operate": has_ability(request, OPERATE),
         "has_no_boundary": not (config.job_user or config.is_systemd),
-        "production_url": f"http://127.0.0.1:{config.web_port}",
+        "production_url": presenters.build_production_url(config, request.get_host()),
         "new_run_url": reverse("admin:runs_run_new"),
     }
 

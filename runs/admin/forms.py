@@ -4,7 +4,8 @@ from django import forms
 from django.conf import settings
 
 from host.errors import Refused
-from runs.repository import open_repository
+from host.git.validation import validate_ref
+from runs.repository import find_preview_base, open_repository
 from runs.rules import PRIORITY_MAX
 from web.admin_actions import OptionalReasonForm
 from web.visible_answers import LINE, TEXT
@@ -13,12 +14,26 @@ HOURS = (4, 24, 72)
 
 
 def list_branches() -> list[str]:
-    """Return the remote's branches as of the last fetch, without the target branch."""
+    """Return the branches of which a run has something to ship, as of the last fetch.
+
+    Not the target branch, branches that it contains, and names that a run may not have.
+    """
+    config = settings.OROBOROS
     try:
-        known = open_repository(settings.OROBOROS).list_branch_heads()
-    except Refused:
+        repo = open_repository(config)
+        heads = repo.list_branch_heads()
+        target = find_preview_base(repo, config.target_branch)
+        merged = repo.filter_contained(target, heads.values())
+    except Refused:  # nothing was fetched yet
         return []
-    return sorted(name for name in known if name != settings.OROBOROS.target_branch)
+    return sorted(name for name, head in heads.items() if head not in merged and _is_valid(name))
+
+
+def _is_valid(name: str) -> bool:
+    try:
+        return validate_ref(name) != settings.OROBOROS.target_branch
+    except Refused:
+        return False
 
 
 class NewRunForm(forms.Form):
@@ -51,6 +66,12 @@ class NewRunForm(forms.Form):
         required=False,
         label="Priority",
         help_text="For operators. Runs with a higher number get a slot first. Default: 0.",
+    )
+
+    another = forms.BooleanField(
+        required=False,
+        label="Create another run",
+        help_text="Otherwise the open run of the same branch or commit opens, if there is one.",
     )
 
     def clean(self):

@@ -1,6 +1,6 @@
 """The actions on runs. Each is confirmed on a page of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -8,20 +8,26 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from host.errors import Refused
-from runs import difference, freezes, merge_queue, presenters
+from runs import allowed_actions, difference, freezes, merge_queue, presenters
 from runs.admin import forms, run_page
 from runs.leasing import reservations
-from runs.lifecycle import operations
+from runs.lifecycle import operations, reverts
 from runs.lifecycle.pushing import push_target_branch
 from runs.models import Run
 from runs.repository import open_repository
-from runs.rules import Status
-from slots.rules import LeaseState
-from web.admin_actions import ActionResult, AdminAction, OptionalReasonForm, ReasonForm
+from runs.rollback_state import read_rollback_state
+from web.admin_actions import (
+    ActionResult,
+    AdminAction,
+    OptionalReasonForm,
+    ReasonForm,
+    offer_if,
+)
 from web.permissions import (
     APPROVE,
     HOLD,
     OPERATE,
+    ActionState,
     check_owner,
     get_abilities,
     get_actor_name,
@@ -33,6 +39,15 @@ FormData = Mapping[str, Any]
 
 def run_url(run: Run) -> str:
     return reverse("admin:runs_run_change", args=[run.pk])
+
+
+def get_rolled_back() -> dict[str, Any] | None:
+    """Return the rollback that production runs with, for the pages; None without one."""
+    config = settings.OROBOROS
+    state = read_rollback_state(config)
+    if state is None:
+        return None
+    return {"state": state, "missing": state.describe_missing(config.target_branch)}
 
 
 def get_difference(run: Run | None, path: str | None = None) -> dict[str, Any]:
@@ -49,15 +64,28 @@ def get_difference(run: Run | None, path: str | None = None) -> dict[str, Any]:
         return {"no_difference": refusal.detail}
 
 
-def _get_approve_details(run: Run) -> dict[str, Any]:
-    """Return what the approval ships. Accepting checks is asked only if the branch changes them."""
+def _get_new_run_details(request: HttpRequest, row: None) -> dict[str, Any]:
+    is_operator = OPERATE in get_abilities(request.user)
+    return {
+        "branches": forms.list_branches(),
+        "omitted_fields": [] if is_operator else ["priority"],
+    }
+
+
+def _get_approve_details(request: HttpRequest, run: Run) -> dict[str, Any]:
+    """Return what the approval ships.
+
+    Accepting checks is offered only to operators, and only if the branch changes them.
+    """
     context = get_difference(run)
     computed = context.get("difference")
-    omitted = [] if computed and computed.checks else ["accept_checks"]
+    may_accept = bool(computed and computed.checks) and OPERATE in get_abilities(request.user)
+    omitted = [] if may_accept else ["accept_checks"]
     return {
         **context,
         "preview_check": run_page.describe_preview_check(run),
         "freezes": freezes.list_active_freezes(),
+        "rolled_back": get_rolled_back(),
         "schema": run_page.describe_schema(run),
         "omitted_fields": omitted,
     }
@@ -66,14 +94,17 @@ def _get_approve_details(run: Run) -> dict[str, Any]:
 def _new(request: HttpRequest, row: None, data: FormData) -> ActionResult:
     if data["priority"] and OPERATE not in get_abilities(request.user):
         raise Refused("forbidden", operations.PRIORITY_REFUSAL, status=403)
-    run = operations.create_run(
+    run, is_new = operations.request_run(
         title=data["title"],
         branch=data["branch"],
         commit=data["commit"],
         priority=data["priority"] or 0,
+        another=data["another"],
         actor=get_actor_name(request),
     )
-    return ActionResult(f"The run {run} was created.", run_url(run))
+    source = data["branch"] or data["commit"][:12]
+    text = f"The run {run} was created." if is_new else f"{source} has an open run already: {run}."
+    return ActionResult(text, run_url(run))
 
 
 def _approve(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
@@ -139,6 +170,14 @@ def _freeze(request: HttpRequest, row: None, data: FormData) -> ActionResult:
     return ActionResult("Shipping is frozen.")
 
 
+def _revert(request: HttpRequest, row: None, data: FormData) -> ActionResult:
+    run, is_new = reverts.create_revert_run(settings.OROBOROS, actor=get_actor_name(request))
+    text = (
+        "The run that reverts was created." if is_new else "The run that reverts is open already."
+    )
+    return ActionResult(text, run_url(run))
+
+
 def _unfreeze(request: HttpRequest, row: None, data: FormData) -> ActionResult:
     lifted = merge_queue.unfreeze_shipping(
         settings.OROBOROS, actor=get_actor_name(request), reason=data["reason"]
@@ -155,17 +194,24 @@ def _push(request: HttpRequest, row: None, data: FormData) -> ActionResult:
     return ActionResult(str(result))
 
 
-def _can_stop(run: Run) -> bool:
-    return not run.is_final and run.status != Status.DEPLOYING
+def _decide(name: str) -> Callable[[HttpRequest, Run], ActionState]:
+    """Return the decision on the action of that name of `runs.allowed_actions`."""
+
+    def decide(request: HttpRequest, run: Run) -> ActionState:
+        facts = allowed_actions.read_facts(run, owner=get_required_owner(request))
+        return allowed_actions.decide_action(name, facts, get_abilities(request.user))
+
+    return decide
 
 
-def _has_slot(run: Run) -> bool:
-    lease = presenters.get_open_lease(run)
-    return lease is not None and lease.state == LeaseState.HELD
+def _decide_revert(request: HttpRequest, row: None) -> ActionState:
+    is_rolled_back = read_rollback_state(settings.OROBOROS) is not None
+    return offer_if(is_rolled_back, "Production is not behind the target branch.")
 
 
-def _has_expiry(run: Run) -> bool:
-    return _has_slot(run) and presenters.get_expiry(run) is not None
+def _decide_unfreeze(request: HttpRequest, row: None) -> ActionState:
+    is_frozen = bool(freezes.list_active_freezes())
+    return allowed_actions.decide_unfreeze(get_abilities(request.user), is_frozen=is_frozen)
 
 
 ACTIONS = (
@@ -179,7 +225,7 @@ ACTIONS = (
         is_primary=True,
         is_for_row=False,
         details_template="oroboros/new_run_branches.html",
-        get_details=lambda row: {"branches": forms.list_branches()},
+        get_details=_get_new_run_details,
     ),
     AdminAction(
         "approve",
@@ -189,7 +235,7 @@ ACTIONS = (
         _approve,
         forms.ApproveForm,
         is_primary=True,
-        is_available=lambda run: run.status == Status.PREVIEW_READY,
+        decide=_decide("approve"),
         details_template="oroboros/approve_changes.html",
         get_details=_get_approve_details,
         get_query=lambda run: {"commit_sha": run.commit_sha},
@@ -202,7 +248,7 @@ ACTIONS = (
         _reject,
         ReasonForm,
         is_dangerous=True,
-        is_available=lambda run: _can_stop(run) and run.prepare,
+        decide=_decide("reject"),
     ),
     AdminAction(
         "keep",
@@ -211,7 +257,7 @@ ACTIONS = (
         "The preview keeps its slot for the chosen time.",
         _keep,
         forms.KeepForm,
-        is_available=_has_expiry,
+        decide=_decide("keep"),
     ),
     AdminAction(
         "retry",
@@ -219,7 +265,7 @@ ACTIONS = (
         HOLD,
         "Creates a new run of the same branch, at its newest commit.",
         _retry,
-        is_available=lambda run: run.is_final and run.status != Status.MERGED,
+        decide=_decide("retry"),
     ),
     AdminAction(
         "cancel",
@@ -229,7 +275,7 @@ ACTIONS = (
         _cancel,
         OptionalReasonForm,
         is_dangerous=True,
-        is_available=_can_stop,
+        decide=_decide("cancel"),
     ),
     AdminAction(
         "release",
@@ -240,7 +286,7 @@ ACTIONS = (
         _release,
         OptionalReasonForm,
         is_dangerous=True,
-        is_available=_has_slot,
+        decide=_decide("release"),
     ),
     AdminAction(
         "force-release",
@@ -250,7 +296,7 @@ ACTIONS = (
         _force_release,
         ReasonForm,
         is_dangerous=True,
-        is_available=_has_slot,
+        decide=_decide("force_release"),
     ),
     AdminAction(
         "freeze",
@@ -263,6 +309,18 @@ ACTIONS = (
         is_for_row=False,
     ),
     AdminAction(
+        "revert",
+        "Revert on the target branch",
+        HOLD,
+        "Creates a run whose commit gives the target branch the files of the live release. It is "
+        "reviewed and approved as every run, and ships although the rollback froze shipping.",
+        _revert,
+        is_for_row=False,
+        decide=_decide_revert,
+        details_template="oroboros/rolled_back.html",
+        get_details=lambda request, row: {"rolled_back": get_rolled_back()},
+    ),
+    AdminAction(
         "unfreeze",
         "Unfreeze shipping",
         OPERATE,
@@ -271,8 +329,9 @@ ACTIONS = (
         _unfreeze,
         ReasonForm,
         is_for_row=False,
+        decide=_decide_unfreeze,
         details_template="oroboros/freezes.html",
-        get_details=lambda row: {"freezes": freezes.list_active_freezes()},
+        get_details=lambda request, row: {"freezes": freezes.list_active_freezes()},
     ),
     AdminAction(
         "push",

@@ -24,6 +24,7 @@ from runs.rules import FAILURES, SHIPPING, Status, StepStatus
 
 # Answered by the surface, never by the application (infra/caddy/Surface.Caddyfile).
 IDENTITY_PATH = "/.well-known/oroboros"
+ACTIVE_SECONDS, IDLE_SECONDS = 2, 4
 EVENTS = 100
 LAST_LINES = 30  # of the failed step's log
 PATCH_LINES = 4000  # a longer patch makes the page slow, and is in the artifacts
@@ -85,6 +86,9 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "schema": describe_schema(run),
         "release": describe_release(run),
         "is_live": is_live,
+        "live_seconds": choose_live_seconds(
+            run, has_lease=presenters.get_open_lease(run) is not None
+        ),
     }
 
 
@@ -97,6 +101,17 @@ def describe_mails(run: Run) -> dict[str, Any]:
         "older_mails": count - len(shown) if len(shown) == mails.LISTED else 0,
         "mail_limit": messages.LIMIT if messages.has_exceeded_limit(run) else "",
     }
+
+
+def choose_live_seconds(run: Run, *, has_lease: bool) -> int | None:
+    """Return after how many seconds the page reloads its parts; None: never.
+
+    Often while something works on the run, seldom while it waits for a person.
+    """
+    if run.is_final:
+        return ACTIVE_SECONDS if has_lease else None
+    is_idle = run.status in (Status.PREVIEW_READY, Status.HOLDING) and not run.stop_status
+    return IDLE_SECONDS if is_idle else ACTIVE_SECONDS
 
 
 def describe_preview_check(run: Run) -> dict[str, str] | None:

@@ -15,7 +15,13 @@ from runs.leasing import maintenance
 from runs.leasing.cleanup import return_to_service
 from slots.models import Lease, Slot
 from slots.rules import STATES_WITH_SLOT, SlotState, derive_slot_state
-from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, ReasonForm
+from web.admin_actions import (
+    ActionResult,
+    AdminAction,
+    ReadOnlyAdmin,
+    ReasonForm,
+    offer_if,
+)
 from web.permissions import OPERATE, get_actor_name
 
 STATE_COLORS = {
@@ -56,7 +62,9 @@ ACTIONS = (
         "The run that holds the slot keeps it until its lease ends. The slot is not granted again.",
         _drain,
         ReasonForm,
-        is_available=lambda slot: slot.drained_at is None,
+        decide=lambda request, slot: offer_if(
+            slot.drained_at is None, f"{slot} is drained already."
+        ),
     ),
     AdminAction(
         "undrain",
@@ -64,7 +72,9 @@ ACTIONS = (
         OPERATE,
         "The slot is granted again, first to the next waiting run.",
         _undrain,
-        is_available=lambda slot: slot.drained_at is not None,
+        decide=lambda request, slot: offer_if(
+            slot.drained_at is not None, f"{slot} is not drained."
+        ),
     ),
     AdminAction(
         "quarantine",
@@ -74,7 +84,9 @@ ACTIONS = (
         _quarantine,
         ReasonForm,
         is_dangerous=True,
-        is_available=lambda slot: slot.quarantined_at is None,
+        decide=lambda request, slot: offer_if(
+            slot.quarantined_at is None, f"{slot} is quarantined already."
+        ),
     ),
     AdminAction(
         "unquarantine",
@@ -82,7 +94,9 @@ ACTIONS = (
         OPERATE,
         "The slot is cleaned once more and granted again. If something is left, this is refused.",
         _unquarantine,
-        is_available=lambda slot: slot.quarantined_at is not None,
+        decide=lambda request, slot: offer_if(
+            slot.quarantined_at is not None, f"{slot} is not quarantined."
+        ),
     ),
 )
 

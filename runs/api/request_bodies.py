@@ -41,7 +41,8 @@ class ReasonRequest(StrictSerializer):
 class CreateRunRequest(StrictSerializer):
     """A branch or a commit; neither if the run only holds a slot (`prepare: false`).
 
-    `priority` is for operators: runs with a higher number get a slot first.
+    `priority` is for operators: runs with a higher number get a slot first. While the branch, or
+    the commit, has an open run, that run is the answer; `another` creates a further one.
     """
 
     title = StrictCharField(max_length=200, validators=[TEXT])
@@ -50,6 +51,7 @@ class CreateRunRequest(StrictSerializer):
     commit = StrictCharField(required=False, trim_whitespace=False)
     prepare = StrictBooleanField(required=False, default=True)
     priority = StrictIntegerField(required=False, min_value=-PRIORITY_MAX, max_value=PRIORITY_MAX)
+    another = StrictBooleanField(required=False)
 
     def validate(self, attrs):
         if "branch" in attrs and "commit" in attrs:

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from accounts.reserved_names import HOST_NAME
 from host.errors import Refused
 from runs import difference, presenters
+from runs.api.difference_serializers import DifferenceSerializer
 from runs.api.fields import parse_run_id
 from runs.api.request_bodies import (
     ApproveRequest,
@@ -23,11 +24,10 @@ from runs.api.request_bodies import (
     build_commit_refusal,
 )
 from runs.api.serializers import (
-    DifferenceSerializer,
     EventSerializer,
     RunDetailSerializer,
     RunSerializer,
-    get_positions,
+    get_run_context,
 )
 from runs.leasing import queue_status
 from runs.leasing.reservations import RunUnknown
@@ -56,9 +56,9 @@ def find_run(run_id: str) -> Run:
     return run
 
 
-def run_response(run: Run, code: int = status.HTTP_200_OK) -> Response:
+def run_response(request: Request, run: Run, code: int = status.HTTP_200_OK) -> Response:
     """Return a run that `find_run` read, with its steps and what it waits for."""
-    positions = get_positions([run])
+    positions = get_run_context(request, [run])
     is_waiting = bool(positions["positions"])
     queue = queue_status.read_queue_status() if is_waiting else None
     context = {**positions, "queue_status": queue}
@@ -93,17 +93,22 @@ class RunListView(ListAPIView):
 
     def list(self, request: Request, *args: object, **kwargs: object) -> Response:
         page = self.paginate_queryset(self.get_queryset()) or []
-        serializer = RunSerializer(page, many=True, context=get_positions(page))
+        serializer = RunSerializer(page, many=True, context=get_run_context(request, page))
         return self.get_paginated_response(serializer.data)
 
-    @extend_schema(request=CreateRunRequest, responses={201: RunDetailSerializer})
+    @extend_schema(
+        request=CreateRunRequest, responses={200: RunDetailSerializer, 201: RunDetailSerializer}
+    )
     def post(self, request: Request) -> Response:
-        """Create a run. Its preview is prepared as soon as it is granted a slot."""
+        """Create a run. Its preview is prepared as soon as it is granted a slot.
+
+        200 with the open run of the branch or commit, if there is one and `another` is not set.
+        """
         body = CreateRunRequest.parse(request)
         if "priority" in body and OPERATE not in get_abilities(request.user):
             raise PermissionDenied(operations.PRIORITY_REFUSAL)
-        run = operations.create_run(**body, actor=get_actor_name(request))
-        response = run_response(find_run(str(run.pk)), 201)
+        run, is_new = operations.request_run(**body, actor=get_actor_name(request))
+        response = run_response(request, find_run(str(run.pk)), 201 if is_new else 200)
         response["Location"] = f"/api/runs/{response.data['id']}"
         return response
 
@@ -114,7 +119,7 @@ class RunDetailView(APIView):
     @extend_schema(responses=RunDetailSerializer)
     def get(self, request: Request, run_id: str) -> Response:
         """Return a run with its steps, approvals, links and next action."""
-        return run_response(find_run(run_id))
+        return run_response(request, find_run(run_id))
 
 
 class RunEventsView(ListAPIView):
@@ -175,7 +180,7 @@ class ApproveView(APIView):
         if body.get("accept_checks") and OPERATE not in get_abilities(request.user):
             raise PermissionDenied(operations.ACCEPT_CHECKS_REFUSAL)
         operations.approve(run, **body, actor=get_actor_name(request))
-        return run_response(find_run(run_id))
+        return run_response(request, find_run(run_id))
 
 
 class RejectView(APIView):
@@ -186,7 +191,7 @@ class RejectView(APIView):
         """Reject the run, with a reason for its author."""
         run = find_run(run_id)
         operations.reject(run, **ReasonRequest.parse(request), actor=get_actor_name(request))
-        return run_response(find_run(run_id))
+        return run_response(request, find_run(run_id))
 
 
 class CancelView(APIView):
@@ -199,7 +204,7 @@ class CancelView(APIView):
         body = CancelRequest.parse(request)
         check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
         operations.cancel(run, **body, actor=get_actor_name(request))
-        return run_response(find_run(run_id))
+        return run_response(request, find_run(run_id))
 
 
 class RetryView(APIView):
@@ -210,9 +215,8 @@ class RetryView(APIView):
         """Create a new run of the same branch or commit as an ended one, and return it."""
         run = find_run(run_id)
         EmptyRequest.parse(request)
-        return run_response(
-            find_run(str(operations.retry(run, actor=get_actor_name(request)).pk)), 201
-        )
+        child = operations.retry(run, actor=get_actor_name(request))
+        return run_response(request, find_run(str(child.pk)), 201)
 
 
 class KeepView(APIView):
@@ -225,4 +229,4 @@ class KeepView(APIView):
         body = KeepRequest.parse(request)
         check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
         operations.keep(run, **body, actor=get_actor_name(request))
-        return run_response(find_run(run_id))
+        return run_response(request, find_run(run_id))

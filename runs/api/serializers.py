@@ -1,16 +1,15 @@
 """How runs, slots and the merge queue look in the API's answers."""
 
-from urllib.parse import urlencode
+from dataclasses import asdict
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from host.git.changes import KINDS, STATUSES
-from releases.api import CommitSerializer, SchemaChangeSerializer
-from runs import presenters
+from runs import allowed_actions, presenters
 from runs.leasing.queue_status import SlotStatus
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
 from runs.rules import Status
+from web.permissions import get_abilities, get_required_owner
 
 
 class LeaseField(serializers.CharField):
@@ -119,16 +118,41 @@ class PushResultSerializer(serializers.Serializer):
     already_there = serializers.BooleanField()
 
 
-def get_positions(runs):
-    """Return the context for `RunSerializer`: the runs' positions in both queues."""
+class ActionStateSerializer(serializers.Serializer):
+    """Whether the requester may perform an action now; `reason` says why not.
+
+    `is_hidden`: not offered to the requester, as another role's or for the run's status.
+    """
+
+    allowed = serializers.BooleanField()
+    reason = serializers.CharField()
+    is_hidden = serializers.BooleanField()
+
+
+class AllowedActionsSerializer(serializers.Serializer):
+    """The state of each action on a run, for the requester (`runs.allowed_actions`)."""
+
+    approve = ActionStateSerializer()
+    reject = ActionStateSerializer()
+    keep = ActionStateSerializer()
+    retry = ActionStateSerializer()
+    cancel = ActionStateSerializer()
+    release = ActionStateSerializer()
+    force_release = ActionStateSerializer()
+
+
+def get_run_context(request, runs):
+    """Return the context for `RunSerializer`: who asks, and the positions in both queues."""
     return {
+        "abilities": get_abilities(request.user),
+        "owner": get_required_owner(request),
         "positions": presenters.get_queue_positions(runs),
         "merge_queue": presenters.get_merge_queue_entries(runs),
     }
 
 
 class RunSerializer(serializers.ModelSerializer):
-    """A run from `presenters.select_runs()`, with the context from `get_positions()`."""
+    """A run from `presenters.select_runs()`, with the context from `get_run_context()`."""
 
     slot_id = serializers.SerializerMethodField()
     lease_state = serializers.SerializerMethodField()
@@ -138,6 +162,7 @@ class RunSerializer(serializers.ModelSerializer):
     expires_at = serializers.SerializerMethodField()
     seconds_left = serializers.SerializerMethodField()
     next_action = serializers.SerializerMethodField()
+    allowed_actions = serializers.SerializerMethodField()
     notes = serializers.ListField(
         child=serializers.CharField(), source="list_notes", read_only=True
     )
@@ -156,6 +181,7 @@ class RunSerializer(serializers.ModelSerializer):
             "failure_code",
             "failure_detail",
             "next_action",
+            "allowed_actions",
             "notes",
             "slot_id",
             "lease_state",
@@ -210,6 +236,15 @@ class RunSerializer(serializers.ModelSerializer):
     def get_next_action(self, run):
         return presenters.describe_next_action(run, *self._get_positions(run))
 
+    @extend_schema_field(AllowedActionsSerializer)
+    def get_allowed_actions(self, run):
+        facts = allowed_actions.read_facts(run, owner=self.context["owner"])
+        abilities = self.context["abilities"]
+        return {
+            name: asdict(allowed_actions.decide_action(name, facts, abilities))
+            for name in allowed_actions.DECISIONS
+        }
+
     def _get_positions(self, run):
         """Return the run's position among the waiting runs, and its entry in the merge queue."""
         return self.context["positions"].get(run.pk), self.context["merge_queue"].get(run.pk)
@@ -257,6 +292,28 @@ class MergeQueueEntrySerializer(serializers.Serializer):
     status = serializers.ChoiceField(Status.choices, source="run.status")
     place = serializers.IntegerField(source="position")
     is_held = serializers.BooleanField(source="is_frozen")
+
+
+class LastRollbackSerializer(serializers.Serializer):
+    """A rollback after which production is behind the target branch.
+
+    `commit_count` of its commits are not live; null if git does not know. `left_release_id` is the
+    newest release that was left, which can be made live again by a rollback to it.
+    """
+
+    deployment = serializers.IntegerField(source="deployment.pk")
+    release_id = serializers.CharField(source="release.pk")
+    left_release_id = serializers.CharField(source="left_release.pk", default=None, allow_null=True)
+    actor = serializers.CharField(source="deployment.actor")
+    reason = serializers.CharField(source="deployment.reason")
+    since = serializers.DateTimeField(source="deployment.started_at")
+    commit_count = serializers.IntegerField(allow_null=True)
+
+
+class RollbackStateSerializer(serializers.Serializer):
+    """`rolled_back` is null unless production was rolled back and is behind the target branch."""
+
+    rolled_back = LastRollbackSerializer(allow_null=True)
 
 
 class MergeQueueSerializer(serializers.Serializer):
@@ -336,48 +393,3 @@ class ArtifactSerializer(serializers.ModelSerializer):
     def get_url(self, artifact):
         query = f"?generation={artifact.generation}"
         return f"/api/runs/{artifact.run_id}/artifacts/{artifact.name}{query}"
-
-
-class ChangedCheckSerializer(serializers.Serializer):
-    name = serializers.CharField()
-    before = serializers.CharField(allow_null=True)
-    after = serializers.CharField(allow_null=True)
-
-
-class FileChangeSerializer(serializers.Serializer):
-    """A changed file, without its lines: those are in `patch` of the difference."""
-
-    path = serializers.CharField()
-    status = serializers.ChoiceField([*STATUSES.values()])
-    kind = serializers.ChoiceField(["file", *KINDS.values()])
-    old_path = serializers.CharField(allow_null=True)
-    old_mode = serializers.CharField()
-    new_mode = serializers.CharField()
-    added = serializers.IntegerField(allow_null=True)
-    deleted = serializers.IntegerField(allow_null=True)
-    is_binary = serializers.BooleanField()
-    is_migration = serializers.BooleanField()
-    omitted = serializers.CharField()
-    command = serializers.CharField()
-    url = serializers.SerializerMethodField()
-
-    def get_url(self, change) -> str:
-        """Return where the file's whole patch is."""
-        return f"/api/runs/{self.context['run_id']}/diff?{urlencode({'path': change.path})}"
-
-
-class DifferenceSerializer(serializers.Serializer):
-    """A `Difference`; the context has `run_id`. `omitted_count` of `changes` are not in full."""
-
-    base_sha = serializers.CharField()
-    commit_sha = serializers.CharField()
-    commits = CommitSerializer(many=True)
-    commit_count = serializers.IntegerField()
-    files = serializers.ListField(child=serializers.CharField())
-    changes = FileChangeSerializer(many=True)
-    omitted_count = serializers.IntegerField()
-    migrations = serializers.ListField(child=serializers.CharField())
-    checks = ChangedCheckSerializer(many=True)
-    schema_changes = SchemaChangeSerializer(many=True, allow_null=True)
-    patch = serializers.CharField()
-    is_cut = serializers.BooleanField()

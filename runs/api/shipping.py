@@ -1,4 +1,4 @@
-"""GET /api/shipping, POST /api/shipping/freeze, unfreeze and push: the merge queue."""
+"""/api/shipping: what ships and what stops it; freezes, and the way out of a rollback."""
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
@@ -7,14 +7,19 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from runs import freezes, merge_queue
-from runs.api.request_bodies import FreezeRequest, PushRequest, ReasonRequest
+from runs.api.request_bodies import EmptyRequest, FreezeRequest, PushRequest, ReasonRequest
+from runs.api.runs import find_run, run_response
 from runs.api.serializers import (
     MergeQueueSerializer,
     PushResultSerializer,
+    RollbackStateSerializer,
+    RunDetailSerializer,
     UnfreezeResultSerializer,
 )
 from runs.lifecycle.pushing import push_target_branch
-from web.permissions import OPERATE, VIEW, get_actor_name
+from runs.lifecycle.reverts import create_revert_run
+from runs.rollback_state import read_rollback_state
+from web.permissions import HOLD, OPERATE, VIEW, get_actor_name
 
 
 def merge_queue_response() -> Response:
@@ -45,6 +50,32 @@ class FreezeView(APIView):
         body = FreezeRequest.parse(request)
         freezes.freeze_shipping(**body, actor=get_actor_name(request))
         return merge_queue_response()
+
+
+class RollbackStateView(APIView):
+    abilities = {"GET": VIEW}
+
+    @extend_schema(responses=RollbackStateSerializer)
+    def get(self, request: Request) -> Response:
+        """Return the rollback after which production is behind the target branch, if it is."""
+        state = {"rolled_back": read_rollback_state(settings.OROBOROS)}
+        return Response(RollbackStateSerializer(state).data)
+
+
+class RevertView(APIView):
+    abilities = {"POST": HOLD}
+
+    @extend_schema(
+        request=EmptyRequest, responses={200: RunDetailSerializer, 201: RunDetailSerializer}
+    )
+    def post(self, request: Request) -> Response:
+        """After a rollback: create a run that reverts the target branch to the live release.
+
+        It ships in spite of the rollback's freeze. 200 with that run if it is open already.
+        """
+        EmptyRequest.parse(request)
+        run, is_new = create_revert_run(settings.OROBOROS, actor=get_actor_name(request))
+        return run_response(request, find_run(str(run.pk)), 201 if is_new else 200)
 
 
 class UnfreezeView(APIView):

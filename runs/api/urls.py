@@ -37,6 +37,8 @@ urlpatterns = [
     ),
     path("shipping", shipping.MergeQueueView.as_view(), name="api-shipping"),
     path("shipping/freeze", shipping.FreezeView.as_view(), name="api-shipping-freeze"),
+    path("shipping/rollback", shipping.RollbackStateView.as_view(), name="api-shipping-rollback"),
+    path("shipping/revert", shipping.RevertView.as_view(), name="api-shipping-revert"),
     path("shipping/unfreeze", shipping.UnfreezeView.as_view(), name="api-shipping-unfreeze"),
     path("shipping/push", shipping.PushView.as_view(), name="api-shipping-push"),
 ]

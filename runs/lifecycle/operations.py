@@ -1,6 +1,7 @@
 """What people request of runs: create, approve, reject, cancel, retry, keep."""
 
 from contextlib import suppress
+from typing import Any
 
 from django.conf import settings
 
@@ -16,7 +17,7 @@ from runs.lifecycle import branch_watch, finish
 from runs.models import Approval, Run
 from runs.pipelines import merge_forecast
 from runs.repository import open_repository
-from runs.rules import Status, require_reason
+from runs.rules import MERGING_OR_DEPLOYING, Status, require_reason
 from slots.models import Lease
 
 # For the fetch before an approval, for whose answer a person waits.
@@ -50,15 +51,9 @@ def create_run(
     Raises Refused: as `validate_ref` and `validate_sha`, `source_required` (400),
     `branch_is_target`, `branch_unknown` (404), `sha_unknown` (404), `queue_full` (429).
     """
-    config = settings.OROBOROS
-    # Before the lock: it may fetch from the remote, and all grants wait for the lock.
-    sha = (
-        _resolve_commit(config, branch, commit)
-        if prepare
-        else _validate_source(config, branch, commit)
-    )
+    sha = _find_source(branch, commit, prepare=prepare)
     with grant_lock():
-        run = Run.objects.create(
+        return _insert_run(
             title=title,
             branch=branch,
             commit_sha=sha,
@@ -66,16 +61,67 @@ def create_run(
             priority=priority,
             parent=parent,
             created_by=actor,
-            created_at=ClockTimestamp(),
         )
-        run.refresh_from_db()
-        rank = f", priority {priority}" if priority else ""
-        text = f"{title}: {branch or sha[:12] or 'a slot'}{rank}"
-        record_event("created", text, actor=actor, run=run)
-        if prepare:
-            leases.request_slot(run, actor=actor)
+
+
+def _insert_run(**fields: Any) -> Run:
+    """Create the row and request a slot for it. The caller holds the grant lock."""
+    run = Run.objects.create(**fields, created_at=ClockTimestamp())
+    run.refresh_from_db()
+    rank = f", priority {run.priority}" if run.priority else ""
+    text = f"{run.title}: {run.branch or run.commit_sha[:12] or 'a slot'}{rank}"
+    record_event("created", text, actor=run.created_by, run=run)
+    if run.prepare:
+        leases.request_slot(run, actor=run.created_by)
     run.refresh_from_db()
     return run
+
+
+def request_run(
+    *,
+    title: str,
+    actor: str,
+    branch: str = "",
+    commit: str = "",
+    prepare: bool = True,
+    priority: int = 0,
+    another: bool = False,
+) -> tuple[Run, bool]:
+    """Return the open run of the branch or commit, else create one; and whether it is new.
+
+    With `another`, and for a reservation, a run is always created. Raises Refused as `create_run`.
+    """
+    sha = _find_source(branch, commit, prepare=prepare)
+    with grant_lock():
+        found = _find_open_run(branch, sha) if prepare and not another else None
+        if found is not None:
+            return found, False
+        run = _insert_run(
+            title=title,
+            branch=branch,
+            commit_sha=sha,
+            prepare=prepare,
+            priority=priority,
+            created_by=actor,
+        )
+    return run, True
+
+
+def _find_open_run(branch: str, head: str) -> Run | None:
+    """Return the newest open run of the branch, else of the commit; None if there is none.
+
+    A run that is being ended is none, nor is one that merges another commit than the branch's head.
+    """
+    open_runs = Run.objects.unfinished().filter(prepare=True, stop_status="")
+    follows = open_runs.exclude(status__in=MERGING_OR_DEPLOYING) | open_runs.filter(commit_sha=head)
+    same = follows.filter(branch=branch) if branch else follows.filter(commit_sha=head)
+    return same.order_by("-created_at").first()
+
+
+def _find_source(branch: str, commit: str, *, prepare: bool) -> str:
+    """Return the commit of a new run, "" for a reservation without one. It may fetch: no lock."""
+    find = _resolve_commit if prepare else _validate_source
+    return find(settings.OROBOROS, branch, commit)
 
 
 def _validate_source(config: Config, branch: str, commit: str) -> str:
@@ -235,10 +281,13 @@ def _refuse_stopping(run: Run) -> None:
 def retry(run: Run, *, actor: str) -> Run:
     """Create a child run of the same branch, or of the same commit if the branch was deleted.
 
-    Raises Refused `not_ended`, and as `create_run`.
+    While such a child is open, asking again returns it. Raises Refused `not_ended`, and as
+    `create_run`.
     """
     if not run.is_final:
         raise Refused("not_ended", f"The run is {run.status}; only an ended run can be retried.")
+    if (running := run.children.unfinished().filter(stop_status="").first()) is not None:
+        return running
     try:
         return _create_child(
             run, actor, branch=run.branch, commit="" if run.branch else run.commit_sha

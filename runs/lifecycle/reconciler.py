@@ -23,6 +23,7 @@ from releases.deployments.reconciler import (
     repair_production,
 )
 from releases.production import gate_start
+from runs import merge_queue
 from runs.engine.events import RECONCILER, record_event
 from runs.leasing import backend_supervision, cleanup, reaper
 from runs.leasing.grants import grant_lock
@@ -69,7 +70,8 @@ def repair_quickly(config: Config) -> list[str]:
         _check_slots,
         _check_production,
     )
-    return [sentence for check in checks for sentence in check(config, False)]
+    sentences = [sentence for check in checks for sentence in check(config, False)]
+    return [*sentences, *merge_queue.sync_rollback_freeze(config)]
 
 
 def start_dead_units(config: Config) -> list[str]:

@@ -50,13 +50,17 @@ class Approval(models.Model):
 
 
 class Freeze(models.Model):
-    """Shipping is stopped for all, by a person or by a run whose deployment failed.
+    """Shipping is stopped for all, by a person, a rollback, or a run whose deployment failed.
 
     It is active until `until`, or until it is lifted.
     """
 
     run = models.ForeignKey(
         "runs.Run", models.CASCADE, null=True, blank=True, related_name="freezes"
+    )
+    # The rollback that caused it: one freeze at most, so that a lifted one does not return.
+    rollback = models.OneToOneField(
+        "releases.Deployment", models.CASCADE, null=True, blank=True, related_name="freeze"
     )
     actor = models.CharField(max_length=150)
     reason = models.TextField()

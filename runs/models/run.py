@@ -96,6 +96,11 @@ class Run(Claimable):
                 condition=Q(status__in=SHIPPING),
                 name="runs_merge_queue",
             ),
+            models.Index(
+                fields=["commit_sha"],
+                condition=Q(status=Status.MERGED),
+                name="runs_merged_commits",
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -1,8 +1,11 @@
-/* Live pages: parts of the page are reloaded while something runs, and growing logs are followed. */
+/* Live pages: parts of the page are reloaded while something runs, and growing logs are followed. A page that cannot be
+   reloaded says so, and its counters stop. */
 "use strict";
 (() => {
-  const LOG_BYTES = 65536;
+  const LOG_BYTES = 65536, TIMEOUT_MS = 10000;
   const logs = new WeakMap();
+  let clockOffset = 0; // the server's clock minus this one's, in milliseconds
+  let etag = null, updatedAt = new Date(), timer = null, isStale = false;
 
   function formatDuration(seconds) {
     const whole = Math.max(0, Math.round(seconds));
@@ -12,11 +15,14 @@
   }
 
   function updateDurations() {
+    if (isStale) return;
+    const now = Date.now() + clockOffset;
     for (const part of document.querySelectorAll("[data-since]")) {
-      part.textContent = formatDuration((Date.now() - Date.parse(part.dataset.since)) / 1000);
+      part.textContent = formatDuration((now - Date.parse(part.dataset.since)) / 1000);
     }
     for (const part of document.querySelectorAll("[data-until]")) {
-      part.textContent = `${formatDuration((Date.parse(part.dataset.until) - Date.now()) / 1000)} left`;
+      const left = Date.parse(part.dataset.until) - now;
+      part.textContent = left > 0 ? `${formatDuration(left / 1000)} left` : "expired";
     }
   }
 
@@ -31,7 +37,7 @@
       const response = await fetch(`${details.dataset.log}&from=${state.at ?? -LOG_BYTES}`);
       if (response.ok) {
         const next = Number(response.headers.get("X-Oroboros-Next"));
-        const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+        const atEnd = isAtEnd(box);
         const bytes = await response.arrayBuffer();
         if (state.at === null && next > bytes.byteLength) box.append("…\n");
         box.append(state.decoder.decode(bytes, { stream: true }));
@@ -41,73 +47,158 @@
         box.textContent = `The log could not be loaded (status ${response.status}).`;
         delete details.dataset.running;
       }
+    } catch {
+      // The server is away: the page says so, and the next try goes on from the same offset.
     } finally {
       state.busy = false;
     }
   }
 
+  const isAtEnd = (box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+
   function followLogs() {
+    if (isStale) return;
     for (const details of document.querySelectorAll("details[data-log]")) {
       const box = details.querySelector("pre");
       if (details.open && ("running" in details.dataset || !logs.has(box))) readLog(details);
     }
   }
 
-  // The last HTML of each part as the server sent it. A part is replaced only when that changes, so
-  // that open details and selections survive.
+  // The last HTML of each part as the server sent it. Only what changed is changed in the page: nodes stay, and with
+  // them the keyboard's focus, selections, open details and the scroll position.
   const lastHtml = new Map();
   const findParts = (root) => new Map([...root.querySelectorAll("[data-part]")].map((p) => [p.dataset.part, p]));
 
-  // A log that is part of the page is shown from its end.
-  function scrollLogsToEnd(root) {
-    for (const box of root.querySelectorAll("pre[data-tail]")) box.scrollTop = box.scrollHeight;
+  // What names a node among its siblings: a line of a list is named by what it links to.
+  function nameOf(node) {
+    if (node.nodeType !== Node.ELEMENT_NODE) return node.nodeName;
+    const link = node.matches("a[href]") ? node : node.querySelector("a[href]");
+    const name = node.dataset.part || node.dataset.log || node.id || link?.getAttribute("href") || "";
+    return `${node.nodeName} ${name}`;
   }
 
-  function replacePart(current, fresh) {
-    const wasOpen = current.querySelector("details[data-log]")?.open;
-    const copy = document.importNode(fresh, true);
-    const details = copy.querySelector("details[data-log]");
-    if (details && wasOpen) details.open = true;
-    current.replaceWith(copy);
-    scrollLogsToEnd(copy);
+  const isOfScripts = (node) => node.matches?.("details[data-log] pre, [data-preview-check]");
+
+  function updateAttributes(node, fresh) {
+    for (const { name } of [...node.attributes]) {
+      if (!fresh.hasAttribute(name) && name !== "open") node.removeAttribute(name);
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (name !== "open" && node.getAttribute(name) !== value) node.setAttribute(name, value);
+    }
   }
 
-  async function refresh(page) {
-    const url = new URL(location.href);
-    url.searchParams.set("live", "1");
-    const response = await fetch(url, { headers: { Accept: "text/html" }, redirect: "error" });
-    if (!response.ok) return;
-    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  function updateNode(node, fresh) {
+    if (node.isEqualNode(fresh)) return;
+    if (node.nodeType !== Node.ELEMENT_NODE) {
+      node.nodeValue = fresh.nodeValue;
+      return;
+    }
+    if (isOfScripts(node) && JSON.stringify(node.dataset) === JSON.stringify(fresh.dataset)) return;
+    const wasAtEnd = node.matches("pre[data-tail]") && isAtEnd(node);
+    updateAttributes(node, fresh);
+    updateChildren(node, fresh);
+    if (wasAtEnd) node.scrollTop = node.scrollHeight;
+  }
+
+  function updateChildren(node, fresh) {
+    const old = [...node.childNodes];
+    const pairs = [...fresh.childNodes].map((child) => {
+      const index = old.findIndex((one) => nameOf(one) === nameOf(child));
+      return [child, index < 0 ? null : old.splice(index, 1)[0]];
+    });
+    // Before the rest is put in order: a node that has to be moved would lose the focus.
+    old.forEach((one) => one.remove());
+    let at = node.firstChild;
+    for (const [child, kept] of pairs) {
+      if (kept) updateNode(kept, child);
+      if (kept && kept === at) at = at.nextSibling;
+      else node.insertBefore(kept ?? document.importNode(child, true), at);
+    }
+  }
+
+  function showFresh(page, text) {
+    const fresh = new DOMParser().parseFromString(text, "text/html");
     const root = fresh.querySelector("[data-live]");
     // The difference is not reloaded. A new commit therefore needs the whole page.
     if (root?.dataset.commit !== page.dataset.commit) return location.reload();
     const current = findParts(document);
     for (const [name, part] of findParts(fresh)) {
-      if (current.has(name) && lastHtml.get(name) !== part.outerHTML) {
-        if (lastHtml.has(name) || current.get(name).outerHTML !== part.outerHTML) replacePart(current.get(name), part);
-        lastHtml.set(name, part.outerHTML);
-      }
+      if (current.has(name) && lastHtml.get(name) !== part.outerHTML) updateNode(current.get(name), part);
+      lastHtml.set(name, part.outerHTML);
     }
     page.dataset.live = root?.dataset.live || "";
+  }
+
+  // Returns "" if the page is up to date, else why it is not; "login" if the session has ended.
+  async function refresh(page) {
+    const url = new URL(location.href);
+    url.searchParams.set("live", "1");
+    const headers = { Accept: "text/html", ...(etag && { "If-None-Match": etag }) };
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const response = await fetch(url, { headers, redirect: "manual", signal }).catch(() => null);
+    if (!response) return navigator.onLine ? "the server does not answer" : "this device is offline";
+    if (response.type === "opaqueredirect") return "login";
+    if (response.status !== 304 && !response.ok) return `the server answered with status ${response.status}`;
+    const date = Date.parse(response.headers.get("Date"));
+    if (date) clockOffset = date - Date.now();
+    const text = await response.text(); // also of 304: an answer that is not read counts as a failed request
+    if (response.status !== 304) showFresh(page, text);
+    etag = response.headers.get("ETag") || etag;
+    return "";
+  }
+
+  function buildStaleNote(page, cause) {
+    const note = Object.assign(document.createElement("div"), { className: "oro-stale" });
+    note.setAttribute("role", "alert");
+    const time = updatedAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const why = cause === "login" ? "your session has ended" : cause;
+    note.append(Object.assign(document.createElement("span"), { textContent: `Not updating since ${time}: ${why}.` }));
+    if (cause === "login") {
+      const href = `/admin/login/?next=${encodeURIComponent(location.pathname + location.search)}`;
+      note.append(Object.assign(document.createElement("a"), { className: "oro-button solid", textContent: "Log in", href }));
+    } else {
+      const retry = Object.assign(document.createElement("button"), { className: "oro-button solid", type: "button", textContent: "Retry" });
+      retry.addEventListener("click", () => update(page));
+      note.append(retry);
+    }
+    note.dataset.cause = cause;
+    return note;
+  }
+
+  function showState(page, cause) {
+    const shown = page.querySelector(".oro-stale");
+    isStale = cause !== "";
+    if (shown?.dataset.cause === cause) return;
+    shown?.remove();
+    if (isStale) page.append(buildStaleNote(page, cause));
+  }
+
+  async function update(page) {
+    clearTimeout(timer);
+    timer = null;
+    const cause = document.hidden ? "" : await refresh(page).catch((error) => error.message);
+    if (!cause && !document.hidden) updatedAt = new Date();
+    showState(page, cause);
     updateDurations();
+    const seconds = Number(page.dataset.live);
+    clearTimeout(timer);
+    timer = seconds && !document.hidden ? setTimeout(() => update(page), seconds * 1000) : null;
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     for (const [name, part] of findParts(document)) lastHtml.set(name, part.outerHTML);
     updateDurations();
-    scrollLogsToEnd(document);
+    for (const box of document.querySelectorAll("pre[data-tail]")) box.scrollTop = box.scrollHeight;
     followLogs();
     setInterval(updateDurations, 1000);
     setInterval(followLogs, 1000);
     document.addEventListener("toggle", followLogs, true);
     const page = document.querySelector("[data-live]");
     if (!page || !page.dataset.live) return;
-    const loop = async () => {
-      const seconds = Number(page.dataset.live);
-      if (!seconds) return;
-      if (!document.hidden) await refresh(page).catch(() => {});
-      setTimeout(loop, seconds * 1000);
-    };
-    setTimeout(loop, Number(page.dataset.live) * 1000);
+    timer = setTimeout(() => update(page), Number(page.dataset.live) * 1000);
+    window.addEventListener("offline", () => update(page));
+    window.addEventListener("online", () => update(page));
+    document.addEventListener("visibilitychange", () => document.hidden || timer || update(page));
   });
 })();

@@ -1,7 +1,10 @@
 """Filters for durations and long texts."""
 
+from datetime import datetime
+
 from django import template
-from django.utils.html import format_html_join
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from host.durations import format_duration
@@ -10,6 +13,28 @@ from host.visible_text import split_marks
 register = template.Library()
 OPEN, CLOSE = mark_safe("<mark>"), mark_safe("</mark>")
 register.filter("duration", format_duration)
+
+
+@register.filter
+def moment(at: datetime | None) -> SafeString:
+    """Return a time as HTML, to the minute and with its zone; its title has the seconds."""
+    return _format_time(at, "%Y-%m-%d %H:%M %Z")
+
+
+@register.filter
+def moment_seconds(at: datetime | None) -> SafeString:
+    """Return a time as `moment` does, with its seconds."""
+    return _format_time(at, "%Y-%m-%d %H:%M:%S %Z")
+
+
+def _format_time(at: datetime | None, form: str) -> SafeString:
+    if at is None:
+        return SafeString("")
+    local = timezone.localtime(at)
+    title = f"{local:%Y-%m-%d %H:%M:%S %Z}"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', local.isoformat(), title, f"{local:{form}}"
+    )
 
 
 @register.filter

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ops.setup_command import SCHEMA_TOO_OLD_EXIT
 from oroboros import schema_check
+from oroboros.static_files import UNUSED_FILES
 
 
 class Command(BaseCommand):
@@ -27,7 +28,7 @@ class Command(BaseCommand):
             raise CommandError(detail, returncode=SCHEMA_TOO_OLD_EXIT)
         quiet = {"verbosity": verbosity - 1, "stdout": self.stdout}
         call_command("migrate", interactive=False, **quiet)
-        call_command("collectstatic", interactive=False, **quiet)
+        call_command("collectstatic", interactive=False, ignore_patterns=UNUSED_FILES, **quiet)
         call_command("setup_people", admin=admin, stdout=self.stdout)
         call_command("sync_slots", stdout=self.stdout)
         call_command("sync_schedules", stdout=self.stdout)

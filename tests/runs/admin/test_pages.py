@@ -13,6 +13,8 @@ from django.urls import reverse
 
 from accounts.tokens import create_token
 from releases.deployments.deployment_steps import deployment_log_path
+from runs import presenters
+from runs.admin import run_page
 from runs.lifecycle import schedules
 from runs.models import Run, Step
 from runs.repository import open_repository
@@ -346,3 +348,46 @@ def test_the_rollback_button_is_shown_to_operators_only(operator):
 
 def test_an_unknown_run_returns_404(operator):
     assert operator.get("/admin/runs/run/nonsense/change/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("https", "admin_host", "url"),
+    [
+        ("false", "127.0.0.1:8000", "http://127.0.0.1:3100"),
+        ("false", "localhost:8000", "http://localhost:3100"),
+        ("false", "[::1]:8000", "http://[::1]:3100"),
+        ("false", "[::1]", "http://[::1]:3100"),
+        ("false", "api.localhost:8088", "http://localhost:3100"),
+        ("false", "api.team.dev:8088", "http://app.team.dev:8088"),
+        ("true", "api.team.dev", "https://app.team.dev"),
+    ],
+)
+def test_the_link_of_production_is_of_the_host_that_the_browser_uses(https, admin_host, url):
+    environ = {**settings.OROBOROS.environ, "OROBOROS_HTTPS": https}
+    config = replace(settings.OROBOROS, environ=environ, domain="team.dev", web_port=3100)
+    assert presenters.build_production_url(config, admin_host) == url
+
+
+def test_a_live_page_is_sent_again_only_when_it_has_changed(operator):
+    run = create_rows()
+    for address in ("/admin/", url_of(type(run), "change", run.pk)):
+        first = operator.get(f"{address}?live=1")
+        assert "<html" not in first.content.decode()
+        again = operator.get(f"{address}?live=1", headers={"if-none-match": first["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    EventFactory(run=run, text="something new")
+    changed = operator.get(f"{address}?live=1", headers={"if-none-match": first["ETag"]})
+    assert (changed.status_code, b"something new" in changed.content) == (200, True)
+
+
+def test_pages_are_compressed_and_reload_seldom_while_nothing_runs(operator):
+    page = operator.get("/admin/", headers={"accept-encoding": "gzip"})
+    assert page["Content-Encoding"] == "gzip"
+    assert 'data-live="15"' in operator.get("/admin/").content.decode()
+    run = create_rows()
+    assert 'data-live="5"' in operator.get("/admin/").content.decode()
+    assert run_page.choose_live_seconds(run, has_lease=True) == run_page.IDLE_SECONDS
+    run.status = Status.PREPARING
+    assert run_page.choose_live_seconds(run, has_lease=True) == run_page.ACTIVE_SECONDS
+    run.status = Status.MERGED
+    assert run_page.choose_live_seconds(run, has_lease=False) is None

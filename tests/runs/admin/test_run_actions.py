@@ -67,11 +67,11 @@ def calls(monkeypatch):
     def replace(module, name):
         def record(*args, **kwargs):
             recorded.append((name, args, kwargs))
-            return RunFactory()
+            return (RunFactory(), True) if name == "request_run" else RunFactory()
 
         monkeypatch.setattr(module, name, record)
 
-    for name in ("create_run", "approve", "reject", "cancel", "retry", "keep"):
+    for name in ("request_run", "approve", "reject", "cancel", "retry", "keep"):
         replace(operations, name)
     replace(reservations, "release")
     return recorded
@@ -130,6 +130,7 @@ def test_a_new_run_needs_either_a_branch_or_a_commit(operator, calls):
         "branch": "feature/a",
         "commit": "",
         "priority": 0,
+        "another": False,
         "actor": "olga",
     }
 
@@ -350,7 +351,7 @@ def test_a_page_shows_only_available_and_permitted_actions(run):
     page = reverse("admin:runs_run_change", args=[run.pk])
     approver = Client()
     approver.force_login(UserFactory(groups=["approver"]))
-    wanted = {"approve": True, "cancel": True, "retry": False, "force-release": False}
+    wanted = {"approve": True, "reject": True, "retry": False, "force-release": False}
     for client, may in ((log_in("viewer"), dict.fromkeys(wanted, False)), (approver, wanted)):
         seen = client.get(page).content.decode()
         assert {action: f"{run.pk}/{action}/" in seen for action in wanted} == may

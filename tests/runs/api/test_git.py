@@ -193,6 +193,34 @@ def test_the_runs_page_lists_every_file_and_marks_hidden_characters(large_run):
     assert "301 files changed, 1 of them not shown in full" in approval
 
 
+def test_asking_again_for_a_branch_or_its_commit_leads_to_the_open_run(client, remote, slots):
+    first = post(client, branch="feature/reactions")
+    commit = remote("rev-parse", "feature/reactions")
+    again = [post(client, branch="feature/reactions"), post(client, commit=commit)]
+    assert (first.status_code, [answer.status_code for answer in again]) == (201, [200, 200])
+    assert {answer.json()["id"] for answer in again} == {first.json()["id"]}
+    another = post(client, branch="feature/reactions", another=True)
+    assert (another.status_code, Run.objects.count()) == (201, 2)
+    Run.objects.exclude(pk=first.json()["id"]).delete()
+    Run.objects.update(status=Status.MERGING, commit_sha="f" * 40)
+    newer = post(client, branch="feature/reactions")
+    assert newer.status_code == 201, "what merges is another commit"
+    reservations = [post(client, branch="feature/reactions", prepare=False) for _ in range(2)]
+    assert {answer.status_code for answer in reservations} == {201}
+
+
+def test_the_new_run_page_leads_to_the_open_run_and_lists_no_merged_branch(client, remote, slots):
+    remote("branch", "merged", "main")
+    admin = Client()
+    admin.force_login(UserFactory(groups=["approver"]))
+    new, body = reverse("admin:runs_run_new"), {"branch": "feature/reactions"}
+    first, again = admin.post(new, body), admin.post(new, body, follow=True)
+    assert again.redirect_chain == [(first["Location"], 302)]
+    assert "feature/reactions has an open run already" in again.content.decode()
+    page = admin.get(new).content.decode()
+    assert ("?branch=feature%2Freactions" in page, "?branch=merged" in page) == (True, False)
+
+
 @pytest.mark.parametrize("name", ["fix/🚀-launch", 'ada\'s-"x"<b>&%s', "cafe\u0301/हिन्दी"])
 def test_a_branch_with_an_unusual_name_has_a_run_and_pages(client, remote, slots, name):
     remote("branch", name, "feature/reactions")

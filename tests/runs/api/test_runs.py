@@ -52,11 +52,12 @@ def calls(monkeypatch):
     def replacement(name):
         def record(run=None, **kwargs):
             recorded.append((name, run, kwargs))
-            return run or RunFactory(title=kwargs.get("title", ""))
+            row = run or RunFactory(title=kwargs.get("title", ""))
+            return (row, True) if name == "request_run" else row
 
         return record
 
-    for name in ("create_run", "approve", "reject", "cancel", "retry", "keep"):
+    for name in ("request_run", "approve", "reject", "cancel", "retry", "keep"):
         monkeypatch.setattr(operations, name, replacement(name))
     return recorded
 

@@ -13,8 +13,9 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from host.errors import Refused
+from releases.deployments import deploy_and_rollback
 from runs import freezes, merge_queue
-from runs.lifecycle import execution, operations
+from runs.lifecycle import execution, operations, reverts
 from runs.models import Freeze, Run
 from tests.factories import FreezeFactory, RunFactory
 from tests.runs.pipelines.shipping.harness import kinds_of
@@ -347,3 +348,25 @@ def test_commands_freeze_and_unfreeze_shipping(capsys):
     assert merge_queue.get_next_run(settings.OROBOROS) == run
     with pytest.raises(CommandError, match="Say why"):
         call_command("unfreeze", reason=" ")
+
+
+@pytest.mark.full
+def test_a_prepared_revert_ships_after_a_rollback_and_ends_its_freeze(small, ships, ready_small):
+    kept, left = ships("rolled/kept"), ships("rolled/left")
+    deploy_and_rollback.roll_back(
+        small.config, kept.release_id, actor="olga", reason="the login is broken"
+    )
+    waiting = ready_small("rolled/waiting")
+    ship(waiting)
+    assert waiting.status == "approved"
+    revert, _ = reverts.create_revert_run(small.config, actor="ada")
+    execution.execute_run(revert.pk)
+    ship(revert)
+    assert (revert.status, revert.failure_detail) == ("merged", "")
+    assert serves(small) == small.remote_main() == revert.candidate_sha
+    assert tree(small, revert.candidate_sha) == tree(small, kept.candidate_sha)
+    assert tree(small, left.candidate_sha) != tree(small, kept.candidate_sha)
+    assert freezes.list_active_freezes() == []
+    execution.execute_run(waiting.pk)
+    waiting.refresh_from_db()
+    assert waiting.status == "merged"

@@ -1,0 +1,105 @@
+"""Whether production was rolled back and is behind the target branch, and what that stops."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+
+from core.clock import ClockTimestamp
+from host.config import Config
+from host.errors import Refused
+from releases.deployments.rollback_plan import list_last_rollbacks
+from releases.models import Deployment, Release
+from runs import freezes
+from runs.engine.events import WORKER, record_event
+from runs.models import Freeze
+from runs.repository import find_preview_base, open_repository
+
+
+@dataclass(frozen=True)
+class RollbackState:
+    """The rollback that production runs with, the newest release that was left, what is not live.
+
+    `commit_count`: how many commits of the target branch are not live; None if git does not know.
+    """
+
+    deployment: Deployment
+    left_release: Release | None
+    commit_count: int | None
+
+    @property
+    def release(self) -> Release:
+        """The release that the rollback went to."""
+        return self.deployment.release
+
+    def describe(self, target: str) -> str:
+        """Return what was done, by whom and why, and what is not live, as sentences."""
+        begin = "was rolled back" if self.deployment.is_over else "is being rolled back"
+        reason = f": {self.deployment.reason}" if self.deployment.reason else "."
+        return f"Production {begin} to {self.release}{reason}\n{self.describe_missing(target)}"
+
+    def describe_missing(self, target: str) -> str:
+        """Return how many commits of the target branch are not live, as a sentence."""
+        if self.commit_count is None:
+            return f"It is not known how many commits of {target} are not live."
+        if self.commit_count == 1:
+            return f"1 commit of {target} is not live."
+        return f"{self.commit_count} commits of {target} are not live."
+
+
+def read_rollback_state(config: Config) -> RollbackState | None:
+    """Return it, also while the rollback runs; None if production is not rolled back.
+
+    One query; git is asked only after a rollback.
+    """
+    newest = list_last_rollbacks()
+    if not newest:
+        return None
+    count = _count_missing_commits(config, newest[0].release.commit_sha)
+    if count == 0:
+        return None
+    left = [one.previous for one in newest if one.previous is not None]
+    return RollbackState(newest[0], max(left, key=lambda one: one.created_at, default=None), count)
+
+
+def _count_missing_commits(config: Config, commit: str) -> int | None:
+    try:
+        repo = open_repository(config)
+        return repo.count_commits(commit, find_preview_base(repo, config.target_branch))
+    except Refused:  # the repository lacks the commit, as after a restored backup
+        return None
+
+
+def sync_rollback_freeze(config: Config) -> bool:
+    """Freeze shipping after a rollback, and lift that freeze once production is not behind it.
+
+    A freeze that a person lifted does not return. Returns whether one was lifted here. Runs git.
+    """
+    state = read_rollback_state(config) if settings.ROLLBACK_FREEZES else None
+    number = state.deployment.pk if state else None
+    with transaction.atomic():
+        over = Freeze.objects.filter(lifted_at=None, rollback__isnull=False).exclude(
+            rollback_id=number
+        )
+        is_lifted = freezes.lift_freezes(
+            over, actor=WORKER, reason="production is not rolled back any more"
+        )
+        if is_lifted:
+            record_event("unfrozen", "production is not rolled back any more", actor=WORKER)
+        if state is not None:
+            _freeze_for_rollback(state, config.target_branch)
+    return bool(is_lifted)
+
+
+def _freeze_for_rollback(state: RollbackState, target: str) -> None:
+    reason = state.describe(target)
+    _, is_new = Freeze.objects.get_or_create(
+        rollback=state.deployment,
+        defaults={
+            "actor": state.deployment.actor,
+            "reason": reason,
+            "since": ClockTimestamp(),
+        },
+    )
+    if is_new:
+        record_event("frozen", f"shipping is frozen: {reason}", actor=state.deployment.actor)

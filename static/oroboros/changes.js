@@ -1,0 +1,80 @@
+/* The changed files of a run: lines that were left out are loaded when a file is opened, and the approval's page
+   says which files this browser has not opened. */
+"use strict";
+(() => {
+  const KEY = "oroboros-opened-files", COMMITS = 20;
+
+  // The opened files by commit, {commit: [path]}; the newest commit is the last one.
+  function readOpened() {
+    try {
+      return new Map(Object.entries(JSON.parse(localStorage.getItem(KEY)) || {}));
+    } catch {
+      return new Map(); // no storage, or text of another program
+    }
+  }
+
+  function recordOpened(commit, path) {
+    const opened = readOpened(), paths = opened.get(commit) || [];
+    if (paths.includes(path)) return;
+    opened.delete(commit);
+    opened.set(commit, [...paths, path]);
+    try {
+      localStorage.setItem(KEY, JSON.stringify(Object.fromEntries([...opened].slice(-COMMITS))));
+    } catch {
+      // Without storage the approval's page counts the file as not opened.
+    }
+  }
+
+  async function loadLines(file) {
+    const url = new URL(file.dataset.load, location.href), note = file.querySelector("[data-omitted]");
+    delete file.dataset.load;
+    note.setAttribute("role", "status");
+    try {
+      const response = await fetch(url, { headers: { Accept: "text/html" }, redirect: "error" });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      const fresh = [...page.querySelectorAll("details[data-path]")].find((one) => one.dataset.path === file.dataset.path);
+      if (!response.ok || !fresh) throw new Error(`status ${response.status}`);
+      const summary = file.querySelector("summary");
+      file.replaceChildren(summary, ...[...fresh.children].slice(1).map((node) => document.importNode(node, true)));
+    } catch (error) {
+      note.prepend(`The lines could not be loaded (${error.message}). `);
+      return false;
+    }
+    return true;
+  }
+
+  // A file counts as opened once its lines are there and it was on the screen.
+  async function openFile(file) {
+    if (!file.open) return;
+    if (file.dataset.load && !(await loadLines(file))) return;
+    recordOpened(file.closest("[data-commit]").dataset.commit, file.dataset.path);
+  }
+
+  function listUnopened(list) {
+    const opened = new Set(readOpened().get(list.dataset.changedFiles) || []);
+    const items = [...list.querySelectorAll("[data-path]")];
+    const missing = items.filter((item) => !opened.has(item.dataset.path));
+    for (const item of missing) item.querySelector("[data-unopened]").hidden = false;
+    return [missing.length, items.length];
+  }
+
+  function countUnopened(note) {
+    const [missing, all] = listUnopened(document.querySelector("[data-changed-files]"));
+    note.className = `oro-note ${missing ? "warning" : "info"}`;
+    note.textContent = missing
+      ? `${missing} of ${all} changed file${all === 1 ? " was" : "s were"} not opened in this browser.`
+      : `All ${all} changed files were opened in this browser.`;
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const files = document.querySelectorAll("details[data-path]");
+    const seen = new IntersectionObserver((entries) => {
+      for (const entry of entries) if (entry.isIntersecting) openFile(entry.target);
+    });
+    for (const file of files) {
+      seen.observe(file);
+      file.addEventListener("toggle", () => openFile(file));
+    }
+    document.querySelectorAll("[data-unopened-count]").forEach(countUnopened);
+  });
+})();
