@@ -6,8 +6,16 @@ import re
 REFUSED = re.compile(r"permission denied|read-only file system|EACCES|EROFS", re.I)
 SQLITE = re.compile(r"attempt to write a readonly database|unable to open database file", re.I)
 QUOTED = re.compile(r"""['"‘]([^'"‘’\n]{1,300})['"’]""")
-# A word with a dot or a slash: `open data/a.log: permission denied` of a shell or of Go.
-BARE = re.compile(r"(\S*[./]\S*):\s*(?:permission|read-only)", re.I)
+# Names of errors, and messages that Rust quotes.
+NO_PATH = re.compile(r"E[A-Z]{3,}|permission denied|read-only file system.*", re.I)
+UNQUOTED = (
+    # A word with a dot or a slash: `open data/a.log: permission denied` of a shell or of Go.
+    re.compile(r"(\S*[./]\S*):\s*(?:permission|read-only)", re.I),
+    # Ruby, PHP, Java.
+    re.compile(r"@ \w+ - (\S+)"),
+    re.compile(r"\(([^()\s]+)\): failed to open stream", re.I),
+    re.compile(r"(\S+) \((?:permission denied|read-only)", re.I),
+)
 PLACES = 'see docs/reference/manifest.md, "Where an application may write"'
 ADVICE = (
     "An application may not write beside its code: its files are read-only in previews as they are"
@@ -39,8 +47,7 @@ def is_refused_sqlite_file(output: str) -> bool:
 
 
 def _find_path(line: str) -> str:
-    quoted = QUOTED.findall(line)
+    quoted = [word for word in QUOTED.findall(line) if not NO_PATH.fullmatch(word)]
     if quoted:
         return str(quoted[-1])
-    bare = BARE.search(line)
-    return bare[1] if bare else ""
+    return next((found[1] for pattern in UNQUOTED if (found := pattern.search(line))), "")

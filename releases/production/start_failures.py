@@ -126,6 +126,13 @@ def _find_ports(lines: list[str], facts: Facts) -> Iterator[str]:
 
 
 def _find_files(lines: list[str], facts: Facts) -> Iterator[str]:
+    found = list(_find_denied_and_missing(lines, facts))
+    # Node prints the error's name in a line of its own: it says less than the one with the path.
+    named = [sentence for sentence in found if sentence != _describe_denied("", facts)]
+    yield from named or found
+
+
+def _find_denied_and_missing(lines: list[str], facts: Facts) -> Iterator[str]:
     for line in lines:
         path = _find_path(line, facts)
         is_denied = DENIED.search(line) and not _is_address(line)

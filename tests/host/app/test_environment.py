@@ -427,3 +427,8 @@ def test_builds_and_production_have_no_mail_sink():
     )
     for variables in (environment.select_build_variables(conf, slot), production):
         assert mail.NAMES.isdisjoint(variables)
+
+
+def test_servers_that_choose_their_address_by_a_variable_listen_on_loopback(build):
+    env = build().env
+    assert {env[name] for name in ("HOST", "HOSTNAME", "UVICORN_HOST")} == {"127.0.0.1"}

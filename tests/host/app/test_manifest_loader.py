@@ -365,3 +365,15 @@ def test_the_add_ons_and_services_say_whether_there_is_redis(load_files, addons,
     assert found.redis == redis
     unknown = ["app.json: the add-on papertrail is not provided here."]
     assert list(found.notes) == (unknown if "papertrail:choklad" in addons else [])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_files_of_an_editor_on_windows_are_read_as_any_other(load_files, end):
+    texts = {
+        "Procfile": "web: python server.py\nrelease: python migrate.py\n",
+        "oroboros.toml": '[backend]\nhealth_path = "/live"\n[checks]\nquick = "true"\n',
+        "app.json": '{"env": {"A": {"value": "1"}}}\n',
+    }
+    marked = {name: "\ufeff" + text.replace("\n", end) for name, text in texts.items()}
+    assert load_files(marked) == load_files(texts)
+    assert load_files(marked).health_path == "/live"

@@ -4,6 +4,9 @@ import pytest
 
 from host.files.write_refusals import explain_refused_write
 
+# What Node prints after the message of an error.
+NODE = "  errno: -13,\n  code: 'EACCES',\n  syscall: 'open',\n}\n"
+
 
 @pytest.mark.parametrize(
     ("output", "path"),
@@ -14,6 +17,11 @@ from host.files.write_refusals import explain_refused_write
         ("sh: 1: cannot create logs/a.log: Permission denied", "logs/a.log"),
         ("touch: cannot touch 'a.pid': Permission denied\nbye", "a.pid"),
         ("mkdir: cannot create directory ‘/w/tmp’: Read-only file system", "/w/tmp"),
+        (f"Error: EACCES: permission denied, open '/w/app.pid'\n{NODE}", "/w/app.pid could"),
+        ("Permission denied @ rb_sysopen - app.pid (Errno::EACCES)", "app.pid could"),
+        ("PHP Warning: fopen(cache/x): Failed to open stream: Permission denied", "cache/x could"),
+        ("java.io.FileNotFoundException: app.pid (Permission denied)", "app.pid could"),
+        ("open data/a.log: permission denied", "data/a.log could"),
         ("sqlite3.OperationalError: attempt to write a readonly database", "SQLite"),
         ("django.db.utils.OperationalError: unable to open database file", "SQLite"),
     ],
@@ -26,7 +34,14 @@ def test_a_refused_write_names_its_path_and_where_to_write(output, path):
 
 
 @pytest.mark.parametrize(
-    "output", ["", "listening", "fe_sendauth: permission denied", "kill: Operation not permitted"]
+    "output",
+    [
+        "",
+        "listening",
+        "fe_sendauth: permission denied",
+        "kill: Operation not permitted",
+        'Os { code: 13, kind: PermissionDenied, message: "Permission denied" }',
+    ],
 )
 def test_other_output_is_not_explained(output):
     assert explain_refused_write(output) == ""

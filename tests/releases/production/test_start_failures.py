@@ -96,3 +96,9 @@ def test_other_lines_name_no_difference(line):
 def test_a_long_log_names_at_most_three_differences():
     lines = [f"{DENIED}'file{number}'" for number in range(9)]
     assert len(find_differences("\n".join(lines), FACTS)) == 3
+
+
+def test_an_error_of_node_names_its_file_once():
+    output = f"Error: EACCES: permission denied, open '{FACTS.tree}/a.pid'\n  code: 'EACCES',\n"
+    [sentence] = find_differences(output, FACTS)
+    assert sentence.startswith("It writes a.pid in its own tree")
