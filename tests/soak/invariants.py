@@ -1,7 +1,6 @@
 """What must hold at any moment, and what must be left when nothing is under way."""
 
 import subprocess
-from collections import Counter
 
 import psutil
 import psycopg
@@ -9,11 +8,23 @@ import psycopg
 from host.files import var_folders
 from host.postgres import guard
 from ops import stack
+from tests.slot_leftovers import assert_nothing_is_left
 from tests.system.host import END_STATUSES
 
 HELD = "SELECT slot_id, count(*) FROM slots_lease WHERE state IN ('held', 'ending') GROUP BY 1"
 # Leases are ended and slots are cleaned within seconds; a killed worker may delay that.
 SETTLE_SECONDS = 120
+# Of one process when nothing is under way: several times what each has after a start.
+MOST = {"MB": 250, "fds": 150, "threads": 40}
+# Between the start and the end, of the largest process of a unit.
+MOST_GROWTH = {"MB": 120, "fds": 40, "threads": 15}
+# Rows that are taken away again, and idle connections.
+MOST_ROWS = {
+    "queued tasks": ("SELECT count(*) FROM django_q_ormq", 10),
+    "tasks": ("SELECT count(*) FROM django_q_task", 600),
+    "open leases": ("SELECT count(*) FROM slots_lease WHERE state <> 'ended'", 3),
+    "connections": ("SELECT count(*) FROM pg_stat_activity WHERE datname = 'oroboros'", 60),
+}
 MEASURED_UNITS = ("ouroboros-worker", "ouroboros-api", "ouroboros-web@main", "ouroboros-caddy")
 
 
@@ -75,7 +86,32 @@ class Watch:
         for prober in probers:
             for commit in prober.commits - known:
                 self.report.fault(f"{prober.label} served the unknown commit {commit}")
+            self._check_served(prober)
         self._check_leaks()
+        self._check_rows()
+
+    def _check_served(self, prober):
+        """Check that a preview's answers named commits of their run's branch."""
+        branches = {run["id"]: run["branch"] for run in self.actor.list_runs()}
+        for run_id, commit in prober.served - {(None, None)}:
+            branch = branches.get(run_id)
+            if run_id is None or branch is None:  # production's, or older than the API's last page
+                continue
+            if self.git("merge-base", "--is-ancestor", commit, branch).returncode:
+                self.report.fault(f"{prober.label}: {commit} is not of run {run_id}, {branch}")
+
+    def _check_rows(self):
+        with self.connect("oroboros") as connection:
+            for name, (query, most) in MOST_ROWS.items():
+                (count,) = connection.execute(query).fetchone()
+                self.report.numbers[name] = count
+                if count > most:
+                    self.report.fault(f"{count} {name}: at most {most}")
+
+    def check_growth(self, before, after):
+        """Check that no process of the control plane has grown, or is too large."""
+        for text in find_growth(before, after):
+            self.report.fault(text)
 
     def _check_leaks(self):
         config = self.host.config
@@ -88,6 +124,7 @@ class Watch:
             if left - shipping:
                 self.report.fault(f"left in var/{folder}: {sorted(left - shipping)[:5]}")
         self._check_databases()
+        self._check_free_slots()
         ours = {pid for pid, _ in self.host.processes()}
         zombies = [
             one.info["name"]
@@ -96,6 +133,16 @@ class Watch:
         ]
         if zombies:
             self.report.fault(f"zombies: {zombies[:5]}")
+
+    def _check_free_slots(self):
+        """Check that as root no process, file or IPC object of a free slot's user is left."""
+        states = {one["slot_id"]: one["state"] for one in self.host.api("/api/slots").json()}
+        for slot in self.host.config.slots:
+            try:
+                if states[slot.slot_id] == "free":
+                    assert_nothing_is_left(self.host.config, slot)
+            except AssertionError as error:
+                self.report.fault(f"left in {slot.slot_id}: {error}")
 
     def _check_databases(self):
         with self.connect("postgres") as connection:
@@ -109,18 +156,31 @@ class Watch:
             self.report.fault(f"roles without a database are left: {strays}")
 
     def measure(self):
-        """Return file descriptors, memory (MB) and children of our own processes."""
+        """Return memory (MB), open files and threads of the largest process of each unit."""
         found = {}
         for name in MEASURED_UNITS:
             with_children = [self.host.unit(name)]
             with_children += with_children[0].children(recursive=True)
-            totals = Counter()
-            for process in with_children:
-                try:
-                    totals["fds"] += process.num_fds()
-                    totals["MB"] += process.memory_info().rss // 2**20
-                    totals["processes"] += 1
-                except psutil.Error:
-                    continue
-            found[name] = dict(totals)
+            sizes = [size for one in with_children if (size := _measure_process(one))]
+            found[name] = {key: max(size[key] for size in sizes) for key in MOST}
+            found[name]["processes"] = len(sizes)
         return found
+
+
+def _measure_process(process):
+    try:
+        with process.oneshot():
+            megabytes = process.memory_info().rss // 2**20
+            return {"MB": megabytes, "fds": process.num_fds(), "threads": process.num_threads()}
+    except psutil.Error:
+        return None
+
+
+def find_growth(before, after):
+    """Return what is too large `after`, or has grown too much since `before`."""
+    return [
+        f"{unit}: {size[key]} {key} after {before[unit][key]}"
+        for unit, size in after.items()
+        for key in MOST
+        if size[key] > MOST[key] or size[key] - before[unit][key] > MOST_GROWTH[key]
+    ]

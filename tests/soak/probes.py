@@ -23,6 +23,7 @@ class Prober(threading.Thread):
         self.stopped = threading.Event()
         self.answers = Counter()
         self.commits = set()
+        self.served = set()  # pairs of a run's id, or None, and its commit
         self.longest_outage = 0.0
         self.well_at = time.monotonic()
 
@@ -48,10 +49,13 @@ class Prober(threading.Thread):
     def _compare(self, answer):
         header, body = answer.headers.get("X-Oroboros-Commit"), answer.json()
         if body.get("status") == "idle":
+            if self.label == "production" or header is not None:
+                self.report.fault(f"{self.label}: the idle page answered for {header}")
             return
         if body.get("commit") != (None if header in self.silent else header):
             self.report.fault(f"{self.label}: header {header}, answer of {body.get('commit')}")
         self.commits.add(header)
+        self.served.add((answer.headers.get("X-Oroboros-Run"), header))
 
     def stop(self):
         """Stop, and return the numbers for the report."""

@@ -42,7 +42,7 @@ def run_soak(seed, seconds, path):
 
 def _soak(host, actor, rng, report, seconds):
     watch, config = Watch(host, actor, report), host.config
-    report.numbers["processes at the start"] = watch.measure()
+    report.numbers["processes at the start"] = before = watch.measure()
     ports = {"production": config.web_port}
     ports |= {slot.slot_id: slot.web_port for slot in config.slots}
     probers = [Prober(report, name, port, actor.silent) for name, port in ports.items()]
@@ -62,7 +62,8 @@ def _soak(host, actor, rng, report, seconds):
     if probers[0].longest_outage > LONGEST_OUTAGE_SECONDS:
         report.fault(f"production did not answer for {probers[0].longest_outage:.0f} s")
     watch.check_end(probers)
-    report.numbers["processes at the end"] = watch.measure()
+    report.numbers["processes at the end"] = after = watch.measure()
+    watch.check_growth(before, after)
 
 
 def _act(actor, watch, until):

@@ -17,6 +17,7 @@ from host.deadline import wait_until
 from host.files import ownership
 from host.units import managers
 from tests.environment import free_port
+from tests.slot_leftovers import assert_nothing_is_left
 
 TEST_VARIABLES = (
     "OROBOROS_",
@@ -144,9 +145,13 @@ class Host:
         return self.api("/api/slots").json()[number - 1]
 
     def is_free(self, number=1):
-        """Wait until the slot is free, and return whether its idle page answers."""
+        """Wait until the slot is free, and return whether its idle page answers.
+
+        As root nothing else of its user may be left.
+        """
         slot = self.config.slots[number - 1]
         wait_for(lambda: self.slot(number)["state"] == "free", 30, str(self.slot(number)))
+        assert_nothing_is_left(self.config, slot)
         idle = self.get(slot.backend_port).json()
         return idle == {"status": "idle", "slot_id": slot.slot_id}
 

@@ -14,7 +14,7 @@ from host.process import runner
 from slots.runtime import backend, cleanup, surface, worktree
 from tests.host.files.test_ownership import create_deep_tree
 from tests.host.processes import wait_for
-from tests.lease_ends import assert_nothing_is_left
+from tests.slot_leftovers import assert_nothing_is_left
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.test_backend import COMMIT, RUN, SERVE, slot, write
 

@@ -23,8 +23,8 @@ from slots.rules import LeaseState
 from tests import service
 from tests.accounts.test_host_authentication import send_request
 from tests.environment import CLUSTER, PASSWORD
-from tests.lease_ends import assert_nothing_is_left
 from tests.router import running_router
+from tests.slot_leftovers import assert_nothing_is_left
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 ATTACK = Path(__file__).with_name("hostile") / "attack.py"
