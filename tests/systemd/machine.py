@@ -150,7 +150,7 @@ class Machine:
         """Create a run of the branch, wait until it has the status, and return it."""
         return self.wait_for_status(self.post("/api/runs", branch=branch, title=branch), status)
 
-    def wait_for_status(self, run, status, seconds=120):
+    def wait_for_status(self, run, status, seconds=300):
         """Wait until the run has the status; return it. Fails if it ends with another status."""
 
         def read_run():

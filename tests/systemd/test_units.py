@@ -1,5 +1,6 @@
 """Installed units: their sandboxes, restarts after a kill, what a hostile preview can access."""
 
+import base64
 import re
 import statistics
 import threading
@@ -137,10 +138,9 @@ def test_the_retention_unit_removes_an_old_install(host):
 @pytest.fixture(scope="module")
 def preview(host):
     """Return a preview whose backend runs any command that it is sent: see hostile.py."""
-    host.make_branch(
-        "feature/hostile",
-        {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"},
-    )
+    files = {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"}
+    for branch in ("feature/hostile", "feature/hostile-leaves"):
+        host.make_branch(branch, files)
     return host.make_run("feature/hostile")
 
 
@@ -219,6 +219,47 @@ def test_a_hostile_preview_finds_no_checkout_above_it_and_shares_no_memory(host,
     assert run_in_preview(host, preview, script) == ("", True)
     assert run_in_preview(host, preview, "touch /dev/shm/of-a-preview /tmp/of-a-preview")[1]
     assert host.run("ls /dev/shm /tmp").count("of-a-preview") == 0
+
+
+def run_python_in_preview(host, preview, code):
+    """Have the preview run Python code that must succeed; return what it printed."""
+    encoded = base64.b64encode(code.encode()).decode()
+    output, succeeded = run_in_preview(host, preview, f"echo {encoded} | base64 -d | python3 -")
+    assert succeeded, output
+    return output
+
+
+LEAVE = """
+import ctypes, os
+ctypes.CDLL(None).shmget(0, 4096, 0o1600)
+for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+    open(folder + "/left-by-a-preview", "w").close()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        null = os.open("/dev/null", os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        os.execve("/bin/sleep", ["sleep-of-a-preview", "3600"], {})
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_nothing_of_a_hostile_preview_is_left_after_its_lease(host, preview):
+    run = host.make_run("feature/hostile-leaves")
+    run_python_in_preview(host, run, LEAVE)
+    find_process, slot_id = "pgrep -f sleep-of-a-preview", run["slot_id"]
+    assert host.run(find_process).split()
+    host.post(f"/api/slots/{slot_id}/release", run_id=run["id"])
+
+    def is_free():
+        return {one["slot_id"]: one["state"] for one in host.get("/api/slots")}[slot_id] == "free"
+
+    wait_for(is_free, 60, "the slot is not free")
+    assert host.run_unchecked(find_process).returncode == 1
+    find_files = "find /tmp /var/tmp /dev/shm -name left-by-a-preview"
+    assert host.run(f"{find_files}; ipcs -m | grep ouroboros-{slot_id} || true") == ""
 
 
 @pytest.mark.parametrize(
