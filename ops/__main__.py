@@ -104,6 +104,14 @@ def manage_units(config: Config, options: Options) -> int:
     return print_result("systemd", action(config, dry_run=options.dry_run))
 
 
+def apply_settings(config: Config, options: Options) -> int:
+    """Make changed settings take effect; restart only what reads them."""
+    from ops.installed import apply_settings
+
+    detail = apply_settings.apply_settings(config, os.environ, dry_run=options.dry_run)
+    return print_result("apply", detail)
+
+
 def print_result(command: str, detail: str) -> int:
     """Print the JSON object of a command that succeeded; returns the exit code 0."""
     print(json.dumps({"ok": True, "command": command, "error": None, "detail": detail}))
@@ -121,6 +129,7 @@ COMMANDS: dict[str, Callable[[Config, Options], int]] = {
     "health": print_health,
     "slots": start_slots,
     "systemd": manage_units,
+    "apply": apply_settings,
 }
 
 
@@ -143,6 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers["systemd"].add_argument("--dry-run", action="store_true", help="change nothing")
     subparsers["systemd"].add_argument("--uninstall", action="store_true", help="remove the units")
+    subparsers["apply"].add_argument("--dry-run", action="store_true", help="only say what differs")
     subparsers["test"].add_argument("--full", action="store_true", help="run the long tests too")
     return parser
 
@@ -162,7 +172,7 @@ def main() -> int:
         return COMMANDS[options.command](configuration.load(), options)
     except Refused as refusal:
         print(refusal.detail, file=sys.stderr)
-        if options.command in ("up", "down", "systemd") or vars(options).get("json"):
+        if options.command in ("up", "down", "systemd", "apply") or vars(options).get("json"):
             result = {"ok": False, "command": options.command}
             print(json.dumps({**result, "error": refusal.code, "detail": refusal.detail}))
         return 1

@@ -28,6 +28,7 @@ from host.units import jobs
 from host.units.unit_files import OF_SLOT, list_unit_files, render_file
 from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
 from ops import env_files, progress, setup_command, virtualenv
+from ops.installed import remote_paths
 from ops.postgres import system_server
 from ops.preconditions import checkout_path
 from slots.runtime import backend_log, surface, surface_env_files, web_units
@@ -71,8 +72,8 @@ def install(config: Config, *, dry_run: bool) -> str:
         progress.print_line(f"writing {step.description}")
         step.apply()
     remove_slots(config)
-    _run_systemctl("daemon-reload")
-    _run_systemctl("enable", "--quiet", TARGET, *list_enabled_units(config))
+    run_systemctl("daemon-reload")
+    run_systemctl("enable", "--quiet", TARGET, *list_enabled_units(config))
     for line in setup_command.run_setup(config, str(config.home / ".venv/bin/python")):
         progress.print_line(line)
     return f"{len(steps)} changes were made. Start the stack: ./scripts/runtime-up.sh"
@@ -146,6 +147,9 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
     yield _text_step(POLKIT, render_polkit_rule(config))
     for name in list_unit_files(config):
         yield _text_step(UNITS / name, render_file(config, f"units/{name}"))
+    text = remote_paths.render_drop_in(config.git_local_roots)
+    for path in remote_paths.list_drop_ins(UNITS):
+        yield _text_step(path, text) if text else _absent_step(path)
 
 
 def _list_surface_env_files(config: Config) -> list[Path]:
@@ -207,15 +211,15 @@ def remove_slots(config: Config) -> None:
         if number is not None and number[0] not in kept:
             surface_name = number[0].replace("-", "")
             names = (f"ouroboros-preview@{number[0]}", f"ouroboros-web@{surface_name}")
-            _run_systemctl("disable", "--quiet", "--now", *names)
+            run_systemctl("disable", "--quiet", "--now", *names)
             shutil.rmtree(folder)
 
 
 def render_web_environment(config: Config) -> str:
     """Return the env file of all surfaces and the router; it has no secrets."""
     return (
-        "# Written by systemd-install-runtime.sh from OROBOROS_DOMAIN and CORS_APP_ORIGINS;\n"
-        "# run it again after a change of these.\n"
+        "# Written from OROBOROS_DOMAIN and CORS_APP_ORIGINS; after a change of these run\n"
+        "# apply-settings.sh.\n"
         f"OROBOROS_DOMAIN={config.domain}\n"
         f"LOOPBACKS='{loopback.format_hosts()}'\n"
         f"WEB_ORIGINS='{surface.build_origin_pattern(config)}'\n"
@@ -289,6 +293,10 @@ def _text_step(path: Path, text: str, activate: Callable[[], None] = lambda: Non
     return InstallStep(str(path), lambda: path.is_file() and path.read_text() == text, write)
 
 
+def _absent_step(path: Path) -> InstallStep:
+    return InstallStep(f"{path}, removed", lambda: not path.exists(), path.unlink)
+
+
 def _link_step(path: Path, target: Path) -> InstallStep:
     return InstallStep(
         f"{path}, a link",
@@ -332,17 +340,17 @@ def uninstall(config: Config, *, dry_run: bool) -> str:
         return f"{len(files)} files would be removed; nothing was changed."
     stop_units(config)
     # A slice stays active without units; stopping the parent stops the slices below it.
-    _run_systemctl("stop", SLICE)
-    _run_systemctl("disable", "--quiet", TARGET, *list_enabled_units(config))
+    run_systemctl("stop", SLICE)
+    run_systemctl("disable", "--quiet", TARGET, *list_enabled_units(config))
     for path in files:
         path.unlink()
         if path.parent.suffix == ".d" and path.parent.parent == UNITS:  # a drop-in's folder
             path.parent.rmdir()
     for folder in (jobs.FOLDER.parent, backend_log.links_folder(config)):
         shutil.rmtree(folder, ignore_errors=True)
-    _run_systemctl("daemon-reload")
+    run_systemctl("daemon-reload")
     # A unit that a timer had just started was killed, and systemd would keep listing it as failed.
-    _run_systemctl("reset-failed", "ouroboros*")
+    run_systemctl("reset-failed", "ouroboros*")
     return (
         f"{len(files)} files were removed. These stay: {config.var}, the env files with secrets "
         f"in {SYSTEM_ENV_DIR}, the databases, and the users: see docs/uninstall.md."
@@ -354,17 +362,18 @@ def list_installed_files(config: Config) -> list[Path]:
     links = [SYSTEM_ENV_DIR / path.name for path in _list_surface_env_files(config)]
     # False sorts before True, so INSTALLED_UNIT, by which is_installed decides, is the last one.
     units = sorted((UNITS / name for name in list_unit_files(config)), key=INSTALLED_UNIT.__eq__)
-    return [*links, SYSTEM_ENV_DIR / "web.env", POLKIT, SYSUSERS, TMPFILES, *units]
+    drop_ins = remote_paths.list_drop_ins(UNITS)
+    return [*links, SYSTEM_ENV_DIR / "web.env", POLKIT, SYSUSERS, TMPFILES, *drop_ins, *units]
 
 
 def start_units(config: Config) -> None:
     """Start all enabled units. Raises Refused `not_root`, `unit_refused` with systemd's message."""
     if os.geteuid() != 0:
         raise Refused("not_root", "Only root can start the installed units: run it as root.")
-    _run_systemctl("start", *(f"ouroboros-web@preview{slot.number}" for slot in config.slots))
+    run_systemctl("start", *(f"ouroboros-web@preview{slot.number}" for slot in config.slots))
     # In a process of its own, which becomes the service user: this one stays root.
     _run_command(sys.executable, "-m", "ops", "slots", cwd=config.home)
-    _run_systemctl("start", TARGET, *list_enabled_units(config))
+    run_systemctl("start", TARGET, *list_enabled_units(config))
 
 
 def stop_units(config: Config) -> None:
@@ -374,12 +383,13 @@ def stop_units(config: Config) -> None:
     """
     if os.geteuid() != 0:
         raise Refused("not_root", "Only root can stop the installed units: run it as root.")
-    _run_systemctl("stop", "ouroboros-worker.service")
+    run_systemctl("stop", "ouroboros-worker.service")
     # systemctl expands a pattern to loaded units only, so the enabled ones are named as well.
-    _run_systemctl("stop", TARGET, *list_enabled_units(config), "ouroboros-*.service")
+    run_systemctl("stop", TARGET, *list_enabled_units(config), "ouroboros-*.service")
 
 
-def _run_systemctl(*arguments: str) -> None:
+def run_systemctl(*arguments: str) -> None:
+    """Run systemctl as root. Raises Refused `unit_refused` with its message."""
     _run_command("systemctl", "--no-ask-password", *arguments)
 
 

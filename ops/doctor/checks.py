@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from host import http_client
 from host.app import installs
 from host.app.resources import mail
 from host.capacity import read_available_memory_mb, read_free_disk_mb
-from host.config import Config, describe_env_values
+from host.config import CONTROL_FILES, Config, describe_env_values, read_env_file
 from host.errors import Refused
 from host.files import var_folders
 from host.git.bare_repository import get_repository
@@ -29,8 +30,10 @@ from host.units.stack_ports import POSTGRES, list_ports
 from ops import preflight, stack, systemd
 from ops.doctor import findings
 from ops.doctor.findings import Finding
-from ops.preconditions.shell_settings import list_shell_settings
+from ops.installed.stale_units import describe_stale, find_stale_units
+from ops.preconditions.shell_settings import find_unknown_names, list_shell_settings
 from releases.builds.build_folders import production_storage
+from slots.runtime import backend_log, surface
 from slots.runtime.disk_usage import measure_mb
 
 COMMAND_SECONDS = 20.0
@@ -67,16 +70,25 @@ def run_checks(
     `check_shipping` reads the settings of shipping, and raises Refused if one is wrong.
     """
     yield from check_programs(config)
+    yield from check_log_paths(config)
     yield from check_capacity(config, minimum)
     yield from check_clock(config)
     if config.is_systemd:
         yield from check_users(config)
         yield from check_installed_files(config)
         yield from check_rights(config)
+        yield findings.judge_stale_units(describe_stale(find_stale_units(config)))
     else:
         yield from check_isolation(config)
     yield from check_env_values(config)
-    for check in (check_secrets, check_shell_settings, check_databases, check_git_remote):
+    yield from check_names(config)
+    for check in (
+        check_secrets,
+        check_shell_settings,
+        check_databases,
+        check_git_remote,
+        check_push_access,
+    ):
         yield from check(config)
     yield check_shipping_settings(config, check_shipping)
     yield findings.judge_var(var_folders.list_unknown_names(config))
@@ -93,11 +105,20 @@ def check_programs(config: Config) -> Findings:
         yield Finding("programs", False, problem.partition(":")[0], problem)
     if not problems:
         yield Finding("programs", True, "git, setpriv and a way to install uv")
+    caddy = surface.build_command(config)[0]
+    yield findings.judge_caddy(caddy, os.access(caddy, os.X_OK))
     # In the folders in which an install looks for it, not in those of the caller's PATH.
     yield findings.judge_npm(shutil.which("npm", path=installs.SYSTEM_PATH))
     if config.is_systemd:
         match = re.search(r"\d+", _read_output("systemctl", "--version"))
         yield findings.judge_systemd(int(match[0]) if match else 0)
+
+
+def check_log_paths(config: Config) -> Findings:
+    """Check that the runbook's paths of the slots' logs exist."""
+    folder = backend_log.links_folder(config)
+    logs = [str(folder / f"{slot.slot_id}.log") for slot in config.slots]
+    yield findings.judge_log_folder([path for path in logs if not os.path.lexists(path)])
 
 
 def check_capacity(config: Config, minimum: MinimumFree) -> Findings:
@@ -136,6 +157,8 @@ def check_installed_files(config: Config) -> Findings:
         )
         if not finding.is_ok:
             yield finding
+        elif name.endswith(".timer"):
+            yield findings.judge_timer(name, _read_output("systemctl", "is-active", "--", name))
 
 
 def _is_done(step: systemd.InstallStep) -> bool:
@@ -177,6 +200,14 @@ def check_secrets(config: Config) -> Findings:
 def check_env_values(config: Config) -> Findings:
     """Report values of the env files that may be read otherwise than their author expects."""
     yield findings.report_env_values(str(config.env_dir), describe_env_values(config.env_dir))
+
+
+def check_names(config: Config) -> Findings:
+    """Report names in the control plane's env files that are like a setting's, and others."""
+    for name in CONTROL_FILES:
+        path = config.env_dir / name
+        with suppress(Refused, OSError):  # refused where it is used
+            yield findings.judge_names(str(path), find_unknown_names(read_env_file(path)))
 
 
 def check_shell_settings(config: Config) -> Findings:
@@ -238,6 +269,20 @@ def check_git_remote(config: Config) -> Findings:
         except Refused as refused:
             error = refused.detail
     yield findings.judge_git_remote(url, branch, bool(url) and not error, error)
+
+
+def check_push_access(config: Config) -> Findings:
+    """Check that a local repository that is pushed to can be written to.
+
+    With the drop-ins, which `check_installed_files` compares, the units then can as well.
+    """
+    url = config.get("MERGE_GATE_GIT_PUSH_REMOTE") or config.git_remote_url
+    if url.startswith("/"):
+        folders = [Path(url), Path(url, ".git")]
+        objects = [folder / "objects" for folder in folders if (folder / "objects").is_dir()]
+        can_write = any(os.access(path, os.W_OK | os.X_OK) for path in objects)
+        problem = "" if can_write else f"the objects of {url} cannot be written"
+        yield findings.judge_push_access(problem)
 
 
 def check_shipping_settings(config: Config, check: Callable[[Config], None]) -> Finding:

@@ -9,8 +9,10 @@ CLOCK_SECONDS = 2.0
 OLDEST_SYSTEMD = 252  # what the units use was complete with Debian 12's
 OLDEST_POSTGRES = 150000
 START_COMMAND = "./scripts/runtime-up.sh"
-RESTART_COMMANDS = f"after a change ./scripts/runtime-down.sh, then {START_COMMAND}"
+APPLY_COMMAND = "./scripts/apply-settings.sh"
+RESTART_COMMANDS = f"after a change {APPLY_COMMAND}"
 INSTALL_COMMAND = "./scripts/systemd-install-runtime.sh"
+REPAIR = f"On a host with systemd {INSTALL_COMMAND}, else ./scripts/quickstart.sh"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,45 @@ def judge_installed_files(different: Sequence[str]) -> Finding:
     observed = f"differ: {', '.join(different)}" if different else "as in this checkout"
     remedy = f"{INSTALL_COMMAND}, then {START_COMMAND}"
     return Finding("installed files", not different, observed, remedy)
+
+
+def judge_stale_units(stale: str) -> Finding:
+    """Judge whether the units run with the present settings; `stale` names those that do not."""
+    return Finding("settings in effect", not stale, stale or "all units have them", APPLY_COMMAND)
+
+
+def judge_names(file: str, unknown: Mapping[str, str]) -> Finding:
+    """Judge the names in an env file: each unknown one with the setting that is like it, or "".
+
+    A name that is like none is a person's own: a program that is started here may read it.
+    """
+    meant = [f"{name}: did you mean {near}?" for name, near in unknown.items() if near]
+    others = ", ".join(name for name, near in unknown.items() if not near)
+    observed = "; ".join(meant) or (f"not of Oroboros: {others}" if others else "all are settings")
+    remedy = f"Correct the name in {file} (.env.example lists all settings); {RESTART_COMMANDS}"
+    return Finding(f"names in {file}", not meant, observed, remedy)
+
+
+def judge_caddy(path: str, is_executable: bool) -> Finding:
+    """Judge the web server's program: a surface that runs without it cannot be started again."""
+    return Finding("Caddy", is_executable, path if is_executable else f"{path} is missing", REPAIR)
+
+
+def judge_log_folder(missing: Sequence[str]) -> Finding:
+    """Judge the runbook's log paths by those that are missing."""
+    observed = f"missing: {', '.join(missing)}" if missing else "all are there"
+    return Finding("the runbook's log paths", not missing, observed, REPAIR)
+
+
+def judge_push_access(problem: str) -> Finding:
+    """Judge whether the control plane can write to a local remote; `problem` is "" if it can."""
+    remedy = f"chown -R oroboros: <repository>; {RESTART_COMMANDS}"
+    return Finding("push to the remote", not problem, problem or "can be written to", remedy)
+
+
+def judge_timer(name: str, active: str) -> Finding:
+    """Judge a timer by the output of `is-active`: a stopped one starts nothing."""
+    return Finding(name, active == "active", active or "unknown", f"systemctl start {name}")
 
 
 def judge_unit(name: str, enabled: str, is_failed: bool) -> Finding:
@@ -247,7 +288,7 @@ def judge_routes(answers: Mapping[str, str], wanted: Mapping[str, int]) -> list[
     """Judge the router's answer to each host name, as a status or an error."""
     remedy = (
         f"{START_COMMAND}; the domain is OROBOROS_DOMAIN in api.env, "
-        f"after a change of it {INSTALL_COMMAND}"
+        f"after a change of it {APPLY_COMMAND}"
     )
     return [
         Finding(f"route {host}", answers[host] == str(status), answers[host], remedy)

@@ -1,0 +1,1 @@
+"""What the installed units get from settings, and which of them run with earlier settings."""

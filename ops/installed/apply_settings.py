@@ -1,0 +1,80 @@
+"""Makes changed settings take effect: writes what follows from them, restarts what reads them."""
+
+import os
+import time
+from collections.abc import Mapping
+
+from host.config import Config
+from host.errors import Refused
+from host.units import managers
+from host.units.control_units import API, WORKER
+from host.units.unit import UnitManager
+from ops import progress, stack, systemd
+from ops.installed.stale_units import StaleUnit, find_stale_units
+
+MIGRATE = "ouroboros-migrate"
+
+
+def apply_settings(config: Config, environ: Mapping[str, str], *, dry_run: bool) -> str:
+    """Write and restart only what differs, and say what; returns a sentence. May be repeated.
+
+    Production's surface and the router load new settings without losing a request; production's
+    backends and the previews keep running. Raises Refused as the installation and the start do.
+    """
+    if not config.is_systemd:
+        return _apply_embedded(config, environ, dry_run=dry_run)
+    if os.geteuid() != 0:
+        raise Refused("not_root", "Only root can change the installed units: run it as root.")
+    steps = [step for step in systemd.plan_steps(config) if not step.is_done()]
+    for step in steps:
+        progress.print_line(f"{'would write' if dry_run else 'writing'} {step.description}")
+        if not dry_run:
+            step.apply()
+    if steps and not dry_run:
+        systemd.run_systemctl("daemon-reload")
+    stale = find_stale_units(config)
+    for unit in stale:
+        progress.print_line(str(unit))
+    if dry_run:
+        return f"{len(steps)} files and {len(stale)} units differ; nothing was changed."
+    _restart(config, stale)
+    return f"{len(steps)} files were written, {len(stale)} units have the present settings."
+
+
+def _restart(config: Config, stale: list[StaleUnit]) -> None:
+    systemd.remove_slots(config)
+    systemd.run_systemctl("enable", "--quiet", systemd.TARGET, *systemd.list_enabled_units(config))
+    names = {unit.name for unit in stale}
+    if names & {API, WORKER}:
+        # It makes the rows of new slots; the API and the worker are restarted with it.
+        systemd.run_systemctl("restart", f"{MIGRATE}.service")
+    for unit in stale:
+        if unit.name not in (API, WORKER):
+            command = "reload-or-restart" if unit.can_reload else "restart"
+            progress.print_line(f"{command} {unit.name}")
+            systemd.run_systemctl(command, f"{unit.name}.service")
+    stack.start_all(config, {})
+
+
+def _apply_embedded(config: Config, environ: Mapping[str, str], *, dry_run: bool) -> str:
+    """Restart the API and the worker, which read the env files; start_all replaces the others."""
+    files = [config.env_dir / name for name in ("api.env", "worker.env")]
+    changed = max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
+    manager = managers.get_manager(config)
+    stale = [name for name in (API, WORKER) if _is_older(manager, name, changed)]
+    for name in stale:
+        progress.print_line(f"{name} runs with earlier env files")
+        if not dry_run:
+            manager.stop(name, stack.STOP_SECONDS)
+    if dry_run:
+        return f"{len(stale)} units differ; nothing was changed."
+    return stack.start_all(config, environ)
+
+
+def _is_older(manager: UnitManager, name: str, changed: float) -> bool:
+    status = manager.status(name)
+    if not status.is_active or status.start_time is None:
+        return False
+    # Both clocks are read now: `start_time` is in seconds since the boot.
+    started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + status.start_time
+    return changed > started

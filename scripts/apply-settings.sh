@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Make changed settings take effect: says what differs and restarts only that; --dry-run only says it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ -x .venv/bin/python ] || { echo "Nothing is installed here yet: run ./scripts/quickstart.sh first." >&2; exit 1; }
+exec .venv/bin/python -m ops apply "$@"

@@ -1,0 +1,52 @@
+"""Changed settings on a host with systemd: one command makes them take effect."""
+
+import pytest
+
+from tests.systemd.machine import DEMO
+
+pytestmark = [pytest.mark.root, pytest.mark.full]
+
+APPLY = "./scripts/apply-settings.sh"
+LOAD = """
+rm -f /tmp/stop /tmp/lost
+get="curl -sf -m 5 -o /dev/null -H Host:app.example.com http://127.0.0.1"
+while [ ! -e /tmp/stop ]; do
+  $get:3100/api/health || echo surface >>/tmp/lost
+  $get:8088/api/health || echo router >>/tmp/lost
+  echo . >>/tmp/asked
+done
+"""
+ORIGIN = "https://new.example.net"
+
+
+def test_new_origins_are_allowed_after_the_command_and_production_loses_no_request(host):
+    host.run("cat >/tmp/load.sh", cwd="/", stdin=LOAD.encode())
+    host.run("systemd-run --quiet --collect --unit load bash /tmp/load.sh", cwd="/")
+    host.run(f"echo CORS_APP_ORIGINS={ORIGIN} >>/etc/oroboros/api.env")
+    said = host.run(f"{APPLY} --dry-run 2>&1")
+    assert "ouroboros-web@main runs with an earlier /etc/oroboros/web.env" not in said
+    assert "would write /etc/oroboros/web.env" in said
+    backend = host.pid("ouroboros-app@blue"), host.pid("ouroboros-app@green")
+    host.run(APPLY)
+    host.run("touch /tmp/stop; while systemctl -q is-active load; do sleep 0.1; done")
+    assert host.run("cat /tmp/lost 2>/dev/null || true", cwd="/") == ""
+    assert int(host.run("wc -l </tmp/asked", cwd="/")) > 10
+    assert (host.pid("ouroboros-app@blue"), host.pid("ouroboros-app@green")) == backend
+    options = f"-s -i -X OPTIONS -H 'Origin: {ORIGIN}' -H 'Access-Control-Request-Method: GET'"
+    for port in (8000, 3101):
+        answer = host.run(f"curl {options} http://127.0.0.1:{port}/api/slots")
+        assert ORIGIN in answer
+    assert "0 files and 0 units differ" in host.run(f"{APPLY} --dry-run")
+    host.run(f"sed -i /CORS_APP_ORIGINS/d /etc/oroboros/api.env && {APPLY}")
+
+
+def test_units_may_write_to_the_roots_of_local_remotes_and_to_nothing_else(host):
+    roots = f"{DEMO}:/home/git"
+    host.run("install -d -o oroboros /home/git && touch /home/secret", cwd="/")
+    host.run(f"sed -i 's#^GIT_LOCAL_ROOTS=.*#GIT_LOCAL_ROOTS={roots}#' /etc/oroboros/worker.env")
+    host.run(APPLY)
+    inside = f"nsenter -m -t {host.pid('ouroboros-worker')} setpriv --reuid oroboros --clear-groups"
+    host.run(f"{inside} touch /home/git/pushed && test -e /home/git/pushed", cwd="/")
+    assert host.run_unchecked(f"{inside} ls /home/secret", cwd="/").returncode != 0
+    host.run(f"sed -i 's#^GIT_LOCAL_ROOTS=.*#GIT_LOCAL_ROOTS={DEMO}#' /etc/oroboros/worker.env")
+    host.run(f"{APPLY} && rm -r /home/git /home/secret")
