@@ -17,6 +17,8 @@ from ops import preflight, progress, virtualenv
 
 STEP_SECONDS = 5400.0
 APT_SECONDS = 900.0
+# Each has a PostgreSQL server of its own, and many tests start whole stacks.
+MAX_TEST_PROCESSES = 4
 BROWSER = "chromium"
 COPY_EXCLUDES = (".venv", "var", "__pycache__", ".*_cache", ".hypothesis")
 # `check --deploy` reads the settings as on a host behind https, and connects to no database.
@@ -50,7 +52,8 @@ def run_all(
         progress.print_line("No other test was run, because the stack fails for an ordinary user")
         return 1
     selection = [] if full else ["-m", "not full"]
-    argv = ["python", "-m", "pytest", *selection, *pytest_arguments]
+    options = pytest_arguments or list_parallel_options()
+    argv = ["python", "-m", "pytest", *selection, *options]
     return run_streamed(config, "pytest", argv, env)
 
 
@@ -94,6 +97,12 @@ def run_as_ordinary_user(config: Config, environ: Mapping[str, str], full: bool)
         options = ["-q", "-p", "no:cacheprovider", "-m", marks, *quick]
         argv = ["python", "-m", "pytest", *options, "tests/system"]
         return run_streamed(config, "tests/system as an ordinary user", argv, env, user) == 0
+
+
+def list_parallel_options() -> list[str]:
+    """Return pytest's options for several processes, each of which runs whole files."""
+    processes = min(len(os.sched_getaffinity(0)), MAX_TEST_PROCESSES)
+    return ["--numprocesses", str(processes), "--dist", "loadgroup"]
 
 
 def run_streamed(

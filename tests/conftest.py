@@ -1,4 +1,4 @@
-"""Selects the tests that can run here, and lists the others at the end."""
+"""Selects the tests that can run here, lists the others, and keeps files in one process."""
 
 import os
 import shutil
@@ -14,6 +14,8 @@ NEEDS = {
     "browser": shutil.which("chromium") is not None,
 }
 NOT_RUN = pytest.StashKey[list[str]]()
+# Their tests share one stack or one machine, over several files.
+INDIVISIBLE_FOLDERS = ("tests/system/", "tests/systemd/")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -29,6 +31,27 @@ def pytest_collection_modifyitems(config, items):
         raise pytest.UsageError(f"{len(left_out)} tests need {needs}, and CI must run them")
     items[:] = [item for item in items if item.nodeid not in left_out]
     config.stash[NOT_RUN] = [f"not run, needs {need}: {test}" for test, need in left_out.items()]
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(find_group(item.nodeid)))
+
+
+def find_group(test):
+    """Return the name of the tests that pytest-xdist runs in one process with this one."""
+    file = test.partition("::")[0]
+    return next((folder for folder in INDIVISIBLE_FOLDERS if file.startswith(folder)), file)
+
+
+def pytest_sessionfinish(session):
+    """Hand the list of tests that were not run from a process of pytest-xdist to the first one."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["not_run"] = session.config.stash.get(NOT_RUN, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Take that list over; each process has the same one."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[NOT_RUN] = output.get("not_run", node.config.stash.get(NOT_RUN, []))
 
 
 def pytest_terminal_summary(terminalreporter, config):
