@@ -204,7 +204,7 @@ def list_enabled_units(config: Config) -> list[str]:
 
 
 def remove_slots(config: Config) -> None:
-    """Stop the units of slots that are not configured any more, and remove their drop-ins."""
+    """Stop the units of slots that are not configured any more, and remove their files."""
     kept = {slot.slot_id for slot in config.slots}
     for folder in sorted(UNITS.glob("ouroboros-*@preview-*.service.d")):
         number = OF_SLOT.search(folder.name)
@@ -213,6 +213,10 @@ def remove_slots(config: Config) -> None:
             names = (f"ouroboros-preview@{number[0]}", f"ouroboros-web@{surface_name}")
             run_systemctl("disable", "--quiet", "--now", *names)
             shutil.rmtree(folder)
+    for path in UNITS.glob("ouroboros-process-preview-*@.service"):
+        number = OF_SLOT.search(path.name)
+        if number is not None and number[0] not in kept:
+            path.unlink()
 
 
 def render_web_environment(config: Config) -> str:

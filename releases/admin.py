@@ -14,6 +14,7 @@ from unfold.decorators import display
 from host.files import safe_files
 from releases.deployments import enqueue, rollback_plan
 from releases.models import Deployment, Release
+from releases.presenters import list_processes
 from releases.production.deployment_context import deployment_log_path
 from releases.rules import DeploymentOutcome, ReleaseStatus
 from web.admin_actions import (
@@ -130,9 +131,16 @@ class ReleaseAdmin(ReadOnlyAdmin):
         "migration_list",
         "schema_change_list",
         "restore_command",
+        "process_list",
         "deployment_list",
     ]
-    readonly_fields = ["run", "migration_list", "schema_change_list", "deployment_list"]
+    readonly_fields = [
+        "run",
+        "migration_list",
+        "schema_change_list",
+        "process_list",
+        "deployment_list",
+    ]
     page_actions = (ROLLBACK,)
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)
@@ -162,6 +170,16 @@ class ReleaseAdmin(ReadOnlyAdmin):
     def schema_change_list(self, release):
         changes = (f"{change['kind']}: {change['text']}" for change in release.schema_changes)
         return "\n".join(changes) or "nothing"
+
+    @display(description="Processes")
+    def process_list(self, release):
+        rows = (
+            (one["name"], one["state"], f", restarted {one['restarts']} times")
+            if one["restarts"]
+            else (one["name"], one["state"], "")
+            for one in list_processes(settings.OROBOROS, release)
+        )
+        return format_html_join("\n", "<code>{}</code> {}{}", rows) or "–"
 
     @display(description="Deployments")
     def deployment_list(self, release):

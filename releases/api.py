@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from releases.deployments import enqueue, rollback_plan
 from releases.models import Deployment, Release
-from releases.presenters import present_deployment, present_release
+from releases.presenters import list_processes, present_deployment, present_release
 from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
 from web.fields import StrictBooleanField, StrictCharField
 from web.permissions import get_actor_name
@@ -86,11 +86,21 @@ class RollbackPlanSerializer(serializers.Serializer):
     command = serializers.CharField()
 
 
+class ProcessSerializer(serializers.Serializer):
+    """A process of a preview or of the live release; the second of the type worker is worker.2."""
+
+    name = serializers.CharField()
+    type = serializers.CharField()
+    state = serializers.ChoiceField(["running", "ended", "stopped"])
+    restarts = serializers.IntegerField()
+
+
 class ReleaseDetailSerializer(ReleaseSerializer):
     """A release, its deployments, and what a rollback to it would take back."""
 
     activations = DeploymentSerializer(many=True)  # an older name
     rollback = RollbackPlanSerializer()
+    processes = ProcessSerializer(many=True)
 
 
 class RollbackSerializer(serializers.Serializer):
@@ -132,6 +142,7 @@ class ReleaseView(APIView):
             **present_release(release),
             "activations": [present_deployment(one) for one in deployments],
             "rollback": plan.as_dict(),
+            "processes": list_processes(settings.OROBOROS, release),
         }
         return Response(ReleaseDetailSerializer(data).data)
 

@@ -3,7 +3,15 @@
 from datetime import datetime
 from typing import Any
 
+from host.app.process_types.process_environment import WEB
+from host.config import Config
+from host.errors import Refused
+from host.units import managers
 from releases.models import Deployment, Release
+from releases.processes import background, keeping
+from releases.processes.keeping import Restarts
+from releases.production import colours
+from releases.rules import ReleaseStatus
 
 
 def present_release(release: Release) -> dict[str, Any]:
@@ -49,6 +57,34 @@ def present_deployment(deployment: Deployment) -> dict[str, Any]:
         "switched_at": _format_time(deployment.switched_at),
         "ended_at": _format_time(deployment.ended_at),
         "seconds": deployment.seconds,
+    }
+
+
+def list_processes(config: Config, release: Release) -> list[dict[str, Any]]:
+    """Return the processes of the live release as they are now; none of another release.
+
+    `restarts` counts those of a background process since the release went live.
+    """
+    colour = colours.get_live_colour(config)
+    if release.status != ReleaseStatus.LIVE or colour is None:
+        return []
+    try:
+        names = background.list_names(config, release)
+        units = {name: background.unit_name(name) for name in names}
+        if colours.read_health_check(config, release) is not None:
+            units = {WEB: colours.unit_name(colour), **units}
+        return [_present_process(config, name, unit) for name, unit in units.items()]
+    except Refused:  # its build is gone, which the reconciler reports
+        return []
+
+
+def _present_process(config: Config, name: str, unit: str) -> dict[str, Any]:
+    is_active = managers.get_manager(config).status(unit).is_active
+    return {
+        "name": name,
+        "type": name.partition(".")[0],
+        "state": "running" if is_active else "ended",
+        "restarts": keeping.read_restarts(config).get(unit, Restarts()).total,
     }
 
 

@@ -39,6 +39,27 @@ class ReleaseStatus(TextChoices):
     STUCK = "stuck"
 
 
+# The longest delay before a background process of production that keeps ending is started again.
+MAX_PROCESS_DELAY_SECONDS = 60.0
+
+
+def is_process_restart_due(restarts: int, seconds: float) -> bool:
+    """Return whether a process of production is started again, `seconds` after its last restart.
+
+    The delays grow with the restarts in a row: 0, 2, 4, 8 … 60 seconds.
+    """
+    # Negative: the clock was set back.
+    return seconds < 0 or seconds >= min(2.0 ** min(restarts, 10), MAX_PROCESS_DELAY_SECONDS)
+
+
+def count_process_restart(restarts: int, seconds: float) -> int:
+    """Return the restarts in a row with one more, `seconds` after the last one.
+
+    A process that ran for longer than the longest delay counts from 0 again.
+    """
+    return 1 if seconds > 2 * MAX_PROCESS_DELAY_SECONDS else restarts + 1
+
+
 # A request that read the current link before a switch connects to its backend within this time.
 SETTLE_SECONDS = 1.0
 

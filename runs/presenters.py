@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.db.models import Case, OuterRef, Prefetch, Subquery, When
 
 from core.clock import ClockTimestamp
 from host.config import Config, SlotConfig
+from host.errors import Refused
 from runs.leasing import queue_status
 from runs.leasing.grants import explain_refusal
 from runs.leasing.queue_status import SlotStatus
@@ -18,6 +20,25 @@ from runs.models.run import RunQuerySet
 from runs.rules import Status
 from slots.models import Lease
 from slots.rules import OPEN_STATES, STATES_WITH_SLOT, LeaseState
+from slots.runtime import backend
+from slots.runtime import spec as specs
+
+
+@dataclass(frozen=True)
+class ProcessView:
+    """A process of a slot's run: `state` is running, ended (it is started again) or stopped.
+
+    `restarts` counts those of this lease, after the process had ended by itself.
+    """
+
+    name: str
+    state: str
+    restarts: int
+
+    @property
+    def type(self) -> str:
+        """The process type: worker.2 is the second process of the type worker."""
+        return self.name.partition(".")[0]
 
 
 def select_runs() -> RunQuerySet:
@@ -100,10 +121,44 @@ def get_slot_backend_url(status: SlotStatus) -> str | None:
     return _build_slot_url(status, settings.OROBOROS.backend_url)
 
 
+def list_processes_of(status: SlotStatus) -> list[ProcessView]:
+    """Return the processes of the run that holds the slot; none without one."""
+    if status.lease is None or status.lease.state != LeaseState.HELD:
+        return []
+    slots = {slot.slot_id: slot for slot in settings.OROBOROS.slots}
+    slot = slots.get(status.slot.slot_id)
+    is_ours = slot is not None and status.slot.host == settings.OROBOROS.host_name
+    return list_slot_processes(slot, status.lease) if slot is not None and is_ours else []
+
+
 def _build_slot_url(status: SlotStatus, build_url: Callable[[SlotConfig, str], str]) -> str | None:
     if status.lease is None or status.lease.state != LeaseState.HELD:
         return None
     return build_url(settings.OROBOROS.slot(status.slot.slot_id), status.lease.run.label)
+
+
+def list_processes(run: Run) -> list[ProcessView]:
+    """Return the processes of the run's preview, `web` first; none without a slot or a backend."""
+    slot, lease = get_served_slot(run), get_open_lease(run)
+    return [] if slot is None or lease is None else list_slot_processes(slot, lease)
+
+
+def list_slot_processes(slot: SlotConfig, lease: Lease) -> list[ProcessView]:
+    """Return the processes of the run that holds the slot, as they are now."""
+    try:
+        spec = specs.read(slot)
+        if spec.run_id != str(lease.run_id):
+            return []  # it is being prepared
+        found = backend.list_processes(settings.OROBOROS, slot)
+    except Refused:  # an unreadable spec, which the reconciler reports
+        return []
+    down = "stopped" if spec.wanted == "down" else "ended"
+    return [
+        ProcessView(
+            one.name, "running" if one.is_active else down, lease.process_restarts.get(one.name, 0)
+        )
+        for one in found
+    ]
 
 
 def get_expiry(run: Run) -> datetime | None:

@@ -141,6 +141,14 @@ FAILURES: dict[str, Failure] = {
         "The backend did not start, did not answer its health path, or crashed repeatedly.",
         "Read the last lines of the slot's log, fix the branch, push, and retry the run.",
     ),
+    "PROCESS_DIED": Failure(
+        "A background process of the application (a line of its Procfile other than `web` and "
+        "`release`) ended when it started, or was restarted and ended again and again.",
+        "Read the last lines of its log, which the detail quotes, fix the branch, push, and retry "
+        "the run. A process that previews must not start has `preview = false` in "
+        "`[processes.<type>]` of oroboros.toml; one that is not to run at all has the quantity 0 "
+        "in `formation` of app.json.",
+    ),
     "START_FAILED": Failure(
         "The sealed release did not start in production's environment; nothing was merged.",
         "Read the last lines of the log and the difference that the detail names, fix the branch, "
@@ -201,6 +209,7 @@ FAILURES_OF_REFUSALS = {
     "effect_missing": "EFFECT_MISSING",
     "manifest_invalid": "MANIFEST_INVALID",
     "migration_failed": "MIGRATION_FAILED",
+    "process_died": "PROCESS_DIED",
     "unsafe_database_target": "UNSAFE_DATABASE_TARGET",
 }
 

@@ -1,5 +1,6 @@
 """Slots, and the leases on them: their state changes and the constraints that guard them."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -133,6 +134,10 @@ class Lease(models.Model):
     # Consecutive restarts of a backend that died, and when the delay after the last one ends.
     restarts = models.PositiveSmallIntegerField(default=0)
     restart_at = models.DateTimeField(null=True, blank=True)
+    # How often each process was restarted during this lease, by its name.
+    process_restarts = models.JSONField(
+        default=dict, db_default=models.Value({}, models.JSONField()), blank=True
+    )
     # The first failed probe in a row of a backend whose process runs.
     unhealthy_at = models.DateTimeField(null=True, blank=True)
 
@@ -263,16 +268,19 @@ class Lease(models.Model):
         if fields:
             self._held_since_restart().update(**fields)
 
-    def count_restart(self, *, next_at: datetime) -> bool:
-        """Count a restart that begins now, the next one not before `next_at`.
+    def count_restart(self, names: Iterable[str], *, next_at: datetime) -> bool:
+        """Count a restart of these processes that begins now, the next one not before `next_at`.
 
         Returns False, and changes nothing, if another process counted it first.
         """
         rows = self._held_since_restart().filter(restart_at=self.restart_at)
-        count = self.restarts + 1
-        if not rows.update(restarts=count, restart_at=next_at, unhealthy_at=None):
+        count, totals = self.restarts + 1, self.process_restarts
+        totals = {**totals, **{name: totals.get(name, 0) + 1 for name in names}}
+        if not rows.update(
+            restarts=count, restart_at=next_at, unhealthy_at=None, process_restarts=totals
+        ):
             return False
-        self.restarts = count
+        self.restarts, self.process_restarts = count, totals
         return True
 
     def finish_restart(self, *, delay: timedelta) -> None:

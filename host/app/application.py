@@ -184,6 +184,7 @@ def read_application(config: Config, root: Path, user: User | None) -> Applicati
     manifest = manifest_loader.load_manifest(root)
     plan = planning.make_plan(root, manifest, installs.find_tools(config))
     commands = [one.argv for one in (*plan.builds, plan.release, plan.seed, plan.web) if one]
+    commands += [process.command.argv for process in plan.processes]
     known = _list_known_variables(config, manifest)
     django_project.check_settings(SourceTree(root), manifest.backend_dir, commands, known)
     return Application(config, root, manifest, plan, user)

@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 from host.app.command_line import Argv
 
 CHECK_SECONDS = 600.0
+# After SIGTERM, as on Heroku: https://devcenter.heroku.com/articles/dyno-shutdown-behavior
+PROCESS_STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,23 @@ class Check:
     argv: Argv
     timeout: float = CHECK_SECONDS
     directory: str = "."
+
+
+@dataclass(frozen=True)
+class Process:
+    """A background process type, `quantity` of which run, in previews only with `has_preview`.
+
+    `stop_timeout` is in seconds, between SIGTERM and SIGKILL; `directory` relative to the tree.
+    `source` is the file that has its command.
+    """
+
+    type: str
+    argv: Argv
+    directory: str = "."
+    quantity: int = 1
+    has_preview: bool = True
+    stop_timeout: float = PROCESS_STOP_SECONDS
+    source: str = field(default="Procfile", compare=False)
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class Manifest:
     is_health_guess: bool = False
     stop_timeout: float | None = None
     framework: str = ""
+    processes: tuple[Process, ...] = ()
     frontend_dir: str = "."
     frontend_install: tuple[Argv, ...] = ()
     frontend_build: tuple[Argv, ...] = ()

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host.app import command_policy, detection
-from host.app.command_line import Argv, CommandLineInvalid
+from host.app import detection
 from host.app.manifest import Check, Manifest
 from host.app.manifest_file import ManifestFile
+from host.app.process_types import background, procfile
+from host.app.process_types.background import Declarations
 from host.app.resources import addons, storage
 from host.env_file import BOM
 from host.errors import Refused
@@ -24,13 +25,13 @@ from host.files.source_tree import SourceTree
 if TYPE_CHECKING:
     from host.app.manifest_schema import CheckTable
 
-PROCESS = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 # Keys of app.json that change what Heroku runs, and nothing here. Its other keys only describe.
-HEROKU_KEYS = ("buildpacks", "environments", "formation", "image", "stack")
+HEROKU_KEYS = ("buildpacks", "environments", "image", "stack")
 # Python refuses to convert integers that are longer; neither parser says where the integer is.
 LONG_NUMBER = re.compile(rf"[0-9_]{{{sys.get_int_max_str_digits() + 1},}}")
 
 Fields = dict[str, Any]
+DECLARATIONS = ("lines", "quantities", "tables")  # of `Declarations`, among the fields
 
 
 def load_manifest(root: Path) -> Manifest:
@@ -57,6 +58,7 @@ def load_manifest(root: Path) -> Manifest:
             found = read(files[name], notes)
             fields |= found
             sources |= dict.fromkeys(found, name)
+    declared = Declarations(**{key: fields.pop(key) for key in DECLARATIONS if key in fields})
     stated = set(fields)
     fields["is_health_guess"] = "health_path" not in stated
     detected = detection.detect_defaults(tree, fields)
@@ -64,6 +66,8 @@ def load_manifest(root: Path) -> Manifest:
     sources |= detected.sources
     _check_complete(fields, files)
     _check_routes(fields, files)
+    fields["processes"], new = background.list_processes(declared, files, fields)
+    notes += new
     notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
     loaded = Manifest(**fields, files=tuple(files), sources=sources, notes=tuple(notes))
     _check_storage(loaded, files)
@@ -129,36 +133,12 @@ def _check_backend(tree: SourceTree, fields: Fields, *, is_stated: bool) -> list
 
 
 def _read_procfile(file: ManifestFile, notes: list[str]) -> Fields:
-    """Read the process types `web` and `release`. Each other one adds a note.
-
-    Source: https://devcenter.heroku.com/articles/procfile
-    """
-    fields: Fields = {}
-    for number, raw in enumerate(file.text.splitlines(), start=1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        match = PROCESS.fullmatch(line)
-        if match is None:
-            raise file.refuse("write `name: command`", line=number)
-        name, command = match.groups()
-        if name not in ("web", "release"):
-            notes.append(f"Procfile line {number}: the process {name!r} is not started here.")
-            continue
-        if name in fields:
-            raise file.refuse("the process type appears twice", name, line=number)
-        fields[name] = _parse_process(file, name, command, number)
+    lines = procfile.read_lines(file)
+    fields: Fields = {"lines": lines}
+    for name in background.NOT_IN_THE_BACKGROUND:
+        if name in lines:
+            fields[name] = procfile.parse_line(file, name, lines[name])
     return fields
-
-
-def _parse_process(file: ManifestFile, name: str, command: str, line: int) -> Argv:
-    try:
-        return command_policy.parse_command(command)
-    except CommandLineInvalid as error:
-        raise file.refuse(str(error), name, line=line) from None
-    except Refused as refused:
-        problem = refused.detail.removesuffix(".")
-        raise file.refuse(problem, name, line=line, code=refused.code) from None
 
 
 def _read_app_json(file: ManifestFile, notes: list[str]) -> Fields:
@@ -177,20 +157,20 @@ def _read_app_json(file: ManifestFile, notes: list[str]) -> Fields:
     ignored = [key for key in HEROKU_KEYS if data.get(key)]
     notes += [f"app.json: {key} is not honored here." for key in ignored]
     notes += addons.describe_unknown(app.addons)
+    if any(entry.size for entry in app.formation.values()):
+        notes.append("app.json: the sizes of formation are not honored here.")
     redis = {"redis": True} if addons.has_redis(app.addons) else {}
     seed = {"seed": app.scripts.postdeploy} if app.scripts.postdeploy else {}
     variables = app.env.items()
+    defaults = {name: one.default for name, one in variables if one.default is not None}
     return (
         seed
         | redis
         | {
-            "env_defaults": {
-                name: variable.default
-                for name, variable in variables
-                if variable.default is not None
-            },
+            "env_defaults": defaults,
             "env_generated": tuple(name for name, variable in variables if variable.is_generated),
             "env_required": tuple(name for name, variable in variables if variable.is_required),
+            "quantities": {name: entry.quantity for name, entry in app.formation.items()},
         }
     )
 
@@ -207,6 +187,9 @@ def _read_toml(file: ManifestFile, notes: list[str]) -> Fields:
     fields |= {
         name: getattr(toml, name) for name in ("env", "routes", "storage") if getattr(toml, name)
     }
+    if "processes" in toml.model_fields_set:
+        tables = toml.processes.items()
+        fields["tables"] = {name: table.model_dump(exclude_unset=True) for name, table in tables}
     return fields
 
 

@@ -24,7 +24,8 @@ from pydantic_core import PydanticCustomError
 
 from host.app import command_line, command_policy, environment_policy
 from host.app.command_line import Argv, CommandLineInvalid
-from host.app.manifest import CHECK_SECONDS
+from host.app.manifest import CHECK_SECONDS, PROCESS_STOP_SECONDS
+from host.app.process_types.background import MAX_PROCESSES, NOT_IN_THE_BACKGROUND, TYPE_NAME
 from host.app.resources import storage
 from host.errors import Refused
 
@@ -94,6 +95,12 @@ def _read_variable_name(name: str) -> str:
             "Oroboros sets it or forbids it: take it out. A command that needs it goes into an "
             f"executable file of the tree, {hint}"
         )
+    return name
+
+
+def _read_process_type(name: str) -> str:
+    if name in NOT_IN_THE_BACKGROUND:
+        raise _invalid(f"{name} is no background process: write its keys under [backend]")
     return name
 
 
@@ -195,10 +202,28 @@ class CheckTable(Table):
     directory: RelativePath = "."
 
 
+class ProcessTable(Table):
+    """What neither Procfile nor app.json can say about a background process."""
+
+    run: Command = Field(default=(), description="starts it; wins over the Procfile")
+    preview: bool = Field(
+        default=True, strict=True, description="whether previews start it; production always does"
+    )
+    stop_timeout: float = Field(
+        default=PROCESS_STOP_SECONDS,
+        strict=True,
+        ge=1,
+        le=MAX_STOP_SECONDS,
+        description="the seconds that it has to end after SIGTERM; at most 10 in a preview",
+    )
+    directory: RelativePath = Field(default=".", description="the folder in which it runs")
+
+
 CheckEntry = Annotated[
     CheckTable, BeforeValidator(_read_check, json_schema_input_type=Line | Words | CheckTable)
 ]
 CheckName = Annotated[str, Field(pattern=CHECK_NAME)]
+ProcessType = Annotated[str, Field(pattern=TYPE_NAME), AfterValidator(_read_process_type)]
 MappedName = Annotated[str, Field(pattern=VARIABLE_NAME), AfterValidator(_read_variable_name)]
 RoutePath = Annotated[
     str, AfterValidator(_read_route_path), Field(json_schema_extra={"pattern": ROUTE_PATH})
@@ -224,6 +249,9 @@ class OroborosToml(Table):
     )
     checks: dict[CheckName, CheckEntry] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
     env: dict[MappedName, Text] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
+    processes: dict[ProcessType, ProcessTable] = Field(
+        default={}, json_schema_extra=ONLY_SUCH_NAMES
+    )
     storage: dict[StorageName, RelativePath] = Field(
         default={},
         json_schema_extra=ONLY_SUCH_NAMES,
@@ -265,6 +293,13 @@ def _read_app_variable(value: object) -> object:
     return {"is_required": bool(entry.get("required", True))}
 
 
+def _check_keys(value: object, pattern: str, problem: str) -> object:
+    for name in value if isinstance(value, dict) else ():
+        if not re.fullmatch(pattern, name):
+            raise _invalid(problem, "manifest_invalid", name)
+    return value
+
+
 class AppScripts(BaseModel):
     """The scripts of `app.json` that mean something here."""
 
@@ -281,6 +316,13 @@ def _read_addon(value: object) -> object:
     return value.get("plan") if isinstance(value, dict) else value
 
 
+class AppQuantity(BaseModel):
+    """How many processes of a type run; `size` is that of Heroku's machines."""
+
+    quantity: int = Field(default=1, strict=True, ge=0, le=MAX_PROCESSES)
+    size: Any = None
+
+
 class AppJson(BaseModel):
     """The keys of Heroku's `app.json` that mean something here; the others are ignored.
 
@@ -290,16 +332,20 @@ class AppJson(BaseModel):
     scripts: AppScripts = Field(default_factory=AppScripts)
     addons: list[Annotated[Text, BeforeValidator(_read_addon)]] = []
     env: dict[str, Annotated[AppVariable, BeforeValidator(_read_app_variable)]] = {}
+    formation: dict[str, AppQuantity] = {}
+
+    # Here and not by the keys' type: pydantic's location of a key with half of a surrogate pair,
+    # which JSON can write, does not have that key.
 
     @field_validator("env", mode="before")
     @classmethod
     def check_names(cls, value: object) -> object:
-        # Here and not by the key's type: pydantic's location of a key with half of a surrogate
-        # pair, which JSON can write, does not have that key.
-        for name in value if isinstance(value, dict) else ():
-            if not re.fullmatch(VARIABLE_NAME, name):
-                raise _invalid("that is not the name of a variable", "manifest_invalid", name)
-        return value
+        return _check_keys(value, VARIABLE_NAME, "that is not the name of a variable")
+
+    @field_validator("formation", mode="before")
+    @classmethod
+    def check_types(cls, value: object) -> object:
+        return _check_keys(value or {}, TYPE_NAME, "that is not the name of a process type")
 
 
 class _SchemaGenerator(GenerateJsonSchema):

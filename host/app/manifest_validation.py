@@ -20,8 +20,10 @@ from host.app.manifest_schema import (
     Database,
     Frontend,
     OroborosToml,
+    ProcessTable,
     Services,
 )
+from host.app.process_types.background import MAX_PROCESSES
 from host.errors import Refused
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -84,6 +86,8 @@ def _within_check(error: ErrorDetails, problem: str) -> str:
     match error["loc"]:
         case ("checks", _, "timeout" | "directory" as part):
             return f"{part}: {problem}"
+        case ("processes", _, str() as part) if error["type"] != "extra_forbidden":
+            return f"{part}: {problem}"
     return problem
 
 
@@ -96,6 +100,8 @@ def _describe(file: ManifestFile, error: ErrorDetails) -> str:
             return f"a name here matches {error['ctx']['pattern']}"
         case "string_pattern_mismatch":
             return HEALTH_PATH_PROBLEM
+        case "int_type" | "greater_than_equal" | "less_than_equal" if location[0] == "formation":
+            return f"quantity: give a whole number from 0 to {MAX_PROCESSES}"
         case "float_type" | "greater_than_equal" | "less_than_equal":
             is_check = location[0] == "checks"
             return SECONDS.format(MAX_CHECK_SECONDS if is_check else MAX_STOP_SECONDS)
@@ -112,6 +118,8 @@ def _known_keys(table: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = OroborosToml
     if table[:1] == ("checks",):
         model = CheckTable
+    elif table[:1] == ("processes",):
+        model = ProcessTable
     elif table:
         model = TABLES[str(table[0])]
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -6,7 +6,7 @@ gets into what other branches use. Any other install is made within the tree.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from host.app import command_line, command_policy
 from host.app.command_line import Argv
 from host.app.dependencies import interpreters, node_projects, python_projects, unread_files
 from host.app.dependencies.install import Install, Tools
-from host.app.manifest import Check, Manifest
+from host.app.manifest import Check, Manifest, Process
 from host.config import Config
 from host.errors import ApplicationRefused
 from host.files.source_tree import SourceTree
@@ -42,8 +42,22 @@ class Command:
 
 
 @dataclass(frozen=True)
+class BackgroundCommand:
+    """A background process to keep running.
+
+    `name` is its type, with a number from the second process of the type on: worker, worker.2.
+    `stop_timeout` is in seconds; a build manifest has these fields.
+    """
+
+    name: str
+    command: Command
+    stop_timeout: float
+    has_preview: bool = True
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What to do for a tree, in this order (`web` last, and only in a slot or in production)."""
+    """What to do for a tree, in this order (the last two only in a slot or in production)."""
 
     installs: tuple[Install, ...]
     builds: tuple[Command, ...]
@@ -52,6 +66,7 @@ class Plan:
     web: Command | None
     checks: tuple[Command, ...]
     notes: tuple[str, ...] = ()
+    processes: tuple[BackgroundCommand, ...] = ()
 
     def bin_folders(self, config: Config, root: Path) -> list[Path]:
         """Return the folders that go first on PATH."""
@@ -80,13 +95,24 @@ def make_plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
     release = _plan_command("release", manifest.release, backend, RELEASE_SECONDS)
     seed = _plan_command("seed", manifest.seed, backend, SEED_SECONDS)
     web = _plan_command("web", manifest.web, backend, 0.0)  # a daemon: it has no limit
+    processes = tuple(_plan_processes(manifest.processes))
+    background = [process.command for process in processes]
     for argv in (*manifest.backend_install, *manifest.frontend_install):
         command_policy.check_command(argv)
-    commands = [one for one in (*builds, *checks, release, seed, web) if one is not None]
+    named = (*builds, *checks, release, seed, web, *background)
+    commands = [command for command in named if command is not None]
     for command in commands:
         command_policy.check_command(command.argv)
     installs, notes = _plan_installs(tree, manifest, tools, commands)
-    return Plan(installs, tuple(builds), release, seed, web, checks, tuple(notes))
+    return Plan(installs, tuple(builds), release, seed, web, checks, tuple(notes), processes)
+
+
+def _plan_processes(processes: Iterable[Process]) -> Iterator[BackgroundCommand]:
+    for process in processes:
+        for number in range(1, process.quantity + 1):
+            name = process.type if number == 1 else f"{process.type}.{number}"
+            command = Command(name, process.argv, process.directory, 0.0)
+            yield BackgroundCommand(name, command, process.stop_timeout, process.has_preview)
 
 
 def plan_checks(checks: Iterable[Check]) -> tuple[Command, ...]:

@@ -36,7 +36,7 @@ SHARED_ROLE = "job"  # the only user whose jobs may run at the same time
 ONE_OFF = "-command"
 CONNECT_SECONDS = 30.0
 POLL_SECONDS = 0.1
-SYSTEMCTL_SECONDS = 120.0
+SYSTEMCTL_SECONDS = 330.0  # above the longest stop_timeout of a process
 # Longer than systemd waits at a shutdown before it kills us.
 SHUTDOWN_SECONDS = 180.0
 

@@ -19,6 +19,7 @@ from host.process.socket_owner import Socket
 from host.units import foreign_listeners
 from host.units.listeners import describe_background, find_listener
 from host.units.unit import (
+    STOP_SECONDS,
     Unit,
     UnitFiles,
     UnitStatus,
@@ -43,6 +44,7 @@ class _State:
     # The defaults are for files of earlier versions.
     ends_its_children: bool = False
     log_writer: ProcessId | None = None
+    stop_timeout: float = STOP_SECONDS
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,16 @@ class LocalManager(UnitFiles):
             _end(started)  # children that it forked before it ended
             raise
 
-    def stop(self, name: str, grace: float = 10) -> bool:
-        """Stop the unit with its family, if it runs; returns whether all have ended."""
+    def stop(self, name: str, grace: float | None = None) -> bool:
+        """Stop the unit with its family, if it runs; returns whether all have ended.
+
+        They have `grace` seconds after SIGTERM, by default the unit's `stop_timeout`.
+        """
         with unit_lock(self.folder, name):
             state = self._read(name)
             if state is None:
                 return True
-            all_ended = _end(state, grace)
+            all_ended = _end(state, state.stop_timeout if grace is None else grace)
             if all_ended:
                 self._file(name).unlink(missing_ok=True)
             return all_ended
@@ -124,6 +129,7 @@ class LocalManager(UnitFiles):
             str(unit.log),
             log_start,
             unit.ends_its_children,
+            stop_timeout=unit.stop_timeout,
         )
         self._write(unit.name, state)  # after a crash before the next write, the mark finds it
         try:

@@ -71,8 +71,11 @@ class SystemdManager(UnitFiles):
                 raise Refused("unit_refused", started.stderr.decode(errors="replace").strip())
             return wait_until_settled(unit, lambda: self.status(unit.name, unit.port))
 
-    def stop(self, name: str, grace: float = 10) -> bool:
-        """Stop the unit; the service's TimeoutStopSec limits the time, not `grace`."""
+    def stop(self, name: str, grace: float | None = None) -> bool:
+        """Stop the unit; its file (a background process) limits the time, not `grace`.
+
+        For the other units it is TimeoutStopSec.
+        """
         with unit_lock(self.folder, name):
             stopped = run_systemctl("stop", name)
             has_ended = stopped.exit_code == 0 and not self.status(name).is_active
@@ -114,6 +117,7 @@ class SystemdManager(UnitFiles):
             "digest": unit.digest,
             "log": str(unit.log),
             "log_start": log_start,
+            "stop_timeout": unit.stop_timeout,
         }
         if unit.has_log_writer:
             spec["log_writer"] = log_writer.ARGV

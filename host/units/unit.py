@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,9 @@ from host.units.listeners import Listening, find_listener
 
 # A start succeeds when the unit listens, or has not ended after so long (also without a port).
 SETTLE_SECONDS = 1.0
-# Above the longest stop: 20 s of grace, then 5 s for SIGKILL.
-LOCK_SECONDS = 30.0
+LOCK_SECONDS = 30.0  # above the longest stop of a unit with a port: 20 s, then 5 s for SIGKILL
 POLL_SECONDS = 0.01
+STOP_SECONDS = 10.0
 
 
 class UnitDiffers(Refused):
@@ -65,6 +66,8 @@ class Unit:
     A difference in the variables of `ignored_env` alone makes no other unit of it.
     With `has_log_writer` its output is a pipe, which it may open again as /dev/stdout with `>`.
     With `ends_its_children` a stop sends SIGTERM to the process alone (systemd's KillMode=mixed).
+    `stop_timeout` is in seconds: so long it may take to end after SIGTERM, unless the stop says
+    another time. A start returns after `settle_seconds` if the unit does not listen by then.
     """
 
     name: str
@@ -78,6 +81,8 @@ class Unit:
     ends_its_children: bool = False
     has_log_writer: bool = False
     ignored_env: frozenset[str] = frozenset()
+    stop_timeout: float = STOP_SECONDS
+    settle_seconds: float = SETTLE_SECONDS
 
     @property
     def digest(self) -> str:
@@ -112,10 +117,11 @@ class UnitManager(Protocol):
     """What both managers can do."""
 
     def start(self, unit: Unit) -> UnitStatus: ...
-    def stop(self, name: str, grace: float = 10) -> bool: ...
+    def stop(self, name: str, grace: float | None = None) -> bool: ...
     def status(self, name: str, port: int | None = None) -> UnitStatus: ...
     def list_listeners(self, name: str) -> list[Socket]: ...
     def list_names(self) -> list[str]: ...
+    def read_digest(self, name: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,13 @@ class UnitFiles:
         """Return the units that were started and not stopped, running or ended."""
         return sorted(path.stem for path in self.folder.glob("*.json"))
 
+    def read_digest(self, name: str) -> str:
+        """Return the digest of the unit that was last started under that name; "" if none was."""
+        try:
+            return str(json.loads(self._file(name).read_text())["digest"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return ""
+
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
@@ -146,6 +159,14 @@ def start_or_replace(manager: UnitManager, unit: Unit, grace: float) -> UnitStat
     except UnitDiffers:
         manager.stop(unit.name, grace)
         return manager.start(unit)
+
+
+def stop_together(manager: UnitManager, names: Collection[str]) -> bool:
+    """Stop the units at the same time, each with its own `stop_timeout`; True if all have ended."""
+    if not names:
+        return True
+    with ThreadPoolExecutor(len(names)) as pool:
+        return all(pool.map(manager.stop, names))
 
 
 def unit_lock(folder: Path, name: str) -> AbstractContextManager[bool]:
@@ -171,11 +192,11 @@ def require_free_port(unit: Unit) -> None:
 
 
 def wait_until_settled(unit: Unit, get_status: Callable[[], UnitStatus]) -> UnitStatus:
-    """Wait until a unit that was just started listens, or SETTLE_SECONDS have passed.
+    """Wait until a unit that was just started listens, or its `settle_seconds` have passed.
 
     Raises Refused `unit_crashed` with its last log lines if it ends.
     """
-    deadline = Deadline(SETTLE_SECONDS)
+    deadline = Deadline(unit.settle_seconds)
     while (status := get_status()).is_active and status.listening != "ours":
         if deadline.has_passed:
             break

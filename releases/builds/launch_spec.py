@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from host.app.manifest import Manifest
-from host.app.planning import Command, Plan
+from host.app.planning import BackgroundCommand, Command, Plan
 from host.config import Config
 from host.errors import Refused
 from host.files.site_fallback import Fallback
@@ -50,12 +50,13 @@ class LaunchSpec:
     manifest: Manifest
     bins: list[Path]
     fallback: Fallback = Fallback.INDEX
+    processes: tuple[BackgroundCommand, ...] = ()
 
     @classmethod
     def from_plan(
         cls, plan: Plan, manifest: Manifest, bins: list[Path], fallback: Fallback
     ) -> "LaunchSpec":
-        return cls(plan.web, plan.release, manifest, bins, fallback)
+        return cls(plan.web, plan.release, manifest, bins, fallback, plan.processes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the keys that the build manifest has of it."""
@@ -65,6 +66,7 @@ class LaunchSpec:
             "manifest": {name: getattr(self.manifest, name) for name in MANIFEST_FIELDS},
             "bins": [str(path) for path in self.bins],
             "fallback": self.fallback,
+            "processes": [asdict(process) for process in self.processes],
         }
 
 
@@ -80,7 +82,13 @@ def read_launch_spec(config: Config, release_id: str) -> LaunchSpec:
         Manifest(**manifest["manifest"]),
         [Path(path) for path in manifest["bins"]],
         _parse_fallback(manifest),
+        # Builds that were made before there were processes have none.
+        tuple(_parse_process(raw) for raw in manifest.get("processes", ())),
     )
+
+
+def _parse_process(raw: Mapping[str, Any]) -> BackgroundCommand:
+    return BackgroundCommand(**{**raw, "command": Command(**raw["command"])})
 
 
 def read_fallback(config: Config, release_id: str) -> Fallback:

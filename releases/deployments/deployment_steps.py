@@ -7,7 +7,7 @@ the row (30 s, renewed) lets one process at a time work on a deployment.
 import logging
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core import claims
@@ -23,6 +23,7 @@ from host.units.unit import HealthCheck
 from releases.builds.build_folders import public_folder
 from releases.builds.launch_spec import read_fallback, read_routes
 from releases.models import Deployment, DeploymentInProgress, DeploymentLost, Release
+from releases.processes import background, keeping
 from releases.production import (
     colours,
     current_link,
@@ -182,6 +183,7 @@ def finish_deployment(context: DeploymentContext) -> None:
     if deployment.attempts > 2 * MAX_ATTEMPTS:
         undo_deployment(context, TOO_MANY_ATTEMPTS)
     with _undo_on_failure(context):
+        _replace_processes(context, deployment)
         if deployment.is_gated:
             context.report_progress("reloading the backend")
             health_gate.run_reload_hook(context)
@@ -192,6 +194,24 @@ def finish_deployment(context: DeploymentContext) -> None:
             append_to_log(context.log, text)
     deployment.succeed(context.claim)
     append_to_log(context.log, f"{context.release} is healthy")
+
+
+def _replace_processes(context: DeploymentContext, deployment: Deployment | None) -> None:
+    """Stop the background processes of other releases, then start the deployment's.
+
+    Raises Unhealthy with what production differs in, and Refused.
+    """
+    config = context.config
+    names = [] if deployment is None else background.list_names(config, deployment.release)
+    if names or background.list_units(config):
+        append_to_log(context.log, f"background processes: {', '.join(names) or 'none'}")
+    try:
+        background.replace(config, None if deployment is None else deployment.release)
+    except Refused as refused:
+        if refused.code != "process_died" or deployment is None:
+            raise
+        raise Unhealthy(colours.explain_start(context, deployment, refused.detail)) from refused
+    keeping.forget_restarts(config)
 
 
 @contextmanager
@@ -248,6 +268,7 @@ def _restore_previous_release(context: DeploymentContext) -> tuple[DeploymentOut
         return DeploymentOutcome.FAILED, f"Nothing was switched; {live}"
     if before is None:
         current_link.clear(config)
+        _replace_processes(context, None)
         return DeploymentOutcome.FAILED, "Nothing was live before, and nothing is now."
     try:
         # Before the switch: until then the failed release may still answer some requests.
@@ -256,10 +277,13 @@ def _restore_previous_release(context: DeploymentContext) -> tuple[DeploymentOut
     except (Unhealthy, Refused, OSError) as failed:
         # The previous release may serve in part; the failed one is known not to.
         current_link.switch(config, before.number)
+        with suppress(Unhealthy, Refused, OSError):
+            _replace_processes(context, before)
         return _describe_stuck(before, failed)
     current_link.switch(config, before.number)
     try:
         with _leave_at_shutdown():
+            _replace_processes(context, before)
             if deployment.is_gated:
                 health_gate.run_reload_hook(context, is_undo=True)
             health_gate.wait_until_restored(context, before)

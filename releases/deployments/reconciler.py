@@ -22,6 +22,7 @@ from releases.models import (
     Release,
     ReleaseQuerySet,
 )
+from releases.processes import keeping
 from releases.production import colours, current_link, draining
 from releases.production.colours import ColoursBusy
 from releases.rules import ReleaseStatus, select_releases_to_keep
@@ -63,6 +64,7 @@ def repair_production(config: Config, dry_run: bool = False) -> list[str]:
             return [
                 *_repair_current_link(config, dry_run),
                 *_repair_colours(config, dry_run),
+                *_repair_processes(config, dry_run),
                 *_remove_old_builds(config, dry_run),
             ]
     except ColoursBusy:
@@ -78,7 +80,18 @@ def _keep_serving(config: Config, dry_run: bool) -> list[str]:
         return []
     deployments = Deployment.objects.select_related("release")
     serving = deployments.filter(pk=target.number).first()
-    return [] if serving is None else _revive_colour(config, serving, dry_run)
+    if serving is None:
+        return []
+    return [
+        *_revive_colour(config, serving, dry_run),
+        *keeping.keep_running(config, serving.release, is_deploying=True, dry_run=dry_run),
+    ]
+
+
+def _repair_processes(config: Config, dry_run: bool) -> list[str]:
+    """Start the live release's background processes that do not run; stop those of others."""
+    live = Release.objects.live()
+    return keeping.keep_running(config, live, is_deploying=False, dry_run=dry_run)
 
 
 def continue_interrupted_deployments(config: Config, dry_run: bool = False) -> list[str]:

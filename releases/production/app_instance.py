@@ -11,6 +11,7 @@ from pathlib import Path
 from host.app import environment, planning
 from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
+from host.app.process_types import process_environment
 from host.app.resources import addons, storage
 from host.config import Config, read_env_file
 from host.files import safe_files
@@ -134,7 +135,9 @@ def make_unit(
     start_redis(config, spec, instance)
     link_storage(config, release, spec, instance)
     root = source_folder(config, release.pk)
-    env = resolve_environment(config, release, spec, instance).env
+    env = process_environment.build_web_environment(
+        resolve_environment(config, release, spec, instance).env
+    )
     return Unit(
         name=instance.unit_name,
         argv=tuple(planning.prepare_argv(web, config, root=root, bins=spec.bins, env=env)),

@@ -77,9 +77,14 @@ def build_environment(
 
 
 def _instance(config: Config, colour: str) -> Instance:
+    return make_instance(config, colour, port(config, colour))
+
+
+def make_instance(config: Config, name: str, port: int) -> Instance:
+    """Return an instance of the application with production's database, home and storage."""
     return Instance(
-        colour,
-        port(config, colour),
+        name,
+        port,
         production_database_url(config),
         _ensure_home(config),
         production_storage(config),

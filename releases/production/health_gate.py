@@ -7,6 +7,7 @@ from host import http_client, log_message
 from host.app.command_line import Argv
 from host.config import Config
 from host.deadline import Deadline
+from host.errors import Refused
 from host.files import log_files, safe_files
 from host.git.bare_repository import Repository
 from host.masking.known_secrets import read_masks
@@ -16,6 +17,7 @@ from host.units.health import probe
 from host.units.listeners import find_foreign_listener
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Deployment, Release
+from releases.processes import background
 from releases.production import colours
 from releases.production.colours import Unhealthy
 from releases.production.deployment_context import DeploymentContext
@@ -63,24 +65,40 @@ def run_reload_hook(context: DeploymentContext, *, is_undo: bool = False) -> Non
 def watch_health(context: DeploymentContext) -> None:
     """Probe for DEPLOY_HEALTH_SECONDS. Raises Unhealthy at the first probe that fails."""
     deadline = Deadline(context.settings.health_seconds)
-    process = _read_process(context)
+    processes = _read_processes(context)
     while True:
         # Before the deadline is looked at: DEPLOY_HEALTH_SECONDS=0 still means one probe.
         check_health(context, context.deployment)
         # A backend that died is started again for its visitors, and does not pass for that.
-        if _read_process(context) != process:
-            raise Unhealthy(f"The backend of {context.release} ended and was started again.")
+        changed = _find_changed(processes, _read_processes(context))
+        if changed:
+            raise Unhealthy(f"{changed} of {context.release} ended and was started again.")
         if deadline.has_passed:
             return
         context.raise_if_stopping()
         time.sleep(POLL_SECONDS)
 
 
-def _read_process(context: DeploymentContext) -> tuple[int | None, float | None]:
-    """Return process id and start time of the deployment's colour."""
-    name = colours.unit_name(context.deployment.colour)
-    status = managers.get_manager(context.config).status(name)
-    return status.pid, status.start_time
+ProcessIds = dict[str, tuple[int | None, float | None]]
+
+
+def _read_processes(context: DeploymentContext) -> ProcessIds:
+    """Return process id and start time of the deployment's colour and background processes."""
+    manager = managers.get_manager(context.config)
+    names = background.list_names(context.config, context.release)
+    units = [
+        colours.unit_name(context.deployment.colour),
+        *map(background.unit_name, names),
+    ]
+    statuses = [manager.status(unit) for unit in units]
+    ids = [(status.pid, status.start_time) for status in statuses]
+    subjects = ["The backend", *(f"The process {name}" for name in names)]
+    return dict(zip(subjects, ids, strict=True))
+
+
+def _find_changed(before: ProcessIds, now: ProcessIds) -> str:
+    """Return the first subject whose process is another one; "" if there is none."""
+    return next((subject for subject, ids in now.items() if ids != before[subject]), "")
 
 
 def wait_until_restored(context: DeploymentContext, deployment: Deployment) -> None:
@@ -107,11 +125,21 @@ def check_health(context: DeploymentContext, deployment: Deployment) -> None:
         health = probe(status, unit.port, unit.health, PROBE_SECONDS)
         if not health.ok:
             raise Unhealthy(f"The backend of {deployment.release} is not healthy: {health.reason}")
+    _check_processes(context.config, deployment.release)
     _probe_surface(context.config.web_port, deployment.release.commit_sha)
     settings = context.settings
     if settings.healthcheck_command is not None:
         seconds = settings.healthcheck_seconds
         _run_hook(context, settings.healthcheck_command, seconds, "The health check")
+
+
+def _check_processes(config: Config, release: Release) -> None:
+    """Raise Unhealthy if a background process of the release does not run."""
+    names = map(background.unit_name, background.list_names(config, release))
+    try:
+        background.require_active(config, names)
+    except Refused as refused:
+        raise Unhealthy(refused.detail) from refused
 
 
 def _probe_surface(port: int, commit: str) -> None:

@@ -69,6 +69,7 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         ),
         "frontend_url": presenters.get_frontend_url(run),
         "backend_url": presenters.get_backend_url(run),
+        "processes": presenters.list_processes(run),
         "preview_check": describe_preview_check(run),
         "timeline": stages,
         "failure": describe_failure(run, stages),

@@ -29,3 +29,17 @@ class RunIdField(serializers.Field):
         if not isinstance(data, str):
             raise serializers.ValidationError("Must be a string.")
         return parse_run_id(data)
+
+
+class LeaseField(serializers.CharField):
+    """A value of the slot's lease; null while no lease holds the slot."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source=f"lease.{source}", default=None, allow_null=True, read_only=True)
+
+
+class LeaseTimeField(serializers.DateTimeField):
+    """A time of the slot's lease; null while no lease holds the slot."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source=f"lease.{source}", default=None, allow_null=True, read_only=True)

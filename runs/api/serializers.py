@@ -5,25 +5,13 @@ from dataclasses import asdict
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from releases.api import ProcessSerializer
 from runs import allowed_actions, presenters
+from runs.api.fields import LeaseField, LeaseTimeField
 from runs.leasing.queue_status import SlotStatus
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
 from runs.rules import Status
 from web.permissions import get_abilities, get_required_owner
-
-
-class LeaseField(serializers.CharField):
-    """A value of the slot's lease; null while no lease holds the slot."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(source=f"lease.{source}", default=None, allow_null=True, read_only=True)
-
-
-class LeaseTimeField(serializers.DateTimeField):
-    """A time of the slot's lease; null while no lease holds the slot."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(source=f"lease.{source}", default=None, allow_null=True, read_only=True)
 
 
 class SlotSerializer(serializers.Serializer):
@@ -44,6 +32,12 @@ class SlotSerializer(serializers.Serializer):
     reason = serializers.SerializerMethodField()
     frontend_url = serializers.SerializerMethodField()
     backend_url = serializers.SerializerMethodField()
+    processes = serializers.SerializerMethodField()
+
+    @extend_schema_field(ProcessSerializer(many=True))
+    def get_processes(self, status):
+        """The processes of the run that holds the slot, as they are now."""
+        return ProcessSerializer(presenters.list_processes_of(status), many=True).data
 
     @extend_schema_field(serializers.DateTimeField(allow_null=True))
     def get_expires_at(self, status: SlotStatus) -> str | None:
@@ -333,6 +327,7 @@ class RunDetailSerializer(RunSerializer):
     estimate_seconds = serializers.SerializerMethodField()
     blocked_by = serializers.SerializerMethodField()
     held_by = serializers.SerializerMethodField()
+    processes = serializers.SerializerMethodField()
     steps = serializers.SerializerMethodField()
     approvals = ApprovalSerializer(many=True, read_only=True)
 
@@ -343,6 +338,7 @@ class RunDetailSerializer(RunSerializer):
             "estimate_seconds",
             "blocked_by",
             "held_by",
+            "processes",
             "steps",
             "approvals",
         ]
@@ -366,6 +362,11 @@ class RunDetailSerializer(RunSerializer):
     def get_held_by(self, run):
         entry = self.context["merge_queue"].get(run.pk)
         return FreezeSerializer(entry.freezes if entry else [], many=True).data
+
+    @extend_schema_field(ProcessSerializer(many=True))
+    def get_processes(self, run):
+        """The processes of its preview, as they are now."""
+        return ProcessSerializer(presenters.list_processes(run), many=True).data
 
     @extend_schema_field(StepSerializer(many=True))
     def get_steps(self, run):

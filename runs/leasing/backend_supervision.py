@@ -4,6 +4,7 @@ The reconciler finds the dead backends. A task starts one again, because a start
 backend is healthy; it locks the slot, so that the slot is not granted to another run meanwhile.
 """
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django_q.tasks import async_task
 
 from core.clock import get_database_time
 from host import log_message
+from host.app.process_types.process_environment import WEB
 from host.config import Config, SlotConfig
 from host.deadline import Deadline
 from host.errors import Refused
@@ -44,8 +46,9 @@ def check_backends(config: Config) -> None:
     )
     for lease in held.select_related("run", "slot"):
         slot = slots[str(lease.slot)]
-        if backend.has_exited(config, slot):
-            check_backend(config, slot, lease, dry_run=False)
+        with suppress(Refused):  # an unreadable spec, of which the reconciler informs
+            if backend.has_exited(config, slot):
+                check_backend(config, slot, lease, dry_run=False)
 
 
 def check_backend(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bool) -> list[str]:
@@ -65,27 +68,35 @@ def check_backend(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bo
         if not dry_run:
             _mark_healthy(lease, at)
         return []
-    if not status.unit_status.is_active and not backend.has_exited(config, slot):
+    if status.ended_processes and not backend.has_exited(config, slot):
         return []  # it is being restarted now
-    problem = f"the backend of {slot.slot_id} {_describe_problem(status)}"
+    problem = _describe_problem(slot, status)
     if dry_run:
         return [problem]
     # A dead process is restarted at once; one that is silent gets UNHEALTHY_GRACE_SECONDS.
-    unhealthy_at = lease.mark_unhealthy(at) if status.unit_status.is_active else None
+    unhealthy_at = None if status.ended_processes else lease.mark_unhealthy(at)
     if not is_restart_due(at, restart_at=lease.restart_at, unhealthy_at=unhealthy_at):
         return [problem]
     delay = find_restart_delay(lease.restarts)
     # The preview of a run that ships does not decide about it: its backend is started again.
     if delay is None and lease.run.status == Status.PREVIEW_READY:
-        return [problem, *_fail_run(config, slot, lease, problem)]
-    _schedule_restart(lease, delay, at, problem)
+        return [problem, *_fail_run(config, slot, lease, status, problem)]
+    _schedule_restart(lease, delay, at, problem, _list_failed(status))
     return [f"{problem}; it is started again"]
 
 
-def _describe_problem(found: BackendStatus) -> str:
+def _describe_problem(slot: SlotConfig, found: BackendStatus) -> str:
     if not found.unit_status.is_active:
-        return "is not running"
-    return f"is not healthy: {found.health.reason}"
+        return f"the backend of {slot.slot_id} is not running"
+    for process in found.ended_processes:
+        return f"the process {process.name} of {slot.slot_id} is not running: it {process.failure}"
+    return f"the backend of {slot.slot_id} is not healthy: {found.health.reason}"
+
+
+def _list_failed(found: BackendStatus) -> list[str]:
+    """Return the processes that a restart starts again."""
+    names = [process.name for process in found.ended_processes]
+    return names or [WEB]
 
 
 def _mark_healthy(lease: Lease, at: datetime) -> None:
@@ -94,12 +105,14 @@ def _mark_healthy(lease: Lease, at: datetime) -> None:
     lease.mark_healthy(forget_restarts=is_stable)
 
 
-def _schedule_restart(lease: Lease, delay: float | None, at: datetime, problem: str) -> None:
+def _schedule_restart(
+    lease: Lease, delay: float | None, at: datetime, problem: str, names: list[str]
+) -> None:
     """Enqueue one restart, even if two processes found the problem."""
     # Until the start itself can have ended: the next pass must not count another restart.
     wait = timedelta(seconds=START_SECONDS + (delay or 0.0))
     with grant_lock():
-        if not lease.count_restart(next_at=at + wait):
+        if not lease.count_restart(names, next_at=at + wait):
             return
         record_event(
             "backend_down", problem, actor=RECONCILER, run=lease.run, slot_id=str(lease.slot)
@@ -123,7 +136,7 @@ def restart_backend(lease_id: int, number: int) -> None:
             return
         text = f"the backend of {slot.slot_id} was started again"
         try:
-            backend.restart(config, slot, seconds=START_SECONDS)
+            backend.revive(config, slot, seconds=START_SECONDS)
         except Refused as refused:
             text = f"{text} and failed: {refused.detail}"
     lease.finish_restart(delay=timedelta(seconds=find_restart_delay(number) or 0.0))
@@ -144,13 +157,22 @@ def check_disk_usage(config: Config) -> None:
             _end_run(config, slot, lease, excess, "DISK_FULL")
 
 
-def _fail_run(config: Config, slot: SlotConfig, lease: Lease, problem: str) -> list[str]:
-    """Fail the run with what the backend's log says, unless it moved or is claimed."""
-    message = log_message.read_message(backend_log.path(config, slot))
-    detail = f"{problem} after {lease.restarts} restarts. Its log says:\n{message}"
-    if not _end_run(config, slot, lease, detail, "BACKEND_UNHEALTHY"):
+def _fail_run(
+    config: Config, slot: SlotConfig, lease: Lease, found: BackendStatus, problem: str
+) -> list[str]:
+    """Fail the run with what the log of its backend or process says, unless it moved or is claimed.
+
+    The text of a problem with a process quotes its log already.
+    """
+    is_process = found.unit_status.is_active and bool(found.ended_processes)
+    message = "" if is_process else log_message.read_message(backend_log.path(config, slot))
+    says = f" Its log says:\n{message}" if message else ""
+    name = f"process {found.ended_processes[0].name}" if is_process else "backend"
+    detail = f"The {name} was restarted {lease.restarts} times: {problem}{says}"
+    code = "PROCESS_DIED" if is_process else "BACKEND_UNHEALTHY"
+    if not _end_run(config, slot, lease, detail, code):
         return []
-    return [f"run {lease.run_id} failed: its backend crashed repeatedly"]
+    return [f"run {lease.run_id} failed: its {name} crashed repeatedly"]
 
 
 def _end_run(config: Config, slot: SlotConfig, lease: Lease, detail: str, code: str) -> bool:

@@ -29,6 +29,7 @@ from runs.pipelines import (
     template_databases,
 )
 from runs.pipelines.preview_slot import (
+    build_process_specs,
     get_slot,
     link_storage,
     note_application,
@@ -293,6 +294,7 @@ def _start_application(context: StepContext, app: Application) -> None:
         is_https=config.is_https,
         release=prepare_argv(app.plan.release) if app.plan.release else None,
         template=context.results["database"]["template"],
+        processes=build_process_specs(app, prepare_argv),
     )
     backend.write_spec(config, slot, spec, resolved.env)
     # Before the start, so that the step's log grows while the backend starts.
@@ -302,6 +304,8 @@ def _start_application(context: StepContext, app: Application) -> None:
         backend.restart(config, slot, stop=context.is_stopping)
     except Refused as refused:
         context.raise_if_stopping()
+        if refused.code == "process_died":
+            raise
         reason = explain_refused_write(context.read_log_tail(50))
         raise StepFailed("BACKEND_UNHEALTHY", f"{reason}\n{refused.detail}".strip()) from refused
 
@@ -314,7 +318,9 @@ def probe_backend(context: StepContext) -> StepResult:
     status = backend.status(config, slot)
     if status.spec.is_idle:
         return {"backend": None} if read_slot_application(context).plan.web is None else None
-    return {"port": slot.backend_port} if status.health.ok else None
+    if not status.matches_spec:
+        return None
+    return {"port": slot.backend_port, "processes": [one.name for one in status.all_processes]}
 
 
 def show_preview(context: StepContext) -> None:

@@ -1,11 +1,12 @@
 """The slot that a preview's steps work on: its files, its variables, the notes in its folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from host.app import environment
 from host.app.application import Application, read_application
+from host.app.planning import Command
 from host.app.resources import addons, storage
 from host.config import SlotConfig
 from host.services.redis_server import RedisServer
@@ -14,6 +15,7 @@ from runs.engine.step_context import StepContext, StepResult
 from runs.pipelines import template_storage
 from runs.repository import open_repository
 from slots.runtime import worktree
+from slots.runtime.spec import ProcessSpec
 
 
 def get_slot(context: StepContext) -> SlotConfig:
@@ -60,6 +62,22 @@ def start_redis(context: StepContext) -> str:
         return server.start_empty()
     server.remove()  # the commit before may have wanted it
     return ""
+
+
+def build_process_specs(
+    app: Application, prepare_argv: Callable[[Command], tuple[str, ...]]
+) -> tuple[ProcessSpec, ...]:
+    """Return the background processes that a preview of the application starts."""
+    return tuple(
+        ProcessSpec(
+            process.name,
+            prepare_argv(process.command),
+            app.root / process.command.cwd,
+            process.stop_timeout,
+        )
+        for process in app.plan.processes
+        if process.has_preview
+    )
 
 
 def slot_variables(context: StepContext) -> dict[str, str]:

@@ -16,15 +16,17 @@ from typing import Any, NoReturn
 
 from host import config as configuration
 from host import service_user
+from host.app.process_types.process_environment import WEB
 from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import safe_files
 from host.masking.masks import Masks
 from host.postgres import guard
 from host.terminal import protect_streams
-from slots.runtime import backend, backend_log, worktree
+from slots.runtime import backend, backend_log, processes, worktree
 from slots.runtime import spec as specs
 from slots.runtime.backend import BackendStatus
+from slots.runtime.processes import ProcessStatus
 from slots.runtime.spec import Spec
 
 FOLLOW_INTERVAL_SECONDS = 0.2
@@ -52,6 +54,18 @@ def describe(config: Config, slot: SlotConfig, status: BackendStatus) -> JsonObj
         "log_file": str(log),
         "health": _format_health(status),
         "health_detail": status.health.reason,
+        "processes": [_describe_process(config, slot, one) for one in status.all_processes],
+    }
+
+
+def _describe_process(config: Config, slot: SlotConfig, process: ProcessStatus) -> JsonObject:
+    is_web = process.name == WEB
+    return {
+        "type": process.name,
+        "state": "running" if process.is_active else "ended",
+        "pid": process.unit_status.pid if process.is_active else None,
+        "detail": "" if process.is_active or is_web else process.failure,
+        "log_file": str(backend_log.path(config, slot, "" if is_web else process.name)),
     }
 
 
@@ -90,6 +104,9 @@ def restart(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Js
 
     # Before the stop: a refused restart leaves the backend as it is.
     database_commands.check_database(config, slot)
+    if options.process:
+        found = backend.restart_process(config, slot, options.process, seconds=options.timeout)
+        return describe(config, slot, found)
     return describe(config, slot, backend.restart(config, slot, seconds=options.timeout))
 
 
@@ -105,7 +122,8 @@ def health(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Jso
 
 
 def logs(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:
-    path = backend_log.path(config, slot)
+    is_web = options.process in ("", WEB)
+    path = _find_log(config, slot, options.process)
     from host.masking.known_secrets import read_masks
 
     masks = read_masks(config)
@@ -113,10 +131,16 @@ def logs(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonO
     print(text, file=sys.stderr, flush=True)
     if options.follow:
         _follow_log(path, masks)
-    return {
-        "log_file": str(backend_log.ensure_link(config, slot)[0]),
-        "lines": len(text.splitlines()),
-    }
+    log = backend_log.ensure_link(config, slot)[0] if is_web else path
+    return {"log_file": str(log), "lines": len(text.splitlines())}
+
+
+def _find_log(config: Config, slot: SlotConfig, process: str) -> Path:
+    """Return the log of a process, by default the backend's. Raises Refused `process_unknown`."""
+    if process in ("", WEB):
+        return backend_log.path(config, slot)
+    processes.require(slot, specs.read(slot), process)
+    return backend_log.path(config, slot, process)
 
 
 def _follow_log(path: Path, masks: Masks) -> None:
@@ -176,6 +200,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--slot", required=True, metavar="preview-N")
     parser.add_argument("--dry-run", action="store_true", help="migrate: change nothing")
     parser.add_argument("--timeout", type=float, default=backend.START_SECONDS, metavar="SECONDS")
+    parser.add_argument(
+        "--process", default="", metavar="TYPE", help="restart, logs: one process, such as worker"
+    )
     parser.add_argument("-n", "--lines", type=int, default=200, help="logs: number of lines")
     parser.add_argument("-f", "--follow", action="store_true", help="logs: continue until Ctrl-C")
     return parser

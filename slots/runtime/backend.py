@@ -1,16 +1,20 @@
 """What runs on a slot's backend port: the backend of its run, or the idle page of a free slot.
 
+The run's background processes (`slots.runtime.processes`) start and stop with it.
 The spec says what should run. What does run is probed, never remembered.
 """
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.app.process_types import process_environment
+from host.app.process_types.process_environment import WEB
 from host.config import Config, SlotConfig
+from host.deadline import Deadline
 from host.errors import Refused
 from host.files import leftovers, log_files
 from host.files.file_lock import file_lock
@@ -19,9 +23,10 @@ from host.process.users import DelegatedUser, User
 from host.units import managers
 from host.units.health import Health, describe_failed_start, probe, wait_until_healthy
 from host.units.listeners import find_open_addresses
-from host.units.unit import Unit, UnitStatus, start_or_replace
-from slots.runtime import backend_log, idle_page, worktree
+from host.units.unit import Unit, UnitStatus, start_or_replace, stop_together
+from slots.runtime import backend_log, idle_page, processes, worktree
 from slots.runtime import spec as specs
+from slots.runtime.processes import ProcessStatus
 from slots.runtime.spec import Spec
 
 __all__ = [
@@ -30,6 +35,8 @@ __all__ = [
     "health",
     "replace_with_idle_page",
     "restart",
+    "restart_process",
+    "revive",
     "start",
     "status",
     "stop",
@@ -45,12 +52,16 @@ IDLE_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """The result of a probe. `was_running`: a start found it running and left it alone."""
+    """The result of a probe. `was_running`: a start found it running and left it alone.
+
+    `processes` are the background processes of the spec.
+    """
 
     spec: Spec
     unit_status: UnitStatus
     health: Health
     was_running: bool = False
+    processes: tuple[ProcessStatus, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -61,8 +72,20 @@ class BackendStatus:
 
     @property
     def matches_spec(self) -> bool:
-        """Whether it is healthy if the spec wants it up, and not running if down."""
-        return self.health.ok if self.spec.wanted == "up" else not self.unit_status.is_active
+        """Whether all of it runs and is healthy if the spec wants it up; whether none if down."""
+        if self.spec.wanted == "up":
+            return self.health.ok and not self.ended_processes
+        return not any(one.is_active for one in self.all_processes)
+
+    @property
+    def all_processes(self) -> tuple[ProcessStatus, ...]:
+        """The `web` process first, then the background processes."""
+        return (ProcessStatus(WEB, self.unit_status), *self.processes)
+
+    @property
+    def ended_processes(self) -> list[ProcessStatus]:
+        """The processes of the spec that do not run."""
+        return [one for one in self.all_processes if not one.is_active]
 
 
 def unit_name(slot: SlotConfig) -> str:
@@ -91,16 +114,13 @@ def start(
 
     Waits `seconds` (default: PREVIEW_START_SECONDS), or until `stop` returns true. Raises Refused
     `unit_crashed` with the message of the log, `backend_unhealthy` (it was stopped again),
-    `port_taken` naming the listener.
+    `process_died` with the background process and its last lines, `port_taken` naming the listener.
     """
     with _spec_lock(config, slot):
         # Recorded first: if this process dies now, supervision starts the backend.
-        spec = specs.set_wanted(config, slot, "up")
-        unit = _build_unit(config, slot, spec)
-        log_start = log_files.read_size(unit.log)
-        started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
+        started = _start(config, slot, specs.set_wanted(config, slot, "up"))
     # Outside the lock, so that a stop need not wait for a start that takes long.
-    return _wait_until_healthy(config, slot, unit, started, log_start, seconds, stop)
+    return _wait_until_healthy(config, slot, started, seconds, stop)
 
 
 def stop(config: Config, slot: SlotConfig) -> BackendStatus:
@@ -122,12 +142,42 @@ def restart(
     """Stop the backend, then start what the spec says. Raises Refused as `start` and `stop`."""
     with _spec_lock(config, slot):
         spec = specs.set_wanted(config, slot, "up")
-        # Built before the stop: a spec that cannot be started leaves the backend as it is.
-        unit = _build_unit(config, slot, spec)
+        # Before the stop: a spec that cannot be started leaves the backend as it is.
+        _build_unit(config, slot, spec)
         _stop(config, slot)
-        log_start = log_files.read_size(unit.log)
-        started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
-    return _wait_until_healthy(config, slot, unit, started, log_start, seconds, stop)
+        started = _start(config, slot, spec)
+    return _wait_until_healthy(config, slot, started, seconds, stop)
+
+
+def restart_process(
+    config: Config, slot: SlotConfig, name: str, *, seconds: float | None = None
+) -> BackendStatus:
+    """Stop one process, `web` or a background process, and start it again.
+
+    Raises Refused `process_unknown` (404), and as `start` and `stop`.
+    """
+    with _spec_lock(config, slot):
+        spec = specs.set_wanted(config, slot, "up")
+        processes.require(slot, spec, name)
+        unit = unit_name(slot) if name == WEB else processes.unit_name(slot, name)
+        _stop(config, slot, [unit])
+        started = _start(config, slot, spec)
+    return _wait_until_healthy(config, slot, started, seconds, None)
+
+
+def revive(config: Config, slot: SlotConfig, *, seconds: float) -> BackendStatus:
+    """Start the processes that have ended, and restart a backend that is not healthy.
+
+    Nothing is done if the slot was stopped by hand. Raises Refused as `restart`.
+    """
+    with _spec_lock(config, slot):
+        present = status(config, slot)
+        if present.spec.wanted != "up":
+            return present
+        if not present.health.ok:
+            _stop(config, slot, [unit_name(slot)])
+        started = _start(config, slot, present.spec)
+    return _wait_until_healthy(config, slot, started, seconds, None)
 
 
 def replace_with_idle_page(config: Config, slot: SlotConfig) -> BackendStatus:
@@ -135,12 +185,10 @@ def replace_with_idle_page(config: Config, slot: SlotConfig) -> BackendStatus:
 
     May be repeated. Raises Refused as `start` and `stop`.
     """
-    unit = _build_unit(config, slot, specs.IDLE_SPEC)
     with _spec_lock(config, slot):
         _remove(config, slot)
-        log_start = log_files.read_size(unit.log)
-        started = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
-    return _wait_until_healthy(config, slot, unit, started, log_start, IDLE_START_SECONDS, None)
+        started = _start(config, slot, specs.IDLE_SPEC)
+    return _wait_until_healthy(config, slot, started, IDLE_START_SECONDS, None)
 
 
 def remove_backend(config: Config, slot: SlotConfig) -> None:
@@ -153,8 +201,8 @@ def _remove(config: Config, slot: SlotConfig) -> None:
     user = config.slot_user(slot)
     # A healthy idle page is kept if it is certain that its user runs nothing else.
     keeps_idle_page = _has_no_run(slot) and _is_idle_page_alone(config, slot, user)
-    if not keeps_idle_page:
-        _stop(config, slot)
+    # A healthy idle page alone of its user has no processes beside it, as far as the user tells.
+    _stop(config, slot, processes.list_units(config, slot) if keeps_idle_page else None)
     # A process that left its parent's group and session still has the slot's uid.
     if user is not None and not (keeps_idle_page and _is_local(user)) and not user.kill_all():
         raise Refused("backend_still_runs", f"Processes of uid {user.uid} cannot be killed.")
@@ -193,17 +241,28 @@ def status(config: Config, slot: SlotConfig) -> BackendStatus:
     """Probe the backend: its process, its port and its health path."""
     spec = specs.read(slot)
     unit_status = managers.get_manager(config).status(unit_name(slot), slot.backend_port)
-    return BackendStatus(spec, unit_status, _probe(slot, spec, unit_status))
+    others = tuple(processes.list_statuses(config, slot, spec))
+    return BackendStatus(spec, unit_status, _probe(slot, spec, unit_status), processes=others)
+
+
+def list_processes(config: Config, slot: SlotConfig) -> list[ProcessStatus]:
+    """Return the processes of the slot's run without probing its health path.
+
+    Raises Refused `spec_invalid`.
+    """
+    unit_status = managers.get_manager(config).status(unit_name(slot))
+    others = processes.list_statuses(config, slot, specs.read(slot))
+    return [ProcessStatus(WEB, unit_status), *others]
 
 
 def has_exited(config: Config, slot: SlotConfig) -> bool:
-    """Return whether the backend's process has exited while no other process starts or stops it.
+    """Return whether a process of the slot has exited while no one starts or stops it.
 
-    Does not wait: while the lock is held, the answer is False.
+    Does not wait: while the lock is held, the answer is False. Raises Refused `spec_invalid`.
     """
     worktree.prepare_folder(config, slot)
     with file_lock(_lock_path(slot), seconds=0) as is_taken:
-        return is_taken and not managers.get_manager(config).status(unit_name(slot)).is_active
+        return is_taken and not all(one.is_active for one in list_processes(config, slot))
 
 
 def describe_exposure(config: Config, slot: SlotConfig) -> list[str]:
@@ -231,41 +290,75 @@ def _probe(slot: SlotConfig, spec: Spec, unit_status: UnitStatus) -> Health:
     return health
 
 
+@dataclass(frozen=True)
+class _Started:
+    """A start that is not complete: its unit must become healthy, and no process may end.
+
+    `log_start` is the size of the unit's log before it.
+    """
+
+    spec: Spec
+    unit: Unit
+    unit_status: UnitStatus
+    log_start: int
+    settling: Deadline
+
+
+def _start(config: Config, slot: SlotConfig, spec: Spec) -> _Started:
+    """Start the backend and the background processes that do not run. The caller has the lock."""
+    unit = _build_unit(config, slot, spec)
+    log_start = log_files.read_size(unit.log)
+    unit_status = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
+    processes.start(config, slot, spec, unit.env)
+    return _Started(spec, unit, unit_status, log_start, processes.begin_settling())
+
+
 def _wait_until_healthy(
     config: Config,
     slot: SlotConfig,
-    unit: Unit,
-    started: UnitStatus,
-    log_start: int,
+    started: _Started,
     seconds: float | None,
     stop: Callable[[], bool] | None,
 ) -> BackendStatus:
-    """Wait until the started unit is healthy; otherwise stop it and raise Refused.
+    """Wait until all that was started is healthy; otherwise stop the backend and raise Refused.
 
     A unit that ran before, or that another process has restarted since, is not stopped.
     """
-    manager = managers.get_manager(config)
-    spec = specs.read(slot)
+    manager, unit = managers.get_manager(config), started.unit
     if seconds is None:
         seconds = config.get_integer("PREVIEW_START_SECONDS", START_SECONDS)
     health = wait_until_healthy(manager, unit, seconds, stop)
-    now = manager.status(unit.name, unit.port)
     if health.ok:
-        return BackendStatus(spec, now, health, started.was_running)
-    is_same = (now.pid, now.start_time) == (started.pid, started.start_time)
-    if is_same and not started.was_running:
-        manager.stop(unit.name)
-    # The idle page is ours: no key of a manifest changes how it is probed.
-    reason = health.reason if spec.is_idle else describe_failed_start(health, unit, log_start)
+        processes.wait_until_settled(config, slot, started.spec, started.settling, stop)
+        now = manager.status(unit.name, unit.port)
+        others = tuple(processes.list_statuses(config, slot, started.spec))
+        return BackendStatus(specs.read(slot), now, health, started.unit_status.was_running, others)
+    _stop_what_was_started(config, slot, started)
+    reason = health.reason
+    if not started.spec.is_idle:  # which is ours: no key of a manifest changes how it is probed
+        reason = describe_failed_start(health, unit, started.log_start)
     raise Refused("backend_unhealthy", f"The backend of {slot.slot_id}: {reason}")
 
 
-def _stop(config: Config, slot: SlotConfig) -> None:
-    all_ended = managers.get_manager(config).stop(unit_name(slot), STOP_SECONDS)
+def _stop_what_was_started(config: Config, slot: SlotConfig, started: _Started) -> None:
+    now = managers.get_manager(config).status(started.unit.name, started.unit.port)
+    before = started.unit_status
+    is_same = (now.pid, now.start_time) == (before.pid, before.start_time)
+    if is_same and not before.was_running:
+        stop_together(
+            managers.get_manager(config), [started.unit.name, *processes.list_units(config, slot)]
+        )
+
+
+def _stop(config: Config, slot: SlotConfig, units: Sequence[str] | None = None) -> None:
+    """Stop these units, by default all of the slot. Raises Refused `backend_still_runs`."""
+    names = [unit_name(slot), *processes.list_units(config, slot)] if units is None else units
+    all_ended = stop_together(managers.get_manager(config), names)
     user = config.slot_user(slot)
     if user is not None and _is_local(user):
-        # Daemons that left the unit's family. A command that we run for the slot has a parent.
-        all_ended &= termination.kill_orphans(user.uid)
+        # Daemons that left the unit's family. A command that we run for the slot has a parent; a
+        # unit, which has none if the worker that started it has ended, has a mark.
+        all_ended &= termination.kill_orphans(user.uid, only_unmarked=units is not None)
     if not all_ended:
         detail = f"Processes of {slot.slot_id} do not end, not even when killed."
         raise Refused("backend_still_runs", detail)
@@ -277,14 +370,18 @@ def _build_unit(config: Config, slot: SlotConfig, spec: Spec) -> Unit:
     backend_log.ensure_link(config, slot)
     return Unit(
         unit_name(slot), argv, cwd, environment, config.slot_user(slot), log,
-        slot.backend_port, spec.health, has_log_writer=not spec.is_idle,
+        slot.backend_port, spec.health, stop_timeout=STOP_SECONDS, has_log_writer=not spec.is_idle,
     )  # fmt: skip
 
 
 def _resolve_command(slot: SlotConfig, spec: Spec) -> tuple[tuple[str, ...], dict[str, str], Path]:
     """Return argv, complete environment and working directory of the spec's process."""
     if not spec.is_idle:
-        return spec.argv, specs.read_environment(slot), spec.cwd
+        return (
+            spec.argv,
+            process_environment.build_web_environment(specs.read_environment(slot)),
+            spec.cwd,
+        )
     # -I -S: no environment, no site-packages; so it starts in milliseconds.
     argv = [sys.executable, "-I", "-S", idle_page.__file__, slot.slot_id, str(slot.backend_port)]
     return tuple(argv), IDLE_ENVIRONMENT, Path("/")

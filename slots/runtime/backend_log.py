@@ -11,9 +11,10 @@ LINKS_FOLDER = Path("/tmp/oroboros-preview-backend")  # noqa: S108 — its owner
 STANDARD_PORT = 3100
 
 
-def path(config: Config, slot: SlotConfig) -> Path:
-    """Return the path of the backend's log."""
-    return config.var / "log" / "slots" / f"{slot.slot_id}.log"
+def path(config: Config, slot: SlotConfig, process: str = "") -> Path:
+    """Return the path of the backend's log, or of that of a background process."""
+    name = f"{slot.slot_id}.{process}" if process else slot.slot_id
+    return config.var / "log" / "slots" / f"{name}.log"
 
 
 def is_slot_log(config: Config, found: os.stat_result) -> bool:
@@ -60,10 +61,16 @@ def _is_ours(folder: Path) -> bool:
 
 
 def archive_previous(config: Config, slot: SlotConfig) -> None:
-    """Rename the previous run's log to `<name>.1`, so that a log has the lines of one run."""
-    log = path(config, slot)
-    if log.exists():
-        log_files.archive(log)
+    """Rename the logs of the previous run to `<name>.1`, so that a log has the lines of one run.
+
+    Those of the run before it are deleted, if they are of processes: each run has others.
+    """
+    folder = path(config, slot).parent
+    for old in folder.glob(path(config, slot, "*").name + ".1"):
+        old.unlink()
+    for log in (path(config, slot), *folder.glob(path(config, slot, "*").name)):
+        if log.exists():
+            log_files.archive(log)
 
 
 def trim(config: Config, slot: SlotConfig) -> bool:

@@ -7,17 +7,37 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import safe_files
-from host.units.unit import HealthCheck
+from host.units.unit import STOP_SECONDS, HealthCheck
 from slots.runtime import worktree
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """A background process of a run: it runs while the backend does, beside it, and has no port.
+
+    `stop_timeout` is in seconds, between SIGTERM and SIGKILL.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: Path
+    stop_timeout: float = STOP_SECONDS
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "ProcessSpec":
+        return cls(**{**raw, "argv": tuple(raw["argv"]), "cwd": Path(raw["cwd"])})
 
 
 @dataclass(frozen=True)
 class Spec:
     """The backend of a run, or without a run the idle page; `wanted` is up or down.
+
+    `processes` are all other processes of the run.
 
     `host`, `is_health_guess` and `is_https` are those of `HealthCheck`. `release` is the
     application's migration command and `template` the database that the slot's is a clone of: the
@@ -36,6 +56,7 @@ class Spec:
     is_https: bool = False
     release: tuple[str, ...] | None = None
     template: str | None = None
+    processes: tuple[ProcessSpec, ...] = ()
 
     @property
     def is_idle(self) -> bool:
@@ -64,7 +85,9 @@ def read(slot: SlotConfig) -> Spec:
     try:
         raw = json.loads((slot.folder / "spec.json").read_text())
         lists = {key: tuple(raw[key]) for key in ("argv", "release") if raw[key] is not None}
-        return Spec(**{**raw, **lists, "cwd": Path(raw["cwd"])})
+        # A spec that an earlier version wrote has no processes.
+        processes = tuple(map(ProcessSpec.from_json, raw.get("processes", ())))
+        return Spec(**{**raw, **lists, "cwd": Path(raw["cwd"]), "processes": processes})
     except FileNotFoundError:
         return IDLE_SPEC
     except (ValueError, TypeError, KeyError) as error:

@@ -48,7 +48,13 @@ def test_rendered_files_name_this_checkout_and_its_var(tmp_path):
         assert f"{systemd.TEMPLATE_HOME}/var" not in text
 
 
-APPLICATION_UNITS = ("ouroboros-app@", "ouroboros-job@", "ouroboros-preview@")
+APPLICATION_UNITS = (
+    "ouroboros-app@",
+    "ouroboros-app-process@",
+    "ouroboros-job@",
+    "ouroboros-preview@",
+    "ouroboros-process-preview-1@",
+)
 
 
 def read_bind_rules(word, text):
@@ -85,6 +91,11 @@ def test_users_logs_and_drop_ins_follow_the_number_of_slots():
     rule = re.search(r"/\^(ouroboros-.*)\$/", systemd.render_polkit_rule(config))
     for number in (1, 12, 64):
         assert re.fullmatch(rule[1], f"ouroboros-preview@preview-{number}.service")
+        assert re.fullmatch(rule[1], f"ouroboros-process-preview-{number}@worker.2.service")
+    assert re.fullmatch(rule[1], "ouroboros-app-process@worker.service")
+    assert not re.fullmatch(rule[1], "ouroboros-app-process@../x.service")
+    text = systemd.render_file(config, "units/ouroboros-process-preview-12@.service")
+    assert "User=ouroboros-preview-%j\n" in text  # which systemd fills in from the template's name
 
 
 # Values that systemd.exec(5), EnvironmentFile, and our own parser read alike.

@@ -144,6 +144,10 @@ def describe_commands(manifest: Manifest) -> Iterator[Row]:
         if one is not None:
             text = f"{name}: {_format_argv(one, manifest.backend_dir)}"
             yield Row("process", text, why.get(name, DEFAULT))
+    for process in manifest.processes:
+        times = f"{process.quantity} x " if process.quantity > 1 else ""
+        text = f"{process.type}: {times}{_format_argv(process.argv, process.directory)}"
+        yield Row("process", text, process.source)
     for check in manifest.checks:
         text = f"{check.name}: {_format_argv(check.argv, check.directory)}"
         yield Row("check", text, why.get("checks", DEFAULT))

@@ -30,7 +30,8 @@ def test_a_procfile_gives_web_and_release(load_files):
     assert found.files == ("Procfile",)
     assert found.health_path == "/health"
     assert found.frontend_output is None
-    assert found.notes == ("Procfile line 5: the process 'worker' is not started here.",)
+    assert [process.type for process in found.processes] == ["worker"]
+    assert found.notes == ()
 
 
 @pytest.mark.parametrize(

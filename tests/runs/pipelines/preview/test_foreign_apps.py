@@ -191,7 +191,7 @@ def test_the_processes_that_are_not_started_are_notes_of_the_run(host, tmp_path)
     (application / "Procfile").write_text("worker: python work.py\n")
     place = host(application)
     run = place.preview("feature/worker", {"README.md": "hello"})
-    note = "Procfile line 1: the process 'worker' is not started here."
+    note = "The process 'worker' is not started: the application has no web process."
     assert run.list_notes() == [note]
     assert run.events.filter(kind="note", text=note).count() == 1
 

@@ -1,0 +1,1 @@
+"""The process types of an application: its Procfile, quantities, and what the manifest adds."""

@@ -1,0 +1,1 @@
+"""Production's background processes: a deployment replaces them, a check keeps them running."""
