@@ -72,12 +72,13 @@
   // What names a node among its siblings: a line of a list is named by what it links to.
   function nameOf(node) {
     if (node.nodeType !== Node.ELEMENT_NODE) return node.nodeName;
-    const link = node.matches("a[href]") ? node : node.querySelector("a[href]");
+    const link = node.matches("a[href]") ? node : node.querySelector("a[href]:not(noscript a)");
     const name = node.dataset.part || node.dataset.log || node.id || link?.getAttribute("href") || "";
     return `${node.nodeName} ${name}`;
   }
 
-  const isOfScripts = (node) => node.matches?.("details[data-log] pre, [data-preview-check]");
+  // Where scripts run, `noscript` holds text; in a document that DOMParser made, it holds elements.
+  const isOfScripts = (node) => node.matches?.("details[data-log] pre, [data-preview-check], noscript");
 
   function updateAttributes(node, fresh) {
     for (const { name } of [...node.attributes]) {

@@ -75,6 +75,7 @@ def test_the_schema_has_each_field_of_releases_and_deployments(monkeypatch):
         **listed,
         "activations": [present_deployment(deployment)],
         "rollback": ANY,
+        "processes": [],
     }
     assert rollback.status_code == 202
     address = f"/api/releases/{live.pk}/activations/{deployment.number}"

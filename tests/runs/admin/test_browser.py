@@ -45,6 +45,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# An idle page is reloaded every 4 s.
+expect.set_options(timeout=20_000)
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 

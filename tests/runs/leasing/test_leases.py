@@ -344,7 +344,7 @@ def test_queue_status_has_holders_and_an_estimate_of_the_wait(slot, django_asser
 
 def test_slot_that_is_not_configured_is_neither_granted_nor_listed(slots, settings):
     config = settings.OROBOROS
-    settings.OROBOROS = replace(config, slots=config.slots[:1])
+    settings.OROBOROS = replace(config, slots=config.slots[:1], slot_count=1)
     runs = [request()[0] for _ in range(2)]
     assert [run.status for run in runs] == [Status.PREPARING, Status.QUEUED]
     assert [view.slot for view in queue_status.list_slots()] == slots[:1]

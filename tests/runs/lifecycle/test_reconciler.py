@@ -211,13 +211,16 @@ def test_a_failed_probe_soon_after_a_restart_restarts_nothing(config, place, pre
     assert (lease_of(preview).restarts, lease_of(preview).unhealthy_at) == (1, None)
 
 
-def test_a_backend_that_stays_unhealthy_is_restarted(config, place, preview, sick):
+def test_a_backend_that_stays_unhealthy_is_restarted(config, place, preview, sick, monkeypatch):
     reconciler.reconcile(config)
     since = timezone.now() - timedelta(seconds=UNHEALTHY_GRACE_SECONDS)
     Lease.objects.filter(run=preview).update(unhealthy_at=since)
     [found] = reconciler.reconcile(config)
     assert "answered 503" in found and found.endswith("it is started again")
-    sick.unlink()
+    stop_backend = backend._stop
+    monkeypatch.setattr(
+        backend, "_stop", lambda *args: (sick.unlink(missing_ok=True), stop_backend(*args))
+    )
     pid = backend.status(config, place).unit_status.pid
     Lease.objects.filter(run=preview).update(unhealthy_at=since)  # looked at while it starts
     backend_supervision.restart_backend(lease_of(preview).pk, 1)
@@ -329,7 +332,10 @@ def test_a_colour_that_does_not_start_is_found_in_each_pass_and_recorded_now_and
     DeploymentFactory(release=release, switched_at=timezone.now())
     reconciler.reconcile(config)
     found = reconciler.reconcile(config)
-    assert [sentence for sentence in found if "did not come up" in sentence] == found[1:]
+    assert [sentence.partition(":")[0] for sentence in found[1:]] == [
+        f"{release} did not come up",
+        "Production's background processes",
+    ]
     recorded = events("repaired")
     assert set(found) < set(recorded)
     assert reconciler.reconcile(config) == found
