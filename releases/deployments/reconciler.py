@@ -10,7 +10,7 @@ from host.errors import Refused
 from host.files import ownership
 from host.files.file_lock import remove_lock_file
 from host.units import managers
-from host.units.unit import HealthCheck
+from host.units.unit import HealthCheck, start_or_replace
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder, storage_root
 from releases.deployments.deploy_and_rollback import complete_deployment
@@ -195,7 +195,8 @@ def _start_colour(config: Config, deployment: Deployment) -> str:
     try:
         unit = colours.make_unit(config, deployment.release, deployment.colour)
         if unit is not None:
-            managers.get_manager(config).start(unit)
+            # Replaced if its port moved: the link names the new one already.
+            start_or_replace(managers.get_manager(config), unit, colours.GRACE_SECONDS)
     except Refused as refusal:
         return f"{deployment.release} did not come up: {refusal.detail}"
     return f"{colours.unit_name(deployment.colour)} was started"

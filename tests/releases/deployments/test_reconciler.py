@@ -18,6 +18,7 @@ from releases.deployments import deploy_and_rollback, deployment_steps, reconcil
 from releases.deployments.deploy_commit import deploy_commit
 from releases.models import Deployment, Release
 from releases.production import colours, current_link
+from tests.environment import free_port
 from tests.releases.production_state import (
     assert_consistent,
     deploy,
@@ -178,6 +179,16 @@ def test_a_colour_whose_port_moved_is_served_at_its_new_port(config, web, releas
     assert "at 127.0.0.1:9; it names" in reconciler.reconcile(config)[0]
     assert current_link.read(config).address == wanted.address
     assert reconciler.reconcile(config) == []
+
+
+def test_a_running_colour_whose_port_moved_is_started_again_at_its_new_port(
+    config, web, two_releases
+):
+    moved = replace(config, colour_ports=(free_port(), free_port()))
+    assert "the current link named" in reconciler.reconcile(moved)[0]
+    assert wait_until(lambda: web.get("/api/version")[0] == 200, seconds=20)
+    assert reconciler.reconcile(moved) == []
+    assert_consistent(moved, two_releases[1], web)
 
 
 def test_missing_current_link_is_restored(config, releases):
