@@ -102,7 +102,7 @@ def run_as_ordinary_user(config: Config, environ: Mapping[str, str], full: bool)
 def list_parallel_options() -> list[str]:
     """Return pytest's options for several processes, each of which runs whole files."""
     processes = min(len(os.sched_getaffinity(0)), MAX_TEST_PROCESSES)
-    return ["--numprocesses", str(processes), "--dist", "loadgroup"]
+    return ["--numprocesses", str(processes)]
 
 
 def run_streamed(

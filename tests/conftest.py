@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from host.process import private_tmp
 
@@ -19,26 +20,37 @@ INDIVISIBLE_FOLDERS = ("tests/system/", "tests/systemd/")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Remove tests that need something unavailable. In CI that is an error."""
-    left_out = {
-        item.nodeid: need
-        for item in items
-        for need, is_available in NEEDS.items()
-        if not is_available and item.get_closest_marker(need)
-    }
-    if left_out and os.environ.get("CI") == "true":
-        needs = ", ".join(sorted(set(left_out.values())))
-        raise pytest.UsageError(f"{len(left_out)} tests need {needs}, and CI must run them")
+    """Remove tests that need something unavailable, except in CI, where they fail."""
+    if os.environ.get("CI") == "true":
+        return
+    left_out = {item.nodeid: need for item in items if (need := find_missing_need(item))}
     items[:] = [item for item in items if item.nodeid not in left_out]
     config.stash[NOT_RUN] = [f"not run, needs {need}: {test}" for test, need in left_out.items()]
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(find_group(item.nodeid)))
 
 
-def find_group(test):
-    """Return the name of the tests that pytest-xdist runs in one process with this one."""
-    file = test.partition("::")[0]
-    return next((folder for folder in INDIVISIBLE_FOLDERS if file.startswith(folder)), file)
+def find_missing_need(item):
+    """Return the first marker of the test that names something unavailable; None without one."""
+    missing = (need for need, is_available in NEEDS.items() if not is_available)
+    return next((need for need in missing if item.get_closest_marker(need)), None)
+
+
+def pytest_runtest_setup(item):
+    """Fail tests that were not removed although they cannot run here."""
+    if need := find_missing_need(item):
+        pytest.fail(f"This test needs {need}, and CI must run it.", pytrace=False)
+
+
+class FileScheduling(LoadFileScheduling):
+    """Runs the tests of a file, and those of an indivisible folder, in one process."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in INDIVISIBLE_FOLDERS if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Distribute whole files, whatever `--dist` says: the tests of a file may share a stack."""
+    return FileScheduling(config, log)
 
 
 def pytest_sessionfinish(session):
@@ -47,7 +59,6 @@ def pytest_sessionfinish(session):
         session.config.workeroutput["not_run"] = session.config.stash.get(NOT_RUN, [])
 
 
-@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
     """Take that list over; each process has the same one."""
     output = getattr(node, "workeroutput", {})

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 
 import pytest
 
@@ -66,6 +67,13 @@ def test_without_a_user_the_owner_does_not_change(tree):
 LEVELS = 1500  # above Python's recursion limit and the limit of open files; 15,000 characters
 
 
+def let_others_write(folder):
+    """Let every user enter pytest's temporary folder and write in it."""
+    folder.chmod(0o777)
+    for parent in folder.parents[: len(folder.relative_to(tempfile.gettempdir()).parts) - 1]:
+        parent.chmod(0o755)
+
+
 def create_deep_tree(root, levels=LEVELS):
     """Create nested folders, as a build could, with a file and a link in the deepest."""
     root.mkdir()
@@ -93,9 +101,7 @@ def test_a_tree_of_any_depth_is_deleted_by_an_ordinary_user(tmp_path):
     (root / "folder-two" / "closed").mkdir(mode=0)
     user = User(60999, 60999)
     ownership.give_tree(root, user)
-    tmp_path.chmod(0o777)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    let_others_write(tmp_path)
     child = os.fork()
     if child == 0:
         os.setresgid(user.gid, user.gid, user.gid)
@@ -166,9 +172,7 @@ def test_a_copy_back_that_was_interrupted_between_its_renames_is_completed(tree)
 def test_under_systemd_a_tree_is_sealed_for_the_user_who_built_in_it(tree, tmp_path, monkeypatch):
     """Another user's files become copies of ours, and our own stay the same files."""
     ours, users = User(60999, 60999), User(60998, 60998)
-    tmp_path.chmod(0o777)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    let_others_write(tmp_path)
     for path in (tree, tree / "folder", tree / "data"):
         os.chown(path, ours.uid, ours.gid)
     (tree / "folder" / "program").chmod(0o755)
