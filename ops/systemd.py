@@ -7,7 +7,6 @@ host's Python before any package is installed: standard library only.
 
 import os
 import pwd
-import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from host import config as configuration
 from host import loopback
-from host.app.dependencies import registries
 from host.config import INSTALLED_UNIT, SYSTEM_ENV_DIR, Config
 from host.env_file import format_assignment
 from host.errors import Refused
@@ -27,8 +25,8 @@ from host.service_user import OWN_UNITS, SERVICE
 from host.units import jobs
 from host.units.unit_files import OF_SLOT, list_unit_files, render_file
 from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
-from ops import env_files, progress, setup_command, virtualenv
-from ops.installed import remote_paths
+from ops import progress, setup_command, virtualenv
+from ops.installed import remote_paths, secret_env_files
 from ops.postgres import system_server
 from ops.preconditions import checkout_path
 from slots.runtime import backend_log, surface, surface_env_files, web_units
@@ -42,8 +40,6 @@ COMMAND_SECONDS = 300.0
 TARGET = "ouroboros.target"
 SLICE = "ouroboros.slice"  # the parent that systemd makes for ouroboros-*.slice
 HEADER = "# Written once by systemd-install-runtime.sh; .env.example lists every other setting.\n"
-# Settings that the first installation copies from the shell to worker.env.
-SHELL_SETTINGS = (*env_files.REPOSITORY_SETTINGS, *registries.ALL_NAMES)
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
     for path in _list_surface_env_files(config):
         yield _link_step(SYSTEM_ENV_DIR / path.name, path)
     yield _text_step(SYSTEM_ENV_DIR / "web.env", render_web_environment(config))
-    for name, build in SECRET_FILES.items():
+    for name, build in secret_env_files.SECRET_FILES.items():
         yield _secret_step(SYSTEM_ENV_DIR / name, config, build)
     yield _text_step(POLKIT, render_polkit_rule(config))
     for name in list_unit_files(config):
@@ -229,44 +225,6 @@ def render_web_environment(config: Config) -> str:
         f"WEB_ORIGINS='{surface.build_origin_pattern(config)}'\n"
         f"WEB_SLOTS='{web_units.format_slot_pattern(config)}'\n"
     )
-
-
-def _build_api_env(config: Config) -> dict[str, str]:
-    url = config.database_url
-    if not url:  # else the operator named a database of his own, which exists
-        password = system_server.ensure_role("oroboros")
-        system_server.ensure_database("oroboros", "oroboros")
-        url = f"postgresql://oroboros:{password}@127.0.0.1:{system_server.read_port()}/oroboros"
-    values = {
-        "OROBOROS_HOME": str(config.home),
-        "SECRET_KEY": secrets.token_urlsafe(48),
-        "DATABASE_URL": url,
-    }
-    domain = config.get("OROBOROS_DOMAIN")
-    return values | ({"OROBOROS_DOMAIN": domain} if domain else {})
-
-
-def _build_worker_env(config: Config) -> dict[str, str]:
-    admin, template = config.preview_admin_database_url, config.preview_database_url_template
-    if not admin:
-        password = system_server.ensure_role("oroboros_admin", "CREATEDB", "CREATEROLE")
-        system_server.close_to_public("oroboros_admin")
-        server = f"127.0.0.1:{system_server.read_port()}"
-        admin = f"postgresql://oroboros_admin:{password}@{server}/postgres"
-        template = f"postgresql://{server}/{{db_name}}"
-    return {
-        "PREVIEW_ADMIN_DATABASE_URL": admin,
-        "PREVIEW_BACKEND_DATABASE_URL_TEMPLATE": template,
-        **{name: config.get(name) for name in SHELL_SETTINGS if config.get(name)},
-    }
-
-
-SECRET_FILES: dict[str, Callable[[Config], dict[str, str]]] = {
-    "api.env": _build_api_env,
-    "worker.env": _build_worker_env,
-    "worker-preview.env": lambda config: {},
-    "app.env": lambda config: {},
-}
 
 
 def _secret_step(

@@ -67,7 +67,8 @@ class Unit:
     With `has_log_writer` its output is a pipe, which it may open again as /dev/stdout with `>`.
     With `ends_its_children` a stop sends SIGTERM to the process alone (systemd's KillMode=mixed).
     `stop_timeout` is in seconds: so long it may take to end after SIGTERM, unless the stop says
-    another time. A start returns after `settle_seconds` if the unit does not listen by then.
+    another time. A start returns after `settle_seconds` (default: SETTLE_SECONDS) if the unit does
+    not listen by then.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Unit:
     has_log_writer: bool = False
     ignored_env: frozenset[str] = frozenset()
     stop_timeout: float = STOP_SECONDS
-    settle_seconds: float = SETTLE_SECONDS
+    settle_seconds: float | None = None
 
     @property
     def digest(self) -> str:
@@ -196,7 +197,8 @@ def wait_until_settled(unit: Unit, get_status: Callable[[], UnitStatus]) -> Unit
 
     Raises Refused `unit_crashed` with its last log lines if it ends.
     """
-    deadline = Deadline(unit.settle_seconds)
+    seconds = SETTLE_SECONDS if unit.settle_seconds is None else unit.settle_seconds
+    deadline = Deadline(seconds)
     while (status := get_status()).is_active and status.listening != "ours":
         if deadline.has_passed:
             break

@@ -30,6 +30,7 @@ from host.units.stack_ports import POSTGRES, list_ports
 from ops import preflight, stack, systemd
 from ops.doctor import findings
 from ops.doctor.findings import Finding
+from ops.installed import secret_env_files
 from ops.installed.stale_units import describe_stale, find_stale_units
 from ops.preconditions.shell_settings import find_unknown_names, list_shell_settings
 from releases.builds.build_folders import production_storage
@@ -188,7 +189,7 @@ def check_isolation(config: Config) -> Findings:
 def check_secrets(config: Config) -> Findings:
     """Check that only the control plane reads its secrets, and only root writes its code."""
     user = _find_user_name(os.geteuid())
-    for name in systemd.SECRET_FILES:
+    for name in secret_env_files.SECRET_FILES:
         path = config.env_dir / name
         mode, owner = _read_mode_and_owner(path)
         yield findings.judge_secret(str(path), mode, owner, user)

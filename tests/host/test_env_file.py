@@ -5,7 +5,7 @@ import pytest
 from host import env_file
 from host.env_file import format_assignment
 from host.errors import Refused
-from ops import systemd
+from ops.installed import secret_env_files
 
 
 def parse(text):
@@ -93,7 +93,7 @@ def test_values_that_may_be_read_differently_are_listed_without_their_text():
     assert "secret" not in "".join(found)
 
 
-@pytest.mark.parametrize("name", systemd.SHELL_SETTINGS)
+@pytest.mark.parametrize("name", secret_env_files.SHELL_SETTINGS)
 @pytest.mark.parametrize(
     "value", ["http://a:b%40@p:3128/?x=1", "a b", "#", "'", '"', "\\n$x", "é;"]
 )

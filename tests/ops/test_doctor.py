@@ -16,9 +16,10 @@ from host.deadline import wait_until
 from host.units.health import wait_until_healthy
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
-from ops import stack, systemd
+from ops import stack
 from ops.doctor import checks, findings
 from ops.doctor.checks import MinimumFree
+from ops.installed import secret_env_files
 from runs.repository import check_settings
 from tests.environment import CLUSTER
 
@@ -163,7 +164,7 @@ def faults(findings):
 @pytest.fixture
 def secrets(config):
     config.env_dir.mkdir()
-    for name in systemd.SECRET_FILES:
+    for name in secret_env_files.SECRET_FILES:
         path = config.env_dir / name
         path.touch(0o600)
     return config.env_dir
