@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from host.files import ownership
 from host.process import private_tmp
 
 # What the markers of tests require, and whether it is available.
@@ -69,3 +72,12 @@ def pytest_terminal_summary(terminalreporter, config):
     """List the tests that were not run, and what they need."""
     for line in config.stash.get(NOT_RUN, []):
         terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def open_path():
+    """A folder that other users can enter; each start of pytest closes its own to them."""
+    folder = Path(tempfile.mkdtemp(prefix="oroboros-open-"))
+    folder.chmod(0o755)
+    yield folder
+    ownership.delete_tree(folder)

@@ -3,11 +3,9 @@
 import os
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -166,38 +164,28 @@ def test_an_interpreter_that_other_users_cannot_execute_is_a_problem(monkeypatch
     assert "/usr/bin/python3" in problem
 
 
-@pytest.fixture
-def reachable_folder(tmp_path):
-    """Return a folder that other users can enter."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == Path(folder.anchor) or folder.name == "tmp":
-            break
-        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-    return tmp_path
-
-
 @pytest.mark.root
 def test_a_checkout_that_other_users_cannot_enter_is_a_problem_that_names_the_folder(
-    reachable_folder,
+    open_path,
 ):
-    inner = reachable_folder / "closed" / "checkout"
+    inner = open_path / "closed" / "checkout"
     inner.mkdir(parents=True)
-    (reachable_folder / "closed").chmod(0o700)
+    (open_path / "closed").chmod(0o700)
     found = SimpleNamespace(home=inner, var=inner / "var")
     [problem] = preflight.check_checkout(found, OTHER_USER)
-    assert f"cannot enter {reachable_folder / 'closed'}:" in problem
+    assert f"cannot enter {open_path / 'closed'}:" in problem
 
 
 @pytest.mark.root
-def test_a_var_that_other_users_can_enter_but_not_list_is_no_problem(reachable_folder):
-    (reachable_folder / "var").mkdir()
-    (reachable_folder / "var").chmod(0o711)
-    idle = reachable_folder / "slots" / "runtime" / "idle_page.py"
+def test_a_var_that_other_users_can_enter_but_not_list_is_no_problem(open_path):
+    (open_path / "var").mkdir()
+    (open_path / "var").chmod(0o711)
+    idle = open_path / "slots" / "runtime" / "idle_page.py"
     idle.parent.mkdir(parents=True)
     idle.touch()
     for path in (idle, idle.parent, idle.parent.parent):
         path.chmod(0o755)
-    found = SimpleNamespace(home=reachable_folder, var=reachable_folder / "var")
+    found = SimpleNamespace(home=open_path, var=open_path / "var")
     assert list(preflight.check_checkout(found, OTHER_USER)) == []
 
 
@@ -228,10 +216,8 @@ def test_without_a_supported_python_python_sh_says_what_to_install(tmp_path):
 
 @pytest.mark.root
 @pytest.mark.parametrize("is_entered", [True, False])
-def test_a_clone_under_umask_077_is_a_problem_with_the_commands_that_open_it(
-    reachable_folder, is_entered
-):
-    home = reachable_folder / "my checkout"
+def test_a_clone_under_umask_077_is_a_problem_with_the_commands_that_open_it(open_path, is_entered):
+    home = open_path / "my checkout"
     idle = home / "slots" / "runtime" / "idle_page.py"
     idle.parent.mkdir(parents=True)
     idle.touch()
@@ -239,7 +225,7 @@ def test_a_clone_under_umask_077_is_a_problem_with_the_commands_that_open_it(
         path.chmod(path.stat().st_mode & ~0o077)
     if is_entered:
         home.chmod(0o755)
-    found = SimpleNamespace(home=home, var=reachable_folder / "var")
+    found = SimpleNamespace(home=home, var=open_path / "var")
     [problem] = preflight.check_checkout(found, OTHER_USER)
     advice = problem.rpartition("umask 077: ")[2]
     assert f"'{home}'" in advice

@@ -85,3 +85,4 @@ def test_production_runs_one_generation_of_a_process_and_restarts_it(host):
     ]  # fmt: skip
     host.run_json(f"./scripts/rollback.sh {before['release_id']}")
     assert host.pid(unit) == 0
+    host.run(".venv/bin/python manage.py unfreeze --reason 'other tests ship'")

@@ -197,3 +197,6 @@ def test_a_rollback_makes_the_earlier_release_live(shipped):
     assert [one["release_id"] for one in live] == [release]
     assert REACTION not in shipped.curl("3100/")
     assert all(row.startswith("ok ") for row in shipped.run(HEALTH).splitlines())
+    # The rollback froze shipping (ROLLBACK_FREEZES); other tests of this machine ship.
+    unfreeze = ".venv/bin/python manage.py unfreeze --reason 'the rollback was looked at'"
+    assert "1 freezes lifted" in shipped.run(unfreeze)

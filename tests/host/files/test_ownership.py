@@ -2,7 +2,6 @@
 
 import os
 import stat
-import tempfile
 
 import pytest
 
@@ -16,8 +15,8 @@ def mode(path):
 
 
 @pytest.fixture
-def tree(tmp_path):
-    root, outside = tmp_path / "tree", tmp_path / "outside"
+def tree(open_path):
+    root, outside = open_path / "tree", open_path / "outside"
     (root / "folder").mkdir(parents=True)
     outside.mkdir()
     (outside / "file").write_text("x")
@@ -37,24 +36,24 @@ def test_a_tree_that_is_taken_back_is_read_only(tree):
     assert mode(tree / "data") == 0o444
 
 
-def test_the_targets_of_links_are_not_changed(tree, tmp_path):
+def test_the_targets_of_links_are_not_changed(tree, open_path):
     ownership.take_back(tree)
-    assert mode(tmp_path / "outside" / "file") == 0o600
+    assert mode(open_path / "outside" / "file") == 0o600
     ownership.delete_tree(tree)
-    assert (tmp_path / "outside" / "file").exists()
+    assert (open_path / "outside" / "file").exists()
     assert not tree.exists()
 
 
-def test_deleting_an_absent_tree_succeeds(tmp_path):
-    ownership.delete_tree(tmp_path / "nothing")
+def test_deleting_an_absent_tree_succeeds(open_path):
+    ownership.delete_tree(open_path / "nothing")
 
 
 @pytest.mark.root
-def test_every_entry_is_given_and_taken_back(tree, tmp_path):
+def test_every_entry_is_given_and_taken_back(tree, open_path):
     ownership.give_tree(tree, User(60999, 60999))
     entries = [tree, *tree.rglob("*")]
     assert {path.lstat().st_uid for path in entries} == {60999}
-    assert (tmp_path / "outside" / "file").stat().st_uid == os.getuid()
+    assert (open_path / "outside" / "file").stat().st_uid == os.getuid()
     ownership.take_back(tree)
     assert {path.lstat().st_uid for path in entries} == {0}
 
@@ -65,13 +64,6 @@ def test_without_a_user_the_owner_does_not_change(tree):
 
 
 LEVELS = 1500  # above Python's recursion limit and the limit of open files; 15,000 characters
-
-
-def let_others_write(folder):
-    """Let every user enter pytest's temporary folder and write in it."""
-    folder.chmod(0o777)
-    for parent in folder.parents[: len(folder.relative_to(tempfile.gettempdir()).parts) - 1]:
-        parent.chmod(0o755)
 
 
 def create_deep_tree(root, levels=LEVELS):
@@ -89,19 +81,19 @@ def create_deep_tree(root, levels=LEVELS):
     return root
 
 
-def test_a_tree_of_any_depth_is_deleted(tmp_path):
-    root = create_deep_tree(tmp_path / "deep")
+def test_a_tree_of_any_depth_is_deleted(open_path):
+    root = create_deep_tree(open_path / "deep")
     ownership.delete_tree(root)
     assert not root.exists()
 
 
 @pytest.mark.root
-def test_a_tree_of_any_depth_is_deleted_by_an_ordinary_user(tmp_path):
-    root = create_deep_tree(tmp_path / "deep")
+def test_a_tree_of_any_depth_is_deleted_by_an_ordinary_user(open_path):
+    root = create_deep_tree(open_path / "deep")
     (root / "folder-two" / "closed").mkdir(mode=0)
     user = User(60999, 60999)
     ownership.give_tree(root, user)
-    let_others_write(tmp_path)
+    open_path.chmod(0o777)
     child = os.fork()
     if child == 0:
         os.setresgid(user.gid, user.gid, user.gid)
@@ -115,8 +107,8 @@ def test_a_tree_of_any_depth_is_deleted_by_an_ordinary_user(tmp_path):
 
 
 @pytest.mark.root
-def test_a_tree_of_any_depth_is_given(tmp_path):
-    root = create_deep_tree(tmp_path / "deep")
+def test_a_tree_of_any_depth_is_given(open_path):
+    root = create_deep_tree(open_path / "deep")
     ownership.give_tree(root, User(60999, 60999))
     owners = {
         os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_uid
@@ -128,36 +120,36 @@ def test_a_tree_of_any_depth_is_given(tmp_path):
 
 
 @pytest.mark.parametrize("levels", [LEVELS, 190])  # 190 have a path that is too long
-def test_taking_back_a_tree_that_is_too_deep_is_refused(tmp_path, levels):
-    root = create_deep_tree(tmp_path / "deep", levels)
+def test_taking_back_a_tree_that_is_too_deep_is_refused(open_path, levels):
+    root = create_deep_tree(open_path / "deep", levels)
     with pytest.raises(Refused, match="nested deeper") as caught:
         ownership.take_back(root)
     assert caught.value.code == "build_failed"
     ownership.delete_tree(root)
 
 
-def test_a_folder_that_is_moved_during_the_walk_raises(tmp_path):
-    (tmp_path / "tree" / "one" / "two").mkdir(parents=True)
-    (tmp_path / "elsewhere").mkdir()
-    seen = safe_walk.walk_folders(tmp_path / "tree")
+def test_a_folder_that_is_moved_during_the_walk_raises(open_path):
+    (open_path / "tree" / "one" / "two").mkdir(parents=True)
+    (open_path / "elsewhere").mkdir()
+    seen = safe_walk.walk_folders(open_path / "tree")
     assert [list(next(seen).parts) for _ in range(3)] == [[], ["one"], ["one", "two"]]
-    (tmp_path / "tree" / "one" / "two").rename(tmp_path / "elsewhere" / "two")
+    (open_path / "tree" / "one" / "two").rename(open_path / "elsewhere" / "two")
     with pytest.raises(OSError, match="was moved"):
         next(seen)
 
 
 @pytest.mark.root
-def test_a_sealed_tree_is_reopened_but_for_files_of_the_shared_install(tree, tmp_path):
-    (tmp_path / "shared").write_text("of all trees")
-    (tree / "folder" / "linked").hardlink_to(tmp_path / "shared")
+def test_a_sealed_tree_is_reopened_but_for_files_of_the_shared_install(tree, open_path):
+    (open_path / "shared").write_text("of all trees")
+    (tree / "folder" / "linked").hardlink_to(open_path / "shared")
     ownership.take_back(tree)
     ownership.reopen_tree(tree, User(60999, 60999))
     changed = [tree, tree / "folder", tree / "data", tree / "folder" / "program"]
     assert {path.stat().st_uid for path in changed} == {60999}
     assert all(mode(path) & 0o200 for path in changed)
-    assert (tmp_path / "shared").stat().st_uid == 0
-    assert mode(tmp_path / "shared") == 0o444
-    assert (tmp_path / "outside" / "file").stat().st_uid == os.getuid()
+    assert (open_path / "shared").stat().st_uid == 0
+    assert mode(open_path / "shared") == 0o444
+    assert (open_path / "outside" / "file").stat().st_uid == os.getuid()
 
 
 def test_a_copy_back_that_was_interrupted_between_its_renames_is_completed(tree):
@@ -169,10 +161,10 @@ def test_a_copy_back_that_was_interrupted_between_its_renames_is_completed(tree)
 
 
 @pytest.mark.root
-def test_under_systemd_a_tree_is_sealed_for_the_user_who_built_in_it(tree, tmp_path, monkeypatch):
+def test_under_systemd_a_tree_is_sealed_for_the_user_who_built_in_it(tree, open_path, monkeypatch):
     """Another user's files become copies of ours, and our own stay the same files."""
     ours, users = User(60999, 60999), User(60998, 60998)
-    let_others_write(tmp_path)
+    open_path.chmod(0o777)
     for path in (tree, tree / "folder", tree / "data"):
         os.chown(path, ours.uid, ours.gid)
     (tree / "folder" / "program").chmod(0o755)
@@ -193,4 +185,4 @@ def test_under_systemd_a_tree_is_sealed_for_the_user_who_built_in_it(tree, tmp_p
     assert (program.st_uid, stat.S_IMODE(program.st_mode)) == (ours.uid, 0o555)
     assert ((tree / "data").stat().st_ino, mode(tree / "data")) == (kept, 0o444)
     assert mode(tree) == mode(tree / "folder") == 0o555
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "tree"]
+    assert sorted(path.name for path in open_path.iterdir()) == ["outside", "tree"]

@@ -24,13 +24,3 @@ def spawn(log):
     yield spawn
     for process_id in process_ids:
         runner.stop(process_id, grace=0)
-
-
-@pytest.fixture
-def open_path(tmp_path):
-    """Return a folder that other users can reach: pytest's own are closed to them."""
-    for folder in tmp_path.parents:
-        if folder.name.startswith("pytest-"):
-            folder.chmod(0o755)
-    tmp_path.chmod(0o755)
-    return tmp_path
