@@ -320,7 +320,8 @@ def test_a_gate_without_a_shipping_run_is_removed(config, clean_slot):
     assert reconciler.reconcile(config) == [f"the merge gate of run {ended.pk} was not removed"]
     assert admin.exists(guard.gate_name(ships.pk))
     assert not admin.exists(guard.gate_name(ended.pk))
-    assert admin.list_own_roles() == [guard.gate_name(ships.pk)]
+    roles = admin.list_own_roles()  # with those of the templates that other tests have built
+    assert [name in roles for name in map(guard.gate_name, (ended.pk, ships.pk))] == [False, True]
     assert os.listdir(config.var / "gates") == [str(ships.pk)]
     admin.drop(guard.gate_name(ships.pk))
 
