@@ -77,6 +77,7 @@ def open_terminal():
         os.close(terminal.master)
 
 
+@pytest.mark.full
 def test_a_command_has_a_terminal_of_its_own_with_job_control_and_our_size(open_terminal):
     terminal = open_terminal(
         'tty; ls -l /proc/self/fd/0 >/dev/null; trap "echo interrupted; exit 7" INT;'
