@@ -3,9 +3,6 @@
 import pytest
 
 from tests.systemd.machine import wait_for
-from tests.systemd.test_units import host
-
-__all__ = ["host"]
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
