@@ -51,10 +51,26 @@ def run_all(
     if os.geteuid() == 0 and not pytest_arguments and not run_as_ordinary_user(config, env, full):
         progress.print_line("No other test was run, because the stack fails for an ordinary user")
         return 1
-    selection = [] if full else ["-m", "not full"]
-    options = pytest_arguments or list_parallel_options()
-    argv = ["python", "-m", "pytest", *selection, *options]
-    return run_streamed(config, "pytest", argv, env)
+    marks = [] if full else ["not full"]
+    if pytest_arguments:
+        return run_pytest(config, "pytest", env, marks, pytest_arguments)
+    # First those that a busy host would fail.
+    if run_pytest(config, "pytest, one test at a time", env, [*marks, "alone"]) != 0:
+        progress.print_line("No other test was run, because tests that run alone failed.")
+        return 1
+    return run_pytest(config, "pytest", env, [*marks, "not alone"], list_parallel_options())
+
+
+def run_pytest(
+    config: Config,
+    title: str,
+    env: Mapping[str, str],
+    marks: Sequence[str],
+    options: Sequence[str] = (),
+) -> int:
+    """Run the tests that all of `marks` select; returns the exit code."""
+    selection = ["-m", " and ".join(marks)] if marks else []
+    return run_streamed(config, title, ["python", "-m", "pytest", *selection, *options], env)
 
 
 def list_checks(config: Config) -> list[tuple[str, list[str]]]:

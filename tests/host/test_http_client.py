@@ -125,6 +125,7 @@ def test_a_refusal_is_an_answer_with_its_body(port):
         ("/split-head", b"ab"),
     ],
 )
+@pytest.mark.alone
 def test_an_answer_ends_at_its_length_or_with_the_connection(port, path, body):
     begun = time.monotonic()
     assert http_client.get(port, path).body == body
@@ -137,6 +138,7 @@ def test_a_body_is_cut_at_the_limit_unless_there_is_none(port):
     assert len(http_client.get(port, "/large", limit=None).body) == 300_000
 
 
+@pytest.mark.alone
 def test_an_answer_that_never_ends_is_cut_by_the_deadline_for_the_whole(port):
     begun = time.monotonic()
     with pytest.raises(TimeoutError):

@@ -63,6 +63,7 @@ def test_a_lock_that_is_free_does_not_raise_the_refusal(tmp_path):
         assert is_taken
 
 
+@pytest.mark.alone
 def test_waiting_for_a_lock_ends_when_stop_returns_true(tmp_path):
     path = tmp_path / "a.lock"
     begun = time.monotonic()

@@ -66,6 +66,21 @@ def test_without_a_user_the_owner_does_not_change(tree):
 LEVELS = 1500  # above Python's recursion limit and the limit of open files; 15,000 characters
 
 
+def run_as(user, work):
+    """Call `work` in a child that has become the user; fail if it raises."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def create_deep_tree(root, levels=LEVELS):
     """Create nested folders, as a build could, with a file and a link in the deepest."""
     root.mkdir()
@@ -94,15 +109,7 @@ def test_a_tree_of_any_depth_is_deleted_by_an_ordinary_user(open_path):
     user = User(60999, 60999)
     ownership.give_tree(root, user)
     open_path.chmod(0o777)
-    child = os.fork()
-    if child == 0:
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
-        try:
-            ownership.delete_tree(root)
-        finally:
-            os._exit(root.exists())
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    run_as(user, lambda: ownership.delete_tree(root))
     assert not root.exists()
 
 
@@ -172,15 +179,7 @@ def test_under_systemd_a_tree_is_sealed_for_the_user_who_built_in_it(tree, open_
     kept = (tree / "data").stat().st_ino
     monkeypatch.setattr(ownership, "_find_other_owners", lambda root: [users])
     monkeypatch.setattr(ownership, "_share_with_us", lambda root, user: None)
-    child = os.fork()
-    if child == 0:
-        os.setresgid(ours.gid, ours.gid, ours.gid)
-        os.setresuid(ours.uid, ours.uid, ours.uid)
-        try:
-            ownership.take_back(tree)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    run_as(ours, lambda: ownership.take_back(tree))
     program = (tree / "folder" / "program").stat()
     assert (program.st_uid, stat.S_IMODE(program.st_mode)) == (ours.uid, 0o555)
     assert ((tree / "data").stat().st_ino, mode(tree / "data")) == (kept, 0o444)

@@ -80,6 +80,7 @@ def test_without_stdin_a_reading_command_ends_at_once(log):
     assert run("cat", log, timeout=5).exit_code == 0
 
 
+@pytest.mark.alone
 def test_a_timeout_ends_a_command_that_ignores_sigterm(log, tmp_path):
     outcome = run(f"trap '' TERM; echo $$ > {tmp_path}/pid; sleep 60; sleep 60", log, timeout=0.5)
     assert outcome.exit_code is None
@@ -98,6 +99,7 @@ def test_a_timeout_ends_a_command_that_ignores_sigterm(log, tmp_path):
     ],
     ids=["in its group", "in another session", "orphaned", "without its mark"],
 )
+@pytest.mark.alone
 def test_a_timeout_ends_a_grandchild_that_keeps_the_output_open(log, tmp_path, script):
     pid = tmp_path / "pid"
     outcome = run(script.format(pid=pid) + "; sleep 60", log, timeout=0.5)
@@ -106,6 +108,7 @@ def test_a_timeout_ends_a_grandchild_that_keeps_the_output_open(log, tmp_path, s
     assert not is_running(wait_for_pid(pid))
 
 
+@pytest.mark.alone
 def test_a_grandchild_neither_delays_the_end_nor_outlives_it(log, tmp_path):
     pid = tmp_path / "pid"
     outcome = run(f"setsid sleep 60 & echo $! > {pid}", log)
@@ -114,6 +117,7 @@ def test_a_grandchild_neither_delays_the_end_nor_outlives_it(log, tmp_path):
     assert not is_running(wait_for_pid(pid))
 
 
+@pytest.mark.alone
 def test_a_timeout_ends_a_fork_storm(log):
     env = {**ENV, "OROBOROS_JOB": "storm"}
     outcome = run("while :; do sleep 60 & sleep 0.01; done", log, env=env, timeout=0.5)
@@ -124,6 +128,7 @@ def test_a_timeout_ends_a_fork_storm(log):
     }
 
 
+@pytest.mark.alone
 def test_a_command_is_stopped_when_stop_returns_true(log):
     answers = iter([False, False, True])
     outcome = run("sleep 60", log, stop=lambda: next(answers))
@@ -228,6 +233,7 @@ def test_a_timeout_of_a_captured_command_ends_a_grandchild_in_a_session_of_its_o
     assert not is_running(wait_for_pid(tmp_path / "pid"))
 
 
+@pytest.mark.alone
 def test_capture_does_not_wait_for_a_grandchild():
     begun = time.monotonic()
     found = runner.capture(["sh", "-c", "echo now; sleep 60 &"], timeout=20)

@@ -61,6 +61,7 @@ def test_a_stopped_daemon_gets_sigterm_and_has_its_own_exit_code(spawn):
     assert runner.get_exit_code(process_id) == 7
 
 
+@pytest.mark.alone
 def test_a_daemon_that_ignores_sigterm_is_killed_after_the_grace(spawn):
     process_id = spawn("trap '' TERM; while :; do sleep 0.05; done")
     wait_for(lambda: len(termination.find_family(process_id)) > 1)

@@ -106,6 +106,7 @@ def test_a_probe_sends_the_given_host(port):
     assert probe_unit(OURS, port, "/health").body == f"127.0.0.1:{port}".encode()
 
 
+@pytest.mark.alone
 def test_a_probe_does_not_wait_for_the_end_of_a_connection(port):
     begun = time.monotonic()
     assert probe_unit(OURS, port, "/kept_open").ok
@@ -123,6 +124,7 @@ def test_a_probe_does_not_wait_for_the_end_of_a_connection(port):
         ("/silent", "/silent did not answer: the answer is not HTTP."),
     ],
 )
+@pytest.mark.alone
 def test_a_bad_answer_is_unhealthy_within_the_timeout(port, path, reason):
     begun = time.monotonic()
     health = probe_unit(OURS, port, path, timeout=0.3)

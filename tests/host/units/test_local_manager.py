@@ -179,6 +179,7 @@ def test_starting_another_command_or_environment_is_refused(manager, server):
     assert is_running(pid)
 
 
+@pytest.mark.alone
 def test_a_crash_at_start_is_refused_with_the_last_log_lines(manager, make):
     unit = make("sh", "-c", "seq 100; echo no such table >&2; exit 3", port=free_port())
     begun = time.monotonic()
@@ -234,6 +235,7 @@ def test_a_start_ends_the_previous_processes_of_a_dead_unit(manager, make, tmp_p
     assert not is_running(orphan)
 
 
+@pytest.mark.alone
 def test_stop_ends_a_unit_that_ignores_sigterm_and_forks(manager, make, tmp_path):
     script = (
         f"trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 60; sleep 60' & echo $! > {tmp_path}/a;"
