@@ -37,9 +37,15 @@ _thread = None
 def _hear(event, arguments):
     if _seen is None or threading.get_ident() != _thread:  # threads of earlier tests may still end
         return
-    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & FLAGS
-    if writes or event in EXECUTES | WRITES | SPEAKS:
+    if _opens_for_writing(event, arguments) or event in EXECUTES | WRITES | SPEAKS:
         _seen.append((event, *arguments[:1]))
+
+
+def _opens_for_writing(event, arguments):
+    """Whether a path is opened; an object around a descriptor opens none a second time."""
+    if event != "open" or isinstance(arguments[0], int):
+        return False
+    return isinstance(arguments[2], int) and bool(arguments[2] & FLAGS)
 
 
 sys.addaudithook(_hear)
