@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from host.files import tree_shield
 from host.process import private_tmp
 from runs.pipelines import preview
 from tests.runs.pipelines.preview.conftest import TOML, WEB
@@ -24,7 +25,8 @@ folder = os.getcwd()
 while folder != "/":
     folder = os.path.dirname(folder)
     for name in (".git", "pyproject.toml", "pytest.ini", "package.json", ".gitignore"):
-        assert not os.path.exists(os.path.join(folder, name)), (folder, name)
+        path = os.path.join(folder, name)
+        assert not os.path.exists(path) or open(path).read() == SHIELD.get(name), path
 """
 
 
@@ -33,7 +35,7 @@ def files(places):
         "Procfile": "web: python server.py\n",
         "oroboros.toml": TOML + 'build = "python build.py"\n',
         "server.py": SERVER.replace("PLACES", repr(places)),
-        "build.py": BUILD,
+        "build.py": BUILD.replace("SHIELD", repr(tree_shield.FILES)),
     }
 
 
