@@ -51,6 +51,8 @@ class FileScheduling(LoadFileScheduling):
         return next((folder for folder in INDIVISIBLE_FOLDERS if file.startswith(folder)), file)
 
 
+# Optional hooks: the mutants are tried without plugins, which take a second to import.
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Distribute whole files, whatever `--dist` says: the tests of a file may share a stack."""
     return FileScheduling(config, log)
@@ -62,6 +64,7 @@ def pytest_sessionfinish(session):
         session.config.workeroutput["not_run"] = session.config.stash.get(NOT_RUN, [])
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
     """Take that list over; each process has the same one."""
     output = getattr(node, "workeroutput", {})
