@@ -33,6 +33,7 @@ from host.units.unit import (
     wait_until_settled,
 )
 
+STOP_FOLDER = jobs.FOLDER.parent / "stop-seconds"
 RUNNING = {"active", "activating", "reloading", "deactivating"}
 EXITED = "1"  # CLD_EXITED: the status is an exit code, not a signal
 PROPERTIES = (
@@ -82,6 +83,7 @@ class SystemdManager(UnitFiles):
             # Otherwise the file stays: it names a unit that may still run.
             if has_ended:
                 self._file(name).unlink(missing_ok=True)
+                _find_stop_file(name).unlink(missing_ok=True)
             return has_ended
 
     def status(self, name: str, port: int | None = None) -> UnitStatus:
@@ -117,10 +119,10 @@ class SystemdManager(UnitFiles):
             "digest": unit.digest,
             "log": str(unit.log),
             "log_start": log_start,
-            "stop_timeout": unit.stop_timeout,
         }
         if unit.has_log_writer:
             spec["log_writer"] = log_writer.ARGV
+        _write_stop_file(unit)
         safe_files.write_atomic(self._file(unit.name), json.dumps(spec).encode(), 0o600)
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -129,6 +131,20 @@ class SystemdManager(UnitFiles):
         except FileNotFoundError:
             return {}
         return spec
+
+
+def _find_stop_file(name: str) -> Path:
+    """Return the file with the unit's `stop_timeout`, which host.units.systemd_stop reads."""
+    return STOP_FOLDER / f"{name}.service"
+
+
+def _write_stop_file(unit: Unit) -> None:
+    # Not in var/run: the program in `ExecStop=` runs as the unit's user, who may not enter that.
+    if not STOP_FOLDER.exists():  # the installation makes it, and so does systemd at boot
+        STOP_FOLDER.mkdir(exist_ok=True)
+        STOP_FOLDER.chmod(0o711)
+    seconds = str(unit.stop_timeout).encode()
+    safe_files.write_atomic(_find_stop_file(unit.name), seconds, 0o644, survives_reboot=False)
 
 
 def run_systemctl(command: str, name: str, *options: str) -> CapturedOutput:

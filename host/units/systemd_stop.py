@@ -1,27 +1,40 @@
 """The program that stops a unit with its own `stop_timeout`: `ExecStop=` of the process units.
 
 systemd's TimeoutStopSec is the same for all instances of a template, and each process may have
-another time. This sends SIGTERM to all processes of the unit and waits for the first one; systemd
-then kills what is left. Standard library only, as `systemd_exec`.
+another time: the manager writes it into a file, whose path is this program's argument. The unit's
+credential would have it too, but systemd 252 hides that from `ExecStop=`. This sends SIGTERM to all
+processes of the unit and waits for the first one; systemd then kills what is left. Standard library
+only, as `systemd_exec`.
 """
 
-import json
 import os
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+# Of a unit that a version without the file started.
+DEFAULT_SECONDS = 10.0
 
 
 def main() -> None:
-    """Stop the unit in whose control group this process runs."""
-    spec = json.loads(Path(os.environ["CREDENTIALS_DIRECTORY"], "unit").read_text())
+    """Stop the unit whose MAINPID systemd has put into the environment."""
     main_pid = int(os.environ.get("MAINPID", "0"))
-    with suppress(ProcessLookupError):
-        stop(main_pid, spec["stop_timeout"])
+    # 0: it has ended, and 0 would name this process's own group.
+    if main_pid > 0:
+        with suppress(ProcessLookupError):
+            stop(main_pid, read_seconds(Path(sys.argv[1])))
+
+
+def read_seconds(path: Path) -> float:
+    """Return the seconds of the file; DEFAULT_SECONDS if it is missing or has no number."""
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return DEFAULT_SECONDS
 
 
 def stop(main_pid: int, seconds: float) -> None:

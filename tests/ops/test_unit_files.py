@@ -77,6 +77,17 @@ def test_the_units_of_applications_may_bind_no_port_of_the_stack_but_their_own(u
         assert allowed == ({port} if is_application else set()), name
 
 
+def test_units_that_are_started_on_demand_have_no_install_section():
+    sections = {
+        path.name: "[Install]" in path.read_text() for path in UNITS.glob("ouroboros-*@.service")
+    }
+    assert {name for name, has_one in sections.items() if has_one} == {
+        "ouroboros-app@.service",
+        "ouroboros-preview@.service",
+        "ouroboros-web@.service",
+    }
+
+
 def test_users_logs_and_drop_ins_follow_the_number_of_slots():
     config = configuration.load({"OROBOROS_SLOTS": "12"})
     users = systemd.render_file(config, "sysusers.conf")

@@ -1,4 +1,4 @@
-"""Background processes as installed units: their user, their limits, kills, stops, generations."""
+"""An application's processes and services as installed units: users, limits, kills, generations."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.systemd.machine import wait_for
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
 NOTICED_SECONDS = 5
-RESTARTED_SECONDS = 30
+RESTARTED_SECONDS = 5
 WORKER = """
 import os, signal, sys, time
 log = open(os.path.join(os.environ["HOME"], "history"), "a", buffering=1)
@@ -17,62 +17,109 @@ def end(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 log.write(f"{os.environ['OROBOROS_COMMIT']} begins\\n")
+print("waiting for tasks")
 while True:
     time.sleep(60)
+"""
+# Counts in Redis, and adds a line to a file of the storage; prints both.
+COUNT = """
+import os, pathlib, socket
+from urllib.parse import urlsplit
+url = urlsplit(os.environ["REDIS_URL"])
+with socket.create_connection((url.hostname, url.port), 5) as link:
+    link.sendall(f"AUTH {url.password}\\r\\nINCR n\\r\\n".encode())
+    answers = link.makefile("rb")
+    print(answers.readline().strip().decode(), answers.readline().strip().decode())
+with pathlib.Path(os.environ["OROBOROS_STORAGE_MEDIA"], "seen").open("a+") as file:
+    file.write("x")
+    file.flush()
+    file.seek(0)
+    print(file.read())
 """
 FILES = {
     "Procfile": "web: python -m guestbook\nrelease: python -m guestbook.migrate\n"
     "worker: python work.py\n",
     "backend/work.py": WORKER,
+    "backend/count.py": COUNT,
 }
+SERVICES = '\n[services]\nredis = true\n\n[storage]\nmedia = "backend/media"\n'
 
 
-def wait_for_restart(host, unit, pid):
+@pytest.fixture(scope="module")
+def files(host):
+    """The demo's application with a worker, Redis and storage."""
+    git = "runuser -u oroboros -- git -C var/demo/guestbook.git"
+    manifest = host.run(f"{git} show main:oroboros.toml")
+    return {**FILES, "oroboros.toml": manifest + SERVICES}
+
+
+def kill(host, unit):
+    """Kill the unit's process; it must run again, as another one, within RESTARTED_SECONDS."""
+    pid = host.pid(unit)
+    host.run(f"kill -9 {pid}")
     restarted = lambda: host.pid(unit) not in (0, pid)  # noqa: E731
-    wait_for(restarted, RESTARTED_SECONDS, f"{unit} is not restarted")
+    return lambda: wait_for(restarted, RESTARTED_SECONDS, f"{unit} is not restarted")
 
 
-def test_a_previews_process_runs_as_the_slots_user_within_its_limits_and_is_restarted(host):
-    host.make_branch("feature/worker", FILES)
+def wait_for_event(host, run, kind, text):
+    def is_recorded():
+        events = host.get(f"/api/runs/{run['id']}/events")["results"]
+        return any(event["kind"] == kind and text in event["text"] for event in events)
+
+    wait_for(is_recorded, NOTICED_SECONDS, f"{kind} is not reported")
+
+
+def test_a_previews_processes_and_services_are_the_slots_and_are_restarted(host, files):
+    host.make_branch("feature/worker", files)
     created = host.post("/api/runs", branch="feature/worker", title="worker")
     run = host.wait_for_status(created, "preview_ready", 300)
-    number = run["slot_id"][-1]
-    unit = f"ouroboros-process-preview-{number}@worker"
-    pid = host.pid(unit)
-    assert host.run(f"ps -o user:32= -p {pid}").strip() == f"ouroboros-preview-{number}"
-    slice_name = f"ouroboros-previews-preview-{number}.slice"
-    for one in (unit, f"ouroboros-preview@preview-{number}"):
+    slot = run["slot_id"]
+    unit, redis = f"ouroboros-process-{slot}@worker", f"ouroboros-redis@{slot}"
+    slice_name = f"ouroboros-previews-{slot}.slice"
+    for one in (unit, f"ouroboros-preview@{slot}", redis):
+        assert host.run(f"ps -o user:32= -p {host.pid(one)}").strip() == f"ouroboros-{slot}"
+    for one in (unit, f"ouroboros-preview@{slot}"):
         assert host.run(f"systemctl show -p Slice --value {one}").strip() == slice_name
     limits = host.run(f"systemctl show -p MemoryMax,TasksMax {slice_name}")
     assert f"MemoryMax={2**30}" in limits and "TasksMax=256" in limits
-    host.run(f"kill -9 {pid}")
-
-    def is_reported():
-        events = host.get(f"/api/runs/{run['id']}/events")["results"]
-        return any(event["kind"] == "backend_down" for event in events)
-
-    wait_for(is_reported, NOTICED_SECONDS, "the death of the worker is not reported")
-    wait_for_restart(host, unit, pid)
+    logs = f"./scripts/preview-backend-runtime.sh logs --slot {slot} --process worker 2>&1"
+    assert "waiting for tasks" in host.run(logs)
+    count = f"./scripts/run-command.sh --slot {slot} -- python count.py"
+    assert host.run(count).split() == ["+OK", ":1", "x"]
+    wait_until_restarted = kill(host, unit)
+    wait_for_event(host, run, "backend_down", "the process worker")
+    wait_until_restarted()
+    wait_until_restarted = kill(host, redis)
+    wait_for_event(host, run, "service_restarted", f"Redis of {slot}")
+    wait_until_restarted()
+    assert host.run(count).split() == ["+OK", ":1", "xx"]
     shown = host.get(f"/api/runs/{run['id']}")["processes"]
     assert [(one["type"], one["restarts"]) for one in shown] == [("web", 0), ("worker", 1)]
     host.post(f"/api/runs/{run['id']}/cancel")
-    wait_for(lambda: host.pid(unit) == 0, 30, "the worker outlives its run")
+    for one in (unit, redis):
+        wait_for(lambda one=one: host.pid(one) == 0, 30, f"{one} outlives its run")
 
 
-def test_production_runs_one_generation_of_a_process_and_restarts_it(host):
+def test_production_runs_one_generation_of_a_process_and_restarts_it(host, files):
     before = host.get("/api/releases")["results"][0]
-    unit = "ouroboros-app-process@worker"
-    host.make_branch("feature/first", FILES)
-    host.make_branch("feature/second", {**FILES, "backend/more.py": "\n"})
+    unit, redis = "ouroboros-app-process@worker", "ouroboros-redis@app"
+    host.make_branch("feature/first", files)
+    host.make_branch("feature/second", {**files, "backend/more.py": "\n"})
     first = host.run_json("./scripts/deploy.sh feature/first --reason first")["release_id"]
     pid = host.pid(unit)
-    assert host.run(f"ps -o user:32= -p {pid}").strip() == "ouroboros-app"
+    for one in (unit, redis):
+        assert host.run(f"ps -o user:32= -p {host.pid(one)}").strip() == "ouroboros-app"
+    count = "./scripts/run-command.sh --production --reason counting -- python count.py"
+    assert host.run(count).split() == ["+OK", ":1", "x"]
     host.run_json("./scripts/deploy.sh feature/second --reason second")
     second = host.pid(unit)
     assert second not in (0, pid)
-    host.run(f"kill -9 {second}")
-    wait_for_restart(host, unit, second)
+    kill(host, unit)()
+    # What was written is in the snapshot within 5 s of the change.
+    wait_for(lambda: host.run("ls var/redis/app"), 10, "Redis saves nothing")
+    kill(host, redis)()
     host.run_json(f"./scripts/rollback.sh {first}")
+    assert host.run(count).split() == ["+OK", ":2", "xx"]
     lines = host.run("cat var/app/history").split("\n")[:-1]
     one, two = (line.split()[0] for line in (lines[0], lines[2]))
     # The killed process said nothing when it ended.

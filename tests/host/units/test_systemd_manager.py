@@ -70,7 +70,8 @@ def show(folder, properties, name="properties"):
 
 
 @pytest.fixture
-def manager(tmp_path, systemd):
+def manager(tmp_path, systemd, monkeypatch):
+    monkeypatch.setattr(systemd_manager, "STOP_FOLDER", tmp_path / "stop-seconds")
     return SystemdManager(config.load({"OROBOROS_VAR": str(tmp_path)}))
 
 
@@ -101,6 +102,15 @@ def test_the_command_is_written_to_a_file_with_mode_0600(manager, unit):
     assert path.stat().st_mode & 0o777 == 0o600
     spec = json.loads(path.read_text())
     assert (spec["argv"], spec["cwd"], spec["env"]) == (["serve"], str(unit.cwd), unit.env)
+
+
+def test_the_program_that_stops_a_unit_can_read_its_time_as_the_units_user(manager, unit, tmp_path):
+    manager.start(replace(unit, stop_timeout=45.0))
+    path = tmp_path / "stop-seconds" / "ouroboros-app@blue.service"
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("45.0", 0o644)
+    assert path.parent.stat().st_mode & 0o777 == 0o711
+    manager.stop(unit.name)
+    assert not path.exists()
 
 
 def test_a_running_unit_is_not_started_again(manager, unit, systemd):
