@@ -1,16 +1,18 @@
 """Gives the programs that this process starts as root a /tmp, /var/tmp and /dev/shm of their own.
 
-It also hides our checkout from them. Many tools look for their configuration, or for a repository,
-in the folders above an application's tree, and would find ours.
+They also have IPC objects of their own (ipc_namespaces(7)): a POSIX message queue outlives every
+process, and is found only where a file system of them is mounted. And our checkout is hidden from
+them: many tools look for their configuration, or for a repository, in the folders above an
+application's tree, and would find ours.
 
-The calling thread enters a new mount namespace, starts the program, which inherits it, and returns.
+The calling thread enters new namespaces, starts the program, which inherits them, and returns.
 Source: mount_namespaces(7), unshare(2), setns(2). Python has these calls from 3.12 on. The kernel
-removes the file system of the three folders with the last process that uses it.
+removes the three folders and the IPC objects with the last process that uses them.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +21,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ctypes
 
-CLONE_NEWNS = 0x20000
+CLONE_NEWNS, CLONE_NEWIPC = 0x20000, 0x8000000
+# Their names below /proc/<pid>/ns. The mounts are the first: without them nothing is private.
+NAMESPACES = {CLONE_NEWNS: "mnt", CLONE_NEWIPC: "ipc"}
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 CAP_SYS_ADMIN = 1 << 21
 # Of memory, for the three folders of a program together. TMPDIR lies on the disk.
@@ -74,22 +78,40 @@ def private_tmp(folders: PrivateFolders) -> Iterator[bool]:
     the doctor and a note on each run say. Start no thread meanwhile, it would stay in the
     namespace. Raises OSError if the thread cannot return to its own namespace.
     """
-    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    folder = os.open(".", os.O_PATH | os.O_CLOEXEC)
-    try:
+    paths = {kind: Path("/proc/thread-self/ns", name) for kind, name in NAMESPACES.items()}
+    with ExitStack() as stack:
+        folder = stack.enter_context(_descriptor(Path(), os.O_PATH))
+        own = {
+            kind: stack.enter_context(_descriptor(path, os.O_RDONLY))
+            for kind, path in paths.items()
+            if path.exists()
+        }
+        entered = _enter_new(own)
         try:
-            _call("unshare", CLONE_NEWNS)
-        except OSError:
-            yield False
-            return
-        try:
-            yield _mount_all(folders)
+            yield CLONE_NEWNS in entered and _mount_all(folders)
         finally:
-            _call("setns", own, CLONE_NEWNS)
+            for kind in entered:
+                _call("setns", own[kind], kind)
             os.fchdir(folder)  # setns(2) has moved this thread to the root folder
+
+
+@contextmanager
+def _descriptor(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        yield descriptor
     finally:
-        os.close(own)
-        os.close(folder)
+        os.close(descriptor)
+
+
+def _enter_new(kinds: Iterable[int]) -> list[int]:
+    """Enter a new namespace of each kind; returns the kinds up to the first that is refused."""
+    entered = []
+    with suppress(OSError):
+        for kind in kinds:
+            _call("unshare", kind)
+            entered.append(kind)
+    return entered
 
 
 def _mount_all(folders: PrivateFolders) -> bool:

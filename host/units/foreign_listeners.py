@@ -2,21 +2,29 @@
 
 A port is free on each address of each family, so a preview could listen on `[::1]:8111` or
 `127.0.0.2:3100` although another process has the port of 127.0.0.1. Applications are known by
-their users, which they have only where this process is root; systemd's units are kept from binding
-such a port (SocketBindDeny).
+their users, which they have only where this process is root or under systemd. There the units are
+kept from binding such a port (SocketBindDeny), but not by a kernel without BPF for cgroups (v2).
 """
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from host.config import Config
+from host.config import Config, SlotConfig
 from host.process import process_table, socket_owner, termination
 from host.process.process_id import ProcessId
 from host.process.socket_owner import Socket
 from host.process.termination import MARK_VARIABLE
 from host.units.listeners import describe_holder, describe_socket
-from host.units.stack_ports import APP_PREFIX, PREVIEW_PREFIX, REDIS_PREFIX, list_ports
+from host.units.stack_ports import (
+    APP_PREFIX,
+    PREVIEW_PREFIX,
+    REDIS_PREFIX,
+    list_ports,
+    process_prefix,
+)
+from host.units.systemd_manager import SystemdManager
+from host.units.unit import stop_together
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +78,13 @@ class ForeignListeners:
 def end_foreign_listeners(config: Config, *, dry_run: bool = False) -> list[ForeignListeners]:
     """End applications' processes that listen on our ports.
 
-    Only root can; otherwise they are only reported.
+    Root can, and under systemd a slot's units are stopped; otherwise they are only reported.
     """
     rules = build_rules(config)
     if not rules.applications:
         return []
     found = select_foreign(socket_owner.list_listeners(), rules)
-    return _end_all(config, found, is_ended=config.is_root and not dry_run)
+    return _end_all(config, found, dry_run=dry_run)
 
 
 def clear_port(config: Config, port: int | None) -> None:
@@ -89,11 +97,13 @@ def clear_port(config: Config, port: int | None) -> None:
         return
     applications = build_rules(config).applications
     found = [one for one in socket_owner.list_listeners(port) if one.uid in applications]
-    for foreign in _end_all(config, found, is_ended=True):
+    for foreign in _end_all(config, found):
         log.warning("%s", foreign.text)
 
 
-def _end_all(config: Config, found: Sequence[Socket], *, is_ended: bool) -> list[ForeignListeners]:
+def _end_all(
+    config: Config, found: Sequence[Socket], *, dry_run: bool = False
+) -> list[ForeignListeners]:
     """Return one entry for each user: a process can listen on any number of addresses."""
     slots = {
         user.uid: slot for slot in config.slots if (user := config.slot_user(slot)) is not None
@@ -102,8 +112,8 @@ def _end_all(config: Config, found: Sequence[Socket], *, is_ended: bool) -> list
     for uid in sorted({one.uid for one in found}):
         mine = [one for one in found if one.uid == uid]
         text, slot = _describe(mine), slots.get(uid)
+        is_ended = not dry_run and _end(config, uid, mine, slot)
         if is_ended:
-            _end(uid, mine, ends_user=slot is not None)
             text = f"{text}: ended"
         entries.append(ForeignListeners(text, "" if slot is None else slot.slot_id, is_ended))
     return entries
@@ -118,13 +128,31 @@ def _describe(listeners: Sequence[Socket]) -> str:
     )
 
 
-def _end(uid: int, listeners: Sequence[Socket], *, ends_user: bool) -> None:
-    if ends_user:
+def _end(config: Config, uid: int, listeners: Sequence[Socket], slot: SlotConfig | None) -> bool:
+    """End the processes; returns whether this process may, and did."""
+    if config.is_systemd:
+        return slot is not None and _stop_units(config, slot)
+    if not config.is_root:
+        return False
+    if slot is not None:
         # Or a parent of it, which has left every family, would start it again.
-        termination.kill_user(uid)
-        return
+        return termination.kill_user(uid)
     for pid in socket_owner.find_holders(*(one.inode for one in listeners)):
         _kill_family(pid)
+    return True
+
+
+def _stop_units(config: Config, slot: SlotConfig) -> bool:
+    """Stop all units that run as the slot's user; returns whether they have ended.
+
+    All, because any of them may have passed its listener to another (SCM_RIGHTS). The supervisor
+    starts what the run needs, and fails the run whose processes are ended again and again.
+    """
+    manager, processes = SystemdManager(config), process_prefix(slot.slot_id)
+    names = [name for name in manager.list_names() if name.startswith(processes)]
+    has_ended = stop_together(manager, [f"{PREVIEW_PREFIX}{slot.slot_id}", *names])
+    user = config.slot_user(slot)
+    return has_ended and (user is None or user.kill_all())
 
 
 def _kill_family(pid: int) -> None:

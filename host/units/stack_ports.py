@@ -9,6 +9,11 @@ REDIS_PREFIX = "ouroboros-redis@"
 PREVIEW_PREFIX, APP_PREFIX = "ouroboros-preview@", "ouroboros-app@"
 
 
+def process_prefix(slot_id: str) -> str:
+    """Return what the names of the units of a slot's background processes begin with."""
+    return f"ouroboros-process-{slot_id}@"
+
+
 def list_ports(config: Config) -> Iterator[tuple[str, int, str]]:
     """Yield of each port of the stack its purpose, its number, and the unit that listens on it."""
     yield "control API", config.api_port, "ouroboros-api"

@@ -183,14 +183,19 @@ def _clean_free_slot(config: Config, row: Slot, slot: SlotConfig, dry_run: bool)
 
 
 def _end_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:
-    """End applications' processes that listen on a port of ours which is not their own."""
+    """End applications' processes that listen on a port of ours which is not their own.
+
+    One that stays, such as a job under systemd, is an event too.
+    """
     for foreign in foreign_listeners.end_foreign_listeners(config, dry_run=dry_run):
         if foreign.is_ended:
             held = Lease.objects.filter(state=LeaseState.HELD, slot__slot_id=foreign.slot_id)
             lease = held.on_host(config.host_name).select_related("run").first()
             run = None if lease is None else lease.run
             _record_repair(foreign.text, foreign.slot_id, run)
-        yield foreign.text
+            yield foreign.text
+        else:
+            yield from _record_new([foreign.text], dry_run)
 
 
 def _report_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:

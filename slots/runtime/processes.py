@@ -14,6 +14,7 @@ from host.config import Config, SlotConfig
 from host.deadline import Deadline
 from host.errors import Refused
 from host.units import managers
+from host.units.stack_ports import process_prefix
 from host.units.unit import (
     SETTLE_SECONDS,
     STOP_SECONDS,
@@ -51,7 +52,7 @@ def unit_name(slot: SlotConfig, name: str) -> str:
     """Return the name of a process's unit."""
     # The slot is part of the template's name: systemd derives the user from it (%j), and cannot
     # from a part of the instance's name. See docs/decisions/0022.
-    return f"ouroboros-process-{slot.slot_id}@{name}"
+    return f"{process_prefix(slot.slot_id)}{name}"
 
 
 def start(config: Config, slot: SlotConfig, spec: Spec, environment: Mapping[str, str]) -> None:

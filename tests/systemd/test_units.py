@@ -1,10 +1,6 @@
-"""Installed units: their sandboxes, restarts after a kill, what a hostile preview can access."""
+"""Installed units: their ratings, restarts after a kill, the router, a reboot."""
 
-import base64
 import re
-import statistics
-import threading
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +9,6 @@ from tests.systemd.machine import DEMO, HOME, wait_for
 
 pytestmark = pytest.mark.root
 
-HOSTILE = Path(__file__).with_name("hostile.py")
 RATINGS = config.HOME / "docs" / "reference" / "units.md"
 UNITS = config.HOME / "infra" / "systemd" / "units"
 RESTART_SECONDS = 10
@@ -137,160 +132,6 @@ def test_the_retention_unit_removes_an_old_install(host):
     assert host.run_unchecked(f"test -e {old}").returncode != 0
 
 
-@pytest.fixture(scope="module")
-def preview(host):
-    """Return a preview whose backend runs any command that it is sent: see hostile.py."""
-    files = {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"}
-    for branch in ("feature/hostile", "feature/hostile-leaves"):
-        host.make_branch(branch, files)
-    return host.make_run("feature/hostile")
-
-
-def run_in_preview(host, preview, command):
-    """Have the preview run a shell command; return its output and whether it succeeded."""
-    port = 8100 + int(preview["slot_id"][-1])
-    done = host.run_unchecked(
-        f"curl -s -w '\\n%{{http_code}}' --data-binary @- http://127.0.0.1:{port}/",
-        stdin=command.encode(),
-    )
-    body, _, code = done.stdout.decode(errors="replace").rpartition("\n")
-    return body, code == "200"
-
-
-@pytest.mark.parametrize(
-    "command",
-    [  # `other` is another slot than the preview's
-        "cat /etc/oroboros/api.env",
-        "ls /etc/oroboros/",
-        "cat /srv/oroboros/var/secrets/app_production.password",
-        "cat /srv/oroboros/var/run/*.json",
-        "cat /srv/oroboros/var/slots/*/spec.json",
-        "ls /srv/oroboros/var/slots/$other/",
-        "ls /srv/oroboros/var/artifacts/",
-        "cat /run/credentials/*/unit | grep -v app_preview",
-        "touch /srv/oroboros/var/current /srv/oroboros/manage.py",
-        "touch /srv/oroboros/var/cache/installs/x",
-        "cat /proc/1/environ",
-        "curl -fsS http://127.0.0.1:8000/api/slots",
-        "curl -fsS -X POST http://127.0.0.1:8000/api/slots/reap-expired",
-        "systemctl stop ouroboros-api",
-        "systemctl start ouroboros-job@x",
-        "su -c true oroboros",
-        "unshare -U true",
-        "psql -l -h /run/postgresql -U postgres",
-        *(
-            f"psql postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/{name} -c 'SELECT 1'"
-            for name in ("oroboros", "postgres", "template1", "app_production", "app_$other_db")
-        ),
-    ],
-)
-def test_a_hostile_preview_is_denied(host, preview, command):
-    other = "preview-1" if preview["slot_id"] != "preview-1" else "preview-2"
-    set_other = f"other={other} other_db={other.replace('-', '_')}; "
-    output, succeeded = run_in_preview(host, preview, set_other + command)
-    assert not succeeded, output
-
-
-def test_a_hostile_preview_can_list_only_its_own_and_public_folders(host, preview):
-    """The preview is given the names of all folders. Those below three folders are public."""
-    public = ("var/activations/", "var/cache/installs/", "var/releases/")
-    own = f"var/slots/{preview['slot_id']}/"
-    own = tuple(own + name for name in ("worktree", "home", "activations/"))
-    folders = host.run("find var -type d").split()
-    assert {"var", "var/run", "var/artifacts", *(f"var/slots/preview-{n}" for n in "123")} < {
-        *folders
-    }
-    tried = [name for name in folders if not name.startswith(public)]
-    loop = (
-        f"cd {HOME} && for f in {' '.join(tried)}; do ls $f >/dev/null 2>&1 && echo $f; done; true"
-    )
-    listed = run_in_preview(host, preview, loop)[0].split()
-    assert own[0] in listed
-    assert [name for name in listed if not name.startswith(own)] == []
-
-
-def test_a_hostile_preview_can_use_its_own_database_and_folders(host, preview):
-    assert run_in_preview(host, preview, "psql $DATABASE_URL -c 'SELECT 1'")[1]
-    assert run_in_preview(host, preview, "touch $HOME/mine && ! touch ./mine")[1]
-
-
-def test_a_hostile_preview_finds_no_checkout_above_it_and_shares_no_memory(host, preview):
-    names = ".git pyproject.toml manage.py tests .gitignore"
-    script = f"cd .. && for n in {names}; do test ! -e {HOME}/$n || echo $n; done"
-    assert host.run(f"ls -d {HOME}/pyproject.toml").strip() == f"{HOME}/pyproject.toml"
-    assert run_in_preview(host, preview, script) == ("", True)
-    assert run_in_preview(host, preview, "touch /dev/shm/of-a-preview /tmp/of-a-preview")[1]
-    assert host.run("ls /dev/shm /tmp").count("of-a-preview") == 0
-
-
-def run_python_in_preview(host, preview, code):
-    """Have the preview run Python code that must succeed; return what it printed."""
-    encoded = base64.b64encode(code.encode()).decode()
-    output, succeeded = run_in_preview(host, preview, f"echo {encoded} | base64 -d | python3 -")
-    assert succeeded, output
-    return output
-
-
-LEAVE = """
-import ctypes, os
-ctypes.CDLL(None).shmget(0, 4096, 0o1600)
-for folder in ("/tmp", "/var/tmp", "/dev/shm"):
-    open(folder + "/left-by-a-preview", "w").close()
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        null = os.open("/dev/null", os.O_RDWR)
-        for number in range(3):
-            os.dup2(null, number)
-        os.execve("/bin/sleep", ["sleep-of-a-preview", "3600"], {})
-    os._exit(0)
-os.wait()
-"""
-
-
-def test_nothing_of_a_hostile_preview_is_left_after_its_lease(host, preview):
-    run = host.make_run("feature/hostile-leaves")
-    run_python_in_preview(host, run, LEAVE)
-    find_process, slot_id = "pgrep -f sleep-of-a-preview", run["slot_id"]
-    assert host.run(find_process).split()
-    host.post(f"/api/slots/{slot_id}/release", run_id=run["id"])
-
-    def is_free():
-        return {one["slot_id"]: one["state"] for one in host.get("/api/slots")}[slot_id] == "free"
-
-    wait_for(is_free, 60, "the slot is not free")
-    assert host.run_unchecked(find_process).returncode == 1
-    find_files = "find /tmp /var/tmp /dev/shm -name left-by-a-preview"
-    assert host.run(f"{find_files}; ipcs -m | grep ouroboros-{slot_id} || true") == ""
-
-
-@pytest.mark.parametrize(
-    "bomb",
-    [
-        "python3 -c 'x = bytearray(3 << 30); print(len(x))'",
-        "python3 -c 'import os\nwhile True: os.fork()'",
-        "for i in 1 2 3 4; do (while :; do :; done) & done; sleep 3; kill 0",
-    ],
-    ids=["memory", "processes", "cpu"],
-)
-def test_the_api_stays_fast_while_a_preview_exhausts_its_limits(host, preview, bomb):
-    command = f'timeout 4 sh -c "{bomb}"'
-    attack = threading.Thread(target=run_in_preview, args=(host, preview, command))
-    attack.start()
-    times = []
-    while attack.is_alive() and len(times) < 20:
-        seconds = host.run(
-            "curl -fsS -m 5 -o /dev/null -w '%{time_total}' http://127.0.0.1:8000/health"
-        )
-        times.append(float(seconds))
-        attack.join(0.1)  # spreads the requests over the attack
-    restart = f"./scripts/preview-backend-runtime.sh restart --slot {preview['slot_id']}"
-    # The supervisor may restart it too: one of the two is then refused, because it was stopped.
-    wait_for(lambda: host.run_unchecked(restart).returncode == 0, 60, "it is not restarted")
-    attack.join()
-    assert statistics.median(times) < 0.1, times
-
-
 @pytest.mark.parametrize(
     "option",
     [
@@ -300,7 +141,7 @@ def test_the_api_stays_fast_while_a_preview_exhausts_its_limits(host, preview, b
         pytest.param("--no-ask-password", marks=pytest.mark.full),
     ],
 )
-def test_a_deploy_that_restarts_its_own_worker_merges_and_deploys_once(host, preview, option):
+def test_a_deploy_that_restarts_its_own_worker_merges_and_deploys_once(host, option):
     hook = f"systemctl {option} reload-or-restart ouroboros-api ouroboros-worker"
     host.run(f"echo 'DEPLOY_BACKEND_RELOAD_CMD={hook}' >>/etc/oroboros/worker.env")
     host.run("./scripts/systemd-install-runtime.sh && systemctl restart ouroboros-worker")
@@ -322,8 +163,7 @@ def test_a_deploy_that_restarts_its_own_worker_merges_and_deploys_once(host, pre
 
 
 @pytest.mark.full
-def test_after_a_reboot_all_is_healthy_and_an_interrupted_run_is_resumed(host, preview):
-    host.post(f"/api/slots/{preview['slot_id']}/release", run_id=preview["id"])
+def test_after_a_reboot_all_is_healthy_and_an_interrupted_run_is_resumed(host):
     run = host.post("/api/runs", branch="feature/failing-check", title="through a reboot")
     status = lambda: host.get(f"/api/runs/{run['id']}")["status"]  # noqa: E731
     wait_for(lambda: status() == "preparing", 30, "the run is not being prepared")

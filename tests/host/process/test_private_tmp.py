@@ -1,6 +1,9 @@
-"""A program of another user sees empty /tmp, /var/tmp and /dev/shm of its own."""
+"""A program of another user has empty /tmp, /var/tmp and /dev/shm and IPC objects of its own."""
 
+import ctypes
+import errno
 import os
+import sys
 import tempfile
 import threading
 from dataclasses import replace
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from host import config
+from host.files import leftovers
 from host.process import private_tmp, runner
 from host.process.private_tmp import PrivateFolders
 from tests.host.processes import ENV, RESERVED_USER
@@ -44,6 +48,26 @@ def test_the_three_folders_are_apart(run):
         0,
         "/dev/shm:\nc\n\n/tmp:\na\n\n/var/tmp:\nb\n",
     )
+
+
+LEAVE_IPC = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.shmget(77, 4096, 0o1666), libc.semget(77, 1, 0o1666), libc.msgget(77, 0o1666))
+print(libc.mq_open(b"/of-a-program", 0o102, 0o666, None) >= 0)
+print(libc.shmget(77, 0, 0) >= 0, libc.mq_open(b"/of-a-program", 0) >= 0)
+"""
+
+
+def test_ipc_objects_of_each_kind_end_with_their_program(run):
+    """POSIX message queues too, which have no owner that is shown, and no file system here."""
+    script = f"{sys.executable} -I -S -c '{LEAVE_IPC}'"
+    for _ in range(2):
+        assert run(script, hidden=Path("/srv")) == (0, "0 0 0\nTrue\nTrue True\n")
+    assert leftovers.list_ipc_objects(RESERVED_USER.uid) == []
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert (libc.mq_open(b"/of-a-program", 0), ctypes.get_errno()) == (-1, errno.ENOENT)
+    assert (libc.shmget(77, 0, 0), ctypes.get_errno()) == (-1, errno.ENOENT)
 
 
 @pytest.fixture

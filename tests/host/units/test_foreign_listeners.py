@@ -17,8 +17,10 @@ from host.process import runner, socket_owner
 from host.process.socket_owner import LISTEN, Socket
 from host.units import foreign_listeners
 from host.units.foreign_listeners import PortRules, select_foreign
+from host.units.jobs import JobUser
 from host.units.listeners import select_not_owned
 from host.units.local_manager import LocalManager
+from host.units.systemd_manager import SystemdManager
 from host.units.unit import Unit
 from tests.environment import free_port
 from tests.host.processes import is_running, wait_for
@@ -147,6 +149,28 @@ def test_a_dry_run_names_a_foreign_listener_and_leaves_it(config, listen_as):
     pid = listen_as(config.job_user, config.web_port, "::1")
     assert len(foreign_listeners.end_foreign_listeners(config, dry_run=True)) == 1
     assert is_running(pid)
+
+
+def test_under_systemd_a_slots_units_are_stopped_and_a_job_is_only_named(config, monkeypatch):
+    stopped, names = (
+        [],
+        ["preview@preview-1", "process-preview-1@worker", "process-preview-11@worker"],
+    )
+    users = {"preview-1": JobUser(7, 7, "preview-1"), "job": JobUser(8, 8)}
+    found = [listener(ip_address("::1"), config.api_port, user.uid) for user in users.values()]
+    stop = lambda manager, name: stopped.append(name) or True  # noqa: E731
+    monkeypatch.setattr(configuration.jobs, "find_user", users.get)
+    monkeypatch.setattr(socket_owner, "list_listeners", lambda: found)
+    monkeypatch.setattr(SystemdManager, "list_names", lambda _: [f"ouroboros-{n}" for n in names])
+    monkeypatch.setattr(SystemdManager, "stop", stop)
+    monkeypatch.setattr(JobUser, "kill_all", lambda user: stop(None, f"jobs of {user.role}"))
+    under_systemd = replace(config, is_systemd=True)
+    planned = foreign_listeners.end_foreign_listeners(under_systemd, dry_run=True)
+    assert ([one.is_ended for one in planned], stopped) == ([False, False], [])
+    ended = foreign_listeners.end_foreign_listeners(under_systemd)
+    assert [(one.slot_id, one.is_ended) for one in ended] == [("preview-1", True), ("", False)]
+    units = {"ouroboros-preview@preview-1", "ouroboros-process-preview-1@worker"}
+    assert {*stopped} == {*units, "jobs of preview-1"}
 
 
 @pytest.mark.root

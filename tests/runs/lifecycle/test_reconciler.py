@@ -15,6 +15,7 @@ from django_q.models import OrmQ
 from host.postgres import guard
 from host.postgres.administration import DatabaseAdmin
 from host.process import runner, socket_owner
+from host.units.foreign_listeners import ForeignListeners
 from runs.leasing import backend_supervision, leases
 from runs.leasing.cleanup import clean_and_finish
 from runs.lifecycle import reconciler
@@ -374,6 +375,17 @@ def test_a_preview_that_listens_on_a_port_of_ours_is_ended_and_its_run_is_told(
     assert socket_owner.list_listeners(config.api_port) == []
     [event] = Event.objects.filter(kind="repaired", run=run, slot_id=str(clean_slot))
     assert f"[::1]:{config.api_port}" in event.text
+
+
+def test_a_foreign_listener_that_stays_is_named_in_each_pass_and_is_one_event(
+    config, clean_slot, monkeypatch
+):
+    stays = ForeignListeners("a job listened on [::1]:8111", slot_id="", is_ended=False)
+    find = lambda config, dry_run: [stays]  # noqa: E731
+    monkeypatch.setattr(reconciler.foreign_listeners, "end_foreign_listeners", find)
+    for _ in range(2):
+        assert stays.text in reconciler.repair_quickly(config)
+    assert events("repaired").count(stays.text) == 1
 
 
 def test_a_preview_that_uses_too_much_disk_space_fails_and_its_slot_is_cleaned(

@@ -175,6 +175,8 @@ def api():
     for headers in forged:
         for method, path in TARGETS["requests"]:
             body = b'{"reason": "mine now"}' if method == "POST" else None
+            if body and "Authorization" in headers:
+                body = iter([body])  # in chunks
             request = urllib.request.Request(
                 f"http://127.0.0.1:{TARGETS['api_port']}{path}", body,
                 {"Content-Type": "application/json", **headers}, method=method,
@@ -220,6 +222,26 @@ def unbounded():
     return [name for name, values in limits.items() if resource.RLIM_INFINITY in values]
 
 
+def slow_connections():
+    """Return the ports whose /health has no answer while we hold slow connections to both."""
+    got, held = [], []
+    ports = ((TARGETS["api_port"], "127.0.0.1"), (TARGETS["router_port"], "api.localhost"))
+    for port, host in 80 * ports:
+        one = socket.create_connection(("127.0.0.1", port), timeout=10)
+        end = ("X-Slow: ", "Transfer-Encoding: chunked\r\n\r\n1")[len(held) % 2]
+        one.sendall(f"POST /admin/login/ HTTP/1.1\r\nHost: {host}\r\n{end}".encode())
+        held.append(one)
+    for port, host in 3 * ports:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/health", headers={"Host": host})
+        try:
+            urllib.request.urlopen(request, timeout=10).close()
+        except OSError as error:
+            got.append(f"{port}: {error}")
+    for one in held:
+        one.close()
+    return got
+
+
 def admin_doors():
     """Return the doors of Caddy's admin, by its port and by every socket of the host's folder."""
     got = []
@@ -263,10 +285,14 @@ def ports():
 
 
 def stay():
-    """Leave what could outlive us: a file for all, shared memory, a process without a parent."""
+    """Leave what could outlive us: a file for all, IPC objects, a process without a parent."""
     import ctypes
 
-    ctypes.CDLL(None).shmget(0, 4096, 0o1600)
+    libc = ctypes.CDLL(None)
+    libc.shmget(0, 4096, 0o1600)
+    libc.semget(0, 1, 0o1600)
+    libc.msgget(0, 0o1600)
+    libc.mq_open(b"/left", 0o102, 0o666, None)
     for folder in ("/tmp", "/var/tmp", "/dev/shm"):
         with suppress(OSError):
             Path(folder, f"left-{os.getuid()}").touch()
@@ -280,7 +306,7 @@ def stay():
 
 
 ATTEMPTS = (environment, processes, signals, secret_files, tree, databases, api, log_ins,
-            unbounded, admin_doors, privileges, ports, stay)  # fmt: skip
+            unbounded, slow_connections, admin_doors, privileges, ports, stay)  # fmt: skip
 
 
 def report():
