@@ -234,13 +234,11 @@ class Scripts:
     """
 
     def __init__(self, world, application: Application) -> None:
-        from ops.postgres.embedded_server import find_tool
-
         self.world, self.work, self.count = world, world.folder / "by-script", 0
         self.work.mkdir()
         cluster = environment.CLUSTER
         self.env = {
-            "PATH": f"{find_tool('psql').parent}:{os.environ['PATH']}",
+            "PATH": f"{cluster.programs.folder}:{os.environ['PATH']}",
             "PGHOST": "127.0.0.1",
             "PGPORT": str(cluster.port),
             "PGUSER": "postgres",

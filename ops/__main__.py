@@ -112,6 +112,15 @@ def apply_settings(config: Config, options: Options) -> int:
     return print_result("apply", detail)
 
 
+def upgrade_postgres(config: Config, options: Options) -> int:
+    """Move the embedded PostgreSQL to the newer version of this host; the stack must be stopped."""
+    from ops import stack
+    from ops.postgres import cluster_upgrade
+
+    detail = cluster_upgrade.upgrade_cluster(stack.get_cluster(config))
+    return print_result("upgrade-postgres", detail)
+
+
 def print_result(command: str, detail: str) -> int:
     """Print the JSON object of a command that succeeded; returns the exit code 0."""
     print(json.dumps({"ok": True, "command": command, "error": None, "detail": detail}))
@@ -130,6 +139,7 @@ COMMANDS: dict[str, Callable[[Config, Options], int]] = {
     "slots": start_slots,
     "systemd": manage_units,
     "apply": apply_settings,
+    "upgrade-postgres": upgrade_postgres,
 }
 
 

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 from host import config
+from host.postgres.programs import server_programs
+from host.postgres.programs.server_programs import Programs
 from ops.postgres.embedded_server import Cluster
 
 PASSWORD = "only-for-the-tests-on-loopback"
@@ -32,6 +34,11 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def find_wheel() -> Programs:
+    """Return the PostgreSQL of the wheel: the same on every host that runs the tests."""
+    return next(one for one in server_programs.find_servers() if one.is_wheel)
+
+
 def _stop(owner: int, cluster: Cluster, folder: Path) -> None:
     """Stop the cluster and remove its files, unless a child that a test forked calls this."""
     if os.getpid() == owner:
@@ -47,7 +54,7 @@ def _start() -> Cluster:
         if name.startswith(("OROBOROS_", "MERGE_GATE_", "DEPLOY_", "PREVIEW_", "WORKER_")):
             del os.environ[name]
     port = free_port()
-    cluster = Cluster(folder / "postgres", port, config.load({}).postgres_user)
+    cluster = Cluster(folder / "postgres", port, config.load({}).postgres_user, find_wheel())
     cluster.start(FAST)
     atexit.register(_stop, os.getpid(), cluster, folder)
     cluster.ensure_role("oroboros", PASSWORD, "CREATEDB")

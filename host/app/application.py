@@ -176,13 +176,17 @@ def _list_known_variables(config: Config, manifest: Manifest) -> dict[str, str]:
     return {**known, **manifest.env}
 
 
-def read_application(config: Config, root: Path, user: User | None) -> Application:
-    """Read and plan the manifest at `root`.
+def read_application(
+    config: Config, root: Path, user: User | None, *, has_development: bool = False
+) -> Application:
+    """Read and plan the manifest at `root`; with `has_development` also what only checks need.
 
     Raises ApplicationRefused `manifest_invalid`, `command_refused`.
     """
     manifest = manifest_loader.load_manifest(root)
-    plan = planning.make_plan(root, manifest, installs.find_tools(config))
+    plan = planning.make_plan(
+        root, manifest, installs.find_tools(config), has_development=has_development
+    )
     commands = [one.argv for one in (*plan.builds, plan.release, plan.seed, plan.web) if one]
     commands += [process.command.argv for process in plan.processes]
     known = _list_known_variables(config, manifest)

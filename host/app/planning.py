@@ -73,8 +73,10 @@ class Plan:
         return [folder for install in self.installs for folder in install.bin_folders(config, root)]
 
 
-def make_plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
-    """Decide what to do for the tree at `root`.
+def make_plan(
+    root: Path, manifest: Manifest, tools: Tools, *, has_development: bool = False
+) -> Plan:
+    """Decide what to do for the tree at `root`; `has_development` also installs what checks need.
 
     Raises Refused `command_refused`, and `manifest_invalid` for a file that would be honored in a
     wrong way: another interpreter, a lock file that no tool here reads.
@@ -103,7 +105,7 @@ def make_plan(root: Path, manifest: Manifest, tools: Tools) -> Plan:
     commands = [command for command in named if command is not None]
     for command in commands:
         command_policy.check_command(command.argv)
-    installs, notes = _plan_installs(tree, manifest, tools, commands)
+    installs, notes = _plan_installs(tree, manifest, tools, commands, has_development)
     return Plan(installs, tuple(builds), release, seed, web, checks, tuple(notes), processes)
 
 
@@ -145,7 +147,11 @@ def _plan_command(name: str, argv: Argv | None, cwd: str, timeout: float) -> Com
 
 
 def _plan_installs(
-    tree: SourceTree, manifest: Manifest, tools: Tools, commands: Sequence[Command]
+    tree: SourceTree,
+    manifest: Manifest,
+    tools: Tools,
+    commands: Sequence[Command],
+    has_development: bool,
 ) -> tuple[tuple[Install, ...], list[str]]:
     """Return the installs in their order, and notes on files that are not honored."""
     node, node_notes = _plan_node_installs(tree, manifest, tools)
@@ -172,6 +178,7 @@ def _plan_installs(
         is_writable=any(
             argv[0] not in node_projects.PROGRAMS for argv in manifest.frontend_install
         ),
+        has_development=has_development,
     )
     return (python, *node), [*notes, *python_notes, *node_notes]
 

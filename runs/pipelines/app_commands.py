@@ -37,18 +37,24 @@ NO_INDEX_PAGE = (
 
 
 def write_application(
-    context: CommandContext, repo: Repository, commit: str, root: Path, user: User | None
+    context: CommandContext,
+    repo: Repository,
+    commit: str,
+    root: Path,
+    user: User | None,
+    *,
+    has_development: bool = False,
 ) -> Application:
     """Replace `root` by the commit's files, give them to `user`, and read the application.
 
-    Its storage are empty folders of the tree.
+    Its storage are empty folders of the tree. `has_development`: as `read_application`.
     """
     ownership.delete_tree(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     for note in repo.export_commit(commit, root):
         context.write_log(note)
     ownership.give_tree(root, user)
-    app = read_application(context.config, root, user)
+    app = read_application(context.config, root, user, has_development=has_development)
     storage.make_folders(root, app.manifest.storage, user)
     return app
 

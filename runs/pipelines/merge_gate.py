@@ -41,13 +41,16 @@ def _folder(context: StepContext) -> Path:
 def migrate_candidate(context: StepContext) -> None:
     """Write the candidate's files and run its migrations on a clone of the base's template.
 
-    In a sealed tree, as production does. The checks may change it again.
+    In a sealed tree, as production does. The checks may change it again, and for them this install
+    has the groups for development: the release has an install of its own, without them.
     """
     from host.postgres.administration import DatabaseAdmin
 
     config, run, root = context.config, context.run, _folder(context) / "tree"
     repo = open_repository(config)
-    app = app_commands.write_application(context, repo, run.candidate_sha, root, config.job_user)
+    app = app_commands.write_application(
+        context, repo, run.candidate_sha, root, config.job_user, has_development=True
+    )
     app_commands.install_application(context, app)
     # A gate has no slot; the URLs of all slots lead to the same server.
     target = guard.resolve_target(config, config.slots[0])
@@ -88,7 +91,7 @@ def run_checks(context: StepContext) -> None:
         migrate_candidate(context)
     # Written before the checks, which may change files and rows.
     step_notes.write_note(folder, "checking", candidate)
-    app = read_application(config, folder / "tree", config.job_user)
+    app = read_application(config, folder / "tree", config.job_user, has_development=True)
     checks = _select_checks(context, app)
     url = step_notes.read_note(folder, "migrations")["url"]
     context.write_log(f"{len(checks)} checks on {run.candidate_sha}")

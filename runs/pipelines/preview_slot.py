@@ -7,8 +7,11 @@ from typing import Any
 from host.app import environment
 from host.app.application import Application, read_application
 from host.app.planning import Command
-from host.app.resources import addons, storage
+from host.app.resources import addons, extensions, storage
 from host.config import SlotConfig
+from host.errors import Refused
+from host.files.source_tree import SourceTree
+from host.postgres.programs import available_extensions
 from host.services.redis_server import RedisServer
 from runs.engine import step_notes
 from runs.engine.step_context import StepContext, StepResult
@@ -34,8 +37,20 @@ def note_application(context: StepContext) -> Iterator[None]:
     """Show the application's notes: also if its installs are complete and the step does nothing."""
     app = read_slot_application(context)
     _refuse_hiding_storage(context, app)
-    context.set_notes(app.notes)
+    context.set_notes([*app.notes, *_describe_lacking_extensions(context, app)])
     yield
+
+
+def _describe_lacking_extensions(context: StepContext, app: Application) -> list[str]:
+    """Return notes on extensions of PostgreSQL that the tree creates and the server cannot."""
+    wanted = extensions.find_wanted(SourceTree(app.root))
+    if not wanted:
+        return []
+    try:
+        found = available_extensions.read_available(context.config)
+    except Refused:
+        return []  # the step that creates the database says why it does not answer
+    return extensions.describe_lacking(wanted, found.extensions, found.version)
 
 
 def _refuse_hiding_storage(context: StepContext, app: Application) -> None:

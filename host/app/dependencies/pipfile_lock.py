@@ -1,4 +1,4 @@
-"""Turns a Pipfile.lock into the requirements that `pipenv requirements --hash --dev` prints."""
+"""Turns a Pipfile.lock into the requirements that `pipenv requirements --hash` prints."""
 
 import json
 from typing import Any
@@ -8,15 +8,18 @@ DEFAULT_SOURCE = "pypi"
 VERSION_CONTROLS = ("git", "hg", "svn", "bzr")
 
 
-def to_requirements(text: str) -> str | None:
+def to_requirements(text: str, *, has_development: bool = False) -> str | None:
     """Return the lines of a requirements.txt; None if the text is no Pipfile.lock.
+
+    With `has_development` the packages of `develop` are among them.
 
     Source: https://pipenv.pypa.io/en/latest/pipfile.html
     """
     try:
         data = json.loads(text)
         sources = data.get("_meta", {}).get("sources", [])
-        packages = {**data.get("develop", {}), **data.get("default", {})}
+        development = data.get("develop", {}) if has_development else {}
+        packages = {**development, **data.get("default", {})}
         urls = [one["url"] for one in sources if one.get("name") != DEFAULT_SOURCE]
         lines = [_format_package(name, package) for name, package in sorted(packages.items())]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):

@@ -34,6 +34,8 @@ PROJECT_FILES = (
 )
 # A project with one of these has versions that a note has to name if they are not used.
 VERSIONS = ("pylock.toml", "poetry.lock", "Pipfile.lock", "requirements.txt", *UNSUPPORTED)
+# Of uv: what `uv sync` installs beside the project's own dependencies, `dev` unless it is changed.
+NO_GROUPS = "--no-default-groups"
 # Exports poetry.lock; both are pinned, so that the same lock file gives the same install.
 POETRY = ("--from", "poetry==2.2.1", "--with", "poetry-plugin-export==1.9.0", "poetry")
 EXPORTED = "requirements.exported.txt"
@@ -70,18 +72,24 @@ def plan_python(
     *,
     is_used: bool = True,
     is_writable: bool = False,
+    has_development: bool = False,
 ) -> tuple[Install, list[str]]:
     """Plan a virtual environment; without dependencies it is an empty, shared one.
 
     `custom` are the manifest's own commands, in place of the detected ones; with `is_writable` an
-    install of the frontend adds to the environment. Returns the notes too. Raises Refused
-    `manifest_invalid` for a project whose dependencies no tool here installs, if it `is_used`.
+    install of the frontend adds to the environment, and with `has_development` it has the groups
+    for development too. Returns the notes too. Raises Refused `manifest_invalid` for a project
+    whose dependencies no tool here installs, if it `is_used`.
     """
     own = bool(custom) or is_writable
     # --clear: an interrupted install may have left a part of one. --no-project: no setting of the
     # tree chooses another interpreter. Only the manifest's commands may call pip (--seed).
     venv = (tools.uv, "venv", "--quiet", "--clear", "--no-project", *(["--seed"] if own else []))
-    recipe, notes = (Recipe(()), []) if custom else _choose_recipe(tree, folder, tools, is_used)
+    recipe, notes = (
+        (Recipe(()), [])
+        if custom
+        else _choose_recipe(tree, folder, tools, is_used, has_development)
+    )
     install = build_install(
         tree,
         "python",
@@ -97,7 +105,7 @@ def plan_python(
 
 
 def _choose_recipe(
-    tree: SourceTree, folder: str, tools: Tools, is_used: bool
+    tree: SourceTree, folder: str, tools: Tools, is_used: bool, has_development: bool
 ) -> tuple[Recipe, list[str]]:
     present = [name for name in PROJECT_FILES if tree.has_file(f"{folder}/{name}")]
     for name in present:
@@ -106,7 +114,7 @@ def _choose_recipe(
                 return Recipe(()), [f"{join(folder, name)} is not read here."]
             remedy = f"{UNSUPPORTED[name]}, or write [backend] install into oroboros.toml"
             raise _refuse_file(folder, name, f"is not read here: {remedy}")
-        recipe = RECIPES[name](tree, folder, tools)
+        recipe = RECIPES[name](tree, folder, tools, has_development)
         if recipe is not None:
             return recipe, [*_note_others(folder, name, present)]
     return Recipe(()), []
@@ -134,30 +142,31 @@ def _pip_install(tools: Tools, *words: str) -> Argv:
     return (tools.uv, "pip", "install", "--python", f"{VENV}/bin/python", *words)
 
 
-def _use_uv_lock(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+def _use_uv_lock(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Recipe | None:
     shared = not _is_package(tree, folder) and not LOCAL_LOCK_SOURCE.search(
         tree.read_text(f"{folder}/uv.lock") or ""
     )
     # A shared install has no copy of the project's own files.
-    options = ("--no-install-project",) if shared else ()
+    options = () if dev else (NO_GROUPS,)
+    options += ("--no-install-project",) if shared else ()
     sync = (tools.uv, "sync", "--frozen", "--python", tools.python, *options)
     return Recipe((sync,), ("uv.lock", "pyproject.toml", ".python-version", "uv.toml"), shared)
 
 
-def _use_pylock(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+def _use_pylock(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Recipe | None:
     text = tree.read_text(f"{folder}/pylock.toml") or ""
     shared = not re.search(r"^(?:path|directory)\b|\[packages\.directory\]", text, re.MULTILINE)
     install = _pip_install(tools, "-r", "pylock.toml")
     return Recipe((install,), ("pylock.toml", "uv.toml"), shared)
 
 
-def _use_poetry_lock(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
-    """Export the lock file with its hashes, with the groups that `poetry install` includes."""
+def _use_poetry_lock(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Recipe | None:
+    """Export the lock file with its hashes; for development with the groups of `poetry install`."""
     lock = read_toml(tree, folder, "poetry.lock")
     if not get_text(lock, "metadata", "content-hash"):
         raise _refuse_file(folder, "poetry.lock", "has no content-hash: run `poetry lock`")
     project = read_toml(tree, folder, "pyproject.toml")
-    groups = _list_poetry_groups(project)
+    groups = _list_poetry_groups(project) if dev else []
     export = (
         *(tools.uv, "tool", "run", "--quiet", "--python", tools.python, *POETRY),
         *("export", "--no-interaction", "--output", EXPORTED),
@@ -190,22 +199,24 @@ def _is_poetry_package(tree: SourceTree, folder: str, project: Table) -> bool:
     return is_package and (has_scripts or has_source)
 
 
-def _use_pipfile_lock(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
-    text = pipfile_lock.to_requirements(tree.read_text(f"{folder}/Pipfile.lock") or "")
+def _use_pipfile_lock(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Recipe | None:
+    text = pipfile_lock.to_requirements(
+        tree.read_text(f"{folder}/Pipfile.lock") or "", has_development=dev
+    )
     if text is None:
         raise _refuse_file(folder, "Pipfile.lock", "is not Pipenv's JSON: run `pipenv lock`")
     shared = not LOCAL_REQUIREMENT.search(text)
     return Recipe((_pip_install(tools, "-r", "-"),), ("Pipfile.lock", "uv.toml"), shared, text)
 
 
-def _use_requirements(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+def _use_requirements(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Recipe | None:
     files = _find_requirements(tree, folder, "requirements.txt")
     install = _pip_install(tools, "-r", "requirements.txt")
     # uv reads its settings in the last two.
     return Recipe((install,), (*files, "pyproject.toml", "uv.toml"), bool(files))
 
 
-def _use_pyproject(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+def _use_pyproject(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Recipe | None:
     project = read_toml(tree, folder, "pyproject.toml")
     files = ("pyproject.toml", "uv.toml")
     if "project" in project or "poetry" in get_table(project, "tool"):
@@ -215,7 +226,7 @@ def _use_pyproject(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None
     return None
 
 
-def _use_setup(tree: SourceTree, folder: str, tools: Tools) -> Recipe | None:
+def _use_setup(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Recipe | None:
     return Recipe((_pip_install(tools, "-e", "."),), ("setup.py",), shared=False)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from host.app.dependencies.install import VENV, Install, Tools
 from host.app.inspection.host_programs import MissingProgram, find_missing_programs
 from host.app.manifest import Manifest
 from host.app.planning import Plan
-from host.app.resources import storage
+from host.app.resources import extensions, storage
 from host.config import Config
 from host.errors import Refused
 from host.files.source_tree import SourceTree
+from host.postgres.programs import available_extensions
 
 DEFAULT = "default"
 # Words of our own commands that say nothing about the application.
@@ -72,12 +73,24 @@ def inspect_folder(config: Config, root: Path) -> Report:
     """Return what Oroboros recognizes in the folder, for this host. Nothing of it is executed."""
     find_program = partial(shutil.which, path=installs.SYSTEM_PATH)
     report = build_report(root, installs.find_tools(config), find_program)
+    lacking = _find_lacking_extensions(config, root)
+    report = replace(report, missing=[*report.missing, *lacking])
     if not report.problems:
         try:
             application.read_application(config, root, None)
         except Refused as refused:
             return Report(root, report.rows, report.missing, [refused.detail], report.notes)
     return report
+
+
+def _find_lacking_extensions(config: Config, root: Path) -> Iterator[MissingProgram]:
+    """Yield the extensions of PostgreSQL that the tree creates and this host's server cannot."""
+    wanted = extensions.find_wanted(SourceTree(root))
+    found = available_extensions.foresee_available(config) if wanted else None
+    if found is None:
+        return
+    for name, path, remedy in extensions.list_lacking(wanted, found.extensions, found.version):
+        yield MissingProgram(f"PostgreSQL's extension {name}", path, remedy)
 
 
 def build_report(root: Path, tools: Tools, find_program: Callable[[str], str | None]) -> Report:

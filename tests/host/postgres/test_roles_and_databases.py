@@ -5,7 +5,7 @@ import pytest
 
 from host.errors import Refused
 from host.postgres import roles_and_databases
-from ops.postgres import embedded_server, system_server
+from ops.postgres import system_server
 from tests.environment import CLUSTER
 
 HOSTILE = 'o\'ne "two" \\three :four'
@@ -20,7 +20,7 @@ def server(request, monkeypatch):
             yield execute
         return
     argv = [
-        str(embedded_server.find_tool("psql")),
+        str(CLUSTER.programs.tool("psql")),
         *system_server.PSQL[1:],
         CLUSTER.url("postgres"),
     ]
@@ -95,7 +95,7 @@ def test_only_named_roles_may_connect_to_a_closed_database(server, names):
 
 @pytest.mark.root
 def test_a_statement_that_psql_refuses_is_an_error_with_its_words(monkeypatch):
-    argv = [str(embedded_server.find_tool("psql")), "-X", CLUSTER.url("postgres")]
+    argv = [str(CLUSTER.programs.tool("psql")), "-X", CLUSTER.url("postgres")]
     monkeypatch.setattr(system_server, "PSQL", (*argv, "-v", "ON_ERROR_STOP=1"))
     monkeypatch.setattr(system_server, "SUPERUSER", "root")
     with pytest.raises(Refused, match="syntax error") as refused:

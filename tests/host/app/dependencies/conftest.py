@@ -41,12 +41,12 @@ class Project:
             path.write_text(text)
         return self
 
-    def read(self):
-        return read_application(self.config, self.root, None)
+    def read(self, **options):
+        return read_application(self.config, self.root, None, **options)
 
-    def install(self):
+    def install(self, **options):
         """Install, and return the application."""
-        app = self.read()
+        app = self.read(**options)
         try:
             app.install(log=self.log)
         except CommandFailed:

@@ -21,12 +21,13 @@ POETRY_LOCK = '[metadata]\ncontent-hash = "x"\n'
 def plan(tmp_path):
     """Write files into a tree and plan its manifest."""
 
-    def make(files):
+    def make(files, **options):
         for name, text in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text if isinstance(text, str) else json.dumps(text))
-        return planning.make_plan(tmp_path, manifest_loader.load_manifest(tmp_path), TOOLS)
+        manifest = manifest_loader.load_manifest(tmp_path)
+        return planning.make_plan(tmp_path, manifest, TOOLS, **options)
 
     return make
 
@@ -58,9 +59,27 @@ def test_the_groups_of_poetry_are_those_of_its_own_install(plan):
             "[dependency-groups]\nlint = []",
         ]
     )
-    [install] = plan(WEB | {"poetry.lock": POETRY_LOCK, "pyproject.toml": text}).installs
+    files = WEB | {"poetry.lock": POETRY_LOCK, "pyproject.toml": text}
+    [install] = plan(files, has_development=True).installs
     assert install.commands[1][-2:] == ("--with", "dev,lint")
     assert install.shared
+    [without] = plan(files).installs
+    assert without.commands[1][-2:] == ("--output", "requirements.exported.txt")
+    assert without.key != install.key
+
+
+def test_groups_for_development_are_installed_for_checks_only(plan):
+    uv = WEB | {"uv.lock": "", "pyproject.toml": '[project]\nname = "a"\n'}
+    [install], [with_groups] = plan(uv).installs, plan(uv, has_development=True).installs
+    assert "--no-default-groups" in install.commands[1]
+    assert "--no-default-groups" not in with_groups.commands[1]
+
+
+def test_the_develop_section_of_a_pipfile_is_installed_for_checks_only(plan):
+    lock = {"default": {"a": {"version": "==1"}}, "develop": {"b": {"version": "==2"}}}
+    files = WEB | {"Pipfile.lock": lock}
+    assert plan(files).installs[0].stdin == "a==1\n"
+    assert plan(files, has_development=True).installs[0].stdin == "a==1\nb==2\n"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +277,8 @@ def test_a_pipfile_lock_becomes_requirements():
         },
         "develop": {"g": {"version": "==3"}},
     }
-    assert pipfile_lock.to_requirements(json.dumps(data)).splitlines() == [
+    lines = pipfile_lock.to_requirements(json.dumps(data), has_development=True).splitlines()
+    assert lines == [
         "--extra-index-url https://i.example/s",
         "a==1 ; python_version >= '3' --hash=sha256:x",
         "b[c,d]==2",

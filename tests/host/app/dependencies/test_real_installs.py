@@ -87,16 +87,21 @@ def test_a_poetry_lock_is_installed_with_its_groups(project):
         f'content-hash = "{content_hash}"',
     ]
     project.write(**{"poetry.lock": "\n".join(lock)})
-    app = project.install()
+    app = project.install(has_development=True)
     assert {"idna-3.7.dist-info", "iniconfig-2.0.0.dist-info"} <= python_packages(app)
     assert "tomli-2.0.1.dist-info" not in python_packages(app)
     assert app.plan.installs[0].shared
+    released = python_packages(project.install())
+    assert "idna-3.7.dist-info" in released and "iniconfig-2.0.0.dist-info" not in released
 
 
 def test_a_pipfile_lock_is_installed(project):
     lock = {"default": {"idna": {"version": "==3.7"}}, "develop": {"six": {"version": "==1.16.0"}}}
     project.write(**{"Procfile": "web: python app.py\n", "Pipfile.lock": json.dumps(lock)})
-    assert {"idna-3.7.dist-info", "six-1.16.0.dist-info"} <= python_packages(project.install())
+    checked = python_packages(project.install(has_development=True))
+    assert {"idna-3.7.dist-info", "six-1.16.0.dist-info"} <= checked
+    released = python_packages(project.install())
+    assert "idna-3.7.dist-info" in released and "six-1.16.0.dist-info" not in released
 
 
 def test_a_pylock_is_installed(project):

@@ -196,6 +196,19 @@ def test_the_processes_that_are_not_started_are_notes_of_the_run(host, tmp_path)
     assert run.events.filter(kind="note", text=note).count() == 1
 
 
+def test_an_extension_that_the_server_lacks_is_a_note_before_the_install(host, tmp_path):
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "index.html").write_text("hello")
+    (application / "schema.sql").write_text("CREATE EXTENSION citext; CREATE EXTENSION postgis;")
+    place = host(application)
+    run = place.preview("feature/extensions", {"README.md": "hello"})
+    [note] = [one for one in run.notes if "postgis" in one["text"]]
+    assert note["step"] == "install"
+    assert "schema.sql creates the PostgreSQL extension postgis, which" in note["text"]
+    assert not any("citext" in text for text in run.list_notes())
+
+
 @pytest.mark.full
 def test_an_install_that_installs_elsewhere_is_no_death_of_the_worker(host, tmp_path):
     application = tmp_path / "application"

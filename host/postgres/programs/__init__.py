@@ -1,0 +1,1 @@
+"""The PostgreSQL servers of this host, and what they can create."""
