@@ -147,8 +147,8 @@ def _use_uv_lock(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Reci
         tree.read_text(f"{folder}/uv.lock") or ""
     )
     # A shared install has no copy of the project's own files.
-    options = () if dev else (NO_GROUPS,)
-    options += ("--no-install-project",) if shared else ()
+    options = [] if dev else [NO_GROUPS]
+    options += ["--no-install-project"] if shared else []
     sync = (tools.uv, "sync", "--frozen", "--python", tools.python, *options)
     return Recipe((sync,), ("uv.lock", "pyproject.toml", ".python-version", "uv.toml"), shared)
 
