@@ -89,12 +89,20 @@ def get_client_address(meta: Mapping[str, Any]) -> str:
     forwarded = meta.get("HTTP_X_FORWARDED_FOR", "") if is_from_own_proxy(meta) else ""
     addresses = [*forwarded.split(","), meta["REMOTE_ADDR"]]
     for text in reversed(addresses):
-        try:
-            address = ipaddress.ip_address(text.strip())
-        except ValueError:
+        address = _parse_address(text)
+        if address is None:
             break  # an invalid entry: those before it cannot be trusted
-        if address.version == 6:
-            return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
         if not address.is_loopback:
+            if address.version == 6:
+                return str(ipaddress.ip_network((address, 64), strict=False))
             return str(address)
     return "127.0.0.1"
+
+
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an address; one of IPv4 that is written as IPv6 (::ffff:…) is that of IPv4."""
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

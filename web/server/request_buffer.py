@@ -24,7 +24,8 @@ class RequestBuffer:
     """The bytes of one request, and of those that the client sent after it.
 
     `whole_bytes` is where the request ends, once it is known to be whole. `status` is 413 or 431 if
-    it is larger than allowed, else None. `started_at` and `head_at` are times of `time.monotonic`.
+    it is larger than allowed, 501 for a transfer coding other than chunks, else None. `started_at`
+    and `head_at` are times of `time.monotonic`.
     """
 
     started_at: float
@@ -94,13 +95,14 @@ class RequestBuffer:
 
     def _find_end(self, head_bytes: int) -> None:
         length = self.headers.get(b"content-length", b"0")
-        if b"transfer-encoding" in self.headers:
-            # What has a length too, or another coding, the parser refuses without its body.
-            is_chunked = self.headers[b"transfer-encoding"].lower() == b"chunked"
-            if not is_chunked or b"content-length" in self.headers:
-                self.whole_bytes = head_bytes
-            else:
-                self._read_chunks(head_bytes)
+        coding = self.headers.get(b"transfer-encoding", b"").lower()
+        if b"transfer-encoding" in self.headers and coding != b"chunked":
+            # The parser takes some of them for chunks, which it would find nowhere.
+            self.status = 501
+        elif coding and b"content-length" in self.headers:
+            self.whole_bytes = head_bytes  # the parser refuses it without its body
+        elif coding:
+            self._read_chunks(head_bytes)
         elif not DIGITS.match(length):
             self.whole_bytes = head_bytes
         elif int(length) > BODY_BYTES:

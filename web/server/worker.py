@@ -33,6 +33,7 @@ CONNECTIONS_PER_PEER = 64
 PEERS_SECONDS = 1.0
 # While requests wait for a thread.
 QUEUE_SECONDS = 0.05
+REFUSAL_CODES = {**CODES, 431: "head_too_large", 501: "transfer_coding_unsupported"}
 HEALTH_PATHS = {b"/health", b"/healthz", b"/readyz"}
 
 
@@ -246,8 +247,9 @@ def _receive(client: socket.socket) -> bytes | None:
 
 def _format_refusal(status: int) -> bytes:
     phrase = HTTPStatus(status).phrase
-    code = CODES.get(status, "head_too_large")
-    body = json.dumps({"error": code, "detail": f"{phrase}: the server reads no more of it."})
+    body = json.dumps(
+        {"error": REFUSAL_CODES[status], "detail": f"{phrase}: the server reads no more of it."}
+    )
     head = f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
     head += "Retry-After: 1\r\n" if status == 503 else ""
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()

@@ -67,7 +67,6 @@ def test_any_bytes_are_collected_without_an_error_and_with_a_deadline(data, cuts
 @pytest.mark.parametrize(
     "fields",
     [
-        b"Transfer-Encoding: gzip, chunked",
         b"Transfer-Encoding: chunked\r\nContent-Length: 5",
         b"Content-Length: 5\r\nContent-Length: 6",
         b"Content-Length: +5",
@@ -76,6 +75,22 @@ def test_any_bytes_are_collected_without_an_error_and_with_a_deadline(data, cuts
 def test_a_framing_that_the_parser_refuses_is_not_waited_for(fields):
     request = HEAD + fields + b"\r\n\r\n"
     assert feed([request]).whole_bytes == len(request)
+
+
+CODINGS = st.lists(
+    st.sampled_from([b"gzip", b"deflate", b"compress", b"identity", b"chunked", b"x", b""]),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(CODINGS, st.sampled_from([b", ", b",", b"\r\nTransfer-Encoding: "]))
+def test_a_body_in_another_coding_than_chunks_is_refused(codings, separator):
+    """The parser takes `gzip, chunked` for chunks: without its body it would only hang up."""
+    request = HEAD + b"Transfer-Encoding: " + separator.join(codings) + b"\r\n\r\n"
+    buffer = feed([request, b"0\r\n\r\n"])
+    assert (buffer.status is None) == (codings == [b"chunked"])
+    assert buffer.status in (None, 501)
 
 
 def test_what_is_too_large_has_a_status_before_it_has_come():

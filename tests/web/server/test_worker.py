@@ -166,6 +166,14 @@ def test_a_body_is_read_whole_or_refused_with_its_size(port):
     )
 
 
+def test_a_body_in_an_unknown_coding_has_an_answer(port):
+    head = f"POST /api/runs HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as client:
+        client.sendall(f"{head}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert b" 501 " in answer and b"transfer_coding_unsupported" in answer
+
+
 def test_requests_in_one_packet_are_answered_in_their_order(port):
     one = f"GET {{}} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{{}}\r\n"
     paths = ["/health", "/nowhere", "/health"]
