@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from host.app import environment
+from host.app.dependencies.registries import find_registries
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership, safe_files
@@ -102,7 +102,7 @@ def run_as_ordinary_user(config: Config, environ: Mapping[str, str], full: bool)
     user = users.find_nobody()
     # Under /var/tmp, as `run_in_copy`: it holds downloaded packages.
     with tempfile.TemporaryDirectory(prefix="oroboros-user-", dir="/var/tmp") as folder:
-        registries = environment.find_registries(config)
+        registries = find_registries(config)
         for name, text in registries.files.items():
             safe_files.write_atomic(Path(folder) / name, text.encode(), 0o600)
         ownership.give_tree(Path(folder), user)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.app import environment
+from host.app.dependencies.registries import find_registries
 from host.config import Config
 from host.errors import Refused
 from host.files import log_files, safe_files
@@ -113,7 +113,7 @@ def build_environment(config: Config) -> Iterator[dict[str, str]]:
     uv reads none of pip's files and variables: without this it would ask the public index, and
     not know the host's certificates.
     """
-    registries = environment.find_registries(config)
+    registries = find_registries(config)
     env = {**os.environ, **registries.variables}
     with tempfile.TemporaryDirectory(prefix="oroboros-install-") as folder:
         netrc = Path(folder) / ".netrc"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from host.app import command_runner, environment, installs, manifest_loader, planning
 from host.app.command_runner import CommandFailed
+from host.app.dependencies import registries
 from host.app.environment import PREVIEW_FILE, ResolvedEnvironment
 from host.app.environment_policy import RESERVED_NAMES
 from host.app.frameworks import django_project
@@ -15,7 +16,7 @@ from host.app.resources import addons, storage
 from host.config import Config, read_env_file
 from host.files import log_files, var_folders
 from host.files.source_tree import SourceTree
-from host.masking.known_secrets import read_masks, remember_secrets
+from host.masking.known_secrets import read_stage_masks, remember_secrets
 from host.process.users import User
 
 
@@ -144,7 +145,9 @@ class Application:
                 operator_file=operator_file,
                 stage=command.stage,
             )
-            masks = read_masks(self.config)
+            if command.stage != "run":
+                registries.write_files(self.config, home, self.user)
+            masks = read_stage_masks(self.config, command.stage)
             with log_files.open_append(log) as file:
                 for line in (*resolved.notes, "$ " + " ".join(command.argv)):
                     file.write(f"{masks.mask(line)}\n".encode())

@@ -7,7 +7,7 @@ from host.app import planning
 from host.app.planning import Command
 from host.config import Config
 from host.files import log_files
-from host.masking.known_secrets import read_masks
+from host.masking.known_secrets import read_stage_masks
 from host.masking.masks import NO_MASKS, Masks
 from host.process import runner
 from host.process.outcome import Outcome
@@ -59,7 +59,7 @@ def run_command(
         timeout=command.timeout,
         stop=stop,
         job=job,
-        masks=read_masks(config),
+        masks=read_stage_masks(config, command.stage),
     )
 
 

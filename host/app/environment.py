@@ -18,8 +18,13 @@ from urllib.parse import unquote, urlsplit
 
 from host.app import command_line
 from host.app.dependencies import registries
-from host.app.dependencies.registries import Registries
-from host.app.environment_policy import can_manifest_set, is_blocked, is_matched_by, is_reserved
+from host.app.environment_policy import (
+    can_manifest_set,
+    is_blocked,
+    is_matched_by,
+    is_reserved,
+    split_patterns,
+)
 from host.app.manifest import Manifest
 from host.app.resources import mail
 from host.config import Config, SlotConfig, read_env_file
@@ -187,7 +192,8 @@ def build_environment(
     generated = {name: _derive_secret(config, purpose, name) for name in manifest.env_generated}
     own_secret = _derive_secret(config, purpose, "OROBOROS_SECRET")
     base = (
-        _base_variables(config.var, home, bins, stage)
+        dict(registries.find_registries(config).variables if stage != "run" else {})
+        | _base_variables(config.var, home, bins, stage)
         | LISTEN_VARIABLES
         | _production_addresses(config)
     )
@@ -217,32 +223,16 @@ def build_environment(
     )
 
 
-def find_registries(config: Config) -> Registries:
-    """Return how this host reaches the package registries, from its settings and pip's files.
-
-    Only installs get them. Names on the operator's blocklist are left out.
-    """
-    blocked = _patterns(config, "BLOCKLIST")
-    pip = registries.read_pip_settings(registries.list_pip_files(config.get))
-
-    def look_up(name: str) -> str:
-        return "" if is_matched_by(name, blocked) else config.get(name) or pip.get(name, "")
-
-    return registries.translate(look_up)
-
-
 def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
     """Return the environment of an install: the host's registries, no value of the application.
 
     A branch's own install scripts see it, so names on the operator's blocklist are left out. The
-    registries' passwords are not in it: see `find_registries`.
+    registries' passwords are not in it: see `registries.write_files`.
     Downloads are cached below `home` and deleted with it: a package's build could change a cache
     that other installs use.
     """
-    blocked = _patterns(config, "BLOCKLIST")
-    variables = find_registries(config).variables
-    network = {name: text for name, text in variables.items() if not is_matched_by(name, blocked)}
-    return network | {
+    return {
+        **registries.find_registries(config).variables,
         **_base_variables(config.var, home, (), "install"),
         "UV_PYTHON_DOWNLOADS": "never",  # the interpreter is the operator's choice
         "UV_NO_PROGRESS": "1",
@@ -391,7 +381,7 @@ def _masked(value: Variable, secrets: Iterable[str]) -> str:
 
 
 def _patterns(config: Config, name: str) -> list[str]:
-    return [p for p in re.split(r"[,\s]+", config.get(f"WORKER_SUBPROCESS_ENV_{name}")) if p]
+    return split_patterns(config.get(f"WORKER_SUBPROCESS_ENV_{name}"))
 
 
 def _forbidden(name: str, origin: str) -> Refused:

@@ -1,5 +1,6 @@
 """Which environment variables an application or the operator may not set. Pure functions."""
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -77,3 +78,8 @@ def can_manifest_set(name: str) -> bool:
 def is_matched_by(name: str, patterns: Iterable[str]) -> bool:
     """Return whether one of the patterns, which may contain `*`, matches; case is ignored."""
     return any(fnmatchcase(name.upper(), pattern.upper()) for pattern in patterns)
+
+
+def split_patterns(text: str) -> list[str]:
+    """Return the patterns of a setting, which blanks or commas separate."""
+    return [pattern for pattern in re.split(r"[,\s]+", text) if pattern]

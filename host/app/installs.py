@@ -18,7 +18,7 @@ from pathlib import Path
 
 from host.app import command_policy, environment
 from host.app.command_line import Argv
-from host.app.dependencies import tree_copy
+from host.app.dependencies import registries, tree_copy
 from host.app.dependencies.install import Install, Tools
 from host.app.planning import INSTALL_SECONDS, Plan
 from host.config import Config
@@ -302,9 +302,7 @@ def _environment(work: _Work, home: Path, user: User | None) -> dict[str, str]:
     The programs of this and of earlier installs come first on PATH.
     """
     env = environment.build_install_environment(work.config, home=home)
-    for name, text in environment.find_registries(work.config).files.items():
-        safe_files.write_atomic(home / name, text.encode(), 0o600, survives_reboot=False)
-    ownership.give_tree(home, user)
+    registries.write_files(work.config, home, user)
     folders = [str(folder) for folder in work.bins]
     pythons = [one for one in (work.install, *work.earlier) if one.kind == "python"]
     for python in pythons[:1]:

@@ -163,6 +163,7 @@ def _plan_installs(
     )
     has_own_install = manifest.backend_install or manifest.frontend_install
     notes = [] if has_own_install else unread_files.describe_unread_files(tree, folders)
+    notes += unread_files.describe_platform_files(tree, manifest.frontend_dir)
     if is_used:
         asking = list(dict.fromkeys((folder, ".")))
         tools = interpreters.choose_python(tree, asking, tools)

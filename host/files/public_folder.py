@@ -5,7 +5,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from host.errors import Refused
 from host.files import safe_walk
@@ -60,6 +60,23 @@ def open_public_folder(root: Path, relative: Path) -> Iterator[int]:
         yield folder
     finally:
         os.close(folder)
+
+
+def list_files_with_header(folder: int, header: bytes, sizes: range) -> Iterator[str]:
+    """Yield the served files of an open folder that have one of the sizes and begin so.
+
+    Links are not followed.
+    """
+    for path, folders, names, inner in os.fwalk(".", dir_fd=folder, follow_symlinks=False):
+        parts = PurePosixPath(path).parts
+        folders[:] = sorted(name for name in folders if not is_hidden([*parts, name]))
+        for name in sorted(names):
+            status = os.stat(name, dir_fd=inner, follow_symlinks=False)
+            is_candidate = stat.S_ISREG(status.st_mode) and status.st_size in sizes
+            if is_candidate and not is_hidden([*parts, name]):
+                with os.fdopen(os.open(name, FILE_FLAGS, dir_fd=inner), "rb") as file:
+                    if file.read(len(header)) == header:
+                        yield "/".join([*parts, name])
 
 
 def copy_files(

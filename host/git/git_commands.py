@@ -20,6 +20,8 @@ ABSENT = "0" * 40  # git's id for a ref that does not exist
 NETWORK = (
     "HTTPS_PROXY",
     "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
     "NO_PROXY",
     "no_proxy",
     "SSL_CERT_FILE",

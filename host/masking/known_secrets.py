@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from host.app import environment
+from host.app.dependencies import registries
 from host.app.environment import SECRET_NAME_PATTERN, ResolvedEnvironment, Variable
 from host.config import Config
 from host.files import safe_files
@@ -47,8 +47,13 @@ def read_masks(config: Config) -> Masks:
 
 
 def read_install_masks(config: Config) -> Masks:
-    """Return the masks of an install's log: also of the passwords of package registries."""
-    return read_masks(config) | create_masks(environment.find_registries(config).passwords)
+    """Return the masks of an install's log, a build's or a check's: also of the registries'."""
+    return read_masks(config) | create_masks(registries.find_registries(config).passwords)
+
+
+def read_stage_masks(config: Config, stage: str) -> Masks:
+    """Return the masks of a command's log; `stage` is one of `environment.STAGE_VARIABLES`."""
+    return read_masks(config) if stage == "run" else read_install_masks(config)
 
 
 def select_secrets(resolved: ResolvedEnvironment) -> dict[str, str]:

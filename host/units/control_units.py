@@ -22,7 +22,7 @@ FORWARDED_NAMES = re.compile(
     r"|STEP_TIMEOUT_SECONDS|CORS_APP_ORIGINS|RELEASES_KEEP|TEMPLATE_DATABASES_KEEP|HEALTH_.*"
     r"|(?:OROBOROS|PREVIEW|WORKER|MERGE_GATE|DEPLOY|GIT|ADMISSION|RETENTION)_.*"
     r"|(?:UV|PIP|NPM_CONFIG|npm_config|YARN|BUN_CONFIG|SSL|REQUESTS|CURL_CA|NODE_EXTRA)_.*"
-    r"|(?:HTTPS?|NO|https?|no)_(?:PROXY|proxy)"
+    r"|(?:HTTPS?|NO|ALL|https?|no|all)_(?:PROXY|proxy)"
 )
 # Those of them that describe the caller and not this installation: another terminal, cron or a
 # service manager has others, and must not restart what runs.

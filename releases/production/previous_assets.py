@@ -6,7 +6,7 @@ under other names. Only files that were made anew under a new name are such: see
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from host.config import Config
@@ -41,23 +41,35 @@ def find_previous_assets(config: Config, deployment: Deployment) -> PreviousAsse
         return None
     switched_at = deployment.switched_at
     begin = switched_at.timestamp() if switched_at is not None else time.time()
-    paths = tuple(select_assets(_list_files(folder), deleted))
+    present = public_folder(config, deployment.release_id)
+    current = _list_files(present) if present is not None else ()
+    paths = tuple(select_assets(_list_files(folder), current, deleted))
     return PreviousAssets(folder, paths, int(begin + settings.asset_seconds)) if paths else None
 
 
-def select_assets(paths: Iterator[str], deleted: Collection[str]) -> Iterator[str]:
-    """Yield the hashed files, except those that are, or were made from, a `deleted` source file.
+def select_assets(
+    paths: Iterable[str], current: Iterable[str], deleted: Collection[str]
+) -> Iterator[str]:
+    """Yield the hashed files that the new release replaced, and did not take away.
 
-    Sources are compared by their file names, because a build may move them. A script or style is
-    made from many sources, so only its own name counts.
+    Code stays unless a source file of its name was `deleted`: a new build may divide it otherwise.
+    Of all else, such as tables, pictures and source maps, only what is among the `current` files
+    too, whatever its hash, stays: what the build no longer makes was taken away, even if no source
+    file was deleted. Files are compared by their names, because a build may move them.
     """
     names = {PurePosixPath(path).name for path in deleted}
+    present = {_strip_hash(PurePosixPath(path).name) for path in current}
     for path in paths:
         name = PurePosixPath(path).name
         plain = split_hash(name)
-        is_script = name.rpartition(".")[2].lower() in SCRIPTS
-        if plain is not None and name not in names and (is_script or plain not in names):
+        is_code = name.rpartition(".")[2].lower() in SCRIPTS - {"map"}
+        is_replaced = plain in present and plain not in names
+        if plain is not None and name not in names and (is_code or is_replaced):
             yield path
+
+
+def _strip_hash(name: str) -> str:
+    return split_hash(name) or name
 
 
 def _list_files(folder: Path) -> Iterator[str]:

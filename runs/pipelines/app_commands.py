@@ -15,10 +15,11 @@ from host.app.environment import ResolvedEnvironment
 from host.app.planning import Command
 from host.app.resources import addons, storage
 from host.files import ownership, site_fallback
+from host.files.public_folder import list_files_with_header, open_public_folder
 from host.files.site_fallback import Fallback
 from host.files.write_refusals import explain_refused_write, is_refused_sqlite_file
 from host.git.bare_repository import Repository
-from host.git.checkout_notes import name_files
+from host.git.checkout_notes import LFS_BYTES, LFS_HEADER, name_files
 from host.postgres import guard, lock_timeout
 from host.postgres.extension_refusals import explain_refused_extension
 from host.postgres.guard import Target
@@ -62,18 +63,22 @@ def write_application(
 def refuse_served_pointers(app: Application, repo: Repository, run: Run) -> None:
     """Raise StepFailed BUILD_FAILED if files that are served as committed are pointers of Git LFS.
 
-    A build may leave them out, so an application with a build passes.
+    A build may leave them out, so an application with a build passes: see `check_output`, which
+    looks at what is served in any case. This is the refusal before a long install.
     """
     folder = app.manifest.public_dir
     if folder is None or app.plan.builds:
         return
     pointers = repo.find_left_out(run.commit_sha).pointers
-    served = [path for path in pointers if PurePosixPath(path).is_relative_to(folder)]
-    if served:
+    _refuse_pointers([path for path in pointers if PurePosixPath(path).is_relative_to(folder)])
+
+
+def _refuse_pointers(paths: Sequence[str]) -> None:
+    if paths:
         raise StepFailed(
             "BUILD_FAILED",
             "Git LFS is not supported: browsers would get the pointers that git has in place of "
-            f"{name_files(served)}.",
+            f"{name_files(paths)}.",
             next_action="Take these files out of Git LFS (git lfs migrate export "
             "--include='<pattern>'), push, and retry the run.",
         )
@@ -156,11 +161,14 @@ def _translate_excess(stop: DiskWatch) -> Iterator[None]:
 def check_output(app: Application) -> list[str]:
     """Return notes on the frontend's output, which the build has made.
 
-    Raises Refused `build_failed` if there is nothing that can be served.
+    Raises Refused `build_failed` if there is nothing that can be served, and StepFailed
+    BUILD_FAILED for pointers of Git LFS in it.
     """
     folder, has_backend = app.manifest.public_dir, app.plan.web is not None
     if folder is None:
         return []
+    with open_public_folder(app.root, Path(folder)) as output:
+        _refuse_pointers([*list_files_with_header(output, LFS_HEADER, LFS_BYTES)])
     fallback = site_fallback.find_fallback(
         app.root, Path(folder), app.manifest.frontend_spa, has_backend=has_backend
     )

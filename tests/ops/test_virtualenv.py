@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from host import config as configuration
-from host.app.dependencies import registries
+from host.app.dependencies import registries, registry_files
 from host.errors import Refused
 from ops import virtualenv
 
@@ -84,7 +84,8 @@ def test_a_failed_command_is_reported_with_the_end_of_its_log(config):
 def test_uv_gets_what_is_set_for_pip_and_passwords_in_a_file(config, monkeypatch):
     for name in registries.ALL_NAMES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(registries, "PIP_FILES", ())
+    for name in ("PIP_FILES", "UV_FILES", "NPM_FILES"):
+        monkeypatch.setattr(registry_files, name, ())
     given = {"PIP_INDEX_URL": "https://ann:secret@i.example/simple", "PIP_CERT": "/etc/ca.pem"}
     with virtualenv.build_environment(replace(config, environ=given)) as env:
         assert env["UV_DEFAULT_INDEX"] == "https://i.example/simple"

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.app.command_line import Argv
-from host.app.dependencies import pipfile_lock
+from host.app.dependencies import pipfile_lock, stale_locks
 from host.app.dependencies.install import VENV, Install, Tools, build_install
-from host.app.dependencies.project_files import Table, get_table, get_text, join, read_toml
+from host.app.dependencies.project_files import (
+    Table,
+    get_table,
+    get_text,
+    join,
+    read_json,
+    read_toml,
+)
 from host.errors import ApplicationRefused, Refused
 from host.files.source_tree import SourceTree
 
@@ -142,7 +149,19 @@ def _pip_install(tools: Tools, *words: str) -> Argv:
     return (tools.uv, "pip", "install", "--python", f"{VENV}/bin/python", *words)
 
 
+def _refuse_stale_lock(folder: str, name: str, missing: Sequence[str], remedy: str) -> None:
+    """Raise Refused if the lock file lacks what the project asks for: no tool would say so."""
+    if missing:
+        raise _refuse_file(
+            folder, name, f"is out of date, it does not have {', '.join(missing)}: run {remedy}"
+        )
+
+
 def _use_uv_lock(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Recipe | None:
+    lock = read_toml(tree, folder, "uv.lock")
+    project = read_toml(tree, folder, "pyproject.toml")
+    missing = stale_locks.find_missing_in_uv_lock(project, lock)
+    _refuse_stale_lock(folder, "uv.lock", missing, "`uv lock`")
     shared = not _is_package(tree, folder) and not LOCAL_LOCK_SOURCE.search(
         tree.read_text(f"{folder}/uv.lock") or ""
     )
@@ -205,6 +224,10 @@ def _use_pipfile_lock(tree: SourceTree, folder: str, tools: Tools, dev: bool) ->
     )
     if text is None:
         raise _refuse_file(folder, "Pipfile.lock", "is not Pipenv's JSON: run `pipenv lock`")
+    missing = stale_locks.find_missing_in_pipfile_lock(
+        read_toml(tree, folder, "Pipfile"), read_json(tree, folder, "Pipfile.lock") or {}
+    )
+    _refuse_stale_lock(folder, "Pipfile.lock", missing, "`pipenv lock`")
     shared = not LOCAL_REQUIREMENT.search(text)
     return Recipe((_pip_install(tools, "-r", "-"),), ("Pipfile.lock", "uv.toml"), shared, text)
 
@@ -223,6 +246,10 @@ def _use_pyproject(tree: SourceTree, folder: str, tools: Tools, dev: bool) -> Re
         if _is_package(tree, folder) or "project" not in project:
             return Recipe((_pip_install(tools, "-e", "."),), files, shared=False)
         return Recipe((_pip_install(tools, "-r", "pyproject.toml"),), files)
+    # Its dependencies are in setup.cfg, or in flit's own table: its build tool reads them.
+    is_elsewhere = tree.has_file(f"{folder}/setup.cfg") or "flit" in get_table(project, "tool")
+    if "build-system" in project and is_elsewhere:
+        return Recipe((_pip_install(tools, "-e", "."),), files, shared=False)
     return None
 
 

@@ -2,24 +2,30 @@
 
 An index that is set for one tool holds for all tools of its language: a tool that ignored it would
 take the names of private packages from the public index. Passwords are not in the addresses,
-which tools print, but in files of the install's private home.
+which tools print, but in files of a private home.
 """
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from configparser import ConfigParser, Error
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-# Returns the value of a variable, "" if it is not set.
-Lookup = Callable[[str], str]
+from host.app.dependencies.registry_files import NPM_USER_FILE, Lookup, read_registry_files
+from host.app.environment_policy import is_matched_by, split_patterns
+from host.config import Config
+from host.files import ownership, safe_files
+from host.process.users import User
 
 # The names of each setting, in the order in which they win.
-HTTP_PROXY = ("HTTP_PROXY", "http_proxy", "npm_config_proxy", "YARN_HTTP_PROXY", "PIP_PROXY")
+HTTP_PROXY = (
+    *("HTTP_PROXY", "http_proxy", "npm_config_proxy", "YARN_HTTP_PROXY", "PIP_PROXY"),
+    *("ALL_PROXY", "all_proxy"),
+)
 HTTPS_PROXY = (
     *("HTTPS_PROXY", "https_proxy", "npm_config_https_proxy", "YARN_HTTPS_PROXY", "PIP_PROXY"),
+    *("ALL_PROXY", "all_proxy"),
 )
 NO_PROXY = ("NO_PROXY", "no_proxy", "npm_config_noproxy")
 # A bundle of all authorities; NODE_EXTRA_CA_CERTS adds to Node's own.
@@ -39,7 +45,7 @@ NODE_REGISTRY = (
     "BUN_CONFIG_REGISTRY",
 )
 UNCHANGED = ("SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
-FILES = ("PIP_CONFIG_FILE",)
+FILES = ("PIP_CONFIG_FILE", "UV_CONFIG_FILE", *NPM_USER_FILE)
 ALL_NAMES = tuple(
     dict.fromkeys(
         (
@@ -49,8 +55,14 @@ ALL_NAMES = tuple(
         )
     )
 )
-PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf")
-PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "find-links", "no-index", "cert")
+# The ends of npm's keys whose values are secrets, and yarn 4's names of those that it knows.
+NPM_SECRETS = (":_authToken", ":_auth", ":_password")
+YARN_NAMES = {"_authToken": "npmAuthToken", "_auth": "npmAuthIdent"}
+# Where a variable of the group is set, no file counts.
+SINGLE_VALUES = (
+    *(HTTP_PROXY, HTTPS_PROXY, NO_PROXY, CERTIFICATES, PYTHON_INDEX, PYTHON_STRATEGY),
+    *(PYTHON_OFFLINE, PYTHON_NO_INDEX, NODE_REGISTRY),
+)
 
 
 @dataclass(frozen=True)
@@ -62,34 +74,43 @@ class Registries:
     passwords: tuple[str, ...] = ()
 
 
-def list_pip_files(lookup: Lookup) -> list[Path]:
-    """Return the files that pip reads for the service's user; a later one wins."""
-    home, own = lookup("HOME"), lookup("PIP_CONFIG_FILE")
-    users = [f"{home}/.pip/pip.conf", f"{home}/.config/pip/pip.conf"] if home else []
-    return [Path(name) for name in (*PIP_FILES, *users, *([own] if own else []))]
+def find_registries(config: Config) -> Registries:
+    """Return how this host reaches the package registries, from its settings and tools' files.
 
-
-def read_pip_settings(paths: Iterable[Path]) -> dict[str, str]:
-    """Return what pip's files say, as variables; a later file wins.
-
-    Source: https://pip.pypa.io/en/stable/topics/configuration/
+    Installs, builds and checks get them: each may install. Names on the operator's blocklist are
+    left out.
     """
-    found: dict[str, str] = {}
-    for path in paths:
-        parser = ConfigParser(interpolation=None)
-        try:
-            parser.read(path)
-        except (Error, OSError, UnicodeDecodeError):
-            continue  # pip itself says what is wrong with its file
-        for section in ("global", "install"):
-            for key in PIP_SETTINGS:
-                if parser.has_option(section, key):
-                    found[f"PIP_{key.replace('-', '_').upper()}"] = parser.get(section, key)
-    return found
+    blocked = split_patterns(config.get("WORKER_SUBPROCESS_ENV_BLOCKLIST"))
+    files = read_registry_files(config.get)
+    look_up = add_files(config.get, files.variables)
+    found = translate(
+        lambda name: "" if is_matched_by(name, blocked) else look_up(name), files.npm_records
+    )
+    variables = {n: text for n, text in found.variables.items() if not is_matched_by(n, blocked)}
+    return replace(found, variables=variables)
 
 
-def translate(lookup: Lookup) -> Registries:
-    """Translate the settings that `lookup` returns, whichever tool they were written for."""
+def write_files(config: Config, home: Path, user: User | None) -> None:
+    """Write the registries' passwords into the private home of an install, a build or a check."""
+    for name, text in find_registries(config).files.items():
+        safe_files.write_atomic(home / name, text.encode(), 0o600, survives_reboot=False)
+    ownership.give_tree(home, user)
+
+
+def add_files(lookup: Lookup, files: Mapping[str, str]) -> Lookup:
+    """Return a lookup that has, of settings for which no variable is set, what the files say."""
+    is_set = {
+        name for group in SINGLE_VALUES if any(lookup(other) for other in group) for name in group
+    }
+    return lambda name: lookup(name) or ("" if name in is_set else files.get(name, ""))
+
+
+def translate(lookup: Lookup, npm_records: Mapping[str, str] | None = None) -> Registries:
+    """Translate the settings that `lookup` returns, whichever tool they were written for.
+
+    `npm_records` are those of `RegistryFiles`: they have no variables.
+    """
+    records = npm_records or {}
     variables = {name: lookup(name) for name in UNCHANGED}
     hosts: dict[str, tuple[str, str]] = {}
     for names, targets in (
@@ -108,24 +129,33 @@ def translate(lookup: Lookup) -> Registries:
     if not _is_direct(registry, variables["NO_PROXY"]):
         variables["YARN_HTTP_PROXY"] = variables["HTTP_PROXY"]
         variables["YARN_HTTPS_PROXY"] = variables["HTTPS_PROXY"]
-    if registry.startswith("http://"):
-        variables["YARN_UNSAFE_HTTP_WHITELIST"] = urlsplit(registry).hostname or ""
+    scopes = (value for key, value in records.items() if key.endswith(":registry"))
+    variables["YARN_UNSAFE_HTTP_WHITELIST"] = ",".join(_list_plain_hosts([registry, *scopes]))
     files = {
         ".netrc": _format_netrc(hosts),
-        ".npmrc": _format_npmrc(registry, hosts),
-        ".yarnrc.yml": _format_yarnrc(registry, hosts),
+        ".npmrc": _format_npmrc(registry, hosts, records),
+        ".yarnrc.yml": _format_yarnrc(registry, hosts, records),
     }
     return Registries(
         {name: value for name, value in variables.items() if value},
         {name: text for name, text in files.items() if text},
-        tuple(_list_passwords(variables, hosts)),
+        tuple(_list_passwords(variables, hosts, records)),
     )
 
 
+def _list_plain_hosts(urls: Iterable[str]) -> list[str]:
+    """Return the hosts of the addresses that are not encrypted: yarn 4 refuses others."""
+    hosts = (urlsplit(url).hostname for url in urls if url.startswith("http://"))
+    return list(dict.fromkeys(host for host in hosts if host))
+
+
 def _list_passwords(
-    variables: Mapping[str, str], hosts: Mapping[str, tuple[str, str]]
+    variables: Mapping[str, str],
+    hosts: Mapping[str, tuple[str, str]],
+    records: Mapping[str, str],
 ) -> Iterator[str]:
     """Yield what no log may show: passwords, tokens in the place of a user, proxies' addresses."""
+    yield from (value for key, value in records.items() if key.endswith(NPM_SECRETS) and value)
     for user, password in hosts.values():
         yield from (password, base64.b64encode(f"{user}:{password}".encode()).decode())
         if not password:
@@ -208,22 +238,39 @@ def _format_netrc(hosts: Mapping[str, tuple[str, str]]) -> str:
     )
 
 
-def _format_npmrc(registry: str, hosts: Mapping[str, tuple[str, str]]) -> str:
-    """Return the lines for npm, pnpm, bun and yarn 1, which needs the second of them.
+def _format_npmrc(
+    registry: str, hosts: Mapping[str, tuple[str, str]], records: Mapping[str, str]
+) -> str:
+    """Return the lines for npm, pnpm, bun and yarn 1, which needs the last of them.
 
     Source: https://docs.npmjs.com/cli/configuring-npm/npmrc#auth-related-configuration
     """
+    lines = [f"{key}={value}" for key, value in records.items()]
     parts = urlsplit(registry)
-    if parts.netloc not in hosts:
-        return ""
-    value = base64.b64encode(":".join(hosts[parts.netloc]).encode()).decode()
-    place = f"//{parts.netloc}{parts.path.rstrip('/')}/"
-    return f"{place}:_auth={value}\n{place}:always-auth=true\n"
+    if parts.netloc in hosts:
+        value = base64.b64encode(":".join(hosts[parts.netloc]).encode()).decode()
+        place = f"//{parts.netloc}{parts.path.rstrip('/')}/"
+        lines += [f"{place}:_auth={value}", f"{place}:always-auth=true"]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _format_yarnrc(registry: str, hosts: Mapping[str, tuple[str, str]]) -> str:
+def _format_yarnrc(
+    registry: str, hosts: Mapping[str, tuple[str, str]], records: Mapping[str, str]
+) -> str:
     """Return the lines for yarn 4. Source: https://yarnpkg.com/configuration/yarnrc#npmAuthIdent"""
+    scopes: dict[str, dict[str, str]] = {}
+    registries: dict[str, dict[str, object]] = {}
+    for key, value in records.items():
+        place, _, name = key.rpartition(":")
+        if name == "registry":
+            scopes[place.removeprefix("@")] = {"npmRegistryServer": value}
+        elif name in YARN_NAMES:
+            own = registries.setdefault(place.rstrip("/"), {"npmAlwaysAuth": True})
+            own[YARN_NAMES[name]] = value
+    settings: dict[str, object] = {}
     credentials = hosts.get(urlsplit(registry).netloc)
-    if credentials is None:
-        return ""
-    return f"npmAuthIdent: {json.dumps(':'.join(credentials))}\nnpmAlwaysAuth: true\n"
+    if credentials is not None:
+        settings |= {"npmAuthIdent": ":".join(credentials), "npmAlwaysAuth": True}
+    settings |= {"npmScopes": scopes} if scopes else {}
+    settings |= {"npmRegistries": registries} if registries else {}
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())

@@ -1,6 +1,7 @@
 """Installing, building and running an application, with real commands."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,26 @@ def test_a_command_is_logged_without_the_password_that_its_argv_has(make_app, tm
     app.run(command, build_database_variables(URL), purpose="preview-1", log=log)
     assert (app.root / "argument").read_text() == f"{URL}\n"
     assert log.read_text() == "$ ./release $DATABASE_URL\n"
+
+
+@pytest.mark.parametrize("stage", ["build", "check", "run"])
+def test_builds_and_checks_reach_the_hosts_registries_and_the_application_does_not(
+    make_app, tmp_path, stage
+):
+    app, log = make_app(), tmp_path / "log"
+    index = {"UV_INDEX_URL": "https://ci:s3cr3t-pw@i.example/simple", "ALL_PROXY": "http://p"}
+    app = replace(app, config=replace(app.config, environ={**app.config.environ, **index}))
+    write_script(app.root, "show", 'echo "$PIP_INDEX_URL $HTTPS_PROXY"; cat "$HOME/.netrc"')
+    command = Command("show", ("./show",), stage=stage)
+    if stage == "run":
+        with pytest.raises(CommandFailed):
+            app.run(command, {}, purpose="test", log=log)
+        assert "i.example" not in log.read_text()
+        return
+    app.run(command, {}, purpose="test", log=log)
+    text = log.read_text()
+    assert "https://i.example/simple http://p\n" in text and "machine i.example" in text
+    assert "s3cr3t" not in text
 
 
 def test_a_failed_command_raises_its_name_and_reason(make_app, tmp_path):

@@ -124,6 +124,91 @@ def test_lists_of_other_languages_are_noted_unless_the_manifest_installs_itself(
     assert plan({**files, "oroboros.toml": own}).notes == ()
 
 
+UV_LOCK = """version = 1
+
+[[package]]
+name = "idna"
+version = "3.7"
+
+[[package]]
+name = "x"
+version = "0"
+source = { virtual = "." }
+dependencies = [{ name = "idna" }, { name = "own" }]
+
+[package.metadata]
+requires-dist = [
+    { name = "idna", extras = ["all"], specifier = ">=3.4,<4" },
+    { name = "own", git = "https://g.example/own" },
+    { name = "pre", specifier = "==1.0a1" },
+]
+"""
+
+
+def uv_project(*dependencies, lock=UV_LOCK):
+    project = f'[project]\nname = "x"\nversion = "0"\ndependencies = {json.dumps(dependencies)}\n'
+    return {**WEB, "pyproject.toml": project, "uv.lock": lock}
+
+
+@pytest.mark.parametrize("text", ["idna", "idna>=3.10", "new", "idna[other]>=3.4, <4"])
+def test_a_lock_file_of_uv_that_lacks_a_dependency_is_refused(plan, text):
+    with pytest.raises(Refused, match=r"uv\.lock is out of date, it does not have") as refusal:
+        plan(uv_project("own>=2", text))
+    assert text in refusal.value.detail and "run `uv lock`" in refusal.value.detail
+
+
+def test_a_lock_file_of_uv_that_has_all_dependencies_is_used(plan):
+    same = [
+        "idna>=3.4,<4; python_version > '3'",
+        "IDNA[all] ( <4 , >= 3.4 )",
+        "own @ git+https://g.example/own",
+        "pre==1.0-alpha1",
+    ]
+    assert plan(uv_project(*same)).installs[0].commands[-1][1] == "sync"
+    other = UV_LOCK.replace('virtual = "."', 'registry = "https://i.example"')
+    assert plan(uv_project("new", lock=other)).notes == ()
+
+
+def test_a_lock_file_of_pipenv_that_lacks_a_package_is_refused(plan):
+    locked = {"default": {"idna": {"version": "==3.7"}, "own-thing": {"git": "g", "ref": "r"}}}
+    files = {**WEB, "Pipfile.lock": locked}
+    same = '[packages]\nIDNA = ">=3.4"\nOwn_Thing = {git = "g"}\n'
+    plan({**files, "Pipfile": same})
+    for line in ('idna = ">=3.10"', 'new = "*"', 'idna = {version = "==3.6"}'):
+        with pytest.raises(Refused, match=r"Pipfile\.lock is out of date"):
+            plan({**files, "Pipfile": f"[packages]\n{line}\n"})
+
+
+@pytest.mark.parametrize("more", [{"setup.cfg": "[options]\n"}, {}])
+def test_a_project_whose_dependencies_its_build_tool_reads_is_installed(plan, more):
+    build = '[build-system]\nrequires = ["flit_core"]\n'
+    text = build if more else f'{build}[tool.flit.metadata]\nmodule = "x"\n'
+    [install] = plan({**WEB, "pyproject.toml": text, **more}).installs
+    assert (install.commands[-1][-2:], install.shared) == (("-e", "."), False)
+
+
+def test_files_of_other_hosts_are_noted_with_what_has_no_effect(plan):
+    toml = '[frontend]\ndirectory = "web"\noutput = "dist"\n'
+    files = {
+        "oroboros.toml": toml,
+        "Dockerfile": "",
+        "web/vercel.json": "{}",
+        "web/public/_redirects": "",
+        "Aptfile": "",
+        "docs/netlify.toml": "",
+    }
+    assert plan(files).notes == (
+        "Dockerfile is not read here: there are no containers here: Procfile and oroboros.toml say"
+        " what runs.",
+        "Aptfile is not read here: have the operator install these packages of the system on the "
+        "host.",
+        "web/vercel.json is not read here: its redirects, rewrites and headers have no effect "
+        "here.",
+        "web/public/_redirects is not read here: its redirects, rewrites and headers have no "
+        "effect here.",
+    )
+
+
 @pytest.mark.parametrize("text", ["[options\n", "[options]\npython_requires = 3 %(x)s\n", "[a]"])
 def test_a_setup_cfg_of_any_content_is_no_error(plan, text):
     plan({**WEB, "setup.cfg": text})

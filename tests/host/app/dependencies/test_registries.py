@@ -15,7 +15,7 @@ import pytest
 
 from host import config
 from host.app import installs
-from host.app.dependencies import registries
+from host.app.dependencies import registries, registry_files
 
 URL = "https://index.example/simple"
 
@@ -54,6 +54,10 @@ def test_a_registry_of_one_node_tool_is_that_of_all(name):
         (
             {"HTTP_PROXY": "http://p", "NO_PROXY": "y", "YARN_REGISTRY": "http://n/"},
             {"YARN_HTTP_PROXY": "http://p", "YARN_UNSAFE_HTTP_WHITELIST": "n"},
+        ),
+        (
+            {"ALL_PROXY": "http://p", "HTTP_PROXY": "http://q"},
+            {"https_proxy": "http://p", "http_proxy": "http://q"},
         ),
         ({"PIP_CERT": "/c"}, {"SSL_CERT_FILE": "/c", "npm_config_cafile": "/c"}),
         ({"NODE_EXTRA_CA_CERTS": "/c"}, {"NODE_EXTRA_CA_CERTS": "/c"}),
@@ -95,13 +99,53 @@ def test_the_files_of_pip_are_read_and_the_last_wins(tmp_path):
         "[global]\nindex-url = https://a/%20x\ncert = /c\nextra-index-url =\n  h\n  i\n"
     )
     second.write_text("[install]\nindex-url = https://b\n")
-    assert registries.read_pip_settings([first, second, tmp_path / "3"]) == {
+    assert registry_files.read_pip_settings([first, second, tmp_path / "3"]) == {
         "PIP_INDEX_URL": "https://b",
         "PIP_CERT": "/c",
         "PIP_EXTRA_INDEX_URL": "\nh\ni",
     }
     second.write_text("no section\n")
-    assert registries.read_pip_settings([second]) == {}
+    assert registry_files.read_pip_settings([second]) == {}
+
+
+def test_files_of_uv_and_npm_count_where_no_variable_is_set(tmp_path):
+    uv, npm = tmp_path / "uv.toml", tmp_path / "npmrc"
+    uv.write_text(
+        'offline = true\n[pip]\nindex-url = "https://old"\n'
+        '[[index]]\nurl = "https://a"\ndefault = true\n[[index]]\nurl = "https://b"\n'
+        '[[index]]\nurl = "https://torch"\nexplicit = true\n'
+    )
+    npm.write_text(
+        "; mine\n\nregistry=https://n/\n@acme:registry = http://s.example/npm/\n"
+        "//s.example/npm/:_authToken=${TOKEN}\nfund=false\nhttps-proxy='http://p'\n"
+    )
+    given = {"UV_CONFIG_FILE": str(uv), "npm_config_userconfig": str(npm), "TOKEN": "t0ken-value"}
+    lookup = lambda name: given.get(name, "")  # noqa: E731
+    files = registry_files.read_registry_files(lookup)
+    found = registries.translate(registries.add_files(lookup, files.variables), files.npm_records)
+    assert found.variables["PIP_INDEX_URL"] == "https://a"
+    assert found.variables["PIP_EXTRA_INDEX_URL"] == "https://b"
+    assert found.variables["YARN_REGISTRY"] == "https://n/"
+    assert found.variables["HTTPS_PROXY"] == "http://p"
+    assert found.variables["YARN_UNSAFE_HTTP_WHITELIST"] == "s.example"
+    assert "@acme:registry=http://s.example/npm/\n" in found.files[".npmrc"]
+    assert '"acme": {"npmRegistryServer": "http://s.example/npm/"}' in found.files[".yarnrc.yml"]
+    assert '"npmAuthToken": "t0ken-value"' in found.files[".yarnrc.yml"]
+    assert "t0ken-value" in found.passwords and "t0ken-value" not in str(found.variables)
+    given |= {"PIP_INDEX_URL": "https://c", "BUN_CONFIG_REGISTRY": "https://d/"}
+    found = registries.translate(registries.add_files(lookup, files.variables))
+    assert found.variables["UV_DEFAULT_INDEX"] == "https://c"
+    assert found.variables["npm_config_registry"] == "https://d/"
+
+
+@pytest.mark.parametrize("text", ["[[index", "index = 3\n", "[index]\nurl = 1\n", "pip = 1\n"])
+def test_a_settings_file_of_any_content_is_no_error(tmp_path, text):
+    path = tmp_path / "file"
+    path.write_text(text)
+    assert registry_files.read_uv_settings([path, tmp_path]) == {}
+    assert registry_files.read_npm_settings([path, tmp_path], str).variables == {}
+    path.write_bytes(b"\xff\n")
+    assert registry_files.read_npm_settings([path], str).variables == {}
 
 
 def make_wheel(version):
