@@ -12,12 +12,13 @@ from django.http import HttpRequest
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminPasswordChangeForm
 
 from accounts.authentication import ABILITIES
 from accounts.models import ApiToken
 from accounts.reserved_names import validate_token_name
 from accounts.tokens import DEFAULT_LIFETIME_DAYS, MAX_LIFETIME_DAYS, create_token
+from accounts.user_forms import UserChangeForm, UserCreationForm, get_role, set_role
 from host.errors import Refused
 from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
 from web.permissions import OPERATE, get_abilities, get_actor_name
@@ -32,17 +33,26 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ["username", "email", "group_names", "is_active", "last_login"]
+    list_display = ["username", "email", "role", "is_active", "last_login"]
     list_filter = ["is_active", "groups"]
     filter_horizontal = []
     fieldsets = [
         (None, {"fields": ["username", "password", "email"]}),
+        ("Permissions", {"fields": ["role", "is_active", "is_superuser"]}),
+    ]
+    add_fieldsets = [
         (
-            "Permissions",
+            None,
             {
-                "fields": ["is_active", "is_staff", "groups", "is_superuser"],
-                "description": "A viewer reads. An approver also creates and approves runs. An "
-                "operator has all permissions. Logging in here requires staff status.",
+                "classes": ["wide"],
+                "fields": [
+                    "username",
+                    "email",
+                    "role",
+                    "usable_password",
+                    "password1",
+                    "password2",
+                ],
             },
         ),
     ]
@@ -50,10 +60,13 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
     def get_queryset(self, request):
         return super().get_queryset(request).prefetch_related("groups")
 
-    @display(description="Groups")
-    def group_names(self, user):
-        names = ", ".join(group.name for group in user.groups.all())
-        return "superuser" if user.is_superuser else names or "–"
+    def save_related(self, request, form, formsets, change):
+        super().save_related(request, form, formsets, change)
+        set_role(form.instance, form.cleaned_data["role"])
+
+    @display(description="Role")
+    def role(self, user):
+        return "superuser" if user.is_superuser else get_role(user) or "–"
 
 
 class NewTokenForm(forms.Form):
@@ -100,7 +113,7 @@ def _create(request: HttpRequest, row: None, data: Mapping[str, Any]) -> ActionR
 
 def _revoke(request: HttpRequest, token: ApiToken, data: Mapping[str, Any]) -> ActionResult:
     is_new = token.revoke(by=get_actor_name(request))
-    return ActionResult(f"{token} is revoked." if is_new else f"{token} was already revoked.")
+    return ActionResult(f"You revoked {token}." if is_new else f"{token} was already revoked.")
 
 
 @admin.register(ApiToken)

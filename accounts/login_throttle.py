@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.utils import timezone
@@ -38,6 +39,13 @@ class LoginForm(AuthenticationForm):
             super().clean()  # raises for a wrong password: the attempt stays counted
             clear_attempts(attempt)
         return self.cleaned_data
+
+    def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
+        """Refuse an account without a role. Only who knows its password is told so."""
+        if user.is_active and not getattr(user, "is_staff", False):
+            detail = "This account has no role. An administrator gives it one: Users, its name."
+            raise ValidationError(detail, code="no_role")
+        super().confirm_login_allowed(user)
 
 
 def count_attempt(account: str, address: str) -> LoginAttempt:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django.db import connection
 from django.db.models import DateTimeField, Func
+from django.utils import timezone
 
 
 class ClockTimestamp(Func):
@@ -18,3 +19,8 @@ def get_database_time() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         return cursor.fetchone()[0]
+
+
+def format_minute(at: datetime) -> str:
+    """Return a time as text, in the server's time zone, to the minute and with its zone."""
+    return f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}"

@@ -126,6 +126,7 @@ STORAGES = {
     # Compressed files under names with a hash of their content, which browsers keep for ever.
     "staticfiles": {"BACKEND": "oroboros.static_files.HashedStaticFiles"},
 }
+CSRF_FAILURE_VIEW = "web.errors.csrf_failure"
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
@@ -265,6 +266,7 @@ UNFOLD = {
         lambda request: static("oroboros/live.js"),
         lambda request: static("oroboros/preview-check.js"),
         lambda request: static("oroboros/changes.js"),
+        lambda request: static("oroboros/drafts.js"),
     ],
     "SIDEBAR": {"navigation": "oroboros.navigation.build_navigation", "show_search": False},
     "COLORS": {

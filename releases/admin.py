@@ -11,12 +11,13 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
+from core.clock import format_minute
 from host.files import safe_files
 from releases.deployments import enqueue, rollback_plan
 from releases.models import Deployment, Release
 from releases.presenters import list_processes
 from releases.production.deployment_context import deployment_log_path
-from releases.rules import DeploymentOutcome, ReleaseStatus
+from releases.rules import ReleaseStatus
 from web.admin_actions import (
     ActionResult,
     AdminAction,
@@ -26,24 +27,10 @@ from web.admin_actions import (
     offer_if,
 )
 from web.permissions import ALLOWED, OPERATE, ActionState, get_actor_name
+from web.templatetags.presentation import CHIP_TYPES
 
 LOG_LINES = 200
 DEPLOYMENT_LIMIT = 50
-STATUS_COLOURS = {
-    ReleaseStatus.BUILDING: "info",
-    ReleaseStatus.BUILT: "info",
-    ReleaseStatus.LIVE: "success",
-    ReleaseStatus.RETIRED: "default",
-    ReleaseStatus.FAILED: "danger",
-    ReleaseStatus.STUCK: "danger",
-}
-OUTCOME_COLOURS = {
-    DeploymentOutcome.RUNNING: "info",
-    DeploymentOutcome.SUCCEEDED: "success",
-    DeploymentOutcome.FAILED: "danger",
-    DeploymentOutcome.RESTORED: "warning",
-    DeploymentOutcome.STUCK: "danger",
-}
 
 
 class RollbackForm(ReasonForm):
@@ -58,7 +45,7 @@ class RollbackForm(ReasonForm):
 
 def _describe_deployment(deployment: Deployment) -> tuple[str, str, str]:
     """Return the URL of its page, its name, and how it ended, by whom and why."""
-    started = f"{deployment.started_at:%Y-%m-%d %H:%M}"
+    started = format_minute(deployment.started_at)
     return (
         reverse("admin:releases_deployment_change", args=[deployment.pk]),
         f"{deployment.kind} {deployment.number}",
@@ -77,7 +64,7 @@ def _start_rollback(
         accept_schema=fields["accept_schema"],
     )
     url = reverse("admin:releases_deployment_change", args=[deployment.pk])
-    return ActionResult(f"{release} is being made live again.", url)
+    return ActionResult(f"You started the rollback to {release}.", url)
 
 
 def _decide_rollback(request: HttpRequest, release: Release) -> ActionState:
@@ -143,7 +130,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
     ]
     page_actions = (ROLLBACK,)
 
-    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    @display(description="Status", ordering="status", label=CHIP_TYPES)
     def state(self, release):
         return release.status, release.get_status_display()
 
@@ -213,7 +200,7 @@ class DeploymentAdmin(DetailPageAdmin):
             "title": str(row).capitalize(),
         }
 
-    @display(description="Outcome", ordering="outcome", label=OUTCOME_COLOURS)
+    @display(description="Outcome", ordering="outcome", label=CHIP_TYPES)
     def state(self, deployment):
         return deployment.outcome, deployment.get_outcome_display()
 

@@ -94,6 +94,11 @@ class FileChange:
         return bool(self.old_mode and self.new_mode) and self.old_mode != self.new_mode
 
     @property
+    def mode_change(self) -> str:
+        """How the mode was changed, such as "mode 100644 → 100755"; "" if it was not."""
+        return f"mode {self.old_mode} → {self.new_mode}" if self.has_new_mode else ""
+
+    @property
     def patch(self) -> str:
         """The patch in git's form. It is to be read: marks keep it from being applied."""
         headers = [f"diff --git a/{self.old_path or self.path} b/{self.path}"]

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.utils import timezone
 
-from core.clock import ClockTimestamp, get_database_time
+from core.clock import ClockTimestamp, format_minute, get_database_time
 from host.config import Config
 from host.errors import Refused
 from releases.models import Deployment
@@ -35,13 +34,9 @@ def list_active_freezes() -> list[Freeze]:
 
 def describe_freeze(freeze: Freeze) -> str:
     """Return a freeze as a sentence: by whom, since and until when, why."""
-    until = f" until {_format_minute(freeze.until)}" if freeze.until else ""
-    since = _format_minute(freeze.since)
+    until = f" until {format_minute(freeze.until)}" if freeze.until else ""
+    since = format_minute(freeze.since)
     return f"Shipping is frozen by {freeze.actor} since {since}{until}: {freeze.reason}"
-
-
-def _format_minute(at: datetime) -> str:
-    return f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}"
 
 
 def can_ship_despite(config: Config, run: Run, freeze: Freeze) -> bool:

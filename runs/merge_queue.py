@@ -141,7 +141,7 @@ class MergeQueueEntry:
         if self.behind is not None:
             text = f"Approved; number {self.position} in the merge queue, after {self.behind}."
         else:
-            text = "Approved; next to ship."
+            text = "Approved; next to ship" + (" after the freeze." if self.is_frozen else ".")
         return "\n".join([text, *map(describe_freeze, self.freezes)])
 
 

@@ -203,6 +203,8 @@ def describe_wait(run: Run, position: int | None, entry: MergeQueueEntry | None)
 
 def describe_next_action(run: Run, position: int | None, entry: MergeQueueEntry | None) -> str:
     """Return what people should do next, or what the run waits for."""
+    if run.stop_status and not run.is_final:
+        return "The run is being ended: its processes are stopped, then its slot is released."
     if run.next_action:
         return run.next_action
     if reason := describe_wait(run, position, entry):

@@ -4,15 +4,8 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from slots.models import Lease
-from slots.rules import LeaseState
 from web.admin_actions import ReadOnlyAdmin
-
-STATE_COLOURS = {
-    LeaseState.WAITING: "default",
-    LeaseState.HELD: "primary",
-    LeaseState.ENDING: "warning",
-    LeaseState.ENDED: "success",
-}
+from web.templatetags.presentation import CHIP_TYPES
 
 
 @admin.register(Lease)
@@ -33,7 +26,7 @@ class LeaseAdmin(ReadOnlyAdmin):
     ordering = ["-id"]
     search_fields = ["run__title", "run__id"]
 
-    @display(description="State", ordering="state", label=STATE_COLOURS)
+    @display(description="State", ordering="state", label=CHIP_TYPES)
     def state_label(self, lease):
         return lease.state, lease.get_state_display()
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf, isfinite
 from statistics import median
 
 from django.db.models import TextChoices
@@ -71,22 +72,58 @@ def explain_shortage(free: Capacity, floor: Capacity) -> str:
     return f"No slot is granted: {'; '.join(shortages)}." if shortages else ""
 
 
-def estimate_wait(
-    position: int, held_seconds: Sequence[float], past: Sequence[float]
-) -> float | None:
+@dataclass(frozen=True)
+class SlotUse:
+    """For how long a usable slot is held, and in how many seconds it is granted at the latest.
+
+    `latest` is when its lease expires: 0 for a slot that is free or being cleaned, None for a lease
+    that does not expire, because its run ships.
+    """
+
+    slot_id: str
+    held_seconds: float
+    latest: float | None
+
+    def estimate_remaining(self, past: Sequence[float]) -> float | None:
+        """Return in how many seconds it may be granted; None if that is not known.
+
+        `past`: how long earlier leases lasted. One that has lasted longer than usual is compared
+        with those that lasted even longer, and none lasts longer than until it expires.
+        """
+        # The median: one preview that was kept for days does not change the estimate of the others.
+        guess = median(past) - self.held_seconds
+        if guess <= 0:
+            longer = [seconds for seconds in past if seconds > self.held_seconds]
+            if not longer:
+                return self.latest
+            guess = median(longer) - self.held_seconds
+        return guess if self.latest is None else min(guess, self.latest)
+
+
+def estimate_wait(position: int, uses: Sequence[SlotUse], past: Sequence[float]) -> float | None:
     """Return in how many seconds the run at `position` (1 is next) may get a slot.
 
-    `held_seconds`: how long each usable slot has been held (0 for a free one); `past`: how long
-    earlier leases lasted, in seconds. None if there are no earlier leases or no usable slots.
+    `uses`: of the usable slots; `past`: how long earlier leases lasted, in seconds. None if it is
+    not known, as without earlier leases or usable slots.
     """
-    if not past or not held_seconds:
+    if not past or not uses:
         return None
-    # The median: one preview that was kept for days does not change the estimate of the others.
-    usual = median(past)
-    remaining = sorted(max(0.0, usual - age) for age in held_seconds)
+    known = [use.estimate_remaining(past) for use in uses]
+    remaining = sorted(inf if seconds is None else seconds for seconds in known)
     # The slots end in this order; each further round of waiting runs takes a whole usual lease.
     rounds, index = divmod(position - 1, len(remaining))
-    return remaining[index] + rounds * usual
+    estimate = remaining[index] + rounds * median(past)
+    return estimate if isfinite(estimate) else None
+
+
+def find_latest_use(position: int, uses: Sequence[SlotUse]) -> SlotUse | None:
+    """Return the slot that the run at `position` gets at the latest, unless its lease is extended.
+
+    The slots expire in this order. None if fewer slots than that expire.
+    """
+    expiring = [use for use in uses if use.latest is not None]
+    expiring.sort(key=lambda use: use.latest or 0.0)
+    return expiring[position - 1] if position <= len(expiring) else None
 
 
 # The delays before the restarts of a backend that died; after the last one its run fails.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -35,6 +36,15 @@ CODES = {
     500: "internal_error",
     503: "unavailable",
 }
+
+
+SERVER_ERROR_PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>500 | Oroboros</title>'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="color-scheme" content="light dark"><body style="margin: 12vh auto; max-width: '
+    '36rem; padding: 1rem; font: 15px/1.55 system-ui"><main><h1>Error 500</h1><p>{detail}</p>'
+    '<p><a href="/">Go to the dashboard</a></p></main>'
+)
 
 
 class BodyTooLarge(exceptions.APIException):
@@ -133,34 +143,58 @@ def login_url(request: HttpRequest) -> str:
     return f"{resolve_url('admin:login')}?{urlencode({'next': request.get_full_path()})}"
 
 
-def error_response(request: HttpRequest, status: int, detail: str) -> HttpResponse:
-    """Return an error outside of DRF: JSON below /api/ and for programs, a page for browsers."""
+def error_response(
+    request: HttpRequest, status: int, detail: str, *, advice: str = "", form_url: str = ""
+) -> HttpResponse:
+    """Return an error outside of DRF: JSON below /api/ and for programs, a page for browsers.
+
+    The page says `advice`, and links `form_url`, the page of a form whose answer was refused.
+    """
     body = error_body(CODES[status], detail)
     if request.path.startswith("/api/") or not request.accepts("text/html"):
         return JsonResponse(body, status=status)
-    return render(request, "error.html", {**body, "status": status}, status=status)
+    context = {**body, "status": status, "advice": advice, "form_url": form_url}
+    # An error may come before the middleware that reads the session.
+    if not getattr(getattr(request, "user", None), "is_staff", False):
+        return render(request, "error.html", context, status=status)
+    page = {**admin.site.each_context(request), **context, "title": f"Error {status}"}
+    return render(request, "admin/error.html", page, status=status)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's `handler400`."""
     if isinstance(exception, RequestDataTooBig):
         return error_response(request, 413, BodyTooLarge.default_detail)
-    return error_response(request, 400, "The request is malformed.")
+    advice = "Check the address, or go back and send the form again."
+    return error_response(request, 400, "The request is malformed.", advice=advice)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's `handler403`."""
-    return error_response(request, 403, "You do not have permission to do this.")
+    advice = "It needs another role. An administrator changes roles on the page Users."
+    return error_response(request, 403, "You do not have permission to do this.", advice=advice)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's CSRF_FAILURE_VIEW: a form of another session, as after a log-in in another tab."""
+    detail = "The form was not sent: it belongs to another session."
+    advice = (
+        "You may have logged in or out since you opened it. Open it again and send it; what you "
+        "typed is filled in again."
+    )
+    url = request.get_full_path()
+    return error_response(request, 403, detail, advice=advice, form_url=url)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's `handler404`."""
-    return error_response(request, 404, "This page does not exist.")
+    advice = "The address may be misspelt, or what it showed was removed."
+    return error_response(request, 404, "This page does not exist.", advice=advice)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's `handler500`. It renders no template and queries no table: either may be broken."""
     detail = "An internal error occurred. The service's log has the cause."
     if not request.path.startswith("/api/") and request.accepts("text/html"):
-        return HttpResponse(f"<!doctype html><title>500</title><p>{detail}", status=500)
+        return HttpResponse(SERVER_ERROR_PAGE.format(detail=detail), status=500)
     return JsonResponse(error_body(CODES[500], detail), status=500)

@@ -9,7 +9,7 @@ from django.urls import reverse
 from releases.deployments import rollback_plan
 from releases.models import Deployment, Release
 from runs import freezes, merge_queue, presenters
-from runs.admin import run_actions
+from runs.admin import run_actions, run_page
 from runs.leasing import queue_status
 from runs.models import Run
 from runs.pipelines import shipping
@@ -62,14 +62,18 @@ def _present_slot(status: queue_status.SlotStatus) -> dict[str, Any]:
     return {
         "status": status,
         "frontend_url": presenters.get_slot_frontend_url(status),
-        "reason": status.slot.quarantine_reason or status.slot.drain_reason,
+        "reason": queue_status.describe_withdrawal(status.slot),
     }
 
 
 def _list_waiting(status: queue_status.QueueStatus) -> list[dict[str, Any]]:
-    """Return the first waiting leases with position and estimated wait in seconds (or None)."""
+    """Return the first waiting leases with their position and what they wait for."""
     leases = Lease.objects.filter(state=LeaseState.WAITING).select_related("run")[:ROWS]
     return [
-        {"lease": lease, "position": position, "estimate": status.estimate_wait(position)}
+        {
+            "lease": lease,
+            "position": position,
+            "forecast": run_page.describe_forecast(status, position),
+        }
         for position, lease in enumerate(leases, start=1)
     ]

@@ -1,12 +1,14 @@
 """The actions on runs. Each is confirmed on a page of its own."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
+from core.clock import format_minute
 from host.errors import Refused
 from runs import allowed_actions, difference, freezes, merge_queue, presenters
 from runs.admin import forms, run_page
@@ -117,33 +119,38 @@ def _approve(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
         accept_checks=data["accept_checks"],
         actor=get_actor_name(request),
     )
-    return ActionResult(
-        f"{data['commit_sha'][:12]} is approved. It ships when it is first in the merge queue."
-    )
+    return ActionResult(f"You approved {data['commit_sha'][:12]}.")
 
 
 def _reject(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
     operations.reject(run, reason=data["reason"], actor=get_actor_name(request))
-    return ActionResult("The run was rejected and its slot is released.")
+    return ActionResult("You rejected the run.")
 
 
 def _cancel(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
     check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
     operations.cancel(run, reason=data["reason"], actor=get_actor_name(request))
-    return ActionResult(
-        "The run is being canceled: its processes are stopped, then its slot is released."
-    )
+    return ActionResult("You canceled the run.")
 
 
 def _retry(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
     child = operations.retry(run, actor=get_actor_name(request))
-    return ActionResult("A new run of the same branch or commit was created.", run_url(child))
+    return ActionResult("You retried the run: this is the new one.", run_url(child))
 
 
 def _keep(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
     check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
-    operations.keep(run, seconds=data["hours"] * 3600, actor=get_actor_name(request))
-    return ActionResult(f"The preview is kept for {data['hours']} hours from now.")
+    before = presenters.get_expiry(run)
+    end = operations.keep(run, seconds=data["hours"] * 3600, actor=get_actor_name(request))
+    return ActionResult(describe_keep(before, end))
+
+
+def describe_keep(before: datetime | None, end: datetime) -> str:
+    """Return what keeping the preview did to the end of its lease, which it never shortens."""
+    until = format_minute(end)
+    if before is not None and end <= before:
+        return f"Nothing was changed: the preview keeps its slot until {until} already."
+    return f"The preview was kept: its lease expires {until}."
 
 
 def _release(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
@@ -160,14 +167,14 @@ def _release_slot(request: HttpRequest, run: Run, reason: str, *, force: bool) -
         raise Refused("not_holder", "The run no longer holds a slot.")
     name, owner = get_actor_name(request), get_required_owner(request)
     reservations.release(slot, run.pk, actor=name, owner=owner, force=force, reason=reason)
-    return ActionResult(f"{slot.slot_id} is released and cleaned.")
+    return ActionResult(f"You released {slot.slot_id}.")
 
 
 def _freeze(request: HttpRequest, row: None, data: FormData) -> ActionResult:
     freezes.freeze_shipping(
         actor=get_actor_name(request), reason=data["reason"], until=data["until"]
     )
-    return ActionResult("Shipping is frozen.")
+    return ActionResult("You froze shipping.")
 
 
 def _revert(request: HttpRequest, row: None, data: FormData) -> ActionResult:
@@ -183,7 +190,7 @@ def _unfreeze(request: HttpRequest, row: None, data: FormData) -> ActionResult:
         settings.OROBOROS, actor=get_actor_name(request), reason=data["reason"]
     )
     return ActionResult(
-        "All freezes were lifted. Shipping continues." if lifted else "There was no active freeze."
+        "You lifted every freeze of shipping." if lifted else "There was no active freeze."
     )
 
 
@@ -254,10 +261,12 @@ ACTIONS = (
         "keep",
         "Keep",
         HOLD,
-        "The preview keeps its slot for the chosen time.",
+        "The preview keeps its slot for the chosen time at least; it is never shortened.",
         _keep,
         forms.KeepForm,
         decide=_decide("keep"),
+        details_template="oroboros/keep_expiry.html",
+        get_details=lambda request, run: {"expires_at": presenters.get_expiry(run)},
     ),
     AdminAction(
         "retry",

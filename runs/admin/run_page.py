@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
 from host import log_message
 from host.files import safe_files
@@ -60,7 +61,7 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "slot": presenters.get_slot(run),
         "lease": presenters.get_open_lease(run),
         "position": position,
-        "estimate": queue.estimate_wait(position) if queue and position else None,
+        "forecast": describe_forecast(queue, position),
         "blocked_by": queue.unavailable_slots if queue else [],
         "expires_at": presenters.get_expiry(run),
         "seconds_left": presenters.get_seconds_left(run),
@@ -90,6 +91,19 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "live_seconds": choose_live_seconds(
             run, has_lease=presenters.get_open_lease(run) is not None
         ),
+    }
+
+
+def describe_forecast(
+    queue: queue_status.QueueStatus | None, position: int | None
+) -> dict[str, Any] | None:
+    """Return the estimate in seconds, and what a run waits for; None if it waits for no slot."""
+    if queue is None or position is None:
+        return None
+    forecast = queue.forecast_wait(position)
+    return {
+        "seconds": forecast.seconds,
+        "text": forecast.describe(timezone.localdate(queue.at)),
     }
 
 

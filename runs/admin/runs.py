@@ -17,21 +17,10 @@ from runs import presenters
 from runs.admin import mails, run_actions, run_page
 from runs.mail.parsing import Mail
 from runs.models import Artifact, Run
-from runs.rules import SHIPPING, Status
 from web.admin_actions import DetailPageAdmin
 from web.permissions import OPERATE, has_ability
 from web.security_headers import allow_connections
-
-STATUS_COLORS = {
-    Status.QUEUED: "default",
-    Status.HOLDING: "info",
-    Status.PREPARING: "info",
-    Status.PREVIEW_READY: "primary",
-    **dict.fromkeys(SHIPPING, "warning"),
-    Status.MERGED: "success",
-    Status.FAILED: "danger",
-    Status.REJECTED: "danger",
-}
+from web.templatetags.presentation import CHIP_TYPES
 
 
 @admin.register(Run)
@@ -110,6 +99,9 @@ class RunAdmin(DetailPageAdmin):
             "artifact": artifact,
             "mail": mail,
             "title": mail.subject,
+            # unfold's header: the run, with links to it and to the list of runs.
+            "original": run,
+            "opts": self.opts,
         }
         return TemplateResponse(request, "oroboros/mail.html", context)
 
@@ -129,7 +121,7 @@ class RunAdmin(DetailPageAdmin):
             raise Http404
         return run, *mails.find_mail(run, pk)
 
-    @display(description="Status", ordering="status", label=STATUS_COLORS)
+    @display(description="Status", ordering="status", label=CHIP_TYPES)
     def state(self, run):
         return run.status, run.get_status_display()
 

@@ -8,13 +8,14 @@ from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
 from runs.leasing import maintenance
 from runs.leasing.cleanup import return_to_service
+from runs.leasing.queue_status import build_status, describe_withdrawal
 from slots.models import Lease, Slot
-from slots.rules import STATES_WITH_SLOT, SlotState, derive_slot_state
+from slots.rules import STATES_WITH_SLOT, SlotState
 from web.admin_actions import (
     ActionResult,
     AdminAction,
@@ -23,35 +24,29 @@ from web.admin_actions import (
     offer_if,
 )
 from web.permissions import OPERATE, get_actor_name
+from web.templatetags.presentation import moment, render_chip
 
-STATE_COLORS = {
-    SlotState.FREE: "success",
-    SlotState.LEASED: "primary",
-    SlotState.CLEANING: "warning",
-    SlotState.DRAINED: "default",
-    SlotState.QUARANTINED: "danger",
-}
 FormData = Mapping[str, Any]
 
 
 def _drain(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
     is_new = maintenance.drain(slot, reason=data["reason"], actor=get_actor_name(request))
-    return ActionResult(f"{slot} is drained." if is_new else f"{slot} was already drained.")
+    return ActionResult(f"You drained {slot}." if is_new else f"{slot} was already drained.")
 
 
 def _undrain(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
     maintenance.undrain(slot, actor=get_actor_name(request))
-    return ActionResult(f"{slot} is back in service.")
+    return ActionResult(f"You returned {slot} to service.")
 
 
 def _quarantine(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
     maintenance.quarantine(slot, reason=data["reason"], actor=get_actor_name(request))
-    return ActionResult(f"{slot} is quarantined.")
+    return ActionResult(f"You quarantined {slot}.")
 
 
 def _unquarantine(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
     return_to_service(settings.OROBOROS, slot, actor=get_actor_name(request))
-    return ActionResult(f"{slot} is clean and back in service.")
+    return ActionResult(f"{slot} was cleaned and returned to service.")
 
 
 ACTIONS = (
@@ -104,8 +99,8 @@ ACTIONS = (
 @admin.register(Slot)
 class SlotAdmin(ReadOnlyAdmin):
     list_display = ["slot_id", "state", "holder", "since", "until", "reason", "fence"]
-    fields = ["slot_id", "host", "fence", "state_text", "holder", "since", "until", "reason"]
-    readonly_fields = ["state_text", "holder", "since", "until", "reason"]
+    fields = ["slot_id", "host", "fence", "state", "holder", "since", "until", "reason"]
+    readonly_fields = ["state", "holder", "since", "until", "reason"]
     page_actions = ACTIONS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Slot]:
@@ -113,19 +108,13 @@ class SlotAdmin(ReadOnlyAdmin):
         ours = Slot.objects.on_host(settings.OROBOROS.host_name)
         return ours.prefetch_related(Prefetch("leases", leases, to_attr="now"))
 
-    @display(description="State", label=STATE_COLORS)
-    def state(self, slot):
-        lease = _lease(slot)
-        state = derive_slot_state(
-            lease.state if lease else None,
-            is_quarantined=slot.quarantined_at is not None,
-            is_drained=slot.drained_at is not None,
-        )
-        return state, state.label
-
     @display(description="State")
-    def state_text(self, slot):
-        return self.state(slot)[1]
+    def state(self, slot):
+        status = build_status(slot, _lease(slot))
+        chips = [render_chip(status.state, status.state.label)]
+        if status.is_draining:
+            chips.append(render_chip(SlotState.DRAINED, "Draining"))
+        return format_html_join(" ", "{}", ((chip,) for chip in chips))
 
     @display(description="Held by")
     def holder(self, slot):
@@ -138,18 +127,18 @@ class SlotAdmin(ReadOnlyAdmin):
     @display(description="Since")
     def since(self, slot):
         lease = _lease(slot)
-        return f"{lease.granted_at:%Y-%m-%d %H:%M}" if lease else "–"
+        return moment(lease.granted_at) if lease else "–"
 
     @display(description="Until")
     def until(self, slot):
         lease = _lease(slot)
         if lease is None:
             return "–"
-        return "no expiry" if lease.is_pinned else f"{lease.expires_at:%Y-%m-%d %H:%M}"
+        return "no expiry" if lease.is_pinned else moment(lease.expires_at)
 
     @display(description="Reason")
     def reason(self, slot):
-        return slot.quarantine_reason or slot.drain_reason or "–"
+        return describe_withdrawal(slot) or "–"
 
 
 def _lease(slot):

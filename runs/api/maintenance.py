@@ -8,7 +8,7 @@ from rest_framework.views import APIView
 
 from host.errors import Refused
 from runs.api.request_bodies import EmptyRequest, ReasonRequest
-from runs.api.serializers import SlotSerializer
+from runs.api.slot_serializers import SlotSerializer
 from runs.leasing import maintenance, queue_status
 from runs.leasing.cleanup import return_to_service
 from slots.models import Slot

@@ -13,7 +13,7 @@ from runs.api.request_bodies import (
     HeartbeatRequest,
     ReleaseRequest,
 )
-from runs.api.serializers import (
+from runs.api.slot_serializers import (
     AcquireResultSerializer,
     HeartbeatResultSerializer,
     ReapResultSerializer,

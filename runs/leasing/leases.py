@@ -5,8 +5,8 @@ accepted. Then the slot is cleaned, and only `cleanup.finish_ending` grants it t
 """
 
 import uuid
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import transaction
@@ -107,10 +107,11 @@ def renew_lease(run: Run) -> None:
     _change_lease(run, Lease.extend)
 
 
-def keep(run: Run, *, actor: str, seconds: int) -> None:
+def keep(run: Run, *, actor: str, seconds: int) -> datetime:
     """Extend the run's lease to at least `seconds` from now, at most PREVIEW_KEEP_SECONDS.
 
-    Raises Refused `keep_too_long` (400), LeaseFenced.
+    Returns when it expires: later than that, if it did before. Raises Refused `keep_too_long`
+    (400), LeaseFenced.
     """
     if not 0 < seconds <= settings.PREVIEW_KEEP_SECONDS:
         limit = settings.PREVIEW_KEEP_SECONDS // 3600
@@ -119,9 +120,13 @@ def keep(run: Run, *, actor: str, seconds: int) -> None:
         # The event comes first: its foreign key locks the run's row, and runs are locked before
         # leases (see runs.leasing.grants).
         record_event(
-            "kept", f"keeps its slot for {seconds} s", actor=actor, run=run, seconds=seconds
+            "kept",
+            f"keeps its slot for at least {seconds} s",
+            actor=actor,
+            run=run,
+            seconds=seconds,
         )
-        _change_lease(run, Lease.extend, timedelta(seconds=seconds))
+        return _change_lease(run, Lease.extend, timedelta(seconds=seconds))
 
 
 def pin_lease(run: Run) -> None:
@@ -136,7 +141,8 @@ def unpin_lease(run: Run) -> None:
         lease.unpin()
 
 
-def _change_lease(run: Run, change: Any, *arguments: Any) -> None:
+def _change_lease(run: Run, change: Any, *arguments: Any) -> datetime:
+    """Change the run's valid lease; returns when it expires. Raises LeaseFenced."""
     lease = Lease.objects.filter(run=run, state=LeaseState.HELD).first()
     if lease is None:
         raise LeaseFenced
@@ -144,3 +150,4 @@ def _change_lease(run: Run, change: Any, *arguments: Any) -> None:
         change(lease, *arguments)
     except LeaseMoveRefused as refused:
         raise LeaseFenced from refused
+    return cast("datetime", lease.expires_at)  # a lease on a slot has one

@@ -1,6 +1,7 @@
 """What people request of runs: create, approve, reject, cancel, retry, keep."""
 
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -308,6 +309,9 @@ def _create_child(run: Run, actor: str, *, branch: str, commit: str) -> Run:
     )
 
 
-def keep(run: Run, *, actor: str, seconds: int) -> None:
-    """Keep the preview for `seconds` from now. Raises Refused as `leases.keep`."""
-    leases.keep(run, seconds=seconds, actor=actor)
+def keep(run: Run, *, actor: str, seconds: int) -> datetime:
+    """Keep the preview for at least `seconds` from now; returns when its lease expires.
+
+    A lease that ends later is not changed. Raises Refused as `leases.keep`.
+    """
+    return leases.keep(run, seconds=seconds, actor=actor)

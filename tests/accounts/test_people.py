@@ -9,6 +9,7 @@ from django.urls import reverse
 from accounts.models import ApiToken
 from accounts.reserved_names import validate_not_reserved
 from tests.factories import UserFactory
+from web.permissions import GROUPS, get_abilities
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "a-long-and-unusual-one-71"
@@ -21,9 +22,9 @@ def superuser():
     return client
 
 
-def add_user(client, name):
+def add_user(client, name, role="viewer"):
     body = {"username": name, "password1": PASSWORD, "password2": PASSWORD}
-    body |= {"usable_password": "true"}
+    body |= {"usable_password": "true", "role": role}
     return client.post(reverse("admin:auth_user_add"), body)
 
 
@@ -33,6 +34,47 @@ def test_a_user_with_a_reserved_name_is_not_created(superuser):
         page = add_user(superuser, name)
         assert (page.status_code, b"is reserved for the audit trail" in page.content) == (200, True)
     assert set(User.objects.values_list("username", flat=True)) == {"sue", "olga"}
+
+
+@pytest.mark.parametrize("role", ["viewer", "approver", "operator"])
+def test_one_form_makes_a_person_with_a_role_who_can_log_in(superuser, role):
+    add_user(superuser, "olga", role)
+    olga = User.objects.get(username="olga")
+    assert [group.name for group in olga.groups.all()] == [role]
+    browser = Client()
+    body = {"username": "olga", "password": PASSWORD}
+    assert browser.post(reverse("admin:login"), body).status_code == 302
+    assert b"Slots" in browser.get(reverse("admin:index")).content
+    assert get_abilities(olga) == GROUPS[role]
+
+
+def test_a_person_without_a_role_is_not_made(superuser):
+    page = add_user(superuser, "olga", "")
+    assert (page.status_code, b"This field is required" in page.content) == (200, True)
+    assert not User.objects.filter(username="olga").exists()
+
+
+def test_the_role_is_changed_and_taken_on_the_same_form(superuser):
+    olga = UserFactory(username="olga", groups=["viewer", "approver"])
+    address = reverse("admin:auth_user_change", args=[olga.pk])
+    assert b'value="approver" ' in superuser.get(address).content
+    body = {"username": "olga", "is_active": "on"}
+    superuser.post(address, {**body, "role": "operator"})
+    olga = User.objects.get(pk=olga.pk)
+    assert ([group.name for group in olga.groups.all()], olga.is_staff) == (["operator"], True)
+    superuser.post(address, {**body, "role": ""})
+    olga = User.objects.get(pk=olga.pk)
+    assert (list(olga.groups.all()), olga.is_staff) == ([], False)
+    superuser.post(address, {**body, "role": "", "is_superuser": "on"})
+    assert User.objects.get(pk=olga.pk).is_staff
+
+
+def test_a_login_without_a_role_blames_the_role_and_not_the_password():
+    olga = User.objects.create_user("olga", password=PASSWORD)
+    for password, blames_role in ((PASSWORD, True), ("wrong", False)):
+        page = Client().post(reverse("admin:login"), {"username": "olga", "password": password})
+        assert (b"This account has no role" in page.content) is blames_role
+    assert olga.is_active
 
 
 def test_a_user_is_not_renamed_to_a_reserved_name(superuser):

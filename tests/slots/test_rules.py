@@ -10,9 +10,11 @@ from slots.rules import (
     Capacity,
     LeaseState,
     SlotState,
+    SlotUse,
     derive_slot_state,
     estimate_wait,
     explain_shortage,
+    find_latest_use,
     find_restart_delay,
     is_restart_due,
 )
@@ -51,20 +53,39 @@ def test_shortage_names_each_resource_with_its_floor():
 @pytest.mark.parametrize(
     ("position", "held", "seconds"),
     [
-        (1, [30.0, 90.0], 10.0),  # the one that is held longest ends first
-        (2, [30.0, 90.0], 70.0),
-        (3, [30.0, 90.0], 110.0),
-        (1, [500.0], 0.0),
-        (4, [0.0], 400.0),
+        (1, [(30.0, None), (90.0, None)], 10.0),  # the one that is held longest ends first
+        (2, [(30.0, None), (90.0, None)], 70.0),
+        (3, [(30.0, None), (90.0, None)], 110.0),
+        (1, [(30.0, 5.0), (90.0, 200.0)], 5.0),  # it expires sooner
+        (4, [(0.0, 0.0)], 300.0),  # a free slot
+        # Held longer than usual: compared with those that lasted even longer, until it expires.
+        (1, [(500.0, None)], 3500.0),
+        (1, [(500.0, 7200.0)], 3500.0),
+        (1, [(500.0, 60.0)], 60.0),
+        (1, [(5000.0, 7200.0)], 7200.0),
+        (1, [(5000.0, None)], None),
+        (2, [(5000.0, 7200.0), (5000.0, None)], None),
     ],
 )
-def test_estimate_uses_the_median_length_of_earlier_leases(position, held, seconds):
-    assert estimate_wait(position, held, [90.0, 100.0, 4000.0]) == seconds
+def test_estimate_uses_earlier_leases_and_when_the_present_ones_expire(position, held, seconds):
+    uses = [SlotUse("preview-1", *one) for one in held]
+    assert estimate_wait(position, uses, [90.0, 100.0, 4000.0]) == seconds
 
 
-@pytest.mark.parametrize(("held", "past"), [([], [1.0]), ([1.0], [])])
-def test_estimate_is_none_without_earlier_leases_or_slots(held, past):
-    assert estimate_wait(1, held, past) is None
+@pytest.mark.parametrize(("uses", "past"), [([], [1.0]), ([SlotUse("preview-1", 1.0, None)], [])])
+def test_estimate_is_none_without_earlier_leases_or_slots(uses, past):
+    assert estimate_wait(1, uses, past) is None
+
+
+@pytest.mark.parametrize(("position", "slot_id"), [(1, "preview-3"), (2, "preview-1"), (3, None)])
+def test_the_slot_of_a_position_at_the_latest_is_that_which_expires_in_its_turn(position, slot_id):
+    uses = [
+        SlotUse("preview-1", 1.0, 90.0),
+        SlotUse("preview-2", 1.0, None),
+        SlotUse("preview-3", 1.0, 10.0),
+    ]
+    found = find_latest_use(position, uses)
+    assert (found.slot_id if found else None) == slot_id
 
 
 def test_restart_delays_grow_and_then_end():

@@ -1,8 +1,9 @@
-"""Filters for durations and long texts."""
+"""Filters for durations and long texts, and the one style of a state: unfold's label."""
 
 from datetime import datetime
 
 from django import template
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -14,11 +15,35 @@ register = template.Library()
 OPEN, CLOSE = mark_safe("<mark>"), mark_safe("</mark>")
 register.filter("duration", format_duration)
 
+# unfold's type of the label of each state: of runs, steps, slots, leases, releases, deployments.
+# One that is not listed is grey, as is all that says neither good nor bad.
+CHIP_TYPES = {
+    **dict.fromkeys(("merged", "live", "free", "succeeded"), "success"),
+    **dict.fromkeys(("preview_ready", "leased", "held"), "primary"),
+    **dict.fromkeys(("preparing", "holding", "running", "building", "built"), "info"),
+    **dict.fromkeys(("approved", "merging", "deploying", "cleaning", "ending"), "warning"),
+    **dict.fromkeys(("restored", "drained", "warning"), "warning"),
+    **dict.fromkeys(("failed", "rejected", "quarantined", "stuck"), "danger"),
+}
+
+
+@register.simple_tag(name="chip")
+def render_chip(state: str, text: str) -> SafeString:
+    """Return a label with the text, in the colour of the state."""
+    context = {"text": text, "type": CHIP_TYPES.get(state, ""), "class": "oro-chip"}
+    return SafeString(render_to_string("unfold/helpers/label.html", context).strip())
+
 
 @register.filter
 def moment(at: datetime | None) -> SafeString:
     """Return a time as HTML, to the minute and with its zone; its title has the seconds."""
     return _format_time(at, "%Y-%m-%d %H:%M %Z")
+
+
+@register.filter
+def clock(at: datetime | None) -> SafeString:
+    """Return a time of the day as `moment` does; its title has the date."""
+    return _format_time(at, "%H:%M:%S %Z")
 
 
 @register.filter

@@ -1,18 +1,16 @@
 """The admin in a real browser: no foreign requests, narrow windows, live updates."""
 
-import os
 import re
 from dataclasses import replace
 
 import pytest
 from django.conf import settings
 from django.urls import reverse
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from releases.deployments.deployment_steps import deployment_log_path
 from releases.models import Deployment
 from runs import difference
-from runs.admin.run_page import IDENTITY_PATH
 from runs.difference import Difference, FileChange
 from runs.engine.artifacts import artifacts_folder
 from runs.models import Run, Step
@@ -27,80 +25,11 @@ from tests.factories import (
     ReleaseFactory,
     RunFactory,
     StepFactory,
-    UserFactory,
 )
+from tests.runs.admin.browser import NARROW, WIDE
 from tests.slots.runtime.surface_server import caddy
 
-# Playwright runs an event loop in this thread, in which Django refuses database queries.
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-PASSWORD = "only-for-this-test-in-a-browser"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-# An idle page is reloaded every 4 s.
-expect.set_options(timeout=20_000)
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_admin(chromium, live_server):
-    """Return a function that logs an operator in; `page.problems` lists errors, foreign loads."""
-    user = UserFactory(username="olga", groups=["operator"])
-    user.set_password(PASSWORD)
-    user.save()
-    contexts = []
-
-    def log_in(viewport=WIDE, scheme="light"):
-        context = chromium.new_context(
-            viewport=viewport, color_scheme=scheme, base_url=live_server.url
-        )
-        context.route(f"**{IDENTITY_PATH}", answer_as_no_run)
-        contexts.append(context)
-        page = context.new_page()
-        page.problems = []
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on(
-            "console",
-            lambda message: message.type == "error" and page.problems.append(message.text),
-        )
-        page.on("request", lambda request: _record_foreign(page, request.url, live_server.url))
-        page.goto("/admin/")
-        page.fill("[name=username]", "olga")
-        page.fill("[name=password]", PASSWORD)
-        page.keyboard.press("Enter")
-        page.wait_for_url(f"{live_server.url}/admin/")
-        return page
-
-    yield log_in
-    for context in contexts:
-        context.close()
-
-
-def answer_as_no_run(route):
-    """Answer the check of a preview, which does not run, as the surface of another run does."""
-    answer = {"run": None, "detail": "This slot is free."}
-    route.fulfill(status=200, json=answer, headers={"Access-Control-Allow-Origin": "*"})
-
-
-def _record_foreign(page, url, home):
-    if not url.endswith(IDENTITY_PATH) and not url.startswith((home, "data:")):
-        page.problems.append(f"loaded {url}")
 
 
 def url_of(run):
@@ -156,8 +85,8 @@ def test_a_run_is_approved_with_two_clicks(open_admin):
     page.get_by_role("link", name="Approve").click()
     expect(page.get_by_text(run.commit_sha)).to_be_visible()
     page.get_by_role("button", name="Approve").click()
-    expect(page.get_by_text("ships when it is first in the merge queue").first).to_be_visible()
-    expect(page.locator(".oro-head .oro-chip")).to_have_text("Approved")
+    expect(page.get_by_text(f"You approved {run.commit_sha[:12]}.")).to_be_visible()
+    expect(page.locator(".oro-status")).to_contain_text("Approved")
     run.refresh_from_db()
     assert run.status == Status.APPROVED
 

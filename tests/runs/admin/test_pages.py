@@ -15,12 +15,10 @@ from accounts.tokens import create_token
 from releases.deployments.deployment_steps import deployment_log_path
 from runs import presenters
 from runs.admin import run_page
-from runs.lifecycle import schedules
 from runs.models import Run, Step
 from runs.repository import open_repository
 from runs.rules import Status, StepStatus
 from tests.factories import (
-    ApprovalFactory,
     ArtifactFactory,
     DeploymentFactory,
     EventFactory,
@@ -34,8 +32,10 @@ from tests.factories import (
 )
 from tests.host.postgres.schema_snapshots import snapshot_text
 from tests.runs.admin.artifacts import write_artifact
+from tests.runs.admin.rows import create_rows
 from tests.runs.pipelines.shipping.world import GIT
 from web.admin_actions import ReadOnlyAdmin
+from web.templatetags.presentation import render_chip
 
 pytestmark = pytest.mark.django_db
 OURS = [
@@ -76,31 +76,6 @@ def commit_to_main(config):
     commit = git("commit-tree", "-m", "a merge", git("mktree").stdout.strip()).stdout.strip()
     repo.update_ref("refs/heads/main", commit, repo.resolve_ref("refs/heads/main"))
     return commit
-
-
-def create_rows():
-    """Create one row of each model, related as the product relates them; returns a run."""
-    live = ReleaseFactory(live=True, schema_changes=[{"kind": "adds", "text": "a column"}])
-    DeploymentFactory(release=live, previous=ReleaseFactory())
-    lease = LeaseFactory(held=True, run__status=Status.PREVIEW_READY)
-    LeaseFactory()
-    merged = RunFactory(
-        status=Status.MERGED,
-        release=live,
-        candidate_sha="a" * 40,
-        pushed=False,
-        next_action="git push",
-    )
-    step = StepFactory(run=lease.run, name="lease")
-    ArtifactFactory(run=lease.run, step=step, name="lease_log")
-    StepFactory(run=lease.run, name="worktree", status=StepStatus.RUNNING)
-    EventFactory(run=lease.run)
-    ApprovalFactory(run=merged)
-    FreezeFactory()
-    RunFactory(status=Status.FAILED)
-    create_token("ci", ["view"], created_by="alice")
-    schedules.sync_schedules()
-    return lease.run
 
 
 @pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
@@ -203,7 +178,8 @@ def test_a_runs_page_has_its_links_and_timeline(operator):
 
 def test_the_page_of_a_waiting_run_has_an_estimate_and_the_slots_in_use(operator):
     held = LeaseFactory(held=True, slot__number=1, run__title="Reactions", run__status="preparing")
-    LeaseFactory(held=True, state="ended", ended_at=held.requested_at + timedelta(hours=2))
+    over = held.requested_at + timedelta(hours=2)
+    LeaseFactory(held=True, slot=held.slot, state="ended", ended_at=over)
     run = LeaseFactory().run
     page = operator.get(url_of(type(run), "change", run.pk)).content.decode()
     for text in (
@@ -233,7 +209,7 @@ def test_a_runs_page_has_its_environment_and_schema(operator):
         '<div class="oro-muted">worker-preview.env</div>',
         "Not passed on: LD_PRELOAD",
         '<span class="del">-    mood text',
-        'drops column public.entries.mood <span class="oro-chip failed">irreversible</span>',
+        f"drops column public.entries.mood {render_chip('failed', 'irreversible')}",
     ):
         assert (text, text in page) == (text, True)
     assert "Available after the backend has started." not in page
@@ -269,7 +245,7 @@ def test_the_dashboard_reports_a_failed_deployment(operator, outcome):
     page = operator.get("/admin/").content.decode()
     for text in (
         f"The last deploy, to {tried}",
-        f'<span class="oro-chip {outcome}">',
+        f"ended {render_chip(outcome, deployment.get_outcome_display())}",
         "not healthy: &lt;500&gt;",
         "./scripts/rollback.sh r-1</pre>",
         url_of(type(deployment), "change", deployment.pk),
@@ -328,8 +304,8 @@ def test_a_failed_runs_page_has_its_retry_and_failed_check(operator):
     for text in (
         url_of(type(run), "change", child.pk),
         "</span> tests ended with exit code 1:</p>",
-        '<span class="oro-chip succeeded">succeeded</span> <code>lint .</code>',
-        '<span class="oro-chip failed">failed</span> <code>pytest &lt;all&gt;</code>',
+        f"{render_chip('succeeded', 'succeeded')} <code>lint .</code>",
+        f"{render_chip('failed', 'failed')} <code>pytest &lt;all&gt;</code>",
     ):
         assert (text, text in page) == (text, True)
 

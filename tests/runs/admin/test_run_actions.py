@@ -67,6 +67,8 @@ def calls(monkeypatch):
     def replace(module, name):
         def record(*args, **kwargs):
             recorded.append((name, args, kwargs))
+            if name == "keep":
+                return NOW
             return (RunFactory(), True) if name == "request_run" else RunFactory()
 
         monkeypatch.setattr(module, name, record)
@@ -247,7 +249,7 @@ def test_active_freezes_are_shown_on_the_approve_page_and_the_runs_page(operator
     assert ("a demo" in page, "no power" in page) == (True, True)
     operator.post(url("approve", run), {"commit_sha": run.commit_sha, "reason": ""})
     page = operator.get(url("change", run)).content.decode()
-    assert "next to ship.\nShipping is frozen by bob since" in page
+    assert "next to ship after the freeze.\nShipping is frozen by bob since" in page
     assert "Shipping is frozen by ada since" in page
 
 

@@ -300,6 +300,7 @@ def test_a_waiting_run_has_an_estimate_and_the_slots_in_use(client, slots):
     assert body["waiting_reason"] == "Waiting for a slot, position 1 in the queue."
     assert body["waiting_reason"] == body["next_action"]
     assert 200 < body["estimate_seconds"] <= 240
+    assert body["estimate_latest"] == body["blocked_by"][0]["expires_at"]
     blocked = [(one["slot_id"], one["state"], one["run_title"]) for one in body["blocked_by"]]
     assert blocked == [
         ("preview-1", "leased", "Reactions"),
@@ -343,7 +344,8 @@ def test_an_approved_run_reports_the_freeze_that_holds_it(client):
     FreezeFactory(actor="ada", reason="over", until=at - timedelta(hours=1))
     body = client.get(f"/api/runs/{run.pk}").json()
     assert body["next_action"] == (
-        f"Approved; next to ship.\nShipping is frozen by ada since {at:%Y-%m-%d %H:%M} UTC until "
+        "Approved; next to ship after the freeze.\n"
+        f"Shipping is frozen by ada since {at:%Y-%m-%d %H:%M} UTC until "
         f"{at + timedelta(hours=1):%Y-%m-%d %H:%M} UTC: a demo\n"
         f"Shipping is frozen by worker since {at:%Y-%m-%d %H:%M} UTC: not healthy"
     )

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from django_q.models import OrmQ
 
 from core.clock import get_database_time
@@ -330,7 +331,7 @@ def test_queue_status_has_holders_and_an_estimate_of_the_wait(slot, django_asser
     run, _ = request(prepare=False)
     for _ in range(5):
         request(prepare=False)
-    Lease.objects.filter(slot=slot).update(granted_at="2026-01-01T00:00Z")
+    Lease.objects.filter(slot=slot).update(granted_at=timezone.now() - timedelta(minutes=10))
     leases.begin_ending(Run.objects.get(status=Status.HOLDING), reason="", to=Status.CANCELED,
                       actor="alice")  # fmt: skip
     with django_assert_num_queries(5):
@@ -340,6 +341,12 @@ def test_queue_status_has_holders_and_an_estimate_of_the_wait(slot, django_asser
     usual = told.past_seconds[0]
     assert told.estimate_wait(1) == pytest.approx(usual, rel=0.01)
     assert told.estimate_wait(2) == pytest.approx(2 * usual, rel=0.01)
+    # The lease ends before the usual time is over.
+    Lease.objects.filter(run=run).update(expires_at=timezone.now() + timedelta(seconds=20))
+    told = queue_status.read_queue_status()
+    assert 0 < told.estimate_wait(1) <= 20
+    assert told.forecast_wait(1).slot_id == slot.slot_id
+    assert told.forecast_wait(2).latest_at is None
 
 
 def test_slot_that_is_not_configured_is_neither_granted_nor_listed(slots, settings):

@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from runs.api.serializers import RunDetailSerializer, SlotSerializer
+from runs.api.serializers import RunDetailSerializer
+from runs.api.slot_serializers import SlotSerializer
 from runs.leasing import queue_status
 from runs.models import Run
 from runs.presenters import list_processes, select_runs

@@ -1,0 +1,41 @@
+"""One row of each model, as the product relates them."""
+
+from accounts.tokens import create_token
+from runs.lifecycle import schedules
+from runs.rules import Status, StepStatus
+from tests.factories import (
+    ApprovalFactory,
+    ArtifactFactory,
+    DeploymentFactory,
+    EventFactory,
+    FreezeFactory,
+    LeaseFactory,
+    ReleaseFactory,
+    RunFactory,
+    StepFactory,
+)
+
+
+def create_rows():
+    """Create one row of each model, related as the product relates them; returns a run."""
+    live = ReleaseFactory(live=True, schema_changes=[{"kind": "adds", "text": "a column"}])
+    DeploymentFactory(release=live, previous=ReleaseFactory())
+    lease = LeaseFactory(held=True, run__status=Status.PREVIEW_READY)
+    LeaseFactory()
+    merged = RunFactory(
+        status=Status.MERGED,
+        release=live,
+        candidate_sha="a" * 40,
+        pushed=False,
+        next_action="git push",
+    )
+    step = StepFactory(run=lease.run, name="lease")
+    ArtifactFactory(run=lease.run, step=step, name="lease_log")
+    StepFactory(run=lease.run, name="worktree", status=StepStatus.RUNNING)
+    EventFactory(run=lease.run)
+    ApprovalFactory(run=merged)
+    FreezeFactory()
+    RunFactory(status=Status.FAILED)
+    create_token("ci", ["view"], created_by="alice")
+    schedules.sync_schedules()
+    return lease.run
