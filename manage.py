@@ -5,6 +5,26 @@ import json
 import os
 import sys
 
+# EX_TEMPFAIL of sysexits.h: the same command succeeds later. The units of timers know it.
+TEMPORARY_FAILURE = 75
+
+
+def run_command() -> None:
+    """Run Django's command. Raises Refused `database_unavailable`."""
+    from django.core.management import execute_from_command_line
+    from django.db import InterfaceError, OperationalError
+
+    from core import outages
+    from host.errors import Refused
+
+    try:
+        execute_from_command_line(sys.argv)
+    except (InterfaceError, OperationalError) as error:
+        if not outages.is_outage(error):
+            raise
+        detail = f"The database does not answer: {outages.describe(error)}"
+        raise Refused("database_unavailable", detail, status=503) from error
+
 
 def main() -> int:
     """Run the command; a setting that is refused is a sentence and exit code 1, not a traceback."""
@@ -16,15 +36,13 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "oroboros.settings")
     try:
         service_user.switch_to_service_user(config.load())
-        from django.core.management import execute_from_command_line
-
-        execute_from_command_line(sys.argv)
+        run_command()
     except Refused as refused:
         sys.stderr.write(f"{refused.detail}\n")
         if os.environ.get("OROBOROS_ONLY") == "releases":  # commands that print one JSON object
             result = {"ok": False, "command": (sys.argv[1:] or [None])[0], "error": refused.code}
             sys.stdout.write(json.dumps({**result, "detail": refused.detail}) + "\n")
-        return 1
+        return TEMPORARY_FAILURE if refused.code == "database_unavailable" else 1
     except KeyboardInterrupt:
         return 130  # as a shell says that SIGINT ended a command
     return 0

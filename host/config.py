@@ -8,6 +8,7 @@ The process environment wins, then the files of `OROBOROS_ENV_DIR`, else `/etc/o
 import os
 import re
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,13 @@ from host.errors import Refused
 from host.process import private_tmp
 from host.process.private_tmp import PrivateFolders
 from host.process.users import Limits, User
-from host.settings_rules import check_values, read_boolean, read_integer, read_origins
+from host.settings_rules import (
+    check_values,
+    name_files,
+    read_boolean,
+    read_integer,
+    read_origins,
+)
 from host.units import jobs
 from host.units.slot_config import SlotConfig as SlotConfig
 from host.units.slot_config import list_slots
@@ -326,9 +333,12 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         load_env_files(values, home)
     else:
         values = dict(environ)
-    check_values(values)
-    var = Path(values.get("OROBOROS_VAR") or home / "var").absolute()
     folder = find_env_dir(values, home)
+    try:
+        check_values(values)
+    except Refused as refused:
+        raise name_files(refused, values, _read_stored(folder)) from None
+    var = Path(values.get("OROBOROS_VAR") or home / "var").absolute()
     offset = read_integer(values, "OROBOROS_PORT_OFFSET", 0)
     count = read_integer(values, "OROBOROS_SLOTS", 3)
     postgres_port = _wrap_port(54329 + offset)
@@ -364,6 +374,15 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         target_branch=values.get("MERGE_GATE_GIT_PUSH_BRANCH") or "main",
         environ=values,
     )
+
+
+def _read_stored(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the content of the control plane's env files by path; {} for one that is refused."""
+    stored: dict[str, dict[str, str]] = {}
+    for path in (folder / name for name in CONTROL_FILES):
+        with suppress(OSError, Refused):
+            stored[str(path)] = read_env_file(path)
+    return stored
 
 
 def _first_uid(offset: int) -> int:

@@ -26,6 +26,15 @@ def find_user_name(uid: int) -> str:
         return str(uid)
 
 
+def read_mode_and_owner(path: Path) -> tuple[int | None, str]:
+    """Return the file's mode and its owner's name; None and "" if this process does not find it."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None, ""
+    return status.st_mode, find_user_name(status.st_uid)
+
+
 def refuse_unreadable(path: Path, owners: AbstractSet[int], *, always: bool = False) -> None:
     """Raise Refused `env_file_unreadable` if this process runs as one of `owners`.
 

@@ -91,15 +91,33 @@ def check_values(values: Mapping[str, str]) -> None:
         (_check_time_zone, ("TIME_ZONE",)),
         (read_origins, ("CORS_APP_ORIGINS",)),
     ]
-    problems = []
+    problems = {}
     for check, names in checks:
         for name in filter(values.get, names):
             try:
                 check(values, name)
             except Refused as refused:
-                problems.append(refused.detail)
+                problems[name] = refused.detail
     if problems:
-        raise Refused("setting_invalid", " ".join(problems))
+        raise Refused("setting_invalid", " ".join(problems.values()), fields=problems)
+
+
+def name_files(
+    refused: Refused, values: Mapping[str, str], stored: Mapping[str, Mapping[str, str]]
+) -> Refused:
+    """Return a refusal of `check_values` with the env files that have the wrong values.
+
+    `stored` is each env file's content by its path. A value of the shell is in none of them.
+    """
+    wrong = [
+        path
+        for path, found in stored.items()
+        if any(name in found and found[name] == values[name] for name in refused.fields)
+    ]
+    if not wrong:
+        return refused
+    detail = f"{refused.detail} Correct it in {', '.join(wrong)}, then ./scripts/apply-settings.sh"
+    return Refused(refused.code, detail, fields=refused.fields)
 
 
 def require_secrets(values: Mapping[str, str]) -> None:

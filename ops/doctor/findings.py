@@ -134,6 +134,30 @@ def judge_push_access(problem: str) -> Finding:
     return Finding("push to the remote", not problem, problem or "can be written to", remedy)
 
 
+def judge_git_file(
+    setting: str, path: str, mode: int | None, owner: str, wanted_owner: str, *, is_secret: bool
+) -> Finding:
+    """Judge a file that a setting names for git; `mode` is None if it does not exist.
+
+    ssh refuses a key that others can read; known hosts are no secret.
+    """
+    if mode is None:
+        remedy = f"Create the file, or correct {setting} in worker.env; {RESTART_COMMANDS}"
+        return Finding(setting, False, f"{path} is not found", remedy)
+    private = not mode & 0o077 and owner == wanted_owner
+    is_right = private if is_secret else owner == wanted_owner or bool(mode & stat.S_IROTH)
+    bits = "600" if is_secret else "644"
+    remedy = f"chown {wanted_owner}: {path}; chmod {bits} {path}"
+    return Finding(setting, is_right, f"{path}: {stat.S_IMODE(mode):o}, of {owner}", remedy)
+
+
+def judge_credentials(path: str, host: str, hosts: Sequence[str]) -> Finding:
+    """Judge whether the credentials' file has a line for the remote's host."""
+    remedy = f"Write the line https://<user>:<token>@{host} to {path}"
+    observed = f"{'a' if host in hosts else 'no'} line for {host} in {path}"
+    return Finding("git credentials", host in hosts, observed, remedy)
+
+
 def judge_timer(name: str, active: str) -> Finding:
     """Judge a timer by the output of `is-active`: a stopped one starts nothing."""
     return Finding(name, active == "active", active or "unknown", f"systemctl start {name}")

@@ -1,8 +1,9 @@
 """Makes changed settings take effect: writes what follows from them, restarts what reads them."""
 
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from host.config import Config
 from host.errors import Refused
@@ -13,6 +14,8 @@ from ops import progress, stack, systemd
 from ops.installed.stale_units import StaleUnit, find_stale_units
 
 MIGRATE = "ouroboros-migrate"
+# ouroboros-web@preview3, ouroboros-preview@preview-3, ouroboros-process-preview-3@worker
+SLOT_OF_UNIT = re.compile(r"[@-]preview-?([0-9]+)(?:@|$)")
 
 
 def apply_settings(config: Config, environ: Mapping[str, str], *, dry_run: bool) -> str:
@@ -64,11 +67,21 @@ def _apply_embedded(config: Config, environ: Mapping[str, str], *, dry_run: bool
     stale = [name for name in (API, WORKER) if _is_older(manager, name, changed)]
     for name in stale:
         progress.print_line(f"{name} runs with earlier env files")
-        if not dry_run:
-            manager.stop(name, stack.STOP_SECONDS)
+    removed = list_removed_units(manager.list_names(), {slot.number for slot in config.slots})
+    for name in removed:
+        progress.print_line(f"{name} is of a slot that is not configured")
+    stale += removed  # the worker comes before them: it restarts what it finds stopped
+    for name in [] if dry_run else sorted(stale, key=WORKER.__ne__):
+        manager.stop(name, stack.STOP_SECONDS)
     if dry_run:
         return f"{len(stale)} units differ; nothing was changed."
     return stack.start_all(config, environ)
+
+
+def list_removed_units(names: Iterable[str], numbers: Container[int]) -> list[str]:
+    """Return those of the units that belong to a slot whose number is not among `numbers`."""
+    matches = ((name, SLOT_OF_UNIT.search(name)) for name in names)
+    return sorted(name for name, match in matches if match and int(match[1]) not in numbers)
 
 
 def _is_older(manager: UnitManager, name: str, changed: float) -> bool:

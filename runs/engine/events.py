@@ -1,13 +1,17 @@
 """The append-only timeline of runs and slots, and the actors that are not people."""
 
+import logging
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 
 from core.clock import ClockTimestamp
 from host.masking.known_secrets import read_masks
 from runs.models import Event, Run
+from slots.models import Lease
 
+log = logging.getLogger(__name__)
 # Names of the parts of Oroboros that appear as an event's actor; no account may have one of them
 # (accounts/reserved_names.py).
 WORKER = "worker"
@@ -22,7 +26,7 @@ def record_event(
     """Append an event at the database's time; `data` is stored as JSON, and secrets are masked."""
     masks = read_masks(settings.OROBOROS)
     # The time of the insert, not that of the transaction's start, which may have waited for a lock.
-    Event.objects.create(
+    event = Event.objects.create(
         run=run,
         slot_id=slot_id,
         at=ClockTimestamp(),
@@ -31,3 +35,18 @@ def record_event(
         text=masks.mask(text),
         data=masks.mask_data(data),
     )
+    if settings.OROBOROS.is_systemd:
+        transaction.on_commit(lambda: log_event(event))
+
+
+def log_event(event: Event) -> None:
+    """Log the event for systemd's journal, with the fields by which journalctl selects it."""
+    lease = Lease.objects.open().filter(run=event.run_id).select_related("slot").first()
+    fields = {
+        "event": event.kind,
+        "actor": event.actor,
+        "run": event.run_id,
+        "slot": event.slot_id or (str(lease.slot) if lease is not None else ""),
+        "release": event.run.release_id if event.run is not None else None,
+    }
+    log.info("%s", event.text, extra=fields)

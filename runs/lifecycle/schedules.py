@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django_q.models import Schedule
 
+from core import outages
 from core.clock import ClockTimestamp, get_database_time
 from host.config import Config
 from host.errors import Refused
@@ -27,6 +28,7 @@ OVERDUE_INTERVALS = 3
 # A running task also runs what is due after this share of its interval: see run_scheduled_task.
 DUE_SHARE = 0.75
 DETAIL_LENGTH = 500
+FAILED = "failed: "
 
 
 @dataclass(frozen=True)
@@ -150,13 +152,27 @@ def _run(config: Config, task: ScheduledTask, suffix: str = "") -> str:
     try:
         detail = task.run(config)
     except (Refused, OSError, DatabaseError) as error:
-        log.exception("the scheduled task %s failed", task.name)
-        detail = f"failed: {error}"
+        detail = f"{FAILED}{error}"
+        _report_failure(task, detail, error)
     detail = detail[:DETAIL_LENGTH] + suffix
     Heartbeat.objects.update_or_create(
         name=task.last_run_name, defaults={"at": ClockTimestamp(), "detail": detail}
     )
     return detail
+
+
+def _report_failure(task: ScheduledTask, detail: str, error: Exception) -> None:
+    """Log the failure, unless the last run failed in the same way: that was logged."""
+    if outages.absorb(error):
+        return
+    last_run = Heartbeat.objects.filter(name=task.last_run_name).first()
+    if last_run is None or not last_run.detail.startswith(detail[:DETAIL_LENGTH]):
+        log.error(
+            "the scheduled task %s %s; the next one with another outcome is logged",
+            task.name,
+            detail,
+            exc_info=isinstance(error, DatabaseError),
+        )
 
 
 def _is_due(task: ScheduledTask) -> bool:
@@ -189,12 +205,12 @@ def _report_overdue(task: ScheduledTask) -> None:
         f"The queue has not run the schedule {task.name} for"
         f" {OVERDUE_INTERVALS * task.minutes} min; the supervisor runs it."
     )
-    log.error(text)
     with transaction.atomic():
         _, is_first = Heartbeat.objects.get_or_create(
             name=task.overdue_name, defaults={"at": ClockTimestamp()}
         )
         if is_first:
+            log.error(text)
             record_event("schedule_overdue", text, actor=WORKER)
 
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from django.db import DatabaseError, connection, connections
+from django.db import DatabaseError, InterfaceError, connection, connections
 from django_q.cluster import Cluster
 
+from core import outages
 from host import loopback
 from host.config import Config
 from host.errors import Refused
@@ -61,19 +62,45 @@ class PeriodicTask:
     run: Callable[[], object]
     due: float = 0.0
     thread: threading.Thread | None = None
+    # The kind of error that it ends with time after time; "" if its last run succeeded.
+    failing: str = ""
 
     def run_if_due(self, now: float) -> None:
-        """Run it if it is due. An error is logged, and the next run is the next attempt."""
+        """Run it if it is due. The next run is the next attempt after an error.
+
+        Of errors of one kind that follow each other the first is logged, and then its end.
+        """
         if now < self.due:
             return
         self.due = now + self.seconds
         try:
             self.run()
-        except (DatabaseError, Refused, OSError):
-            log.exception("%s failed; it is tried again in %.0f s", self.name, self.seconds)
+        except (DatabaseError, InterfaceError, Refused, OSError) as error:
+            self._report(error)
             connection.close()
+        else:
+            self._report_success()
         if self.seconds >= IDLE_CONNECTION_SECONDS:
             connections.close_all()
+
+    def _report(self, error: Exception) -> None:
+        kind = error.code if isinstance(error, Refused) else type(error).__name__
+        if outages.absorb(error) or kind == self.failing:
+            return
+        self.failing = kind
+        # A refusal and an error of the operating system say what is wrong themselves.
+        log.error(
+            "%s failed; it is tried again every %.0f s, and only the end of this is said: %s",
+            self.name,
+            self.seconds,
+            error,
+            exc_info=isinstance(error, DatabaseError),
+        )
+
+    def _report_success(self) -> None:
+        if self.failing:
+            log.warning("%s works again.", self.name)
+            self.failing = ""
 
 
 def trim_logs(config: Config) -> None:
@@ -122,6 +149,7 @@ class Supervisor:
                 "interrupted deployments", 5.0, partial(reconciler.continue_deployments, config)
             ),
             PeriodicTask("the queue's rows", 10.0, queue_health.delete_taken_tasks),
+            PeriodicTask("the watch of an outage", 5.0, outages.resume),
             PeriodicTask("the rotation of logs", 5.0, partial(trim_logs, config)),
             PeriodicTask("the spare copy", 5.0, partial(template_databases.ensure_spare, config)),
             *map(self._watch_schedule, schedules.SCHEDULED_TASKS),

@@ -113,3 +113,19 @@ def test_a_program_in_a_folder_with_a_blank_is_found(tmp_path):
         ["scripts/python.sh"], cwd=config.HOME, env=env, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == os.path.realpath(sys.executable)
+
+
+def test_a_refusal_names_the_env_file_that_has_the_wrong_value(tmp_path):
+    (tmp_path / "worker.env").write_text("PREVIEW_TTL_SECONDS=4h\n")
+    (tmp_path / "worker.env").chmod(0o600)
+    environ = {"OROBOROS_ENV_DIR": str(tmp_path), "PREVIEW_TTL_SECONDS": "4h"}
+    with pytest.raises(Refused) as refused:
+        config.load(environ)
+    path = tmp_path / "worker.env"
+    assert refused.value.detail == (
+        "PREVIEW_TTL_SECONDS must be a whole number from 1 to 31622400, not '4h'. "
+        f"Correct it in {path}, then ./scripts/apply-settings.sh"
+    )
+    with pytest.raises(Refused) as refused:  # the shell's own value
+        config.load({**environ, "PREVIEW_TTL_SECONDS": "5h"})
+    assert str(path) not in refused.value.detail

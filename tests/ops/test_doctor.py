@@ -17,7 +17,7 @@ from host.units.health import wait_until_healthy
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from ops import stack
-from ops.doctor import checks, findings
+from ops.doctor import checks, findings, git_checks
 from ops.doctor.checks import MinimumFree
 from ops.installed import secret_env_files
 from runs.repository import check_settings
@@ -224,6 +224,32 @@ def test_without_a_running_stack_every_row_is_a_fault(config):
     assert len(faults(checks.check_services(config))) == len(stack.check_health(config)) == 10
 
 
+def test_files_for_git_are_the_control_planes_own_and_exist(config, tmp_path):
+    key, credentials = tmp_path / "key", tmp_path / "credentials"
+    key.touch(0o644)
+    credentials.write_text("https://ci:token@elsewhere.example\n")
+    credentials.chmod(0o600)
+    more = {
+        "GIT_REMOTE_URL": "https://git.example/team.git",
+        "GIT_SSH_KEY_FILE": str(key),
+        "GIT_CREDENTIALS_FILE": str(credentials),
+        "GIT_SSH_KNOWN_HOSTS_FILE": str(tmp_path / "gone"),
+    }
+    remote_config = configuration.load({**config.environ, **more})
+    open_key, known_hosts, line = faults(git_checks.check_files(remote_config))
+    assert (open_key.subject, known_hosts.subject) == (
+        "GIT_SSH_KEY_FILE", "GIT_SSH_KNOWN_HOSTS_FILE",
+    )  # fmt: skip
+    assert "644" in open_key.observed
+    subprocess.run(["sh", "-c", open_key.remedy], check=True)
+    assert "is not found" in known_hosts.observed
+    assert line.observed == f"no line for git.example in {credentials}"
+    (tmp_path / "gone").touch()
+    credentials.write_text("https://ci:token@git.example\n")
+    assert faults(git_checks.check_files(remote_config)) == []
+    assert list(git_checks.check_files(config)) == []
+
+
 def with_remote(config, path):
     more = {"GIT_REMOTE_URL": str(path), "GIT_LOCAL_ROOTS": str(path.parent)}
     return configuration.load({**config.environ, **more})
@@ -235,11 +261,11 @@ def test_a_missing_git_remote_is_a_fault_with_the_message_of_git(config, tmp_pat
     subprocess.run(["git", "init", "-q", "-b", "main", str(path)], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
     remote_config = with_remote(config, path)
-    assert faults(checks.check_git_remote(remote_config)) == []
+    assert faults(git_checks.check_remote(remote_config)) == []
     shutil.rmtree(path)
-    [found] = faults(checks.check_git_remote(remote_config))
+    [found] = faults(git_checks.check_remote(remote_config))
     assert "The git remote did not answer" in found.observed
-    [found] = faults(checks.check_git_remote(with_remote(config, tmp_path / "elsewhere.git")))
+    [found] = faults(git_checks.check_remote(with_remote(config, tmp_path / "elsewhere.git")))
     assert "does not appear to be a git repository" in found.observed
 
 

@@ -7,6 +7,7 @@ import pytest
 from host import config as configuration
 from ops.doctor import findings
 from ops.installed import remote_paths
+from ops.installed.apply_settings import list_removed_units
 from ops.installed.stale_units import StaleUnit, list_read_files, select_stale
 from ops.preconditions.shell_settings import find_unknown_names
 
@@ -92,3 +93,14 @@ def test_a_fault_has_its_remedy(finding, observed, remedy):
     assert not finding.is_ok
     assert observed in finding.observed
     assert remedy in finding.remedy
+
+
+def test_units_of_slots_above_the_number_are_removed_and_no_others():
+    names = ["ouroboros-web@preview3", "ouroboros-preview@preview-3", "ouroboros-web@preview2",
+             "ouroboros-process-preview-12@worker.2", "ouroboros-web@main", "ouroboros-api",
+             "ouroboros-app@blue", "ouroboros-preview@preview-1"]  # fmt: skip
+    assert list_removed_units(names, {1, 2}) == [
+        "ouroboros-preview@preview-3",
+        "ouroboros-process-preview-12@worker.2",
+        "ouroboros-web@preview3",
+    ]

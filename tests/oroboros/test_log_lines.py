@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from oroboros.log_lines import ExpectedRefusals, LineFormatter
+from oroboros.log_lines import ExpectedRefusals, LineFormatter, LogHandler
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def test_an_expected_refusal_is_one_line_of_information(log, db, path, host):
 
 def test_the_settings_use_the_filter_and_the_formatter():
     handler = settings.LOGGING["handlers"]["console"]
-    assert handler["filters"] == ["expected"]
+    assert handler["filters"] == ["expected", "outages"]
     assert settings.LOGGING["filters"]["expected"]["()"].endswith("ExpectedRefusals")
-    assert settings.LOGGING["formatters"][handler["formatter"]]["()"].endswith("LineFormatter")
+    assert settings.LOGGING["filters"]["outages"]["()"].endswith("DatabaseOutages")
+    assert isinstance(LogHandler(settings.OROBOROS).formatter, LineFormatter)

@@ -50,3 +50,19 @@ def test_units_may_write_to_the_roots_of_local_remotes_and_to_nothing_else(host)
     assert host.run_unchecked(f"{inside} ls /home/secret", cwd="/").returncode != 0
     host.run(f"sed -i 's#^GIT_LOCAL_ROOTS=.*#GIT_LOCAL_ROOTS={DEMO}#' /etc/oroboros/worker.env")
     host.run(f"{APPLY} && rm -r /home/git /home/secret")
+
+
+def test_slots_shrink_and_grow_by_one_command(host):
+    host.run(f"echo OROBOROS_SLOTS=2 >>/etc/oroboros/api.env && {APPLY}")
+    assert host.pid("ouroboros-web@preview3") == 0
+    assert host.run_unchecked("curl -s http://127.0.0.1:3103/health").returncode != 0
+    assert "preview-3" not in host.run("systemctl list-units --plain 'ouroboros-*'")
+    app = host.pid("ouroboros-app@blue"), host.pid("ouroboros-app@green")
+    host.run(f"sed -i s/OROBOROS_SLOTS=2/OROBOROS_SLOTS=4/ /etc/oroboros/api.env && {APPLY}")
+    assert '"status": "idle"' in host.curl("3104/health")
+    host.run("./scripts/doctor.sh")
+    host.run(f"sed -i /OROBOROS_SLOTS/d /etc/oroboros/api.env && {APPLY}")
+    host.run("./scripts/doctor.sh")
+    assert (host.pid("ouroboros-app@blue"), host.pid("ouroboros-app@green")) == app
+    states = {one["slot_id"]: one["state"] for one in host.get("/api/slots")}
+    assert {states[f"preview-{number}"] for number in (1, 2, 3)} == {"free"}

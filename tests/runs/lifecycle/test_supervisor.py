@@ -1,15 +1,18 @@
 """The supervisor's periodic tasks: none delays another, and an error ends none of them."""
 
 import dataclasses
+import logging
 import signal
 import threading
 
 import pytest
 import requests
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django_q.models import Schedule
 
+from core import outages
 from core.clock import get_database_time
+from host.errors import Refused
 from runs.lifecycle.queue_health import QUEUE
 from runs.lifecycle.supervisor import PeriodicTask, Supervisor
 from runs.models import Heartbeat
@@ -49,6 +52,37 @@ def test_a_task_with_an_error_is_run_again_in_the_same_thread(supervisor):
     supervisor.ensure_threads()
     assert again.wait(10)
     assert threads[0] is threads[1]
+
+
+def test_an_error_that_lasts_is_logged_when_it_begins_and_when_it_ends(caplog):
+    caplog.set_level(logging.INFO)
+    errors = [OSError("disk full"), OSError("disk full"), Refused("x", "other"), None, None]
+
+    def run():
+        error = errors.pop(0)
+        if error is not None:
+            raise error
+
+    task = PeriodicTask("the rotation", 0.0, run)
+    while errors:
+        task.run_if_due(1.0)
+    begin, changed, end = [record.getMessage() for record in caplog.records]
+    assert "the rotation failed" in begin and begin.endswith("disk full")
+    assert changed.endswith("other")
+    assert end == "the rotation works again."
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_an_outage_of_the_database_is_left_to_its_announcement(caplog, monkeypatch):
+    met = []
+    monkeypatch.setattr(outages, "_start_watch", met.append)
+
+    def run():
+        raise InterfaceError("the connection is closed")
+
+    task = PeriodicTask("the reaper", 0.0, run)
+    task.run_if_due(1.0)
+    assert (met, task.failing, caplog.records) == (["the connection is closed"], "", [])
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
