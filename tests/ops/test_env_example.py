@@ -16,7 +16,7 @@ READERS = {
 # Variables of the host, of a web server, of a service manager, of a surface or of our scripts, and
 # other constants that are looked up in a mapping.
 NOT_SETTINGS = re.compile(
-    r"HTTP_.*|NO_PROXY|WEB_.*|PG.*|PATH|CI|NOTIFY_SOCKET|MAINPID|SUDO_USER|DJANGO_SETTINGS_MODULE"
+    r"HTTP_.*|NO_PROXY|WEB_.*|PG.*|PATH|CI|NOTIFY_SOCKET|JOURNAL_STREAM|MAINPID|SUDO_USER|DJANGO_SETTINGS_MODULE"
     r"|OROBOROS_ONLY|HOST_REFUSED"
 )
 # Names that the code builds from parts, or that only a script reads.
