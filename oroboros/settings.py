@@ -30,6 +30,7 @@ HTTPS = OROBOROS.is_https
 INSTALLED_APPS = [
     "oroboros",
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -13,7 +13,7 @@ from django import forms
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -61,6 +61,8 @@ class AdminAction:
     is_primary: bool = False
     is_dangerous: bool = False
     is_for_row: bool = True
+    # Whether the list offers it for several selected rows at once.
+    is_bulk: bool = False
     # Whether this person may perform it on the row now; asked only of who has the ability.
     decide: Callable[[HttpRequest, Any], ActionState] = lambda request, row: ALLOWED
     # What a person should see before confirming: a template, and the context for it. The key
@@ -105,8 +107,6 @@ class OptionalReasonForm(forms.Form):
 class ReadOnlyAdmin(ModelAdmin):
     """Rows that the product writes: people view them, and change them through `page_actions`."""
 
-    # Django's own bulk actions are off; ours have pages and are listed in `page_actions`.
-    actions = None
     list_per_page = 50
     show_full_result_count = False
     list_disable_select_all = True
@@ -132,6 +132,10 @@ class ReadOnlyAdmin(ModelAdmin):
     def get_urls(self) -> list[Any]:
         urls = []
         for action in self.page_actions:
+            if action.is_bulk:
+                bulk = self.admin_site.admin_view(self._make_bulk_view(action))
+                urls.append(path(f"selected/{action.name}/", bulk, name=self._bulk_name(action)))
+        for action in self.page_actions:
             view = self.admin_site.admin_view(self._make_view(action))
             route = f"<path:object_id>/{action.name}/" if action.is_for_row else f"{action.name}/"
             urls.append(path(route, view, name=self._url_name(action)))
@@ -146,6 +150,27 @@ class ReadOnlyAdmin(ModelAdmin):
             return self.action_view(request, action, object_id)
 
         return view
+
+    def _bulk_name(self, action: AdminAction) -> str:
+        return f"{self._url_name(action)}_selected"
+
+    def _make_bulk_view(self, action: AdminAction) -> Callable[..., HttpResponse]:
+        return lambda request: self.bulk_view(request, action)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return Django's actions on selected rows: each opens the page that asks to confirm it."""
+        return {
+            action.name: (self._make_selection(action), action.name, action.label)
+            for action in self.page_actions
+            if action.is_bulk and has_ability(request, action.ability)
+        }
+
+    def _make_selection(self, action: AdminAction) -> Callable[..., HttpResponse]:
+        def select(model_admin: ModelAdmin, request: HttpRequest, rows: QuerySet) -> HttpResponse:
+            query = urlencode({"row": [row.pk for row in rows]}, doseq=True)
+            return redirect(f"{reverse(f'admin:{self._bulk_name(action)}')}?{query}")
+
+        return select
 
     def row_url(self, row: Model) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
@@ -211,6 +236,54 @@ class ReadOnlyAdmin(ModelAdmin):
         context = self._action_context(request, action, row, form)
         return TemplateResponse(request, "oroboros/action_form.html", context, status=status)
 
+    def bulk_view(self, request: HttpRequest, action: AdminAction) -> HttpResponse:
+        """Ask for confirmation of an action on the rows of the query; on POST perform it on each.
+
+        A row that does not allow the action, or whose action is refused, is reported by itself.
+        """
+        rows = self._get_selected_rows(request, action)
+        form = action.form(request.POST if request.method == "POST" else None, label_suffix="")
+        if request.method == "POST" and form.is_valid():
+            for row in rows:
+                self._perform_on_row(request, action, row, form.cleaned_data)
+            return redirect(self._list_url())
+        states = [(row, action.get_state(request, row)) for row in rows]
+        is_allowed = any(state.allowed for row, state in states)
+        context = {
+            **self._form_context(request, action, form),
+            "title": f"{action.label}: {len(rows)} selected",
+            "state": ActionState(is_allowed, "None of the selected rows allows this now."),
+            "selected": states,
+            "back_url": self._list_url(),
+        }
+        return TemplateResponse(request, "oroboros/action_form.html", context)
+
+    def _get_selected_rows(self, request: HttpRequest, action: AdminAction) -> list[Model]:
+        """Return the rows of the query. Raises PermissionDenied, Http404."""
+        if not has_ability(request, action.ability):
+            raise PermissionDenied
+        asked = request.GET.getlist("row")[: self.list_per_page]
+        rows = [self.get_object(request, key) for key in dict.fromkeys(asked)]
+        if not rows or None in rows:
+            raise Http404
+        return rows
+
+    def _perform_on_row(
+        self, request: HttpRequest, action: AdminAction, row: Model, data: Mapping[str, Any]
+    ) -> None:
+        """Perform the action and add a message that says what it did, or why not."""
+        state = action.get_state(request, row)
+        if not state.allowed:
+            messages.error(request, f"{row}: {state.reason}")
+            return
+        try:
+            messages.success(request, f"{row}: {action.perform(request, row, data).text}")
+        except Refused as refusal:
+            messages.error(request, f"{row}: {refusal.detail}")
+
+    def _list_url(self) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+
     def _get_action_row(
         self, request: HttpRequest, action: AdminAction, object_id: str
     ) -> Model | None:
@@ -226,17 +299,24 @@ class ReadOnlyAdmin(ModelAdmin):
         self, request: HttpRequest, action: AdminAction, row: Model | None, form: forms.Form
     ) -> dict[str, Any]:
         return {
-            **self.admin_site.each_context(request),
+            **self._form_context(request, action, form),
             "title": action.label if row is None else f"{action.label}: {row}",
-            "action": action,
-            "form": form,
             "row": row,
             "original": row,
             "state": action.get_state(request, row),
-            "opts": self.opts,
             "back_url": self.row_url(row) if row else reverse("admin:index"),
-            "omitted_fields": [],
             **action.get_details(request, row),
+        }
+
+    def _form_context(
+        self, request: HttpRequest, action: AdminAction, form: forms.Form
+    ) -> dict[str, Any]:
+        return {
+            **self.admin_site.each_context(request),
+            "action": action,
+            "form": form,
+            "opts": self.opts,
+            "omitted_fields": [],
         }
 
 

@@ -284,6 +284,7 @@ ACTIONS = (
         _cancel,
         OptionalReasonForm,
         is_dangerous=True,
+        is_bulk=True,
         decide=_decide("cancel"),
     ),
     AdminAction(
@@ -295,6 +296,7 @@ ACTIONS = (
         _release,
         OptionalReasonForm,
         is_dangerous=True,
+        is_bulk=True,
         decide=_decide("release"),
     ),
     AdminAction(
@@ -305,6 +307,7 @@ ACTIONS = (
         _force_release,
         ReasonForm,
         is_dangerous=True,
+        is_bulk=True,
         decide=_decide("force_release"),
     ),
     AdminAction(

@@ -14,7 +14,7 @@ from unfold.decorators import display
 
 from host.durations import format_duration
 from runs import presenters
-from runs.admin import mails, run_actions, run_page
+from runs.admin import mails, run_actions, run_filters, run_page
 from runs.mail.parsing import Mail
 from runs.models import Artifact, Run
 from web.admin_actions import DetailPageAdmin
@@ -36,7 +36,8 @@ class RunAdmin(DetailPageAdmin):
         "created_at",
         "time_left",
     ]
-    list_filter = ["status"]
+    list_filter = run_filters.FILTERS
+    list_filter_submit = True
     search_fields = ["title", "branch", "commit_sha", "id"]
     search_help_text = "Title, branch, commit or id"
     page_actions = run_actions.ACTIONS

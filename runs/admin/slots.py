@@ -57,6 +57,7 @@ ACTIONS = (
         "The run that holds the slot keeps it until its lease ends. The slot is not granted again.",
         _drain,
         ReasonForm,
+        is_bulk=True,
         decide=lambda request, slot: offer_if(
             slot.drained_at is None, f"{slot} is drained already."
         ),
@@ -67,6 +68,7 @@ ACTIONS = (
         OPERATE,
         "The slot is granted again, first to the next waiting run.",
         _undrain,
+        is_bulk=True,
         decide=lambda request, slot: offer_if(
             slot.drained_at is not None, f"{slot} is not drained."
         ),

@@ -3,6 +3,7 @@
 import subprocess
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.tokens import create_token
 from releases.deployments.deployment_steps import deployment_log_path
@@ -102,6 +104,31 @@ def test_every_action_has_a_confirmation_page(operator, model, found):
         row = model.objects.first() if action.is_for_row else None
         answer = operator.get(found.action_url(action, row))
         assert (action.name, answer.status_code) == (action.name, 200)
+
+
+def list_titles(client, query):
+    """Return the titles of the runs on the list, with this query in its address."""
+    answer = client.get(f"{url_of(Run, 'changelist')}?{query}")
+    assert answer.status_code == 200
+    return {run.title for run in answer.context["cl"].result_list}
+
+
+def test_the_list_of_runs_is_filtered_by_what_its_address_says():
+    client = log_in("viewer", username="vera")
+    failed = {"status": Status.FAILED, "failure_code": "BUILD_FAILED"}
+    RunFactory(title="old", branch="fix/login", created_by="olga", status=Status.MERGED)
+    RunFactory(title="own", branch="feature/login", created_by="vera", status=Status.QUEUED)
+    RunFactory(title="failed", branch="feature/cart", created_by="olga", **failed)
+    Run.objects.filter(title="old").update(created_at=timezone.now() - timedelta(days=30))
+    assert list_titles(client, "") == {"old", "own", "failed"}
+    assert list_titles(client, "mine=1") == {"own"}
+    assert list_titles(client, "status__in=merged&status__in=queued") == {"old", "own"}
+    assert list_titles(client, "branch__icontains=LOGIN") == {"old", "own"}
+    assert list_titles(client, "created_by__icontains=olga") == {"old", "failed"}
+    assert list_titles(client, "failure_code=BUILD_FAILED") == {"failed"}
+    since = quote(str(timezone.now() - timedelta(days=7)))
+    assert list_titles(client, f"created_at__gte={since}") == {"own", "failed"}
+    assert list_titles(client, "branch__icontains=feature&mine=1") == {"own"}
 
 
 def test_only_users_have_djangos_own_admin_and_every_named_action_exists():

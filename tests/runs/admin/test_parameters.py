@@ -14,16 +14,23 @@ from accounts.tokens import create_token
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
+SUFFIXES = ("", "__exact", "__gte", "__icontains", "__in")
 LISTS = ("/api/runs", "/api/releases")
 ODD = ["%00", "a%00b", "%ff", "%F0%9F%92%A9", "9" * 40, "-1", "1e9", "'", "\u202e", "[]", "null"]
+
+
+def name_parameter(list_filter):
+    """Return the parameter of a filter as `list_filter` has it: a field, with a class, a class."""
+    if isinstance(list_filter, type):
+        return list_filter.parameter_name
+    return list_filter if isinstance(list_filter, str) else list_filter[0]
 
 
 def list_admin_pages():
     for model, model_admin in admin.site._registry.items():
         info = (model._meta.app_label, model._meta.model_name)
-        filters = [one if isinstance(one, str) else one[0] for one in model_admin.list_filter]
-        names = [str(name) for name in filters if not isinstance(name, type)]
-        parameters = [f"{name}{suffix}" for name in names for suffix in ("", "__exact", "__gte")]
+        names = [name_parameter(one) for one in model_admin.list_filter]
+        parameters = [f"{name}{suffix}" for name in names for suffix in SUFFIXES]
         yield reverse("admin:{}_{}_changelist".format(*info)), ["q", "o", "p", "all", *parameters]
 
 

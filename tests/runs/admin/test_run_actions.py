@@ -123,6 +123,57 @@ def test_an_approver_releases_only_the_slots_of_their_own_runs(calls, run):
     assert calls[0][2]["owner"] == "olga"
 
 
+def select(client, model, action, *rows):
+    """Choose the action for the selected rows of a list; returns the address that it leads to."""
+    answer = client.post(
+        reverse(f"admin:{model}_changelist"),
+        {"action": action, "_selected_action": [str(row.pk) for row in rows]},
+    )
+    assert answer.status_code == 302
+    return answer.url
+
+
+def test_an_action_on_selected_rows_is_confirmed_and_says_what_became_of_each(operator, calls, run):
+    ended = RunFactory(title="Ended", status=Status.MERGED)
+    address = select(operator, "runs_run", "cancel", run, ended)
+    page = operator.get(address).content.decode()
+    assert "Cancel: 2 selected" in page
+    assert "The run is already merged." in page
+    assert calls == []
+    answer = operator.post(address, {"reason": "the sprint is over"}, follow=True)
+    [(name, call_args, call_kwargs)] = calls
+    assert (name, call_args) == ("cancel", (run,))
+    assert call_kwargs == {"reason": "the sprint is over", "actor": "olga"}
+    messages = [str(message) for message in answer.context["messages"]]
+    assert len(messages) == 2
+    assert "Ended: The run is already merged." in messages
+
+
+def test_selected_slots_are_drained_with_one_reason(operator):
+    slots = [SlotFactory(number=number) for number in (1, 2)]
+    address = select(operator, "slots_slot", "drain", *slots)
+    assert operator.post(address, {"reason": " "}).status_code == 200
+    assert {slot.drained_at for slot in Slot.objects.all()} == {None}
+    operator.post(address, {"reason": "disk is replaced"})
+    assert {slot.drain_reason for slot in Slot.objects.all()} == {"disk is replaced"}
+
+
+def test_selected_rows_need_the_ability_of_the_action(operator, run):
+    address = select(operator, "runs_run", "force-release", run)
+    approver = Client()
+    approver.force_login(UserFactory(groups=["approver"]))
+    assert approver.get(address).status_code == 403
+    assert approver.post(address, {"reason": "mine now"}).status_code == 403
+    page = approver.get(reverse("admin:runs_run_changelist")).content.decode()
+    assert ('value="cancel"' in page, 'value="force-release"' in page) == (True, False)
+
+
+@pytest.mark.parametrize("query", ["", "row=no-uuid", "row=00000000-0000-0000-0000-000000000000"])
+def test_selected_rows_that_do_not_exist_are_not_found(operator, query):
+    address = f"{reverse('admin:runs_run_cancel_selected')}?{query}"
+    assert operator.get(address).status_code == 404
+
+
 def test_a_new_run_needs_either_a_branch_or_a_commit(operator, calls):
     page = operator.post(url("new"), {"branch": "", "commit": "", "title": ""})
     assert (page.status_code, calls) == (200, [])
