@@ -178,3 +178,21 @@ def test_the_page_of_a_rollback_updates_until_its_end(open_admin):
     end = "box => box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 1"
     assert box.evaluate(end)
     assert page.problems == []
+
+
+def test_selected_runs_are_canceled_from_the_filtered_list(open_admin):
+    for title in ("One", "Two"):
+        RunFactory(title=title, branch=f"try/{title}", created_by="olga")
+    RunFactory(title="Other", branch="fix/other", created_by="pat")
+    page = open_admin(NARROW, "dark")
+    page.goto(f"{reverse('admin:runs_run_changelist')}?branch__icontains=try&mine=1")
+    expect(page.locator("[name=_selected_action]")).to_have_count(2)
+    page.locator("#action-toggle").check()
+    page.locator("select[name=action]").select_option("cancel")
+    page.locator("button[name=index]").click()
+    expect(page.get_by_role("heading", name="Cancel: 2 selected")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_url("**/admin/runs/run/")
+    expect(page.get_by_text("The run is being canceled")).to_have_count(2)
+    assert {run.title for run in Run.objects.filter(status=Status.CANCELED)} == {"One", "Two"}
+    assert page.problems == []
