@@ -31,6 +31,9 @@ KEY, CREDENTIALS = "/etc/oroboros/deploy_key", "/etc/oroboros/git-credentials"
 IN_PSQL = "runuser -u postgres -- psql -q -c"
 # What breaks something, the subject of the doctor's finding, and what it says there.
 FAULTS = [
+    # First: without the polkit rule the control plane can stop nothing.
+    ("./scripts/preview-backend-runtime.sh stop --slot preview-3", "Slot backend preview-3",
+     "stopped by hand"),
     (f"echo MERGE_GATE_GIT_PUSH_MOD=auto >>{WORKER}", f"names in {WORKER}",
      "did you mean MERGE_GATE_GIT_PUSH_MODE?"),
     (f"echo DEPLOY_HEALTH_SECONDS=soon >>{WORKER}", "shipping's settings", "DEPLOY_HEALTH_SECONDS"),
@@ -55,8 +58,6 @@ FAULTS = [
     ("rm .venv/bin/caddy", "Caddy", "is missing"),
     ("rm -r /tmp/oroboros-preview-backend", "the runbook's log paths", "preview-1.log"),
     ("systemctl stop ouroboros-web@preview2", "Web preview-2", "does not run"),
-    ("./scripts/preview-backend-runtime.sh stop --slot preview-3", "Slot backend preview-3",
-     "stopped by hand"),
     (f"{IN_PSQL} 'GRANT CONNECT ON DATABASE oroboros TO PUBLIC'", "closed databases", "oroboros"),
     (f"{IN_PSQL} 'ALTER ROLE oroboros_admin SUPERUSER'", "admin's role", "is superuser"),
 ]  # fmt: skip

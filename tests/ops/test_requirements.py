@@ -1,0 +1,29 @@
+"""The pinned packages have wheels for each Python of install.md: a host has no compiler."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from host import config as configuration
+
+# Debian 12, Ubuntu 24.04 and Debian 13.
+VERSIONS = ("3.11", "3.12", "3.13")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["embedded", "dev"])
+def test_every_pin_has_a_wheel_for_the_python_of_each_distribution(version, name, tmp_path):
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    options = ["--dry-run", "--quiet", "--only-binary", ":all:", "--require-hashes"]
+    pins = ["--python-version", version, "--target", tmp_path, "-r", f"requirements/{name}.txt"]
+    done = subprocess.run(
+        [uv, "pip", "install", *options, *pins],
+        cwd=configuration.HOME,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
