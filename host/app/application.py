@@ -10,6 +10,7 @@ from host.app.dependencies import registries
 from host.app.environment import PREVIEW_FILE, ResolvedEnvironment
 from host.app.environment_policy import RESERVED_NAMES
 from host.app.frameworks import django_project
+from host.app.inspection import host_programs
 from host.app.manifest import Manifest
 from host.app.planning import Command, Plan
 from host.app.resources import addons, storage
@@ -54,8 +55,10 @@ class Application:
     def install(self, *, log: Path, stop: Callable[[], bool] | None = None) -> None:
         """Make the installs that are missing.
 
-        Raises CommandFailed, Refused `command_refused`, `install_still_runs`.
+        Raises CommandFailed, Refused `command_refused` (also if the host lacks the toolchain of a
+        language, before anything is installed), `install_still_runs`.
         """
+        host_programs.require_toolchains(self.plan, installs.find_host_program)
         log_start = log_files.read_size(log)
         outcome = installs.make_installs(
             self.config, self.plan, self.root, user=self.user, log=log, stop=stop

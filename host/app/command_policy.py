@@ -16,7 +16,7 @@ from host.app.command_line import Argv, CommandLineInvalid
 from host.config import Config
 from host.errors import ApplicationRefused, Refused
 
-DEFAULT_COMMANDS = "python python3 node npm uv make true false sh bash"
+DEFAULT_COMMANDS = "python python3 node npm uv make true false sh bash ruby bundle php composer go"
 DEFAULT_PATHS = "/usr/local/bin:/usr/bin:/bin"
 # One-letter options whose value is code, or a program to run.
 INLINE_CODE_OPTIONS = {
@@ -55,7 +55,15 @@ INLINE_CODE_LONG_OPTIONS = {
 }
 # Programs that read their own options only before a script or module, and their one-letter options
 # that take a value: the next word is then no script.
-INTERPRETERS = {"python": "WX", "node": "rC", "sh": "o", "dash": "o", "bash": "oO", "zsh": "o"}
+INTERPRETERS = {
+    "python": "WX",
+    "ruby": "ICEFr",
+    "node": "rC",
+    "sh": "o",
+    "dash": "o",
+    "bash": "oO",
+    "zsh": "o",
+}
 # The commands of uv that install. Its others (run, tool, python, …) start or fetch programs.
 UV_COMMANDS = {"pip", "sync", "venv", "export", "lock"}
 
@@ -82,6 +90,8 @@ def check_command(argv: Sequence[str]) -> None:
     name = _strip_version(argv[0])
     if name == "uv" and not UV_COMMANDS & set(argv[1:2]):
         raise _refused("uv only installs here: name the program itself, its venv is on PATH.")
+    if (name, *argv[1:2]) == ("bundle", "exec"):
+        check_command(argv[2:])
     for word in _options(name, argv[1:]):
         if _has_inline_code(name, word):
             raise _refused(

@@ -12,7 +12,7 @@ from typing import Any
 
 from host.app.dependencies import node_projects, python_projects
 from host.app.dependencies.project_files import join
-from host.app.frameworks import django_project
+from host.app.frameworks import django_project, other_languages
 from host.app.frameworks import routes as framework_routes
 from host.files.source_tree import SourceTree
 
@@ -100,7 +100,8 @@ def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> Defaults:
         )
         defaults.add(backend, {"detected_routes": tuple(paths)})
     _add_post_compile(tree, declared, defaults)
-    if "frontend_output" not in declared:
+    has_own_assets = backend is not None and backend.framework in other_languages.WITH_ASSETS
+    if "frontend_output" not in declared and not has_own_assets:
         frontend = _detect_frontend(
             tree, declared, has_web="web" in {**declared, **defaults.fields}
         )
@@ -127,10 +128,14 @@ def _select_backend_fields(backend: Detected, declared: Mapping[str, Any]) -> di
     fields = backend.fields
     if "web" in declared:
         # A command of one's own starts the same framework: the guesses are the same too.
-        names = ["health_path", *(["backend_build"] if _is_built_for(declared, fields) else [])]
+        names = ["health_path", "env_detected", "env_generated"]
+        names += ["backend_build"] if _is_built_for(declared, fields) else []
         fields = {name: fields[name] for name in names if name in fields}
     return {"framework": backend.framework} | {
-        key: value for key, value in fields.items() if key not in declared
+        # Generated secrets add to those of app.json.
+        key: value
+        for key, value in fields.items()
+        if key not in declared or key == "env_generated"
     }
 
 
@@ -142,6 +147,7 @@ def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected |
             or _detect_python_app(tree, folder)
             or _detect_uvicorn_app(tree, folder)
             or _detect_node_server(tree, folder)
+            or _detect_other_language(tree, folder)
         )
         if found:
             fields = {"backend_dir": folder, **found.fields}
@@ -239,6 +245,18 @@ def _detect_node_server(tree: SourceTree, folder: str) -> Detected | None:
     server = next((package for package in NODE_SERVERS if package in required), "Node.js")
     fields = {"web": ("npm", "start"), "health_path": "/", **build}
     return Detected(server, fields, (join(folder, "package.json"),))
+
+
+def _detect_other_language(tree: SourceTree, folder: str) -> Detected | None:
+    found = other_languages.detect(tree, folder)
+    if found is None:
+        return None
+    framework, fields, files = found
+    data = read_package_json(tree, folder)
+    if framework in other_languages.WITH_ASSETS and data and "build" in _scripts(data):
+        builds = (("npm", "run", "build"), *fields.get("backend_build", ()))
+        fields["backend_build"] = builds
+    return Detected(framework, fields, files)
 
 
 def _detect_frontend(

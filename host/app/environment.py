@@ -199,6 +199,7 @@ def build_environment(
     )
     sources = [
         ("oroboros", base),
+        ("detected", manifest.env_detected),
         ("app.json", _filter_app_json(config, manifest.env_defaults, notes)),
         ("app.json, generated", _filter_app_json(config, generated, notes)),
         (file, _read_operator_file(config, file, notes)),
@@ -243,6 +244,7 @@ def build_install_environment(config: Config, *, home: Path) -> dict[str, str]:
         "YARN_IGNORE_PATH": "1",
         "YARN_ENABLE_GLOBAL_CACHE": "false",
         "YARN_ENABLE_TELEMETRY": "0",
+        "GOFLAGS": "-modcacherw",  # a read-only cache could not be deleted
     }
 
 

@@ -59,6 +59,11 @@ def _find_tools(python: str) -> Tools:
     return Tools(uv, python, f"{python} {version}", npm or "npm", node_version)
 
 
+def find_host_program(name: str) -> str | None:
+    """Return the path of a program of the host; None if it has none of that name."""
+    return shutil.which(name, path=SYSTEM_PATH)
+
+
 def _read_version(argv: list[str]) -> str:
     answer = runner.capture(argv, timeout=VERSION_SECONDS)
     return (answer.stdout or answer.stderr).decode(errors="replace").strip()
@@ -307,6 +312,8 @@ def _environment(work: _Work, home: Path, user: User | None) -> dict[str, str]:
     pythons = [one for one in (work.install, *work.earlier) if one.kind == "python"]
     for python in pythons[:1]:
         env["VIRTUAL_ENV"] = str(python.folder(work.config, work.root) / python.output_name)
+    if work.install.kind == "ruby":
+        env["GEM_HOME"] = str(work.folder / "vendor" / "bundle")
     return env | {"PATH": os.pathsep.join([*folders, env["PATH"]])}
 
 
@@ -319,7 +326,7 @@ def _prepare_argv(work: _Work, argv: Argv) -> Sequence[str]:
         detail = "npm is not on this host; install nodejs and npm."
         raise ApplicationRefused("command_refused", detail)
     if argv not in work.install.custom_commands:
-        path = os.pathsep.join(map(str, work.bins))
+        path = os.pathsep.join([*map(str, work.bins), SYSTEM_PATH])
         return [shutil.which(argv[0], path=path) or argv[0], *argv[1:]]
     if argv[0] == "uv":
         command_policy.check_command(argv)

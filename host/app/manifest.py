@@ -49,6 +49,7 @@ class Manifest:
     `routes` has for a path beside /api the process type that answers it in place of the built
     frontend; `detected_routes` are paths of the backend's framework, which answers where the
     frontend has no such file. A path stands for itself, with /* at its end for all below it too.
+    `env_detected` are variables that the backend's language needs; every other source wins.
     `sources` has for each field the file that says so, and `notes` are sentences for the run's
     page.
     """
@@ -76,6 +77,7 @@ class Manifest:
     checks: tuple[Check, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     env_defaults: Mapping[str, str] = field(default_factory=dict)
+    env_detected: Mapping[str, str] = field(default_factory=dict)
     env_generated: tuple[str, ...] = ()
     env_required: tuple[str, ...] = ()
     files: tuple[str, ...] = ()

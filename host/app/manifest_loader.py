@@ -62,7 +62,9 @@ def load_manifest(root: Path) -> Manifest:
     stated = set(fields)
     fields["is_health_guess"] = "health_path" not in stated
     detected = detection.detect_defaults(tree, fields)
+    generated = fields.get("env_generated", ())
     fields |= detected.fields
+    fields["env_generated"] = (*detected.fields.get("env_generated", ()), *generated)
     sources |= detected.sources
     _check_complete(fields, files)
     _check_routes(fields, files)

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from host.app import command_line, command_policy
 from host.app.command_line import Argv
-from host.app.dependencies import interpreters, node_projects, python_projects, unread_files
+from host.app.dependencies import (
+    interpreters,
+    node_projects,
+    python_projects,
+    toolchains,
+    unread_files,
+)
 from host.app.dependencies.install import Install, Tools
 from host.app.manifest import Check, Manifest, Process
 from host.config import Config
@@ -162,7 +168,13 @@ def _plan_installs(
         (one for one in folders if python_projects.has_python_project(tree, one)), folders[0]
     )
     has_own_install = manifest.backend_install or manifest.frontend_install
-    notes = [] if has_own_install else unread_files.describe_unread_files(tree, folders)
+    used = [] if manifest.backend_install else toolchains.find_used(programs)
+    others = [
+        toolchains.plan_toolchain(tree, kind, folders, has_development=has_development)
+        for kind in used
+    ]
+    read = {toolchains.FILES[kind] for kind in used}
+    notes = [] if has_own_install else unread_files.describe_unread_files(tree, folders, read)
     notes += unread_files.describe_platform_files(tree, manifest.frontend_dir)
     if is_used:
         asking = list(dict.fromkeys((folder, ".")))
@@ -181,7 +193,8 @@ def _plan_installs(
         ),
         has_development=has_development,
     )
-    return (python, *node), [*notes, *python_notes, *node_notes]
+    found = [install for install in others if install is not None]
+    return (python, *node, *found), [*notes, *python_notes, *node_notes]
 
 
 def _plan_node_installs(

@@ -31,6 +31,7 @@ MANIFEST_FIELDS = (
     "detected_routes",
     "env",
     "env_defaults",
+    "env_detected",
     "env_generated",
     "env_required",
     "storage",

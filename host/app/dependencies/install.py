@@ -12,6 +12,17 @@ from host.files.source_tree import SourceTree
 
 VENV = ".venv"
 NODE_MODULES = "node_modules"
+# What the commands of each kind make. Bundler always writes its settings, and perhaps no gem.
+OUTPUTS = {
+    "python": VENV,
+    "node": NODE_MODULES,
+    "tool": NODE_MODULES,
+    "ruby": ".bundle",
+    "php": "vendor",
+    "go": "vendor",
+}
+# Where in the folder their programs lie: for Go those that the build makes.
+BINS = {"python": f"{VENV}/bin", "ruby": "vendor/bundle/bin", "php": "vendor/bin", "go": "bin"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Tools:
 
 @dataclass(frozen=True)
 class Install:
-    """The dependencies of one folder: `python`, `node`, or a `tool` that other installs need.
+    """The dependencies of one folder, of a kind of OUTPUTS; other installs need a `tool`.
 
     All its commands run in `folder()`. `files` are the tree's files (relative to `directory`) that
     a shared install is made of; `stdin` is what the last of its own commands reads.
@@ -48,7 +59,7 @@ class Install:
     @property
     def output_name(self) -> str:
         """The name of the folder that the commands make."""
-        return VENV if self.kind == "python" else NODE_MODULES
+        return OUTPUTS[self.kind]
 
     @property
     def is_copied(self) -> bool:
@@ -66,9 +77,9 @@ class Install:
 
         Node resolves what a program requires from the program's own place: from the tree.
         """
-        name = "bin" if self.kind == "python" else ".bin"
+        name = BINS.get(self.kind, f"{NODE_MODULES}/.bin")
         folder = root / self.directory if self.is_copied else self.folder(config, root)
-        return Path(os.path.normpath(folder / self.output_name / name))
+        return Path(os.path.normpath(folder / name))
 
     def bin_folders(self, config: Config, root: Path) -> list[Path]:
         """Return the folders of all its programs, those of a workspace's packages first."""

@@ -1,6 +1,6 @@
 """Names the files of an application that other tools and hosts read, and nothing here does."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from host.app.dependencies.project_files import join
 from host.files.source_tree import SourceTree
@@ -47,12 +47,14 @@ def describe_platform_files(tree: SourceTree, frontend: str) -> list[str]:
     ]
 
 
-def describe_unread_files(tree: SourceTree, folders: Iterable[str]) -> list[str]:
-    """Return a note on each such file in one of the folders."""
+def describe_unread_files(
+    tree: SourceTree, folders: Iterable[str], read: Collection[str] = ()
+) -> list[str]:
+    """Return a note on each such file in one of the folders, but for the names in `read`."""
     return [
-        f"{join(folder, name)} is not read here: packages of Python and Node.js are installed, and"
-        f" {tool} is not run; write what it needs as [backend] install into oroboros.toml."
+        f"{join(folder, name)} is not read here, because no command needs it: {tool} is not run;"
+        " write what it needs as [backend] install into oroboros.toml."
         for folder in dict.fromkeys(folders)
         for name, tool in UNREAD.items()
-        if tree.has_file(f"{folder}/{name}")
+        if name not in read and tree.has_file(f"{folder}/{name}")
     ]

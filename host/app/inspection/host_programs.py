@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.app.dependencies import node_projects
+from host.app.dependencies import node_projects, toolchains
 from host.app.planning import Plan
+from host.errors import ApplicationRefused
 
 # The packages of Debian and its derivatives.
 PACKAGES = {
@@ -45,6 +46,19 @@ def find_missing_programs(
     ]
 
 
+def require_toolchains(plan: Plan, find_program: Callable[[str], str | None]) -> None:
+    """Raise ApplicationRefused `command_refused` if the host lacks the toolchain of a language.
+
+    Of Ruby, PHP and Go: what Python and Node.js lack is found where it is needed.
+    """
+    names = {name for programs in toolchains.PROGRAMS.values() for name in programs}
+    missing = [one for one in find_missing_programs(plan, find_program) if one.name in names]
+    if missing:
+        sentences = [f"{one.name}, for {one.needed_by}: {one.command}" for one in missing]
+        detail = f"This host lacks {'; '.join(sentences)}. Have the operator install it."
+        raise ApplicationRefused("command_refused", detail)
+
+
 def _list_needs(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the host's programs that the plan starts, and what starts each."""
     brought: set[str] = set()
@@ -54,7 +68,8 @@ def _list_needs(plan: Plan) -> Iterator[tuple[str, str]]:
         if install.kind == "tool":  # npm brings the other package managers of Node.js
             brought |= {*node_projects.PROGRAMS} - {"npm", "npx", "node"}
     others = [plan.release, plan.seed, plan.web]
-    for command in (*plan.builds, *plan.checks, *(one for one in others if one)):
+    background = [process.command for process in plan.processes]
+    for command in (*plan.builds, *plan.checks, *(one for one in others if one), *background):
         yield from _name_host_program(command.argv, command.name, brought)
 
 

@@ -1,9 +1,7 @@
 """Describes how Oroboros would install, build and start a folder, and where it knows that from."""
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ QUIET_WORDS = {
     *("--python", f"{VENV}/bin/python", "--no-audit", "--no-fund", "--loglevel=error"),
     *("--no-package-lock", "--save-exact", "--quiet"),
 }
-LANGUAGES = {"python": "Python", "node": "Node.js"}
+LANGUAGES = {"python": "Python", "node": "Node.js", "ruby": "Ruby", "php": "PHP", "go": "Go"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,7 @@ class Report:
 
 def inspect_folder(config: Config, root: Path) -> Report:
     """Return what Oroboros recognizes in the folder, for this host. Nothing of it is executed."""
-    find_program = partial(shutil.which, path=installs.SYSTEM_PATH)
-    report = build_report(root, installs.find_tools(config), find_program)
+    report = build_report(root, installs.find_tools(config), installs.find_host_program)
     lacking = _find_lacking_extensions(config, root)
     report = replace(report, missing=[*report.missing, *lacking])
     if not report.problems:
@@ -124,7 +121,7 @@ def describe_languages(plan: Plan, manifest: Manifest, tools: Tools) -> Iterator
     for kind in dict.fromkeys(install.kind for install in plan.installs):
         found = [one for one in plan.installs if one.kind == kind and _is_shown(one)]
         if kind in LANGUAGES and found:
-            version = versions[kind].split(" ")[0].removeprefix("v")
+            version = versions.get(kind, "").split(" ")[0].removeprefix("v")
             yield Row("language", f"{LANGUAGES[kind]} {version}".strip(), _name_files(found[0]))
     if manifest.framework:
         yield Row("framework", manifest.framework, manifest.sources["framework"].split(": ")[1])
