@@ -5,7 +5,7 @@ It fills in what the manifest does not say. It reads files, and executes nothing
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -27,8 +27,15 @@ PYTHON_APPS = (
 )
 # The bundlers of static frontends, by their package, and their output folders.
 BUNDLERS = {"vite": "dist", "react-scripts": "build", "@vue/cli-service": "dist", "astro": "dist"}
-FRONTEND_FOLDERS = (".", "frontend", "client")
-BACKEND_FOLDERS = (".", "backend", "server", "api")
+# The usual folders of each part, those of workspaces after the others.
+FRONTEND_FOLDERS = (
+    *(".", "frontend", "client"),
+    *("apps/web", "apps/frontend", "apps/client", "packages/web", "packages/frontend"),
+)
+BACKEND_FOLDERS = (
+    *(".", "backend", "server", "api"),
+    *("apps/api", "apps/backend", "apps/server", "packages/api", "packages/server"),
+)
 # Packages that answer requests, as a requirement names them.
 PYTHON_SERVERS = re.compile(
     r"(?<![\w-])(fastapi|flask|django|starlette|litestar|sanic|aiohttp|tornado|bottle|quart|uvicorn"
@@ -141,7 +148,7 @@ def _select_backend_fields(backend: Detected, declared: Mapping[str, Any]) -> di
 
 def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected | None:
     named = declared.get("backend_dir")
-    for folder in [named] if named else BACKEND_FOLDERS:
+    for folder in [named] if named else _order_folders(tree, BACKEND_FOLDERS):
         found = (
             _detect_django(tree, folder)
             or _detect_python_app(tree, folder)
@@ -153,6 +160,14 @@ def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected |
             fields = {"backend_dir": folder, **found.fields}
             return Detected(found.framework, fields, found.files)
     return None
+
+
+def _order_folders(tree: SourceTree, folders: Sequence[str]) -> list[str]:
+    """Return the folders in the order in which they are looked at.
+
+    The root of a workspace comes last: its scripts start all of the packages.
+    """
+    return sorted(folders, key=lambda one: one == "." and node_projects.is_workspace(tree, "."))
 
 
 def _is_built_for(declared: Mapping[str, Any], backend: Mapping[str, Any]) -> bool:
@@ -263,7 +278,7 @@ def _detect_frontend(
     tree: SourceTree, declared: Mapping[str, Any], *, has_web: bool
 ) -> Detected | None:
     named = declared.get("frontend_dir")
-    for folder in [named] if named else FRONTEND_FOLDERS:
+    for folder in [named] if named else _order_folders(tree, FRONTEND_FOLDERS):
         data = read_package_json(tree, folder)
         bundler = _find_bundler(data) if data else None
         if data and bundler and "build" in _scripts(data):

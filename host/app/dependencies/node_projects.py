@@ -111,7 +111,8 @@ def _has_member(tree: SourceTree, root: str, folder: str) -> bool:
     return any(fnmatchcase(inner, posixpath.normpath(str(pattern))) for pattern in patterns)
 
 
-def _is_workspace(tree: SourceTree, folder: str) -> bool:
+def is_workspace(tree: SourceTree, folder: str) -> bool:
+    """Return whether the folder is the root of a workspace of npm, yarn, bun or pnpm."""
     data = read_json(tree, folder, "package.json")
     return data is not None and (
         "workspaces" in data or tree.has_file(f"{folder}/pnpm-workspace.yaml")
@@ -120,7 +121,7 @@ def _is_workspace(tree: SourceTree, folder: str) -> bool:
 
 def _has_dependencies(tree: SourceTree, folder: str, data: Table | None) -> bool:
     keys = ("dependencies", "devDependencies", "optionalDependencies")
-    return data is not None and (any(data.get(key) for key in keys) or _is_workspace(tree, folder))
+    return data is not None and (any(data.get(key) for key in keys) or is_workspace(tree, folder))
 
 
 def _choose_manager(
@@ -205,5 +206,5 @@ def _reads_tree(tree: SourceTree, folder: str, lock: str, data: Table | None) ->
         or bool(set(HOOKS) & set(get_table(data, "scripts")))
         or "patchedDependencies" in text
         or any(tree.has_file(f"{folder}/{name}") for name in settings)
-        or _is_workspace(tree, folder)
+        or is_workspace(tree, folder)
     )

@@ -232,3 +232,34 @@ def test_a_node_servers_own_command_keeps_its_build(load_files, web, builds):
     scripts = '{"scripts": {"build": "next build", "start": "next start"}}'
     found = load_files({"package.json": scripts, "Procfile": f"web: {web}\n"})
     assert found.backend_build == builds
+
+
+@pytest.mark.parametrize("workspace", ["package.json", "pnpm-workspace.yaml"])
+def test_the_parts_of_a_workspace_are_found_in_apps(load_files, workspace):
+    root = {
+        "scripts": {"start": "turbo start", "build": "turbo build"},
+        "devDependencies": {"vite": "7"},
+    }
+    api = {"scripts": {"start": "node ."}, "dependencies": {"express": "5"}}
+    web = {"scripts": {"build": "vite build"}, "devDependencies": {"vite": "7"}}
+    files = {"pnpm-workspace.yaml": "packages:\n  - apps/*\n"}
+    if workspace == "package.json":
+        root["workspaces"], files = ["apps/*"], {}
+    found = load_files(
+        files
+        | {
+            "package.json": json.dumps(root),
+            "apps/api/package.json": json.dumps(api),
+            "apps/web/package.json": json.dumps(web),
+        }
+    )
+    assert (found.backend_dir, found.web) == ("apps/api", ("npm", "start"))
+    assert found.public_dir == "apps/web/dist"
+
+
+def test_a_backend_of_another_language_is_found_in_apps(load_files):
+    files = {
+        "apps/api/main.py": "app = FastAPI()",
+        "apps/api/requirements.txt": "fastapi[standard]",
+    }
+    assert load_files(files).backend_dir == "apps/api"
