@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from host import env_file_access
 from host.env_file import ENV_FILE_BYTES, find_surprises, parse_env, refuse_large_file
-from host.env_file_access import find_uids, refuse_exposed, refuse_unreadable
 from host.errors import Refused
 from host.process import private_tmp
 from host.process.private_tmp import PrivateFolders
@@ -252,6 +252,8 @@ def read_env_file(path: Path) -> dict[str, str]:
             raw = file.read(ENV_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except IsADirectoryError:
+        raise Refused("env_file_invalid", f"{path} is a folder, and no file.", status=400) from None
     if len(raw) > ENV_FILE_BYTES:
         raise refuse_large_file(str(path))
     try:
@@ -281,7 +283,7 @@ def find_env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:
     try:
         named = read_env_file(SYSTEM_ENV_DIR / "api.env").get("OROBOROS_HOME")
     except PermissionError:  # an installation of another user
-        refuse_unreadable(SYSTEM_ENV_DIR / "api.env", _find_owners(SYSTEM_ENV_DIR))
+        env_file_access.refuse_unreadable(SYSTEM_ENV_DIR / "api.env", _find_owners(SYSTEM_ENV_DIR))
         named = None
     if named and Path(named).resolve() == home:
         return SYSTEM_ENV_DIR
@@ -296,21 +298,23 @@ def is_installed(folder: Path) -> bool:
 def load_env_files(environ: MutableMapping[str, str] = os.environ, home: Path = HOME) -> Path:
     """Add the env files' values to `environ`, whose own values win. Returns their folder.
 
-    Raises Refused as `parse_env`, `env_file_exposed` for a file that others can read or own, and
-    `env_file_unreadable` for one that this process must read and cannot: without it other settings
-    would hold, such as another push mode.
+    Raises Refused as `parse_env`, `env_file_exposed` for a file that others can read, own or
+    replace, and `env_file_unreadable` for one that this process must read and cannot: without it
+    other settings would hold, such as another push mode.
     """
     folder = find_env_dir(environ, home)
+    env_file_access.refuse_writable_folder(folder)
     is_other_user = False
     for name in (*CONTROL_FILES, *APPLICATION_FILES):
+        path = folder / name
         try:
-            values = read_env_file(folder / name)
+            values = read_env_file(path)
         except PermissionError:
             # A user of the host who may not read this service's secrets can read none of the files.
             is_other_user = is_other_user or name == CONTROL_FILES[0]
-            refuse_unreadable(folder / name, _find_owners(folder), always=not is_other_user)
+            env_file_access.refuse_unreadable(path, _find_owners(folder), always=not is_other_user)
             continue
-        refuse_exposed(folder / name, lambda: _find_owners(folder))
+        env_file_access.refuse_exposed(path, lambda: _find_owners(folder))
         for key, value in values.items() if name in CONTROL_FILES else ():
             environ.setdefault(key, value)
     return folder
@@ -320,7 +324,7 @@ def _find_owners(folder: Path) -> set[int]:
     """Return the users who may own the folder's files: its owner, and root's folder's service."""
     # The folder's owner could replace the files. Root's folder has files of the service's user.
     owner = folder.stat().st_uid
-    return {owner, *(find_uids(SERVICE) if folder == SYSTEM_ENV_DIR else ())}
+    return {owner, *(env_file_access.find_uids(SERVICE) if folder == SYSTEM_ENV_DIR else ())}
 
 
 def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:

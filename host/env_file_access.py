@@ -67,6 +67,19 @@ def refuse_exposed(path: Path, find_owners: Callable[[], AbstractSet[int]]) -> N
         raise Refused("env_file_exposed", detail)
 
 
+def refuse_writable_folder(folder: Path) -> None:
+    """Raise Refused `env_file_exposed` if other users can replace the files of the folder."""
+    try:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+    except OSError:  # it does not exist, or we cannot read its files either
+        return
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        detail = (
+            f"Other users can replace the files in {folder} (mode {mode:o}): chmod go-w {folder}"
+        )
+        raise Refused("env_file_exposed", detail)
+
+
 def describe_exposure(mode: int, uid: int, owners: AbstractSet[int]) -> str:
     """Return how a file of secrets is open to others, to end a sentence; "" if it is not."""
     if uid not in owners:

@@ -241,6 +241,28 @@ def test_an_env_file_that_others_can_open_is_refused_at_the_start(tmp_path, name
     assert f"chmod 600 {tmp_path / name}" in refusal.detail
 
 
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [(0o770, "env_file_exposed"), (0o707, "env_file_exposed"), (0o755, ""), (0o1777, "")],
+)
+def test_a_folder_in_which_others_can_replace_the_env_files_is_refused(tmp_path, mode, code):
+    folder = tmp_path / "env"
+    folder.mkdir()
+    folder.chmod(mode)
+    environ = {"OROBOROS_ENV_DIR": str(folder)}
+    if code:
+        refusal = get_refusal(config.load_env_files, environ)
+        assert (refusal.code, f"chmod go-w {folder}" in refusal.detail) == (code, True)
+    else:
+        assert config.load_env_files(environ) == folder
+
+
+def test_a_folder_in_place_of_an_env_file_is_refused(tmp_path):
+    (tmp_path / "api.env").mkdir()
+    refusal = get_refusal(config.load_env_files, {"OROBOROS_ENV_DIR": str(tmp_path)})
+    assert refusal.code == "env_file_invalid" and "is a folder" in refusal.detail
+
+
 @pytest.mark.parametrize("name", [*config.CONTROL_FILES, *config.APPLICATION_FILES])
 @pytest.mark.parametrize("text", ["A=1\nB='open\n", 'A=1\nB="open\nC="1"\n'])
 def test_an_open_quote_is_refused_at_the_start_with_file_and_line(tmp_path, name, text):
