@@ -59,7 +59,8 @@ def parse_assignments(text: str, source: str) -> Iterator[Assignment]:
         raise refuse_large_file(source)
     if "\0" in text:
         raise Refused("env_file_invalid", f"{source} contains a NUL byte.", status=400)
-    text = text.removeprefix(BOM)
+    # Windows' line ends would otherwise be part of a value of several lines, such as a key.
+    text = text.removeprefix(BOM).replace("\r\n", "\n")
     line, position = 1, 0
     while position < len(text):
         blank = BLANK_LINE.match(text, position)

@@ -36,16 +36,18 @@ def get(
     headers: Mapping[str, str] | None = None,
     host: str = "",
     seconds: float = 5.0,
+    body_seconds: float | None = None,
     limit: int | None = LIMIT_BYTES,
 ) -> Response:
     """GET `path` from 127.0.0.1; `host` is only the Host header, by default 127.0.0.1:`port`.
 
     The whole answer must arrive within `seconds`; its body is cut after `limit` bytes (None: not
-    at all). Redirects are not followed. Raises OSError (TimeoutError after `seconds`) and
-    ValueError if the answer is not HTTP.
+    at all). With `body_seconds` the body is cut so long after the head, too: an event stream never
+    ends. Redirects are not followed. Raises OSError (TimeoutError after `seconds`) and ValueError
+    if the answer is not HTTP.
     """
     request = _head("GET", path, host, port, {"Accept": "*/*", **(headers or {})})
-    return _exchange(port, request, seconds, limit)
+    return _exchange(port, request, seconds, limit, body_seconds)
 
 
 def post_json(
@@ -78,19 +80,27 @@ def _head(method: str, path: str, host: str, port: int, headers: Mapping[str, st
     return "\r\n".join(lines).encode("latin-1") + END_OF_HEAD
 
 
-def _exchange(port: int, request: bytes, seconds: float, limit: int | None) -> Response:
+def _exchange(
+    port: int,
+    request: bytes,
+    seconds: float,
+    limit: int | None,
+    body_seconds: float | None = None,
+) -> Response:
     deadline = Deadline(seconds)
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(request)
-        head, body = _read(connection, deadline, limit)
+        head, body = _read(connection, deadline, limit, body_seconds)
     status = STATUS_LINE.match(head)
     if status is None:
         raise ValueError("the answer is not HTTP")
     return Response(int(status[1]), body, _parse_headers(head))
 
 
-def _read(connection: socket.socket, deadline: Deadline, limit: int | None) -> tuple[bytes, bytes]:
-    """Read until the announced length, the limit or the end of the connection.
+def _read(
+    connection: socket.socket, deadline: Deadline, limit: int | None, body_seconds: float | None
+) -> tuple[bytes, bytes]:
+    """Read until the announced length, the limit, `body_seconds` or the end of the connection.
 
     Some servers keep the connection open even after HTTP/1.0, so the announced length counts.
     """
@@ -98,12 +108,19 @@ def _read(connection: socket.socket, deadline: Deadline, limit: int | None) -> t
     length: int | None = LIMIT_BYTES  # until the head is complete
     head_length = -1
     while length is None or len(raw) < length:
-        chunk = _receive(connection, deadline)
+        try:
+            chunk = _receive(connection, deadline)
+        except TimeoutError:
+            if head_length < 0 or body_seconds is None:
+                raise
+            break
         if not chunk:
             break
         raw += chunk
         if head_length < 0 and (head_length := raw.find(END_OF_HEAD)) >= 0:
             length = _expected_length(bytes(raw[:head_length]), limit)
+            if body_seconds is not None:
+                deadline = Deadline(min(body_seconds, deadline.seconds_left))
     head, _, body = bytes(raw).partition(END_OF_HEAD)
     return head, body if limit is None else body[:limit]
 

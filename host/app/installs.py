@@ -41,7 +41,8 @@ SUCCESS = Outcome(0, 0.0, timed_out=False, stopped=False)
 def find_tools(config: Config) -> Tools:
     """Return the host's installers. OROBOROS_APP_PYTHON names another interpreter than ours.
 
-    Raises Refused `tool_missing` if uv is not installed beside our Python.
+    Raises Refused `tool_missing` if uv is not installed beside our Python, `setting_invalid` if
+    that interpreter does not start.
     """
     return _find_tools(config.get("OROBOROS_APP_PYTHON"))
 
@@ -53,7 +54,11 @@ def _find_tools(python: str) -> Tools:
     if uv is None:
         raise Refused("tool_missing", "There is no uv beside our Python: install the requirements.")
     python = python or os.path.realpath(sys.executable)
-    version = _read_version([python, "-VV"])
+    try:
+        version = _read_version([python, "-VV"])
+    except OSError as error:
+        detail = f"OROBOROS_APP_PYTHON must be a Python that starts, not {python!r}: {error}."
+        raise Refused("setting_invalid", detail) from None
     npm, node = shutil.which("npm", path=SYSTEM_PATH), shutil.which("node", path=SYSTEM_PATH)
     node_version = _read_version([node, "--version"]) if node else ""
     return Tools(uv, python, f"{python} {version}", npm or "npm", node_version)

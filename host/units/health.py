@@ -11,6 +11,8 @@ from host.units.listeners import describe_wrong_addresses
 from host.units.unit import POLL_SECONDS, HealthCheck, Unit, UnitManager, UnitStatus
 
 PROBE_SECONDS = 5.0
+# For the body of the answer to a guess, whose status is what counts.
+BODY_SECONDS = 1.0
 # A unit that gave the same wrong answer for so long is not waited for any longer.
 STEADY_SECONDS = 10.0
 # These statuses say of themselves that they are temporary (RFC 9110, 15.6.3 to 15.6.5).
@@ -20,12 +22,16 @@ QUOTED_BYTES = 160
 
 @dataclass(frozen=True)
 class Health:
-    """Whether a unit does its job, the reason as a sentence, and the answer of its health path."""
+    """Whether a unit does its job, the reason as a sentence, and the answer of its health path.
+
+    `was_asked`: the path was requested, so another path may be the remedy.
+    """
 
     ok: bool
     reason: str
     body: bytes = b""
     response: Response | None = None
+    was_asked: bool = False
 
 
 def probe_unit(
@@ -59,15 +65,22 @@ def probe(
         return Health(False, f"It does not listen on port {port}.")
     try:
         response = http_client.get(
-            port, check.path, headers=check.headers, host=check.host, seconds=timeout
+            port,
+            check.path,
+            headers=check.headers,
+            host=check.host,
+            seconds=timeout,
+            body_seconds=BODY_SECONDS if check.is_guess else None,
         )
     except TimeoutError:
-        return Health(False, f"{check.path} did not answer within {timeout:.0f} s.")
+        seconds = f"{timeout:.1f}".removesuffix(".0")
+        reason = f"{check.path} did not answer within {seconds} s."
+        return Health(False, reason, was_asked=True)
     except (OSError, ValueError) as error:
-        return Health(False, f"{check.path} did not answer: {error}.")
+        return Health(False, f"{check.path} did not answer: {error}.", was_asked=True)
     is_ok = check.accepts(response.status)
     reason = f"{check.path} answered {response.status}."
-    return Health(is_ok, reason, response.body, response)
+    return Health(is_ok, reason, response.body, response, was_asked=True)
 
 
 def wait_until_healthy(
@@ -120,8 +133,9 @@ def describe_failed_start(health: Health, unit: Unit, since: int = 0) -> str:
     and the last words of its log after the byte `since`.
     """
     parts = [health.reason]
-    if health.response is not None and not health.ok:
-        parts += [_describe_answer(health.response), _describe_remedy(unit.health)]
+    if health.was_asked and not health.ok:
+        answer = "" if health.response is None else _describe_answer(health.response)
+        parts += [answer, _describe_remedy(unit.health)]
     # The reason of a unit that ended quotes its log already.
     message = log_message.read_message(unit.log, since) if "says:" not in health.reason else ""
     sentences = " ".join(part for part in parts if part)

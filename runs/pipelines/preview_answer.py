@@ -11,6 +11,8 @@ from runs.engine.step_errors import StepFailed
 
 PROBE_TIMEOUT_SECONDS = 15.0
 PROBE_INTERVAL_SECONDS = 0.05
+# The status counts: an event stream at / never ends.
+BODY_SECONDS = 0.5
 
 
 def wait_for_answer(context: StepContext, slot: SlotConfig) -> StepResult:
@@ -29,7 +31,7 @@ def wait_for_answer(context: StepContext, slot: SlotConfig) -> StepResult:
             problem = f"it is also held by {foreign}"
             return None
         try:
-            response = http_client.get(slot.web_port, "/", host=host)
+            response = http_client.get(slot.web_port, "/", host=host, body_seconds=BODY_SECONDS)
         except (OSError, ValueError) as error:
             problem = str(error)
             return None

@@ -37,6 +37,7 @@ def parse(text):
         ("A=it's", "it's"),
         ("A=a'b'", "a'b'"),
         ("A=1\r", "1"),
+        ('A="-----BEGIN\r\nabc\r\n-----END"\r', "-----BEGIN\nabc\n-----END"),
         ('A="1"\r', "1"),
         ("A=a=b", "a=b"),
     ],

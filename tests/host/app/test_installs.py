@@ -368,3 +368,10 @@ def test_uv_is_found_beside_our_python(conf):
     found = installs.find_tools(conf)
     assert Path(found.uv).name == "uv"
     assert "Python 3." in found.python_version
+
+
+def test_an_interpreter_that_does_not_start_is_refused_with_the_setting(conf, tmp_path):
+    missing = str(tmp_path / "python3.13")
+    with pytest.raises(Refused, match="OROBOROS_APP_PYTHON must be a Python") as refusal:
+        installs.find_tools(replace(conf, environ={"OROBOROS_APP_PYTHON": missing}))
+    assert refusal.value.code == "setting_invalid" and missing in refusal.value.detail

@@ -133,6 +133,19 @@ def test_a_bad_answer_is_unhealthy_within_the_timeout(port, path, reason):
     assert health.reason.startswith(reason)
 
 
+def test_a_guess_is_healthy_by_the_status_of_an_answer_that_never_ends(port):
+    health = probe(OURS, port, HealthCheck("/drip", is_guess=True), timeout=30)
+    assert health.ok, health.reason
+    assert health.body.startswith(b"x")
+
+
+def test_a_path_that_does_not_answer_is_told_with_the_key_to_set(port, unit):
+    slow = unit("/slow")
+    text = describe_failed_start(probe(OURS, slow.port, slow.health, timeout=0.1), slow)
+    assert text.startswith("/slow did not answer within 0.1 s. The answer must be 2xx")
+    assert "set `health_path` under [backend]" in text
+
+
 def test_an_endless_answer_is_cut(port):
     health = probe_unit(OURS, port, "/flood")
     assert health.ok
