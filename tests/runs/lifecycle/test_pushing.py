@@ -16,6 +16,7 @@ from runs.models import Event
 from runs.repository import open_repository
 from tests.factories import RunFactory
 from tests.runs.conftest import Caller
+from tests.runs.lifecycle import https_remote
 
 pytestmark = pytest.mark.django_db
 GIT = ("git", "-c", "user.name=Alice", "-c", "user.email=alice@example.com")
@@ -101,3 +102,32 @@ def test_a_refused_push_names_the_cause_and_a_commit_is_only_tried(remote, setti
     assert refused.value.code == "push_failed"
     with pytest.raises(Refused, match="--dry-run"):
         push_target_branch(settings.OROBOROS, actor="olga", commit="a" * 40)
+
+
+def test_a_push_over_https_uses_the_credentials_file_and_the_hosts_authority(
+    remote, settings, tmp_path
+):
+    subprocess.run(
+        ["git", "-C", tmp_path / "remote.git", "config", "http.receivepack", "true"], check=True
+    )
+    before = remote()
+    with https_remote.serve(tmp_path, tmp_path) as (address, certificate):
+        credentials = tmp_path / "git-credentials"
+        user, host = https_remote.USER, address.removeprefix("https://")
+        credentials.write_text(f"https://{user}:wrong@{host}\n")
+        environ = {
+            "OROBOROS_VAR": str(settings.OROBOROS.var),
+            "GIT_REMOTE_URL": f"{address}/remote.git",
+            "GIT_CREDENTIALS_FILE": str(credentials),
+            "SSL_CERT_FILE": str(certificate),
+            "NO_PROXY": "localhost",
+        }
+        settings.OROBOROS = replace(
+            settings.OROBOROS, git_remote_url=environ["GIT_REMOTE_URL"], environ=environ
+        )
+        with pytest.raises(Refused, match="GIT_CREDENTIALS_FILE"):
+            push_target_branch(settings.OROBOROS, actor="host")
+        assert remote() == before
+        credentials.write_text(f"https://{user}:{https_remote.PASSWORD}@{host}\n")
+        push_target_branch(settings.OROBOROS, actor="host")
+    assert remote() != before
