@@ -1,22 +1,25 @@
 """The dashboard: slots, waiting runs, the merge queue, the live release, recent runs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.urls import reverse
 
+from host.config import Config
 from releases.deployments import rollback_plan
 from releases.models import Deployment, Release
 from runs import freezes, merge_queue, presenters
-from runs.admin import run_actions, run_page
+from runs.admin import needs_you, run_actions, run_page
 from runs.leasing import queue_status
-from runs.models import Run
+from runs.models import Freeze, Run
 from runs.pipelines import shipping
 from slots.models import Lease
 from slots.rules import LeaseState
 from web.admin_actions import build_live_context
-from web.permissions import HOLD, OPERATE, VIEW, has_ability
+from web.permissions import HOLD, OPERATE, VIEW, get_abilities, get_actor_name, has_ability
 
 ROWS = 10  # of each list
 # After how many seconds the page reloads its parts, while runs are open and while none is.
@@ -31,31 +34,67 @@ def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict
     if not has_ability(request, VIEW):
         return context
     config, status = settings.OROBOROS, queue_status.read_queue_status()
-    unpushed = shipping.list_unpushed_runs(config)
+    live, recent = Release.objects.live(), list(presenters.select_runs()[:ROWS])
+    unpushed, queue = list(shipping.list_unpushed_runs(config)), merge_queue.list_queue()
     rolled_back, active = run_actions.get_rolled_back(), freezes.list_active_freezes()
+    is_active = bool(queue or status.waiting or any(one.lease for one in status.slots))
+    is_operator = has_ability(request, OPERATE)
     return {
         **context,
         **build_live_context(request),
-        "live_seconds": ACTIVE_SECONDS if Run.objects.unfinished().exists() else IDLE_SECONDS,
+        "live_seconds": ACTIVE_SECONDS if is_active else IDLE_SECONDS,
+        "needs": _list_needs(request, status, active, len(unpushed)),
+        "first_steps": _list_first_steps(config, live, recent) if is_operator else [],
         "rolled_back": rolled_back,
         "is_frozen_by_rollback": any(freeze.rollback is not None for freeze in active),
         "slots": [_present_slot(slot) for slot in status.slots],
         "queue_status": status,
         "waiting": _list_waiting(status),
-        "merge_queue": merge_queue.list_queue(),
+        "merge_queue": queue,
         "freezes": active,
-        "live": Release.objects.live(),
+        "live": live,
         "rollback_release": rollback_plan.find_rollback_target(),
         "deployment": Deployment.objects.select_related("release").first(),
-        "unpushed_runs": list(unpushed[:ROWS]),
-        "unpushed_count": unpushed.count(),
-        "recent_runs": list(presenters.select_runs()[:ROWS]),
+        "unpushed_runs": unpushed[:ROWS],
+        "unpushed_count": len(unpushed),
+        "recent_runs": recent,
         "may_hold": has_ability(request, HOLD),
-        "may_operate": has_ability(request, OPERATE),
+        "may_operate": is_operator,
         "has_no_boundary": not (config.job_user or config.is_systemd),
         "production_url": presenters.build_production_url(config, request.get_host()),
         "new_run_url": reverse("admin:runs_run_new"),
     }
+
+
+def _list_needs(
+    request: HttpRequest,
+    status: queue_status.QueueStatus,
+    active: Sequence[Freeze],
+    unpushed_count: int,
+) -> list[needs_you.Need]:
+    person = get_actor_name(request)
+    facts = needs_you.DashboardFacts(
+        at=status.at,
+        slots=status.slots,
+        own_failures=needs_you.list_own_failures(person, status.at, ROWS),
+        freezes=active,
+        unpushed_count=unpushed_count,
+        refusal=status.refusal,
+        merged_commits=needs_you.find_merged_commits(status.slots),
+    )
+    return needs_you.list_needs(person, get_abilities(request.user), facts)
+
+
+def _list_first_steps(
+    config: Config, live: Release | None, recent: Sequence[Run]
+) -> list[needs_you.FirstStep]:
+    return needs_you.list_first_steps(
+        has_remote=bool(config.git_remote_url),
+        has_release=live is not None,
+        has_people=lambda: User.objects.filter(is_active=True).count() > 1,
+        has_preview=any(run.prepare for run in recent),
+        has_push_mode=bool(config.get("MERGE_GATE_GIT_PUSH_MODE", "")),
+    )
 
 
 def _present_slot(status: queue_status.SlotStatus) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def _get_approve_details(request: HttpRequest, run: Run) -> dict[str, Any]:
         "freezes": freezes.list_active_freezes(),
         "rolled_back": get_rolled_back(),
         "schema": run_page.describe_schema(run),
+        "facts": run_page.describe_facts(run),
         "omitted_fields": omitted,
     }
 

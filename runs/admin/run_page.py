@@ -15,6 +15,7 @@ from releases.models import Deployment, Release
 from releases.rules import ReleaseStatus, format_rollback_command, list_irreversible_changes
 from runs import presenters
 from runs.admin import mails
+from runs.approval_facts import ApprovalFacts, read_approval_facts
 from runs.engine.artifacts import artifacts_folder
 from runs.engine.step_context import PipelineStep
 from runs.leasing import queue_status
@@ -86,12 +87,19 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "environment": read_environment(run),
         "checks": describe_checks(run, stages),
         "schema": describe_schema(run),
+        "facts": describe_facts(run),
         "release": describe_release(run),
         "is_live": is_live,
         "live_seconds": choose_live_seconds(
             run, has_lease=presenters.get_open_lease(run) is not None
         ),
     }
+
+
+def describe_facts(run: Run) -> ApprovalFacts | None:
+    """Return what a person should know before approving; None once there is nothing to approve."""
+    is_open = run.prepare and run.status in (Status.PREPARING, Status.PREVIEW_READY)
+    return read_approval_facts(run) if is_open and run.commit_sha else None
 
 
 def describe_forecast(

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from releases.api import ProcessSerializer
 from runs import allowed_actions, presenters
 from runs.api.slot_serializers import SlotSerializer
+from runs.approval_facts import read_approval_facts
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
 from runs.rules import Status
 from web.permissions import get_abilities, get_required_owner
@@ -232,6 +233,20 @@ class MergeQueueSerializer(serializers.Serializer):
     line = MergeQueueEntrySerializer(many=True)
 
 
+class ApprovalFactsSerializer(serializers.Serializer):
+    """What is known before an approval, of the run's present commit; a forecast of the gate.
+
+    `merge_outcome`: merges, conflicts, contained, unchanged, unrelated, or null while not known.
+    """
+
+    merge = serializers.CharField()
+    merge_outcome = serializers.CharField(allow_null=True)
+    base_sha = serializers.CharField()
+    conflicts = serializers.ListField(child=serializers.CharField())
+    migration = serializers.CharField()
+    is_irreversible = serializers.BooleanField()
+
+
 class RunDetailSerializer(RunSerializer):
     """A run with the steps of its current generation, its approvals, and what it waits for.
 
@@ -242,6 +257,7 @@ class RunDetailSerializer(RunSerializer):
     estimate_seconds = serializers.SerializerMethodField()
     estimate_latest = serializers.SerializerMethodField()
     blocked_by = serializers.SerializerMethodField()
+    approval_facts = serializers.SerializerMethodField()
     held_by = serializers.SerializerMethodField()
     processes = serializers.SerializerMethodField()
     steps = serializers.SerializerMethodField()
@@ -254,6 +270,7 @@ class RunDetailSerializer(RunSerializer):
             "estimate_seconds",
             "estimate_latest",
             "blocked_by",
+            "approval_facts",
             "held_by",
             "processes",
             "steps",
@@ -281,6 +298,10 @@ class RunDetailSerializer(RunSerializer):
     def get_blocked_by(self, run):
         status = self.context["queue_status"]
         return SlotSerializer(status.unavailable_slots if status else [], many=True).data
+
+    @extend_schema_field(ApprovalFactsSerializer)
+    def get_approval_facts(self, run):
+        return ApprovalFactsSerializer(read_approval_facts(run)).data
 
     @extend_schema_field(FreezeSerializer(many=True))
     def get_held_by(self, run):

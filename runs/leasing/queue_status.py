@@ -113,8 +113,10 @@ class QueueStatus:
         ]
         seconds = rules.estimate_wait(position, uses, self.past_seconds)
         latest = rules.find_latest_use(position, uses)
-        names = tuple(use.slot_id for use in uses)
-        if latest is None or latest.latest is None:
+        # A free slot is granted in a moment: no lease is waited for.
+        is_free = position <= sum(use.held_seconds == 0 for use in uses)
+        names = () if is_free else tuple(use.slot_id for use in uses)
+        if latest is None or latest.latest is None or is_free:
             return WaitForecast(seconds, "", None, names)
         latest_at = self.at + timedelta(seconds=latest.latest)
         return WaitForecast(seconds, latest.slot_id, latest_at, names)

@@ -65,9 +65,9 @@ def _follow_branch(config: Config, run: Run, heads: Mapping[str, str]) -> bool:
 
 
 def update_merge_notes(config: Config, repo: Repository, run: Run) -> None:
-    """Replace the run's notes on its merge: the target branch may have moved since."""
+    """Replace the run's forecast and notes of its merge: the target branch may have moved since."""
     try:
-        sentences = merge_forecast.list_merge_notes(repo, run, config.target_branch)
+        forecast = merge_forecast.forecast_run(repo, run, config.target_branch)
     except Refused as refused:  # such as a target branch that was deleted
         log.warning("the merge of run %s is not known: %s", run.pk, refused.detail)
         return
@@ -76,8 +76,9 @@ def update_merge_notes(config: Config, repo: Repository, run: Run) -> None:
         ready = row.filter(status=Status.PREVIEW_READY).first()
         if ready is None:
             return
+        sentences = merge_forecast.list_merge_notes(forecast, run, config.target_branch)
         notes = replace_notes(ready.notes, run.generation, merge_forecast.TOPIC, sentences)
-        row.update(notes=notes)
+        row.update(notes=notes, merge_forecast=merge_forecast.to_json(forecast, run))
         for text in list_new_texts(ready.notes, notes):
             record_event("note", text, actor=WORKER, run=run)
 

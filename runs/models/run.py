@@ -66,6 +66,11 @@ class Run(Claimable):
     # What the application brings that is not honored, or that a reviewer should know: a list of
     # {"generation", "step", "text"}, see `list_notes`.
     notes = models.JSONField(default=list, db_default=Value([], models.JSONField()), blank=True)
+    # What merging the commit into the target branch gives, see `runs.pipelines.merge_forecast`:
+    # {"commit", "base", "outcome", "conflicts"}; {} until it is known.
+    merge_forecast = models.JSONField(
+        default=dict, db_default=Value({}, models.JSONField()), blank=True
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
     # A requested move of a run that a process has claimed: that process makes it (request_stop).
     stop_status = models.CharField(max_length=16, blank=True)

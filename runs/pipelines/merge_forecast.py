@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import takewhile
+from typing import Any
 
 from host.errors import Refused
 from host.git.bare_repository import Repository
@@ -14,6 +15,7 @@ from runs.repository import find_preview_base
 from runs.rules import Status
 
 TOPIC = "merge"  # of the run's notes
+CONFLICTS = 100  # of the names that are stored
 
 
 class MergeOutcome(StrEnum):
@@ -92,16 +94,27 @@ def advise_on_unrelated(commit: str) -> str:
 
 def set_commit_notes(context: StepContext, repo: Repository, left_out: Sequence[str]) -> None:
     """Set the run's notes on its commit: what its files lack, and what its merge gives."""
+    run, target = context.run, context.config.target_branch
     context.set_notes(left_out)
-    notes = list_merge_notes(repo, context.run, context.config.target_branch)
-    context.set_notes(notes, topic=TOPIC)
+    forecast = forecast_run(repo, run, target)
+    context.set_notes(list_merge_notes(forecast, run, target), topic=TOPIC)
+    context.update_run(merge_forecast=to_json(forecast, run))
 
 
-def list_merge_notes(repo: Repository, run: Run, target: str) -> list[str]:
-    """Return the run's notes on its merge into the target branch, as last fetched."""
-    forecast = _forecast_run(repo, run, target)
+def list_merge_notes(forecast: MergeForecast, run: Run, target: str) -> list[str]:
+    """Return the run's notes on its merge into the target branch."""
     note = describe_forecast(forecast, target, run.commit_sha)
     return [note] if note else []
+
+
+def to_json(forecast: MergeForecast, run: Run) -> dict[str, Any]:
+    """Return the forecast as `Run.merge_forecast` has it, bound to the commit and to the base."""
+    return {
+        "commit": run.commit_sha,
+        "base": forecast.base,
+        "outcome": forecast.outcome,
+        "conflicts": list(forecast.conflicts[:CONFLICTS]),
+    }
 
 
 def find_obstacle(repo: Repository, run: Run, target: str) -> Refused | None:
@@ -109,7 +122,7 @@ def find_obstacle(repo: Repository, run: Run, target: str) -> Refused | None:
 
     A conflict is none: the target branch may move until the run ships.
     """
-    forecast = _forecast_run(repo, run, target)
+    forecast = forecast_run(repo, run, target)
     codes = {
         MergeOutcome.UNRELATED: "unrelated_history",
         MergeOutcome.CONTAINED: "nothing_to_ship",
@@ -119,8 +132,11 @@ def find_obstacle(repo: Repository, run: Run, target: str) -> Refused | None:
     return Refused(code, describe_forecast(forecast, target, run.commit_sha)) if code else None
 
 
-def _forecast_run(repo: Repository, run: Run, target: str) -> MergeForecast:
-    """Return what shipping the run gives: a commit that is only deployed again merges."""
+def forecast_run(repo: Repository, run: Run, target: str) -> MergeForecast:
+    """Return what shipping the run gives, as last fetched.
+
+    A commit that is only deployed again merges.
+    """
     base = find_preview_base(repo, target)
     forecast = forecast_merge(repo, base, run.commit_sha)
     is_contained = forecast.outcome == MergeOutcome.CONTAINED

@@ -129,6 +129,11 @@ def test_the_header_of_a_page_below_a_run_names_the_run(operator):
     for address in (url_of(run), url_of(run, "cancel")):
         header = read(operator, address).partition('id="header-inner"')[2].partition("<main")[0]
         assert (address, "Reactions" in header, url_of(run) in header) == (address, True, True)
+        assert (address, '/admin/runs/"' in header, "/admin/runs/run/" in header) == (
+            address,
+            False,
+            True,
+        )
 
 
 def test_unknown_and_retired_states_are_grey():

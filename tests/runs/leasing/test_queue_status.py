@@ -49,6 +49,10 @@ def test_of_several_slots_the_one_that_expires_in_its_turn_is_named():
     [
         (build_queue(build_slot(1, is_pinned=True)), "when preview-1 is free again"),
         (build_queue(build_slot(1, drained_at=AT)), ""),
+        (
+            build_queue(build_slot(1), SlotStatus(Slot(slot_id="preview-2"), SlotState.FREE, None)),
+            "",
+        ),
         (build_queue(build_slot(1), refusal="No slot is granted: 1 MiB is free."), ""),
         (
             build_queue(build_slot(1, state=LeaseState.ENDING)),

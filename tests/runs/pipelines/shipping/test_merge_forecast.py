@@ -4,6 +4,7 @@ import pytest
 from django.conf import settings
 
 from host.errors import Refused
+from runs.approval_facts import read_approval_facts
 from runs.lifecycle import branch_watch, execution, operations
 from runs.models import Run
 from runs.pipelines.merge_forecast import MergeForecast, MergeOutcome, describe_forecast
@@ -26,6 +27,20 @@ def test_each_outcome_but_a_merge_is_described(outcome, words):
     text = describe_forecast(MergeForecast(outcome, "b" * 40, ["a b", "x\ny"]), "main", HEAD)
     assert words in text
     assert bool(text) == (outcome != MergeOutcome.MERGES)
+
+
+def test_the_forecast_is_of_the_present_commit_and_follows_the_target_branch(small, ready_small):
+    run = ready_small("facts/one", {"facts.txt": "ours"})
+    assert read_approval_facts(run).merge == "clean"
+    small.git("checkout", "-q", "main", cwd=small.clone)
+    moved = small.commit("main", {"facts.txt": "theirs"})
+    branch_watch.watch_branches()
+    run.refresh_from_db()
+    facts = read_approval_facts(run)
+    assert (facts.merge, facts.base_sha) == ("conflicts in facts.txt", moved)
+    assert [note for note in run.list_notes() if "conflicts in facts.txt" in note]
+    run.commit_sha = HEAD  # a newer commit
+    assert read_approval_facts(run).merge == "not known yet"
 
 
 def test_a_squash_merge_elsewhere_is_reported_before_approval_and_not_shipped(small, ready_small):
@@ -73,6 +88,9 @@ def test_a_conflict_and_another_history_are_reported_by_the_preview(small, ready
     run.refresh_from_db()
     [note] = run.list_notes()
     assert "conflicts in late.txt" in note
+    facts = read_approval_facts(run)
+    main = open_repository(settings.OROBOROS).find_branch_head("main")
+    assert (facts.merge, facts.base_sha) == ("conflicts in late.txt", main)
     tree = small.git("rev-parse", "HEAD^{tree}", cwd=small.clone)
     alien = small.git("commit-tree", "-m", "all anew", tree, cwd=small.clone)
     small.git("push", "-q", "origin", f"{alien}:refs/heads/alien", cwd=small.clone)
