@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
             "CONTENT_TYPE": self.headers["Content-Type"] or "",
             "CONTENT_LENGTH": self.headers["Content-Length"] or "0",
             "HTTP_CONTENT_ENCODING": self.headers["Content-Encoding"] or "",
-            # The repository belongs to whoever runs the test.
+            # The repository may belong to another user than the one who runs the test.
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "safe.directory",
             "GIT_CONFIG_VALUE_0": "*",
