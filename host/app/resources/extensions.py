@@ -77,7 +77,7 @@ def list_lacking(
             package = PACKAGES.get(name, "postgresql-{version}").format(version=version)
             yield name, path, f"apt-get install {package}"
         elif not available[name]:
-            yield name, path, f"write trusted = true into {name}.control: only a superuser may"
+            yield name, path, f"write trusted = true into {name}.control"
 
 
 def describe_lacking(

@@ -52,7 +52,7 @@ def test_a_lacking_extension_is_named_with_its_file_and_what_brings_it():
         "(PostgreSQL 15) lacks: apt-get install postgresql-15-postgis-3.",
         "d.sql creates the PostgreSQL extension file_fdw, which the applications' server "
         "(PostgreSQL 15) lets only a superuser create: write trusted = true into "
-        "file_fdw.control: only a superuser may.",
+        "file_fdw.control.",
     ]
 
 

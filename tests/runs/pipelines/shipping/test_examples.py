@@ -19,14 +19,24 @@ pytestmark = pytest.mark.full
 EXAMPLES = {example.title: example for example in read_examples()}
 
 
+# Lock files that are made anew: of this distribution's gems, and where the page shortens it.
+LOCKS = {
+    "Gemfile.lock": ("Gemfile", ["bundle", "lock", "--local"]),
+    "pnpm-lock.yaml": (
+        "package.json",
+        ["npm", "exec", "--yes", "pnpm@10.34.8", "--", "install", "--lockfile-only"],
+    ),
+}
+
+
 def list_files(title, folder):
-    """Return the example's files, with a lock file of this distribution's gems."""
+    """Return the example's files, with complete lock files."""
     files = dict(EXAMPLES[title].files)
-    if "Gemfile.lock" in files:
-        del files["Gemfile.lock"]
-        (folder / "Gemfile").write_text(files["Gemfile"])
-        subprocess.run(["bundle", "lock", "--local"], cwd=folder, check=True)
-        files["Gemfile.lock"] = (folder / "Gemfile.lock").read_text()
+    for lock in LOCKS.keys() & files.keys():
+        source, command = LOCKS[lock]
+        (folder / source).write_text(files[source])
+        subprocess.run(command, cwd=folder, check=True)
+        files[lock] = (folder / lock).read_text()
     return files
 
 
@@ -66,7 +76,7 @@ def ship(world, branch):
     return run
 
 
-@pytest.mark.parametrize("title", ["Flask", "Sinatra", "PHP", "Go"])
+@pytest.mark.parametrize("title", ["Flask", "Sinatra", "PHP", "Go", "Express with pnpm"])
 def test_an_example_of_the_page_is_previewed_ships_and_is_rolled_back_to(make_world, title):
     world = make_world(title)
     first, second = ship(world, "feature/first"), ship(world, "feature/second")
