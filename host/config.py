@@ -27,7 +27,7 @@ from host.settings_rules import (
 )
 from host.units import jobs
 from host.units.slot_config import SlotConfig as SlotConfig
-from host.units.slot_config import list_slots
+from host.units.slot_config import list_instance_ports, list_slots
 
 HOME = Path(__file__).resolve().parents[1]
 # The env files of the control plane itself. The other files of the folder (worker-preview.env,
@@ -64,6 +64,8 @@ class Config:
     router_port: int
     colour_ports: tuple[int, int]
     gate_port: int
+    # Of the servers beside `web` of production's instances: blue, green and gate.
+    server_ports: Mapping[str, tuple[int, ...]]
     discard_port: int  # the mail sink of commands that run for no slot
     redis_ports: tuple[int, int]  # production's, and that of commands that run for no slot
     postgres_port: int
@@ -360,6 +362,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         # Below the ports of the slots, of which there may be 64.
         colour_ports=(8094 + offset, 8095 + offset),
         gate_port=8092 + offset,
+        server_ports=list_instance_ports(offset),
         discard_port=8300 + offset,
         redis_ports=(8400 + offset, 8465 + offset),
         postgres_port=postgres_port,

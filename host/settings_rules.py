@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from host.errors import Refused
 
 MAX_SLOTS = 64  # the router and the units' rules for ports have as many
+MAX_SERVERS = 3  # of an application beside `web`: the surfaces and the units' rules have as many
 YEAR_SECONDS = 366 * 24 * 3600
 # The lowest and the highest value of each whole number.
 NUMBERS = {

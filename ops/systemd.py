@@ -22,6 +22,7 @@ from host.files import safe_files
 from host.process import runner
 from host.process.users import User
 from host.service_user import OWN_UNITS, SERVICE
+from host.settings_rules import MAX_SERVERS
 from host.units import jobs
 from host.units.unit_files import OF_SLOT, list_unit_files, render_file
 from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
@@ -215,7 +216,9 @@ def remove_slots(config: Config) -> None:
         number = OF_SLOT.search(folder.name)
         if number is not None and number[0] not in kept:
             surface_name = number[0].replace("-", "")
-            names = (f"ouroboros-preview@{number[0]}", f"ouroboros-web@{surface_name}")
+            backend = f"ouroboros-preview@{number[0]}"
+            servers = (f"{backend}.{place}" for place in range(1, MAX_SERVERS + 1))
+            names = (backend, *servers, f"ouroboros-web@{surface_name}")
             run_systemctl("disable", "--quiet", "--now", *names)
             shutil.rmtree(folder)
     for path in UNITS.glob("ouroboros-process-preview-*@.service"):

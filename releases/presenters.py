@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from host.app.process_types.process_environment import WEB
 from host.config import Config
 from host.errors import Refused
 from host.units import managers
@@ -70,9 +69,8 @@ def list_processes(config: Config, release: Release) -> list[dict[str, Any]]:
         return []
     try:
         names = background.list_names(config, release)
-        units = {name: background.unit_name(name) for name in names}
-        if colours.read_health_check(config, release) is not None:
-            units = {WEB: colours.unit_name(colour), **units}
+        units = colours.list_unit_names(config, release, colour)
+        units |= {name: background.unit_name(name) for name in names}
         return [_present_process(config, name, unit) for name, unit in units.items()]
     except Refused:  # its build is gone, which the reconciler reports
         return []

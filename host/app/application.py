@@ -13,6 +13,7 @@ from host.app.frameworks import django_project
 from host.app.inspection import host_programs
 from host.app.manifest import Manifest
 from host.app.planning import Command, Plan
+from host.app.process_types import process_environment
 from host.app.resources import addons, storage
 from host.config import Config, read_env_file
 from host.files import log_files, var_folders
@@ -177,6 +178,8 @@ def _list_known_variables(config: Config, manifest: Manifest) -> dict[str, str]:
     known |= storage.build_variables(manifest.storage, config.var)
     known |= manifest.env_defaults
     known |= addons.build_redis_variables(addons.BUILD_URL if manifest.redis else "")
+    types = ["web", *(process.type for process in manifest.processes if process.has_port)]
+    known |= process_environment.build_addresses(dict.fromkeys(types, 0))
     for name in (environment.PRODUCTION_FILE, PREVIEW_FILE):
         known |= read_env_file(config.env_dir / name)
     return {**known, **manifest.env}

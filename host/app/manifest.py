@@ -23,9 +23,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Process:
-    """A background process type, `quantity` of which run, in previews only with `has_preview`.
+    """A process type beside `web`, `quantity` of which run, in previews only with `has_preview`.
 
     `stop_timeout` is in seconds, between SIGTERM and SIGKILL; `directory` relative to the tree.
+    With `has_port` it is a server: one process with a PORT of its own, to which routes lead; every
+    other one runs in the background. Without a `health_path` any answer of / below 500 is healthy.
     `source` is the file that has its command.
     """
 
@@ -35,6 +37,8 @@ class Process:
     quantity: int = 1
     has_preview: bool = True
     stop_timeout: float = PROCESS_STOP_SECONDS
+    has_port: bool = False
+    health_path: str = ""
     source: str = field(default="Procfile", compare=False)
 
 

@@ -17,6 +17,7 @@ from host.app.manifest import Check, Manifest
 from host.app.manifest_file import ManifestFile
 from host.app.process_types import background, procfile
 from host.app.process_types.background import Declarations
+from host.app.process_types.route_layers import plan_routes
 from host.app.resources import addons, storage
 from host.env_file import BOM
 from host.errors import Refused
@@ -66,10 +67,10 @@ def load_manifest(root: Path) -> Manifest:
     fields |= detected.fields
     fields["env_generated"] = (*detected.fields.get("env_generated", ()), *generated)
     sources |= detected.sources
-    _check_complete(fields, files)
-    _check_routes(fields, files)
     fields["processes"], new = background.list_processes(declared, files, fields)
     notes += new
+    _check_complete(fields, files)
+    _check_routes(fields, files)
     notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
     loaded = Manifest(**fields, files=tuple(files), sources=sources, notes=tuple(notes))
     _check_storage(loaded, files)
@@ -90,20 +91,29 @@ def _check_complete(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
             "oroboros.toml",
             "web",
         )
-    if "frontend_build" in fields and "frontend_output" not in fields:
+    folder = fields.get("frontend_dir", ".")
+    is_served = any(one.has_port and one.directory == folder for one in fields["processes"])
+    if "frontend_build" in fields and "frontend_output" not in fields and not is_served:
         raise files["oroboros.toml"].refuse(
-            "say which folder the build makes, such as dist", "frontend", "output"
+            "say which folder the build makes, such as dist, or which process with a port serves "
+            "it ([processes.<type>] with this directory)",
+            "frontend",
+            "output",
         )
 
 
 def _check_routes(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
-    """Refuse a route to a process that listens on no port."""
-    listening = ["web"] if "web" in fields else []
+    """Refuse a route to a process that listens on no port, and more than the surface can try."""
+    servers = [process.type for process in fields["processes"] if process.has_port]
+    listening = ["web", *servers] if "web" in fields else []
     for path, name in fields.get("routes", {}).items():
         if name not in listening:
             known = ", ".join(listening) or "none, there is no backend"
             problem = f"no process {name!r} answers requests; give one of those that do: {known}"
             raise files["oroboros.toml"].refuse(problem, "routes", path)
+    if plan_routes(fields.get("routes", {}), fields.get("detected_routes", ())).is_too_deep:
+        problem = "routes of different processes lie within each other too often: take some out"
+        raise files["oroboros.toml"].refuse(problem, "routes")
 
 
 def _check_storage(found: Manifest, files: Mapping[str, ManifestFile]) -> None:

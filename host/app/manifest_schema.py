@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     PlainValidator,
     field_validator,
+    model_validator,
 )
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
@@ -100,7 +101,7 @@ def _read_variable_name(name: str) -> str:
 
 def _read_process_type(name: str) -> str:
     if name in NOT_IN_THE_BACKGROUND:
-        raise _invalid(f"{name} is no background process: write its keys under [backend]")
+        raise _invalid(f"{name} is not described here: write its keys under [backend]")
     return name
 
 
@@ -203,7 +204,7 @@ class CheckTable(Table):
 
 
 class ProcessTable(Table):
-    """What neither Procfile nor app.json can say about a background process."""
+    """What neither Procfile nor app.json can say about a process other than `web`."""
 
     run: Command = Field(default=(), description="starts it; wins over the Procfile")
     preview: bool = Field(
@@ -217,6 +218,24 @@ class ProcessTable(Table):
         description="the seconds that it has to end after SIGTERM; at most 10 in a preview",
     )
     directory: RelativePath = Field(default=".", description="the folder in which it runs")
+    port: bool = Field(
+        default=False,
+        strict=True,
+        description="whether it is a server: it gets a PORT of its own, and [routes] lead to it",
+    )
+    health_path: Annotated[str, Field(pattern=HEALTH_PATH)] = Field(
+        default="", description="answers 2xx when a process with a port is healthy"
+    )
+
+    @model_validator(mode="after")
+    def check_port(self) -> "ProcessTable":
+        if self.port and not self.preview:
+            raise _invalid("a process with a port runs in previews too: take `preview` out")
+        if self.health_path and not self.port:
+            raise _invalid("only a process with a port has a health_path: add `port = true`")
+        if self.port and "stop_timeout" in self.model_fields_set:
+            raise _invalid("a process with a port has the stop_timeout of [backend]: set that")
+        return self
 
 
 CheckEntry = Annotated[

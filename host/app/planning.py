@@ -5,6 +5,7 @@ An install is *shared* if it reads only the files that its key is made of. It th
 gets into what other branches use. Any other install is made within the tree.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,16 +50,23 @@ class Command:
 
 @dataclass(frozen=True)
 class BackgroundCommand:
-    """A background process to keep running.
+    """A process beside `web` to keep running.
 
     `name` is its type, with a number from the second process of the type on: worker, worker.2.
-    `stop_timeout` is in seconds; a build manifest has these fields.
+    `stop_timeout` is in seconds. A server has the place of its port among those of the slot or of
+    the colour, and a `health_path` unless / is a guess. A build manifest has these fields.
     """
 
     name: str
     command: Command
     stop_timeout: float
     has_preview: bool = True
+    port_index: int | None = None
+    health_path: str = ""
+
+    @property
+    def is_server(self) -> bool:
+        return self.port_index is not None
 
 
 @dataclass(frozen=True)
@@ -104,10 +112,10 @@ def make_plan(
     seed = _plan_command("seed", manifest.seed, backend, SEED_SECONDS)
     web = _plan_command("web", manifest.web, backend, 0.0)  # a daemon: it has no limit
     processes = tuple(_plan_processes(manifest.processes))
-    background = [process.command for process in processes]
+    beside_web = [process.command for process in processes]
     for argv in (*manifest.backend_install, *manifest.frontend_install):
         command_policy.check_command(argv)
-    named = (*builds, *checks, release, seed, web, *background)
+    named = (*builds, *checks, release, seed, web, *beside_web)
     commands = [command for command in named if command is not None]
     for command in commands:
         command_policy.check_command(command.argv)
@@ -116,11 +124,20 @@ def make_plan(
 
 
 def _plan_processes(processes: Iterable[Process]) -> Iterator[BackgroundCommand]:
+    ports = itertools.count()
     for process in processes:
+        port = next(ports) if process.has_port else None
         for number in range(1, process.quantity + 1):
             name = process.type if number == 1 else f"{process.type}.{number}"
             command = Command(name, process.argv, process.directory, 0.0)
-            yield BackgroundCommand(name, command, process.stop_timeout, process.has_preview)
+            yield BackgroundCommand(
+                name,
+                command,
+                process.stop_timeout,
+                process.has_preview,
+                port,
+                process.health_path,
+            )
 
 
 def plan_checks(checks: Iterable[Check]) -> tuple[Command, ...]:
@@ -200,10 +217,16 @@ def _plan_installs(
 def _plan_node_installs(
     tree: SourceTree, manifest: Manifest, tools: Tools
 ) -> tuple[list[Install], list[str]]:
-    """Plan the packages of the frontend's folder and of the backend's, or of their workspace."""
+    """Plan the packages of the frontend, of the backend and of Node's processes, in their folders.
+
+    In place of a folder it is the workspace that the folder belongs to.
+    """
     backend = tuple(argv for argv in manifest.backend_install if argv[0] in node_projects.PROGRAMS)
     customs: dict[str, tuple[Argv, ...]] = {manifest.frontend_dir: manifest.frontend_install}
     customs[manifest.backend_dir] = customs.get(manifest.backend_dir, ()) + backend
+    for process in manifest.processes:
+        if process.argv[0] in node_projects.PROGRAMS:
+            customs.setdefault(process.directory, ())
     members: dict[str, list[str]] = {}
     for folder, custom in customs.items():
         # The manifest's own commands run in the folder that it names.

@@ -27,6 +27,8 @@ from pathlib import Path
 from host.files import ownership, safe_files
 from host.files.site_fallback import Fallback
 
+# As many as the surface's configuration can try, one after the other.
+MAX_LAYERS = 6
 UNFINISHED_PREFIX = "fresh-"
 NONE = "-"
 LIVE = re.compile(
@@ -36,7 +38,7 @@ LIVE = re.compile(
     r"(?: label=(?P<label>[a-z0-9-]+))?"
     r"(?: fallback=(?P<fallback>index|backend|none))?(?: previous_until=(?P<until>[0-9]+))?"
     r"(?: check=(?P<check>2xx|any),(?P<scheme>https?))?"
-    r"(?: routes=(?P<routes>\S+))?(?: routes_after_files=(?P<after>\S+))?\n"
+    r"(?P<routes>(?: (?:routes|routes_after_files|server|via)=\S+)*)\n"
 )
 
 
@@ -53,6 +55,60 @@ def build_route_pattern(paths: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
+class ServerProbe:
+    """How a server beside `web` is probed: a guessed path need only answer below 500."""
+
+    address: str
+    path: str
+    is_guess: bool
+
+    def __str__(self) -> str:
+        return f"{self.address},{'any' if self.is_guess else '2xx'},{self.path}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ServerProbe":
+        address, accepted, path = text.split(",", 2)
+        return cls(address, path, accepted == "any")
+
+
+@dataclass(frozen=True)
+class LiveRoutes:
+    """Where requests go, by patterns of their paths; "" for none.
+
+    `backend` and `after_files` lead to the backend, in place of the frontend and where that has no
+    such file. `layers` are tried before all else, in their order: the address of a server, and the
+    paths that it answers (`host.app.process_types.route_layers`). `servers` are those beside `web`.
+    """
+
+    backend: str = ""
+    after_files: str = ""
+    layers: tuple[tuple[str, str], ...] = ()
+    servers: tuple[ServerProbe, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"routes={self.backend}"] if self.backend else []
+        parts += [f"routes_after_files={self.after_files}"] if self.after_files else []
+        parts += [f"server={server}" for server in self.servers]
+        parts += [f"via={address},{pattern}" for address, pattern in self.layers]
+        return "".join(f" {part}" for part in parts)
+
+    @classmethod
+    def parse(cls, text: str) -> "LiveRoutes":
+        entries = [part.split("=", 1) for part in text.split()]
+        named = dict(entries)
+        layers = [value.split(",", 1) for name, value in entries if name == "via"]
+        return cls(
+            named.get("routes", ""),
+            named.get("routes_after_files", ""),
+            tuple((address, pattern) for address, pattern in layers),
+            tuple(ServerProbe.parse(value) for name, value in entries if name == "server"),
+        )
+
+
+NO_ROUTES = LiveRoutes()
+
+
+@dataclass(frozen=True)
 class LiveFile:
     """The content of `live`: what the surface serves, and how its health is checked.
 
@@ -62,8 +118,6 @@ class LiveFile:
     and `fallback` answers a path that is none of its files. Until the Unix time `previous_until`,
     `previous` counts. `label` is the run's part of its host name; None for production
     and a free slot. `is_health_guess` and `is_https` are those of `host.units.unit.HealthCheck`.
-    `routes` and `routes_after_files` are patterns of paths that the backend answers, in place of
-    the frontend and where that has no such file; "" for none.
     """
 
     number: int
@@ -78,8 +132,7 @@ class LiveFile:
     previous_until: int = 0
     is_health_guess: bool = False
     is_https: bool = False
-    routes: str = ""
-    routes_after_files: str = ""
+    routes: LiveRoutes = NO_ROUTES
 
     def __str__(self) -> str:
         slot = f" {self.run_id} {self.mode}" if self.mode else ""
@@ -87,11 +140,7 @@ class LiveFile:
         label = f" label={self.label}" if self.label else ""
         previous = f" previous_until={self.previous_until}" if self.previous_until else ""
         files = f"{label} fallback={self.fallback}{previous}{self._check}"
-        routes = f" routes={self.routes}" if self.routes else ""
-        routes += (
-            f" routes_after_files={self.routes_after_files}" if self.routes_after_files else ""
-        )
-        return f"{self.number} {self.address} {self.commit}{slot}{health}{files}{routes}\n"
+        return f"{self.number} {self.address} {self.commit}{slot}{health}{files}{self.routes}\n"
 
     @property
     def _check(self) -> str:
@@ -122,8 +171,7 @@ class LiveFile:
             previous_until=int(match["until"] or 0),
             is_health_guess=match["check"] == "any",
             is_https=match["scheme"] == "https",
-            routes=match["routes"] or "",
-            routes_after_files=match["after"] or "",
+            routes=LiveRoutes.parse(match["routes"]),
         )
 
 

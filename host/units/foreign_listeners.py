@@ -42,10 +42,13 @@ class PortRules:
 
 def build_rules(config: Config) -> PortRules:
     """Return the rules of this checkout; no uid is an application's where we are not root."""
-    users = {f"{PREVIEW_PREFIX}{slot.slot_id}": config.slot_user(slot) for slot in config.slots}
+    slots = {slot.slot_id: config.slot_user(slot) for slot in config.slots}
     allowed = {}
     for _, port, unit in list_ports(config):
-        user = config.app_user if unit.startswith(APP_PREFIX) else users.get(unit)
+        user = config.app_user if unit.startswith(APP_PREFIX) else None
+        if unit.startswith(PREVIEW_PREFIX):
+            # The name of a server's unit has the place of its port after a dot.
+            user = slots[unit.removeprefix(PREVIEW_PREFIX).partition(".")[0]]
         if unit.startswith(REDIS_PREFIX):
             user = config.redis_user(unit.removeprefix(REDIS_PREFIX))
         allowed[port] = frozenset() if user is None else frozenset({user.uid})
@@ -148,9 +151,10 @@ def _stop_units(config: Config, slot: SlotConfig) -> bool:
     All, because any of them may have passed its listener to another (SCM_RIGHTS). The supervisor
     starts what the run needs, and fails the run whose processes are ended again and again.
     """
-    manager, processes = SystemdManager(config), process_prefix(slot.slot_id)
-    names = [name for name in manager.list_names() if name.startswith(processes)]
-    has_ended = stop_together(manager, [f"{PREVIEW_PREFIX}{slot.slot_id}", *names])
+    manager, backend = SystemdManager(config), f"{PREVIEW_PREFIX}{slot.slot_id}"
+    others = (process_prefix(slot.slot_id), f"{backend}.")
+    names = [name for name in manager.list_names() if name.startswith(others)]
+    has_ended = stop_together(manager, [backend, *names])
     user = config.slot_user(slot)
     return has_ended and (user is None or user.kill_all())
 

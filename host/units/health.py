@@ -126,16 +126,18 @@ def _wait_for_health(
         time.sleep(POLL_SECONDS)
 
 
-def describe_failed_start(health: Health, unit: Unit, since: int = 0) -> str:
+def describe_failed_start(
+    health: Health, unit: Unit, since: int = 0, key: str = "[backend]"
+) -> str:
     """Return why an application's unit did not become healthy, and what to change.
 
-    After the reason: what its health path answered, the key of the manifest that sets the path,
-    and the last words of its log after the byte `since`.
+    After the reason: what its health path answered, the table of the manifest that sets the path
+    (`key`), and the last words of its log after the byte `since`.
     """
     parts = [health.reason]
     if health.was_asked and not health.ok:
         answer = "" if health.response is None else _describe_answer(health.response)
-        parts += [answer, _describe_remedy(unit.health)]
+        parts += [answer, _describe_remedy(unit.health, key)]
     # The reason of a unit that ended quotes its log already.
     message = log_message.read_message(unit.log, since) if "says:" not in health.reason else ""
     sentences = " ".join(part for part in parts if part)
@@ -150,11 +152,11 @@ def _describe_answer(response: Response) -> str:
     return f"Location: {location[:QUOTED_BYTES]!r}. {quoted}" if location else quoted
 
 
-def _describe_remedy(check: HealthCheck) -> str:
+def _describe_remedy(check: HealthCheck, key: str) -> str:
     wanted = "below 500" if check.is_guess else "2xx"
     guess = f"no health_path is stated, so {check.path} is probed"
     stated = guess if check.is_guess else f"health_path is {check.path}"
     return (
-        f"The answer must be {wanted}: {stated}; set `health_path` under [backend] in "
+        f"The answer must be {wanted}: {stated}; set `health_path` under {key} in "
         "oroboros.toml to a path that answers 2xx."
     )

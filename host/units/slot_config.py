@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.settings_rules import MAX_SLOTS
+from host.settings_rules import MAX_SERVERS, MAX_SLOTS
 
 # Entries of a slot's folder that only a run makes.
 RUN_ENTRIES = ("worktree", "environment.json", "home")
@@ -21,6 +21,7 @@ class SlotConfig:
     folder: Path
     mail_port: int
     redis_port: int
+    server_ports: tuple[int, ...]  # of its processes with a port beside `web`
 
 
 def list_slots(count: int, var: Path, offset: int) -> tuple[SlotConfig, ...]:
@@ -43,4 +44,22 @@ def _slot(number: int, var: Path, offset: int) -> SlotConfig:
         folder=var / "slots" / f"preview-{number}",
         mail_port=8300 + number + offset,
         redis_port=8400 + number + offset,
+        server_ports=list_server_ports(number, offset),
     )
+
+
+def list_server_ports(number: int, offset: int) -> tuple[int, ...]:
+    """Return the ports of the servers beside `web` of the slot with that number.
+
+    Production's instances have those of numbers above the slots'.
+    """
+    return tuple(8500 + 100 * index + number + offset for index in range(MAX_SERVERS))
+
+
+def list_instance_ports(offset: int) -> dict[str, tuple[int, ...]]:
+    """Return the ports of the servers beside `web` of each instance of production."""
+    names = ("blue", "green", "gate")
+    return {
+        name: list_server_ports(MAX_SLOTS + place, offset)
+        for place, name in enumerate(names, start=1)
+    }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +49,11 @@ class HealthCheck:
     is_guess: bool = False
     host: str = ""
     is_https: bool = False
+
+    @classmethod
+    def for_server(cls, path: str, host: str, *, is_https: bool) -> "HealthCheck":
+        """Return the check of a server beside `web`: without a path / is a guess."""
+        return cls(path or "/", not path, host, is_https)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -162,12 +168,16 @@ def start_or_replace(manager: UnitManager, unit: Unit, grace: float) -> UnitStat
         return manager.start(unit)
 
 
-def stop_together(manager: UnitManager, names: Collection[str]) -> bool:
-    """Stop the units at the same time, each with its own `stop_timeout`; True if all have ended."""
+def stop_together(manager: UnitManager, names: Collection[str], grace: float | None = None) -> bool:
+    """Stop the units at the same time; True if all have ended.
+
+    Each has `grace` seconds after SIGTERM, by default its own `stop_timeout`.
+    """
     if not names:
         return True
+    stop = manager.stop if grace is None else partial(manager.stop, grace=grace)
     with ThreadPoolExecutor(len(names)) as pool:
-        return all(pool.map(manager.stop, names))
+        return all(pool.map(stop, names))
 
 
 def unit_lock(folder: Path, name: str) -> AbstractContextManager[bool]:

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 
 from host.config import Config, SlotConfig
+from host.units.slot_config import list_server_ports
 
 TEMPLATE_HOME = "/srv/oroboros"
-FIRST_SLOT, FIRST_BACKEND_PORT = "preview-1", 8101
+FIRST_SLOT = "preview-1"
+FIRST_PORTS = (8101, *list_server_ports(1, 0))  # of its backend, and of the servers beside that
 OF_SLOT = re.compile(r"\bpreview-[0-9]+")
 
 
@@ -28,8 +30,9 @@ def list_unit_files(config: Config) -> list[str]:
 
 def _name_slot(text: str, slot: SlotConfig) -> str:
     """Return a text about the first slot as one about another."""
-    backend = text.replace(str(FIRST_BACKEND_PORT), str(slot.backend_port))
-    return re.sub(rf"{FIRST_SLOT}(?![0-9])", slot.slot_id, backend)
+    for first, own in zip(FIRST_PORTS, (slot.backend_port, *slot.server_ports), strict=True):
+        text = text.replace(str(first), str(own))
+    return re.sub(rf"{FIRST_SLOT}(?![0-9])", slot.slot_id, text)
 
 
 def render_file(config: Config, name: str) -> str:

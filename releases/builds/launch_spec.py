@@ -15,7 +15,6 @@ from host.app.planning import BackgroundCommand, Command, Plan
 from host.config import Config
 from host.errors import Refused
 from host.files.site_fallback import Fallback
-from host.files.surface_folder import build_route_pattern
 from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder
 
@@ -52,6 +51,16 @@ class LaunchSpec:
     bins: list[Path]
     fallback: Fallback = Fallback.INDEX
     processes: tuple[BackgroundCommand, ...] = ()
+
+    @property
+    def servers(self) -> tuple[BackgroundCommand, ...]:
+        """The processes with a port beside `web`."""
+        return tuple(process for process in self.processes if process.is_server)
+
+    @property
+    def background(self) -> tuple[BackgroundCommand, ...]:
+        """The processes without a port."""
+        return tuple(process for process in self.processes if not process.is_server)
 
     @classmethod
     def from_plan(
@@ -95,14 +104,6 @@ def _parse_process(raw: Mapping[str, Any]) -> BackgroundCommand:
 def read_fallback(config: Config, release_id: str) -> Fallback:
     """Return what the surface answers for a path that is no file of the build's frontend."""
     return _parse_fallback(build_manifest.read_manifest(build_folder(config, release_id)) or {})
-
-
-def read_routes(config: Config, release_id: str) -> tuple[str, str]:
-    """Return the patterns `routes` and `routes_after_files` of a build's `LiveFile`."""
-    manifest = build_manifest.read_manifest(build_folder(config, release_id)) or {}
-    stored = manifest.get("manifest", {})  # builds of earlier versions have no routes
-    paths = (stored.get("routes", ()), stored.get("detected_routes", ()))
-    return build_route_pattern(paths[0]), build_route_pattern(paths[1])
 
 
 def _parse_fallback(manifest: Mapping[str, Any]) -> Fallback:

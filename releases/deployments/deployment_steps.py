@@ -15,13 +15,13 @@ from core.claims import CLAIM_SECONDS, MAX_ATTEMPTS, Claim
 from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
-from host.files.surface_folder import LiveFile
+from host.files.surface_folder import NO_ROUTES, LiveFile
 from host.process import shutdown
 from host.units import jobs
 from host.units.jobs import JobInterrupted
 from host.units.unit import HealthCheck
 from releases.builds.build_folders import public_folder
-from releases.builds.launch_spec import read_fallback, read_routes
+from releases.builds.launch_spec import read_fallback
 from releases.models import Deployment, DeploymentInProgress, DeploymentLost, Release
 from releases.processes import background, keeping
 from releases.production import (
@@ -154,7 +154,9 @@ def _switch_current_link(context: DeploymentContext) -> None:
 def write_link_folder(config: Config, deployment: Deployment, check: HealthCheck | None) -> None:
     """Write the folder to which the current link leads while the deployment is live."""
     release, address = deployment.release, colours.address(config, deployment.colour)
-    routes, routes_after_files = ("", "") if check is None else read_routes(config, release.pk)
+    routes = (
+        NO_ROUTES if check is None else colours.read_live_routes(config, release, deployment.colour)
+    )
     live = LiveFile(
         deployment.number,
         address,
@@ -164,7 +166,6 @@ def write_link_folder(config: Config, deployment: Deployment, check: HealthCheck
         is_https=check is not None and check.is_https,
         fallback=read_fallback(config, release.pk),
         routes=routes,
-        routes_after_files=routes_after_files,
     )
     current_link.write(
         config,

@@ -5,13 +5,13 @@ from datetime import timedelta
 from django.db.models import Q
 
 from core.clock import ClockTimestamp
+from host.app.process_types.process_environment import WEB
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership
 from host.files.file_lock import remove_lock_file
 from host.units import managers
 from host.units.unit import HealthCheck, start_or_replace
-from releases.builds import build_manifest
 from releases.builds.build_folders import build_folder, storage_root
 from releases.deployments.deploy_and_rollback import complete_deployment
 from releases.deployments.deployment_steps import DeploymentFailed, write_link_folder
@@ -163,25 +163,27 @@ def _repair_colours(config: Config, dry_run: bool) -> list[str]:
         name = colours.unit_name(colour)
         repairs.append(f"{name} ran without serving: stopped")
         if not dry_run:
-            managers.get_manager(config).stop(name, grace=colours.GRACE_SECONDS)
+            colours.stop_colour(config, colour)
     return repairs
 
 
 def _revive_colour(config: Config, deployment: Deployment, dry_run: bool) -> list[str]:
     """Start the deployment's colour if it does not run."""
-    if _is_running(config, deployment):
+    dead = _list_dead(config, deployment)
+    if not dead:
         return []
-    text = f"{colours.unit_name(deployment.colour)} of {deployment.release} did not run"
+    text = f"{', '.join(dead)} of {deployment.release} did not run"
     return [text] if dry_run else [text, _start_colour(config, deployment)]
 
 
-def _is_running(config: Config, deployment: Deployment) -> bool:
-    """Return whether the deployment's colour runs, or the release has no backend."""
-    name, port = colours.unit_name(deployment.colour), colours.port(config, deployment.colour)
-    if managers.get_manager(config).status(name, port).is_active:
-        return True
-    manifest = build_manifest.read_manifest(build_folder(config, deployment.release_id))
-    return manifest is not None and manifest["web"] is None
+def _list_dead(config: Config, deployment: Deployment) -> list[str]:
+    """Return the units of the deployment's colour that do not run, none without a backend."""
+    manager = managers.get_manager(config)
+    try:
+        names = colours.list_unit_names(config, deployment.release, deployment.colour)
+    except Refused:  # the build is gone, and the reconciler may start what it left
+        names = {WEB: colours.unit_name(deployment.colour)}
+    return [name for name in names.values() if not manager.status(name).is_active]
 
 
 def _has_deployment_just_ended() -> bool:
@@ -193,8 +195,7 @@ def _has_deployment_just_ended() -> bool:
 def _start_colour(config: Config, deployment: Deployment) -> str:
     """Start the live colour; a refusal is reported, and tried again at the next call."""
     try:
-        unit = colours.make_unit(config, deployment.release, deployment.colour)
-        if unit is not None:
+        for unit in colours.make_units(config, deployment.release, deployment.colour):
             # Replaced if its port moved: the link names the new one already.
             start_or_replace(managers.get_manager(config), unit, colours.GRACE_SECONDS)
     except Refused as refusal:

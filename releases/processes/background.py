@@ -23,6 +23,7 @@ from releases.builds.build_folders import source_folder
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Release
 from releases.production import app_instance, colours
+from releases.rules import COLOURS
 
 UNIT_PREFIX = "ouroboros-app-process@"
 POLL_SECONDS = 0.05
@@ -48,18 +49,19 @@ def list_units(config: Config) -> list[str]:
 
 def list_names(config: Config, release: Release) -> list[str]:
     """Return the names of the release's processes. Raises Refused `release_corrupt`."""
-    return [process.name for process in read_launch_spec(config, release.pk).processes]
+    return [process.name for process in read_launch_spec(config, release.pk).background]
 
 
 def make_units(config: Config, release: Release) -> list[Unit]:
     """Return the units of the release's processes. Raises Refused `release_corrupt`."""
     spec = read_launch_spec(config, release.pk)
-    if not spec.processes:
+    if not spec.background:
         return []
-    # Their environment is that of a colour, without its port.
-    instance = colours.make_instance(config, "background", config.colour_ports[0])
+    # Their environment is that of a colour, without its ports.
+    ports = (config.colour_ports[0], config.server_ports[COLOURS[0]])
+    instance = colours.make_instance(config, "background", *ports)
     env = app_instance.resolve_environment(config, release, spec, instance).env
-    return [_make_unit(config, release, process, spec.bins, env) for process in spec.processes]
+    return [_make_unit(config, release, process, spec.bins, env) for process in spec.background]
 
 
 def _make_unit(

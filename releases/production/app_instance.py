@@ -5,19 +5,22 @@ the merge gate makes before a commit is merged.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from host.app import environment, planning
 from host.app.environment import ResolvedEnvironment
-from host.app.planning import Command
-from host.app.process_types import process_environment
+from host.app.planning import BackgroundCommand, Command
+from host.app.process_types import process_environment, servers
 from host.app.resources import addons, storage
 from host.config import Config, read_env_file
 from host.files import safe_files
 from host.masking.known_secrets import remember_secrets
 from host.services import redis_server
 from host.services.redis_server import RedisServer
+from host.units import managers, stack_ports
+from host.units.stack_ports import APP_PREFIX
 from host.units.unit import HealthCheck, Unit
 from releases.builds.build_folders import source_folder, storage_link
 from releases.builds.launch_spec import LaunchSpec
@@ -36,6 +39,7 @@ class Instance:
     database_url: str
     home: Path
     storage: Path
+    server_ports: tuple[int, ...]
     redis: str = redis_server.PRODUCTION
 
     @property
@@ -44,13 +48,29 @@ class Instance:
 
 
 def unit_name(instance_name: str) -> str:
-    """Return the name of an instance's unit."""
-    return f"ouroboros-app@{instance_name}"
+    """Return the name of the unit of an instance's `web`."""
+    return f"{APP_PREFIX}{instance_name}"
+
+
+def server_unit_name(instance_name: str, server: BackgroundCommand) -> str:
+    """Return the name of the unit of an instance's server beside `web`."""
+    return stack_ports.name_server(APP_PREFIX, instance_name, server.port_index or 0)
+
+
+def list_units(config: Config, instance_name: str) -> list[str]:
+    """Return the units of an instance, `web` and others, that were started and not stopped."""
+    names, web = managers.get_manager(config).list_names(), unit_name(instance_name)
+    return [name for name in names if name == web or name.startswith(f"{web}.")]
 
 
 def log_path(config: Config, instance_name: str) -> Path:
-    """Return the log of an instance's output."""
-    return config.var / "log" / f"{unit_name(instance_name)}.log"
+    """Return the log of the output of an instance's `web`."""
+    return unit_log(config, unit_name(instance_name))
+
+
+def unit_log(config: Config, unit: str) -> Path:
+    """Return the log of a unit of production."""
+    return config.var / "log" / f"{unit}.log"
 
 
 def resolve_environment(
@@ -70,6 +90,9 @@ def resolve_environment(
         commit=release.commit_sha,
     )
     variables |= storage.build_variables(spec.manifest.storage, instance.storage)
+    variables |= process_environment.build_addresses(
+        servers.map_ports(spec.processes, instance.port, instance.server_ports)
+    )
     if has_redis(config, spec, instance):
         url = RedisServer(config, instance.redis).read_url()
         variables |= addons.build_redis_variables(url)
@@ -122,6 +145,43 @@ def build_health_check(config: Config, spec: LaunchSpec) -> HealthCheck:
     manifest = spec.manifest
     return HealthCheck(
         manifest.health_path, manifest.is_health_guess, config.app_host, config.is_https
+    )
+
+
+def make_server_units(
+    config: Config, release: Release, spec: LaunchSpec, instance: Instance
+) -> list[Unit]:
+    """Return the units of the release's servers beside `web`, as that instance."""
+    if not spec.servers:
+        return []
+    env = resolve_environment(config, release, spec, instance).env
+    return [_make_server_unit(config, release, spec, instance, one, env) for one in spec.servers]
+
+
+def _make_server_unit(
+    config: Config,
+    release: Release,
+    spec: LaunchSpec,
+    instance: Instance,
+    server: BackgroundCommand,
+    environment: Mapping[str, str],
+) -> Unit:
+    root, command = source_folder(config, release.pk), server.command
+    port, name = instance.server_ports[server.port_index or 0], server.name
+    env = process_environment.build_server_environment(environment, name, port)
+    unit = server_unit_name(instance.name, server)
+    check = HealthCheck.for_server(server.health_path, config.app_host, is_https=config.is_https)
+    argv = planning.prepare_argv(command, config, root=root, bins=spec.bins, env=env)
+    return Unit(
+        name=unit,
+        argv=tuple(argv),
+        cwd=root / command.cwd,
+        env=env,
+        user=config.app_user,
+        log=unit_log(config, unit),
+        port=port,
+        health=check,
+        has_log_writer=True,
     )
 
 

@@ -1,4 +1,6 @@
-"""The two colours that serve production: units on two ports, one of them live.
+"""The two colours that serve production: units on ports of their own, one of them live.
+
+A colour is the release's `web` and its other servers: they are started, probed, stopped together.
 
 A new release starts as the idle colour and is probed there. The old colour stops after the switch,
 when its requests have had time to end.
@@ -6,18 +8,22 @@ when its requests have had time to end.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from host.app.planning import Command
+from host.app.process_types import servers
+from host.app.process_types.process_environment import WEB
 from host.config import Config
+from host.deadline import Deadline
 from host.errors import Refused
 from host.files import log_files, ownership
 from host.files.file_lock import file_lock
+from host.files.surface_folder import NO_ROUTES, LiveRoutes
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
-from host.units.unit import HealthCheck, Unit, start_or_replace
+from host.units.unit import HealthCheck, Unit, start_or_replace, stop_together
 from releases.builds.build_folders import production_storage
 from releases.builds.launch_spec import LaunchSpec, read_launch_spec
 from releases.models import Deployment, Release
@@ -77,10 +83,10 @@ def build_environment(
 
 
 def _instance(config: Config, colour: str) -> Instance:
-    return make_instance(config, colour, port(config, colour))
+    return make_instance(config, colour, port(config, colour), config.server_ports[colour])
 
 
-def make_instance(config: Config, name: str, port: int) -> Instance:
+def make_instance(config: Config, name: str, port: int, server_ports: tuple[int, ...]) -> Instance:
     """Return an instance of the application with production's database, home and storage."""
     return Instance(
         name,
@@ -88,6 +94,7 @@ def make_instance(config: Config, name: str, port: int) -> Instance:
         production_database_url(config),
         _ensure_home(config),
         production_storage(config),
+        server_ports,
     )
 
 
@@ -101,14 +108,54 @@ def read_health_check(config: Config, release: Release) -> HealthCheck | None:
 
 
 def make_unit(config: Config, release: Release, colour: str) -> Unit | None:
-    """Return the unit that serves `release` as that colour; None if it has no backend.
+    """Return the unit of the release's `web` as that colour; None if it has no backend.
+
+    Raises Refused `release_corrupt`.
+    """
+    return next(iter(make_units(config, release, colour)), None)
+
+
+def make_units(config: Config, release: Release, colour: str) -> list[Unit]:
+    """Return the units that serve `release` as that colour: `web` first; none without a backend.
+
+    Raises Refused `release_corrupt`.
+    """
+    spec, instance = read_launch_spec(config, release.pk), _instance(config, colour)
+    if spec.web is None:
+        return []
+    web = app_instance.make_unit(config, release, spec, spec.web, instance)
+    return [web, *app_instance.make_server_units(config, release, spec, instance)]
+
+
+def list_unit_names(config: Config, release: Release, colour: str) -> dict[str, str]:
+    """Return the units of the release's servers as that colour, by process type; `web` first.
 
     Raises Refused `release_corrupt`.
     """
     spec = read_launch_spec(config, release.pk)
     if spec.web is None:
-        return None
-    return app_instance.make_unit(config, release, spec, spec.web, _instance(config, colour))
+        return {}
+    others = {one.name: app_instance.server_unit_name(colour, one) for one in spec.servers}
+    return {WEB: unit_name(colour), **others}
+
+
+def read_live_routes(config: Config, release: Release, colour: str) -> LiveRoutes:
+    """Return where the surface sends requests while the release is live as that colour.
+
+    Nowhere if its build is gone.
+    """
+    with suppress(Refused):
+        spec = read_launch_spec(config, release.pk)
+        return servers.build_live_routes(
+            spec.manifest, spec.processes, port(config, colour), config.server_ports[colour]
+        )
+    return NO_ROUTES
+
+
+def stop_colour(config: Config, colour: str) -> bool:
+    """Stop all that runs as the colour; returns whether all of it has ended."""
+    names = {unit_name(colour), *app_instance.list_units(config, colour)}
+    return stop_together(managers.get_manager(config), names, grace=GRACE_SECONDS)
 
 
 def _ensure_home(config: Config) -> Path:
@@ -127,26 +174,53 @@ def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
     """
     # Also called for the previous release, when a deployment is undone.
     config, colour = context.config, deployment.colour
-    unit = make_unit(config, deployment.release, colour)
-    manager = managers.get_manager(config)
-    if unit is None:
-        manager.stop(unit_name(colour), grace=GRACE_SECONDS)
-        return
-    log_start = log_files.read_size(unit.log)
+    units = make_units(config, deployment.release, colour)
+    names = {unit.name for unit in units}
+    # Servers that the release before had as this colour, and this one has not.
+    strays = [name for name in app_instance.list_units(config, colour) if name not in names]
+    stop_together(managers.get_manager(config), strays, grace=GRACE_SECONDS)
+    deadline = Deadline(context.settings.start_seconds)
+    log_starts = {unit.name: log_files.read_size(unit.log) for unit in units}
     try:
-        # An earlier release that drained as this colour is stopped first.
-        start_or_replace(manager, unit, GRACE_SECONDS)
-        seconds = context.settings.start_seconds
-        health = wait_until_healthy(manager, unit, seconds, context.is_stopping)
+        for unit in units:
+            # An earlier release that drained as this colour is stopped first.
+            start_or_replace(managers.get_manager(config), unit, GRACE_SECONDS)
     except Refused as refused:
         if refused.code != "unit_crashed":
             raise
         raise Unhealthy(explain_start(context, deployment, refused.detail)) from refused
+    for unit in units:
+        _require_health(context, deployment, unit, deadline, log_starts[unit.name])
+
+
+def _require_health(
+    context: DeploymentContext,
+    deployment: Deployment,
+    unit: Unit,
+    deadline: Deadline,
+    log_start: int,
+) -> None:
+    """Wait until the started unit is healthy. Raises Unhealthy, DeploymentLost."""
+    manager = managers.get_manager(context.config)
+    seconds = max(deadline.seconds_left, 0.0)
+    health = wait_until_healthy(manager, unit, seconds, context.is_stopping)
     context.raise_if_stopping()
-    if not health.ok:
-        reason = describe_failed_start(health, unit, log_start)
-        text = f"The backend of {deployment.release} is not healthy: {reason}"
-        raise Unhealthy(explain_start(context, deployment, text))
+    if health.ok:
+        return
+    name = unit.env["OROBOROS_PROCESS"]
+    reason = describe_failed_start(health, unit, log_start, describe_key(name))
+    text = f"{describe_subject(name)} of {deployment.release} is not healthy: {reason}"
+    raise Unhealthy(explain_start(context, deployment, text))
+
+
+def describe_subject(process: str) -> str:
+    """Return how a sentence names the process of that type."""
+    return "The backend" if process == WEB else f"The process {process}"
+
+
+def describe_key(process: str) -> str:
+    """Return the table of the manifest that describes the process of that type."""
+    return "[backend]" if process == WEB else f"[processes.{process}]"
 
 
 def explain_start(
@@ -197,13 +271,14 @@ def stop_idle_colours(config: Config, unless: Callable[[str], bool] | None = Non
                 return
             for colour in list_idle_colours(config):
                 if unless is None or not unless(colour):
-                    managers.get_manager(config).stop(unit_name(colour), grace=GRACE_SECONDS)
+                    stop_colour(config, colour)
     except Refused as refused:
         logger.warning("An idle colour was not stopped: %s", refused.detail)
 
 
 def list_idle_colours(config: Config) -> list[str]:
     """Return the colours that run and are not live."""
-    running = managers.get_manager(config).list_names()
     live = get_live_colour(config)
-    return [colour for colour in COLOURS if colour != live and unit_name(colour) in running]
+    return [
+        colour for colour in COLOURS if colour != live and app_instance.list_units(config, colour)
+    ]

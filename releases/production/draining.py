@@ -10,7 +10,7 @@ from host.process import socket_owner
 from host.units import managers
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Deployment, Release
-from releases.production import colours, current_link
+from releases.production import app_instance, colours, current_link
 from releases.production.deploy_settings import DeploySettings
 from releases.production.deployment_context import DeploymentContext
 from releases.rules import DeploymentOutcome, is_drained
@@ -29,7 +29,8 @@ def is_draining(config: Config, colour: str) -> bool:
     if live is None or live.switched_at is None:
         return False
     seconds = (get_database_time() - live.switched_at).total_seconds()
-    connections = socket_owner.count_connections(colours.port(config, colour))
+    ports = (colours.port(config, colour), *config.server_ports[colour])
+    connections = sum(map(socket_owner.count_connections, ports))
     return not is_drained(connections, seconds, _find_limit(config, colour))
 
 
@@ -40,8 +41,9 @@ def has_waiting_requests(config: Config, colour: str) -> bool:
     stopped takes every request of the time before the link was switched.
     """
     is_recent = current_link.read_age(config) < PORT_REUSE_SECONDS
-    status = managers.get_manager(config).status(colours.unit_name(colour))
-    return is_recent and status.listening != "ours"
+    manager = managers.get_manager(config)
+    names = {colours.unit_name(colour), *app_instance.list_units(config, colour)}
+    return is_recent and any(manager.status(name).listening != "ours" for name in names)
 
 
 def must_be_kept(config: Config, colour: str) -> bool:

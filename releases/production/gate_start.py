@@ -23,11 +23,11 @@ from host.postgres.administration import DatabaseAdmin
 from host.services.redis_server import JOBS
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
-from host.units.unit import Unit
+from host.units.unit import Unit, stop_together
 from releases.builds.build_folders import source_folder, storage_root
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
-from releases.production import app_instance
+from releases.production import app_instance, colours
 from releases.production.app_instance import Instance
 from releases.production.deploy_settings import DeploySettings
 from releases.production.start_facts import find_differences
@@ -59,9 +59,14 @@ class GateStart:
 
     @property
     def instance(self) -> Instance:
-        home = home_folder(self.config, self.run_id)
         return Instance(
-            GATE, self.config.gate_port, self.database_url, home, storage_folder(self.config), JOBS
+            GATE,
+            self.config.gate_port,
+            self.database_url,
+            home_folder(self.config, self.run_id),
+            storage_folder(self.config),
+            self.config.server_ports[GATE],
+            JOBS,
         )
 
 
@@ -82,7 +87,9 @@ def list_run_ids(config: Config) -> list[str]:
 
 
 def start_once(start: GateStart, web: Command) -> None:
-    """Run the sealed release's `release:` and start `web`; stop it once it is healthy.
+    """Run the sealed release's `release:`, start its servers, and stop them once all are healthy.
+
+    `web` is the command of the first of them.
 
     May be repeated after a crash. Raises StartFailed, Refused (also if the port is taken), and
     DeploymentLost if `stop` returned true.
@@ -100,6 +107,9 @@ def start_once(start: GateStart, web: Command) -> None:
         if start.spec.release is not None:
             _run_release_command(start, start.spec.release, unit)
         _start_and_probe(start, web, unit, seconds)
+        servers = app_instance.make_server_units(config, start.release, start.spec, start.instance)
+        for server, server_unit in zip(start.spec.servers, servers, strict=True):
+            _start_and_probe(start, server.command, server_unit, seconds)
 
 
 def remove(config: Config, run_id: str) -> None:
@@ -128,8 +138,9 @@ def _require(is_taken: bool) -> None:
 
 
 def _remove(config: Config, run_id: str) -> None:
-    if not managers.get_manager(config).stop(app_instance.unit_name(GATE), GRACE_SECONDS):
-        raise Refused("unit_busy", f"{app_instance.unit_name(GATE)} does not stop.")
+    names = {app_instance.unit_name(GATE), *app_instance.list_units(config, GATE)}
+    if not stop_together(managers.get_manager(config), names, GRACE_SECONDS):
+        raise Refused("unit_busy", f"{', '.join(sorted(names))} do not stop.")
     ownership.delete_tree(storage_folder(config))
     # After the unit: the folder is what says that it may run.
     ownership.delete_tree(home_folder(config, run_id))
@@ -169,7 +180,7 @@ def _run_release_command(start: GateStart, command: Command, unit: Unit) -> None
     _raise_if_stopping(start)
 
 
-def _start_and_probe(start: GateStart, web: Command, unit: Unit, seconds: float) -> None:
+def _start_and_probe(start: GateStart, command: Command, unit: Unit, seconds: float) -> None:
     manager = managers.get_manager(start.config)
     try:
         manager.start(unit)
@@ -178,10 +189,11 @@ def _start_and_probe(start: GateStart, web: Command, unit: Unit, seconds: float)
         _raise_if_stopping(start)
         if refused.code != "unit_crashed":
             raise
-        raise _explain(start, web, refused.detail) from refused
+        raise _explain(start, command, refused.detail) from refused
     _raise_if_stopping(start)
     if not health.ok:
-        raise _explain(start, web, describe_failed_start(health, unit))
+        key = colours.describe_key(unit.env["OROBOROS_PROCESS"])
+        raise _explain(start, command, describe_failed_start(health, unit, key=key))
 
 
 def _raise_if_stopping(start: GateStart) -> None:

@@ -15,6 +15,7 @@ from host.process import runner
 from host.units import managers
 from host.units.health import probe
 from host.units.listeners import find_foreign_listener
+from host.units.unit import Unit
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Deployment, Release
 from releases.processes import background
@@ -83,17 +84,16 @@ ProcessIds = dict[str, tuple[int | None, float | None]]
 
 
 def _read_processes(context: DeploymentContext) -> ProcessIds:
-    """Return process id and start time of the deployment's colour and background processes."""
-    manager = managers.get_manager(context.config)
-    names = background.list_names(context.config, context.release)
-    units = [
-        colours.unit_name(context.deployment.colour),
-        *map(background.unit_name, names),
-    ]
-    statuses = [manager.status(unit) for unit in units]
-    ids = [(status.pid, status.start_time) for status in statuses]
-    subjects = ["The backend", *(f"The process {name}" for name in names)]
-    return dict(zip(subjects, ids, strict=True))
+    """Return process id and start time of the deployment's servers and background processes."""
+    manager, release = managers.get_manager(context.config), context.release
+    units = colours.list_unit_names(context.config, release, context.deployment.colour)
+    names = background.list_names(context.config, release)
+    units |= {name: background.unit_name(name) for name in names}
+    statuses = {name: manager.status(unit) for name, unit in units.items()}
+    return {
+        colours.describe_subject(name): (status.pid, status.start_time)
+        for name, status in statuses.items()
+    }
 
 
 def _find_changed(before: ProcessIds, now: ProcessIds) -> str:
@@ -119,18 +119,25 @@ def check_health(context: DeploymentContext, deployment: Deployment) -> None:
 
     Raises Unhealthy.
     """
-    unit = colours.make_unit(context.config, deployment.release, deployment.colour)
-    if unit is not None and unit.port is not None:
-        status = managers.get_manager(context.config).status(unit.name, unit.port)
-        health = probe(status, unit.port, unit.health, PROBE_SECONDS)
-        if not health.ok:
-            raise Unhealthy(f"The backend of {deployment.release} is not healthy: {health.reason}")
+    for unit in colours.make_units(context.config, deployment.release, deployment.colour):
+        _check_unit(context.config, deployment.release, unit)
     _check_processes(context.config, deployment.release)
     _probe_surface(context.config.web_port, deployment.release.commit_sha)
     settings = context.settings
     if settings.healthcheck_command is not None:
         seconds = settings.healthcheck_seconds
         _run_hook(context, settings.healthcheck_command, seconds, "The health check")
+
+
+def _check_unit(config: Config, release: Release, unit: Unit) -> None:
+    """Raise Unhealthy if a server of the release is not healthy."""
+    if unit.port is None:
+        raise ValueError(f"{unit.name} has no port to probe")
+    status = managers.get_manager(config).status(unit.name, unit.port)
+    health = probe(status, unit.port, unit.health, PROBE_SECONDS)
+    if not health.ok:
+        subject = colours.describe_subject(unit.env["OROBOROS_PROCESS"])
+        raise Unhealthy(f"{subject} of {release} is not healthy: {health.reason}")
 
 
 def _check_processes(config: Config, release: Release) -> None:

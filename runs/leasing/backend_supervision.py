@@ -25,7 +25,7 @@ from runs.rules import Status
 from slots.models import Lease
 from slots.rules import LeaseState, find_restart_delay, is_restart_due
 from slots.runtime import backend, backend_log, disk_usage
-from slots.runtime.backend import BackendStatus
+from slots.runtime.processes import BackendStatus
 
 START_SECONDS = 60.0
 # After so long in good health the restarts of a backend are counted from 0 again.
@@ -90,13 +90,17 @@ def _describe_problem(slot: SlotConfig, found: BackendStatus) -> str:
         return f"the backend of {slot.slot_id} is not running"
     for process in found.ended_processes:
         return f"the process {process.name} of {slot.slot_id} is not running: it {process.failure}"
+    for process in found.silent_servers if found.health.ok else ():
+        reason = "" if process.health is None else process.health.reason
+        return f"the process {process.name} of {slot.slot_id} is not healthy: {reason}"
     return f"the backend of {slot.slot_id} is not healthy: {found.health.reason}"
 
 
 def _list_failed(found: BackendStatus) -> list[str]:
     """Return the processes that a restart starts again."""
-    names = [process.name for process in found.ended_processes]
-    return names or [WEB]
+    silent = [WEB] if found.unit_status.is_active and not found.health.ok else []
+    silent += [process.name for process in found.silent_servers]
+    return [process.name for process in found.ended_processes] or silent
 
 
 def _mark_healthy(lease: Lease, at: datetime) -> None:
@@ -164,10 +168,11 @@ def _fail_run(
 
     The text of a problem with a process quotes its log already.
     """
-    is_process = found.unit_status.is_active and bool(found.ended_processes)
+    failed = [one.name for one in (*found.ended_processes, *found.silent_servers)]
+    is_process = found.unit_status.is_active and bool(failed)
     message = "" if is_process else log_message.read_message(backend_log.path(config, slot))
     says = f" Its log says:\n{message}" if message else ""
-    name = f"process {found.ended_processes[0].name}" if is_process else "backend"
+    name = f"process {failed[0]}" if is_process else "backend"
     detail = f"The {name} was restarted {lease.restarts} times: {problem}{says}"
     code = "PROCESS_DIED" if is_process else "BACKEND_UNHEALTHY"
     if not _end_run(config, slot, lease, detail, code):

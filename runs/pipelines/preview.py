@@ -29,7 +29,9 @@ from runs.pipelines import (
     template_databases,
 )
 from runs.pipelines.preview_slot import (
+    build_live_routes,
     build_process_specs,
+    build_server_addresses,
     get_slot,
     link_storage,
     note_application,
@@ -270,16 +272,16 @@ def _start_application(context: StepContext, app: Application) -> None:
     home = slot.folder / "home"
     home.mkdir(mode=0o700, exist_ok=True)
     ownership.give_tree(home, app.user)
-    resolved = app.build_environment(slot_variables(context), home=home, purpose=slot.slot_id)
+    variables = {**slot_variables(context), **build_server_addresses(app, slot)}
+    resolved = app.build_environment(variables, home=home, purpose=slot.slot_id)
     app_commands.save_environment(context, resolved)
     if app.plan.web is None:
         context.write_log("the application has no backend")
         return
 
-    def prepare_argv(command: Command) -> tuple[str, ...]:
-        words = planning.prepare_argv(
-            command, config, root=app.root, bins=app.bins, env=resolved.env
-        )
+    def prepare_argv(command: Command, port: int = slot.backend_port) -> tuple[str, ...]:
+        env = {**resolved.env, "PORT": str(port)}
+        words = planning.prepare_argv(command, config, root=app.root, bins=app.bins, env=env)
         return tuple(words)
 
     spec = backend.Spec(
@@ -294,12 +296,12 @@ def _start_application(context: StepContext, app: Application) -> None:
         is_https=config.is_https,
         release=prepare_argv(app.plan.release) if app.plan.release else None,
         template=context.results["database"]["template"],
-        processes=build_process_specs(app, prepare_argv),
+        processes=build_process_specs(app, slot, prepare_argv),
     )
     backend.write_spec(config, slot, spec, resolved.env)
     # Before the start, so that the step's log grows while the backend starts.
     context.link_log(backend_log.path(config, slot))
-    surface.wait_until_port_is_quiet(slot)
+    surface.wait_until_port_is_quiet(slot, has_servers=bool(spec.servers))
     try:
         backend.restart(config, slot, stop=context.is_stopping)
     except Refused as refused:
@@ -338,8 +340,7 @@ def show_preview(context: StepContext) -> None:
         is_single_page=app.manifest.frontend_spa,
         label=run.label,
         is_health_guess=app.manifest.is_health_guess,
-        routes=app.manifest.routes,
-        routes_after_files=app.manifest.detected_routes,
+        routes=build_live_routes(app, slot),
     )
     context.write_log("\n".join([f"{run.label} shows {run.commit_sha}", *left_out]))
     context.set_notes(app_commands.describe_left_out(left_out))

@@ -7,10 +7,12 @@ from typing import Any
 from host.app import environment
 from host.app.application import Application, read_application
 from host.app.planning import Command
+from host.app.process_types import process_environment, servers
 from host.app.resources import addons, extensions, storage
 from host.config import SlotConfig
 from host.errors import Refused
 from host.files.source_tree import SourceTree
+from host.files.surface_folder import LiveRoutes
 from host.postgres.programs import available_extensions
 from host.services.redis_server import RedisServer
 from runs.engine import step_notes
@@ -80,18 +82,39 @@ def start_redis(context: StepContext) -> str:
 
 
 def build_process_specs(
-    app: Application, prepare_argv: Callable[[Command], tuple[str, ...]]
+    app: Application, slot: SlotConfig, prepare_argv: Callable[[Command, int], tuple[str, ...]]
 ) -> tuple[ProcessSpec, ...]:
-    """Return the background processes that a preview of the application starts."""
+    """Return the processes beside `web` that a preview of the application starts."""
     return tuple(
         ProcessSpec(
             process.name,
-            prepare_argv(process.command),
+            prepare_argv(
+                process.command,
+                servers.find_port(process, slot.server_ports) or slot.backend_port,
+            ),
             app.root / process.command.cwd,
             process.stop_timeout,
+            process.port_index,
+            process.health_path,
         )
         for process in app.plan.processes
         if process.has_preview
+    )
+
+
+def build_server_addresses(app: Application, slot: SlotConfig) -> dict[str, str]:
+    """Return the variables with the addresses of the slot's servers, none for `web` alone."""
+    return process_environment.build_addresses(
+        servers.map_ports(app.plan.processes, slot.backend_port, slot.server_ports)
+    )
+
+
+def build_live_routes(app: Application, slot: SlotConfig) -> LiveRoutes:
+    """Return where the slot's surface sends the requests of which paths; nowhere without `web`."""
+    if app.plan.web is None:
+        return LiveRoutes()
+    return servers.build_live_routes(
+        app.manifest, app.plan.processes, slot.backend_port, slot.server_ports
     )
 
 

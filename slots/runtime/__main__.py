@@ -25,8 +25,7 @@ from host.postgres import guard
 from host.terminal import protect_streams
 from slots.runtime import backend, backend_log, processes, worktree
 from slots.runtime import spec as specs
-from slots.runtime.backend import BackendStatus
-from slots.runtime.processes import ProcessStatus
+from slots.runtime.processes import BackendStatus, ProcessStatus
 from slots.runtime.spec import Spec
 
 FOLLOW_INTERVAL_SECONDS = 0.2
@@ -53,7 +52,7 @@ def describe(config: Config, slot: SlotConfig, status: BackendStatus) -> JsonObj
         "db_name": _read_database_name(slot, spec),
         "log_file": str(log),
         "health": _format_health(status),
-        "health_detail": status.health.reason,
+        "health_detail": _describe_health(status),
         "processes": [_describe_process(config, slot, one) for one in status.all_processes],
     }
 
@@ -64,9 +63,22 @@ def _describe_process(config: Config, slot: SlotConfig, process: ProcessStatus) 
         "type": process.name,
         "state": "running" if process.is_active else "ended",
         "pid": process.unit_status.pid if process.is_active else None,
-        "detail": "" if process.is_active or is_web else process.failure,
+        "detail": _describe_process_detail(process),
         "log_file": str(backend_log.path(config, slot, "" if is_web else process.name)),
     }
+
+
+def _describe_process_detail(process: ProcessStatus) -> str:
+    if process.is_active:
+        return "" if process.health is None else process.health.reason
+    return "" if process.name == WEB else process.failure
+
+
+def _describe_health(status: BackendStatus) -> str:
+    """Return the reason of the backend's health, or of the first server that is not healthy."""
+    for process in status.silent_servers if status.health.ok else ():
+        return f"The process {process.name}: {_describe_process_detail(process)}"
+    return status.health.reason
 
 
 def _read_database_name(slot: SlotConfig, spec: Spec) -> str | None:
@@ -80,7 +92,7 @@ def _read_database_name(slot: SlotConfig, spec: Spec) -> str | None:
 
 
 def _format_health(status: BackendStatus) -> str:
-    if status.health.ok:
+    if status.health.ok and not status.silent_servers:
         return "healthy"
     is_wanted = status.unit_status.is_active or status.spec.wanted == "up"
     return "unhealthy" if is_wanted else "stopped"

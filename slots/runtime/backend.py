@@ -26,7 +26,7 @@ from host.units.listeners import find_open_addresses
 from host.units.unit import Unit, UnitStatus, start_or_replace, stop_together
 from slots.runtime import backend_log, idle_page, processes, worktree
 from slots.runtime import spec as specs
-from slots.runtime.processes import ProcessStatus
+from slots.runtime.processes import BackendStatus, ProcessStatus
 from slots.runtime.spec import Spec
 
 __all__ = [
@@ -48,44 +48,6 @@ STOP_SECONDS = 10.0
 IDLE_PAGE_SECONDS = 5.0
 PROBE_SECONDS = 5.0
 IDLE_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
-
-
-@dataclass(frozen=True)
-class BackendStatus:
-    """The result of a probe. `was_running`: a start found it running and left it alone.
-
-    `processes` are the background processes of the spec.
-    """
-
-    spec: Spec
-    unit_status: UnitStatus
-    health: Health
-    was_running: bool = False
-    processes: tuple[ProcessStatus, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """What runs: run (the run's backend), idle (the idle page), or none."""
-        if not self.unit_status.is_active:
-            return "none"
-        return "idle" if self.spec.is_idle else "run"
-
-    @property
-    def matches_spec(self) -> bool:
-        """Whether all of it runs and is healthy if the spec wants it up; whether none if down."""
-        if self.spec.wanted == "up":
-            return self.health.ok and not self.ended_processes
-        return not any(one.is_active for one in self.all_processes)
-
-    @property
-    def all_processes(self) -> tuple[ProcessStatus, ...]:
-        """The `web` process first, then the background processes."""
-        return (ProcessStatus(WEB, self.unit_status), *self.processes)
-
-    @property
-    def ended_processes(self) -> list[ProcessStatus]:
-        """The processes of the spec that do not run."""
-        return [one for one in self.all_processes if not one.is_active]
 
 
 def unit_name(slot: SlotConfig) -> str:
@@ -114,7 +76,8 @@ def start(
 
     Waits `seconds` (default: PREVIEW_START_SECONDS), or until `stop` returns true. Raises Refused
     `unit_crashed` with the message of the log, `backend_unhealthy` (it was stopped again),
-    `process_died` with the background process and its last lines, `port_taken` naming the listener.
+    `process_died` with the process beside `web` and its last lines, `port_taken` naming the
+    listener.
     """
     with _spec_lock(config, slot):
         # Recorded first: if this process dies now, supervision starts the backend.
@@ -152,21 +115,26 @@ def restart(
 def restart_process(
     config: Config, slot: SlotConfig, name: str, *, seconds: float | None = None
 ) -> BackendStatus:
-    """Stop one process, `web` or a background process, and start it again.
+    """Stop one process, `web` or another one, and start it again.
 
     Raises Refused `process_unknown` (404), and as `start` and `stop`.
     """
     with _spec_lock(config, slot):
         spec = specs.set_wanted(config, slot, "up")
-        processes.require(slot, spec, name)
-        unit = unit_name(slot) if name == WEB else processes.unit_name(slot, name)
-        _stop(config, slot, [unit])
+        _stop(config, slot, [_find_unit(slot, spec, name)])
         started = _start(config, slot, spec)
     return _wait_until_healthy(config, slot, started, seconds, None)
 
 
+def _find_unit(slot: SlotConfig, spec: Spec, name: str) -> str:
+    """Return the unit of a process of the spec. Raises Refused `process_unknown` (404)."""
+    processes.require(slot, spec, name)
+    named = {process.name: process for process in spec.processes}
+    return unit_name(slot) if name == WEB else processes.unit_name(slot, named[name])
+
+
 def revive(config: Config, slot: SlotConfig, *, seconds: float) -> BackendStatus:
-    """Start the processes that have ended, and restart a backend that is not healthy.
+    """Start the processes that have ended, and restart `web` and servers that are not healthy.
 
     Nothing is done if the slot was stopped by hand. Raises Refused as `restart`.
     """
@@ -174,8 +142,10 @@ def revive(config: Config, slot: SlotConfig, *, seconds: float) -> BackendStatus
         present = status(config, slot)
         if present.spec.wanted != "up":
             return present
-        if not present.health.ok:
-            _stop(config, slot, [unit_name(slot)])
+        silent = [] if present.health.ok else [unit_name(slot)]
+        silent += [_find_unit(slot, present.spec, one.name) for one in present.silent_servers]
+        if silent:
+            _stop(config, slot, silent)
         started = _start(config, slot, present.spec)
     return _wait_until_healthy(config, slot, started, seconds, None)
 
@@ -238,15 +208,15 @@ def _is_idle_page_alone(config: Config, slot: SlotConfig, user: User | None) -> 
 
 
 def status(config: Config, slot: SlotConfig) -> BackendStatus:
-    """Probe the backend: its process, its port and its health path."""
+    """Probe the backend and the servers beside it: their processes, ports and health paths."""
     spec = specs.read(slot)
     unit_status = managers.get_manager(config).status(unit_name(slot), slot.backend_port)
-    others = tuple(processes.list_statuses(config, slot, spec))
+    others = tuple(processes.probe_all(config, slot, spec, PROBE_SECONDS))
     return BackendStatus(spec, unit_status, _probe(slot, spec, unit_status), processes=others)
 
 
 def list_processes(config: Config, slot: SlotConfig) -> list[ProcessStatus]:
-    """Return the processes of the slot's run without probing its health path.
+    """Return the processes of the slot's run without probing a health path.
 
     Raises Refused `spec_invalid`.
     """
@@ -266,15 +236,23 @@ def has_exited(config: Config, slot: SlotConfig) -> bool:
 
 
 def describe_exposure(config: Config, slot: SlotConfig) -> list[str]:
-    """Return a sentence if the backend listens on all interfaces."""
-    listeners = managers.get_manager(config).list_listeners(unit_name(slot))
-    addresses = ", ".join(find_open_addresses(listeners))
-    note = (
-        f"The backend listens on all interfaces ({addresses}), so other hosts may reach it"
+    """Return a sentence for each server, `web` first, that listens on all interfaces."""
+    manager = managers.get_manager(config)
+    subjects = {"The backend": unit_name(slot)} | {
+        f"The process {one.name}": processes.unit_name(slot, one)
+        for one in specs.read(slot).servers
+    }
+    found = {
+        subject: ", ".join(find_open_addresses(manager.list_listeners(unit)))
+        for subject, unit in subjects.items()
+    }
+    return [
+        f"{subject} listens on all interfaces ({addresses}), so other hosts may reach it"
         " directly: have it listen on 127.0.0.1, for instance with --bind 127.0.0.1:$PORT,"
         " --host 127.0.0.1 or the variable HOST."
-    )
-    return [note] if addresses else []
+        for subject, addresses in found.items()
+        if addresses
+    ]
 
 
 def health(config: Config, slot: SlotConfig) -> Health:
@@ -305,7 +283,7 @@ class _Started:
 
 
 def _start(config: Config, slot: SlotConfig, spec: Spec) -> _Started:
-    """Start the backend and the background processes that do not run. The caller has the lock."""
+    """Start the backend and the other processes that do not run. The caller has the lock."""
     unit = _build_unit(config, slot, spec)
     log_start = log_files.read_size(unit.log)
     unit_status = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
@@ -327,8 +305,11 @@ def _wait_until_healthy(
     manager, unit = managers.get_manager(config), started.unit
     if seconds is None:
         seconds = config.get_integer("PREVIEW_START_SECONDS", START_SECONDS)
+    deadline = Deadline(seconds)
     health = wait_until_healthy(manager, unit, seconds, stop)
     if health.ok:
+        remaining = deadline.seconds_left
+        processes.wait_until_servers_answer(config, slot, started.spec, unit.env, remaining, stop)
         processes.wait_until_settled(config, slot, started.spec, started.settling, stop)
         now = manager.status(unit.name, unit.port)
         others = tuple(processes.list_statuses(config, slot, started.spec))

@@ -18,15 +18,18 @@ from slots.runtime import worktree
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """A background process of a run: it runs while the backend does, beside it, and has no port.
+    """A process of a run beside `web`: it runs while that does.
 
-    `stop_timeout` is in seconds, between SIGTERM and SIGKILL.
+    `stop_timeout` is in seconds, between SIGTERM and SIGKILL. A server has a `port_index`, the
+    place of its port among the slot's, and a `health_path` unless / is a guess.
     """
 
     name: str
     argv: tuple[str, ...]
     cwd: Path
     stop_timeout: float = STOP_SECONDS
+    port_index: int | None = None
+    health_path: str = ""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ProcessSpec":
@@ -37,7 +40,7 @@ class ProcessSpec:
 class Spec:
     """The backend of a run, or without a run the idle page; `wanted` is up or down.
 
-    `processes` are all other processes of the run.
+    `processes` are all other processes of the run, servers among them.
 
     `host`, `is_health_guess` and `is_https` are those of `HealthCheck`. `release` is the
     application's migration command and `template` the database that the slot's is a clone of: the
@@ -66,6 +69,15 @@ class Spec:
     def health(self) -> HealthCheck:
         """How the backend is probed."""
         return HealthCheck(self.health_path, self.is_health_guess, self.host, self.is_https)
+
+    def build_server_check(self, process: ProcessSpec) -> HealthCheck:
+        """Return how a server beside `web` is probed."""
+        return HealthCheck.for_server(process.health_path, self.host, is_https=self.is_https)
+
+    @property
+    def servers(self) -> tuple[ProcessSpec, ...]:
+        """The processes with a port beside `web`."""
+        return tuple(one for one in self.processes if one.port_index is not None)
 
 
 IDLE_SPEC = Spec(run_id=None, commit="", fence=0, argv=(), cwd=Path("/"))

@@ -19,12 +19,15 @@ from host.config import Config, SlotConfig
 from host.env_file import parse_env
 from host.files import public_folder, safe_files, site_fallback
 from host.files.file_lock import file_lock
-from host.files.surface_folder import NONE, LiveFile, SurfaceFolder, build_route_pattern
+from host.files.surface_folder import NO_ROUTES, NONE, LiveFile, LiveRoutes, SurfaceFolder
 from slots.runtime import idle_page, surface_env_files, worktree
 
 # A request that has read the link may still open files of the version that was current then.
 GRACE_SECONDS = 10.0
 PORT_REUSE_SECONDS = 0.5
+# The surface tries a server beside `web` for so long (lb_try_duration), and nothing else listens on
+# its port between two runs.
+SERVER_PORT_REUSE_SECONDS = 2.0
 LABEL_PATTERN = "[a-z0-9-]+"
 
 
@@ -33,14 +36,16 @@ def read_state(slot: SlotConfig) -> LiveFile | None:
     return SurfaceFolder(slot.folder).read_current()
 
 
-def wait_until_port_is_quiet(slot: SlotConfig) -> None:
+def wait_until_port_is_quiet(slot: SlotConfig, *, has_servers: bool = False) -> None:
     """Wait until no request of an earlier run or commit waits for the slot's backend port.
 
     The idle page listens there since the surface shows that a run is prepared, and answers them:
-    the surface tries again every 50 ms. Their headers name the earlier run.
+    the surface tries again every 50 ms. Their headers name the earlier run. `has_servers`: the same
+    for the ports of the servers beside `web`.
     """
-    remaining = PORT_REUSE_SECONDS - SurfaceFolder(slot.folder).read_age()
-    time.sleep(min(max(remaining, 0.0), PORT_REUSE_SECONDS))
+    seconds = SERVER_PORT_REUSE_SECONDS if has_servers else PORT_REUSE_SECONDS
+    remaining = seconds - SurfaceFolder(slot.folder).read_age()
+    time.sleep(min(max(remaining, 0.0), seconds))
 
 
 def show_free(config: Config, slot: SlotConfig) -> None:
@@ -87,16 +92,14 @@ def show_live(
     is_single_page: bool | None = None,
     label: str | None = None,
     is_health_guess: bool = False,
-    routes: Iterable[str] = (),
-    routes_after_files: Iterable[str] = (),
+    routes: LiveRoutes = NO_ROUTES,
 ) -> list[str]:
     """Show the run's preview: its built frontend, copied from `public`, or its backend alone.
 
     Host names with a label show the run with that `label` only; without one only the slot's shared
     names show it.
     `public` is a folder in the slot's worktree. `health_path` is the backend's, stated or a guess;
-    None if the preview has no backend. `is_single_page` is the manifest's. `routes` are paths that
-    the backend answers, `routes_after_files` those where the frontend has no such file. Returns the
+    None if the preview has no backend. `is_single_page` is the manifest's. Returns the
     paths that were not copied (links and the like). Raises Refused `build_failed` as
     `find_fallback`.
     """
@@ -107,8 +110,7 @@ def show_live(
         _live_file(slot, commit, str(run_id), "live", health_url, label),
         is_health_guess=is_health_guess,
         is_https=config.is_https,
-        routes=build_route_pattern(routes),
-        routes_after_files=build_route_pattern(routes_after_files),
+        routes=routes,
     )
     if public is not None:
         root = worktree.path(slot)

@@ -50,6 +50,8 @@ def test_every_port_of_the_stack_is_listed(config):
     assert ports == {
         8000, 8090, 3100, 3101, 3102, 3103, 8101, 8102, 8103, 8092, 8094, 8095, 8088,
         8400, 8401, 8402, 8403, 8465, 54329,
+        *(port + 100 * index for index in range(3) for port in (8501, 8502, 8503)),
+        *(port + 100 * index for index in range(3) for port in (8565, 8566, 8567)),
     }  # fmt: skip
 
 

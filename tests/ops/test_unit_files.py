@@ -102,9 +102,16 @@ def test_users_logs_and_drop_ins_follow_the_number_of_slots():
     rule = re.search(r"/\^(ouroboros-.*)\$/", systemd.render_polkit_rule(config))
     for number in (1, 12, 64):
         assert re.fullmatch(rule[1], f"ouroboros-preview@preview-{number}.service")
+        assert re.fullmatch(rule[1], f"ouroboros-preview@preview-{number}.3.service")
         assert re.fullmatch(rule[1], f"ouroboros-process-preview-{number}@worker.2.service")
+    assert re.fullmatch(rule[1], "ouroboros-app@blue.1.service")
+    assert not re.fullmatch(rule[1], "ouroboros-app@blue.4.service")
     assert re.fullmatch(rule[1], "ouroboros-app-process@worker.service")
     assert not re.fullmatch(rule[1], "ouroboros-app-process@../x.service")
+    name = "units/ouroboros-preview@preview-12.2.service.d/server.conf"
+    text = systemd.render_file(config, name)
+    assert "User=ouroboros-preview-12\n" in text and "SocketBindAllow=tcp:8612\n" in text
+    assert "Slice=ouroboros-previews-preview-12.slice\n" in text
     text = systemd.render_file(config, "units/ouroboros-process-preview-12@.service")
     assert "User=ouroboros-preview-%j\n" in text  # which systemd fills in from the template's name
 

@@ -36,13 +36,36 @@ with pathlib.Path(os.environ["OROBOROS_STORAGE_MEDIA"], "seen").open("a+") as fi
     file.seek(0)
     print(file.read())
 """
+# A server beside `web`, which answers with its name.
+SITE = """
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(os.environ["OROBOROS_PROCESS"].encode())
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
 FILES = {
     "Procfile": "web: python -m guestbook\nrelease: python -m guestbook.migrate\n"
-    "worker: python work.py\n",
+    "worker: python work.py\nsite: python site_server.py\n",
+    "backend/site_server.py": SITE,
     "backend/work.py": WORKER,
     "backend/count.py": COUNT,
 }
-SERVICES = '\n[services]\nredis = true\n\n[storage]\nmedia = "backend/media"\n'
+SERVICES = """
+[services]
+redis = true
+
+[storage]
+media = "backend/media"
+
+[processes.site]
+port = true
+
+[routes]
+"/site/*" = "site"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +76,12 @@ def files(host):
     return {**FILES, "oroboros.toml": manifest + SERVICES}
 
 
-def kill(host, unit):
-    """Kill the unit's process; it must run again, as another one, within RESTARTED_SECONDS."""
-    pid = host.pid(unit)
-    host.run(f"kill -9 {pid}")
-    restarted = lambda: host.pid(unit) not in (0, pid)  # noqa: E731
-    return lambda: wait_for(restarted, RESTARTED_SECONDS, f"{unit} is not restarted")
+def kill(host, *units):
+    """Kill the units' processes; all must run again, as others, within RESTARTED_SECONDS."""
+    pids = {unit: host.pid(unit) for unit in units}
+    host.run(f"kill -9 {' '.join(map(str, pids.values()))}")
+    restarted = lambda: all(host.pid(unit) not in (0, pid) for unit, pid in pids.items())  # noqa: E731
+    return lambda: wait_for(restarted, RESTARTED_SECONDS, f"{units} are not restarted")
 
 
 def wait_for_event(host, run, kind, text):
@@ -75,10 +98,11 @@ def test_a_previews_processes_and_services_are_the_slots_and_are_restarted(host,
     run = host.wait_for_status(created, "preview_ready", 300)
     slot = run["slot_id"]
     unit, redis = f"ouroboros-process-{slot}@worker", f"ouroboros-redis@{slot}"
+    site, web_port = f"ouroboros-preview@{slot}.1", 3100 + int(slot[-1])
     slice_name = f"ouroboros-previews-{slot}.slice"
-    for one in (unit, f"ouroboros-preview@{slot}", redis):
+    for one in (unit, f"ouroboros-preview@{slot}", site, redis):
         assert host.run(f"ps -o user:32= -p {host.pid(one)}").strip() == f"ouroboros-{slot}"
-    for one in (unit, f"ouroboros-preview@{slot}"):
+    for one in (unit, f"ouroboros-preview@{slot}", site):
         assert host.run(f"systemctl show -p Slice --value {one}").strip() == slice_name
     limits = host.run(f"systemctl show -p MemoryMax,TasksMax {slice_name}")
     assert f"MemoryMax={2**30}" in limits and "TasksMax=256" in limits
@@ -86,17 +110,21 @@ def test_a_previews_processes_and_services_are_the_slots_and_are_restarted(host,
     assert "waiting for tasks" in host.run(logs)
     count = f"./scripts/run-command.sh --slot {slot} -- python count.py"
     assert host.run(count).split() == ["+OK", ":1", "x"]
-    wait_until_restarted = kill(host, unit)
-    wait_for_event(host, run, "backend_down", "the process worker")
+    assert host.curl(f"{web_port}/site/") == "site"
+    # Together, because a second restart in a row has a delay.
+    wait_until_restarted = kill(host, unit, site)
+    wait_for_event(host, run, "backend_down", "the process ")
     wait_until_restarted()
+    host.curl(f"{web_port}/site/", "--retry 20 --retry-delay 1 --retry-all-errors")
     wait_until_restarted = kill(host, redis)
     wait_for_event(host, run, "service_restarted", f"Redis of {slot}")
     wait_until_restarted()
     assert host.run(count).split() == ["+OK", ":1", "xx"]
     shown = host.get(f"/api/runs/{run['id']}")["processes"]
-    assert [(one["type"], one["restarts"]) for one in shown] == [("web", 0), ("worker", 1)]
+    assert [one["type"] for one in shown] == ["web", "worker", "site"]
+    assert shown[0]["restarts"] == 0 and any(one["restarts"] for one in shown[1:])
     host.post(f"/api/runs/{run['id']}/cancel")
-    for one in (unit, redis):
+    for one in (unit, site, redis):
         wait_for(lambda one=one: host.pid(one) == 0, 30, f"{one} outlives its run")
 
 
@@ -115,6 +143,9 @@ def test_production_runs_one_generation_of_a_process_and_restarts_it(host, files
     second = host.pid(unit)
     assert second not in (0, pid)
     kill(host, unit)()
+    [site] = [one for one in ("ouroboros-app@blue.1", "ouroboros-app@green.1") if host.pid(one)]
+    assert host.curl("3100/site/") == "site"
+    kill(host, site)()
     # What was written is in the snapshot within 5 s of the change.
     wait_for(lambda: host.run("ls var/redis/app"), 10, "Redis saves nothing")
     kill(host, redis)()
@@ -128,5 +159,6 @@ def test_production_runs_one_generation_of_a_process_and_restarts_it(host, files
         f"{one} begins",
     ]  # fmt: skip
     host.run_json(f"./scripts/rollback.sh {before['release_id']}")
-    assert host.pid(unit) == 0
+    for one in (unit, "ouroboros-app@blue.1", "ouroboros-app@green.1"):
+        assert host.pid(one) == 0
     host.run(".venv/bin/python manage.py unfreeze --reason 'other tests ship'")

@@ -11,6 +11,8 @@ from host.app.dependencies.install import VENV, Install, Tools
 from host.app.inspection.host_programs import MissingProgram, find_missing_programs
 from host.app.manifest import Manifest
 from host.app.planning import Plan
+from host.app.process_types.process_environment import WEB
+from host.app.process_types.route_layers import ALL, API, plan_routes
 from host.app.resources import extensions, storage
 from host.config import Config
 from host.errors import Refused
@@ -185,15 +187,22 @@ def describe_answers(manifest: Manifest) -> Iterator[Row]:
 
 
 def _describe_routes(manifest: Manifest) -> Iterator[Row]:
-    if manifest.public_dir is None:
+    why, routes = manifest.sources, manifest.routes
+    servers = [name for name in routes.values() if name != WEB]
+    if manifest.public_dir is None and not servers:
         yield Row("route", "every path: web", "no frontend is built to files")
         return
-    yield Row("route", "/api/*: web", "the backend beside a frontend")
-    why = manifest.sources
-    for path, process in manifest.routes.items():
+    if API not in routes:
+        yield Row("route", f"{API}: web", "the backend beside a frontend")
+    for path, process in routes.items():
         yield Row("route", f"{path}: {process}", why.get("routes", DEFAULT))
+    after_files = plan_routes(routes, manifest.detected_routes).after_files
     for path in manifest.detected_routes:
-        yield Row("route", f"{path}: web, if no file", why["detected_routes"])
+        if path not in routes:
+            condition = ", if no file" if path in after_files and manifest.public_dir else ""
+            yield Row("route", f"{path}: web{condition}", why["detected_routes"])
+    if manifest.public_dir is None and ALL not in routes:
+        yield Row("route", "every other path: web", "no frontend is built to files")
 
 
 def _is_shown(install: Install) -> bool:

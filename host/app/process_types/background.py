@@ -1,11 +1,11 @@
-"""Decides which background processes an application has.
+"""Decides which processes an application has beside `web`: background processes and servers.
 
 They are the lines of its Procfile other than `web` and `release`. `formation` of app.json says how
 many of each run, and `[processes.<type>]` of oroboros.toml what neither of the two can say.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from host.app.manifest import PROCESS_STOP_SECONDS, Process
 from host.app.manifest_file import ManifestFile
 from host.app.process_types import procfile
 from host.app.process_types.procfile import ProcfileLine
+from host.settings_rules import MAX_SERVERS
 
 # What a slot and production can run beside `web`.
 MAX_PROCESSES = 20
@@ -36,7 +37,7 @@ class Declarations:
 
     @property
     def types(self) -> list[str]:
-        """The types of the background processes, in the order of their files."""
+        """The types beside `web` and `release`, in the order of their files."""
         names = dict.fromkeys((*self.lines, *self.tables))
         return [name for name in names if name not in NOT_IN_THE_BACKGROUND]
 
@@ -44,7 +45,7 @@ class Declarations:
 def list_processes(
     declared: Declarations, files: Mapping[str, ManifestFile], fields: Mapping[str, Any]
 ) -> tuple[tuple[Process, ...], list[str]]:
-    """Return the background processes, and notes on what is not started.
+    """Return the processes beside `web`, and notes on what is not started.
 
     `fields` are those of the Manifest so far.
 
@@ -60,10 +61,16 @@ def list_processes(
             notes.append(f"The process {name!r} is not started: app.json gives it the quantity 0.")
             continue
         process = _read_process(declared, files, name, fields.get("backend_dir", "."))
-        if _uses_port(process.argv):
-            notes.append(f"The process {name!r} is not started: it uses $PORT, as only web can.")
+        if _uses_port(process.argv) and not process.has_port:
+            notes.append(
+                f"The process {name!r} is not started: it uses $PORT, and has none without "
+                f"`port = true` under [processes.{name}] of oroboros.toml."
+            )
             continue
+        if process.has_port and declared.quantities.get(name, 1) > 1:
+            notes.append(f"app.json: one process {name!r} is started, since it has a port.")
         processes.append(process)
+    _check_servers(files, processes)
     if sum(process.quantity for process in processes) > MAX_PROCESSES:
         raise _find_file(files, declared, processes[-1].type).refuse(
             f"there are more than {MAX_PROCESSES} background processes: lower their quantities in "
@@ -80,9 +87,11 @@ def _read_process(
         type=name,
         argv=stated.get("run") or _parse_line(declared, files, name),
         directory=stated.get("directory", backend_dir),
-        quantity=declared.quantities.get(name, 1),
+        quantity=1 if stated.get("port") else declared.quantities.get(name, 1),
         has_preview=stated.get("preview", True),
         stop_timeout=stated.get("stop_timeout", PROCESS_STOP_SECONDS),
+        has_port=stated.get("port", False),
+        health_path=stated.get("health_path", ""),
         source="oroboros.toml" if "run" in stated else "Procfile",
     )
 
@@ -97,6 +106,13 @@ def _parse_line(declared: Declarations, files: Mapping[str, ManifestFile], name:
         problem = "a process type has at most 40 letters, digits, - and _, the first no - or _"
         raise file.refuse(problem, name, line=line.number)
     return procfile.parse_line(file, name, line)
+
+
+def _check_servers(files: Mapping[str, ManifestFile], processes: Sequence[Process]) -> None:
+    servers = [process.type for process in processes if process.has_port]
+    if len(servers) > MAX_SERVERS:
+        problem = f"at most {MAX_SERVERS} processes have a port beside web: take one away"
+        raise files["oroboros.toml"].refuse(problem, "processes", servers[-1], "port")
 
 
 def _uses_port(argv: Argv) -> bool:

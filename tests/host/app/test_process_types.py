@@ -77,7 +77,10 @@ def test_a_command_that_is_not_started_may_need_a_shell(load_files):
 def test_a_background_process_that_needs_the_port_is_a_note(load_files):
     found = load_processes(load_files, procfile="web: serve\nflower: flower --port=${PORT}\n")
     assert found.processes == ()
-    assert found.notes == ("The process 'flower' is not started: it uses $PORT, as only web can.",)
+    assert found.notes == (
+        "The process 'flower' is not started: it uses $PORT, and has none without `port = true` "
+        "under [processes.flower] of oroboros.toml.",
+    )
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,8 @@ def test_every_port_of_the_stack_has_a_rule(config):
     ports = {config.api_port, config.worker_port, config.web_port, config.router_port}
     ports |= {*config.colour_ports, config.gate_port, config.postgres_port, *config.redis_ports}
     for slot in config.slots:
-        ports |= {slot.web_port, slot.backend_port, slot.redis_port}
+        ports |= {slot.web_port, slot.backend_port, slot.redis_port, *slot.server_ports}
+    ports |= {port for ones in config.server_ports.values() for port in ones}
     assert set(foreign_listeners.build_rules(config).allowed) == ports
 
 

@@ -39,7 +39,12 @@ def config(folder):
     environ["OROBOROS_UID_BASE"] = str(100000 + 100 * (os.getpid() % 5000))
     loaded = configuration.load(environ)
     slots = tuple(
-        replace(slot, web_port=environment.free_port(), backend_port=environment.free_port())
+        replace(
+            slot,
+            web_port=environment.free_port(),
+            backend_port=environment.free_port(),
+            server_ports=tuple(environment.free_port() for _ in slot.server_ports),
+        )
         for slot in loaded.slots
     )
     names = ("web_port", "api_port", "worker_port", "router_port", "gate_port")

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from host import http_client
 from host.deadline import wait_until
 from host.errors import Refused
 from host.units import managers
@@ -163,3 +164,65 @@ def test_the_commands_show_and_restart_a_process_and_print_its_log(
     assert "worker None it works" in capsys.readouterr().err
     refused = commands.run_command(["logs", "--slot", "preview-1", "--process", "beat"])
     assert refused["error"] == "process_unknown"
+
+
+# Answers with its name, or with the status in the file.
+SERVER = """
+import http.server, os, pathlib
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        status = pathlib.Path("status")
+        self.send_response(int(status.read_text()) if status.exists() else 200)
+        self.end_headers()
+        self.wfile.write(os.environ["OROBOROS_PROCESS"].encode())
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+def write_server(config, slot):
+    tree = worktree.path(slot)
+    server = ProcessSpec(
+        "site", (sys.executable, "-u", "site_server.py"), tree, port_index=1, health_path="/up"
+    )
+    write(config, slot, SERVE + RUN, processes=(server,))
+    (tree / "site_server.py").write_text(SERVER)
+
+
+def test_a_server_beside_web_has_a_port_of_its_own_and_is_probed(config, slot):
+    write_server(config, slot)
+    started = backend.start(config, slot, seconds=20)
+    port = slot.server_ports[1]
+    assert http_client.get(port, "/up").body == b"site"
+    assert started.matches_spec and backend.status(config, slot).matches_spec
+    assert managers.get_manager(config).list_names() == [
+        "ouroboros-preview@preview-1",
+        "ouroboros-preview@preview-1.2",
+    ]
+    before = find_pids(started)
+    (worktree.path(slot) / "status").write_text("503")
+    found = backend.status(config, slot)
+    assert not found.matches_spec and found.health.ok and not found.ended_processes
+    assert [one.name for one in found.silent_servers] == ["site"]
+    assert not found.silent_servers[0].is_healthy
+    described = commands.describe(config, slot, found)
+    assert described["health"] == "unhealthy"
+    assert described["health_detail"] == "The process site: /up answered 503."
+    (worktree.path(slot) / "status").unlink()
+    os.kill(before["site"], signal.SIGKILL)
+    assert wait_until(lambda: backend.has_exited(config, slot), seconds=5, interval=0.01)
+    after = find_pids(backend.revive(config, slot, seconds=20))
+    assert (after["web"], after["site"] != before["site"]) == (before["web"], True)
+    stopped = backend.stop(config, slot)
+    assert stopped.matches_spec and not any(map(is_alive, after.values()))
+
+
+def test_a_silent_server_is_replaced_and_one_that_stays_so_refuses_the_start(config, slot):
+    write_server(config, slot)
+    before = find_pids(backend.start(config, slot, seconds=20))
+    (worktree.path(slot) / "status").write_text("404")
+    with pytest.raises(Refused, match=r"process site of preview-1: /up answered 404") as caught:
+        backend.revive(config, slot, seconds=1)
+    assert caught.value.code == "backend_unhealthy"
+    assert "`health_path` under [processes.site]" in caught.value.detail
+    after = find_pids(backend.status(config, slot))
+    assert (after["web"], after["site"] != before["site"]) == (before["web"], True)

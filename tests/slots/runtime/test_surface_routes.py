@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from host.files.surface_folder import SurfaceFolder
+from host.files.surface_folder import LiveRoutes, SurfaceFolder, build_route_pattern
 from releases.production import current_link
 from slots.runtime import surface
 from tests.slots.runtime.answering_backend import echo
@@ -23,7 +23,8 @@ def application(web, config, slot):
     public = build_public(slot, index_html="home", app_js="js", docs="FILE")
     (public / "static").mkdir()
     (public / "static" / "app.js").write_text("mine")
-    surface.show_live(config, slot, 17, COMMIT, public, routes=ROUTES, routes_after_files=DETECTED)
+    routes = LiveRoutes(build_route_pattern(ROUTES), build_route_pattern(DETECTED))
+    surface.show_live(config, slot, 17, COMMIT, public, routes=routes)
     with echo(slot.backend_port):
         yield web
 
@@ -52,7 +53,9 @@ def test_routes_and_what_no_file_can_answer_reach_the_backend(application, confi
     assert answer_of(application, path) == ("backend", path)
     # The next run's routes count from the switch on.
     public = build_public(slot, "other", index_html="other")
-    surface.show_live(config, slot, 18, COMMIT, public, routes=("/graphql/*",))
+    surface.show_live(
+        config, slot, 18, COMMIT, public, routes=LiveRoutes(build_route_pattern(["/graphql/*"]))
+    )
     assert answer_of(application, "/admin/", Accept="text/html") == "other"
     assert answer_of(application, "/graphql/x") == ("backend", "/graphql/x")
 
@@ -88,7 +91,7 @@ def send_events(handler):
 
 def test_events_are_sent_at_once_and_the_browsers_compression_does_not_hold_them(web, config, slot):
     public = build_public(slot, index_html="home")
-    surface.show_live(config, slot, 17, COMMIT, public, routes=("/feed",))
+    surface.show_live(config, slot, 17, COMMIT, public, routes=LiveRoutes("^/feed$"))
     with echo(slot.backend_port, do_GET=send_events) as server:
         connection = http.client.HTTPConnection("127.0.0.1", web, timeout=10)
         connection.request("GET", "/feed", headers={"Accept-Encoding": "gzip"})

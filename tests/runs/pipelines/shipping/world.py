@@ -17,7 +17,7 @@ import requests
 from host import config as configuration
 from host.units import managers
 from host.units.unit import Unit
-from releases.production import colours, current_link
+from releases.production import app_instance, current_link
 from slots.runtime import backend, cleanup, surface
 from tests.environment import free_port
 
@@ -67,7 +67,13 @@ class World:
         if "OROBOROS_PORT_OFFSET" in environ:  # then processes with this environment agree on ports
             return loaded
         slots = tuple(
-            replace(slot, web_port=free_port(), backend_port=free_port()) for slot in loaded.slots
+            replace(
+                slot,
+                web_port=free_port(),
+                backend_port=free_port(),
+                server_ports=_free_ports(slot.server_ports),
+            )
+            for slot in loaded.slots
         )
         return replace(
             loaded,
@@ -75,6 +81,7 @@ class World:
             web_port=free_port(),
             colour_ports=(free_port(), free_port()),
             gate_port=free_port(),
+            server_ports={name: _free_ports(ports) for name, ports in loaded.server_ports.items()},
         )
 
     def _make_remote(self, files):
@@ -148,7 +155,8 @@ class World:
     def take_down_production(self):
         """Forget what was live, as the emptied tables have."""
         for colour in ("blue", "green"):
-            managers.get_manager(self.config).stop(colours.unit_name(colour), grace=2)
+            for name in app_instance.list_units(self.config, colour):
+                managers.get_manager(self.config).stop(name, grace=2)
         current_link.clear(self.config)
 
     def close(self):
@@ -182,3 +190,8 @@ class World:
     def commits(self):
         """Return how many commits there are, which makes a name for a new branch."""
         return self.git("rev-list", "--all", "--count", cwd=self.clone)
+
+
+def _free_ports(ports):
+    """Return as many free ports."""
+    return tuple(free_port() for _ in ports)
