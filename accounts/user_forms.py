@@ -10,11 +10,15 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget
 from web.permissions import GROUPS
 
 ROLES = (
-    ("viewer", "Viewer: reads everything"),
-    ("approver", "Approver: also creates, approves and rejects runs"),
-    ("operator", "Operator: also ships, rolls back, freezes, and manages slots and tokens"),
+    ("viewer", "Viewer"),
+    ("approver", "Approver"),
+    ("operator", "Operator"),
 )
-NO_ROLE = ("", "None: cannot log in, unless as a superuser")
+NO_ROLE = ("", "None")
+ROLES_HELP = (
+    "A viewer reads. An approver also creates, approves and rejects runs. An operator may do "
+    "everything else too. Without a role only a superuser logs in."
+)
 
 
 def get_role(user: User) -> str:
@@ -33,7 +37,9 @@ def set_role(user: User, role: str) -> None:
 class RoleMixin(forms.ModelForm):
     """Gives a user with a role the staff status, which Django's admin requires to log in."""
 
-    role = forms.ChoiceField(choices=ROLES, widget=UnfoldAdminRadioSelectWidget)
+    role = forms.ChoiceField(
+        choices=ROLES, widget=UnfoldAdminRadioSelectWidget, help_text=ROLES_HELP
+    )
 
     def clean(self) -> dict[str, Any] | None:
         data = super().clean()
@@ -50,7 +56,10 @@ class UserChangeForm(RoleMixin, unfold_forms.UserChangeForm):
     """As above, and whether the account is active. The password has a form of its own."""
 
     role = forms.ChoiceField(
-        choices=(NO_ROLE, *ROLES), widget=UnfoldAdminRadioSelectWidget, required=False
+        choices=(NO_ROLE, *ROLES),
+        widget=UnfoldAdminRadioSelectWidget,
+        required=False,
+        help_text=ROLES_HELP,
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import expect
 
@@ -54,8 +55,10 @@ def test_no_page_overflows_its_window_or_loads_from_other_hosts(open_admin, view
     RunFactory(title="A title without end " * 8, branch="feature/" + "x" * 150)
     RunFactory(status=Status.FAILED, failure_detail="y" * 400)
     page = open_admin(viewport, scheme)
+    User.objects.update(is_superuser=True)
     addresses = [
         "/admin/",
+        "/admin/auth/user/add/",
         "/admin/runs/run/",
         "/admin/runs/run/new/",
         *(url_of(one) for one in Run.objects.all()),
