@@ -17,11 +17,19 @@ LOG_BYTES = 10 * 2**20  # host/files/log_files.py
 
 @pytest.fixture(scope="module")
 def preview(host):
-    """Return a preview whose backend runs any command that it is sent: see hostile.py."""
+    """A preview whose backend runs any command that it is sent: see hostile.py."""
     files = {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"}
     for branch in ("feature/hostile", "feature/hostile-leaves", "feature/hostile-listens"):
         host.make_branch(branch, files)
-    return host.make_run("feature/hostile")
+    run = host.make_run("feature/hostile")
+    yield run
+    # The tests of the other files expect free slots.
+    release = f'/api/slots/{run["slot_id"]}/release -d \'{{"run_id": "{run["id"]}"}}\''
+    host.run_unchecked(
+        f"curl -s -H 'Content-Type: application/json' http://127.0.0.1:8000{release}"
+    )
+    states = lambda: {one["state"] for one in host.get("/api/slots")}  # noqa: E731
+    wait_for(lambda: states() == {"free"}, 60, "a slot is not free")
 
 
 def run_in_preview(host, preview, command):
