@@ -1,5 +1,6 @@
 """Who can read the env files: others must not, and the control plane must."""
 
+import grp
 import os
 import pwd
 import stat
@@ -70,14 +71,30 @@ def refuse_exposed(path: Path, find_owners: Callable[[], AbstractSet[int]]) -> N
 def refuse_writable_folder(folder: Path) -> None:
     """Raise Refused `env_file_exposed` if other users can replace the files of the folder."""
     try:
-        mode = stat.S_IMODE(folder.stat().st_mode)
+        status = folder.stat()
     except OSError:  # it does not exist, or we cannot read its files either
         return
-    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+    mode = stat.S_IMODE(status.st_mode)
+    writers = stat.S_IWOTH
+    if not _has_private_group(status):
+        writers |= stat.S_IWGRP
+    if stat.S_ISDIR(status.st_mode) and mode & writers and not mode & stat.S_ISVTX:
         detail = (
             f"Other users can replace the files in {folder} (mode {mode:o}): chmod go-w {folder}"
         )
         raise Refused("env_file_exposed", detail)
+
+
+def _has_private_group(status: os.stat_result) -> bool:
+    """Whether the group is the owner's alone: a clone under umask 002 is writable by it.
+
+    Source: `usergroups` of pam_umask(8), which goes by the names.
+    """
+    try:
+        group, user = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid)
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def describe_exposure(mode: int, uid: int, owners: AbstractSet[int]) -> str:

@@ -1,7 +1,9 @@
 """The configuration: env files, precedence, refused values."""
 
+import grp
 import os
 import pwd
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -241,11 +243,25 @@ def test_an_env_file_that_others_can_open_is_refused_at_the_start(tmp_path, name
     assert f"chmod 600 {tmp_path / name}" in refusal.detail
 
 
+SHARED = grp.struct_group(("team", "x", 1, ["ann", "bob"]))
+OWN = grp.struct_group((pwd.getpwuid(os.geteuid()).pw_name, "x", 1, []))
+
+
 @pytest.mark.parametrize(
-    ("mode", "code"),
-    [(0o770, "env_file_exposed"), (0o707, "env_file_exposed"), (0o755, ""), (0o1777, "")],
+    ("mode", "group", "code"),
+    [
+        (0o770, SHARED, "env_file_exposed"),
+        (0o775, OWN, ""),
+        (0o777, OWN, "env_file_exposed"),
+        (0o707, OWN, "env_file_exposed"),
+        (0o755, SHARED, ""),
+        (0o1777, SHARED, ""),
+    ],
 )
-def test_a_folder_in_which_others_can_replace_the_env_files_is_refused(tmp_path, mode, code):
+def test_a_folder_in_which_others_can_replace_the_env_files_is_refused(
+    tmp_path, monkeypatch, mode, group, code
+):
+    monkeypatch.setattr("grp.getgrgid", lambda gid: group)
     folder = tmp_path / "env"
     folder.mkdir()
     folder.chmod(mode)
@@ -255,6 +271,11 @@ def test_a_folder_in_which_others_can_replace_the_env_files_is_refused(tmp_path,
         assert (refusal.code, f"chmod go-w {folder}" in refusal.detail) == (code, True)
     else:
         assert config.load_env_files(environ) == folder
+
+
+def test_no_folder_at_all_has_no_env_files():
+    """As the checks of ./scripts/test.sh have it, which take no setting of the host."""
+    assert config.load_env_files({"OROBOROS_ENV_DIR": os.devnull}) == Path(os.devnull)
 
 
 def test_a_folder_in_place_of_an_env_file_is_refused(tmp_path):
