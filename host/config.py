@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host import env_file_access
-from host.env_file import ENV_FILE_BYTES, find_surprises, parse_env, refuse_large_file
+from host.env_file import ENV_FILE_BYTES, parse_env, refuse_large_file
 from host.errors import Refused
 from host.process import private_tmp
 from host.process.private_tmp import PrivateFolders
@@ -262,20 +262,6 @@ def read_env_file(path: Path) -> dict[str, str]:
         return parse_env(raw.decode(), str(path))
     except UnicodeDecodeError:
         raise Refused("env_file_invalid", f"{path} is not UTF-8.", status=400) from None
-
-
-def describe_env_values(folder: Path) -> list[str]:
-    """Return a sentence for each value of the folder's env files that may surprise its author.
-
-    Files that cannot be read have none: `read_env_file` refuses them where they are used.
-    """
-    sentences: list[str] = []
-    for path in sorted(folder.glob("*.env")):
-        try:
-            sentences += find_surprises(path.read_text(), path.name)
-        except (OSError, UnicodeDecodeError, Refused):
-            continue
-    return sentences
 
 
 def find_env_dir(environ: Mapping[str, str], home: Path = HOME) -> Path:

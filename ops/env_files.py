@@ -6,7 +6,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from host.config import Config
-from host.env_file import format_assignment, parse_assignments, parse_env
+from host.env_file import find_surprises, format_assignment, parse_assignments, parse_env
+from host.errors import Refused
 from host.files import safe_files
 from ops.preconditions.shell_settings import find_differing
 
@@ -115,3 +116,17 @@ def _build_database_url(config: Config, role: str, database: str) -> str:
 
 def _format_lines(values: Mapping[str, str]) -> str:
     return "".join(format_assignment(name, value) for name, value in values.items())
+
+
+def describe_values(folder: Path) -> list[str]:
+    """Return a sentence for each value of the folder's env files that may surprise its author.
+
+    Files that cannot be read have none: `read_env_file` refuses them where they are used.
+    """
+    sentences: list[str] = []
+    for path in sorted(folder.glob("*.env")):
+        try:
+            sentences += find_surprises(path.read_text(), path.name)
+        except (OSError, UnicodeDecodeError, Refused):
+            continue
+    return sentences

@@ -61,7 +61,7 @@ def prepare() -> Config:
     for sentence in env_files.keep_shell_settings(config):
         progress.print_line(f"  Note: {sentence}")
     config = configuration.load()  # with the values of the files just written
-    for sentence in configuration.describe_env_values(config.env_dir):
+    for sentence in env_files.describe_values(config.env_dir):
         progress.print_line(f"  Note: {sentence}")
     if not demo.is_demo(config) and not has_release(config):
         detect.print_target_branch(config)

@@ -16,7 +16,7 @@ from host import http_client
 from host.app import installs
 from host.app.resources import mail
 from host.capacity import read_available_memory_mb, read_free_disk_mb
-from host.config import CONTROL_FILES, Config, describe_env_values, read_env_file
+from host.config import CONTROL_FILES, Config, read_env_file
 from host.env_file_access import find_user_name, read_mode_and_owner
 from host.errors import Refused
 from host.files import var_folders
@@ -24,7 +24,7 @@ from host.process import private_tmp, runner
 from host.units import managers
 from host.units.listeners import find_open_addresses
 from host.units.stack_ports import POSTGRES, list_ports
-from ops import preflight, stack, systemd
+from ops import env_files, preflight, stack, systemd
 from ops.doctor import findings, git_checks
 from ops.doctor.findings import Finding
 from ops.installed import secret_env_files
@@ -198,7 +198,7 @@ def check_secrets(config: Config) -> Findings:
 
 def check_env_values(config: Config) -> Findings:
     """Report values of the env files that may be read otherwise than their author expects."""
-    yield findings.report_env_values(str(config.env_dir), describe_env_values(config.env_dir))
+    yield findings.report_env_values(str(config.env_dir), env_files.describe_values(config.env_dir))
 
 
 def check_names(config: Config) -> Findings:
