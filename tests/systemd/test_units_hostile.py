@@ -23,13 +23,18 @@ def preview(host):
         host.make_branch(branch, files)
     run = host.make_run("feature/hostile")
     yield run
-    # The tests of the other files expect free slots.
-    release = f'/api/slots/{run["slot_id"]}/release -d \'{{"run_id": "{run["id"]}"}}\''
-    host.run_unchecked(
-        f"curl -s -H 'Content-Type: application/json' http://127.0.0.1:8000{release}"
-    )
-    states = lambda: {one["state"] for one in host.get("/api/slots")}  # noqa: E731
-    wait_for(lambda: states() == {"free"}, 60, "a slot is not free")
+    release_slot(host, run)
+
+
+def release_slot(host, run):
+    """Release the run's slot and wait until it is free."""
+    slot_id = run["slot_id"]
+    host.post(f"/api/slots/{slot_id}/release", run_id=run["id"])
+
+    def is_free():
+        return {one["slot_id"]: one["state"] for one in host.get("/api/slots")}[slot_id] == "free"
+
+    wait_for(is_free, 60, "the slot is not free")
 
 
 def run_in_preview(host, preview, command):
@@ -291,12 +296,7 @@ def test_nothing_of_a_hostile_preview_is_left_after_its_lease(host, preview):
     run_python_in_preview(host, run, LEAVE)
     find_process, slot_id = "pgrep -f sleep-of-a-preview", run["slot_id"]
     assert host.run(find_process).split()
-    host.post(f"/api/slots/{slot_id}/release", run_id=run["id"])
-
-    def is_free():
-        return {one["slot_id"]: one["state"] for one in host.get("/api/slots")}[slot_id] == "free"
-
-    wait_for(is_free, 60, "the slot is not free")
+    release_slot(host, run)
     assert host.run_unchecked(find_process).returncode == 1
     find_files = "find /tmp /var/tmp /dev/shm /dev/mqueue -name left-by-a-preview"
     assert host.run(f"{find_files}; ipcs | grep ouroboros-{slot_id} || true") == ""
