@@ -12,7 +12,7 @@ from typing import Any
 
 from host.app.dependencies import node_projects, python_projects
 from host.app.dependencies.project_files import join
-from host.app.frameworks import django_project, other_languages
+from host.app.frameworks import django_project, other_languages, site_servers
 from host.app.frameworks import routes as framework_routes
 from host.files.source_tree import SourceTree
 
@@ -96,8 +96,13 @@ class Defaults:
         self.sources.update(dict.fromkeys(fields, source))
 
 
-def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> Defaults:
-    """Return what is not `declared` and what the tree's files imply."""
+def detect_defaults(
+    tree: SourceTree, declared: Mapping[str, Any], *, has_servers: bool = False
+) -> Defaults:
+    """Return what is not `declared` and what the tree's files imply.
+
+    `has_servers`: the manifest has processes with a port itself, so none is detected.
+    """
     defaults = Defaults()
     backend = _detect_backend(tree, declared)
     if backend is not None:
@@ -107,8 +112,11 @@ def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> Defaults:
         )
         defaults.add(backend, {"detected_routes": tuple(paths)})
     _add_post_compile(tree, declared, defaults)
+    if backend is not None and not has_servers and "frontend_output" not in declared:
+        _add_site_server(tree, backend, declared, defaults)
     has_own_assets = backend is not None and backend.framework in other_languages.WITH_ASSETS
-    if "frontend_output" not in declared and not has_own_assets:
+    is_served = has_own_assets or "tables" in defaults.fields
+    if "frontend_output" not in declared and not is_served:
         frontend = _detect_frontend(
             tree, declared, has_web="web" in {**declared, **defaults.fields}
         )
@@ -116,6 +124,25 @@ def detect_defaults(tree: SourceTree, declared: Mapping[str, Any]) -> Defaults:
             stated = {key: value for key, value in frontend.fields.items() if key not in declared}
             defaults.add(frontend, stated)
     return defaults
+
+
+def _add_site_server(
+    tree: SourceTree, backend: Detected, declared: Mapping[str, Any], defaults: Defaults
+) -> None:
+    """Add a frontend that is a server of its own, if the backend is another application."""
+    folder = {**declared, **backend.fields}["backend_dir"]
+    is_node = backend.fields["web"][0] in node_projects.PROGRAMS
+    # A `web` of one's own that starts a Node program may be the frontend itself.
+    starts_site = not is_node and declared.get("web", ("",))[0] in node_projects.PROGRAMS
+    if site_servers.is_site_framework(backend.framework) or starts_site:
+        return
+    site = site_servers.find_site_server(tree, folder, declared.get("frontend_dir"))
+    if site is None:
+        return
+    fields = site.build_fields(declared.get("routes", {}))
+    stated = {key for key in fields if key in declared and key != "routes"}
+    found = {key: value for key, value in fields.items() if key not in stated}
+    defaults.add(Detected(site.framework, fields, (site.file,)), found)
 
 
 def _add_post_compile(tree: SourceTree, declared: Mapping[str, Any], defaults: Defaults) -> None:
@@ -148,6 +175,7 @@ def _select_backend_fields(backend: Detected, declared: Mapping[str, Any]) -> di
 
 def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected | None:
     named = declared.get("backend_dir")
+    first = None
     for folder in [named] if named else _order_folders(tree, BACKEND_FOLDERS):
         found = (
             _detect_django(tree, folder)
@@ -158,8 +186,12 @@ def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected |
         )
         if found:
             fields = {"backend_dir": folder, **found.fields}
-            return Detected(found.framework, fields, found.files)
-    return None
+            found = Detected(found.framework, fields, found.files)
+            # What serves pages is the frontend of an API in another folder.
+            if not site_servers.is_site_framework(found.framework):
+                return found
+            first = first or found
+    return first
 
 
 def _order_folders(tree: SourceTree, folders: Sequence[str]) -> list[str]:

@@ -62,7 +62,8 @@ def load_manifest(root: Path) -> Manifest:
     declared = Declarations(**{key: fields.pop(key) for key in DECLARATIONS if key in fields})
     stated = set(fields)
     fields["is_health_guess"] = "health_path" not in stated
-    detected = detection.detect_defaults(tree, fields)
+    detected = detection.detect_defaults(tree, fields, has_servers=declared.has_servers)
+    declared = declared.add_tables(detected.fields.pop("tables", {}))
     generated = fields.get("env_generated", ())
     fields |= detected.fields
     fields["env_generated"] = (*detected.fields.get("env_generated", ()), *generated)

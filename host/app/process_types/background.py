@@ -6,11 +6,12 @@ many of each run, and `[processes.<type>]` of oroboros.toml what neither of the 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from host.app import command_line
 from host.app.command_line import Argv
+from host.app.frameworks.site_servers import PROCESS_TYPE
 from host.app.manifest import PROCESS_STOP_SECONDS, Process
 from host.app.manifest_file import ManifestFile
 from host.app.process_types import procfile
@@ -28,7 +29,8 @@ NOT_IN_THE_BACKGROUND = ("web", "release")
 class Declarations:
     """What the files of the manifest say about process types, each by type.
 
-    `tables` have the keys that `[processes.<type>]` sets (`manifest_schema.ProcessTable`).
+    `tables` have the keys that `[processes.<type>]` sets (`manifest_schema.ProcessTable`), one that
+    was detected also `source`, the file that says so.
     """
 
     lines: Mapping[str, ProcfileLine] = field(default_factory=dict)
@@ -40,6 +42,15 @@ class Declarations:
         """The types beside `web` and `release`, in the order of their files."""
         names = dict.fromkeys((*self.lines, *self.tables))
         return [name for name in names if name not in NOT_IN_THE_BACKGROUND]
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether a process has a port, or the name of the one that is detected."""
+        return PROCESS_TYPE in self.types or any(one.get("port") for one in self.tables.values())
+
+    def add_tables(self, tables: Mapping[str, Mapping[str, Any]]) -> "Declarations":
+        """Return the declarations with tables of processes that were detected."""
+        return replace(self, tables={**tables, **self.tables})
 
 
 def list_processes(
@@ -92,7 +103,7 @@ def _read_process(
         stop_timeout=stated.get("stop_timeout", PROCESS_STOP_SECONDS),
         has_port=stated.get("port", False),
         health_path=stated.get("health_path", ""),
-        source="oroboros.toml" if "run" in stated else "Procfile",
+        source=stated.get("source") or ("oroboros.toml" if "run" in stated else "Procfile"),
     )
 
 
