@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from host import config
-from host.files import leftovers
 from host.process import private_tmp, runner
 from host.process.private_tmp import PrivateFolders
 from tests.host.processes import ENV, RESERVED_USER
@@ -64,10 +63,14 @@ def test_ipc_objects_of_each_kind_end_with_their_program(run):
     script = f"{sys.executable} -I -S -c '{LEAVE_IPC}'"
     for _ in range(2):
         assert run(script, hidden=Path("/srv")) == (0, "0 0 0\nTrue\nTrue True\n")
-    assert leftovers.list_ipc_objects(RESERVED_USER.uid) == []
     libc = ctypes.CDLL(None, use_errno=True)
-    assert (libc.mq_open(b"/of-a-program", 0), ctypes.get_errno()) == (-1, errno.ENOENT)
-    assert (libc.shmget(77, 0, 0), ctypes.get_errno()) == (-1, errno.ENOENT)
+    for call, *arguments in (
+        (libc.mq_open, b"/of-a-program", 0),
+        (libc.shmget, 77, 0, 0),
+        (libc.semget, 77, 0, 0),
+        (libc.msgget, 77, 0),
+    ):
+        assert (call(*arguments), ctypes.get_errno()) == (-1, errno.ENOENT), call
 
 
 @pytest.fixture
