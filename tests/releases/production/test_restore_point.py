@@ -54,7 +54,7 @@ def test_deploy_with_migrations_leaves_a_restore_point_that_restores(config, rep
 def test_oldest_pg_dump_that_is_as_new_as_the_server_is_used(installed, found, monkeypatch):
     programs = {Path(f"/pg/{version}/bin/pg_dump"): version for version in installed}
     monkeypatch.setattr(client_programs, "find_pg_dumps", lambda: tuple(programs))
-    monkeypatch.setattr(client_programs, "_read_major_version", programs.get)
+    monkeypatch.setattr(client_programs, "read_version", programs.get)
     url = subprocess_environment()["DATABASE_URL"]
     if found is None:
         with pytest.raises(Refused) as refusal:

@@ -196,6 +196,6 @@ def test_selected_runs_are_canceled_from_the_filtered_list(open_admin):
     expect(page.get_by_role("heading", name="Cancel: 2 selected")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_url("**/admin/runs/run/")
-    expect(page.get_by_text("The run is being canceled")).to_have_count(2)
+    expect(page.get_by_text("You canceled the run.")).to_have_count(2)
     assert {run.title for run in Run.objects.filter(status=Status.CANCELED)} == {"One", "Two"}
     assert page.problems == []

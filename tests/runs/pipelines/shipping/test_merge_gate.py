@@ -121,8 +121,8 @@ def test_interrupted_checks_run_again_on_a_new_database(small, harness):
 def test_a_production_build_that_takes_too_long_is_a_step_timeout(small, ready_small, monkeypatch):
     plan = planning.make_plan
 
-    def hasty(*words):
-        found = plan(*words)
+    def hasty(*words, **options):
+        found = plan(*words, **options)
         return replace(found, builds=tuple(replace(one, timeout=1.0) for one in found.builds))
 
     monkeypatch.setattr(planning, "make_plan", hasty)

@@ -61,6 +61,8 @@ class World:
             "MERGE_GATE_GIT_PUSH_MODE": "auto",
             "DEPLOY_HEALTH_SECONDS": "0.2",
             "DEPLOY_DRAIN_SECONDS": "0",
+            # The worlds of one process share its PostgreSQL server, and the cap is the server's.
+            "TEMPLATE_DATABASES_KEEP": "1000",
             **{name: value.format(folder=self.folder) for name, value in more.items()},
         }
         loaded = configuration.load(environ)
