@@ -27,8 +27,8 @@ def test_the_gates_start_differs_in_port_database_home_and_storage_only(config, 
     live, gate = (
         asdict(app_instance.make_unit(config, release, spec, WEB, instance))
         for instance in (
-            Instance("blue", 8110, "postgresql://a:b@h:1/app", var / "app", var / "storage/blue"),
-            Instance("gate", 8092, "postgresql://c:d@i:2/gate", var / "gate", var / "storage/gate"),
+            Instance("blue", 1, "postgresql://a:b@h:1/app", var / "app", var / "storage/1", (3,)),
+            Instance("gate", 2, "postgresql://c:d@i:2/gate", var / "gate", var / "storage/2", (4,)),
         )
     )
     assert {name for name in live if live[name] != gate[name]} == {"name", "port", "env", "log"}

@@ -100,7 +100,7 @@ class Worker:
         name = connection.settings_dict["NAME"]
         url = f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
         env = {**world.config.environ, "DATABASE_URL": url, "PYTHONPATH": str(HOME)}
-        env["DJANGO_SETTINGS_MODULE"] = "oroboros.settings"
+        env["DJANGO_SETTINGS_MODULE"] = "tests.runs.pipelines.shipping.queue_settings"
         with (world.folder / "worker.log").open("ab") as log:
             self.process = subprocess.Popen(argv, cwd=HOME, env=env, stdout=log, stderr=log)
 
