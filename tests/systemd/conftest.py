@@ -1,8 +1,19 @@
 """One virtual machine for all tests of this folder: booting and installing it takes a while."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.systemd.machine import Machine
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    """Put the runbook's tests first: they begin on a machine on which nothing is installed."""
+    ours = [item for item in items if item.path.parent == FOLDER]
+    ordered = iter(sorted(ours, key=lambda item: item.path.name != "test_runbook.py"))
+    items[:] = [next(ordered) if item.path.parent == FOLDER else item for item in items]
 
 
 @pytest.fixture(scope="session")
