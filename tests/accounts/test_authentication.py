@@ -182,10 +182,9 @@ def test_an_unknown_or_revoked_token_returns_401():
 
 def test_many_requests_with_an_unknown_token_are_refused_and_others_are_not(monkeypatch):
     monkeypatch.setattr(BadTokenThrottle, "cache", LocMemCache("bad-tokens", {}))
-    monkeypatch.setattr(BadTokenThrottle, "rate", "3/min")
     valid = tokens.create_token("ci", ["view"], created_by="ann")
-    answers = [request_with_token("oro_unknown") for _ in range(5)]
-    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+    answers = [request_with_token("oro_unknown") for _ in range(61)]
+    assert [answer.status_code for answer in answers] == [*[401] * 60, 429]
     assert answers[-1].json()["error"] == "too_many_requests"
     assert 0 < int(answers[-1]["Retry-After"]) <= 60
     assert request_with_token(valid).status_code == 200
