@@ -84,7 +84,8 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
             if not one.name.startswith(messages.PREFIX)
         ],
         **describe_mails(run),
-        "environment": read_environment(run),
+        # Not `environment`: that is the chip of unfold's head.
+        "backend_environment": read_environment(run),
         "checks": describe_checks(run, stages),
         "schema": describe_schema(run),
         "facts": describe_facts(run),

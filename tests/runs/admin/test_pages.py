@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts.tokens import create_token
 from releases.deployments.deployment_steps import deployment_log_path
+from releases.models import Deployment
 from runs import presenters
 from runs.admin import run_page
 from runs.models import Run, Step
@@ -36,7 +37,7 @@ from tests.host.postgres.schema_snapshots import snapshot_text
 from tests.runs.admin.artifacts import write_artifact
 from tests.runs.admin.rows import create_rows
 from tests.runs.pipelines.shipping.world import GIT
-from web.admin_actions import ReadOnlyAdmin
+from web.admin_actions import DetailPageAdmin, ReadOnlyAdmin
 from web.templatetags.presentation import render_chip
 
 pytestmark = pytest.mark.django_db
@@ -240,6 +241,19 @@ def test_a_runs_page_has_its_environment_and_schema(operator):
     ):
         assert (text, text in page) == (text, True)
     assert "Available after the backend has started." not in page
+
+
+def test_the_data_of_a_page_replaces_none_of_every_page(rf):
+    """Unfold shows some of them in the head, such as `environment` as a chip."""
+    request = rf.get("/admin/")
+    request.user = UserFactory(groups=["operator"])
+    create_rows()
+    pages = [(model, found) for model, found in OURS if isinstance(found, DetailPageAdmin)]
+    assert {model for model, _ in pages} == {Run, Deployment}
+    for _, found in pages:
+        row = found.get_queryset(request).first()
+        names = found.get_page_context(request, row).keys() - {"title"}
+        assert names & admin.site.each_context(request).keys() == set()
 
 
 def test_the_unfreeze_page_lists_every_active_freeze(operator):

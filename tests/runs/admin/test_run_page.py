@@ -71,7 +71,7 @@ def test_the_environment_has_the_source_of_each_value():
     run = RunFactory()
     lines = "PORT=8101  # the slot\nURL=a=b  # c  # mapping\n\nNot passed on: LD_PRELOAD\n"
     write_artifact(run, "environment", lines)
-    found = build_context(run)["environment"]
+    found = build_context(run)["backend_environment"]
     assert found["values"] == [
         {"name": "PORT", "value": "8101", "source": "the slot"},
         {"name": "URL", "value": "a=b  # c", "source": "mapping"},
