@@ -25,9 +25,10 @@
     }
   }
 
+  const loads = new WeakMap(); // the running request of a file
+
   async function loadLines(file) {
     const url = new URL(file.dataset.load, location.href), note = file.querySelector("[data-omitted]");
-    delete file.dataset.load;
     note.setAttribute("role", "status");
     try {
       const response = await fetch(url, { headers: { Accept: "text/html" }, redirect: "error" });
@@ -36,17 +37,33 @@
       if (!response.ok || !fresh) throw new Error(`status ${response.status}`);
       const summary = file.querySelector("summary");
       file.replaceChildren(summary, ...[...fresh.children].slice(1).map((node) => document.importNode(node, true)));
+      delete file.dataset.load;
     } catch (error) {
-      note.prepend(`The lines could not be loaded (${error.message}). `);
+      showFailure(note, `The lines could not be loaded (${error.message}). `);
       return false;
+    } finally {
+      loads.delete(file); // after a failure it is asked again when the file is opened again
     }
     return true;
+  }
+
+  function showFailure(note, text) {
+    let failure = note.querySelector("[data-failure]");
+    if (!failure) {
+      failure = document.createElement("span");
+      failure.dataset.failure = "";
+      note.prepend(failure);
+    }
+    failure.textContent = text;
   }
 
   // A file counts as opened once its lines are there and it was on the screen.
   async function openFile(file) {
     if (!file.open) return;
-    if (file.dataset.load && !(await loadLines(file))) return;
+    if (file.dataset.load) {
+      if (!loads.has(file)) loads.set(file, loadLines(file));
+      if (!(await loads.get(file))) return;
+    }
     recordOpened(file.closest("[data-commit]").dataset.commit, file.dataset.path);
   }
 

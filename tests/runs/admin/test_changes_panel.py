@@ -60,6 +60,11 @@ def test_a_file_that_cannot_be_loaded_says_so_and_does_not_count_as_opened(open_
     large = page.locator("details[data-path]").nth(1)
     large.locator("summary").click()
     expect(large.locator("[data-omitted]")).to_contain_text("could not be loaded (status 503)")
+    # Neither when it comes into sight again, nor after another failure, which is said once.
+    with page.expect_response(lambda answer: "path=" in answer.url):
+        large.locator("summary").click()
+        large.locator("summary").click()
+    expect(large.locator("[data-failure]")).to_have_count(1)
     assert LARGE not in page.evaluate("localStorage.getItem('oroboros-opened-files') || ''")
 
 
