@@ -3,6 +3,7 @@
 import pytest
 
 from host.app import manifest_loader
+from tests.host.app.trees import write_tree
 
 
 @pytest.fixture
@@ -10,10 +11,7 @@ def load_files(tmp_path):
     """Return a function that writes files into a tree and loads the tree's manifest."""
 
     def load(files):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        write_tree(tmp_path, files)
         return manifest_loader.load_manifest(tmp_path)
 
     return load

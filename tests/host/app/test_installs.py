@@ -19,6 +19,7 @@ from host.files import var_folders
 from host.files.file_lock import file_lock
 from host.process import runner
 from tests.host.app.test_planning import make_plan, only, package
+from tests.host.app.trees import write_tree
 
 
 @pytest.fixture
@@ -37,10 +38,7 @@ def tree(tmp_path):
     root.mkdir(mode=0o755)
 
     def write(files):
-        for name, text in files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        write_tree(root, files)
         return root
 
     return write

@@ -10,6 +10,7 @@ from host.app.dependencies.install import Tools
 from host.app.manifest import Check, Manifest
 from host.app.planning import Command
 from host.errors import Refused
+from tests.host.app.trees import write_tree
 
 TOOLS = Tools("/v/bin/uv", "/usr/bin/python3", "3.11.2", "/usr/bin/npm", "v20")
 
@@ -21,10 +22,7 @@ def tree(tmp_path):
     root.mkdir(mode=0o755)
 
     def write(files):
-        for name, text in files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        write_tree(root, files)
         return root
 
     return write

@@ -8,6 +8,7 @@ from host.app import manifest_loader, planning
 from host.app.dependencies import pipfile_lock
 from host.app.dependencies.install import Tools
 from host.errors import Refused
+from tests.host.app.trees import write_tree
 
 TOOLS = Tools(
     "/v/bin/uv", "/usr/bin/python3", "/usr/bin/python3 Python 3.11.2", "/usr/bin/npm", "v20.20.2"
@@ -22,10 +23,7 @@ def plan(tmp_path):
     """Write files into a tree and plan its manifest."""
 
     def make(files, **options):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text if isinstance(text, str) else json.dumps(text))
+        write_tree(tmp_path, files)
         manifest = manifest_loader.load_manifest(tmp_path)
         return planning.make_plan(tmp_path, manifest, TOOLS, **options)
 

@@ -5,6 +5,7 @@ import pytest
 from host.app.frameworks.django_project import check_settings, list_required_variables
 from host.errors import Refused
 from host.files.source_tree import SourceTree
+from tests.host.app.trees import write_tree
 
 MANAGE = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n'
 MIGRATE = ("python", "manage.py", "migrate")
@@ -25,10 +26,7 @@ def check(tmp_path):
     """Check the settings of a tree of these files, whose commands are `release` and `web`."""
 
     def make(files, known=(), commands=(MIGRATE, SERVE)):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        write_tree(tmp_path, files)
         check_settings(SourceTree(tmp_path), ".", commands, dict(known))
 
     return make

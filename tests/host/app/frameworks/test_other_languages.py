@@ -9,6 +9,7 @@ from host.app.command_policy import check_command
 from host.app.dependencies.install import Tools
 from host.app.inspection.host_programs import require_toolchains
 from host.errors import Refused
+from tests.host.app.trees import write_tree
 
 TOOLS = Tools("uv", "/usr/bin/python3", "/usr/bin/python3 Python 3.11.2", "npm", "v20.20.2")
 SINATRA = {"Gemfile": 'gem "sinatra"\n', "Gemfile.lock": "", "app.rb": 'require "sinatra"\n'}
@@ -33,10 +34,7 @@ def plan(tmp_path):
     """Write files into a tree; returns its manifest and its plan."""
 
     def make(files, **options):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        write_tree(tmp_path, files)
         manifest = manifest_loader.load_manifest(tmp_path)
         return manifest, planning.make_plan(tmp_path, manifest, TOOLS, **options)
 

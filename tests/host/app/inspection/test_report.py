@@ -6,6 +6,7 @@ import pytest
 
 from host.app.inspection import report, table
 from tests.host.app.inspection.examples import TOOLS
+from tests.host.app.trees import write_tree
 
 VITE = json.dumps({"scripts": {"build": "vite build"}, "devDependencies": {"vite": "7"}})
 
@@ -15,10 +16,7 @@ def inspect(tmp_path):
     """Return a function that writes files and reports on them, on a host with some programs."""
 
     def run(files, programs=("npm", "node")):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        write_tree(tmp_path, files)
         return report.build_report(tmp_path, TOOLS, lambda name: name in programs or None)
 
     return run

@@ -4,13 +4,11 @@ import pytest
 
 from host.app.resources import extensions
 from host.files.source_tree import SourceTree
+from tests.host.app.trees import write_tree
 
 
 def find(tmp_path, files):
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_tree(tmp_path, files)
     return extensions.find_wanted(SourceTree(tmp_path))
 
 
