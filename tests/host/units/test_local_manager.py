@@ -256,7 +256,10 @@ def test_stop_leaves_a_units_children_to_the_unit_that_ends_them(manager, make):
     manager.start(unit)
     assert wait_for(lambda: "ready" in unit.log.read_text())
     assert manager.stop("a", grace=5)
-    assert unit.log.read_text() == "ready\nleader\n"
+    told = unit.log.read_text().splitlines()
+    assert told[:2] == ["ready", "leader"]
+    # A shell whose `sleep` is killed a moment before it says so on its way out.
+    assert "child" not in told
 
 
 @pytest.mark.parametrize("boot", ["this one", "another one"])
