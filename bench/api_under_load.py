@@ -23,8 +23,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 from api_server import HOME, api, manage
-
-import tests.environment  # noqa: F401 — starts a PostgreSQL for this process
+from arguments import parse_one
 
 PATHS = ("/api/slots", "/health")
 REST_SECONDS, PAUSE_SECONDS = 20.0, 0.05
@@ -54,6 +53,8 @@ def main(count: int) -> bool:
 
 def make_world():
     """Create the test host; the API and the worker inherit its environment from this process."""
+    import tests.environment  # noqa: F401 — starts a PostgreSQL for this process
+
     os.environ["DJANGO_SETTINGS_MODULE"] = "oroboros.settings"
     import django
 
@@ -192,4 +193,4 @@ def spread(seconds: list[float]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(int(sys.argv[1]) if len(sys.argv) > 1 else 20) else 1)
+    sys.exit(0 if main(parse_one(__doc__, "runs", 20, "how many runs ship")) else 1)

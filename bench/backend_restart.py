@@ -7,7 +7,6 @@ its first 200. `restart` is ./scripts/preview-backend-runtime.sh restart; the la
 the difference.
 """
 
-import argparse
 import http.client
 import json
 import os
@@ -20,6 +19,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from arguments import parse_one
 
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
@@ -61,11 +62,8 @@ class Backend:
         return process
 
 
-def main() -> bool:
+def main(times: int) -> bool:
     """Measure, print, and return whether a restart is within its bound."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("times", type=int, nargs="?", default=15)
-    times = parser.parse_args().times
     with tempfile.TemporaryDirectory(prefix="oroboros-bench-") as folder:
         Path(folder).chmod(0o755)
         floor, restart = measure(Path(folder), times)
@@ -151,4 +149,4 @@ def format_spread(seconds: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main() else 1)
+    sys.exit(0 if main(parse_one(__doc__, "times", 15, "restarts of each")) else 1)

@@ -7,7 +7,6 @@ strategies. `reset` is what scripts/preview-db-reset.sh does, here without a bac
 migration to run, or a spare copy of the template.
 """
 
-import argparse
 import os
 import statistics
 import sys
@@ -15,6 +14,8 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+
+from arguments import add_number, make_parser
 
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
@@ -25,9 +26,9 @@ RATIO = 1.1
 
 def main() -> bool:
     """Measure, print, and return whether a reset is within its bound."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mb", type=int, default=1024, help="size of the database")
-    parser.add_argument("--times", type=int, default=3)
+    parser = make_parser(__doc__)
+    add_number(parser, "--mb", 1024, "size of the database")
+    add_number(parser, "--times", 3, "resets of each kind")
     options = parser.parse_args()
     from tests import environment  # starts a PostgreSQL for this process
 

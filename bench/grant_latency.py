@@ -9,11 +9,11 @@ the lease. The result is the median.
 import http.client
 import json
 import statistics
-import sys
 import threading
 import time
 
 from api_server import api, database
+from arguments import parse_one
 
 LIMIT_SECONDS = 0.1
 
@@ -61,4 +61,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50)
+    main(parse_one(__doc__, "rounds", 50, "releases"))

@@ -17,6 +17,7 @@ import uuid
 from collections import Counter
 
 from api_server import NO_DISK, api, database
+from arguments import parse_one
 
 CLIENTS = (1, 4, 16)
 # Times its position, a waiting client waits before it sends acquire again.
@@ -153,4 +154,4 @@ def end_leases() -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
+    main(parse_one(__doc__, "seconds", 10.0, "how long each number of clients runs"))

@@ -6,12 +6,13 @@ Run it as the user that started the stack (or root), beside a stack with free sl
     ./scripts/runtime-up.sh && .venv/bin/python bench/memory.py --seconds 30
 """
 
-import argparse
 import os
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+
+from arguments import add_number, make_parser
 
 HOME = Path(__file__).resolve().parents[1]
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -80,9 +81,9 @@ def total_cpu(pids: dict[int, str]) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--home", type=Path, default=HOME, help="the checkout (default: this one)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long CPU is counted")
+    add_number(parser, "--seconds", 30.0, "how long CPU is counted")
     given = parser.parse_args()
     pids = members(given.home.resolve())
     if not pids:

@@ -30,10 +30,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from arguments import add_number, make_parser
+
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
-
-from tests import environment  # noqa: E402 — starts a PostgreSQL for this process
 
 # The ratio of the medians, and the seconds above the scripts.
 BOUNDS = {"prepare": (1.15, 0.5), "ship": (1.4, 0.5)}
@@ -158,6 +158,8 @@ def django_project(folder: Path) -> dict[str, str]:
 
 def main(name: str, times: int) -> bool:
     """Measure both in turns; return whether the pipelines are within their bounds."""
+    from tests import environment  # noqa: F401 — starts a PostgreSQL for this process
+
     os.environ["DJANGO_SETTINGS_MODULE"] = "oroboros.settings"
     import django
 
@@ -234,16 +236,17 @@ class Scripts:
     """
 
     def __init__(self, world, application: Application) -> None:
+        from tests.environment import CLUSTER, free_port
+
         self.world, self.work, self.count = world, world.folder / "by-script", 0
         self.work.mkdir()
-        cluster = environment.CLUSTER
         self.env = {
-            "PATH": f"{cluster.programs.folder}:{os.environ['PATH']}",
+            "PATH": f"{CLUSTER.programs.folder}:{os.environ['PATH']}",
             "PGHOST": "127.0.0.1",
-            "PGPORT": str(cluster.port),
+            "PGPORT": str(CLUSTER.port),
             "PGUSER": "postgres",
-            "PGPASSWORD": cluster.password,
-            "SERVER": f"postgresql://postgres:{cluster.password}@127.0.0.1:{cluster.port}",
+            "PGPASSWORD": CLUSTER.password,
+            "SERVER": f"postgresql://postgres:{CLUSTER.password}@127.0.0.1:{CLUSTER.port}",
             "TEMPLATE": "template_by_script",
             "REPO": str(self.work / "repo.git"),
             "REMOTE": str(world.remote),
@@ -260,13 +263,13 @@ class Scripts:
             "GIT_COMMITTER_NAME": "Ada",
             "GIT_COMMITTER_EMAIL": "ada@example.com",
         }
-        self.ports = [environment.free_port() for _ in range(3)]
-        self.env["GATE_PORT"] = str(environment.free_port())
+        self.ports = [free_port() for _ in range(3)]
+        self.env["GATE_PORT"] = str(free_port())
         world.git("init", "-q", "--bare", self.env["REPO"])
-        cluster.execute(["CREATE DATABASE template_by_script", "CREATE DATABASE by_script"])
+        CLUSTER.execute(["CREATE DATABASE template_by_script", "CREATE DATABASE by_script"])
         self.run("template")
         self.stop()
-        cluster.execute(
+        CLUSTER.execute(
             [
                 "DROP DATABASE template_by_script",
                 "CREATE DATABASE template_by_script TEMPLATE by_script",
@@ -311,7 +314,8 @@ def print_result(part: str, ours: list[float], scripts: list[float]) -> bool:
 
 
 if __name__ == "__main__":
-    name = sys.argv[1] if len(sys.argv) > 1 else "guestbook"
-    if name not in APPLICATIONS:
-        sys.exit(__doc__)
-    sys.exit(0 if main(name, int(sys.argv[2]) if len(sys.argv) > 2 else 7) else 1)
+    parser = make_parser(__doc__)
+    parser.add_argument("name", choices=APPLICATIONS, nargs="?", default="guestbook")
+    add_number(parser, "times", 7, "rounds")
+    given = parser.parse_args()
+    sys.exit(0 if main(given.name, given.times) else 1)

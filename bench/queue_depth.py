@@ -11,10 +11,10 @@ no bound, because it counts the runs before it.
 import http.client
 import json
 import statistics
-import sys
 import time
 
 from api_server import NO_DISK, api, database
+from arguments import parse_one
 
 WAITING_RUNS, EVENTS = 10_000, 1_000_000
 LIMIT = 1.5
@@ -110,4 +110,4 @@ def measure(port: int, rounds: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    main(parse_one(__doc__, "rounds", 100, "requests of each kind"))

@@ -19,15 +19,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from arguments import parse_one
+
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
-
-from tests import environment  # noqa: E402 — starts a PostgreSQL for this process
 
 OFFSET = 15000  # beside a stack that runs on the usual ports
 
 
 def main(times: int) -> None:
+    from tests import environment  # noqa: F401 — starts a PostgreSQL for this process
+
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "oroboros.settings",
         "OROBOROS_PORT_OFFSET": str(OFFSET),
@@ -78,9 +80,10 @@ def measure_start(config, release) -> float:
     """Return the seconds that the release's backend takes to its first 200, on another port."""
     from host.units import managers
     from releases.production import colours
+    from tests.environment import free_port
 
     unit = colours.make_unit(config, release, "blue")
-    port = environment.free_port()
+    port = free_port()
     unit = replace(unit, name="floor", port=port, env={**unit.env, "PORT": str(port)})
     started_at = time.monotonic()
     managers.get_manager(config).start(unit)
@@ -173,4 +176,4 @@ def start_service(command: list[str], env) -> subprocess.Popen:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    main(parse_one(__doc__, "times", 10, "rollbacks of each kind"))

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
 
 from api_server import HOME, api, database, free_port
+from arguments import parse_one
 
 CLIENTS, READERS = 60, 50
 SECONDS, REST_SECONDS = 60.0, 5.0
@@ -167,4 +168,4 @@ def router(api_port: int) -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(not main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS))
+    sys.exit(not main(parse_one(__doc__, "seconds", SECONDS, "how long the clients are slow")))
