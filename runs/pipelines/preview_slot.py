@@ -10,15 +10,15 @@ from host.app.planning import Command
 from host.app.process_types import process_environment, servers
 from host.app.resources import addons, extensions, storage
 from host.config import SlotConfig
-from host.errors import Refused
+from host.errors import ApplicationRefused, Refused
 from host.files.source_tree import SourceTree
 from host.files.surface_folder import LiveRoutes
 from host.postgres.programs import available_extensions
 from host.services.redis_server import RedisServer
 from runs.engine import step_notes
 from runs.engine.step_context import StepContext, StepResult
-from runs.pipelines import template_storage
-from runs.repository import open_repository
+from runs.pipelines import template_databases, template_storage
+from runs.repository import find_preview_base, open_repository
 from slots.runtime import worktree
 from slots.runtime.spec import ProcessSpec
 
@@ -36,8 +36,17 @@ def read_slot_application(context: StepContext) -> Application:
 
 @contextmanager
 def note_application(context: StepContext) -> Iterator[None]:
-    """Show the application's notes: also if its installs are complete and the step does nothing."""
-    app = read_slot_application(context)
+    """Show the application's notes: also if its installs are complete and the step does nothing.
+
+    Raises ApplicationRefused, and StepFailed MAIN_BROKEN if the target branch is refused as well.
+    """
+    try:
+        app = read_slot_application(context)
+    except ApplicationRefused as refused:
+        repo = open_repository(context.config)
+        base = find_preview_base(repo, context.config.target_branch)
+        template_databases.raise_if_base_is_refused(context, repo, base, refused)
+        raise
     _refuse_hiding_storage(context, app)
     context.set_notes([*app.notes, *_describe_lacking_extensions(context, app)])
     yield

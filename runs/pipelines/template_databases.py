@@ -166,6 +166,29 @@ def raise_if_base_does_not_install(
             raise StepFailed("MAIN_BROKEN", detail) from failed
 
 
+def raise_if_base_is_refused(
+    context: StepContext, repo: Repository, base: str, refused: ApplicationRefused
+) -> None:
+    """Raise StepFailed MAIN_BROKEN if the base's files are refused for the reason `refused` too.
+
+    Only then: a commit may refuse what the base has, as with a dependency that no lock file has.
+    """
+    from host.postgres.administration import DatabaseAdmin
+
+    config, name = context.config, guard.template_name(base)
+    root = config.var / "templates" / name
+    with DatabaseAdmin(config).database_lock(name, context.raise_if_stopping):
+        try:
+            app_commands.write_application(context, repo, base, root, config.job_user)
+        except ApplicationRefused as found:
+            if found.detail == refused.detail:
+                branch = f"{config.target_branch} itself ({base[:12]})"
+                detail = f"{branch} is refused too, for the same reason: {refused.detail}"
+                raise StepFailed("MAIN_BROKEN", detail) from refused
+        finally:
+            ownership.delete_tree(root)
+
+
 def _describe_broken_base(context: StepContext, base: str, failure: BaseFailure) -> str:
     """Return the cause as sentences, and save the base's output as the artifact MAIN_LOG."""
     context.save_artifact(MAIN_LOG, failure.log)

@@ -15,6 +15,8 @@ from slots.rules import LeaseState
 from tests.runs.pipelines.shipping import tiny
 
 BAD_MIGRATION = "ALTER TABLE nobody_made_this ADD COLUMN x int;\n"
+UNLOCKED = '[project]\nname = "small"\nversion = "1"\ndependencies = ["idna"]\n'
+STALE_LOCK = '[[package]]\nname = "small"\nversion = "1"\nsource = { virtual = "." }\n'
 FAILING_TEST = """import unittest
 
 
@@ -219,8 +221,12 @@ def test_a_release_command_that_fails_on_production_is_no_failed_health_check(sm
         {"requirements.txt": "=== this is no requirement\n"},
         # An install that is not shared may read every file of the tree.
         {"oroboros.toml": '[backend]\ninstall = "false"\n[checks]\nquick = "true"\n'},
+        # Refused before anything is installed: a lock file, the manifest, a command.
+        {"pyproject.toml": UNLOCKED, "uv.lock": STALE_LOCK},
+        pytest.param({"oroboros.toml": "[backend\n"}, marks=pytest.mark.full),
+        pytest.param({"Procfile": "web: python -c pass\n"}, marks=pytest.mark.full),
     ],
-    ids=["migration", "seed", "install", "install-not-shared"],
+    ids=["migration", "seed", "install", "install-not-shared", "lock-file", "manifest", "command"],
 )
 def test_a_branch_that_repairs_main_is_previewed_and_ships_and_others_name_main(small, breakage):
     before = small.remote_main()
@@ -232,14 +238,17 @@ def test_a_branch_that_repairs_main_is_previewed_and_ships_and_others_name_main(
     small.commit(f"broken/other-{number}", {"other.txt": "a branch like any other"})
     other = execute_branch(f"broken/other-{number}")
     assert (other.status, other.failure_code) == ("failed", "MAIN_BROKEN")
-    assert other.failure_detail.startswith(f"main itself ({broken[:12]}) does not install")
+    assert other.failure_detail.startswith(f"main itself ({broken[:12]}) ")
     assert "repairs it" in other.next_action
-    assert other.artifacts.filter(name="main_log").exists()
+    # The files of a commit that is refused start nothing that could have an output.
+    is_refused = "is refused too" in other.failure_detail
+    assert other.artifacts.filter(name="main_log").exists() is not is_refused
     small.commit(f"broken/repair-{number}", whole)
     repair = execute_branch(f"broken/repair-{number}", approve=True)
     assert (repair.status, repair.failure_detail) == ("merged", "")
     # A branch that installs differently needs the database of a main that does not install.
-    assert any(note["text"].startswith("main itself") for note in repair.notes)
+    is_noted = any(note["text"].startswith("main itself") for note in repair.notes)
+    assert is_noted is not is_refused
     small.commit(f"broken/after-{number}", {"after.txt": "main is whole again"})
     after = execute_branch(f"broken/after-{number}")
     assert (after.status, after.notes) == ("preview_ready", [])
