@@ -13,7 +13,7 @@ from pathlib import Path
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership
-from host.git import changes, checkout_notes
+from host.git import changes, checkout_notes, reverts
 from host.git.changes import ChangedFile, PatchLine
 from host.git.checkout_notes import LeftOut
 from host.git.git_commands import (
@@ -294,6 +294,19 @@ class Repository:
         span = f"{validate_sha(old)}..{validate_sha(new)}"
         lines = split_lines(self._git.run(git_argv(self.path, "log", *options, span, "--")))
         return [LogEntry(*(part.rstrip(" ") for part in line.split("\0"))) for line in lines]
+
+    def list_reverted(self, base: str, commit: str, *, limit: int = 200) -> list[str]:
+        """Return commits that `commit` contains and `base` has reverted since, newest first."""
+        span = f"{validate_sha(commit)}..{validate_sha(base)}"
+        options = [*reverts.LOG_OPTIONS, f"--max-count={limit}"]
+        raw = self._git.run(git_argv(self.path, "log", *options, span, "--"))
+        found = filter(self.has_commit, reverts.parse_reverted(raw))
+        return [one for one in found if self._brings(one, commit)]
+
+    def _brings(self, reverted: str, commit: str) -> bool:
+        argv = git_argv(self.path, "rev-list", "--no-walk", "--parents", reverted, "--")
+        first, *parents = self._git.run(argv).split()
+        return any(self.is_ancestor(one, commit) for one in reverts.list_brought(first, parents))
 
     def find_merge_base(self, first: str, second: str) -> str | None:
         """Return the best common ancestor of the two; None if they have none."""

@@ -30,11 +30,15 @@ class MergeOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class MergeForecast:
-    """The outcome of merging a commit into `base`, and the files that conflict."""
+    """The outcome of merging a commit into `base`, and the files that conflict.
+
+    `reverted` are commits of it that `base` has reverted, which a merge does not bring back.
+    """
 
     outcome: MergeOutcome
     base: str
     conflicts: Sequence[str] = field(default_factory=tuple)
+    reverted: Sequence[str] = ()
 
 
 def forecast_merge(repo: Repository, base: str, commit: str) -> MergeForecast:
@@ -46,15 +50,16 @@ def forecast_merge(repo: Repository, base: str, commit: str) -> MergeForecast:
     merged = repo.merge_trees(base, commit)
     if merged.tree_id is None:
         return MergeForecast(MergeOutcome.CONFLICTS, base, merged.conflicts)
-    is_same = merged.tree_id == repo.get_tree_id(base)
-    return MergeForecast(MergeOutcome.UNCHANGED if is_same else MergeOutcome.MERGES, base)
+    if merged.tree_id == repo.get_tree_id(base):
+        return MergeForecast(MergeOutcome.UNCHANGED, base)
+    return MergeForecast(MergeOutcome.MERGES, base, reverted=repo.list_reverted(base, commit))
 
 
 def describe_forecast(forecast: MergeForecast, target: str, commit: str) -> str:
-    """Return what a reviewer should know of the merge; "" if it merges."""
+    """Return what a reviewer should know of the merge; "" if it merges whole."""
     name = f"{target} ({forecast.base[:12]})"
     return {
-        MergeOutcome.MERGES: "",
+        MergeOutcome.MERGES: describe_reverted(name, forecast.reverted),
         MergeOutcome.CONFLICTS: (
             f"Merging this commit into {name} conflicts in {name_files(forecast.conflicts)}. "
             f"Merge {target} into the branch, resolve the conflicts and push before approving."
@@ -73,6 +78,18 @@ def describe_unchanged(target: str, commit: str) -> str:
     return (
         f"{target} has the changes of {commit[:12]} already, as after a squash merge or a "
         "cherry-pick: there is nothing to ship."
+    )
+
+
+def describe_reverted(target: str, reverted: Sequence[str]) -> str:
+    """Return that a merge ships only a part, and how the rest ships; "" if nothing was reverted."""
+    if not reverted:
+        return ""
+    names = name_files([commit[:12] for commit in reverted])
+    return (
+        f"{target} has reverted {names}, which this commit contains: the preview shows these "
+        "changes, and a merge does not bring them back. To ship them again, merge the target "
+        "branch into the branch and revert the revert there (git revert <the revert>)."
     )
 
 

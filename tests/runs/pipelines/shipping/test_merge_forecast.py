@@ -29,6 +29,26 @@ def test_each_outcome_but_a_merge_is_described(outcome, words):
     assert bool(text) == (outcome != MergeOutcome.MERGES)
 
 
+def test_a_commit_that_was_reverted_since_is_reported_before_approval(small, ready_small):
+    """A merge was taken back and the branch goes on: another merge ships the rest only."""
+    number = small.commits()
+    small.commit(f"reverted/{number}", {"kept.txt": "first"})
+    small.git("checkout", "-q", "main", cwd=small.clone)
+    small.git("merge", "-q", "--ff-only", "origin/main", cwd=small.clone)
+    small.git("merge", "-q", "--no-ff", f"reverted/{number}", cwd=small.clone)
+    merge = small.git("rev-parse", "HEAD", cwd=small.clone).strip()
+    small.git("revert", "-m", "1", "--no-edit", merge, cwd=small.clone)
+    small.git("push", "-q", "origin", "main", cwd=small.clone)
+    small.git("checkout", "-q", f"reverted/{number}", cwd=small.clone)
+    small.commit(f"reverted/{number}", {"other.txt": "second"})
+    run = operations.create_run(title="goes on", branch=f"reverted/{number}", actor="ada")
+    execution.execute_run(run.pk)
+    run.refresh_from_db()
+    [note] = run.list_notes()
+    assert f"has reverted {merge[:12]}," in note and "revert the revert" in note
+    operations.approve(run, actor="grace")  # it may be meant
+
+
 def test_the_forecast_is_of_the_present_commit_and_follows_the_target_branch(small, ready_small):
     run = ready_small("facts/one", {"facts.txt": "ours"})
     assert read_approval_facts(run).merge == "clean"
