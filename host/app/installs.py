@@ -317,6 +317,8 @@ def _environment(work: _Work, home: Path, user: User | None) -> dict[str, str]:
     pythons = [one for one in (work.install, *work.earlier) if one.kind == "python"]
     for python in pythons[:1]:
         env["VIRTUAL_ENV"] = str(python.folder(work.config, work.root) / python.output_name)
+        # Else `uv sync` makes another one at the root of a workspace, in which nothing would look.
+        env["UV_PROJECT_ENVIRONMENT"] = env["VIRTUAL_ENV"]
     if work.install.kind == "ruby":
         env["GEM_HOME"] = str(work.folder / "vendor" / "bundle")
     return env | {"PATH": os.pathsep.join([*folders, env["PATH"]])}

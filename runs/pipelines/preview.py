@@ -10,6 +10,7 @@ from functools import wraps
 
 from host.app import planning
 from host.app.application import Application
+from host.app.inspection import empty_installs
 from host.app.planning import Command
 from host.app.resources import storage
 from host.config import Config
@@ -128,6 +129,7 @@ def install(context: StepContext) -> None:
             raise
         _raise_if_base_is_the_cause(context, app, failed)
         raise
+    context.set_notes(empty_installs.describe_empty_installs(app), topic="packages")
 
 
 def _raise_if_base_is_the_cause(context: StepContext, app: Application, failed: StepFailed) -> None:

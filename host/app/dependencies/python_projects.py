@@ -1,9 +1,12 @@
 """Plans the virtual environment of a Python project, from the lock file or list that it has."""
 
 import os
+import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from host.app.command_line import Argv
 from host.app.dependencies import pipfile_lock, stale_locks
@@ -34,6 +37,7 @@ UNSUPPORTED = {
     "requirements/base.txt": 'write [backend] install = "uv pip install -r '
     'requirements/base.txt" into oroboros.toml',
 }
+LOCK_FILES = ("uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock", "pdm.lock")
 # In the order in which they win. A lock file wins over a list of what is wanted.
 PROJECT_FILES = (
     *("uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock", "requirements.txt", "pdm.lock"),
@@ -92,15 +96,16 @@ def plan_python(
     # --clear: an interrupted install may have left a part of one. --no-project: no setting of the
     # tree chooses another interpreter. Only the manifest's commands may call pip (--seed).
     venv = (tools.uv, "venv", "--quiet", "--clear", "--no-project", *(["--seed"] if own else []))
-    recipe, notes = (
-        (Recipe(()), [])
-        if custom
-        else _choose_recipe(tree, folder, tools, is_used, has_development)
-    )
+    root, recipe, notes = folder, Recipe(()), list[str]()
+    if not custom and (workspace := _find_workspace(tree, folder)):
+        root = workspace
+        recipe, notes = _use_workspace(tree, root, folder, tools, has_development)
+    elif not custom:
+        recipe, notes = _choose_recipe(tree, folder, tools, is_used, has_development)
     install = build_install(
         tree,
         "python",
-        folder,
+        root,
         ((*venv, "--python", tools.python, VENV), *recipe.commands),
         version=tools.python_version,
         shared=recipe.shared and not own,
@@ -125,6 +130,46 @@ def _choose_recipe(
         if recipe is not None:
             return recipe, [*_note_others(folder, name, present)]
     return Recipe(()), []
+
+
+def _find_workspace(tree: SourceTree, folder: str) -> str:
+    """Return the root of the workspace of uv that locks the folder's project; "" without one."""
+    if any(tree.has_file(f"{folder}/{name}") for name in LOCK_FILES):
+        return ""
+    parents = [str(parent) for parent in PurePosixPath(folder).parents]
+    return next((parent for parent in parents if _has_member(tree, parent, folder)), "")
+
+
+def _has_member(tree: SourceTree, root: str, folder: str) -> bool:
+    """Return whether the folder has a project of the workspace of uv at `root`, which is locked."""
+    data = read_toml(tree, root, "pyproject.toml")
+    workspace, inner = get_table(data, "tool", "uv", "workspace"), posixpath.relpath(folder, root)
+
+    def is_listed(key: str) -> bool:
+        patterns = workspace.get(key)
+        patterns = patterns if isinstance(patterns, list) else []
+        return any(fnmatchcase(inner, posixpath.normpath(str(one))) for one in patterns)
+
+    is_locked = tree.has_file(f"{root}/uv.lock") and tree.has_file(f"{folder}/pyproject.toml")
+    return is_locked and is_listed("members") and not is_listed("exclude")
+
+
+def _use_workspace(
+    tree: SourceTree, root: str, folder: str, tools: Tools, dev: bool
+) -> tuple[Recipe, list[str]]:
+    """Install one project of a workspace, and the others that it depends on, at the root.
+
+    It may read any file of the tree, as those of the other projects.
+    """
+    project, lock = read_toml(tree, folder, "pyproject.toml"), read_toml(tree, root, "uv.lock")
+    missing = stale_locks.find_missing_in_uv_lock(project, lock, posixpath.relpath(folder, root))
+    _refuse_stale_lock(root, "uv.lock", missing, "`uv lock`")
+    sync = (tools.uv, "sync", "--frozen", "--python", tools.python, *([] if dev else [NO_GROUPS]))
+    command = (*sync, "--package", get_text(project, "project", "name"))
+    others = [name for name in VERSIONS if tree.has_file(f"{folder}/{name}")]
+    read = join(root, "uv.lock")
+    notes = [f"{join(folder, name)} is not read: {read} is." for name in others]
+    return Recipe((command,), shared=False), notes
 
 
 def _refuse_file(folder: str, name: str, problem: str) -> Refused:

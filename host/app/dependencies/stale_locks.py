@@ -19,21 +19,24 @@ PLAIN_SPECIFIER = re.compile(r"(?:[<>=!~]=|[<>])\d+(?:\.\d+)*(?:\.\*)?")
 UV_SOURCES = frozenset({"git", "url", "path", "directory", "editable", "virtual", "workspace"})
 
 
-def find_missing_in_uv_lock(project: Table, lock: Table) -> list[str]:
-    """Return the dependencies of the `[project]` that its package in uv.lock does not have."""
+def find_missing_in_uv_lock(project: Table, lock: Table, path: str = ".") -> list[str]:
+    """Return the dependencies of the `[project]` that its package in uv.lock does not have.
+
+    `path` is the project's folder, relative to the lock file's.
+    """
     wanted = get_table(project, "project").get("dependencies")
-    locked = _find_uv_requirements(lock)
+    locked = _find_uv_requirements(lock, path)
     if not isinstance(wanted, list) or locked is None:
         return []
     return [str(text) for text in wanted if not any(_is_locked(str(text), one) for one in locked)]
 
 
-def _find_uv_requirements(lock: Table) -> list[Table] | None:
+def _find_uv_requirements(lock: Table, path: str) -> list[Table] | None:
     """Return what uv.lock says that the project itself requires; None if it is not in it."""
     packages = lock.get("package")
     for package in packages if isinstance(packages, list) else []:
         source = get_table(package, "source")
-        if "." in (source.get("virtual"), source.get("editable"), source.get("directory")):
+        if path in (source.get("virtual"), source.get("editable"), source.get("directory")):
             listed = get_table(package, "metadata").get("requires-dist")
             return [one for one in listed if isinstance(one, dict)] if listed else []
     return None

@@ -371,3 +371,50 @@ def test_a_pipfile_lock_becomes_requirements():
     ]
     for text in ("", "[]", '{"default": {"a": {}}}', '{"default": []}'):
         assert pipfile_lock.to_requirements(text) is None
+
+
+def workspace(**lock):
+    """Return the files of a workspace of uv with two projects; `lock` are those of the backend."""
+    root = '[tool.uv.workspace]\nmembers = ["backend", "libs/*"]\nexclude = ["libs/old"]\n'
+    required = ", ".join(f'{{ name = "{name}" }}' for name in lock.get("locked", ["idna"]))
+    return {
+        "pyproject.toml": root,
+        "uv.lock": '[[package]]\nname = "api"\nsource = { virtual = "backend" }\n'
+        f"[package.metadata]\nrequires-dist = [{required}]\n",
+        "backend/pyproject.toml": '[project]\nname = "api"\ndependencies = ["idna"]\n',
+        "Procfile": "web: python app.py\n",
+        "oroboros.toml": '[backend]\ndirectory = "backend"\n',
+    }
+
+
+def test_a_project_of_a_workspace_of_uv_is_installed_from_the_workspaces_lock_file(plan):
+    [install] = plan(workspace()).installs
+    assert (install.directory, install.shared) == (".", False)
+    assert install.commands[-1][1:3] == ("sync", "--frozen")
+    assert install.commands[-1][-2:] == ("--package", "api")
+
+
+def test_a_lock_file_of_a_workspace_that_lacks_a_dependency_is_refused(plan):
+    with pytest.raises(Refused, match=r"^uv\.lock is out of date, it does not have idna"):
+        plan(workspace(locked=["other"]))
+
+
+def test_a_list_beside_a_project_of_a_workspace_is_named_as_not_read(plan):
+    found = plan(workspace() | {"backend/requirements.txt": "idna"})
+    assert found.notes == ("backend/requirements.txt is not read: uv.lock is.",)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"backend/poetry.lock": POETRY_LOCK},
+        {"oroboros.toml": '[backend]\ndirectory = "backend"\ninstall = "uv sync"\n'},
+        {"pyproject.toml": '[tool.uv.workspace]\nmembers = ["*"]\nexclude = ["backend"]\n'},
+        {"pyproject.toml": '[project]\nname = "another"\n'},
+        {"uv.lock": None},
+    ],
+    ids=["own-lock", "own-command", "excluded", "no-workspace", "no-lock"],
+)
+def test_a_project_that_no_workspace_locks_is_installed_in_its_own_folder(plan, files):
+    [install] = plan({name: text for name, text in (workspace() | files).items() if text}).installs
+    assert install.directory == "backend"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from host.app import installs
+from host.app.inspection.empty_installs import describe_empty_installs
 
 pytestmark = pytest.mark.full
 UV = str(Path(sys.executable).with_name("uv"))
@@ -196,3 +197,45 @@ def test_the_frontends_own_install_runs_in_its_folder_and_leaves_python_alone(pr
     assert "idna-3.7.dist-info" in python_packages(app)
     assert installed_version(app) == "3.0.0"
     assert (project.root / "front" / "node_modules" / "is-odd").exists()
+
+
+def write_uv_workspace(project, toml=""):
+    """Write and lock a workspace of uv whose backend depends on a package of it."""
+    project.write(
+        **{
+            "pyproject.toml": '[tool.uv.workspace]\nmembers = ["backend", "libs/*"]\n',
+            "backend/pyproject.toml": '[project]\nname = "api"\nversion = "1"\n'
+            'requires-python = ">=3.11"\ndependencies = ["idna==3.7", "shared"]\n'
+            "[tool.uv.sources]\nshared = { workspace = true }\n",
+            "libs/shared/pyproject.toml": '[project]\nname = "shared"\nversion = "1"\n'
+            'requires-python = ">=3.11"\n[build-system]\nrequires = ["uv_build"]\n'
+            'build-backend = "uv_build"\n',
+            "libs/shared/src/shared/__init__.py": "",
+            "Procfile": "web: python app.py\n",
+            "oroboros.toml": f'[backend]\ndirectory = "backend"\n{toml}',
+        }
+    )
+    run(project, UV, "lock")
+
+
+def test_a_workspace_of_uv_is_installed_at_its_root(project):
+    write_uv_workspace(project)
+    app = project.install()
+    assert {"idna-3.7.dist-info", "shared-1.dist-info"} <= python_packages(app)
+    assert (project.root / ".venv").is_dir()
+
+
+def test_uv_in_a_project_of_a_workspace_installs_where_the_application_looks(project):
+    write_uv_workspace(project, 'install = "uv sync --frozen"\n')
+    app = project.install()
+    assert app.plan.installs[0].directory == "backend"
+    assert {"idna-3.7.dist-info", "shared-1.dist-info"} <= python_packages(app)
+    assert describe_empty_installs(app) == []
+
+
+def test_packages_that_were_installed_elsewhere_are_noted(project):
+    toml = '[backend]\ninstall = "pip install --quiet --target lib idna==3.7"\n'
+    project.write(**{"Procfile": "web: python app.py\n", "oroboros.toml": toml})
+    [note] = describe_empty_installs(project.install())
+    assert "left no package in .venv:" in note
+    assert (project.root / "lib" / "idna").is_dir()
