@@ -37,6 +37,8 @@ PRODUCTION_FILE = "app.env"
 BUILD_FILE = "build.env"
 # Where servers listen that read it from the environment: Node's, Next.js's, uvicorn's variable.
 LISTEN_VARIABLES = dict.fromkeys(("HOST", "HOSTNAME", "UVICORN_HOST"), "127.0.0.1")
+# Go looks for a repository above the tree, asks git about it, and fails if git does not answer.
+NO_GO_STAMP = {"GOFLAGS": "-buildvcs=false"}
 # What a command is for: `run` is the application itself, its `release:` and its seed.
 STAGE_VARIABLES: dict[str, dict[str, str]] = {
     "run": {"NODE_ENV": "production"},
@@ -46,9 +48,10 @@ STAGE_VARIABLES: dict[str, dict[str, str]] = {
         # A build may install by itself: its tools are development dependencies.
         "npm_config_include": "dev",
         "YARN_PRODUCTION": "false",
+        **NO_GO_STAMP,
     },
     # Test runners set NODE_ENV themselves.
-    "check": {"CI": "1"},
+    "check": {"CI": "1", **NO_GO_STAMP},
     "install": {"CI": "1"},
 }
 # No role has this name: a build that connects fails, and the server's message says why.

@@ -52,8 +52,7 @@ def restrict_var(config: Config) -> None:
     for folder in (config.var / name for name in PRIVATE):
         if folder.is_dir() and folder.stat().st_uid == os.geteuid():
             _restrict(folder, 0o700)
-    if config.job_user is None:
-        write_shield(config.var)
+    write_shield(config.var)
 
 
 def give_tree(root: Path, user: User | None) -> None:

@@ -1,8 +1,9 @@
-"""Files in `var` at which tools end their search for configuration in the folders above a tree.
+"""Files in `var` at which tools end their search in the folders above an application's tree.
 
 `var` lies in our checkout unless OROBOROS_VAR says otherwise, so pytest, ruff, mypy and whatever
-reads the nearest `pyproject.toml` would take the checkout's. Where applications run as users of
-their own, the checkout is hidden from them and these files are not needed.
+reads the nearest `pyproject.toml` would take the checkout's; its `.gitignore` names `var`, and
+tools that honor that file would skip all files of the tree. Where programs of applications have a
+/tmp of their own, the checkout is hidden from them too.
 """
 
 from pathlib import Path
@@ -13,6 +14,12 @@ FILES = {
     "pytest.ini": "[pytest]\ncache_dir = $TMPDIR/pytest-cache\n",
     "ruff.toml": 'cache-dir = "${TMPDIR}/ruff-cache"\n',
     "mypy.ini": "[mypy]\n",
+    # A repository that does not exist: git answers that there is none, and the search for files
+    # named .gitignore ends here.
+    ".git": "gitdir: none\n",
+    # pytest-django puts the nearest folder above with this file first on Python's path: of the
+    # checkout, whose packages have such names as `core`.
+    "manage.py": "",
 }
 
 
@@ -22,3 +29,4 @@ def write_shield(var: Path) -> None:
         path = var / name
         if not path.is_file() or path.read_text() != text:
             path.write_text(text)
+            path.chmod(0o644)  # whatever our umask is: users of applications read them

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.config import Config
-from host.files import ownership
+from host.files import ownership, tree_shield
 from host.process import process_table
 from host.process.process_id import ProcessId
 from host.process.users import User
@@ -59,6 +59,7 @@ ENTRIES: dict[str, VarEntry] = {
     "storage": VarEntry("releases.production", "nothing: production's files"),
     "templates": VarEntry("runs.pipelines", "the reconciler, with the template database"),
     "tmp": VarEntry("host.files", "the reconciler, if the process that made it has ended"),
+    **dict.fromkeys(tree_shield.FILES, VarEntry("host.files", "nothing: tools of applications")),
 }
 
 

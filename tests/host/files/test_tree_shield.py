@@ -23,6 +23,11 @@ def tree(tmp_path, monkeypatch):
     """Return a tree below `var`, as an ordinary user has it, in a checkout with its own tools."""
     monkeypatch.setattr("os.geteuid", lambda: 4_000_000)
     (tmp_path / "pyproject.toml").write_text(CONFIGURATION)
+    (tmp_path / ".gitignore").write_text("/var/\n")
+    (tmp_path / "manage.py").touch()
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "__init__.py").touch()
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     ownership.restrict_var(load({"OROBOROS_VAR": str(tmp_path / "var")}, tmp_path))
     tree = tmp_path / "var" / "gates" / "one" / "tree"
     tree.mkdir(parents=True)
@@ -49,8 +54,31 @@ def test_a_tool_does_not_find_the_configuration_of_the_checkout(tree, tool, tmp_
     assert [path.name for path in (tmp_path / "var").glob(".*cache*")] == []
 
 
-def test_an_application_with_a_user_of_its_own_needs_no_shield(tmp_path, monkeypatch):
-    monkeypatch.setattr(type(load({})), "job_user", property(lambda config: object()))
-    monkeypatch.setattr(ownership, "allow_traversal", lambda folder, user: None)
-    ownership.restrict_var(load({"OROBOROS_VAR": str(tmp_path)}))
-    assert not (tmp_path / "pytest.ini").exists()
+def run(tree, tmp_path, *argv):
+    env = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(argv, cwd=tree, env=env, capture_output=True, text=True)
+
+
+def test_a_tool_that_honors_gitignore_reads_the_files_of_the_tree(tree, tmp_path):
+    (tree / "wrong.py").write_text("import os\n")
+    (tree / "ignored.py").write_text("import sys\n")
+    (tree / ".gitignore").write_text("ignored.py\n")
+    outcome = run(tree, tmp_path, sys.executable, "-m", "ruff", "check", "--no-cache")
+    assert "`os` imported but unused" in outcome.stdout
+    assert "`sys`" not in outcome.stdout
+
+
+def test_git_finds_no_repository_above_the_tree_whatever_its_environment(tree, tmp_path):
+    outcome = run(tree, tmp_path, "git", "rev-parse", "--show-toplevel")
+    assert (outcome.returncode, outcome.stdout) == (128, "")
+    assert "not a git repository" in outcome.stderr
+
+
+def test_pytest_django_does_not_put_the_checkout_on_pythons_path(tree, tmp_path):
+    (tree / "src").mkdir()
+    (tree / "src" / "manage.py").touch()
+    code = f"import sys\n\n\ndef test_one():\n    assert {str(tmp_path)!r} not in sys.path\n"
+    (tree / "test_one.py").write_text(code)
+    outcome = run(tree, tmp_path, sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
+    assert outcome.returncode == 0, outcome.stdout
+    assert "plugins:" in outcome.stdout and "django" in outcome.stdout
