@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -37,9 +38,20 @@ GROUPS = (
 )
 
 
+# Shown where a forge is set.
+FORGE_GROUP = (
+    "Forge",
+    (
+        ("Pull requests", "call_merge", "admin:forges_pullrequest_changelist"),
+        ("Deliveries", "webhook", "admin:forges_delivery_changelist"),
+    ),
+)
+
+
 def build_navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar's groups of links that the user may see."""
-    visible = GROUPS if has_ability(request, VIEW) else ()
+    groups_here = (*GROUPS, FORGE_GROUP) if settings.OROBOROS.get("FORGE") else GROUPS
+    visible = groups_here if has_ability(request, VIEW) else ()
     groups = [_build_group(title, items) for title, items in visible]
     if request.user.has_perm("auth.view_user"):
         groups.append(

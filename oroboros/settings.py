@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "slots",
     "releases",
     "runs",
+    "forges",
 ]
 # scripts/rollback.sh and the other release commands set this: they start a second sooner.
 if env("OROBOROS_ONLY", default="") == "releases":
@@ -221,6 +222,12 @@ Q_CLUSTER: dict[str, Any] = {
     "poll": 0.2,
     "label": "Queue",
 }
+
+# What the worker's supervisor repeats for apps above `runs`: name, seconds between, function.
+WORKER_TASKS = (
+    ("the forge's deliveries", 1.0, "forges.deliveries.process_waiting"),
+    ("the forge's pull requests", 120.0, "forges.reconciler.reconcile"),
+)
 
 LOGGING = {
     "version": 1,

@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
+from forges.hooks import receive_hook
 from oroboros import health
 from runs.api.metrics import MetricsView
 from web.api_docs import ApiDocsView
@@ -17,6 +18,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/", include("runs.api.urls")),
     path("api/", include("releases.api")),
+    path("hooks/<str:forge>", receive_hook, name="hook"),
     path("admin/", admin.site.urls),
 ]
 

@@ -194,6 +194,11 @@ FAILURES: dict[str, Failure] = {
         "The new release did not become healthy; the last healthy release is live.",
         "Read deploy_backend_reload_log and follow the rollback guidance in the events.",
     ),
+    "MERGED_ELSEWHERE": Failure(
+        "The pull request was merged on the forge, so the run has nothing to ship.",
+        "There is nothing to do here: the commit is in the target branch. To deploy it without "
+        "another change, an operator runs scripts/deploy.sh.",
+    ),
     "RELEASED": Failure(
         "The slot was released by hand.", "Retry the run to get the preview again."
     ),

@@ -51,7 +51,7 @@ def _start() -> Cluster:
     folder.chmod(0o755)  # processes of other uids must reach their files below it
     (folder / "var" / "static").mkdir(parents=True)  # WhiteNoise warns if it does not exist
     for name in list(os.environ):  # a host's own configuration must not affect the tests
-        if name.startswith(("OROBOROS_", "MERGE_GATE_", "DEPLOY_", "PREVIEW_", "WORKER_")):
+        if name.startswith(("OROBOROS_", "MERGE_GATE_", "DEPLOY_", "PREVIEW_", "WORKER_", "FORGE")):
             del os.environ[name]
     port = free_port()
     cluster = Cluster(folder / "postgres", port, config.load({}).postgres_user, find_wheel())

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
+from forges.models import Delivery, PullRequest
 from releases.models import Deployment, Release
 from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
@@ -152,6 +153,42 @@ class DeploymentFactory(DjangoModelFactory):
     actor = "bob"
     started_at = factory.LazyFunction(timezone.now)
     ended_at = factory.LazyAttribute(lambda deployment: deployment.started_at)
+
+
+class PullRequestFactory(DjangoModelFactory):
+    """An open pull request with the label; its author may write."""
+
+    class Meta:
+        model = PullRequest
+
+    forge = "github"
+    repository = "team/shop"
+    number = factory.Sequence(lambda n: n + 1)
+    title = "Add reactions"
+    url = "https://github.com/team/shop/pull/1"
+    author = "alice"
+    head_branch = "feature/reactions"
+    head_sha = factory.Sequence(sha)
+    base_branch = "main"
+    is_fork = is_draft = False
+    state = "open"
+    labels = ["preview"]
+    has_access = True
+    described_at = factory.LazyFunction(timezone.now)
+
+
+class DeliveryFactory(DjangoModelFactory):
+    class Meta:
+        model = Delivery
+
+    forge = "github"
+    delivery_id = factory.Sequence(lambda n: f"delivery-{n}")
+    event = "pull_request"
+    headers = {"content-type": "application/json"}
+    body = b'{"action": "opened"}'
+    received_at = factory.LazyFunction(timezone.now)
+    decision = "acted"
+    reason = "A run of 0123456789ab is started."
 
 
 class UserFactory(DjangoModelFactory):

@@ -8,7 +8,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # A package may import those before it in the list, and itself. See docs/decisions/0014.
-ORDER = ("host", "core", "web", "accounts", "slots", "releases", "runs", "ops", "oroboros")
+ORDER = (
+    "host",
+    "core",
+    "web",
+    "accounts",
+    "slots",
+    "releases",
+    "runs",
+    "forges",
+    "ops",
+    "oroboros",
+)
 # These start in milliseconds: nothing that they import may import Django.
 WITHOUT_DJANGO = ("host", "slots.runtime", "ops")
 DJANGO = ("django", "rest_framework", "django_q", "unfold", "drf_spectacular", "environ")

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("host", "core", "web", "accounts", "slots", "releases", "runs", "ops", "oroboros")
+PACKAGES = (
+    "host",
+    "core",
+    "web",
+    "accounts",
+    "slots",
+    "releases",
+    "runs",
+    "forges",
+    "ops",
+    "oroboros",
+)
 TEXTS = ("*.py", "*.html", "*.js", "*.css", "*.md", "*.sh", "*.service", "*.timer", "*.conf")
 
 # Parts of the names of modules, functions, classes, arguments and variables.

@@ -20,6 +20,7 @@ from host.git.git_commands import (
     commit_argv,
     fetch_argv,
     fetch_branch_argv,
+    fetch_ref_argv,
     git_argv,
     merge_argv,
     push_argv,
@@ -114,6 +115,11 @@ class Repository:
         """Fetch the commits of one branch of any remote; refs/remotes/origin/* do not change."""
         with self._git.lock():
             self._git.run_remote(remote, fetch_branch_argv(self.path, remote, branch), timeout)
+
+    def fetch_ref(self, remote: str, ref: str, *, timeout: float = NETWORK_SECONDS) -> None:
+        """Fetch the commits of one full ref, such as a pull request's refs/pull/7/head."""
+        with self._git.lock():
+            self._git.run_remote(remote, fetch_ref_argv(self.path, remote, ref), timeout)
 
     def read_remote_head(
         self, remote: str, branch: str, *, timeout: float = NETWORK_SECONDS

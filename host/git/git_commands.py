@@ -59,6 +59,12 @@ def fetch_branch_argv(repository: Path, remote: str, branch: str) -> list[str]:
     return [*fetch_argv(repository, remote)[:-1], refspec]
 
 
+def fetch_ref_argv(repository: Path, remote: str, ref: str) -> list[str]:
+    """Fetch one full ref of `remote`, below refs/oroboros/fetched; all other refs stay."""
+    refspec = f"+{ref}:refs/oroboros/fetched/{ref.removeprefix('refs/')}"
+    return [*fetch_argv(repository, remote)[:-1], refspec]
+
+
 def push_argv(
     repository: Path, remote: str, source: str, branch: str, *, dry_run: bool = False
 ) -> list[str]:

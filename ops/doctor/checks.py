@@ -25,7 +25,7 @@ from host.units import managers
 from host.units.listeners import find_open_addresses
 from host.units.stack_ports import POSTGRES, list_ports
 from ops import env_files, preflight, stack, systemd
-from ops.doctor import findings, git_checks
+from ops.doctor import findings, forge_checks, git_checks
 from ops.doctor.findings import Finding
 from ops.installed import secret_env_files
 from ops.installed.stale_units import describe_stale, find_stale_units
@@ -61,11 +61,15 @@ Findings = Iterator[Finding]
 
 
 def run_checks(
-    config: Config, minimum: MinimumFree, check_shipping: Callable[[Config], None]
+    config: Config,
+    minimum: MinimumFree,
+    check_shipping: Callable[[Config], None],
+    describe_last_delivery: Callable[[], str],
 ) -> Findings:
     """Yield all findings, in the order in which faults are best repaired.
 
-    `check_shipping` reads the settings of shipping, and raises Refused if one is wrong.
+    `check_shipping` reads the settings of shipping, and raises Refused if one is wrong;
+    `describe_last_delivery` says when a webhook of the forge came last, "" if none has come.
     """
     yield from check_programs(config)
     yield from check_log_paths(config)
@@ -90,6 +94,7 @@ def run_checks(
     ):
         yield from check(config)
     yield check_shipping_settings(config, check_shipping)
+    yield from forge_checks.check_forge(config, describe_last_delivery)
     yield findings.judge_var(var_folders.list_unknown_names(config))
     yield from check_storage(config)
     for check in (check_ports, check_services, check_mail, check_routes):

@@ -256,6 +256,32 @@ def judge_open_databases(names: Sequence[str]) -> Finding:
     return Finding("closed databases", not names, observed, remedy)
 
 
+def judge_forge_settings(problem: str, observed: str = "") -> Finding:
+    """Judge the settings of the forge; `problem` is "" if all are right."""
+    remedy = f"Correct it in api.env (docs/forges.md has the steps); {RESTART_COMMANDS}"
+    return Finding("forge", not problem, problem or observed, remedy)
+
+
+def judge_forge_token(observed: str, *, is_ok: bool) -> Finding:
+    """Judge the token of the forge's API by what it can read."""
+    remedy = (
+        "Check FORGE_URL and FORGE_REPOSITORY, or write a new token with the rights that "
+        "docs/forges.md names to the file of FORGE_TOKEN_FILE."
+    )
+    return Finding("forge's token", is_ok, observed, remedy)
+
+
+def judge_webhook(forge: str, is_https: bool, last_delivery: str) -> Finding:
+    """Judge whether the forge's webhooks arrive; `last_delivery` is "" if none has come."""
+    scheme = "https" if is_https else "http"
+    remedy = (
+        f"Add the webhook {scheme}://api.<domain>/hooks/{forge} to the repository as "
+        "docs/forges.md says; the forge shows how its deliveries were answered."
+    )
+    observed = last_delivery or "no delivery has come yet"
+    return Finding("webhook", bool(last_delivery), observed, remedy)
+
+
 def judge_git_remote(url: str, branch: str, has_branch: bool, error: str) -> Finding:
     """Judge whether the git remote has the branch; `error` is git's message, if it failed."""
     if not url:

@@ -242,17 +242,20 @@ def reject(run: Run, *, actor: str, reason: str) -> None:
     finish.clean_up_run(settings.OROBOROS, run, lease)
 
 
-def cancel(run: Run, *, actor: str, reason: str = "") -> None:
-    """End the run. Its processes are stopped before its status changes.
+def cancel(run: Run, *, actor: str, reason: str = "", code: str = "") -> None:
+    """End the run, with a failure code if there is one for the reason.
 
-    Raises Refused `already_ended`, `already_stopping`, `too_late` once the merge has begun.
+    Its processes are stopped before its status changes. Raises Refused `already_ended`,
+    `already_stopping`, `too_late` once the merge has begun.
     """
     with grant_lock():
-        lease = _end_or_request_stop(run, Status.CANCELED, actor, reason)
+        lease = _end_or_request_stop(run, Status.CANCELED, actor, reason, code)
     finish.clean_up_run(settings.OROBOROS, run, lease)
 
 
-def _end_or_request_stop(run: Run, to: Status, actor: str, reason: str) -> Lease | None:
+def _end_or_request_stop(
+    run: Run, to: Status, actor: str, reason: str, code: str = ""
+) -> Lease | None:
     """Move the run to `to`, or request the process that has claimed it to do so.
 
     Returns the lease that the caller must clean, if the run was moved here.
@@ -269,9 +272,9 @@ def _end_or_request_stop(run: Run, to: Status, actor: str, reason: str) -> Lease
     record_event("stop_requested", f"{to}: {reason}" if reason else str(to), actor=actor, run=run)
     if run.is_claimed(at):
         # Without a task: the process that has the claim looks for requests every second.
-        run.request_stop(to=to, reason=reason, actor=actor)
+        run.request_stop(to=to, code=code, reason=reason, actor=actor)
         return None
-    return finish.move_to_final_status(run, None, to, code="", detail=reason, actor=actor)
+    return finish.move_to_final_status(run, None, to, code=code, detail=reason, actor=actor)
 
 
 def _refuse_stopping(run: Run) -> None:

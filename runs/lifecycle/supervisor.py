@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, connections
+from django.utils.module_loading import import_string
 from django_q.cluster import Cluster
 
 from core import outages
@@ -153,6 +155,10 @@ class Supervisor:
             PeriodicTask("the rotation of logs", 5.0, partial(trim_logs, config)),
             PeriodicTask("the spare copy", 5.0, partial(template_databases.ensure_spare, config)),
             *map(self._watch_schedule, schedules.SCHEDULED_TASKS),
+            *(
+                PeriodicTask(name, seconds, partial(import_string(function), config))
+                for name, seconds, function in settings.WORKER_TASKS
+            ),
         ]
 
     def run(self) -> None:

@@ -17,7 +17,7 @@ from host.units.health import wait_until_healthy
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from ops import stack
-from ops.doctor import checks, findings, git_checks
+from ops.doctor import checks, findings, forge_checks, git_checks
 from ops.doctor.checks import MinimumFree
 from ops.installed import secret_env_files
 from runs.repository import check_settings
@@ -350,3 +350,31 @@ def test_the_command_fails_only_if_there_is_a_fault(monkeypatch, capsys):
     monkeypatch.setattr(checks, "run_checks", lambda *arguments: iter([right, wrong]))
     with pytest.raises(CommandError, match="1 fault was found"):
         call_command("doctor")
+
+
+def check_forge(tmp_path, last="ping at 10:00: ignored", **environ):
+    secret = tmp_path / "secret"
+    secret.write_text("x\n")
+    secret.chmod(0o600)
+    values = {
+        "FORGE": "github",
+        "FORGE_REPOSITORY": "team/shop",
+        "FORGE_WEBHOOK_SECRET_FILE": str(secret),
+        **environ,
+    }
+    found = forge_checks.check_forge(configuration.load(values), lambda: last)
+    return {finding.subject: finding for finding in found}
+
+
+def test_the_forges_settings_secrets_token_and_webhook_are_checked(tmp_path):
+    assert all(one.is_ok for one in check_forge(tmp_path).values())
+    assert list(check_forge(tmp_path, FORGE="")) == ["forge"]
+    assert not check_forge(tmp_path, FORGE="none")["forge"].is_ok
+    assert not check_forge(tmp_path, last="")["webhook"].is_ok
+    assert not check_forge(tmp_path, FORGE_WEBHOOK_SECRET_FILE="")["forge"].is_ok
+    (tmp_path / "token").write_text("x")
+    (tmp_path / "token").chmod(0o644)
+    values = {"FORGE_URL": "http://127.0.0.1:1", "FORGE_TOKEN_FILE": str(tmp_path / "token")}
+    found = check_forge(tmp_path, **values)
+    assert not found["FORGE_TOKEN_FILE"].is_ok
+    assert "did not answer" in found["forge's token"].observed

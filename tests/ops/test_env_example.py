@@ -6,7 +6,18 @@ import re
 
 from host import config as configuration
 
-PACKAGES = ("host", "core", "web", "accounts", "slots", "releases", "runs", "ops", "oroboros")
+PACKAGES = (
+    "host",
+    "core",
+    "web",
+    "accounts",
+    "slots",
+    "releases",
+    "runs",
+    "forges",
+    "ops",
+    "oroboros",
+)
 NAME = re.compile(r"[A-Z][A-Z0-9_]+")
 # The functions that read a setting: its name is their first or second argument.
 READERS = {

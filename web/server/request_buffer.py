@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 HEAD_BYTES = 64 * 1024
 BODY_BYTES = 1024 * 1024
+# GitHub's limit for what a webhook sends; all that is kept at once has the worker's own limit.
+HOOK_PREFIX, HOOK_BODY_BYTES = b"/hooks/", 25 * 1024 * 1024
 # From the first byte to the end of the head; then for the body, at this rate at least.
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 10.0
@@ -77,6 +79,10 @@ class RequestBuffer:
         parts = self.data.split(b"\r\n", 1)[0].split(b" ", 2)
         return bytes(parts[1].split(b"?", 1)[0]) if len(parts) == 3 else b""
 
+    @property
+    def _body_limit(self) -> int:
+        return HOOK_BODY_BYTES if self.path.startswith(HOOK_PREFIX) else BODY_BYTES
+
     def _advance(self, added: int, at: float) -> None:
         if self.head_bytes is None:
             self._find_head(added, at)
@@ -105,7 +111,7 @@ class RequestBuffer:
             self._read_chunks(head_bytes)
         elif not DIGITS.match(length):
             self.whole_bytes = head_bytes
-        elif int(length) > BODY_BYTES:
+        elif int(length) > self._body_limit:
             self.status = 413
         elif len(self.data) >= head_bytes + int(length):
             self.whole_bytes = head_bytes + int(length)
@@ -120,7 +126,7 @@ class RequestBuffer:
             self._begin_chunk(bytes(self.data[self._chunk_at : end]), end + len(END_OF_LINE))
         if self._in_trailer:
             self._read_trailer()
-        if max(self._chunk_at, len(self.data)) - head_bytes > 2 * BODY_BYTES:
+        if max(self._chunk_at, len(self.data)) - head_bytes > 2 * self._body_limit:
             self.whole_bytes, self.status = None, 413
 
     def _begin_chunk(self, line: bytes, at: int) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from forges.deliveries import describe_last_delivery
 from ops.doctor import checks
 from ops.doctor.checks import MinimumFree
 from runs.repository import check_settings
@@ -18,7 +19,10 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         minimum = MinimumFree(settings.ADMISSION_FREE_MEMORY_MB, settings.ADMISSION_FREE_DISK_MB)
         faults = 0
-        for finding in checks.run_checks(settings.OROBOROS, minimum, check_settings):
+        found = checks.run_checks(
+            settings.OROBOROS, minimum, check_settings, describe_last_delivery
+        )
+        for finding in found:
             self.stdout.write(str(finding))
             faults += not finding.is_ok
         if faults:

@@ -12,7 +12,18 @@ import pytest
 from host import config as configuration
 from host.files import var_folders
 
-PACKAGES = ("host", "core", "web", "accounts", "slots", "releases", "runs", "ops", "oroboros")
+PACKAGES = (
+    "host",
+    "core",
+    "web",
+    "accounts",
+    "slots",
+    "releases",
+    "runs",
+    "forges",
+    "ops",
+    "oroboros",
+)
 MAKER = """
 import os, sys, time
 from host import config as configuration

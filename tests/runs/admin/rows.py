@@ -6,10 +6,12 @@ from runs.rules import Status, StepStatus
 from tests.factories import (
     ApprovalFactory,
     ArtifactFactory,
+    DeliveryFactory,
     DeploymentFactory,
     EventFactory,
     FreezeFactory,
     LeaseFactory,
+    PullRequestFactory,
     ReleaseFactory,
     RunFactory,
     StepFactory,
@@ -36,6 +38,9 @@ def create_rows():
     ApprovalFactory(run=merged)
     FreezeFactory()
     RunFactory(status=Status.FAILED)
+    held = PullRequestFactory(is_fork=True, effect="hold", reason="An operator must allow it.")
+    DeliveryFactory(pull_request=held)
+    DeliveryFactory(pull_request=PullRequestFactory(run=lease.run), run=lease.run)
     create_token("ci", ["view"], created_by="alice")
     schedules.sync_schedules()
     return lease.run

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from accounts.models import ApiToken
+from forges.models import Delivery, PullRequest
 from releases.models import Deployment, Release
 from runs import difference
 from runs.difference import Difference, FileChange
@@ -23,7 +24,9 @@ from tests.runs.admin.rows import create_rows
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERIOUS = ("serious", "critical")
-ROWS = (Lease, Release, Deployment, Event, Freeze, ApiToken, User, Slot)
+ROWS = (
+    Lease, Release, Deployment, Event, Freeze, ApiToken, User, Slot, Delivery, PullRequest,
+)  # fmt: skip
 
 
 @pytest.fixture

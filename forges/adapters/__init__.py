@@ -1,0 +1,1 @@
+"""One adapter for each forge: what its webhooks say, and its API's requests and answers."""

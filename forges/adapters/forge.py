@@ -1,0 +1,176 @@
+"""What an adapter does, and the values that all adapters have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from forges.adapters.http_client import Client
+from forges.forge_settings import ForgeSettings
+from host.errors import Refused
+
+
+class PullRequestState(StrEnum):
+    """Whether a pull request is open, and if not how it ended."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    MERGED = "merged"
+
+
+class StatusState(StrEnum):
+    """The state of a commit status, in GitHub's words."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class PullRequestFacts:
+    """A pull request as the forge describes it at `updated_at`.
+
+    `has_access` is whether its author may write to the repository; None if that is not known.
+    """
+
+    number: int
+    title: str
+    body: str
+    url: str
+    author: str
+    head_branch: str
+    head_sha: str
+    base_branch: str
+    is_fork: bool
+    is_draft: bool
+    state: PullRequestState
+    labels: tuple[str, ...]
+    updated_at: datetime
+    has_access: bool | None = None
+
+    def with_access(self, has_access: bool | None) -> "PullRequestFacts":
+        return replace(self, has_access=has_access)
+
+
+@dataclass(frozen=True)
+class DeliveryHead:
+    """What the headers of a delivery say: its id, and the forge's name of the event."""
+
+    delivery_id: str
+    event: str
+
+
+@dataclass(frozen=True)
+class PullRequestEvent:
+    """Something happened to a pull request.
+
+    `is_request`: it asks for a preview, as opening, reopening and labelling do.
+    """
+
+    repository: str
+    action: str
+    facts: PullRequestFacts
+    is_request: bool
+
+
+@dataclass(frozen=True)
+class PushEvent:
+    """A branch has a new head; `sha` is empty for one that was deleted."""
+
+    repository: str
+    branch: str
+    sha: str
+
+
+@dataclass(frozen=True)
+class OtherEvent:
+    """An event that leads to nothing; `reason` says why, as a sentence."""
+
+    reason: str
+
+
+ForgeEvent = PullRequestEvent | PushEvent | OtherEvent
+
+
+@dataclass(frozen=True)
+class CommitStatus:
+    """A commit status: `context` is its name, `text` is for people, `url` its details."""
+
+    context: str
+    state: StatusState
+    text: str
+    url: str
+
+
+class PayloadInvalid(Refused):
+    """A delivery's body is not what the forge documents for the event."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("payload_invalid", detail, status=400)
+
+
+class Forge(ABC):
+    """One forge: reads its deliveries without a network, and its API over `client`."""
+
+    def __init__(self, settings: ForgeSettings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def client(self) -> Client:
+        """The API's client. Raises Refused `secret_unreadable`."""
+        return self._create_client(self.settings.read_token())
+
+    # --- deliveries
+
+    @abstractmethod
+    def read_head(self, headers: Mapping[str, str]) -> DeliveryHead:
+        """Return what the headers (lower-case names) say; a missing one is empty."""
+
+    @abstractmethod
+    def has_valid_signature(self, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+        """Return whether the sender knew the secret; compares in constant time."""
+
+    @abstractmethod
+    def parse_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
+        """Return what happened. Raises PayloadInvalid."""
+
+    # --- the API; all raise ForgeFailed
+
+    @abstractmethod
+    def _create_client(self, token: str) -> Client: ...
+
+    @abstractmethod
+    def get_pull_request(self, number: int) -> PullRequestFacts:
+        """Return the pull request as it is now."""
+
+    @abstractmethod
+    def list_open_pull_requests(self) -> list[PullRequestFacts]:
+        """Return all open pull requests of the repository."""
+
+    @abstractmethod
+    def has_write_access(self, login: str) -> bool:
+        """Return whether the account may push to the repository."""
+
+    @abstractmethod
+    def set_status(self, sha: str, status: CommitStatus) -> None:
+        """Set a status of the commit."""
+
+    @abstractmethod
+    def find_comment(self, number: int, marker: str) -> int | None:
+        """Return the oldest comment of the pull request that begins with `marker`."""
+
+    @abstractmethod
+    def create_comment(self, number: int, text: str) -> int:
+        """Add a comment in Markdown to the pull request; returns its id."""
+
+    @abstractmethod
+    def edit_comment(self, number: int, comment_id: int, text: str) -> None:
+        """Replace the text of our comment."""
+
+    @abstractmethod
+    def head_ref(self, number: int) -> str:
+        """Return the ref of the repository under which git finds the pull request's head."""

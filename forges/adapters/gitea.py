@@ -1,0 +1,51 @@
+"""Gitea and Forgejo, whose webhooks and API follow GitHub's. Source: their API, /api/swagger."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from forges.adapters.forge import ForgeEvent, OtherEvent
+from forges.adapters.github import GitHub
+from forges.adapters.http_client import Client
+from forges.adapters.payload import find, read_text
+
+# Its draft pull requests are those with such a title, as its setting WORK_IN_PROGRESS_PREFIXES has.
+DRAFT_PREFIXES = ("wip:", "[wip]", "draft:")
+
+
+class Gitea(GitHub):
+    """Gitea's webhooks and API."""
+
+    EVENT_HEADER = "x-gitea-event"
+    DELIVERY_HEADER = "x-gitea-delivery"
+    SIGNATURE_HEADER = "x-gitea-signature"
+    SIGNATURE_PREFIX = ""
+    REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "label_updated")
+    LABELLED: ClassVar[tuple[str, ...]] = ()
+    PAGE_SIZE_NAME = "limit"
+
+    def parse_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
+        # Labels, pushes and others have the header pull_request in older versions, then names such
+        # as pull_request_sync; the payload is the same.
+        if event in ("pull_request_sync", "pull_request_label"):
+            event = "pull_request"
+        if event == "pull_request" and read_text(payload, "action") == "reviewed":
+            return OtherEvent("Reviews lead to nothing.")
+        return super().parse_event(event, payload)
+
+    def parse_pull_request(self, value: Mapping[str, Any]) -> Any:
+        is_draft = read_text(value, "title").lower().startswith(DRAFT_PREFIXES)
+        return super().parse_pull_request({**value, "draft": find(value, "draft") or is_draft})
+
+    def _read_access(self, value: Mapping[str, Any]) -> bool | None:
+        return None
+
+    def _create_client(self, token: str) -> Client:
+        return Client(f"{self.settings.url}/api/v1", {"Authorization": f"token {token}"})
+
+
+class Forgejo(Gitea):
+    """Forgejo's webhooks and API."""
+
+    EVENT_HEADER = "x-forgejo-event"
+    DELIVERY_HEADER = "x-forgejo-delivery"
+    SIGNATURE_HEADER = "x-forgejo-signature"

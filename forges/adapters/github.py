@@ -1,0 +1,180 @@
+"""GitHub: github.com and GitHub Enterprise Server. Source: docs.github.com, REST API 2022-11-28."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from forges.adapters.forge import (
+    CommitStatus,
+    DeliveryHead,
+    Forge,
+    ForgeEvent,
+    OtherEvent,
+    PullRequestEvent,
+    PullRequestFacts,
+    PullRequestState,
+    PushEvent,
+)
+from forges.adapters.http_client import Client, ForgeFailed
+from forges.adapters.payload import find, read, read_text, read_time
+
+HEADS = "refs/heads/"
+NO_COMMIT = "0" * 40
+DESCRIPTION_LENGTH = 140
+# The relation of an author to the repository in a payload, with which GitHub lets people push.
+# MEMBER is of the organization and may have read access only: then the API is asked.
+WRITING_ASSOCIATIONS = ("OWNER",)
+WRITING_PERMISSIONS = ("owner", "admin", "write")
+
+
+class GitHub(Forge):
+    """GitHub's webhooks and API. Gitea and Forgejo have much of both."""
+
+    EVENT_HEADER = "x-github-event"
+    DELIVERY_HEADER = "x-github-delivery"
+    SIGNATURE_HEADER = "x-hub-signature-256"
+    SIGNATURE_PREFIX = "sha256="
+    REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "ready_for_review", "labeled")
+    LABELLED: ClassVar[tuple[str, ...]] = ("labeled",)
+    PAGE_SIZE_NAME = "per_page"
+
+    # --- deliveries
+
+    def read_head(self, headers: Mapping[str, str]) -> DeliveryHead:
+        event = headers.get(self.EVENT_HEADER, "")
+        return DeliveryHead(headers.get(self.DELIVERY_HEADER, ""), event)
+
+    def has_valid_signature(self, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+        digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        sent = headers.get(self.SIGNATURE_HEADER, "")
+        return hmac.compare_digest(f"{self.SIGNATURE_PREFIX}{digest}".encode(), sent.encode())
+
+    def parse_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
+        if event == "pull_request" or event.startswith("pull_request_"):
+            return self._parse_pull_request_event(event, payload)
+        if event == "push":
+            return self._parse_push(payload)
+        if event == "ping":
+            return OtherEvent("The forge tested the webhook; its signature is right.")
+        return OtherEvent(f"Events of the kind {event} lead to nothing.")
+
+    def _parse_pull_request_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
+        if event != "pull_request":  # reviews and their comments
+            return OtherEvent(f"Events of the kind {event} lead to nothing.")
+        action = read_text(payload, "action")
+        return PullRequestEvent(
+            repository=read(payload, "repository.full_name", str),
+            action=action,
+            facts=self.parse_pull_request(read(payload, "pull_request", dict)),
+            is_request=self._is_request(action, payload),
+        )
+
+    def _is_request(self, action: str, payload: Mapping[str, Any]) -> bool:
+        if action in self.LABELLED:  # another label asks for nothing
+            return read_text(payload, "label.name") == self.settings.label
+        return action in self.REQUESTS
+
+    def _parse_push(self, payload: Mapping[str, Any]) -> ForgeEvent:
+        ref, sha = read(payload, "ref", str), read(payload, "after", str)
+        if not ref.startswith(HEADS):
+            return OtherEvent(f"{ref} is not a branch.")
+        repository = read(payload, "repository.full_name", str)
+        return PushEvent(repository, ref.removeprefix(HEADS), "" if sha == NO_COMMIT else sha)
+
+    def parse_pull_request(self, value: Mapping[str, Any]) -> PullRequestFacts:
+        """Return the facts of a pull request as webhooks and the API have it."""
+        return PullRequestFacts(
+            number=read(value, "number", int),
+            title=read_text(value, "title"),
+            body=read_text(value, "body"),
+            url=read_text(value, "html_url"),
+            author=read_text(value, "user.login"),
+            head_branch=read(value, "head.ref", str),
+            head_sha=read(value, "head.sha", str),
+            base_branch=read(value, "base.ref", str),
+            is_fork=self._is_fork(value),
+            is_draft=find(value, "draft") is True,
+            state=_read_state(value),
+            labels=tuple(read_text(one, "name") for one in find(value, "labels") or ()),
+            updated_at=read_time(value, "updated_at"),
+            has_access=self._read_access(value),
+        )
+
+    def _is_fork(self, value: Mapping[str, Any]) -> bool:
+        # A fork that was deleted is null.
+        return find(value, "head.repo.full_name") != find(value, "base.repo.full_name")
+
+    def _read_access(self, value: Mapping[str, Any]) -> bool | None:
+        return True if find(value, "author_association") in WRITING_ASSOCIATIONS else None
+
+    # --- the API
+
+    def _create_client(self, token: str) -> Client:
+        url = self.settings.url
+        base = "https://api.github.com" if url == "https://github.com" else f"{url}/api/v3"
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": "2022-11-28",
+        }
+        return Client(base, headers)
+
+    @property
+    def _repository_path(self) -> str:
+        return f"/repos/{quote(self.settings.repository)}"
+
+    def get_pull_request(self, number: int) -> PullRequestFacts:
+        return self.parse_pull_request(self.client.get(f"{self._repository_path}/pulls/{number}"))
+
+    def list_open_pull_requests(self) -> list[PullRequestFacts]:
+        path = f"{self._repository_path}/pulls"
+        found = self.client.list_all(path, self.PAGE_SIZE_NAME, state="open")
+        return [self.parse_pull_request(one) for one in found]
+
+    def has_write_access(self, login: str) -> bool:
+        name = quote(login, safe="")
+        path = f"{self._repository_path}/collaborators/{name}/permission"
+        try:
+            answer = self.client.get(path)
+        except ForgeFailed as failed:
+            if failed.http_status == 404:  # not a collaborator, or no such account
+                return False
+            raise
+        return find(answer, "permission") in WRITING_PERMISSIONS
+
+    def set_status(self, sha: str, status: CommitStatus) -> None:
+        body = {
+            "state": str(status.state),
+            "context": status.context,
+            "description": status.text[:DESCRIPTION_LENGTH],
+            "target_url": status.url,
+        }
+        self.client.post(f"{self._repository_path}/statuses/{sha}", body)
+
+    def find_comment(self, number: int, marker: str) -> int | None:
+        path = f"{self._repository_path}/issues/{number}/comments"
+        for comment in self.client.list_all(path, self.PAGE_SIZE_NAME):
+            if read_text(comment, "body").startswith(marker):
+                return read(comment, "id", int)
+        return None
+
+    def create_comment(self, number: int, text: str) -> int:
+        path = f"{self._repository_path}/issues/{number}/comments"
+        return read(self.client.post(path, {"body": text}), "id", int)
+
+    def edit_comment(self, number: int, comment_id: int, text: str) -> None:
+        path = f"{self._repository_path}/issues/comments/{comment_id}"
+        self.client.patch(path, {"body": text})
+
+    def head_ref(self, number: int) -> str:
+        return f"refs/pull/{number}/head"
+
+
+def _read_state(value: Mapping[str, Any]) -> PullRequestState:
+    # `merged` is in webhooks and in the answer for one pull request, `merged_at` everywhere.
+    if find(value, "merged") is True or find(value, "merged_at"):
+        return PullRequestState.MERGED
+    is_open = read(value, "state", str) == "open"
+    return PullRequestState.OPEN if is_open else PullRequestState.CLOSED

@@ -1,0 +1,209 @@
+"""GitLab: gitlab.com and self-managed. Source: docs.gitlab.com, webhook events and REST API v4."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from forges.adapters.forge import (
+    CommitStatus,
+    DeliveryHead,
+    Forge,
+    ForgeEvent,
+    OtherEvent,
+    PullRequestEvent,
+    PullRequestFacts,
+    PullRequestState,
+    PushEvent,
+    StatusState,
+)
+from forges.adapters.http_client import Client, ForgeFailed
+from forges.adapters.payload import find, read, read_text, read_time
+
+HEADS = "refs/heads/"
+NO_COMMIT = "0" * 40
+# The lowest access level that may push branches: Developer.
+DEVELOPER = 30
+DESCRIPTION_LENGTH = 255
+STATES = {
+    "opened": PullRequestState.OPEN,
+    "reopened": PullRequestState.OPEN,
+    "locked": PullRequestState.OPEN,
+    "merged": PullRequestState.MERGED,
+    "closed": PullRequestState.CLOSED,
+}
+STATUS_STATES = {
+    StatusState.PENDING: "pending",
+    StatusState.SUCCESS: "success",
+    StatusState.FAILURE: "failed",
+    StatusState.ERROR: "canceled",
+}
+
+
+class GitLab(Forge):
+    """GitLab's webhooks and API; a pull request is a merge request there."""
+
+    # --- deliveries
+
+    def read_head(self, headers: Mapping[str, str]) -> DeliveryHead:
+        # The key stays the same when GitLab sends a delivery again; older versions have none.
+        names = ("idempotency-key", "x-gitlab-event-uuid")
+        delivery_id = next((headers[name] for name in names if headers.get(name)), "")
+        return DeliveryHead(delivery_id, headers.get("x-gitlab-event", ""))
+
+    def has_valid_signature(self, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+        # GitLab does not sign the body: it sends the secret itself. Hashed, since `compare_digest`
+        # would show the length.
+        sent, known = (
+            hashlib.sha256(one.encode()).digest()
+            for one in (headers.get("x-gitlab-token", ""), secret)
+        )
+        return hmac.compare_digest(sent, known)
+
+    def parse_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
+        if event == "Merge Request Hook":
+            return self._parse_merge_request(payload)
+        if event == "Push Hook":
+            return self._parse_push(payload)
+        return OtherEvent(f"Events of the kind {event} lead to nothing.")
+
+    def _parse_merge_request(self, payload: Mapping[str, Any]) -> ForgeEvent:
+        attributes = read(payload, "object_attributes", dict)
+        action = read_text(attributes, "action")
+        return PullRequestEvent(
+            repository=read(payload, "project.path_with_namespace", str),
+            action=action,
+            facts=self._parse_attributes(payload, attributes),
+            is_request=action in ("open", "reopen") or self._has_new_label(payload),
+        )
+
+    def _has_new_label(self, payload: Mapping[str, Any]) -> bool:
+        before, now = (
+            _read_titles(find(payload, f"changes.labels.{side}"))
+            for side in ("previous", "current")
+        )
+        return self.settings.label in set(now) - set(before)
+
+    def _parse_attributes(
+        self, payload: Mapping[str, Any], attributes: Mapping[str, Any]
+    ) -> PullRequestFacts:
+        return PullRequestFacts(
+            number=read(attributes, "iid", int),
+            title=read_text(attributes, "title"),
+            body=read_text(attributes, "description"),
+            url=read_text(attributes, "url"),
+            # The payload's `user` is who acted: the author has a number only.
+            author=str(read(attributes, "author_id", int)),
+            head_branch=read(attributes, "source_branch", str),
+            head_sha=read(attributes, "last_commit.id", str),
+            base_branch=read(attributes, "target_branch", str),
+            is_fork=_is_fork(attributes),
+            is_draft=_is_draft(attributes),
+            state=_read_state(attributes),
+            labels=_read_titles(find(payload, "labels")),
+            updated_at=read_time(attributes, "updated_at"),
+        )
+
+    def _parse_push(self, payload: Mapping[str, Any]) -> ForgeEvent:
+        ref, sha = read(payload, "ref", str), read(payload, "after", str)
+        if not ref.startswith(HEADS):
+            return OtherEvent(f"{ref} is not a branch.")
+        repository = read(payload, "project.path_with_namespace", str)
+        return PushEvent(repository, ref.removeprefix(HEADS), "" if sha == NO_COMMIT else sha)
+
+    # --- the API
+
+    def _create_client(self, token: str) -> Client:
+        return Client(f"{self.settings.url}/api/v4", {"PRIVATE-TOKEN": token})
+
+    @property
+    def _project_path(self) -> str:
+        return f"/projects/{quote(self.settings.repository, safe='')}"
+
+    def _merge_request_path(self, number: int) -> str:
+        return f"{self._project_path}/merge_requests/{number}"
+
+    def parse_pull_request(self, value: Mapping[str, Any]) -> PullRequestFacts:
+        """Return the facts of a merge request as the API has it."""
+        return PullRequestFacts(
+            number=read(value, "iid", int),
+            title=read_text(value, "title"),
+            body=read_text(value, "description"),
+            url=read_text(value, "web_url"),
+            author=str(read(value, "author.id", int)),
+            head_branch=read(value, "source_branch", str),
+            head_sha=read(value, "sha", str),
+            base_branch=read(value, "target_branch", str),
+            is_fork=_is_fork(value),
+            is_draft=_is_draft(value),
+            state=_read_state(value),
+            labels=tuple(one for one in find(value, "labels") or () if isinstance(one, str)),
+            updated_at=read_time(value, "updated_at"),
+        )
+
+    def get_pull_request(self, number: int) -> PullRequestFacts:
+        return self.parse_pull_request(self.client.get(self._merge_request_path(number)))
+
+    def list_open_pull_requests(self) -> list[PullRequestFacts]:
+        found = self.client.list_all(f"{self._project_path}/merge_requests", state="opened")
+        return [self.parse_pull_request(one) for one in found]
+
+    def has_write_access(self, login: str) -> bool:
+        """`login` is the number of the account, as in this forge's facts."""
+        try:
+            path = f"{self._project_path}/members/all/{quote(login, safe='')}"
+            member = self.client.get(path)
+        except ForgeFailed as failed:
+            if failed.http_status == 404:
+                return False
+            raise
+        return read(member, "access_level", int) >= DEVELOPER
+
+    def set_status(self, sha: str, status: CommitStatus) -> None:
+        body = {
+            "state": STATUS_STATES[status.state],
+            "name": status.context,
+            "description": status.text[:DESCRIPTION_LENGTH],
+            "target_url": status.url,
+        }
+        try:
+            self.client.post(f"{self._project_path}/statuses/{sha}", body)
+        except ForgeFailed as failed:
+            # GitLab refuses a status that is the present one.
+            if "Cannot transition status" not in failed.detail:
+                raise
+
+    def find_comment(self, number: int, marker: str) -> int | None:
+        path = f"{self._merge_request_path(number)}/notes"
+        for note in self.client.list_all(path, sort="asc", order_by="created_at"):
+            if read_text(note, "body").startswith(marker):
+                return read(note, "id", int)
+        return None
+
+    def create_comment(self, number: int, text: str) -> int:
+        answer = self.client.post(f"{self._merge_request_path(number)}/notes", {"body": text})
+        return read(answer, "id", int)
+
+    def edit_comment(self, number: int, comment_id: int, text: str) -> None:
+        path = f"{self._merge_request_path(number)}/notes/{comment_id}"
+        self.client.put(path, {"body": text})
+
+    def head_ref(self, number: int) -> str:
+        return f"refs/merge-requests/{number}/head"
+
+
+def _is_fork(value: Mapping[str, Any]) -> bool:
+    return find(value, "source_project_id") != find(value, "target_project_id")
+
+
+def _is_draft(value: Mapping[str, Any]) -> bool:
+    return True in (find(value, "draft"), find(value, "work_in_progress"))
+
+
+def _read_state(value: Mapping[str, Any]) -> PullRequestState:
+    return STATES.get(read(value, "state", str), PullRequestState.CLOSED)
+
+
+def _read_titles(labels: Any) -> tuple[str, ...]:
+    return tuple(read_text(one, "title") for one in labels or ())

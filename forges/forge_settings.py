@@ -1,0 +1,127 @@
+"""The settings of the forge: which one, which repository, and the files of its secrets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from host.config import Config
+from host.errors import Refused
+
+FORGES = ("github", "gitlab", "gitea", "forgejo")
+# Where each forge is if FORGE_URL is not set; Gitea has no address that most teams use.
+DEFAULT_URLS = {
+    "github": "https://github.com",
+    "gitlab": "https://gitlab.com",
+    "forgejo": "https://codeberg.org",
+}
+PULL_REQUEST_POLICIES = ("label", "all", "none")
+# The number of parts of a repository's path: only GitLab has groups within groups.
+MOST_PARTS = {"gitlab": 20}
+SECRET_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class ForgeSettings:
+    """The one repository on the one forge whose pull requests get previews.
+
+    `policy` is one of PULL_REQUEST_POLICIES. Without `token_file` Oroboros reads deliveries, and
+    neither asks the forge nor reports to it.
+    """
+
+    forge: str
+    url: str
+    repository: str
+    policy: str
+    label: str
+    target_branch: str
+    token_file: Path | None
+    secret_file: Path | None
+
+    @property
+    def has_token(self) -> bool:
+        return self.token_file is not None
+
+    def read_token(self) -> str:
+        """Return the token. Raises Refused `secret_unreadable`."""
+        return read_secret("FORGE_TOKEN_FILE", self.token_file)
+
+    def read_webhook_secret(self) -> str:
+        """Return the webhooks' secret. Raises Refused `secret_unreadable`."""
+        return read_secret("FORGE_WEBHOOK_SECRET_FILE", self.secret_file)
+
+
+def read_forge_settings(config: Config) -> ForgeSettings | None:
+    """Return the settings; None if no forge is set. Raises Refused `setting_invalid`."""
+    forge = config.get("FORGE")
+    if not forge:
+        return None
+    _require_one_of("FORGE", forge, FORGES)
+    policy = config.get("PREVIEW_PULL_REQUESTS", "label")
+    _require_one_of("PREVIEW_PULL_REQUESTS", policy, PULL_REQUEST_POLICIES)
+    return ForgeSettings(
+        forge=forge,
+        url=_read_url(config, forge),
+        repository=_read_repository(config, forge),
+        policy=policy,
+        label=config.get("PREVIEW_LABEL", "preview"),
+        target_branch=config.target_branch,
+        token_file=_read_path(config.get("FORGE_TOKEN_FILE")),
+        secret_file=_read_path(config.get("FORGE_WEBHOOK_SECRET_FILE")),
+    )
+
+
+def require_forge_settings(config: Config) -> ForgeSettings:
+    """Return the settings. Raises Refused `forge_not_set` (404), `setting_invalid`."""
+    settings = read_forge_settings(config)
+    if settings is None:
+        raise Refused("forge_not_set", "FORGE is not set: see docs/forges.md.", status=404)
+    return settings
+
+
+def read_secret(name: str, path: Path | None) -> str:
+    """Return the first line of the setting's file, without blanks at its ends.
+
+    Raises Refused `secret_unreadable` without a file, for one that cannot be read, or an empty one.
+    """
+    if path is None:
+        raise Refused("secret_unreadable", f"{name} is not set.")
+    try:
+        with path.open("rb") as file:
+            first, *_ = [*file.read(SECRET_BYTES).decode(errors="replace").splitlines(), ""]
+    except OSError as error:
+        raise Refused("secret_unreadable", f"{name}: {path}: {error.strerror}.") from None
+    if not first.strip():
+        raise Refused("secret_unreadable", f"{name}: {path} is empty.")
+    return first.strip()
+
+
+def _read_path(value: str) -> Path | None:
+    return Path(value) if value else None
+
+
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        detail = f"{name} must be one of {', '.join(known)}, not {value!r}."
+        raise Refused("setting_invalid", detail)
+
+
+def _read_url(config: Config, forge: str) -> str:
+    url = config.get("FORGE_URL").rstrip("/") or DEFAULT_URLS.get(forge, "")
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_url = False
+    if not is_url or "@" in url or "?" in url or "#" in url:
+        raise Refused("setting_invalid", "FORGE_URL must be such as https://git.example.com.")
+    return url
+
+
+def _read_repository(config: Config, forge: str) -> str:
+    repository = config.get("FORGE_REPOSITORY").strip("/")
+    parts = repository.split("/")
+    allowed = all(part and part.replace("-", "").replace("_", "").replace(".", "").isalnum()
+                  for part in parts)  # fmt: skip
+    if not allowed or not 2 <= len(parts) <= MOST_PARTS.get(forge, 2):
+        raise Refused("setting_invalid", "FORGE_REPOSITORY must be such as owner/name.")
+    return repository

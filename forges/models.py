@@ -1,0 +1,183 @@
+"""Deliveries of the forge, the pull requests that they are about, and what is reported back."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from core.claims import Claimable, ClaimableQuerySet
+from core.clock import ClockTimestamp
+from forges.adapters.forge import PullRequestFacts, PullRequestState
+from forges.rules import DeliveryDecision
+from runs.models import Run
+
+
+class PullRequest(models.Model):
+    """A pull request of the configured repository, as the forge last described it."""
+
+    forge = models.CharField(max_length=16)
+    repository = models.CharField(max_length=200)
+    number = models.PositiveIntegerField()
+    title = models.TextField()
+    body = models.TextField(blank=True)
+    url = models.TextField(blank=True)
+    author = models.CharField(max_length=150, blank=True)
+    head_branch = models.CharField(max_length=255)
+    head_sha = models.CharField(max_length=64)
+    base_branch = models.CharField(max_length=255)
+    is_fork = models.BooleanField()
+    is_draft = models.BooleanField()
+    state = models.CharField(max_length=8, choices=[(one, one) for one in PullRequestState])
+    labels = models.JSONField(default=list, blank=True)
+    # Whether the author may write to the repository; null while that is not known.
+    has_access = models.BooleanField(null=True, blank=True)
+    # The forge's time of this description: an event with an earlier one came out of order.
+    described_at = models.DateTimeField()
+    # The latest run that was made for it, or that it found for its branch.
+    run = models.ForeignKey(
+        Run, models.SET_NULL, null=True, blank=True, related_name="pull_requests"
+    )
+    effect = models.CharField(max_length=8, blank=True)
+    reason = models.TextField(blank=True)
+    # The commit of an untrusted author that an operator allowed to run here.
+    allowed_sha = models.CharField(max_length=64, blank=True)
+    allowed_by = models.CharField(max_length=150, blank=True)
+    # Set while it is to be decided again without a delivery.
+    is_due = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["forge", "repository", "number"], name="forges_one_row_per_pull_request"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=list(PullRequestState)), name="forges_state_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.number} {self.title}"
+
+    @property
+    def actor(self) -> str:
+        """The name with which runs and events record that the pull request led to them."""
+        return f"pull request #{self.number}"
+
+    @property
+    def facts(self) -> PullRequestFacts:
+        return PullRequestFacts(
+            number=self.number,
+            title=self.title,
+            body=self.body,
+            url=self.url,
+            author=self.author,
+            head_branch=self.head_branch,
+            head_sha=self.head_sha,
+            base_branch=self.base_branch,
+            is_fork=self.is_fork,
+            is_draft=self.is_draft,
+            state=PullRequestState(self.state),
+            labels=tuple(self.labels),
+            updated_at=self.described_at,
+            has_access=self.has_access,
+        )
+
+    def allow(self, sha: str, *, by: str) -> bool:
+        """Let the code of that head run here; False if the head is another one by now."""
+        row = PullRequest.objects.filter(pk=self.pk, head_sha=sha)
+        return row.update(allowed_sha=sha, allowed_by=by, is_due=True) == 1
+
+
+def to_columns(facts: PullRequestFacts) -> dict[str, Any]:
+    """Return the columns that hold the facts."""
+    return {
+        "title": facts.title,
+        "body": facts.body,
+        "url": facts.url,
+        "author": facts.author,
+        "head_branch": facts.head_branch,
+        "head_sha": facts.head_sha,
+        "base_branch": facts.base_branch,
+        "is_fork": facts.is_fork,
+        "is_draft": facts.is_draft,
+        "state": facts.state,
+        "labels": list(facts.labels),
+        "has_access": facts.has_access,
+        "described_at": facts.updated_at,
+    }
+
+
+class DeliveryQuerySet(ClaimableQuerySet["Delivery"]):
+    """Deliveries by what became of them."""
+
+    def queued(self) -> "DeliveryQuerySet":
+        """Those without a decision, in the order in which they came."""
+        return self.filter(decision=DeliveryDecision.QUEUED).order_by("pk")
+
+    def received_before(self, at: datetime) -> "DeliveryQuerySet":
+        return self.filter(received_at__lt=at)
+
+
+class Delivery(Claimable):
+    """One request of the forge whose signature was right."""
+
+    forge = models.CharField(max_length=16)
+    delivery_id = models.CharField(max_length=200)
+    event = models.CharField(max_length=100, blank=True)
+    # Of the headers those that say what was sent by which program; never a secret.
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField()
+    received_at = models.DateTimeField()
+    # How often the same delivery came again; it was answered, and led to nothing more.
+    repeats = models.PositiveIntegerField(default=0)
+    decision = models.CharField(
+        max_length=8, choices=DeliveryDecision.choices, default=DeliveryDecision.QUEUED
+    )
+    reason = models.TextField(blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    pull_request = models.ForeignKey(
+        PullRequest, models.SET_NULL, null=True, blank=True, related_name="deliveries"
+    )
+    run = models.ForeignKey(Run, models.SET_NULL, null=True, blank=True, related_name="+")
+    # An operator had it decided again.
+    is_repeated = models.BooleanField(default=False)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(
+                fields=["id"],
+                condition=Q(decision=DeliveryDecision.QUEUED),
+                name="forges_queued_deliveries",
+            ),
+            models.Index(fields=["received_at"], name="forges_deliveries_by_time"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["forge", "delivery_id"], name="forges_one_row_per_delivery"
+            ),
+            models.CheckConstraint(
+                condition=Q(decision__in=DeliveryDecision.values),
+                name="forges_decision_is_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event or 'delivery'} {self.delivery_id}"
+
+    def decide(self, decision: DeliveryDecision, reason: str, **fields: Any) -> None:
+        """Record what became of it."""
+        Delivery.objects.filter(pk=self.pk).update(
+            decision=decision, reason=reason, decided_at=ClockTimestamp(), attempts=0, **fields
+        )
+
+    def repeat(self) -> bool:
+        """Have it decided again; False if it waits for its decision already."""
+        row = Delivery.objects.filter(pk=self.pk).exclude(decision=DeliveryDecision.QUEUED)
+        queued = DeliveryDecision.QUEUED
+        return row.update(decision=queued, reason="", attempts=0, is_repeated=True) == 1

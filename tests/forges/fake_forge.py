@@ -1,0 +1,200 @@
+"""A forge on loopback: the parts of GitHub's, Gitea's, Forgejo's and GitLab's APIs that we use."""
+
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.forges import payloads
+
+TOKEN = "the-token-of-the-tests"
+PREFIXES = {"github": "/api/v3", "gitea": "/api/v1", "forgejo": "/api/v1", "gitlab": "/api/v4"}
+
+
+@dataclass
+class Pull:
+    """A pull request; the tests change it as people do."""
+
+    number: int
+    branch: str
+    sha: str
+    title: str = "Add reactions"
+    body: str = ""
+    author: str = "alice"
+    base: str = "main"
+    is_fork: bool = False
+    is_draft: bool = False
+    state: str = "open"
+    labels: list = field(default_factory=list)
+    updated_at: str = "2026-11-28T10:00:00Z"
+    comments: dict = field(default_factory=dict)
+
+    def later(self, minute, **changes):
+        """Change it at that minute of the hour."""
+        self.updated_at = f"2026-11-28T10:{minute:02}:00Z"
+        for name, value in changes.items():
+            setattr(self, name, value)
+        return self
+
+
+class FakeForge:
+    """The state of the forge, and a server that answers as its API does."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.pulls = {}
+        self.writers = {"alice"}
+        self.statuses = []  # (sha, context, state, description, url), the latest last
+        self.requests = []  # (method, path, query, body)
+        self.next_comment = 1
+        # What the next requests are answered with instead: (status, headers), or None to hang up.
+        self.failures = []
+        self.is_down = False
+        self.token = TOKEN
+        handler = type("Handler", (_Handler,), {"forge": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def add(self, pull):
+        self.pulls[pull.number] = pull
+        return pull
+
+    def latest_statuses(self, sha):
+        """Return the latest state of each context of the commit."""
+        return {context: state for one, context, state, *_ in self.statuses if one == sha}
+
+    # --- answers: (status, JSON)
+
+    def answer(self, method, path, query, body):
+        routes = GITLAB_ROUTES if self.kind == "gitlab" else GITHUB_ROUTES
+        for wanted, pattern, function in routes:
+            match = re.fullmatch(pattern, path)
+            if match and wanted == method:
+                return function(self, *map(unquote, match.groups()), query=query, body=body)
+        return 404, {"message": "Not Found"}
+
+    def shape(self, pull):
+        shapes = {"github": payloads.github_pull, "gitlab": payloads.gitlab_pull}
+        return shapes.get(self.kind, payloads.gitea_pull)(pull)
+
+    def list_pulls(self, query, body):
+        found = [self.shape(one) for one in self.pulls.values() if one.state == "open"]
+        return 200, page(found, query)
+
+    def get_pull(self, number, query, body):
+        pull = self.pulls.get(int(number))
+        return (200, self.shape(pull)) if pull else (404, {"message": "Not Found"})
+
+    def permission(self, login, query, body):
+        if login not in self.writers:
+            return 404, {"message": "Not Found"}
+        return 200, {"permission": "write", "user": {"login": login}}
+
+    def member(self, number, query, body):
+        is_member = number == "7" and "alice" in self.writers
+        return (200, {"id": 7, "access_level": 30}) if is_member else (404, {"message": "404"})
+
+    def set_status(self, sha, query, body):
+        name = body.get("context") or body.get("name")
+        self.statuses.append((sha, name, body["state"], body["description"], body["target_url"]))
+        return 201, {"id": len(self.statuses), "state": body["state"]}
+
+    def list_comments(self, number, query, body):
+        pull = self.pulls[int(number)]
+        return 200, page([{"id": key, "body": text} for key, text in pull.comments.items()], query)
+
+    def create_comment(self, number, query, body):
+        comment_id, self.next_comment = self.next_comment, self.next_comment + 1
+        self.pulls[int(number)].comments[comment_id] = body["body"]
+        return 201, {"id": comment_id, "body": body["body"]}
+
+    def edit_comment(self, comment_id, query, body):
+        for pull in self.pulls.values():
+            if int(comment_id) in pull.comments:
+                pull.comments[int(comment_id)] = body["body"]
+                return 200, {"id": int(comment_id), "body": body["body"]}
+        return 404, {"message": "Not Found"}
+
+    def edit_note(self, number, comment_id, query, body):
+        return self.edit_comment(comment_id, query, body)
+
+
+def page(items, query):
+    """Return one page of a list, as `page` and the size in the query have it."""
+    size = int(query.get("per_page", query.get("limit", ["30"]))[0])
+    start = (int(query.get("page", ["1"])[0]) - 1) * size
+    return items[start : start + size]
+
+
+REPO = "/repos/team/shop"
+PROJECT = "/projects/team%2Fshop"
+GITHUB_ROUTES = (
+    ("GET", f"{REPO}/pulls", FakeForge.list_pulls),
+    ("GET", f"{REPO}/pulls/([0-9]+)", FakeForge.get_pull),
+    ("GET", f"{REPO}/collaborators/([^/]+)/permission", FakeForge.permission),
+    ("POST", f"{REPO}/statuses/([0-9a-f]+)", FakeForge.set_status),
+    ("GET", f"{REPO}/issues/([0-9]+)/comments", FakeForge.list_comments),
+    ("POST", f"{REPO}/issues/([0-9]+)/comments", FakeForge.create_comment),
+    ("PATCH", f"{REPO}/issues/comments/([0-9]+)", FakeForge.edit_comment),
+)
+NOTES = f"{PROJECT}/merge_requests/([0-9]+)/notes"
+GITLAB_ROUTES = (
+    ("GET", f"{PROJECT}/merge_requests", FakeForge.list_pulls),
+    ("GET", f"{PROJECT}/merge_requests/([0-9]+)", FakeForge.get_pull),
+    ("GET", f"{PROJECT}/members/all/([^/]+)", FakeForge.member),
+    ("POST", f"{PROJECT}/statuses/([0-9a-f]+)", FakeForge.set_status),
+    ("GET", NOTES, FakeForge.list_comments),
+    ("POST", NOTES, FakeForge.create_comment),
+    ("PUT", f"{NOTES}/([0-9]+)", FakeForge.edit_note),
+)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    forge: FakeForge
+
+    def handle_request(self):
+        forge, parts = self.forge, urlsplit(self.path)
+        raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body, query = json.loads(raw) if raw else None, parse_qs(parts.query)
+        prefix = PREFIXES[forge.kind]
+        path = parts.path.removeprefix(prefix)
+        forge.requests.append((self.command, path, query, body))
+        if forge.is_down:
+            self.close_connection = True
+            return
+        if forge.failures:
+            self.send(*forge.failures.pop(0), {"message": "no"})
+        elif not parts.path.startswith(prefix) or not self.has_token():
+            self.send(401, {}, {"message": "Bad credentials"})
+        else:
+            status, answer = forge.answer(self.command, path, query, body)
+            self.send(status, {}, answer)
+
+    do_GET = do_POST = do_PATCH = do_PUT = handle_request  # noqa: N815
+
+    def has_token(self):
+        sent = self.headers.get("PRIVATE-TOKEN") or self.headers.get("Authorization", "")
+        return sent.rpartition(" ")[2] == self.forge.token
+
+    def send(self, status, headers, answer):
+        raw = json.dumps(answer).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(raw))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, format, *args):
+        """Log nothing."""

@@ -1,0 +1,284 @@
+"""What deliveries lead to: runs that start, follow and end; and the reason of each decision."""
+
+from urllib.parse import urlencode
+
+import pytest
+
+from forges import reconciler
+from forges.models import Delivery, PullRequest
+from runs.lifecycle import operations
+from runs.models import Run
+from runs.rules import Status
+from tests.factories import RunFactory
+from tests.forges import payloads
+
+pytestmark = pytest.mark.django_db
+FORGES = pytest.mark.parametrize("kind", ["github", "gitlab", "gitea", "forgejo"])
+
+
+def the_run():
+    return Run.objects.get()
+
+
+@FORGES
+def test_an_opened_pull_request_gets_one_run_of_its_branch(world):
+    pull = world.pull()
+    delivery = world.deliver(pull)
+    run = the_run()
+    assert (delivery.decision, delivery.run) == ("acted", run), delivery.reason
+    assert (run.branch, run.commit_sha) == ("feature/reactions", world.head())
+    assert (run.created_by, run.title) == ("pull request #12", "#12 Add reactions")
+    assert run.status == Status.PREPARING
+    assert world.deliver(pull.later(1), "synchronize").decision == "ignored"
+    assert the_run() == run
+
+
+def test_a_label_asks_for_a_preview_and_its_removal_ends_it(world):
+    pull = world.pull(labels=[])
+    assert "does not have the label" in world.deliver(pull).reason
+    assert not Run.objects.exists()
+    world.deliver(pull.later(1, labels=["preview"]), "labeled")
+    assert the_run().status == Status.PREPARING
+    world.deliver(pull.later(2, labels=[]), "unlabeled")
+    assert the_run().status == Status.CANCELED
+
+
+def test_a_push_moves_the_same_run_to_its_head(world):
+    pull = world.pull()
+    world.deliver(pull)
+    Run.objects.update(status=Status.PREVIEW_READY)
+    sha = world.commit()
+    delivery = world.send("push", payloads.github_push("feature/reactions", sha))
+    assert delivery.decision == "acted", delivery.reason
+    assert (the_run().commit_sha, the_run().generation) == (sha, 2)
+    # The event about the pull request comes after the push, or instead of it.
+    Run.objects.update(status=Status.PREVIEW_READY)
+    sha = world.commit()
+    assert world.deliver(pull.later(1, sha=sha), "synchronize").decision == "acted"
+    assert (the_run().commit_sha, the_run().generation) == (sha, 3)
+
+
+def test_a_push_to_a_branch_without_a_run_leads_to_nothing(world):
+    delivery = world.send("push", payloads.github_push("main", world.head("main")))
+    assert delivery.decision == "ignored"
+    assert "No open run" in delivery.reason
+
+
+def test_a_closed_pull_request_ends_its_run(world):
+    pull = world.pull()
+    world.deliver(pull)
+    delivery = world.deliver(pull.later(1, state="closed"), "closed")
+    assert delivery.decision == "acted"
+    run = the_run()
+    assert (run.status, run.failure_detail) == (Status.CANCELED, "The pull request was closed.")
+    # Reopened, it gets another one.
+    world.deliver(pull.later(2, state="open"), "reopened")
+    assert Run.objects.count() == 2
+
+
+def test_a_pull_request_that_was_merged_elsewhere_ends_its_run_with_that_code(world):
+    pull = world.pull()
+    world.deliver(pull)
+    world.deliver(pull.later(1, state="merged"), "closed")
+    run = the_run()
+    assert (run.status, run.failure_code) == (Status.CANCELED, "MERGED_ELSEWHERE")
+    assert "in the target branch" in run.next_action
+
+
+def test_a_run_that_ships_is_finished_although_the_forge_says_merged(world):
+    """Pushing the target branch makes the forge say so."""
+    run = RunFactory(status=Status.MERGED, branch="feature/reactions", commit_sha=world.head())
+    PullRequest.objects.all().delete()
+    pull = world.pull(state="merged")
+    assert world.deliver(pull, "closed").decision == "ignored"
+    run.refresh_from_db()
+    assert run.status == Status.MERGED
+
+
+def test_an_outside_contributor_runs_nothing_until_an_operator_allows_that_commit(world):
+    world.forge.writers.clear()
+    pull = world.pull()
+    delivery = world.deliver(pull)
+    assert "an operator must allow" in delivery.reason
+    assert not Run.objects.exists()
+    row = PullRequest.objects.get()
+    assert not row.allow("f" * 40, by="olga")
+    assert row.allow(pull.sha, by="olga")
+    world.process()
+    run = the_run()
+    assert (run.commit_sha, run.branch) == (pull.sha, "")
+    # The next commit needs to be allowed again, and the run does not follow to it.
+    sha = world.commit()
+    assert "an operator must allow" in world.deliver(pull.later(1, sha=sha), "synchronize").reason
+    assert the_run().commit_sha == pull.sha != sha or the_run().generation == 1
+
+
+def test_a_fork_runs_the_allowed_commit_from_the_pull_requests_ref(world):
+    """Its head is no branch of the repository; its branch has a name of one."""
+    world.remote("checkout", "-q", "--detach")
+    sha = world.commit("from a fork")
+    world.remote("update-ref", "refs/pull/12/head", sha)
+    world.remote("checkout", "-q", "feature/reactions")
+    pull = world.pull(is_fork=True, sha=sha)
+    assert "of a fork" in world.deliver(pull).reason
+    assert not Run.objects.exists()
+    assert PullRequest.objects.get().allow(sha, by="olga")
+    world.process()
+    assert (the_run().commit_sha, the_run().branch) == (sha, "")
+    world.deliver(pull.later(1, state="closed"), "closed")
+    assert the_run().status == Status.CANCELED
+
+
+def test_a_run_that_a_person_made_for_the_branch_is_the_pull_requests(world):
+    run = operations.create_run(title="By hand", actor="bob", branch="feature/reactions")
+    pull = world.pull()
+    assert world.deliver(pull).run == run
+    world.deliver(pull.later(1, labels=[]), "unlabeled")
+    run.refresh_from_db()
+    assert run.status == Status.PREPARING
+    world.deliver(pull.later(2, state="closed"), "closed")
+    run.refresh_from_db()
+    assert run.status == Status.CANCELED
+
+
+def test_a_retry_by_a_person_is_the_pull_requests_run(world):
+    pull = world.pull()
+    world.deliver(pull)
+    operations.cancel(the_run(), actor="bob")
+    child = operations.retry(the_run(), actor="bob")
+    assert world.deliver(pull.later(1), "edited").run == child
+
+
+def test_events_out_of_order_are_decided_by_what_the_forge_says_now(world):
+    pull = world.pull()
+    opened = world.body(pull, "opened")
+    pull.later(5, state="closed")
+    delivery = world.send("pull_request", opened)
+    assert "was closed" in delivery.reason
+    assert not Run.objects.exists()
+
+
+def test_without_a_token_an_event_that_came_late_is_ignored(world):
+    world.configure(FORGE_TOKEN_FILE="", PREVIEW_PULL_REQUESTS="all")
+    pull = world.pull()
+    opened = world.body(pull, "opened")
+    world.deliver(pull.later(5, state="closed"), "closed")
+    delivery = world.send("pull_request", opened)
+    assert (delivery.decision, "out of order" in delivery.reason) == ("ignored", True)
+    assert not world.forge.requests
+
+
+def test_without_a_token_only_the_owner_is_known_to_have_write_access(world):
+    world.configure(FORGE_TOKEN_FILE="")
+    pull = world.pull()
+    assert "operator must allow" in world.deliver(pull).reason
+    body = world.body(pull.later(1), "reopened")
+    body["pull_request"]["author_association"] = "OWNER"
+    assert world.send("pull_request", body).decision == "acted"
+
+
+def test_a_forge_that_is_down_is_believed_later(world):
+    pull = world.pull()
+    world.forge.is_down = True
+    delivery = world.deliver(pull)
+    assert delivery.decision == "failed"
+    assert "did not answer" in delivery.reason
+    world.forge.is_down = False
+    reconciler.reconcile(world.config)
+    world.process()
+    assert the_run().branch == "feature/reactions"
+
+
+def test_deliver_again_decides_again(world):
+    pull = world.pull()
+    world.forge.is_down = True
+    delivery = world.deliver(pull)
+    world.forge.is_down = False
+    assert delivery.repeat()
+    assert not delivery.repeat()
+    world.process()
+    delivery.refresh_from_db()
+    assert (delivery.decision, delivery.run) == ("acted", the_run())
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'{"action": 3}', b'{"pull_request": {}}'])
+def test_a_signed_body_that_is_no_delivery_fails_with_a_reason(world, body):
+    _, headers = payloads.sign("github", "pull_request", {}, "one")
+    digest = payloads.hmac.new(payloads.SECRET.encode(), body, payloads.hashlib.sha256).hexdigest()
+    headers["X-Hub-Signature-256"] = f"sha256={digest}"
+    assert world.post_raw(body, headers).status_code == 202
+    world.process()
+    delivery = Delivery.objects.get()
+    assert (delivery.decision, delivery.reason != "") == ("failed", True)
+
+
+def test_a_delivery_that_is_sent_as_a_form_is_read(world):
+    """GitHub's webhooks have that content type until a person changes it."""
+    body = urlencode({"payload": payloads.json.dumps(payloads.github_ping())}).encode()
+    digest = payloads.hmac.new(payloads.SECRET.encode(), body, payloads.hashlib.sha256).hexdigest()
+    headers = {
+        "X-GitHub-Event": "ping",
+        "X-GitHub-Delivery": "one",
+        "X-Hub-Signature-256": f"sha256={digest}",
+    }
+    world.post_raw(body, headers, "application/x-www-form-urlencoded")
+    world.process()
+    assert "tested the webhook" in Delivery.objects.get().reason
+
+
+def test_another_repository_is_ignored(world):
+    body = world.body(world.pull(), "opened")
+    body["repository"]["full_name"] = "team/other"
+    assert "FORGE_REPOSITORY is team/shop" in world.send("pull_request", body).reason
+
+
+def test_a_delivery_whose_worker_keeps_dying_is_given_up(world):
+    world.post("pull_request", world.body(world.pull(), "opened"))
+    Delivery.objects.update(attempts=3)
+    world.process()
+    delivery = Delivery.objects.get()
+    assert (delivery.decision, "worker died" in delivery.reason) == ("failed", True)
+
+
+def test_the_reconciler_closes_and_opens_what_lost_deliveries_left(world):
+    pull = world.pull()
+    reconciler.reconcile(world.config)
+    world.process()
+    assert the_run().status == Status.PREPARING
+    pull.later(1, state="closed")
+    reconciler.reconcile(world.config)
+    world.process()
+    assert the_run().status == Status.CANCELED
+    # One that the forge does not know any more, as after a transfer.
+    other = world.pull(number=13)
+    reconciler.reconcile(world.config)
+    world.process()
+    del world.forge.pulls[other.number]
+    reconciler.reconcile(world.config)
+    world.process()
+    assert not Run.objects.unfinished().exists()
+
+
+def test_old_deliveries_are_removed(world):
+    world.post("ping", payloads.github_ping())
+    Delivery.objects.update(received_at="2026-01-01T00:00Z")
+    reconciler.reconcile(world.config)
+    assert not Delivery.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["gitlab", "gitea", "forgejo"])
+def test_the_other_forges_lead_to_the_same(world):
+    pull = world.pull(labels=[], author="alice")
+    assert "does not have the label" in world.deliver(pull).reason
+    label = "update" if world.forge.kind == "gitlab" else "label_updated"
+    assert world.deliver(pull.later(1, labels=["preview"]), label).decision == "acted"
+    world.deliver(pull.later(2, state="closed"), "closed")
+    assert the_run().status == Status.CANCELED
+    world.deliver(pull.later(3, state="open"), "reopened")
+    assert Run.objects.count() == 2
+    world.deliver(pull.later(4, state="merged"), "closed")
+    assert Run.objects.filter(failure_code="MERGED_ELSEWHERE").count() == 1
+    # A fork of one who may write, and one who may not.
+    assert "of a fork" in world.deliver(world.pull(number=13, is_fork=True)).reason
+    world.forge.writers.clear()
+    assert "without write access" in world.deliver(world.pull(number=14)).reason
