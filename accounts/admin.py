@@ -1,10 +1,9 @@
 """The admin's pages of users and API tokens."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
-from django import forms
 from django.contrib import admin
 from django.contrib.auth import admin as auth  # importing it registers its models
 from django.contrib.auth.models import Group, User
@@ -14,14 +13,23 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm
 
-from accounts.authentication import ABILITIES
-from accounts.models import ApiToken
-from accounts.reserved_names import validate_token_name
-from accounts.tokens import DEFAULT_LIFETIME_DAYS, MAX_LIFETIME_DAYS, create_token
+from accounts.models import EXPIRY_WARNING, ApiToken
+from accounts.token_forms import NewTokenForm, RotateTokenForm, read_lifetime, read_limits
+from accounts.tokens import create_token, rotate_token
 from accounts.user_forms import UserChangeForm, UserCreationForm, get_role, set_role
+from core.clock import ClockTimestamp
 from host.errors import Refused
 from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
-from web.permissions import OPERATE, get_abilities, get_actor_name
+from web.permissions import ALLOWED, OPERATE, ActionState, get_abilities, get_actor_name
+
+# Each state with unfold's name of its colour.
+STATE_COLOURS = {
+    "valid": "success",
+    "expires soon": "warning",
+    "expired": "danger",
+    "revoked": "danger",
+}
+OTHERS_TOKEN = "Another account created this token: revoke it, and create one of your own."  # noqa: S105
 
 admin.site.index_title = "Dashboard"
 admin.site.unregister(User)
@@ -69,29 +77,6 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
         return "superuser" if user.is_superuser else get_role(user) or "–"
 
 
-class NewTokenForm(forms.Form):
-    """The name of a token in the audit trail, and its abilities."""
-
-    name = forms.CharField(max_length=100, validators=[validate_token_name])
-    abilities = forms.MultipleChoiceField(
-        choices=[(one, one) for one in ABILITIES], widget=forms.CheckboxSelectMultiple
-    )
-    days = forms.IntegerField(
-        label="Expires after days",
-        required=False,
-        initial=DEFAULT_LIFETIME_DAYS,
-        min_value=1,
-        max_value=MAX_LIFETIME_DAYS,
-        help_text="Leave it empty for a token that does not expire.",
-    )
-
-    def clean_name(self):
-        name = self.cleaned_data["name"]
-        if ApiToken.objects.filter(name=name).exists():
-            raise forms.ValidationError("A token with this name already exists.")
-        return name
-
-
 def _create(request: HttpRequest, row: None, data: Mapping[str, Any]) -> ActionResult:
     missing = set(data["abilities"]) - get_abilities(request.user)
     if missing:
@@ -103,12 +88,47 @@ def _create(request: HttpRequest, row: None, data: Mapping[str, Any]) -> ActionR
         data["abilities"],
         created_by=get_actor_name(request),
         owner=cast("User", request.user),  # the admin's pages need a login
-        lifetime=timedelta(days=data["days"]) if data["days"] else None,
+        lifetime=read_lifetime(data["days"]),
+        limits=read_limits(data),
     )
-    return ActionResult(
-        f"Copy the token now, it is not shown again: {secret}",
-        reverse("admin:accounts_apitoken_changelist"),
-    )
+    return _show_once(secret)
+
+
+def _show_once(secret: str, note: str = "") -> ActionResult:
+    url = reverse("admin:accounts_apitoken_changelist")
+    return ActionResult(f"Copy the token now, it is not shown again: {secret}{note}", url)
+
+
+def _rotate(request: HttpRequest, token: ApiToken, data: Mapping[str, Any]) -> ActionResult:
+    if not is_rotated_by(request.user, token):
+        raise Refused("forbidden", OTHERS_TOKEN, status=403)
+    hours = data["grace_hours"]
+    secret = rotate_token(token, lifetime=read_lifetime(data["days"]), grace=timedelta(hours=hours))
+    note = f" (the one before goes on for {hours} h at most)" if hours else ""
+    return _show_once(secret, note)
+
+
+def is_rotated_by(user: Any, token: ApiToken) -> bool:
+    """Return whether the account may learn a new secret of the token.
+
+    Not that of another account: with it, the one could act as the other.
+    """
+    return not token.is_owned or token.owner == user
+
+
+def _decide_rotate(request: HttpRequest, token: ApiToken) -> ActionState:
+    if token.revoked_at is not None:
+        return ActionState(False, f"{token} is revoked.", is_hidden=True)
+    return ALLOWED if is_rotated_by(request.user, token) else ActionState(False, OTHERS_TOKEN)
+
+
+def describe_state(token: ApiToken, at: datetime) -> str:
+    """Return whether the token authenticates at that time, and whether it ends soon."""
+    if token.revoked_at is not None:
+        return "revoked"
+    if token.expires_at is None or token.expires_at > at + EXPIRY_WARNING:
+        return "valid"
+    return "expires soon" if token.expires_at > at else "expired"
 
 
 def _revoke(request: HttpRequest, token: ApiToken, data: Mapping[str, Any]) -> ActionResult:
@@ -120,15 +140,23 @@ def _revoke(request: HttpRequest, token: ApiToken, data: Mapping[str, Any]) -> A
 class ApiTokenAdmin(ReadOnlyAdmin):
     list_display = [
         "name",
+        "state",
         "permissions",
+        "limited_to",
         "created_by",
-        "created_at",
         "expires_at",
         "last_used_at",
-        "revoked_at",
+        "last_used_address",
     ]
-    fields = [*list_display, "revoked_by"]
-    readonly_fields = ["permissions"]
+    fields = [
+        *list_display,
+        "created_at",
+        "rotated_at",
+        "previous_expires_at",
+        "revoked_at",
+        "revoked_by",
+    ]
+    readonly_fields = ["state", "permissions", "limited_to"]
     list_select_related = ["owner"]
     page_actions = (
         AdminAction(
@@ -142,6 +170,15 @@ class ApiTokenAdmin(ReadOnlyAdmin):
             is_for_row=False,
         ),
         AdminAction(
+            "rotate",
+            "Rotate",
+            OPERATE,
+            "The token gets a new secret, which is shown once, and a new end.",
+            _rotate,
+            RotateTokenForm,
+            decide=_decide_rotate,
+        ),
+        AdminAction(
             "revoke",
             "Revoke",
             OPERATE,
@@ -153,6 +190,17 @@ class ApiTokenAdmin(ReadOnlyAdmin):
             ),
         ),
     )
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).annotate(read_at=ClockTimestamp())
+
+    @display(description="State", label=STATE_COLOURS)
+    def state(self, token):
+        return describe_state(token, token.read_at)
+
+    @display(description="Limited to")
+    def limited_to(self, token):
+        return str(token.limits) or "–"
 
     @display(description="Permissions")
     def permissions(self, token):

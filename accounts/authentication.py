@@ -2,22 +2,20 @@
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
-from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from accounts import token_throttle
+from accounts.login_throttle import get_client_address
 from accounts.models import ApiToken
 from accounts.peers import get_loopback_endpoints, is_from_application
 from accounts.reserved_names import HOST_NAME
-from accounts.token_throttle import BadTokenThrottle
-from accounts.tokens import hash_token
-from core.clock import ClockTimestamp
+from accounts.tokens import find_token, record_use
 from host.process import socket_owner
 from web.errors import error_response
 from web.permissions import ABILITIES, Principal
@@ -73,31 +71,25 @@ def _is_own_host_header(host: str, port: int) -> bool:
 
 
 class TokenAuthentication(BaseAuthentication):
-    """`Authorization: Bearer oro_…`: a token with its own abilities."""
+    """`Authorization: Bearer oro_…`: a token with its own abilities, limits and rate."""
 
     def authenticate(self, request: Request) -> tuple[Principal, ApiToken] | None:
         scheme, _, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        valid_tokens = ApiToken.objects.valid().select_related("owner")
-        token = valid_tokens.filter(digest=hash_token(secret.strip())).first()
+        address = get_client_address(request.META)
+        token_throttle.count_address(address)
+        token = find_token(secret.strip())
         if token is None:
-            throttle = BadTokenThrottle()
-            if not throttle.allow_request(request, request.parser_context["view"]):
-                raise Throttled(throttle.wait(), "Too many requests with an unknown token.")
+            token_throttle.count_bad_token(address)
             raise AuthenticationFailed("This token is unknown, revoked or expired.")
-        _record_use(token)
-        return Principal(f"token {token.name}", token.get_current_abilities()), token
+        token_throttle.count_token(token.pk)
+        record_use(token, address)
+        name, abilities = f"token {token.name}", token.get_current_abilities()
+        return Principal(name, abilities, token.limits), token
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="oroboros"'
-
-
-def _record_use(token: ApiToken) -> None:
-    """Record the use, at most once a minute. The host's clock decides only whether to write."""
-    a_minute_ago = timezone.now() - timedelta(minutes=1)
-    if token.last_used_at is None or token.last_used_at < a_minute_ago:
-        ApiToken.objects.filter(pk=token.pk).update(last_used_at=ClockTimestamp())
 
 
 class BrowserAuthentication(SessionAuthentication):

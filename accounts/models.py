@@ -1,12 +1,18 @@
 """API tokens and failed login attempts."""
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q, Value
+from django.db.models.functions import Least
 
 from core.clock import ClockTimestamp
-from web.permissions import ABILITIES, get_abilities
+from web.permissions import ABILITIES, LONGEST_PATTERN, RunLimits, get_abilities
+
+# From then on the pages and the doctor warn of a token's end.
+EXPIRY_WARNING = timedelta(days=14)
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
@@ -16,6 +22,16 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
         """The tokens that are neither revoked nor expired."""
         has_time = Q(expires_at=None) | Q(expires_at__gt=ClockTimestamp())
         return self.filter(has_time, revoked_at=None)
+
+    def with_secret(self, digest: str) -> "ApiTokenQuerySet":
+        """The token of the secret with that hash: its own, or the one before for a grace time."""
+        is_previous = Q(previous_digest=digest, previous_expires_at__gt=ClockTimestamp())
+        return self.filter(Q(digest=digest) | is_previous)
+
+    def expiring(self) -> "ApiTokenQuerySet":
+        """The valid tokens that expire within EXPIRY_WARNING, the first to expire first."""
+        end = ClockTimestamp() + EXPIRY_WARNING
+        return self.valid().filter(expires_at__lte=end).order_by("expires_at")
 
 
 class ApiToken(models.Model):
@@ -32,8 +48,23 @@ class ApiToken(models.Model):
     is_owned = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)
+    # After a rotation the secret before it authenticates until `previous_expires_at`.
+    rotated_at = models.DateTimeField(null=True, blank=True)
+    previous_digest = models.CharField(
+        max_length=64, blank=True, default="", db_default="", editable=False
+    )
+    previous_expires_at = models.DateTimeField(null=True, blank=True)
+    # The runs that it may read and change: of branches that match a pattern, and of its own.
+    branches = ArrayField(
+        models.CharField(max_length=LONGEST_PATTERN),
+        default=list,
+        db_default=Value([], ArrayField(models.CharField(max_length=LONGEST_PATTERN))),
+        blank=True,
+    )
+    is_own_runs_only = models.BooleanField(default=False, db_default=False)
     # Updated once a minute at most, so that requests with a token rarely write.
     last_used_at = models.DateTimeField(null=True, blank=True)
+    last_used_address = models.CharField(max_length=50, blank=True, default="", db_default="")
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoked_by = models.CharField(max_length=150, blank=True)
 
@@ -56,6 +87,29 @@ class ApiToken(models.Model):
         """Return the abilities that the token has now: never more than its owner has now."""
         granted = frozenset(self.abilities)
         return granted & get_abilities(self.owner) if self.is_owned else granted
+
+    @property
+    def limits(self) -> RunLimits:
+        """The runs that the token is limited to."""
+        return RunLimits(tuple(self.branches), is_own_only=self.is_own_runs_only)
+
+    def rotate(self, digest: str, *, expires_at: datetime | None, grace: timedelta) -> bool:
+        """Replace the secret; False if the token is revoked.
+
+        The present secret authenticates until `grace` is over, or until the token would have
+        expired. The one of an earlier rotation ends at once.
+        """
+        open_tokens = ApiToken.objects.filter(pk=self.pk, revoked_at=None)
+        return (
+            open_tokens.update(
+                previous_digest=F("digest"),
+                previous_expires_at=Least(ClockTimestamp() + grace, F("expires_at")),
+                digest=digest,
+                expires_at=expires_at,
+                rotated_at=ClockTimestamp(),
+            )
+            == 1
+        )
 
     def revoke(self, *, by: str) -> bool:
         """Revoke the token; False if it was already revoked."""

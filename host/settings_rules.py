@@ -32,6 +32,9 @@ NUMBERS = {
     "TEMPLATE_DATABASES_KEEP": (0, 10_000),
     "ADMISSION_FREE_MEMORY_MB": (0, 2**30),
     "ADMISSION_FREE_DISK_MB": (0, 2**30),
+    "TOKEN_LIFETIME_DAYS": (1, 3650),
+    "API_REQUESTS_PER_TOKEN": (0, 10**6),
+    "API_REQUESTS_PER_ADDRESS": (0, 10**6),
 }
 BOOLEANS = ("OROBOROS_HTTPS", "DEBUG", "ROLLBACK_FREEZES")
 TRUE_WORDS = ("true", "on", "ok", "y", "yes", "1")  # those of django-environ

@@ -104,6 +104,13 @@ DATABASES["default"].update(
         "options": "-c plan_cache_mode=force_generic_plan",
     },
 )
+# In each process, for the counters of requests with tokens: one entry for each token and address.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -256,6 +263,9 @@ QUEUE_LIMIT = OROBOROS.get_integer("OROBOROS_QUEUE_LIMIT", 10000)
 ADMISSION_FREE_MEMORY_MB = OROBOROS.get_integer("ADMISSION_FREE_MEMORY_MB", 256)
 ADMISSION_FREE_DISK_MB = OROBOROS.get_integer("ADMISSION_FREE_DISK_MB", 1024)
 HOST_NAME = OROBOROS.host_name
+TOKEN_LIFETIME_DAYS = OROBOROS.get_integer("TOKEN_LIFETIME_DAYS", 90)
+API_REQUESTS_PER_TOKEN = OROBOROS.get_integer("API_REQUESTS_PER_TOKEN", 600)
+API_REQUESTS_PER_ADDRESS = OROBOROS.get_integer("API_REQUESTS_PER_ADDRESS", 3000)
 
 UNFOLD = {
     "SITE_TITLE": "Oroboros",

@@ -9,8 +9,12 @@ The abilities, none of which includes another:
 Users get the abilities of their groups (`GROUPS`); each token has its own list.
 A view declares the ability of each method, `abilities = {"GET": "view", "POST": "hold"}`. Methods
 that it does not declare need `view` to read and `operate` to write.
+
+A token may also be limited to some runs (`RunLimits`). It then writes only through the views that
+declare `checks_limits = True`, which ask `check_limits` of each run; every other write is refused.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,12 +64,72 @@ def require_ability(ability: str, abilities: frozenset[str]) -> ActionState | No
     return ActionState(False, f"This needs the ability {ability}.", is_hidden=True)
 
 
+PATTERN_PARTS = re.compile(r"\*+|\?|\[!?[A-Za-z0-9_./-]+\]|[^*?\[\]\\^~:\s]")
+LONGEST_PATTERN = 200
+
+
+def is_branch_pattern(pattern: str) -> bool:
+    """Return whether `build_branch_regex` can read the pattern."""
+    return 0 < len(pattern) <= LONGEST_PATTERN and not PATTERN_PARTS.sub("", pattern)
+
+
+def build_branch_regex(pattern: str) -> str:
+    """Return the pattern of branches as a regular expression, for Python and for PostgreSQL.
+
+    As in `git branch --list`: `*` is any text, also with slashes, `?` one character, `[a-z]` one of
+    these and `[!a-z]` one of the others.
+    """
+    return "^" + "".join(map(_translate, PATTERN_PARTS.findall(pattern))) + "$"
+
+
+def _translate(part: str) -> str:
+    if part.startswith("*"):
+        return ".*"
+    if part.startswith("["):
+        return part.replace("[!", "[^", 1)
+    return "." if part == "?" else re.escape(part)
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """The runs that a token is limited to; without limits all of them.
+
+    `branches`: patterns, one of which the run's branch must match. `is_own_only`: the token made
+    the run.
+    """
+
+    branches: tuple[str, ...] = ()
+    is_own_only: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.branches) or self.is_own_only
+
+    def __str__(self) -> str:
+        parts = []
+        if self.branches:
+            parts.append(f"branches {', '.join(self.branches)}")
+        if self.is_own_only:
+            parts.append("runs that it made")
+        return " and ".join(parts)
+
+    def includes(self, name: str, *, branch: str, created_by: str) -> bool:
+        """Return whether the token of that name may read and change the run."""
+        matches = any(re.fullmatch(build_branch_regex(one), branch) for one in self.branches)
+        is_own = created_by == name
+        return (matches or not self.branches) and (is_own or not self.is_own_only)
+
+    def build_refusal(self, reason: str) -> Refused:
+        """Return the refusal of a request beyond the limits."""
+        return Refused("token_limited", f"The token is limited to {self}: {reason}", status=403)
+
+
 @dataclass(frozen=True)
 class Principal:
     """An identity without a row in Django's user table: the host's shell, or a token."""
 
     name: str
     abilities: frozenset[str]
+    limits: RunLimits = RunLimits()
 
     is_authenticated = True
     is_anonymous = False
@@ -99,6 +163,19 @@ def _get_group_abilities(user: Any) -> frozenset[str]:
     return user._oroboros_abilities
 
 
+def get_limits(user: Any) -> RunLimits:
+    """Return the limits of the requester: people and the host's shell have none."""
+    return user.limits if isinstance(user, Principal) else RunLimits()
+
+
+def check_limits(request: HttpRequest | Request, *, branch: str, created_by: str) -> None:
+    """Raise Refused `token_limited` (403) unless the requester's limits include the run."""
+    limits = get_limits(request.user)
+    if not limits.includes(get_actor_name(request), branch=branch, created_by=created_by):
+        what = f"branch {branch}" if branch else "no branch"
+        raise limits.build_refusal(f"the run has {what} and was made by {created_by}.")
+
+
 def get_required_owner(request: HttpRequest | Request) -> str | None:
     """Return who must have created the run that is changed; None: an operator changes any run.
 
@@ -119,14 +196,21 @@ def get_actor_name(request: HttpRequest | Request) -> str:
 
 
 class HasAbility(BasePermission):
-    """DRF's permission: the requester has the ability that the view declares for the method."""
+    """DRF's permission: the requester has the ability that the view declares for the method.
+
+    Raises Refused `token_limited` (403) for a limited token, unless the view checks the limits.
+    """
 
     message = "You do not have permission to do this. Another group or another token may have it."
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        declared = getattr(view, "abilities", {})
-        required = get_required_ability(request.method or "", declared)
-        return required in get_abilities(request.user)
+        declared, method = getattr(view, "abilities", {}), request.method or ""
+        if get_required_ability(method, declared) not in get_abilities(request.user):
+            return False
+        limits = get_limits(request.user)
+        if limits and method not in SAFE_METHODS and not getattr(view, "checks_limits", False):
+            raise limits.build_refusal("this changes more than these.")
+        return True
 
 
 def get_required_ability(method: str, abilities: Mapping[str, str]) -> str:

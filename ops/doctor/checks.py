@@ -43,6 +43,12 @@ OPEN_DATABASES_QUERY = (
     "SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))"
     " WHERE grantee = 0 AND privilege_type = 'CONNECT' AND datallowconn"
 )
+# As `ApiToken.objects.expiring()`: the doctor also runs where Django does not start.
+EXPIRING_TOKENS_QUERY = (
+    "SELECT name, ceil(extract(epoch FROM expires_at - clock_timestamp()) / 86400)::int"
+    " FROM accounts_apitoken WHERE revoked_at IS NULL AND expires_at > clock_timestamp()"
+    " AND expires_at <= clock_timestamp() + interval '14 days' ORDER BY expires_at"
+)
 OWN_ROLE_QUERY = (
     "SELECT current_user, rolcreatedb AND rolcreaterole, rolsuper FROM pg_roles"
     " WHERE rolname = current_user"
@@ -88,6 +94,7 @@ def run_checks(
         check_secrets,
         check_shell_settings,
         check_databases,
+        check_tokens,
         git_checks.check_files,
         git_checks.check_remote,
         git_checks.check_push_access,
@@ -243,6 +250,16 @@ def _check_connection(subject: str, url: str) -> Findings:
 
 def _connect(url: str) -> psycopg.Connection[tuple]:
     return psycopg.connect(url, connect_timeout=CONNECT_SECONDS)
+
+
+def check_tokens(config: Config) -> Findings:
+    """Report the API tokens that expire soon."""
+    try:
+        with _connect(config.database_url) as connection:
+            rows = connection.execute(EXPIRING_TOKENS_QUERY).fetchall()
+    except psycopg.Error:
+        return  # check_databases reports it; before the first migration there is no table
+    yield findings.report_tokens([(name, days) for name, days in rows])
 
 
 def check_shipping_settings(config: Config, check: Callable[[Config], None]) -> Finding:

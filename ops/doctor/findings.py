@@ -58,6 +58,15 @@ def judge_mail_sink(silent: Sequence[str]) -> Finding:
     return Finding("mail sink", not silent, observed, remedy)
 
 
+def report_tokens(expiring: Sequence[tuple[str, int]]) -> Finding:
+    """Report the tokens that expire soon, each with the days until then: a warning, no fault."""
+    if not expiring:
+        return Finding("API tokens", True, "none expires within 14 days")
+    ends = ", ".join(f"{name} within {days} day{'s' * (days != 1)}" for name, days in expiring)
+    command = ".venv/bin/python manage.py rotate_token <name>"
+    return Finding("API tokens", True, f"expiring: {ends}. A new secret: {command}")
+
+
 def judge_npm(path: str | None) -> Finding:
     """Report whether npm is installed: only applications with a package.json need it."""
     missing = "none: for applications with a package.json install nodejs and npm"

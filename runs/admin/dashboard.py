@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.urls import reverse
 
+from accounts.models import ApiToken
 from host.config import Config
 from releases.deployments import rollback_plan
 from releases.models import Deployment, Release
@@ -72,17 +73,18 @@ def _list_needs(
     active: Sequence[Freeze],
     unpushed_count: int,
 ) -> list[needs_you.Need]:
-    person = get_actor_name(request)
+    person, abilities = get_actor_name(request), get_abilities(request.user)
     facts = needs_you.DashboardFacts(
         at=status.at,
         slots=status.slots,
         own_failures=needs_you.list_own_failures(person, status.at, ROWS),
         freezes=active,
         unpushed_count=unpushed_count,
+        expiring_tokens=ApiToken.objects.expiring() if OPERATE in abilities else (),
         refusal=status.refusal,
         merged_commits=needs_you.find_merged_commits(status.slots),
     )
-    return needs_you.list_needs(person, get_abilities(request.user), facts)
+    return needs_you.list_needs(person, abilities, facts)
 
 
 def _list_first_steps(

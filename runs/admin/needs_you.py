@@ -1,12 +1,13 @@
 """What waits for a person on the dashboard, by role; and the first steps of a new install."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 
+from accounts.models import ApiToken
 from runs.leasing.queue_status import SlotStatus
 from runs.models import Freeze, Run
 from runs.rules import Status
@@ -38,6 +39,7 @@ class DashboardFacts:
     own_failures: Sequence[Run] = ()
     freezes: Sequence[Freeze] = ()
     unpushed_count: int = 0
+    expiring_tokens: Iterable[ApiToken] = ()
     refusal: str = ""
     merged_commits: frozenset[str] = field(default_factory=frozenset)
 
@@ -67,6 +69,9 @@ def _list_operator_needs(facts: DashboardFacts) -> Iterator[Need]:
         commits = "commit is" if facts.unpushed_count == 1 else "commits are"
         text = f"{facts.unpushed_count} merged {commits} not on the remote"
         yield Need("warning", "Unpushed", text, reverse("admin:runs_run_push"))
+    for token in facts.expiring_tokens:
+        url = reverse("admin:accounts_apitoken_change", args=[token.pk])
+        yield Need("warning", "Token expires", token.name, url, token.expires_at)
 
 
 def _list_reviews(facts: DashboardFacts) -> Iterator[Need]:

@@ -40,7 +40,9 @@ class ArtifactListView(ListAPIView):
         # drf-spectacular calls this without the arguments of a URL.
         if getattr(self, "swagger_fake_view", False):
             return Artifact.objects.none()
-        return Artifact.objects.filter(run=find_run(self.kwargs["run_id"])).select_related("step")
+        return Artifact.objects.filter(
+            run=find_run(self.request, self.kwargs["run_id"])
+        ).select_related("step")
 
 
 class ArtifactContentView(APIView):
@@ -72,7 +74,7 @@ class ArtifactContentView(APIView):
         header `X-Oroboros-Next`.
         """
         query = request.query_params
-        artifact = _find_artifact(find_run(run_id), name, query.get("generation", ""))
+        artifact = _find_artifact(find_run(request, run_id), name, query.get("generation", ""))
         offset = query.get("from", "")
         if offset and not OFFSET.fullmatch(offset):
             raise Refused("from_invalid", "`from` must be a number of bytes.", status=400)

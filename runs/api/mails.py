@@ -54,4 +54,4 @@ class MailListView(ListAPIView):
         # drf-spectacular calls this without the arguments of a URL.
         if getattr(self, "swagger_fake_view", False):
             return Artifact.objects.none()
-        return messages.list_messages(find_run(self.kwargs["run_id"]))
+        return messages.list_messages(find_run(self.request, self.kwargs["run_id"]))

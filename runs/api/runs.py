@@ -1,5 +1,7 @@
 """GET and POST /api/runs[/<id>…]. The rules are in `runs.lifecycle`."""
 
+import uuid
+
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
@@ -41,19 +43,43 @@ from web.permissions import (
     HOLD,
     OPERATE,
     VIEW,
+    build_branch_regex,
+    check_limits,
     check_owner,
     get_abilities,
     get_actor_name,
+    get_limits,
     get_required_owner,
 )
 
 
-def find_run(run_id: str) -> Run:
-    """Return the run. Raises Refused `run_id_invalid` (400), RunUnknown (404)."""
+def find_run(request: Request, run_id: str) -> Run:
+    """Return the run, if the requester's limits include it.
+
+    Raises Refused `run_id_invalid` (400), `token_limited` (403), RunUnknown (404).
+    """
     run = presenters.select_runs().filter(pk=parse_run_id(run_id)).first()
     if run is None:
         raise RunUnknown
+    check_limits(request, branch=run.branch, created_by=run.created_by)
     return run
+
+
+def check_run_limits(request: Request, run_id: uuid.UUID) -> None:
+    """Raise as `find_run` if a limited token may not use the run. Others cost no query."""
+    if get_limits(request.user):
+        find_run(request, str(run_id))
+
+
+def filter_by_limits(request: Request, runs: RunQuerySet) -> RunQuerySet:
+    """Return those of the runs that the requester's limits include."""
+    limits = get_limits(request.user)
+    if limits.is_own_only:
+        runs = runs.filter(created_by=get_actor_name(request))
+    if limits.branches:
+        patterns = map(build_branch_regex, limits.branches)
+        runs = runs.filter(branch__regex="|".join(patterns))
+    return runs
 
 
 def run_response(request: Request, run: Run, code: int = status.HTTP_200_OK) -> Response:
@@ -74,13 +100,17 @@ def run_response(request: Request, run: Run, code: int = status.HTTP_200_OK) -> 
     )
 )
 class RunListView(ListAPIView):
-    """All runs, newest first, filtered by `?status=` and `?branch=`."""
+    """All runs, newest first, filtered by `?status=` and `?branch=`.
+
+    A token that is limited to some runs sees those.
+    """
 
     abilities = {"GET": VIEW, "POST": HOLD}
+    checks_limits = True
     serializer_class = RunSerializer
 
     def get_queryset(self) -> RunQuerySet:
-        runs = presenters.select_runs()
+        runs = filter_by_limits(self.request, presenters.select_runs())
         query = self.request.query_params
         if "status" in query:
             if query["status"] not in Status.values:
@@ -107,8 +137,10 @@ class RunListView(ListAPIView):
         body = CreateRunRequest.parse(request)
         if "priority" in body and OPERATE not in get_abilities(request.user):
             raise PermissionDenied(operations.PRIORITY_REFUSAL)
-        run, is_new = operations.request_run(**body, actor=get_actor_name(request))
-        response = run_response(request, find_run(str(run.pk)), 201 if is_new else 200)
+        name, branch = get_actor_name(request), body.get("branch", "")
+        check_limits(request, branch=branch, created_by=name)
+        run, is_new = operations.request_run(**body, actor=name)
+        response = run_response(request, find_run(request, str(run.pk)), 201 if is_new else 200)
         response["Location"] = f"/api/runs/{response.data['id']}"
         return response
 
@@ -119,7 +151,7 @@ class RunDetailView(APIView):
     @extend_schema(responses=RunDetailSerializer)
     def get(self, request: Request, run_id: str) -> Response:
         """Return a run with its steps, approvals, links and next action."""
-        return run_response(request, find_run(run_id))
+        return run_response(request, find_run(request, run_id))
 
 
 class RunEventsView(ListAPIView):
@@ -132,7 +164,7 @@ class RunEventsView(ListAPIView):
         # drf-spectacular calls this without the arguments of a URL.
         if getattr(self, "swagger_fake_view", False):
             return Event.objects.none()
-        return Event.objects.filter(run=find_run(self.kwargs["run_id"]))
+        return Event.objects.filter(run=find_run(self.request, self.kwargs["run_id"]))
 
 
 class RunDiffView(APIView):
@@ -159,7 +191,7 @@ class RunDiffView(APIView):
         repo, path = open_repository(settings.OROBOROS), request.query_params.get("path")
         return Response(
             DifferenceSerializer(
-                difference.compute_difference(find_run(run_id), repo, path),
+                difference.compute_difference(find_run(request, run_id), repo, path),
                 context={"run_id": run_id},
             ).data
         )
@@ -167,6 +199,7 @@ class RunDiffView(APIView):
 
 class ApproveView(APIView):
     abilities = {"POST": APPROVE}
+    checks_limits = True
 
     @extend_schema(request=ApproveRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
@@ -174,59 +207,63 @@ class ApproveView(APIView):
 
         Only the host's own shell may leave out `commit_sha`, and approves the run's current one.
         """
-        run, body = find_run(run_id), ApproveRequest.parse(request)
+        run, body = find_run(request, run_id), ApproveRequest.parse(request)
         if "commit_sha" not in body and get_actor_name(request) != HOST_NAME:
             raise build_commit_refusal("Name the commit that you looked at.")
         if body.get("accept_checks") and OPERATE not in get_abilities(request.user):
             raise PermissionDenied(operations.ACCEPT_CHECKS_REFUSAL)
         operations.approve(run, **body, actor=get_actor_name(request))
-        return run_response(request, find_run(run_id))
+        return run_response(request, find_run(request, run_id))
 
 
 class RejectView(APIView):
     abilities = {"POST": APPROVE}
+    checks_limits = True
 
     @extend_schema(request=ReasonRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
         """Reject the run, with a reason for its author."""
-        run = find_run(run_id)
+        run = find_run(request, run_id)
         operations.reject(run, **ReasonRequest.parse(request), actor=get_actor_name(request))
-        return run_response(request, find_run(run_id))
+        return run_response(request, find_run(request, run_id))
 
 
 class CancelView(APIView):
     abilities = {"POST": HOLD}
+    checks_limits = True
 
     @extend_schema(request=CancelRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
         """Cancel the run. Its processes are stopped first. Only operators cancel others' runs."""
-        run = find_run(run_id)
+        run = find_run(request, run_id)
         body = CancelRequest.parse(request)
         check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
         operations.cancel(run, **body, actor=get_actor_name(request))
-        return run_response(request, find_run(run_id))
+        return run_response(request, find_run(request, run_id))
 
 
 class RetryView(APIView):
     abilities = {"POST": HOLD}
+    checks_limits = True
 
     @extend_schema(request=EmptyRequest, responses={201: RunDetailSerializer})
     def post(self, request: Request, run_id: str) -> Response:
         """Create a new run of the same branch or commit as an ended one, and return it."""
-        run = find_run(run_id)
+        run = find_run(request, run_id)
         EmptyRequest.parse(request)
         child = operations.retry(run, actor=get_actor_name(request))
-        return run_response(request, find_run(str(child.pk)), 201)
+        return run_response(request, find_run(request, str(child.pk)), 201)
 
 
 class KeepView(APIView):
     abilities = {"POST": HOLD}
+    checks_limits = True
 
     @extend_schema(request=KeepRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
         """Keep the preview for `seconds` from now. Only operators keep others' runs."""
-        run = find_run(run_id)
+        run = find_run(request, run_id)
         body = KeepRequest.parse(request)
         check_owner(run.created_by, get_required_owner(request), code="run_not_yours")
         operations.keep(run, **body, actor=get_actor_name(request))
-        return run_response(request, find_run(run_id))
+        return run_response(request, find_run(request, run_id))

@@ -75,7 +75,7 @@ class RevertView(APIView):
         """
         EmptyRequest.parse(request)
         run, is_new = create_revert_run(settings.OROBOROS, actor=get_actor_name(request))
-        return run_response(request, find_run(str(run.pk)), 201 if is_new else 200)
+        return run_response(request, find_run(request, str(run.pk)), 201 if is_new else 200)
 
 
 class UnfreezeView(APIView):

@@ -13,6 +13,7 @@ from runs.api.request_bodies import (
     HeartbeatRequest,
     ReleaseRequest,
 )
+from runs.api.runs import check_run_limits
 from runs.api.slot_serializers import (
     AcquireResultSerializer,
     HeartbeatResultSerializer,
@@ -35,11 +36,13 @@ class SlotListView(APIView):
 
 class AcquireView(APIView):
     abilities = {"POST": HOLD}
+    checks_limits = True
 
     @extend_schema(request=AcquireRequest, responses=AcquireResultSerializer)
     def post(self, request: Request) -> Response:
         """Request a slot. If all are taken, the run waits: repeat the request to stay queued."""
         body = AcquireRequest.parse(request)
+        check_run_limits(request, body["run_id"])
         answer = reservations.acquire(
             body["run_id"],
             ttl_seconds=body.get("ttl_seconds"),
@@ -51,11 +54,13 @@ class AcquireView(APIView):
 
 class HeartbeatView(APIView):
     abilities = {"POST": HOLD}
+    checks_limits = True
 
     @extend_schema(request=HeartbeatRequest, responses=HeartbeatResultSerializer)
     def post(self, request: Request, slot_id: str) -> Response:
         """Report that the holder is alive. This renews the lease of a reservation."""
         slot, body = settings.OROBOROS.slot(slot_id), HeartbeatRequest.parse(request)
+        check_run_limits(request, body["run_id"])
         expires_at = reservations.heartbeat(
             slot, body["run_id"], fence=body.get("fence"), owner=get_required_owner(request)
         )
@@ -71,11 +76,13 @@ class HeartbeatView(APIView):
 
 class ReleaseView(APIView):
     abilities = {"POST": HOLD}
+    checks_limits = True
 
     @extend_schema(request=ReleaseRequest, responses=ReleaseResultSerializer)
     def post(self, request: Request, slot_id: str) -> Response:
         """Release the slot. Its processes are stopped and it is cleaned."""
         slot, body = settings.OROBOROS.slot(slot_id), ReleaseRequest.parse(request)
+        check_run_limits(request, body["run_id"])
         if body["force"] and get_required_owner(request) is not None:
             raise PermissionDenied("Only an operator may force a release.")
         is_released = reservations.release(

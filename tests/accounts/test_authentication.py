@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 
 from accounts import authentication, tokens
 from accounts.models import ApiToken
-from accounts.token_throttle import BadTokenThrottle
+from accounts.token_throttle import MinuteThrottle
 from core.clock import ClockTimestamp
 from host.process import socket_owner
 from tests.factories import UserFactory
@@ -181,7 +181,7 @@ def test_an_unknown_or_revoked_token_returns_401():
 
 
 def test_many_requests_with_an_unknown_token_are_refused_and_others_are_not(monkeypatch):
-    monkeypatch.setattr(BadTokenThrottle, "cache", LocMemCache("bad-tokens", {}))
+    monkeypatch.setattr(MinuteThrottle, "cache", LocMemCache("bad-tokens", {}))
     valid = tokens.create_token("ci", ["view"], created_by="ann")
     answers = [request_with_token("oro_unknown") for _ in range(61)]
     assert [answer.status_code for answer in answers] == [*[401] * 60, 429]

@@ -124,6 +124,7 @@ def run(settings, monkeypatch):
         return operations._validate_source(config, branch, commit) or "a" * 40
 
     monkeypatch.setattr(operations, "_resolve_commit", resolve)  # there is no remote
+    settings.API_REQUESTS_PER_TOKEN = 0  # generated requests come faster
     for slot in settings.OROBOROS.slots:
         Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host=settings.HOST_NAME)
     return RunFactory(status=Status.PREVIEW_READY)

@@ -1,16 +1,16 @@
 """Create an API token."""
 
 from argparse import ArgumentParser
-from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from accounts.management.token_options import add_lifetime_options, read_lifetime_options
 from accounts.models import ApiToken
-from accounts.tokens import MAX_LIFETIME_DAYS, create_token
-from web.permissions import ABILITIES
+from accounts.tokens import create_token
+from web.permissions import ABILITIES, RunLimits
 
 
 class Command(BaseCommand):
@@ -22,17 +22,20 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="the token's name in the audit trail")
         parser.add_argument("abilities", nargs="+", choices=ABILITIES)
-
         parser.add_argument(
-            "--days",
-            type=int,
-            choices=range(1, MAX_LIFETIME_DAYS + 1),
-            metavar="DAYS",
-            help=f"days until it expires, at most {MAX_LIFETIME_DAYS}; without it, never",
+            "--branch",
+            action="append",
+            default=[],
+            metavar="PATTERN",
+            help="limit it to runs of branches that match, as for git branch --list (repeatable)",
         )
+        parser.add_argument(
+            "--own-runs", action="store_true", help="limit it to runs that it made itself"
+        )
+        add_lifetime_options(parser)
 
     @transaction.atomic
-    def handle(self, *, name: str, abilities: list[str], days: int | None, **options: Any) -> None:
+    def handle(self, *, name: str, abilities: list[str], **options: Any) -> None:
         # `create` runs no validators: PostgreSQL would raise a DataError.
         if len(name) > 100:
             raise CommandError("A token's name has 1 to 100 characters.")
@@ -43,7 +46,8 @@ class Command(BaseCommand):
                 name,
                 sorted(set(abilities)),
                 created_by="shell",
-                lifetime=timedelta(days=days) if days else None,
+                lifetime=read_lifetime_options(options),
+                limits=RunLimits(tuple(options["branch"]), is_own_only=options["own_runs"]),
             )
         except ValidationError as error:
             raise CommandError(error.message) from error
