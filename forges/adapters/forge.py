@@ -173,4 +173,4 @@ class Forge(ABC):
 
     @abstractmethod
     def head_ref(self, number: int) -> str:
-        """Return the ref of the repository under which git finds the pull request's head."""
+        """Return the ref below refs/ under which git finds the pull request's head."""

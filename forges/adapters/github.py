@@ -169,7 +169,7 @@ class GitHub(Forge):
         self.client.patch(path, {"body": text})
 
     def head_ref(self, number: int) -> str:
-        return f"refs/pull/{number}/head"
+        return f"pull/{number}/head"
 
 
 def _read_state(value: Mapping[str, Any]) -> PullRequestState:

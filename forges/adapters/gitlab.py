@@ -190,7 +190,7 @@ class GitLab(Forge):
         self.client.put(path, {"body": text})
 
     def head_ref(self, number: int) -> str:
-        return f"refs/merge-requests/{number}/head"
+        return f"merge-requests/{number}/head"
 
 
 def _is_fork(value: Mapping[str, Any]) -> bool:

@@ -19,7 +19,6 @@ from host.git.checkout_notes import LeftOut
 from host.git.git_commands import (
     commit_argv,
     fetch_argv,
-    fetch_branch_argv,
     fetch_ref_argv,
     git_argv,
     merge_argv,
@@ -111,13 +110,11 @@ class Repository:
         with self._git.lock():
             self._git.run_remote(remote, fetch_argv(self.path, remote), timeout)
 
-    def fetch_branch(self, remote: str, branch: str, *, timeout: float = NETWORK_SECONDS) -> None:
-        """Fetch the commits of one branch of any remote; refs/remotes/origin/* do not change."""
-        with self._git.lock():
-            self._git.run_remote(remote, fetch_branch_argv(self.path, remote, branch), timeout)
-
     def fetch_ref(self, remote: str, ref: str, *, timeout: float = NETWORK_SECONDS) -> None:
-        """Fetch the commits of one full ref, such as a pull request's refs/pull/7/head."""
+        """Fetch the commits of one ref of any remote, such as heads/main or pull/7/head.
+
+        refs/remotes/origin/* do not change.
+        """
         with self._git.lock():
             self._git.run_remote(remote, fetch_ref_argv(self.path, remote, ref), timeout)
 

@@ -53,15 +53,12 @@ def fetch_argv(repository: Path, remote: str) -> list[str]:
     )
 
 
-def fetch_branch_argv(repository: Path, remote: str, branch: str) -> list[str]:
-    """Fetch one branch of `remote` to refs/oroboros/fetched/<branch>; all other refs stay."""
-    refspec = f"+refs/heads/{validate_ref(branch)}:refs/oroboros/fetched/{branch}"
-    return [*fetch_argv(repository, remote)[:-1], refspec]
-
-
 def fetch_ref_argv(repository: Path, remote: str, ref: str) -> list[str]:
-    """Fetch one full ref of `remote`, below refs/oroboros/fetched; all other refs stay."""
-    refspec = f"+{ref}:refs/oroboros/fetched/{ref.removeprefix('refs/')}"
+    """Fetch one ref of `remote`, a branch as `heads/main`, to refs/oroboros/fetched/<ref>.
+
+    All other refs stay.
+    """
+    refspec = f"+refs/{validate_ref(ref)}:refs/oroboros/fetched/{ref}"
     return [*fetch_argv(repository, remote)[:-1], refspec]
 
 

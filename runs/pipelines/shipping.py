@@ -294,7 +294,7 @@ def fetch_remote_head(
         # Callers ask for ancestry, for which the commit must be here. The branches as last fetched
         # stay: the remote of the push may be another one.
         if head is not None and not repo.has_commit(head):
-            repo.fetch_branch(url, config.target_branch)
+            repo.fetch_ref(url, f"heads/{config.target_branch}")
     except Refused as refused:
         log_error(refused.detail)
         return None

@@ -88,7 +88,7 @@ def test_fetching_a_branch_of_another_remote_keeps_the_branches(remote, reposito
     (tmp_path / "elsewhere").mkdir()
     other = Remote(tmp_path / "elsewhere")
     head = other.commit("main", {"c": "3"})
-    repository.fetch_branch(str(other.path), "main")
+    repository.fetch_ref(str(other.path), "heads/main")
     assert repository.has_commit(head)
     assert repository.list_branch_heads() == fetched
 

@@ -48,10 +48,10 @@ ZERO = "0" * 40
     [
         ("fetch_argv", ["/remote"], {}, f"{FETCH} +refs/heads/*:refs/remotes/origin/*"),
         (
-            "fetch_branch_argv",
-            ["/remote", "a/b"],
+            "fetch_ref_argv",
+            ["/remote", "heads/a/b"],
             {},
-            f"{FETCH} +refs/heads/a/b:refs/oroboros/fetched/a/b",
+            f"{FETCH} +refs/heads/a/b:refs/oroboros/fetched/heads/a/b",
         ),
         (
             "push_argv",
@@ -133,7 +133,7 @@ def test_sizes_are_read_with_one_format():
 @pytest.mark.parametrize(
     ("name", "arguments", "options"),
     [
-        ("fetch_branch_argv", ["/remote", BAD], {}),
+        ("fetch_ref_argv", ["/remote", BAD], {}),
         ("push_argv", ["/remote", BAD, "main"], {}),
         ("push_argv", ["/remote", SHA, BAD], {}),
         ("remote_head_argv", ["/remote", BAD], {}),

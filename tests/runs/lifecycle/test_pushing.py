@@ -52,7 +52,7 @@ def remote(tmp_path, settings):
     )
     (loaded.var / "log").mkdir(parents=True)
     repo = open_repository(settings.OROBOROS)
-    repo.fetch_branch(str(work), "main")
+    repo.fetch_ref(str(work), "heads/main")
     ours = git("rev-parse", "main")
     repo.update_ref("refs/heads/main", ours, None)
     RunFactory(status="merged", pushed=False, candidate_sha=ours, title="waits for its push")
