@@ -8,34 +8,36 @@ from host.files import safe_files
 MAX_LINES = 12
 MAX_LINE_LENGTH = 400
 TAIL_LINES = 200
+# The patterns are compiled when they are first used, which is after a failure: the commands of the
+# shell import this module and start sooner without.
 # Sources: ECMA-48 (CSI, and the strings of DCS, SOS, OSC, PM and APC), xterm (OSC ends in BEL).
-TERMINAL_CODES = re.compile(
+TERMINAL_CODES = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[P\]X^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+CONTROL_CHARACTERS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 # What we, and yarn, write before the output of a command.
-COMMAND_LINE = re.compile(r"\$ \S")
+COMMAND_LINE = r"\$ \S"
 # Frames of a stack, by the way in which Python, Node, Java and Ruby print them.
-PYTHON_FRAME = re.compile(r'\s+(?:[|+] )*File "(?P<file>[^"]+)", line (?P<line>\d+)')
-OTHER_FRAME = re.compile(r"\s+at \S|\s+from \S+:\d+|\s+\.\.\. \d+ (?:more|lines)|Node\.js v\d")
-TRACEBACK = re.compile(r"\s*(?:\+ )?(?:Exception Group )?Traceback \(most recent call last\)")
-INSTALLED_FILE = re.compile(r"/(?:site-packages|lib/python[\d.]+|node_modules)/|<frozen ")
-SUMMARY = re.compile(r"(?:FAILED|ERROR) \S+(?:::|\.py)")  # of pytest
-NPM_LINE = re.compile(r"npm (?:ERR!|error) ?")
+PYTHON_FRAME = r'\s+(?:[|+] )*File "(?P<file>[^"]+)", line (?P<line>\d+)'
+OTHER_FRAME = r"\s+at \S|\s+from \S+:\d+|\s+\.\.\. \d+ (?:more|lines)|Node\.js v\d"
+TRACEBACK = r"\s*(?:\+ )?(?:Exception Group )?Traceback \(most recent call last\)"
+INSTALLED_FILE = r"/(?:site-packages|lib/python[\d.]+|node_modules)/|<frozen "
+SUMMARY = r"(?:FAILED|ERROR) \S+(?:::|\.py)"  # of pytest
+NPM_LINE = r"npm (?:ERR!|error) ?"
 # npm's lines after a script failed: the script's own output says why.
-NPM_SCRIPT_FAILED = re.compile(
+NPM_SCRIPT_FAILED = (
     r"npm (?:ERR!|error) (?:.*ELIFECYCLE|Lifecycle script|command failed|Exit status)"
 )
-NPM_NOISE = re.compile(r"npm (?:ERR!|error) *(?:$|A complete log|\S*\.log$|For a full report)")
+NPM_NOISE = r"npm (?:ERR!|error) *(?:$|A complete log|\S*\.log$|For a full report)"
 # Lines that begin a message: an exception, and what tools write before an error.
-MESSAGE = re.compile(
+MESSAGE = (
     r"(?:Uncaught |Unhandled |E +)?(?:[A-Za-z_$][\w$]*\.)*[A-Za-z_$]*(?:Error|Exception|Exit)\b.*"
     r"|(?:Caused by|panic|fatal|error|FATAL|Fatal error|PHP Fatal error)(?:\[\w+\])?: .*"
     r"|.*: (?:ERROR|FATAL): .*|\s*[×✖] .*|.*\((?:[A-Z]\w*::)*[A-Z]\w*Error\)"
 )
-LOGGED_ERROR = re.compile(r".*\b(?:ERROR|CRITICAL|FATAL|[Ee]rror)\b.*")
+LOGGED_ERROR = r".*\b(?:ERROR|CRITICAL|FATAL|[Ee]rror)\b.*"
 
 
 def read_message(path: Path, since: int = 0) -> str:
@@ -45,10 +47,10 @@ def read_message(path: Path, since: int = 0) -> str:
 
 def strip_terminal_codes(text: str) -> str:
     """Return the text as a terminal shows it: no colours, no titles, no overwritten progress."""
-    text = TERMINAL_CODES.sub("", text)
+    text = re.sub(TERMINAL_CODES, "", text)
     # A carriage return goes back to the start of the line: what follows replaces what was there.
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-    return CONTROL_CHARACTERS.sub("", "\n".join(lines))
+    return re.sub(CONTROL_CHARACTERS, "", "\n".join(lines))
 
 
 def extract_message(tail: str, lines: int = MAX_LINES) -> str:
@@ -60,27 +62,27 @@ def extract_message(tail: str, lines: int = MAX_LINES) -> str:
     """
     written = [line.rstrip() for line in strip_terminal_codes(tail).split("\n")]
     written = [line for line in _drop_earlier_commands(written) if line]
-    summary = [line for line in written if SUMMARY.match(line)]
+    summary = [line for line in written if re.match(SUMMARY, line)]
     found = summary or _find_npm_error(written) or _find_message(_drop_script_errors(written))
     found = found or _drop_frames(written)[-lines:]
     return "\n".join(_shorten(line) for line in found[:lines])
 
 
 def _drop_earlier_commands(lines: list[str]) -> list[str]:
-    starts = [number for number, line in enumerate(lines) if COMMAND_LINE.match(line)]
+    starts = [number for number, line in enumerate(lines) if re.match(COMMAND_LINE, line)]
     own = lines[starts[-1] + 1 :] if starts else lines
     return own if any(own) else lines
 
 
 def _find_npm_error(lines: list[str]) -> list[str]:
     """Return npm's own error; none if it only says that a script failed."""
-    if any(NPM_SCRIPT_FAILED.match(line) for line in lines):
+    if any(re.match(NPM_SCRIPT_FAILED, line) for line in lines):
         return []
-    return [line for line in lines if NPM_LINE.match(line) and not NPM_NOISE.match(line)]
+    return [line for line in lines if re.match(NPM_LINE, line) and not re.match(NPM_NOISE, line)]
 
 
 def _drop_script_errors(lines: list[str]) -> list[str]:
-    return [line for line in lines if not NPM_LINE.match(line)]
+    return [line for line in lines if not re.match(NPM_LINE, line)]
 
 
 def _find_message(lines: list[str]) -> list[str]:
@@ -88,7 +90,7 @@ def _find_message(lines: list[str]) -> list[str]:
     frame = _find_own_frame(lines)
     kept = _drop_frames(lines)
     for pattern in (MESSAGE, LOGGED_ERROR):
-        starts = [number for number, line in enumerate(kept) if pattern.fullmatch(line)]
+        starts = [number for number, line in enumerate(kept) if re.fullmatch(pattern, line)]
         if starts:
             message = kept[starts[-1] :]
             return [*message[: MAX_LINES - 1], frame] if frame else message
@@ -99,11 +101,11 @@ def _find_own_frame(lines: list[str]) -> str:
     """Return the innermost frame of the last Python stack that is the application's own."""
     frames: list[re.Match[str]] = []
     for line in lines:
-        if TRACEBACK.match(line):
+        if re.match(TRACEBACK, line):
             frames = []
-        elif match := PYTHON_FRAME.match(line):
+        elif match := re.match(PYTHON_FRAME, line):
             frames.append(match)
-    own = [frame for frame in frames if not INSTALLED_FILE.search(frame["file"])]
+    own = [frame for frame in frames if not re.search(INSTALLED_FILE, frame["file"])]
     return f"at {own[-1]['file']} line {own[-1]['line']}" if own else ""
 
 
@@ -112,11 +114,11 @@ def _drop_frames(lines: list[str]) -> list[str]:
     kept = []
     is_in_traceback = False
     for line in lines:
-        if TRACEBACK.match(line):
+        if re.match(TRACEBACK, line):
             is_in_traceback = True
         elif is_in_traceback and line[:1] not in (" ", "\t"):
             is_in_traceback = False
-        if not is_in_traceback and not OTHER_FRAME.match(line):
+        if not is_in_traceback and not re.match(OTHER_FRAME, line):
             kept.append(line)
     return kept
 

@@ -6,7 +6,6 @@ their users, which they have only where this process is root or under systemd. T
 kept from binding such a port (SocketBindDeny), but not by a kernel without BPF for cgroups (v2).
 """
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,8 +24,6 @@ from host.units.stack_ports import (
 )
 from host.units.systemd_manager import SystemdManager
 from host.units.unit import stop_together
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,15 @@ def clear_port(config: Config, port: int | None) -> None:
     """
     if port is None or not config.is_root:
         return
-    applications = build_rules(config).applications
-    found = [one for one in socket_owner.list_listeners(port) if one.uid in applications]
+    listeners = socket_owner.list_listeners(port)
+    if not listeners:
+        return
+    applications = {user.uid for user in config.application_users}
+    found = [one for one in listeners if one.uid in applications]
     for foreign in _end_all(config, found):
-        log.warning("%s", foreign.text)
+        import logging  # Only here: the command that restarts a backend starts sooner without.
+
+        logging.getLogger(__name__).warning("%s", foreign.text)
 
 
 def _end_all(

@@ -4,7 +4,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -173,9 +172,12 @@ def stop_together(manager: UnitManager, names: Collection[str], grace: float | N
 
     Each has `grace` seconds after SIGTERM, by default its own `stop_timeout`.
     """
-    if not names:
-        return True
     stop = manager.stop if grace is None else partial(manager.stop, grace=grace)
+    if len(names) <= 1:
+        return all(map(stop, names))
+    # Only here: the command that restarts one backend starts sooner without this import.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(len(names)) as pool:
         return all(pool.map(stop, names))
 

@@ -8,6 +8,7 @@ The exit code is 0 only if the command did what it says.
 import argparse
 import codecs
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -258,4 +259,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without the interpreter's own clean-up: it adds 15 ms to each command and does nothing here.
+    os._exit(exit_code)

@@ -10,7 +10,6 @@ from host.errors import Refused
 from host.files import log_files
 from host.postgres import guard
 from host.postgres.guard import Target
-from host.postgres.schema_diff import compare_schemas
 from slots.runtime import backend
 from slots.runtime import spec as specs
 from slots.runtime.spec import Spec
@@ -154,6 +153,7 @@ def _run_release_command(config: Config, slot: SlotConfig, spec: Spec) -> dict[s
     from host.postgres.administration import DatabaseAdmin
     from host.postgres.lock_timeout import read_lock_timeout
     from host.postgres.schema_catalog import read_schema
+    from host.postgres.schema_diff import compare_schemas
 
     target = guard.resolve_target(config, slot)
     environment = specs.read_environment(slot)
