@@ -14,7 +14,7 @@ from host.app.inspection import host_programs
 from host.app.manifest import Manifest
 from host.app.planning import Command, Plan
 from host.app.process_types import process_environment
-from host.app.resources import addons, storage
+from host.app.resources import addons, extensions, storage
 from host.config import Config, read_env_file
 from host.files import log_files, var_folders
 from host.files.source_tree import SourceTree
@@ -193,6 +193,7 @@ def read_application(
     Raises ApplicationRefused `manifest_invalid`, `command_refused`.
     """
     manifest = manifest_loader.load_manifest(root)
+    extensions.require_allowed(config, manifest.extensions)
     plan = planning.make_plan(
         root, manifest, installs.find_tools(config), has_development=has_development
     )

@@ -53,6 +53,7 @@ class Manifest:
     `routes` has for a path beside /api the process type that answers it in place of the built
     frontend; `detected_routes` are paths of the backend's framework, which answers where the
     frontend has no such file. A path stands for itself, with /* at its end for all below it too.
+    `extensions` are PostgreSQL's, which exist in the database before `release` runs.
     `env_detected` are variables that the backend's language needs; every other source wins.
     `sources` has for each field the file that says so, and `notes` are sentences for the run's
     page.
@@ -78,6 +79,7 @@ class Manifest:
     detected_routes: tuple[str, ...] = ()
     storage: Mapping[str, str] = field(default_factory=dict)
     redis: bool = False
+    extensions: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     env_defaults: Mapping[str, str] = field(default_factory=dict)

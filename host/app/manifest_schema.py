@@ -27,7 +27,7 @@ from host.app import command_line, command_policy, environment_policy
 from host.app.command_line import Argv, CommandLineInvalid
 from host.app.manifest import CHECK_SECONDS, PROCESS_STOP_SECONDS
 from host.app.process_types.background import MAX_PROCESSES, NOT_IN_THE_BACKGROUND, TYPE_NAME
-from host.app.resources import storage
+from host.app.resources import extensions, storage
 from host.errors import Refused
 
 MAX_CHECK_SECONDS = 3600
@@ -105,6 +105,12 @@ def _read_process_type(name: str) -> str:
     return name
 
 
+def _read_extension(name: str) -> str:
+    if not re.fullmatch(extensions.NAME, name):
+        raise _invalid(f"{name!r} is not the name of an extension of PostgreSQL, such as citext")
+    return name
+
+
 def _read_check(value: object) -> object:
     """Read a command that stands for a whole check."""
     return value if isinstance(value, dict) else {"run": value}
@@ -116,6 +122,9 @@ SeveralWords = Annotated[list[Words], Field(min_length=1)]
 Text = Annotated[str, AfterValidator(_read_text)]
 RelativePath = Annotated[
     str, AfterValidator(_read_path), Field(json_schema_extra={"pattern": RELATIVE_PATH})
+]
+ExtensionName = Annotated[
+    str, AfterValidator(_read_extension), Field(json_schema_extra={"pattern": extensions.NAME})
 ]
 Command = Annotated[Argv, PlainValidator(_read_command, json_schema_input_type=Line | Words)]
 Commands = Annotated[
@@ -185,6 +194,9 @@ class Database(Table):
     """The database of the target branch, which previews are cloned from."""
 
     seed: Command = Field(default=(), description="fills that database once, after `release`")
+    extensions: tuple[ExtensionName, ...] = Field(
+        default=(), description="PostgreSQL's extensions that exist before `release` runs"
+    )
 
 
 class Services(Table):

@@ -40,6 +40,7 @@ TABLES: dict[str, type[BaseModel]] = {
 PROBLEMS = {
     "string_type": "give a string in quotes",
     "bool_type": "give true or false",
+    "tuple_type": "give a list of strings in brackets",
     "missing": "a check needs `run`, its command",
 }
 # An untrusted file may have a mistake in each of 100,000 lines, and each search reads all of it.

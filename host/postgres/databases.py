@@ -7,7 +7,7 @@ nor let other roles connect to it.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
@@ -15,6 +15,7 @@ from psycopg import errors, sql
 
 from host.errors import Refused
 from host.postgres import guard, roles_and_databases
+from host.postgres.extension_refusals import explain_refused_extension
 from host.postgres.server import Server
 
 SESSION_END_SECONDS = 5
@@ -146,6 +147,22 @@ class Databases(Server):
                 )
             self._grant_access(name, owner)
 
+    def create_extensions(self, name: str, owner: str, extensions: Iterable[str]) -> None:
+        """Create these extensions in the database unless they exist.
+
+        As its owner, so that it may change and dump them; those that only a superuser may create as
+        the administrator. Raises Refused `extension_refused`, with what to do.
+        """
+        self._check_names(name, owner)
+        for extension in extensions:
+            with self.connection(name) as connection, connection.transaction():
+                try:
+                    _create_extension(connection, owner, extension)
+                except (errors.FeatureNotSupported, errors.InsufficientPrivilege) as error:
+                    detail = f"The extension {extension} was not created in {name}: {error}"
+                    explained = explain_refused_extension(str(error))
+                    raise Refused("extension_refused", f"{detail}\n{explained}".strip()) from error
+
     def end_sessions(self, name: str) -> bool:
         """End every session in the database; return whether none is left."""
         self._check_names(name)
@@ -232,6 +249,18 @@ class Databases(Server):
         names = {"name": sql.Identifier(name), "owner": sql.Identifier(owner)}
         with self.connection() as connection:
             connection.execute(sql.SQL(statement).format(**names))
+
+
+def _create_extension(connection: psycopg.Connection, owner: str, extension: str) -> None:
+    row = connection.execute(
+        "SELECT bool_or(trusted OR NOT superuser) FROM pg_available_extension_versions"
+        " WHERE name = %s",
+        [extension],
+    ).fetchone()
+    if row is not None and row[0]:
+        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)))
+    statement = sql.SQL("CREATE EXTENSION IF NOT EXISTS {}")
+    connection.execute(statement.format(sql.Identifier(extension)))
 
 
 def alter_database(connection: psycopg.Connection, name: str, options: str) -> None:

@@ -35,6 +35,7 @@ MANIFEST_FIELDS = (
     "env_required",
     "storage",
     "redis",
+    "extensions",
 )
 
 

@@ -1,12 +1,14 @@
 """Migrates production's database in a deployment: its `release:` command, and what that changed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from host import log_message
 from host.app.command_runner import CommandFailed, run_command
 from host.app.planning import Command
+from host.errors import Refused
 from host.files import safe_files
-from host.postgres import lock_timeout, schema_catalog, schema_snapshot
+from host.postgres import administration, lock_timeout, schema_catalog, schema_snapshot
 from host.postgres.schema_diff import compare_schemas
 from releases.builds.build_folders import source_folder
 from releases.builds.launch_spec import LaunchSpec, read_launch_spec
@@ -21,6 +23,7 @@ from releases.production.restore_point import create_restore_point, restore_fold
 
 PROGRESS_LENGTH = 200  # of the deployment's column
 SUBJECT = "`release:` on production"
+EXTENSION_SUBJECT = "The extension "
 
 
 class MigrationFailed(Exception):
@@ -39,7 +42,8 @@ def migrate(context: DeploymentContext) -> None:
     # An application of static files needs no database.
     if spec.web is not None or spec.release is not None:
         ensure_production_database(config)
-    if spec.release is None or _is_migrated(context):
+    extensions = spec.manifest.extensions
+    if (spec.release is None and not extensions) or _is_migrated(context):
         return
     before = _schema_before_path(context)
     if not before.exists():
@@ -49,13 +53,26 @@ def migrate(context: DeploymentContext) -> None:
     # Without new migrations `release:` still runs, but usually changes nothing: no dump.
     if release.migrations:
         create_restore_point(context)
-    context.report_progress("running release: on production")
-    _run_release_command(context, spec, spec.release)
+    _create_extensions(context, extensions)
+    if spec.release is not None:
+        context.report_progress("running release: on production")
+        _run_release_command(context, spec, spec.release)
+
+
+def _create_extensions(context: DeploymentContext, names: Sequence[str]) -> None:
+    name = context.config.production_database
+    admin = administration.DatabaseAdmin(context.config, production=True)
+    try:
+        admin.create_extensions(name, name, names)
+    except Refused as refused:
+        if refused.code != "extension_refused":
+            raise
+        raise MigrationFailed(refused.detail) from refused
 
 
 def is_migration_failure(detail: str) -> bool:
     """Return whether a failed deployment's detail is that of MigrationFailed."""
-    return detail.startswith(SUBJECT)
+    return detail.startswith((SUBJECT, EXTENSION_SUBJECT))
 
 
 def record_schema_changes(context: DeploymentContext) -> None:

@@ -62,6 +62,7 @@ def migrate_candidate(context: StepContext) -> None:
         )
         password = admin.ensure_role(name)
         admin.clone(template, name, name)
+        admin.create_extensions(name, name, app.manifest.extensions)
     url = app_commands.database_url(target, name, name, password)
     variables = _gate_variables(context, app, url)
     app_commands.empty_redis(context, app)

@@ -33,6 +33,7 @@ from runs.pipelines.preview_slot import (
     build_live_routes,
     build_process_specs,
     build_server_addresses,
+    create_extensions,
     get_slot,
     link_storage,
     note_application,
@@ -177,6 +178,7 @@ def create_database(context: StepContext) -> None:
     )
     password = admin.ensure_role(slot.database)
     admin.clone(template, slot.database, slot.database)
+    create_extensions(context)
     # Only now: the slot's role may connect to its own database and to no other.
     admin.check_target(target, slot.database, password)
     url = guard.application_url(target, slot.database, password)
@@ -250,6 +252,7 @@ def recreate_database(context: StepContext) -> None:
     slot = get_slot(context)
     template = context.results["database"]["template"]
     DatabaseAdmin(context.config).clone(template, slot.database, slot.database)
+    create_extensions(context)
     if "REDIS_URL" in slot_variables(context):
         RedisServer(context.config, slot.slot_id).empty()
 
@@ -299,6 +302,7 @@ def _start_application(context: StepContext, app: Application) -> None:
         release=prepare_argv(app.plan.release) if app.plan.release else None,
         template=context.results["database"]["template"],
         processes=build_process_specs(app, slot, prepare_argv),
+        extensions=app.manifest.extensions,
     )
     backend.write_spec(config, slot, spec, resolved.env)
     # Before the start, so that the step's log grows while the backend starts.

@@ -53,15 +53,23 @@ def note_application(context: StepContext) -> Iterator[None]:
 
 
 def _describe_lacking_extensions(context: StepContext, app: Application) -> list[str]:
-    """Return notes on extensions of PostgreSQL that the tree creates and the server cannot."""
-    wanted = extensions.find_wanted(SourceTree(app.root))
-    if not wanted:
+    """Return notes on extensions of PostgreSQL that the tree creates and the server cannot.
+
+    Raises ApplicationRefused `manifest_invalid` if the manifest asks for one of those.
+    """
+    wanted, declared = extensions.find_wanted(SourceTree(app.root)), app.manifest.extensions
+    if not wanted and not declared:
         return []
     try:
         found = available_extensions.read_available(context.config)
     except Refused:
         return []  # the step that creates the database says why it does not answer
-    return extensions.describe_lacking(wanted, found.extensions, found.version)
+    asked = dict.fromkeys(declared, "oroboros.toml")
+    lacking = extensions.describe_lacking(asked, found.creatable, found.version)
+    if lacking:
+        raise ApplicationRefused("manifest_invalid", "\n".join(lacking))
+    left = {name: path for name, path in wanted.items() if name not in asked}
+    return extensions.describe_lacking(left, found.extensions, found.version)
 
 
 def _refuse_hiding_storage(context: StepContext, app: Application) -> None:
@@ -79,6 +87,14 @@ def link_storage(context: StepContext, app: Application) -> None:
     storage.fill_targets(folder, folders, saved, app.user)
     notes = storage.link_folders(app.root, folders, folder, app.user)
     context.set_notes(notes, topic="storage")
+
+
+def create_extensions(context: StepContext) -> None:
+    """Create the extensions that the branch asks for and the template database lacks."""
+    from host.postgres.administration import DatabaseAdmin  # psycopg takes 0.2 s to import
+
+    name, names = get_slot(context).database, read_slot_application(context).manifest.extensions
+    DatabaseAdmin(context.config).create_extensions(name, name, names)
 
 
 def start_redis(context: StepContext) -> str:

@@ -326,6 +326,7 @@ def _build_template(
             **mail.build_variables(context.config.discard_port),
         }
         if app is not None:
+            admin.create_extensions(name, name, app.manifest.extensions)
             variables |= app_commands.build_redis_variables(context, app)
             _migrate_and_seed(context, app, variables)
         template_storage.save(context.config, name, app)

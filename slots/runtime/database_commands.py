@@ -74,6 +74,7 @@ def reset(config: Config, slot: SlotConfig) -> dict[str, Any]:
         raise Refused("template_missing", detail)
     with admin.connection(), admin.database_lock(slot.database), _pause_backend(config, slot):
         admin.clone(spec.template, slot.database, slot.database)
+        admin.create_extensions(slot.database, slot.database, spec.extensions)
         _check_target(config, slot, target)
         result = _run_release_command(config, slot, spec) if spec.release else {"changes": []}
     return answer | {"reset": True, "reason": None} | result

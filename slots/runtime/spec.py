@@ -44,7 +44,8 @@ class Spec:
 
     `host`, `is_health_guess` and `is_https` are those of `HealthCheck`. `release` is the
     application's migration command and `template` the database that the slot's is a clone of: the
-    commands that migrate and reset by hand use both.
+    commands that migrate and reset by hand use both. `extensions` are PostgreSQL's, which the
+    manifest asks for.
     """
 
     run_id: str | None
@@ -60,6 +61,7 @@ class Spec:
     release: tuple[str, ...] | None = None
     template: str | None = None
     processes: tuple[ProcessSpec, ...] = ()
+    extensions: tuple[str, ...] = ()
 
     @property
     def is_idle(self) -> bool:
@@ -96,7 +98,8 @@ def read(slot: SlotConfig) -> Spec:
     """Return the slot's spec, `IDLE_SPEC` if there is none. Raises Refused `spec_invalid`."""
     try:
         raw = json.loads((slot.folder / "spec.json").read_text())
-        lists = {key: tuple(raw[key]) for key in ("argv", "release") if raw[key] is not None}
+        names = ("argv", "release", "extensions")
+        lists = {key: tuple(raw[key]) for key in names if raw.get(key) is not None}
         # A spec that an earlier version wrote has no processes.
         processes = tuple(map(ProcessSpec.from_json, raw.get("processes", ())))
         return Spec(**{**raw, **lists, "cwd": Path(raw["cwd"]), "processes": processes})

@@ -1,6 +1,6 @@
 """Describes how Oroboros would install, build and start a folder, and where it knows that from."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,23 +72,30 @@ class Report:
 def inspect_folder(config: Config, root: Path) -> Report:
     """Return what Oroboros recognizes in the folder, for this host. Nothing of it is executed."""
     report = build_report(root, installs.find_tools(config), installs.find_host_program)
-    lacking = _find_lacking_extensions(config, root)
-    report = replace(report, missing=[*report.missing, *lacking])
+    declared: Iterable[str] = ()
     if not report.problems:
         try:
-            application.read_application(config, root, None)
+            declared = application.read_application(config, root, None).manifest.extensions
         except Refused as refused:
-            return Report(root, report.rows, report.missing, [refused.detail], report.notes)
-    return report
+            report = replace(report, problems=[refused.detail])
+    lacking = _find_lacking_extensions(config, root, declared)
+    return replace(report, missing=[*report.missing, *lacking])
 
 
-def _find_lacking_extensions(config: Config, root: Path) -> Iterator[MissingProgram]:
-    """Yield the extensions of PostgreSQL that the tree creates and this host's server cannot."""
-    wanted = extensions.find_wanted(SourceTree(root))
-    found = available_extensions.foresee_available(config) if wanted else None
-    if found is None:
+def _find_lacking_extensions(
+    config: Config, root: Path, declared: Iterable[str]
+) -> Iterator[MissingProgram]:
+    """Yield the extensions of PostgreSQL that the tree wants and this host's server lacks."""
+    asked = dict.fromkeys(declared, "oroboros.toml")
+    created = extensions.find_wanted(SourceTree(root))
+    if not asked and not created:
         return
-    for name, path, remedy in extensions.list_lacking(wanted, found.extensions, found.version):
+    found = available_extensions.foresee_available(config)
+    left = {name: path for name, path in created.items() if name not in asked}
+    for name, path, remedy in (
+        *extensions.list_lacking(asked, found.creatable, found.version),
+        *extensions.list_lacking(left, found.extensions, found.version),
+    ):
         yield MissingProgram(f"PostgreSQL's extension {name}", path, remedy)
 
 

@@ -1,17 +1,28 @@
-"""Which extensions of PostgreSQL a tree's migrations create. Nothing of it is executed.
+"""Which extensions of PostgreSQL a tree's migrations create, and which a manifest may ask for.
 
-They are read in SQL, in the migrations of Django, Alembic, Rails, Knex, Laravel and others, and in
-Prisma's schema. A name that is computed is not found.
+Nothing of the tree is executed. The extensions are read in SQL, in the migrations of Django,
+Alembic, Rails, Knex, Laravel and others, and in Prisma's schema. A name that is computed is not
+found.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from host.config import Config
+from host.errors import ApplicationRefused
 from host.files.source_tree import SourceTree
 
+NAME = r"^[a-z_][a-z0-9_-]{0,62}$"
+# Which a manifest may ask for unless PREVIEW_ALLOWED_EXTENSIONS says otherwise: those that
+# PostgreSQL lets the owner of a database create, so that an application could create them anyway.
+# Source: https://www.postgresql.org/docs/current/contrib.html ("trusted").
+TRUSTED = (
+    "btree_gin btree_gist citext cube dict_int fuzzystrmatch hstore intarray isn lo ltree pg_trgm "
+    "pgcrypto seg tablefunc tcn tsm_system_rows tsm_system_time unaccent uuid-ossp"
+)
 MAX_FILES = 2000
 MAX_DEPTH = 12  # of folders
 # Folders of no migrations of the application: dependencies, tests, documentation.
@@ -52,6 +63,19 @@ PRISMA_MAP = re.compile(r"map\s*:\s*\"([\w-]+)\"")
 
 # Which extension has more of the host than PostgreSQL's own package, and the package.
 PACKAGES = {"postgis": "postgresql-{version}-postgis-3", "vector": "postgresql-{version}-pgvector"}
+
+
+def require_allowed(config: Config, names: Iterable[str]) -> None:
+    """Raise ApplicationRefused unless the operator allows all extensions of these names."""
+    allowed = config.get("PREVIEW_ALLOWED_EXTENSIONS", TRUSTED).replace(",", " ").split()
+    refused = [name for name in names if name not in allowed]
+    if refused:
+        raise ApplicationRefused(
+            "manifest_invalid",
+            f"oroboros.toml: [database] extensions: {', '.join(refused)} may not be created on "
+            f"this host, which allows {', '.join(allowed)}: take it out, or have an operator add "
+            "it to PREVIEW_ALLOWED_EXTENSIONS.",
+        )
 
 
 def find_wanted(tree: SourceTree) -> dict[str, str]:

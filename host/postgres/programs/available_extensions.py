@@ -19,10 +19,17 @@ class Available:
     """The extensions of a server of that major version.
 
     Each has whether the owner of a database may create it; of another one only a superuser may.
+    `is_superuser`: the administrator's role is one.
     """
 
     version: int = 0
     extensions: Mapping[str, bool] = field(default_factory=dict)
+    is_superuser: bool = False
+
+    @property
+    def creatable(self) -> Mapping[str, bool]:
+        """Each extension with whether the administrator's role may create it."""
+        return {name: self.is_superuser or may for name, may in self.extensions.items()}
 
 
 def read_available(config: Config) -> Available:
@@ -31,7 +38,8 @@ def read_available(config: Config) -> Available:
 
     with Server(config).connection() as connection:
         rows = connection.execute(QUERY).fetchall()
-        return Available(connection.info.server_version // 10000, dict(rows))
+        is_superuser = connection.info.parameter_status("is_superuser") == "on"
+        return Available(connection.info.server_version // 10000, dict(rows), is_superuser)
 
 
 def foresee_available(config: Config) -> Available:

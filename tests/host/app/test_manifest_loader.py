@@ -110,6 +110,7 @@ health_path = "/api/health?full=1"
 
 [database]
 seed = "python manage.py loaddata demo"
+extensions = ["citext", "uuid-ossp"]
 
 [checks]
 tests = { run = "python -m pytest -q", timeout = 30, directory = "backend" }
@@ -126,6 +127,7 @@ def test_oroboros_toml_sets_every_field(load_files):
         web=("gunicorn", "site.wsgi"),
         release=("python", "manage.py", "migrate"),
         seed=("python", "manage.py", "loaddata", "demo"),
+        extensions=("citext", "uuid-ossp"),
         backend_dir="backend",
         backend_install=(("uv", "pip", "install", "-r", "requirements/dev.txt"),),
         backend_build=(("python", "manage.py", "collectstatic", "--noinput"),),
@@ -160,6 +162,8 @@ MISTAKES = [
     ('[backend]\nhealth_path = "/ok\\r\\nHost: admin"\n', 2, "backend.health_path"),
     ('[backend]\nhealth_path = "/a b"\n', 2, "backend.health_path"),
     ("[database]\nseed = true\n", 2, "database.seed"),
+    ('[database]\nextensions = "citext"\n', 2, "database.extensions"),
+    ("[database]\nextensions = ['citext; DROP']\n", 2, "database.extensions"),
     ('[checks]\n"a b" = "x"\n', 2, "checks.a b"),
     ('[checks]\na = "x"\nb = { timeout = 3 }\n', 3, "checks.b"),
     ('[checks]\nb = { run = "x", timeout = 0 }\n', 2, "checks.b"),

@@ -368,3 +368,28 @@ def test_large_template_is_copied_by_files(admin, monkeypatch):
     admin.clone(TEMPLATE, "app_preview_1", "app_preview_1")
     with connect(url_of(admin, "app_preview_1", "app_preview_1", password)) as session:
         assert session.execute("SELECT text FROM entry").fetchall() == [("from main",)]
+
+
+def test_extensions_are_the_owners_and_survive_in_a_clone(admin):
+    url = create_slot_database(admin, "app_preview_1")
+    for _ in range(2):
+        admin.create_extensions("app_preview_1", "app_preview_1", ["citext", "pg_trgm"])
+    with connect(url) as session:
+        session.execute("CREATE TABLE person (name citext)")
+        session.execute("ALTER EXTENSION citext UPDATE")
+        session.execute("DROP EXTENSION pg_trgm")
+
+
+@pytest.mark.parametrize(
+    ("extension", "words"),
+    [
+        ("no_such_extension", "has no extension no_such_extension"),
+        ("file_fdw", "Only a superuser may create the extension file_fdw"),
+        ('x"; DROP DATABASE', "is not available"),
+    ],
+)
+def test_an_extension_that_cannot_be_created_is_refused_with_what_to_do(admin, extension, words):
+    create_slot_database(admin, "app_preview_1")
+    with pytest.raises(Refused, match="was not created in app_preview_1") as caught:
+        admin.create_extensions("app_preview_1", "app_preview_1", [extension])
+    assert (caught.value.code, words in caught.value.detail) == ("extension_refused", True)

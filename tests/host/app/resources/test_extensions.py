@@ -2,8 +2,11 @@
 
 import pytest
 
+from host import config as configuration
 from host.app.resources import extensions
+from host.errors import ApplicationRefused
 from host.files.source_tree import SourceTree
+from host.postgres.programs.available_extensions import Available
 from tests.host.app.trees import write_tree
 
 
@@ -56,3 +59,30 @@ def test_a_lacking_extension_is_named_with_its_file_and_what_brings_it():
 
 def test_nothing_is_said_of_a_server_that_is_not_known():
     assert extensions.describe_lacking({"citext": "a.sql"}, {}, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "names", "refused"),
+    [
+        (None, ["citext", "uuid-ossp", "pgcrypto"], ""),
+        (None, ["citext", "postgis"], "postgis"),
+        ("postgis,citext", ["citext", "postgis"], ""),
+        ("postgis", ["citext", "hstore", "postgis"], "citext, hstore"),
+        ("postgis", [], ""),
+    ],
+)
+def test_an_extension_that_the_operator_does_not_allow_is_refused_by_name(setting, names, refused):
+    given = {} if setting is None else {"PREVIEW_ALLOWED_EXTENSIONS": setting}
+    if not refused:
+        extensions.require_allowed(configuration.load(given), names)
+        return
+    with pytest.raises(ApplicationRefused, match="PREVIEW_ALLOWED_EXTENSIONS") as caught:
+        extensions.require_allowed(configuration.load(given), names)
+    assert f"extensions: {refused} may not be created" in caught.value.detail
+    assert caught.value.failure_code == "MANIFEST_INVALID"
+
+
+def test_a_superuser_as_the_administrator_may_create_all_extensions():
+    known = {"citext": True, "file_fdw": False}
+    assert Available(15, known).creatable == known
+    assert Available(15, known, is_superuser=True).creatable == dict.fromkeys(known, True)

@@ -209,6 +209,24 @@ def test_an_extension_that_the_server_lacks_is_a_note_before_the_install(host, t
     assert not any("citext" in text for text in run.list_notes())
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("postgis", "add it to PREVIEW_ALLOWED_EXTENSIONS"), ("nothing", "which the applications'")],
+)
+def test_an_extension_that_cannot_be_had_is_refused_before_anything_runs(
+    host, tmp_path, name, words
+):
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "Procfile").write_text("web: python -m http.server\n")
+    place = host(application)
+    place.config.environ["PREVIEW_ALLOWED_EXTENSIONS"] = "nothing"
+    run = place.carry("feature/x", {"oroboros.toml": f'[database]\nextensions = ["{name}"]\n'})
+    assert run.failure_code == "MANIFEST_INVALID"
+    assert name in run.failure_detail and words in run.failure_detail
+    assert not run.steps.filter(name="install", status="done").exists()
+
+
 @pytest.mark.full
 def test_an_install_that_installs_elsewhere_is_no_death_of_the_worker(host, tmp_path):
     application = tmp_path / "application"
