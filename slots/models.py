@@ -268,20 +268,24 @@ class Lease(models.Model):
         if fields:
             self._held_since_restart().update(**fields)
 
-    def count_restart(self, names: Iterable[str], *, next_at: datetime) -> bool:
-        """Count a restart of these processes that begins now, the next one not before `next_at`.
+    def count_restart(self, *, next_at: datetime) -> bool:
+        """Count a restart that begins now, the next one not before `next_at`.
 
         Returns False, and changes nothing, if another process counted it first.
         """
         rows = self._held_since_restart().filter(restart_at=self.restart_at)
-        count, totals = self.restarts + 1, self.process_restarts
-        totals = {**totals, **{name: totals.get(name, 0) + 1 for name in names}}
-        if not rows.update(
-            restarts=count, restart_at=next_at, unhealthy_at=None, process_restarts=totals
-        ):
+        count = self.restarts + 1
+        if not rows.update(restarts=count, restart_at=next_at, unhealthy_at=None):
             return False
-        self.restarts, self.process_restarts = count, totals
+        self.restarts = count
         return True
+
+    def count_processes(self, names: Iterable[str]) -> None:
+        """Count the processes that the latest restart starts again."""
+        totals = self.process_restarts
+        totals = {**totals, **{name: totals.get(name, 0) + 1 for name in names}}
+        self._held_since_restart().update(process_restarts=totals)
+        self.process_restarts = totals
 
     def finish_restart(self, *, delay: timedelta) -> None:
         """Allow the next restart `delay` from now. A probe that failed meanwhile says nothing."""

@@ -5,6 +5,7 @@ A file in `var/run` identifies each unit's process, so that any later process ca
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -101,7 +102,7 @@ class LocalManager(UnitFiles):
                 return True
             all_ended = _end(state, state.stop_timeout if grace is None else grace)
             if all_ended:
-                self._file(name).unlink(missing_ok=True)
+                self.find_file(name).unlink(missing_ok=True)
             return all_ended
 
     def status(self, name: str, port: int | None = None) -> UnitStatus:
@@ -111,6 +112,11 @@ class LocalManager(UnitFiles):
             listening, holder = find_listener(port, lambda _: False)
             return UnitStatus(False, None, None, None, listening, port_holder=holder)
         return _probe(state)
+
+    def find_ended(self, names: Iterable[str]) -> list[str]:
+        """Return which of the units were started and do not run; quick."""
+        states = {name: self._read(name) for name in names}
+        return [name for name, one in states.items() if one and not one.process_id.is_alive()]
 
     def list_listeners(self, name: str) -> list[Socket]:
         """Return the sockets on which the unit's processes listen, on any port."""
@@ -135,7 +141,7 @@ class LocalManager(UnitFiles):
         try:
             state = _start(unit, state)
         except OSError as error:
-            self._file(unit.name).unlink()
+            self.find_file(unit.name).unlink()
             raise Refused("unit_crashed", f"{unit.name} cannot be started: {error}.") from error
         self._write(unit.name, state)
         return state
@@ -143,12 +149,12 @@ class LocalManager(UnitFiles):
     def _write(self, name: str, state: _State) -> None:
         text = json.dumps(asdict(state), indent=1) + "\n"
         # Without fsync: after a reboot the file names no process any more.
-        safe_files.write_atomic(self._file(name), text.encode(), 0o600, survives_reboot=False)
+        safe_files.write_atomic(self.find_file(name), text.encode(), 0o600, survives_reboot=False)
 
     def _read(self, name: str) -> _State | None:
         """Return the unit's state; None if it was not started since this boot."""
         try:
-            raw = json.loads(self._file(name).read_text())
+            raw = json.loads(self.find_file(name).read_text())
             state = _State(**{**raw, "process_id": ProcessId(**raw["process_id"])})
             if state.log_writer is not None:
                 state = replace(state, log_writer=ProcessId(**raw["log_writer"]))

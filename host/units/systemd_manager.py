@@ -7,7 +7,7 @@ command never changes (a surface, the API) does not use its file.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ PROPERTIES = (
     "ExecMainCode",
     "ExecMainStatus",
     "ControlGroup",
+    "NRestarts",
 )
 
 
@@ -82,7 +83,7 @@ class SystemdManager(UnitFiles):
             has_ended = stopped.exit_code == 0 and not self.status(name).is_active
             # Otherwise the file stays: it names a unit that may still run.
             if has_ended:
-                self._file(name).unlink(missing_ok=True)
+                self.find_file(name).unlink(missing_ok=True)
                 _find_stop_file(name).unlink(missing_ok=True)
             return has_ended
 
@@ -98,6 +99,16 @@ class SystemdManager(UnitFiles):
             lambda socket: socket.cgroup is not None and socket.cgroup == cgroup,
         )
         return to_unit_status(properties, spec, listening=listening, holder=holder)
+
+    def find_ended(self, names: Iterable[str]) -> list[str]:
+        """Return which of the units do not run, or were started again by systemd; one call."""
+        services = [f"{name}.service" for name in names]
+        if not services:
+            return []
+        output = jobs.run_systemctl("show", "--property", "Id,MainPID,NRestarts", "--", *services)
+        found = [parse_properties(block) for block in output.stdout.decode().split("\n\n")]
+        ended = [one for one in found if one.get("MainPID") == "0" or one.get("NRestarts") != "0"]
+        return [one["Id"].removesuffix(".service") for one in ended if "Id" in one]
 
     def list_listeners(self, name: str) -> list[Socket]:
         """Return the sockets on which the unit's processes listen, on any port."""
@@ -123,11 +134,11 @@ class SystemdManager(UnitFiles):
         if unit.has_log_writer:
             spec["log_writer"] = log_writer.ARGV
         _write_stop_file(unit)
-        safe_files.write_atomic(self._file(unit.name), json.dumps(spec).encode(), 0o600)
+        safe_files.write_atomic(self.find_file(unit.name), json.dumps(spec).encode(), 0o600)
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            spec: dict[str, Any] = json.loads(self._file(name).read_text())
+            spec: dict[str, Any] = json.loads(self.find_file(name).read_text())
         except FileNotFoundError:
             return {}
         return spec
@@ -196,6 +207,7 @@ def to_unit_status(
         failure=describe_end(Path(spec["log"]), spec["log_start"], exit_code, background)
         if has_ended
         else "",
+        restarts=int(properties.get("NRestarts", "0")),
     )
 
 

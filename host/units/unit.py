@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -106,7 +106,8 @@ class UnitStatus:
     `listening` says who listens on its port, and `port_holder` describes a foreign listener.
     `was_running` is set by a start that found the unit running. `exit_code` is known only to the
     process that started the unit. `failure` completes a sentence about a unit that ended by
-    itself: how it ended, and its last log lines.
+    itself: how it ended, and its last log lines. `restarts` counts how often systemd has started it
+    again since our start.
     """
 
     is_active: bool
@@ -117,6 +118,7 @@ class UnitStatus:
     was_running: bool = False
     port_holder: str = ""
     failure: str = ""
+    restarts: int = 0
 
 
 class UnitManager(Protocol):
@@ -127,6 +129,8 @@ class UnitManager(Protocol):
     def status(self, name: str, port: int | None = None) -> UnitStatus: ...
     def list_listeners(self, name: str) -> list[Socket]: ...
     def list_names(self) -> list[str]: ...
+    def find_ended(self, names: Iterable[str]) -> list[str]: ...
+    def find_file(self, name: str) -> Path: ...
     def read_digest(self, name: str) -> str: ...
 
 
@@ -147,11 +151,12 @@ class UnitFiles:
     def read_digest(self, name: str) -> str:
         """Return the digest of the unit that was last started under that name; "" if none was."""
         try:
-            return str(json.loads(self._file(name).read_text())["digest"])
+            return str(json.loads(self.find_file(name).read_text())["digest"])
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return ""
 
-    def _file(self, name: str) -> Path:
+    def find_file(self, name: str) -> Path:
+        """Return the unit's file: written by each start, removed by a stop."""
         return self.folder / f"{name}.json"
 
 
@@ -188,7 +193,12 @@ def unit_lock(folder: Path, name: str) -> AbstractContextManager[bool]:
     Raises Refused `unit_busy` if it is not free within LOCK_SECONDS.
     """
     refusal = Refused("unit_busy", f"Another start or stop of {name} is under way; try again.")
-    return file_lock(folder / f"{name}.lock", seconds=LOCK_SECONDS, refusal=refusal)
+    return file_lock(find_lock(folder, name), seconds=LOCK_SECONDS, refusal=refusal)
+
+
+def find_lock(folder: Path, name: str) -> Path:
+    """Return the file of the lock that each start and stop of the unit holds."""
+    return folder / f"{name}.lock"
 
 
 def require_same_digest(unit: Unit, digest: str) -> None:

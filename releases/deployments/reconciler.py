@@ -63,12 +63,13 @@ def repair_production(config: Config, dry_run: bool = False) -> list[str]:
                 return []
             return [
                 *_repair_current_link(config, dry_run),
-                *_repair_colours(config, dry_run),
+                *_revive_live_colour(config, dry_run),
                 *_repair_processes(config, dry_run),
+                *_stop_idle_colours(config, dry_run),
                 *_remove_old_builds(config, dry_run),
             ]
-    except ColoursBusy:
-        return []
+    except ColoursBusy:  # for so long as an idle colour takes to stop
+        return _keep_serving(config, dry_run)
 
 
 def _keep_serving(config: Config, dry_run: bool) -> list[str]:
@@ -151,12 +152,16 @@ def _switch_current_link(config: Config, deployment: Deployment) -> None:
     current_link.switch(config, deployment.number)
 
 
-def _repair_colours(config: Config, dry_run: bool) -> list[str]:
-    """Start the live colour if it does not run; stop the idle one once it has drained."""
+def _revive_live_colour(config: Config, dry_run: bool) -> list[str]:
     live = Deployment.objects.latest_switch_to(Release.objects.live())
-    repairs = [] if live is None else _revive_colour(config, live, dry_run)
+    return [] if live is None else _revive_colour(config, live, dry_run)
+
+
+def _stop_idle_colours(config: Config, dry_run: bool) -> list[str]:
+    """Stop the idle colour once it has drained; that may take a while, so it comes late."""
     if _has_deployment_just_ended():
-        return repairs
+        return []
+    repairs = []
     for colour in colours.list_idle_colours(config):
         if draining.must_be_kept(config, colour):
             continue

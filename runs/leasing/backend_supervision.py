@@ -17,6 +17,7 @@ from host.config import Config, SlotConfig
 from host.deadline import Deadline
 from host.errors import Refused
 from runs.engine.events import RECONCILER, record_event
+from runs.leasing import process_ends
 from runs.leasing.cleanup import clean_and_finish, lock_slot
 from runs.leasing.grants import grant_lock
 from runs.leasing.leases import begin_ending
@@ -37,15 +38,8 @@ def check_backends(config: Config) -> None:
 
     A probe may take seconds, and a dead backend must not wait for another one that hangs.
     """
-    slots = {slot.slot_id: slot for slot in config.slots}
-    held = (
-        Lease.objects.on_host(config.host_name)
-        .filter(state=LeaseState.HELD, slot__slot_id__in=slots, slot__quarantined_at=None)
-        # The steps of a run that is being prepared stop and start the backend themselves.
-        .exclude(run__status=Status.PREPARING)
-    )
-    for lease in held.select_related("run", "slot"):
-        slot = slots[str(lease.slot)]
+    for lease in process_ends.list_supervised_leases(config):
+        slot = config.slot(str(lease.slot))
         with suppress(Refused):  # an unreadable spec, of which the reconciler informs
             if backend.has_exited(config, slot):
                 check_backend(config, slot, lease, dry_run=False)
@@ -73,6 +67,7 @@ def check_backend(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bo
     problem = _describe_problem(slot, status)
     if dry_run:
         return [problem]
+    process_ends.report_ends_of_slot(config, slot, lease)  # before the delay of a restart
     # A dead process is restarted at once; one that is silent gets UNHEALTHY_GRACE_SECONDS.
     unhealthy_at = None if status.ended_processes else lease.mark_unhealthy(at)
     if not is_restart_due(at, restart_at=lease.restart_at, unhealthy_at=unhealthy_at):
@@ -81,15 +76,13 @@ def check_backend(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bo
     # The preview of a run that ships does not decide about it: its backend is started again.
     if delay is None and lease.run.status == Status.PREVIEW_READY:
         return [problem, *_fail_run(config, slot, lease, status, problem)]
-    _schedule_restart(lease, delay, at, problem, _list_failed(status))
+    _schedule_restart(lease, delay, at, status, problem)
     return [f"{problem}; it is started again"]
 
 
 def _describe_problem(slot: SlotConfig, found: BackendStatus) -> str:
-    if not found.unit_status.is_active:
-        return f"the backend of {slot.slot_id} is not running"
     for process in found.ended_processes:
-        return f"the process {process.name} of {slot.slot_id} is not running: it {process.failure}"
+        return process_ends.describe_end(slot, process)
     for process in found.silent_servers if found.health.ok else ():
         reason = "" if process.health is None else process.health.reason
         return f"the process {process.name} of {slot.slot_id} is not healthy: {reason}"
@@ -109,18 +102,26 @@ def _mark_healthy(lease: Lease, at: datetime) -> None:
     lease.mark_healthy(forget_restarts=is_stable)
 
 
+def _is_end_reported(found: BackendStatus) -> bool:
+    """Return whether what is wrong is an end, which is reported, and not silence."""
+    ended = found.ended_processes
+    # Without a start time it was not started since it was stopped: there was no end to report.
+    return bool(ended) and all(one.unit_status.start_time is not None for one in ended)
+
+
 def _schedule_restart(
-    lease: Lease, delay: float | None, at: datetime, problem: str, names: list[str]
+    lease: Lease, delay: float | None, at: datetime, found: BackendStatus, problem: str
 ) -> None:
     """Enqueue one restart, even if two processes found the problem."""
     # Until the start itself can have ended: the next pass must not count another restart.
     wait = timedelta(seconds=START_SECONDS + (delay or 0.0))
     with grant_lock():
-        if not lease.count_restart(names, next_at=at + wait):
+        if not lease.count_restart(next_at=at + wait):
             return
-        record_event(
-            "backend_down", problem, actor=RECONCILER, run=lease.run, slot_id=str(lease.slot)
-        )
+        if not _is_end_reported(found):
+            record_event(
+                "backend_down", problem, actor=RECONCILER, run=lease.run, slot_id=str(lease.slot)
+            )
         async_task("runs.leasing.backend_supervision.restart_backend", lease.pk, lease.restarts)
 
 
@@ -138,8 +139,12 @@ def restart_backend(lease_id: int, number: int) -> None:
         # The lease may have ended, or another restart begun, while this one waited for the lock.
         if not is_locked or not current.exists():
             return
+        # What has ended since the restart was enqueued is started as well.
+        process_ends.report_ends_of_slot(config, slot, lease)
         text = f"the backend of {slot.slot_id} was started again"
         try:
+            present = backend.status(config, slot)
+            lease.count_processes([] if present.matches_spec else _list_failed(present))
             backend.revive(config, slot, seconds=START_SECONDS)
         except Refused as refused:
             text = f"{text} and failed: {refused.detail}"

@@ -9,7 +9,8 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Q, Subquery
+from django.db.models.functions import Coalesce
 
 from core.clock import ClockTimestamp, get_database_time
 from host.config import Config, SlotConfig
@@ -18,14 +19,11 @@ from host.files import var_folders
 from host.postgres import guard
 from host.units import control_units, foreign_listeners, managers
 from host.units.stack_ports import POSTGRES, list_ports
-from releases.deployments.reconciler import (
-    continue_interrupted_deployments,
-    repair_production,
-)
+from releases.deployments import reconciler as deployments
 from releases.production import gate_start
 from runs import merge_queue
 from runs.engine.events import RECONCILER, record_event
-from runs.leasing import backend_supervision, cleanup, reaper
+from runs.leasing import backend_supervision, cleanup, process_ends, reaper
 from runs.leasing.grants import grant_lock
 from runs.leasing.maintenance import quarantine
 from runs.lifecycle import branch_watch, execution, retention
@@ -63,15 +61,15 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
 
 
 def repair_quickly(config: Config) -> list[str]:
-    """Repair what people would notice within seconds: slots, their backends, and production."""
-    checks: tuple[Check, ...] = (
-        _finish_cleaning,
-        _end_foreign_listeners,
-        _check_slots,
-        _check_production,
-    )
+    """Repair what people would notice within seconds: slots and their backends."""
+    checks: tuple[Check, ...] = (_finish_cleaning, _end_foreign_listeners, _check_slots)
     sentences = [sentence for check in checks for sentence in check(config, False)]
     return [*sentences, *merge_queue.sync_rollback_freeze(config)]
+
+
+def repair_production(config: Config) -> list[str]:
+    """Repair production, where people would notice it within seconds."""
+    return list(_check_production(config, False))
 
 
 def start_dead_units(config: Config) -> list[str]:
@@ -254,21 +252,28 @@ def _list_gate_folders(config: Config) -> list[str]:
 
 def _check_production(config: Config, dry_run: bool) -> Iterator[str]:
     """Compare production with the releases' records."""
-    yield from _record_new(repair_production(config, dry_run), dry_run)
+    if not dry_run:
+        process_ends.report_ends_of_production(config)  # what has ended is started again below
+    yield from _record_new(deployments.repair_production(config, dry_run), dry_run)
 
 
 def _continue_deployments(config: Config, dry_run: bool) -> Iterator[str]:
     """Finish or undo the deployments whose process was killed."""
-    yield from _record_new(continue_interrupted_deployments(config, dry_run), dry_run)
+    yield from _record_new(deployments.continue_interrupted_deployments(config, dry_run), dry_run)
 
 
 def _record_new(differences: list[str], dry_run: bool) -> list[str]:
-    """Record the differences that were not recorded lately, and return all."""
+    """Record the differences that were not recorded lately, and return all.
+
+    After an end of a process they are recorded once more.
+    """
     if differences and not dry_run:
         recent = ClockTimestamp() - timedelta(seconds=REPEAT_EVENT_SECONDS)
-        events = Event.objects.filter(kind="repaired", run=None, at__gt=recent)
-        events = events.filter(text__in=differences)
-        recorded = set(events.values_list("text", flat=True))
+        events = Event.objects.filter(run=None, at__gt=recent)
+        ends = events.filter(kind="process_ended").order_by("-pk").values("pk")[:1]
+        since = Coalesce(Subquery(ends), 0)
+        repaired = events.filter(kind="repaired", text__in=differences, pk__gt=since)
+        recorded = set(repaired.values_list("text", flat=True))
         for sentence in differences:
             if sentence not in recorded:
                 _record_repair(sentence)

@@ -32,7 +32,7 @@ from host.process import runner, shutdown
 from host.process.fork_server import ForkServer
 from host.process.process_id import ProcessId
 from runs.engine.artifacts import create_log_path
-from runs.leasing import backend_supervision, reaper, services
+from runs.leasing import backend_supervision, process_ends, reaper, services
 from runs.lifecycle import execution, queue_health, queue_processes, reconciler, schedules
 from runs.lifecycle.queue_processes import QueueProcesses
 from runs.mail import sink
@@ -142,10 +142,13 @@ class Supervisor:
             PeriodicTask(
                 "backend supervision", 2.0, partial(backend_supervision.check_backends, config)
             ),
+            PeriodicTask("ended processes", 1.0, partial(process_ends.report_ends, config)),
             PeriodicTask("dead units", 1.0, partial(reconciler.start_dead_units, config)),
             PeriodicTask("services", 1.0, partial(services.restart_dead_servers, config)),
             PeriodicTask("disk usage", 15.0, partial(backend_supervision.check_disk_usage, config)),
             PeriodicTask("quick repair", 2.0, partial(reconciler.repair_quickly, config)),
+            # Apart from the quick repair, which waits for previews that do not answer.
+            PeriodicTask("production", 2.0, partial(reconciler.repair_production, config)),
             # In a thread of its own, because it waits for the health gate of what it continues.
             PeriodicTask(
                 "interrupted deployments", 5.0, partial(reconciler.continue_deployments, config)

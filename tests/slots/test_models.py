@@ -86,14 +86,14 @@ def test_a_pinned_lease_does_not_expire_until_it_is_unpinned():
 def test_one_of_two_processes_counts_a_restart():
     lease = LeaseFactory(held=True)
     rival = Lease.objects.get(pk=lease.pk)
-    assert rival.count_restart(["web"], next_at=timezone.now())
-    assert not lease.count_restart(["web"], next_at=timezone.now())
+    assert rival.count_restart(next_at=timezone.now())
+    assert not lease.count_restart(next_at=timezone.now())
     assert (rival.restarts, lease.restarts) == (1, 0)
 
 
 def test_a_healthy_backend_keeps_its_restarts_until_they_are_forgotten():
     lease = LeaseFactory(held=True)
-    lease.count_restart(["web"], next_at=timezone.now())
+    lease.count_restart(next_at=timezone.now())
     lease.mark_unhealthy(timezone.now())
     lease.refresh_from_db()
     lease.mark_healthy(forget_restarts=False)
