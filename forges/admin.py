@@ -12,7 +12,9 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from forges.deliveries import parse_body
-from forges.models import Delivery, PullRequest
+from forges.models import Delivery, OutgoingMessage, PullRequest
+from forges.reporting import outbox
+from forges.reporting.announcements import COMMENT
 from forges.rules import DeliveryDecision, Effect
 from host.errors import Refused
 from host.visible_text import make_visible
@@ -142,6 +144,48 @@ class PullRequestAdmin(ReadOnlyAdmin):
     @admin.display(description="Run")
     def run_link(self, row):
         return link_run(row.run_id)
+
+
+def _send_again(
+    request: HttpRequest, message: OutgoingMessage, fields: Mapping[str, Any]
+) -> ActionResult:
+    if not outbox.send_again(message):
+        raise Refused("already_sent", "The forge has it already.")
+    return ActionResult("It is sent within seconds.")
+
+
+SEND_AGAIN = AdminAction(
+    "send-again",
+    "Send now",
+    OPERATE,
+    "The message is sent now, and tried for another day.",
+    _send_again,
+    is_bulk=True,
+    decide=lambda request, message: offer_if(message.is_waiting, "The forge has it already."),
+)
+
+
+@admin.register(OutgoingMessage)
+class OutgoingMessageAdmin(ReadOnlyAdmin):
+    list_display = ["pull_request", "target", "text", "state_label", "error", "due_at"]
+    list_filter = ["is_waiting"]
+    list_select_related = ["pull_request"]
+    fields = [
+        "pull_request", "target", "state_label", "text", "wanted_at", "delivered_at", "failures",
+        "error", "due_at", "given_up_at",
+    ]  # fmt: skip
+    readonly_fields = ["state_label", "text"]
+    page_actions = (SEND_AGAIN,)
+
+    @display(description="State", label=CHIP_TYPES)
+    def state_label(self, message):
+        return message.state, message.state.capitalize()
+
+    @admin.display(description="Text")
+    def text(self, message):
+        if message.target == COMMENT:  # its first line is the marker
+            return first_line(message.wanted["text"].partition("\n")[2].strip())
+        return f"{message.wanted['state']}: {message.wanted['text']}"
 
 
 def link_run(run_id):

@@ -1,10 +1,11 @@
 """Deliveries of the forge, the pull requests that they are about, and what is reported back."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db import models
-from django.db.models import Q
+from django.db import models, transaction
+from django.db.models import F, Q
 
 from core.claims import Claimable, ClaimableQuerySet
 from core.clock import ClockTimestamp
@@ -45,6 +46,8 @@ class PullRequest(models.Model):
     allowed_by = models.CharField(max_length=150, blank=True)
     # Set while it is to be decided again without a delivery.
     is_due = models.BooleanField(default=False)
+    # What of it and its run was last put into the outbox, see `reporting.announcements`.
+    announced = models.CharField(max_length=64, blank=True)
 
     class Meta:
         ordering = ["-number"]
@@ -181,3 +184,103 @@ class Delivery(Claimable):
         row = Delivery.objects.filter(pk=self.pk).exclude(decision=DeliveryDecision.QUEUED)
         queued = DeliveryDecision.QUEUED
         return row.update(decision=queued, reason="", attempts=0, is_repeated=True) == 1
+
+
+class OutgoingMessageQuerySet(ClaimableQuerySet["OutgoingMessage"]):
+    """Messages by whether they are sent."""
+
+    def waiting(self) -> "OutgoingMessageQuerySet":
+        return self.filter(is_waiting=True, given_up_at=None)
+
+    def due(self) -> "OutgoingMessageQuerySet":
+        """Those to send now, the oldest text first."""
+        return self.waiting().filter(due_at__lte=ClockTimestamp()).order_by("wanted_at", "pk")
+
+    @transaction.atomic
+    def replace(self, row: PullRequest, wanted: Mapping[str, dict[str, Any]]) -> None:
+        """Want these messages, by target, of the pull request.
+
+        A text that waits is superseded by the new one; so are the waiting statuses of other
+        commits. One that is as wanted already is left.
+        """
+        others = self.filter(pull_request=row).exclude(target__in=list(wanted))
+        reason = "Superseded by what was reported of a newer commit."
+        others.filter(is_waiting=True).update(is_waiting=False, error=reason)
+        for target, text in wanted.items():
+            self._want(row, target, text)
+
+    def _want(self, row: PullRequest, target: str, wanted: dict[str, Any]) -> None:
+        now = ClockTimestamp()
+        fields = {"wanted": wanted, "wanted_at": now, "is_waiting": True, "given_up_at": None}
+        message, is_new = self.get_or_create(
+            pull_request=row, target=target, defaults={**fields, "due_at": now}
+        )
+        is_current = message.wanted == wanted and (message.is_waiting or not message.error)
+        if not is_new and not is_current:
+            # `due_at` stays: it may be when the forge accepts requests again.
+            self.filter(pk=message.pk).update(**fields, error="")
+
+
+class OutgoingMessage(Claimable):
+    """One target of a pull request on the forge, a commit status or the comment, and its text."""
+
+    pull_request = models.ForeignKey(PullRequest, models.CASCADE, related_name="messages")
+    # `comment`, or `status:<commit>:<context>`.
+    target = models.CharField(max_length=150)
+    # The newest text, and whether the forge lacks it.
+    wanted = models.JSONField()
+    wanted_at = models.DateTimeField()
+    is_waiting = models.BooleanField(default=True)
+    due_at = models.DateTimeField()
+    # Failures in a row, and what the forge answered last.
+    failures = models.PositiveIntegerField(default=0)
+    error = models.TextField(blank=True)
+    given_up_at = models.DateTimeField(null=True, blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    # The comment's id on the forge, once it is known.
+    remote_id = models.BigIntegerField(null=True, blank=True)
+
+    objects = OutgoingMessageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "message to the forge"
+        verbose_name_plural = "outbox"
+        ordering = ["-wanted_at", "-pk"]
+        indexes = [
+            models.Index(
+                fields=["due_at"],
+                condition=Q(is_waiting=True, given_up_at=None),
+                name="forges_waiting_messages",
+            )
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["pull_request", "target"], name="forges_one_row_per_target"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.target} of {self.pull_request.actor}"
+
+    @property
+    def state(self) -> str:
+        """Whether it is sent, as a word: sent, waiting, given up or superseded."""
+        if not self.is_waiting:
+            return "sent" if not self.error else "superseded"
+        return "waiting" if self.given_up_at is None else "given up"
+
+    def record_delivery(self) -> None:
+        """Record that the forge has the text that was read; a newer one is sent next."""
+        row = OutgoingMessage.objects.filter(pk=self.pk)
+        row.update(delivered_at=ClockTimestamp(), failures=0, attempts=0, error="")
+        row.filter(wanted_at=self.wanted_at).update(is_waiting=False)
+
+    def record_failure(self, detail: str, *, due_at: datetime) -> None:
+        """Record what the forge answered, and when it is tried again."""
+        row = OutgoingMessage.objects.filter(pk=self.pk)
+        row.update(failures=F("failures") + 1, error=detail, due_at=due_at)
+
+    def give_up(self, detail: str) -> None:
+        """Record that this text is not sent again; a newer one is."""
+        row = OutgoingMessage.objects.filter(pk=self.pk, wanted_at=self.wanted_at)
+        row.update(given_up_at=ClockTimestamp(), error=detail)

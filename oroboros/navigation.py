@@ -44,6 +44,7 @@ FORGE_GROUP = (
     (
         ("Pull requests", "call_merge", "admin:forges_pullrequest_changelist"),
         ("Deliveries", "webhook", "admin:forges_delivery_changelist"),
+        ("Outbox", "outbox", "admin:forges_outgoingmessage_changelist"),
     ),
 )
 

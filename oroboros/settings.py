@@ -233,6 +233,7 @@ Q_CLUSTER: dict[str, Any] = {
 # What the worker's supervisor repeats for apps above `runs`: name, seconds between, function.
 WORKER_TASKS = (
     ("the forge's deliveries", 1.0, "forges.deliveries.process_waiting"),
+    ("the messages to the forge", 1.0, "forges.reporting.outbox.report"),
     ("the forge's pull requests", 120.0, "forges.reconciler.reconcile"),
 )
 

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
-from forges.models import Delivery, PullRequest
+from forges.models import Delivery, OutgoingMessage, PullRequest
 from releases.models import Deployment, Release
 from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
@@ -175,6 +175,24 @@ class PullRequestFactory(DjangoModelFactory):
     labels = ["preview"]
     has_access = True
     described_at = factory.LazyFunction(timezone.now)
+
+
+class OutgoingMessageFactory(DjangoModelFactory):
+    """A waiting status."""
+
+    class Meta:
+        model = OutgoingMessage
+
+    pull_request = factory.SubFactory(PullRequestFactory)
+    target = factory.LazyAttribute(lambda m: f"status:{m.pull_request.head_sha}:oroboros/preview")
+    wanted = {
+        "sha": "a" * 40,
+        "context": "oroboros/preview",
+        "state": "pending",
+        "text": "x",
+        "url": "https://api.example.com/",
+    }
+    wanted_at = due_at = factory.LazyFunction(timezone.now)
 
 
 class DeliveryFactory(DjangoModelFactory):

@@ -11,6 +11,7 @@ from django.test import Client
 
 from forges import deliveries
 from forges.models import Delivery
+from forges.reporting import outbox
 from host.config import load
 from tests.forges import payloads
 from tests.forges.fake_forge import TOKEN, FakeForge, Pull
@@ -111,6 +112,10 @@ class World:
 
     def process(self):
         deliveries.process_waiting(self.config)
+
+    def report(self):
+        """Send to the forge what the supervisor would send within the next second."""
+        outbox.report(self.config)
 
 
 @pytest.fixture

@@ -3,10 +3,16 @@
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from forges.models import Delivery, PullRequest
 from oroboros.navigation import build_navigation
-from tests.factories import DeliveryFactory, PullRequestFactory, UserFactory
+from tests.factories import (
+    DeliveryFactory,
+    OutgoingMessageFactory,
+    PullRequestFactory,
+    UserFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -75,3 +81,14 @@ def test_no_list_loads_the_bodies(django_assert_max_num_queries):
     with django_assert_max_num_queries(12):
         assert client.get(reverse("admin:forges_delivery_changelist")).status_code == 200
     assert Delivery.objects.count() == 5
+
+
+def test_only_an_operator_sends_a_message_again():
+    message = OutgoingMessageFactory(given_up_at=timezone.now(), error="422", failures=3)
+    address = url("outgoingmessage", "send-again", message)
+    page = log_in("viewer").get(url("outgoingmessage", "change", message)).content.decode()
+    assert "Given up" in page
+    assert log_in("approver").post(address).status_code == 403
+    assert log_in("operator").post(address).status_code == 302
+    message.refresh_from_db()
+    assert (message.state, message.failures) == ("waiting", 0)

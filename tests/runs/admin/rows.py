@@ -11,6 +11,7 @@ from tests.factories import (
     EventFactory,
     FreezeFactory,
     LeaseFactory,
+    OutgoingMessageFactory,
     PullRequestFactory,
     ReleaseFactory,
     RunFactory,
@@ -40,6 +41,7 @@ def create_rows():
     RunFactory(status=Status.FAILED)
     held = PullRequestFactory(is_fork=True, effect="hold", reason="An operator must allow it.")
     DeliveryFactory(pull_request=held)
+    OutgoingMessageFactory(pull_request=held)
     DeliveryFactory(pull_request=PullRequestFactory(run=lease.run), run=lease.run)
     create_token("ci", ["view"], created_by="alice")
     schedules.sync_schedules()

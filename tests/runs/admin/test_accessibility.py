@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from accounts.models import ApiToken
-from forges.models import Delivery, PullRequest
+from forges.models import Delivery, OutgoingMessage, PullRequest
 from releases.models import Deployment, Release
 from runs import difference
 from runs.difference import Difference, FileChange
@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERIOUS = ("serious", "critical")
 ROWS = (
     Lease, Release, Deployment, Event, Freeze, ApiToken, User, Slot, Delivery, PullRequest,
+    OutgoingMessage,
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What is reported to the forge: commit statuses and one comment for each pull request."""
