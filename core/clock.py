@@ -22,5 +22,5 @@ def get_database_time() -> datetime:
 
 
 def format_minute(at: datetime) -> str:
-    """Return a time as text, in the server's time zone, to the minute and with its zone."""
+    """Return a time as text, in the current time zone, to the minute and with its zone."""
     return f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}"

@@ -71,6 +71,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "oroboros.reader_time_zone.use_reader_time_zone",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -291,6 +292,7 @@ UNFOLD = {
         lambda request: static("oroboros/preview-check.js"),
         lambda request: static("oroboros/changes.js"),
         lambda request: static("oroboros/drafts.js"),
+        lambda request: static("oroboros/time-zone.js"),
     ],
     "SIDEBAR": {"navigation": "oroboros.navigation.build_navigation", "show_search": False},
     "COLORS": {
