@@ -17,8 +17,9 @@ from host import http_client
 from host.deadline import Deadline
 from host.errors import Refused
 from host.terminal import protect_streams
+from releases.deployment_failures import choose_deployment_error
 from releases.deployments.rollback_plan_text import format_rollback_plan
-from releases.shell import choose_deployment_error, get_shell_actor
+from releases.shell import get_shell_actor
 
 API_SECONDS = 10.0
 # A worker starts a deployment within a fraction of a second. After this, this process does it.
@@ -109,7 +110,9 @@ def print_outcome_and_exit(deployment: dict[str, Any], plan: dict[str, Any]) -> 
     if deployment["outcome"] != "succeeded":
         print_result_and_exit(
             {
-                "error": choose_deployment_error(is_stuck=deployment["outcome"] == "stuck"),
+                "error": choose_deployment_error(
+                    deployment["detail"], is_stuck=deployment["outcome"] == "stuck"
+                ),
                 "detail": deployment["detail"],
                 "guidance": deployment["guidance"],
             }

@@ -13,9 +13,9 @@ from host.config import Config
 from host.errors import Refused
 from host.masking.known_secrets import read_masks
 from releases.builds.build import BuildFailed
+from releases.deployment_failures import choose_deployment_error
 from releases.deployments.deployment_steps import DeploymentFailed
 from releases.production.restore_point import RestorePointFailed
-from releases.shell import choose_deployment_error
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class JsonCommand(BaseCommand, ABC):
         except RestorePointFailed as failed:
             result = CommandResult.from_error("restore_failed", str(failed))
         except DeploymentFailed as failed:
-            code = choose_deployment_error(is_stuck=failed.is_stuck)
+            code = choose_deployment_error(failed.detail, is_stuck=failed.is_stuck)
             result = CommandResult.from_error(code, failed.detail, guidance=failed.guidance)
         self._print(result)
 

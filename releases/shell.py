@@ -7,8 +7,3 @@ import os
 def get_shell_actor() -> str:
     """Return the user of this shell; under sudo the user who called it."""
     return os.environ.get("SUDO_USER") or getpass.getuser()
-
-
-def choose_deployment_error(*, is_stuck: bool) -> str:
-    """Return the stable code of a deployment that failed."""
-    return "release_stuck" if is_stuck else "deploy_healthcheck_failed"

@@ -1,6 +1,7 @@
 """Explains why an application could not write: its tree is read-only. Pure functions."""
 
 import re
+from pathlib import Path
 
 # Of Python, Node and the C library; of SQLite, which names no path.
 REFUSED = re.compile(r"permission denied|read-only file system|EACCES|EROFS", re.I)
@@ -21,6 +22,11 @@ ADVICE = (
     "An application may not write beside its code: its files are read-only in previews as they are"
     f" in production. It may write to $HOME, $TMPDIR, /tmp and its database: {PLACES}."
 )
+ADVICE_ELSEWHERE = (
+    "It is not beside the application's code: another user owns it, or its mode or that of its "
+    "folder forbids it (umask, chmod). An application may write to $HOME, $TMPDIR, /tmp and its "
+    f"database: {PLACES}."
+)
 SQLITE_NOTE = (
     "SQLite's file is beside the code. Only this preview's `release:` could write it there: on"
     " production it cannot, so this branch cannot ship. Put the file below $HOME, or use the"
@@ -28,16 +34,18 @@ SQLITE_NOTE = (
 )
 
 
-def explain_refused_write(output: str) -> str:
+def explain_refused_write(output: str, tree: Path) -> str:
     """Return sentences about the last write of which `output` says that it was refused; else "".
 
-    Only a file counts: a connection or a signal may be refused as well, without a path.
+    Only a file counts: a connection or a signal may be refused as well, without a path. `tree` is
+    the application's, in which a relative path is.
     """
     for line in reversed(output.splitlines()):
         if is_refused_sqlite_file(line):
             return f"SQLite could not write its file. {ADVICE}"
         if REFUSED.search(line) and (path := _find_path(line)):
-            return f"{path} could not be written. {ADVICE}"
+            is_beside = not path.startswith("/") or Path(path).is_relative_to(tree)
+            return f"{path} could not be written. {ADVICE if is_beside else ADVICE_ELSEWHERE}"
     return ""
 
 

@@ -12,6 +12,7 @@ from host.postgres import administration, lock_timeout, schema_catalog, schema_s
 from host.postgres.schema_diff import compare_schemas
 from releases.builds.build_folders import source_folder
 from releases.builds.launch_spec import LaunchSpec, read_launch_spec
+from releases.deployment_failures import MIGRATION_SUBJECT
 from releases.production import colours
 from releases.production.database import (
     ensure_production_database,
@@ -22,8 +23,6 @@ from releases.production.deployment_context import DeploymentContext, append_to_
 from releases.production.restore_point import create_restore_point, restore_folder
 
 PROGRESS_LENGTH = 200  # of the deployment's column
-SUBJECT = "`release:` on production"
-EXTENSION_SUBJECT = "The extension "
 
 
 class MigrationFailed(Exception):
@@ -68,11 +67,6 @@ def _create_extensions(context: DeploymentContext, names: Sequence[str]) -> None
         if refused.code != "extension_refused":
             raise
         raise MigrationFailed(refused.detail) from refused
-
-
-def is_migration_failure(detail: str) -> bool:
-    """Return whether a failed deployment's detail is that of MigrationFailed."""
-    return detail.startswith((SUBJECT, EXTENSION_SUBJECT))
 
 
 def record_schema_changes(context: DeploymentContext) -> None:
@@ -125,7 +119,7 @@ def _run_release_command(context: DeploymentContext, spec: LaunchSpec, command: 
     except CommandFailed as failed:
         context.raise_if_stopping()
         message = log_message.read_message(context.log, failed.log_start)
-        detail = f"{SUBJECT} {failed.reason}:\n{message}"
+        detail = f"{MIGRATION_SUBJECT} {failed.reason}:\n{message}"
         explained = colours.explain_start(context, context.deployment, detail, command)
         raise MigrationFailed(explained) from failed
     context.raise_if_stopping()

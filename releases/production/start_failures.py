@@ -40,11 +40,23 @@ VARIABLE = re.compile(
     r"(?:not set|unset|undefined|missing|required|parameter not set)",
 )
 IN_USE = re.compile(r"address already in use|\bEADDRINUSE\b|bind:.*in use", re.I)
-OPEN_FILES = re.compile(
-    r"too many open files|\bEMFILE\b|RLIMIT_NOFILE|not allowed to raise maximum limit"
-    r"|open files: cannot modify limit|current limit exceeds maximum limit",
+OPEN_FILES = re.compile(r"too many open files|\bEMFILE\b", re.I)
+# What Python's setrlimit and the shell's ulimit print; neither says of which limit in the same way.
+RAISED = re.compile(
+    r"not allowed to raise maximum limit|cannot modify limit|current limit exceeds maximum limit",
     re.I,
 )
+LIMIT_NAME = re.compile(r"RLIMIT_([A-Z]+)|ulimit: ([a-z ]+): cannot modify limit")
+ULIMIT_NAMES = {
+    "open files": "NOFILE",
+    "max user processes": "NPROC",
+    "stack size": "STACK",
+    "max locked memory": "MEMLOCK",
+    "virtual memory": "AS",
+    "data seg size": "DATA",
+    "core file size": "CORE",
+    "file size": "FSIZE",
+}
 TASKS = re.compile(
     r"can't start new thread|pthread_create failed|unable to create (?:native )?thread"
     r"|cannot fork|fork: (?:retry|Resource)|BlockingIOError: \[Errno 11\]",
@@ -135,7 +147,7 @@ def _find_files(lines: list[str], facts: Facts) -> Iterator[str]:
 def _find_denied_and_missing(lines: list[str], facts: Facts) -> Iterator[str]:
     for line in lines:
         path = _find_path(line, facts)
-        is_denied = DENIED.search(line) and not _is_address(line)
+        is_denied = DENIED.search(line) and not (_is_address(line) or RAISED.search(line))
         # A lock file of another user, whom a sticky folder protects.
         if is_denied or (EXISTS.search(line) and _is_below(path, SHARED_FOLDERS)):
             yield _describe_denied(path, facts)
@@ -159,6 +171,11 @@ def _describe_denied(path: str, facts: Facts) -> str:
         return (
             f"It uses {path}, which a process of another user has made, such as its own preview: "
             "use a file below TMPDIR, or one with a name of its own."
+        )
+    if _is_below(path, (facts.home,)):
+        return (
+            f"It was not permitted to use {path}, although it is below HOME: another user owns it, "
+            "or its mode or that of its folder forbids it (umask, chmod)."
         )
     return (
         f"It was not permitted to use {path}: in production it may write below HOME "
@@ -187,10 +204,25 @@ def _find_limits(lines: list[str], facts: Facts) -> Iterator[str]:
         (MEMORY, "more memory", "MemoryMax"),
     ):
         if pattern.search(text):
-            yield (
-                f"It needs {what} than production's limit: raise {limit} of ouroboros-app@.service "
-                "(without systemd, the worker's ulimit), or have it need less."
-            )
+            yield f"It needs {what} than production's limit: {_advise_on_limit(limit)}"
+    if RAISED.search(text):
+        name = _find_raised_limit(text)
+        limit = f"the limit {name}" if name else "a resource limit"
+        advice = _advise_on_limit(f"Limit{name or 'NOFILE'}")
+        yield f"It raises {limit} above production's: {advice}"
+
+
+def _find_raised_limit(text: str) -> str:
+    """Return which limit the output says was raised, as setrlimit(2) names it; "" if none."""
+    names = _find_groups(LIMIT_NAME, text)
+    return ULIMIT_NAMES.get(names[0], names[0]) if names else ""
+
+
+def _advise_on_limit(setting: str) -> str:
+    return (
+        f"raise {setting} of ouroboros-app@.service (without systemd, the worker's ulimit), or "
+        "have it need less."
+    )
 
 
 def _find_services(lines: list[str], facts: Facts) -> Iterator[str]:

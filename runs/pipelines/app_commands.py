@@ -85,7 +85,7 @@ def _refuse_pointers(paths: Sequence[str]) -> None:
 
 
 @contextmanager
-def _translate_failures(context: CommandContext, code: str) -> Iterator[None]:
+def _translate_failures(context: CommandContext, app: Application, code: str) -> Iterator[None]:
     """Turn a failed command into StepStopped, StepFailed STEP_TIMEOUT or StepFailed `code`."""
     context.raise_if_stopping()
     try:
@@ -100,7 +100,7 @@ def _translate_failures(context: CommandContext, code: str) -> Iterator[None]:
         if code == "BUILD_FAILED":
             parts.append(explain_network_failure_of(context.log, failed.log_start))
         if code == "MIGRATION_FAILED":
-            parts += [explain_refused_write(message), explain_refused_extension(message)]
+            parts += [explain_refused_write(message, app.root), explain_refused_extension(message)]
         raise StepFailed(code, "\n".join(part for part in parts if part)) from failed
     context.raise_if_stopping()
 
@@ -111,7 +111,7 @@ def install_application(context: CommandContext, app: Application) -> None:
     Raises StepStopped, StepFailed BUILD_FAILED, DISK_FULL, STEP_TIMEOUT.
     """
     stop = _watch(context, app, "install")
-    with _translate_failures(context, "BUILD_FAILED"), _translate_excess(stop):
+    with _translate_failures(context, app, "BUILD_FAILED"), _translate_excess(stop):
         app.install(log=context.log, stop=stop)
 
 
@@ -132,7 +132,7 @@ def build_application(
 ) -> None:
     """Run the application's builds. Raises as `install_application`."""
     stop = _watch(context, app, purpose)
-    with _translate_failures(context, "BUILD_FAILED"), _translate_excess(stop):
+    with _translate_failures(context, app, "BUILD_FAILED"), _translate_excess(stop):
         app.run_builds(variables, purpose=purpose, log=context.log, stop=stop, job=context.job)
 
 
@@ -212,7 +212,7 @@ def run_commands(
     A command whose folder or program is missing fails too: a check may be another commit's.
     """
     for command in commands:
-        with _translate_failures(context, code):
+        with _translate_failures(context, app, code):
             _run_command(context, app, command, variables, purpose)
 
 
@@ -243,7 +243,7 @@ def run_release_command(
     seconds = lock_timeout.read_lock_timeout(context.config)
     url = guard.strip_driver(variables["DATABASE_URL"])
     with (
-        _translate_failures(context, "MIGRATION_FAILED"),
+        _translate_failures(context, app, "MIGRATION_FAILED"),
         DatabaseAdmin(context.config).limit_lock_waits(name, role, seconds),
     ):
         lock_timeout.run_with_retries(

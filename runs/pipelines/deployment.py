@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from host.config import Config
+from releases.deployment_failures import is_migration_failure
 from releases.deployments import deploy_and_rollback
 from releases.deployments.deployment_steps import (
     DeploymentFailed,
@@ -11,7 +12,6 @@ from releases.deployments.deployment_steps import (
     undo_deployment,
 )
 from releases.models import Deployment, DeploymentInProgress, DeploymentLost, Release
-from releases.production import migration
 from releases.production.health_gate import is_health_gate_needed
 from releases.rules import DeploymentOutcome
 from runs.engine.artifacts import artifact_path
@@ -95,7 +95,7 @@ def _translate_failures(context: StepContext) -> Iterator[None]:
     except DeploymentFailed as failed:
         lines = "\n".join(failed.guidance)
         # The deployment may have failed in another process: its row has the detail only.
-        is_migration = migration.is_migration_failure(failed.detail)
+        is_migration = is_migration_failure(failed.detail)
         code = "MIGRATION_FAILED" if is_migration else "DEPLOY_HEALTHCHECK_FAILED"
         raise StepFailed(code, failed.detail, next_action=lines) from failed
 

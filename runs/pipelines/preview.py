@@ -314,7 +314,7 @@ def _start_application(context: StepContext, app: Application) -> None:
         context.raise_if_stopping()
         if refused.code == "process_died":
             raise
-        reason = explain_refused_write(context.read_log_tail(50))
+        reason = explain_refused_write(context.read_log_tail(50), app.root)
         raise StepFailed("BACKEND_UNHEALTHY", f"{reason}\n{refused.detail}".strip()) from refused
 
 

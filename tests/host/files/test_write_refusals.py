@@ -1,5 +1,7 @@
 """A refused write is recognized in what programs print, and nothing else is."""
 
+from pathlib import Path
+
 import pytest
 
 from host.files.write_refusals import explain_refused_write
@@ -27,7 +29,7 @@ NODE = "  errno: -13,\n  code: 'EACCES',\n  syscall: 'open',\n}\n"
     ],
 )
 def test_a_refused_write_names_its_path_and_where_to_write(output, path):
-    sentence = explain_refused_write(f"starting\n{output}")
+    sentence = explain_refused_write(f"starting\n{output}", Path("/w"))
     assert path in sentence
     assert "$TMPDIR" in sentence
     assert "manifest.md" in sentence
@@ -44,4 +46,14 @@ def test_a_refused_write_names_its_path_and_where_to_write(output, path):
     ],
 )
 def test_other_output_is_not_explained(output):
-    assert explain_refused_write(output) == ""
+    assert explain_refused_write(output, Path("/w")) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "is_beside_the_code"),
+    [("data/a.log", True), ("/w/data/a.log", True), ("/slots/1/home/a", False), ("/wa/x", False)],
+)
+def test_a_file_elsewhere_is_not_said_to_be_beside_the_code(path, is_beside_the_code):
+    sentence = explain_refused_write(f"open {path}: permission denied", Path("/w"))
+    assert ("beside its code: its files are read-only" in sentence) is is_beside_the_code
+    assert ("(umask, chmod)" in sentence) is not is_beside_the_code

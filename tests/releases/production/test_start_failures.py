@@ -35,6 +35,7 @@ CASES = [
     (f"{DENIED}'/tmp/app.pid'", "uses /tmp/app.pid, which a process of another user has made"),
     ("FileExistsError: [Errno 17] File exists: '/dev/shm/lock'", "uses /dev/shm/lock, which a"),
     (f"{DENIED}'/etc/app/key.pem'", "not permitted to use /etc/app/key.pem"),
+    (f"{DENIED}'/srv/var/app-gates/1/d/x'", "although it is below HOME: another user owns it"),
     ("FileNotFoundError: [Errno 2] No such file or directory: '/srv/var/slots/preview-1/home/a'",
      "uses /srv/var/slots/preview-1/home/a, which only previews have"),
     ("FileNotFoundError: [Errno 2] No such file or directory: 'index.bin'",
@@ -57,6 +58,12 @@ CASES = [
     # limits
     ("OSError: [Errno 24] Too many open files", "raise LimitNOFILE"),
     ("ValueError: not allowed to raise maximum limit", "raise LimitNOFILE"),
+    ("r.setrlimit(r.RLIMIT_NPROC, (9, 9))\nValueError: not allowed to raise maximum limit",
+     "raises the limit NPROC above production's: raise LimitNPROC"),
+    ("./web: line 2: ulimit: open files: cannot modify limit: Operation not permitted",
+     "raises the limit NOFILE above"),
+    ("./web: line 2: ulimit: max locked memory: cannot modify limit: Operation not permitted",
+     "raise LimitMEMLOCK"),
     ("RuntimeError: can't start new thread", "raise TasksMax"),
     ("FATAL ERROR: JavaScript heap out of memory", "raise MemoryMax"),
     # services and the network
