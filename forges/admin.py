@@ -124,12 +124,16 @@ class PullRequestAdmin(ReadOnlyAdmin):
     list_filter = ["state", "effect", "is_fork"]
     search_fields = ["title", "head_branch", "author"]
     fields = [
-        "number", "title", "link", "author", "has_access", "is_fork", "is_draft", "state", "labels",
-        "head_branch", "head_sha", "base_branch", "effect", "reason", "run_link", "allowed_sha",
-        "allowed_by", "described_at",
+        "number", "title", "link", "author", "has_access", "is_fork", "is_draft", "state",
+        "label_list", "head_branch", "head_sha", "base_branch", "effect", "reason", "run_link",
+        "allowed_sha", "allowed_by", "described_at",
     ]  # fmt: skip
-    readonly_fields = ["link", "run_link"]
+    readonly_fields = ["link", "run_link", "label_list"]
     page_actions = (ALLOW,)
+
+    @admin.display(description="Labels")
+    def label_list(self, row):
+        return ", ".join(row.labels) or "–"
 
     @admin.display(description="Head")
     def head(self, row):
@@ -167,7 +171,7 @@ SEND_AGAIN = AdminAction(
 
 @admin.register(OutgoingMessage)
 class OutgoingMessageAdmin(ReadOnlyAdmin):
-    list_display = ["pull_request", "target", "text", "state_label", "error", "due_at"]
+    list_display = ["pull_request", "target_name", "text", "state_label", "error", "due_at"]
     list_filter = ["is_waiting"]
     list_select_related = ["pull_request"]
     fields = [

@@ -33,6 +33,7 @@ class ForgeSettings:
     repository: str
     policy: str
     label: str
+    paths: tuple[str, ...]
     target_branch: str
     token_file: Path | None
     secret_file: Path | None
@@ -64,6 +65,7 @@ def read_forge_settings(config: Config) -> ForgeSettings | None:
         repository=_read_repository(config, forge),
         policy=policy,
         label=config.get("PREVIEW_LABEL", "preview"),
+        paths=tuple(config.get("PREVIEW_PATHS").replace(",", " ").split()),
         target_branch=config.target_branch,
         token_file=_read_path(config.get("FORGE_TOKEN_FILE")),
         secret_file=_read_path(config.get("FORGE_WEBHOOK_SECRET_FILE")),

@@ -269,6 +269,13 @@ class OutgoingMessage(Claimable):
             return "sent" if not self.error else "superseded"
         return "waiting" if self.given_up_at is None else "given up"
 
+    @property
+    def target_name(self) -> str:
+        """The target in short: `comment`, or the status and the beginning of its commit."""
+        _, _, rest = self.target.partition(":")
+        sha, _, context = rest.partition(":")
+        return f"{context} of {sha[:12]}" if context else self.target
+
     def record_delivery(self) -> None:
         """Record that the forge has the text that was read; a newer one is sent next."""
         row = OutgoingMessage.objects.filter(pk=self.pk)

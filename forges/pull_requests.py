@@ -18,6 +18,7 @@ from forges.rules import (
     Trust,
     decide,
     find_reason_against,
+    matches_paths,
 )
 from host.config import Config
 from host.errors import Refused
@@ -96,6 +97,8 @@ def apply(config: Config, forge: Forge, row: PullRequest, *, is_request: bool) -
     trust = Trust(bool(row.has_access), row.allowed_sha)
     row.run = find_run(row)
     decision = decide(row.facts, policy, _describe_run(row), trust, is_request=is_request)
+    if decision.effect == Effect.START and settings.label not in row.labels:
+        decision = _check_paths(config, forge, row, decision)
     # Recorded first: if what follows is refused, the row says what was tried.
     PullRequest.objects.filter(pk=row.pk).update(
         effect=decision.effect, reason=decision.reason, run=row.run
@@ -105,6 +108,35 @@ def apply(config: Config, forge: Forge, row: PullRequest, *, is_request: bool) -
     has_acted = decision.effect in (Effect.START, Effect.FOLLOW, Effect.END)
     outcome = DeliveryDecision.ACTED if has_acted else DeliveryDecision.IGNORED
     return Outcome(outcome, decision.reason, row, run)
+
+
+def _check_paths(config: Config, forge: Forge, row: PullRequest, decision: Decision) -> Decision:
+    """Return the decision to start a run, unless the pull request changes nothing of the paths.
+
+    Its label asks for a preview whatever it changes.
+    """
+    patterns = forge.settings.paths
+    if not patterns:
+        return decision
+    repo = open_repository(config)
+    _fetch_head(config, forge, row)
+    target = repo.find_branch_head(row.base_branch)
+    base = repo.find_merge_base(target, row.head_sha) if target is not None else None
+    if base is None or matches_paths(repo.list_changed_files(base, row.head_sha), patterns):
+        return decision
+    return Decision(Effect.LEAVE, f"It changes nothing in PREVIEW_PATHS: {' '.join(patterns)}.")
+
+
+def _fetch_head(config: Config, forge: Forge, row: PullRequest) -> None:
+    """Fetch the head unless it is here; that of a fork is no branch of the remote."""
+    repo = open_repository(config)
+    if repo.has_commit(row.head_sha):
+        return
+    if row.is_fork:
+        repo.fetch_ref(config.git_remote_url, forge.head_ref(row.number))
+    else:
+        repo.fetch(config.git_remote_url)
+    repo.require_commit(row.head_sha)
 
 
 def _read_access(forge: Forge, row: PullRequest, policy: Policy) -> None:
@@ -169,8 +201,6 @@ def _start_run(config: Config, forge: Forge, row: PullRequest) -> Run:
     if row.run is not None and not row.run.is_final and not row.run.stop_status:
         reason = f"The pull request is at {row.head_sha[:12]} now."
         operations.cancel(row.run, actor=row.actor, reason=reason)
-    repo = open_repository(config)
-    if row.is_fork and not repo.has_commit(row.head_sha):
-        repo.fetch_ref(config.git_remote_url, forge.head_ref(row.number))
+    _fetch_head(config, forge, row)
     run, _ = operations.request_run(title=title, actor=row.actor, commit=row.head_sha)
     return run

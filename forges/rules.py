@@ -1,8 +1,10 @@
 """What a pull request leads to, and when an outgoing message is sent again: no I/O."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from django.db.models import TextChoices
 
@@ -131,6 +133,18 @@ def find_reason_against(facts: PullRequestFacts, policy: Policy) -> str:
     if policy.pull_requests == "label":
         return f"It does not have the label {policy.label}."
     return "It is a draft." if facts.is_draft else ""
+
+
+def matches_paths(changed: Iterable[str], patterns: Sequence[str]) -> bool:
+    """Return whether a changed file is, or lies below, one of the patterns.
+
+    `*` stands for any characters, `/` included. Without patterns every change matches.
+    """
+    return not patterns or any(
+        fnmatchcase(path, pattern) or path.startswith(pattern.rstrip("/*") + "/")
+        for path in changed
+        for pattern in patterns
+    )
 
 
 def needs_permission(facts: PullRequestFacts, trust: Trust) -> bool:

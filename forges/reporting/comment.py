@@ -4,6 +4,7 @@ What people or programs wrote is within code, where it is neither markup nor a m
 """
 
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ WORDS = {
     StatusState.ERROR: "⚪ ended",
 }
 LINE_LENGTH, MOST_LINES, MOST_CHANGES = 300, 30, 40
+WRAPPED_LENGTH = 90
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class CommentFacts:
 
 def write_comment(facts: CommentFacts) -> str:
     """Return the comment; it begins with the marker, by which it is found again."""
+    next_action = format_block(wrap(facts.next_action)) if facts.next_action else ""
     parts = [
         facts.marker,
         _write_head(facts),
@@ -57,7 +60,9 @@ def write_comment(facts: CommentFacts) -> str:
         _write_schema(facts),
         _write_failure(facts.failure),
         _write_lines("Notes", facts.notes),
-        f"**What to do next**\n{format_block(facts.next_action)}" if facts.next_action else "",
+        f"**What to do next**\n{format_block(wrap(facts.next_action))}"
+        if facts.next_action
+        else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -120,6 +125,11 @@ def format_block(text: str) -> str:
     longest = max((len(found) for line in lines for found in re.findall(r"`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([f"{fence}text", *lines, fence])
+
+
+def wrap(text: str) -> str:
+    """Return the text in lines that a block of code shows without scrolling."""
+    return "\n".join(textwrap.fill(line, WRAPPED_LENGTH) for line in text.splitlines())
 
 
 def _cut_lines(text: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ PULL = Pull(12, "feature/reactions", SHA, labels=["preview", "bug"], body="text"
 
 def adapter(kind):
     return create_forge(
-        ForgeSettings(kind, "https://x", "team/shop", "label", "preview", "main", None, None)
+        ForgeSettings(kind, "https://x", "team/shop", "label", "preview", (), "main", None, None)
     )
 
 

@@ -282,3 +282,15 @@ def test_the_other_forges_lead_to_the_same(world):
     assert "of a fork" in world.deliver(world.pull(number=13, is_fork=True)).reason
     world.forge.writers.clear()
     assert "without write access" in world.deliver(world.pull(number=14)).reason
+
+
+def test_paths_leave_out_pull_requests_without_the_label(world, tmp_path):
+    world.configure(PREVIEW_PULL_REQUESTS="all", PREVIEW_PATHS="frontend")
+    folder = tmp_path / "remote" / "docs"
+    folder.mkdir()
+    (folder / "page.md").write_text("x")
+    world.remote("add", "-A")
+    pull = world.pull(labels=[], sha=world.commit("docs"))
+    assert "nothing in PREVIEW_PATHS: frontend" in world.deliver(pull).reason
+    world.configure(PREVIEW_PATHS="frontend docs/*.md")
+    assert world.deliver(pull.later(1), "edited").decision == "acted"

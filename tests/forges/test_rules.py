@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from forges.adapters.forge import PullRequestFacts, PullRequestState
-from forges.rules import Effect, Policy, RunFacts, Trust, decide
+from forges.rules import Effect, Policy, RunFacts, Trust, decide, matches_paths
 
 HEAD, OLD = "a" * 40, "b" * 40
 LABEL = Policy("label", "preview", "main")
@@ -114,3 +114,22 @@ def test_a_run_whose_pull_request_was_merged_elsewhere_has_that_code():
     decision = decide(facts(**MERGED), LABEL, run(), TRUSTED, is_request=False)
     assert decision.failure_code == "MERGED_ELSEWHERE"
     assert decide(facts(**CLOSED), LABEL, run(), TRUSTED, is_request=False).failure_code == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "patterns", "expected"),
+    [
+        (["a"], [], True),
+        ([], [], True),
+        ([], ["frontend"], False),
+        (["frontend/src/app.js"], ["frontend"], True),
+        (["frontend/src/app.js"], ["frontend/"], True),
+        (["frontend/src/app.js"], ["frontend/**"], True),
+        (["frontend2/app.js"], ["frontend"], False),
+        (["docs/a.md", "backend/shop/models.py"], ["backend/*.py"], True),
+        (["backend/README.md"], ["backend/*.py"], False),
+        (["Procfile"], ["frontend", "Procfile"], True),
+    ],
+)
+def test_paths_select_changes(changed, patterns, expected):
+    assert matches_paths(changed, patterns) is expected
