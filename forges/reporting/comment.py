@@ -60,9 +60,7 @@ def write_comment(facts: CommentFacts) -> str:
         _write_schema(facts),
         _write_failure(facts.failure),
         _write_lines("Notes", facts.notes),
-        f"**What to do next**\n{format_block(wrap(facts.next_action))}"
-        if facts.next_action
-        else "",
+        f"**What to do next**\n{next_action}" if next_action else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
