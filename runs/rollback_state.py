@@ -35,8 +35,10 @@ class RollbackState:
     def describe(self, target: str) -> str:
         """Return what was done, by whom and why, and what is not live, as sentences."""
         begin = "was rolled back" if self.deployment.is_over else "is being rolled back"
-        reason = f": {self.deployment.reason}" if self.deployment.reason else "."
-        return f"Production {begin} to {self.release}{reason}\n{self.describe_missing(target)}"
+        # The reason is a person's: with or without its full stop, another sentence follows.
+        reason = self.deployment.reason.rstrip(". \n")
+        done = f"Production {begin} to {self.release}{f': {reason}' if reason else ''}."
+        return f"{done}\n{self.describe_missing(target)}"
 
     def describe_missing(self, target: str) -> str:
         """Return how many commits of the target branch are not live, as a sentence."""

@@ -6,30 +6,21 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from runs.admin.run_page import IDENTITY_PATH
+from tests.chromium import WIDE, launch_chromium
 from tests.factories import UserFactory
 
 # Playwright runs an event loop in this thread, in which Django refuses database queries.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 PASSWORD = "only-for-this-test-in-a-browser"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # An idle page is reloaded every 4 s.
 expect.set_options(timeout=20_000)
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        browser = launch_chromium(playwright)
         yield browser
         browser.close()
 

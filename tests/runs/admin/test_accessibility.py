@@ -16,10 +16,10 @@ from runs.difference import Difference, FileChange
 from runs.models import Event, Freeze, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
+from tests.chromium import NARROW, WIDE
 from tests.factories import FreezeFactory, RunFactory, SlotFactory
 from tests.host.postgres.schema_snapshots import snapshot_text
 from tests.runs.admin.artifacts import write_artifact
-from tests.runs.admin.browser import NARROW, WIDE
 from tests.runs.admin.rows import create_rows
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

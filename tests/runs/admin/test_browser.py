@@ -17,6 +17,7 @@ from runs.engine.artifacts import artifacts_folder
 from runs.models import Run, Step
 from runs.rules import Status, StepStatus
 from slots.runtime import surface
+from tests.chromium import NARROW, WIDE
 from tests.environment import free_port
 from tests.factories import (
     ArtifactFactory,
@@ -27,7 +28,6 @@ from tests.factories import (
     RunFactory,
     StepFactory,
 )
-from tests.runs.admin.browser import NARROW, WIDE
 from tests.slots.runtime.surface_server import caddy
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
