@@ -27,6 +27,12 @@ ADVICE_ELSEWHERE = (
     "folder forbids it (umask, chmod). An application may write to $HOME, $TMPDIR, /tmp and its "
     f"database: {PLACES}."
 )
+# What `patch-package` as a build meets: a script of package.json makes the install the tree's own.
+PACKAGE_ADVICE = (
+    "The files of packages are shared with other branches: a build may add files to node_modules "
+    "and replace them by new ones, but not change them. What changes them belongs into "
+    "`postinstall` of package.json."
+)
 SQLITE_NOTE = (
     "SQLite's file is beside the code. Only this preview's `release:` could write it there: on"
     " production it cannot, so this branch cannot ship. Put the file below $HOME, or use the"
@@ -46,6 +52,14 @@ def explain_refused_write(output: str, tree: Path) -> str:
         if REFUSED.search(line) and (path := _find_path(line)):
             is_beside = not path.startswith("/") or Path(path).is_relative_to(tree)
             return f"{path} could not be written. {ADVICE if is_beside else ADVICE_ELSEWHERE}"
+    return ""
+
+
+def explain_refused_package_write(output: str) -> str:
+    """Return sentences about a package's file that could not be changed, by `output`; else ""."""
+    for line in reversed(output.splitlines()):
+        if REFUSED.search(line) and "node_modules" in (path := _find_path(line)).split("/"):
+            return f"{path} could not be written. {PACKAGE_ADVICE}"
     return ""
 
 

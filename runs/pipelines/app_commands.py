@@ -17,7 +17,11 @@ from host.app.resources import addons, storage
 from host.files import ownership, site_fallback
 from host.files.public_folder import list_files_with_header, open_public_folder
 from host.files.site_fallback import Fallback
-from host.files.write_refusals import explain_refused_write, is_refused_sqlite_file
+from host.files.write_refusals import (
+    explain_refused_package_write,
+    explain_refused_write,
+    is_refused_sqlite_file,
+)
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import LFS_BYTES, LFS_HEADER, name_files
 from host.postgres import guard, lock_timeout
@@ -99,6 +103,7 @@ def _translate_failures(context: CommandContext, app: Application, code: str) ->
         parts = [f"{failed}:", message]
         if code == "BUILD_FAILED":
             parts.append(explain_network_failure_of(context.log, failed.log_start))
+            parts.append(explain_refused_package_write(message))
         if code == "MIGRATION_FAILED":
             parts += [explain_refused_write(message, app.root), explain_refused_extension(message)]
         raise StepFailed(code, "\n".join(part for part in parts if part)) from failed

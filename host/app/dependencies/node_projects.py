@@ -45,6 +45,11 @@ SETTINGS = (
     "bunfig.toml",
 )
 SHARED_SETTINGS = (".npmrc", ".yarnrc", "bunfig.toml")
+# Of npm and pnpm: what an .npmrc says so that the packages for development are not installed.
+OMITS_DEVELOPMENT = re.compile(
+    r"^\s*(?:omit(?:\[\])?\s*=\s*[\"']?dev\b|(?:production|prod)\s*=\s*true\b|only\s*=\s*prod)",
+    re.MULTILINE,
+)
 HOOKS = ("preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare")
 
 
@@ -76,6 +81,7 @@ def plan_node(
     shared = lock is not None and not (custom or _reads_tree(tree, folder, lock, data))
     if lock is None and not custom:
         notes.append(f"{join(folder, 'package.json')} has no lock file: versions may change.")
+    notes += _note_omitted(tree, folder, data)
     install = build_install(
         tree,
         "node",
@@ -88,6 +94,17 @@ def plan_node(
         packages=tuple(inner for inner in folders if inner != folder),
     )
     return [*tool, install], notes
+
+
+def _note_omitted(tree: SourceTree, folder: str, data: Table | None) -> list[str]:
+    """Return a note if an .npmrc leaves out packages that a build probably needs."""
+    names = get_table(data, "devDependencies")
+    if not names or not OMITS_DEVELOPMENT.search(tree.read_text(f"{folder}/.npmrc") or ""):
+        return []
+    return [
+        f"{join(folder, '.npmrc')} leaves out the devDependencies of "
+        f"{join(folder, 'package.json')}: no build or check has them."
+    ]
 
 
 def find_install_folder(tree: SourceTree, folder: str) -> str:

@@ -1,8 +1,8 @@
 """Makes a real folder of a tree from a shared install: folders of its own, hard links to its files.
 
 The tree's user owns the folders and may add and replace files; the shared files stay read-only,
-and another's. Folders in which tools write (`.prisma`, `.cache`, `.vite`) are copies. See
-docs/decisions/0013.
+and another's. Files that tools write are copies: those in folders such as `.prisma`, `.cache` and
+`.vite`, and the package manager's own records. See docs/decisions/0013 and 0018.
 """
 
 import os
@@ -69,7 +69,7 @@ def _fill_folder(source: Path, root: Path, user: User | None) -> None:
             elif name in folders:
                 Path(fresh).mkdir(mode=0o755)
                 ownership.give_folder(Path(fresh), user)
-            elif is_copied or not _link_file(entry, fresh):
+            elif is_copied or _is_record(relative, name) or not _link_file(entry, fresh):
                 _copy_file(entry, fresh, user)
 
 
@@ -77,6 +77,13 @@ def _is_writable(relative: str) -> bool:
     """Return whether tools write into that folder of the packages."""
     parts = Path(relative).parts
     return any(part.startswith(".") and part not in PACKAGE_FOLDERS for part in parts)
+
+
+def _is_record(relative: str, name: str) -> bool:
+    """Return whether the package manager keeps the file for itself, and writes to it: `npm install`
+    in a build changes .package-lock.json.
+    """
+    return name.startswith(".") or relative in (".", ".pnpm")
 
 
 def _link_file(entry: str, fresh: str) -> bool:

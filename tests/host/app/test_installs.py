@@ -211,7 +211,8 @@ def test_an_install_that_makes_no_folder_is_refused_with_the_folder(project, con
 FILLED = (
     "mkdir -p node_modules/a node_modules/.prisma/client node_modules/.bin; "
     "cp package.json node_modules/a/; echo x > node_modules/.prisma/client/index.js; "
-    "ln -s ../a/package.json node_modules/.bin/a"
+    "ln -s ../a/package.json node_modules/.bin/a; mkdir node_modules/.pnpm; "
+    "echo {} > node_modules/.package-lock.json; echo x > node_modules/.pnpm/lock.yaml"
 )
 
 
@@ -224,6 +225,10 @@ def test_a_shared_node_install_is_a_real_folder_of_the_tree(project, conf):
     assert stat.S_IMODE((modules / "a/package.json").stat().st_mode) == 0o444
     assert (modules / ".bin/a").readlink() == Path("../a/package.json")
     assert found.bin_folders(conf, project.root)[-1] == modules / ".bin"
+    # A build may install as well, which writes to these.
+    for path in (".package-lock.json", ".pnpm/lock.yaml"):
+        found_file = (modules / path).stat()
+        assert (found_file.st_nlink, stat.S_IMODE(found_file.st_mode)) == (1, 0o644)
     # What tools write is the tree's own.
     for path in (".vite/deps.json", ".cache/x", ".prisma/client/index.js", "a/new.js"):
         (modules / path).parent.mkdir(exist_ok=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from host.files.write_refusals import explain_refused_write
+from host.files.write_refusals import explain_refused_package_write, explain_refused_write
 
 # What Node prints after the message of an error.
 NODE = "  errno: -13,\n  code: 'EACCES',\n  syscall: 'open',\n}\n"
@@ -57,3 +57,17 @@ def test_a_file_elsewhere_is_not_said_to_be_beside_the_code(path, is_beside_the_
     sentence = explain_refused_write(f"open {path}: permission denied", Path("/w"))
     assert ("beside its code: its files are read-only" in sentence) is is_beside_the_code
     assert ("(umask, chmod)" in sentence) is not is_beside_the_code
+
+
+@pytest.mark.parametrize(
+    ("output", "is_explained"),
+    [
+        (f"Error: EACCES: permission denied, open 'node_modules/is-odd/index.js'\n{NODE}", True),
+        ("sed: cannot open /w/front/node_modules/a/b.js: Permission denied", True),
+        ("Error: EACCES: permission denied, open 'dist/node_modules.js'", False),
+        ("node_modules/a/b.js: syntax error", False),
+    ],
+)
+def test_a_package_that_a_build_may_not_change_is_explained(output, is_explained):
+    sentence = explain_refused_package_write(output)
+    assert ("`postinstall` of package.json" in sentence) is is_explained

@@ -418,3 +418,20 @@ def test_a_list_beside_a_project_of_a_workspace_is_named_as_not_read(plan):
 def test_a_project_that_no_workspace_locks_is_installed_in_its_own_folder(plan, files):
     [install] = plan({name: text for name, text in (workspace() | files).items() if text}).installs
     assert install.directory == "backend"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_noted"),
+    [
+        ("omit=dev\n", True),
+        ("# a comment\nomit[] = dev", True),
+        ("production=true", True),
+        ("only=prod", True),
+        ("omit=optional\nproduction=false\n# omit=dev", False),
+        ("", False),
+    ],
+)
+def test_packages_for_development_that_an_npmrc_leaves_out_are_noted(plan, text, is_noted):
+    notes = plan(STATIC | {"package.json": package(devDependencies={"vite": "6"}), ".npmrc": text})
+    expected = ".npmrc leaves out the devDependencies of package.json: no build or check has them."
+    assert (expected in notes.notes) is is_noted
