@@ -85,8 +85,8 @@ class TokenAuthentication(BaseAuthentication):
             raise AuthenticationFailed("This token is unknown, revoked or expired.")
         token_throttle.count_token(token.pk)
         record_use(token, address)
-        name, abilities = f"token {token.name}", token.get_current_abilities()
-        return Principal(name, abilities, token.limits), token
+        abilities = token.get_current_abilities()
+        return Principal(token.actor, abilities, token.limits), token
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="oroboros"'

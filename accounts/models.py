@@ -89,6 +89,16 @@ class ApiToken(models.Model):
         return granted & get_abilities(self.owner) if self.is_owned else granted
 
     @property
+    def actor(self) -> str:
+        """Its name in the audit trail."""
+        return f"token {self.name}"
+
+    @property
+    def person(self) -> str:
+        """The account that acts with it; itself if it has none."""
+        return self.owner.username if self.is_owned and self.owner is not None else self.actor
+
+    @property
     def limits(self) -> RunLimits:
         """The runs that the token is limited to."""
         return RunLimits(tuple(self.branches), is_own_only=self.is_own_runs_only)

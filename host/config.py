@@ -22,6 +22,7 @@ from host.settings_rules import (
     check_values,
     name_files,
     read_boolean,
+    read_choice,
     read_integer,
     read_origins,
 )
@@ -227,6 +228,10 @@ class Config:
     def get_boolean(self, name: str, default: bool = False) -> bool:
         """Return whether a setting of `settings_rules` is true. Raises Refused as above."""
         return read_boolean(self.environ, name, default)
+
+    def get_choice(self, name: str) -> str:
+        """Return one of the values of `settings_rules.CHOICES`. Raises Refused as above."""
+        return read_choice(self.environ, name)
 
     def get_seconds(self, name: str, default: float, *, allows_none: bool = True) -> float:
         """Return a duration in seconds: a number ≥ 0, or > 0 without `allows_none`.

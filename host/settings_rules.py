@@ -32,11 +32,17 @@ NUMBERS = {
     "TEMPLATE_DATABASES_KEEP": (0, 10_000),
     "ADMISSION_FREE_MEMORY_MB": (0, 2**30),
     "ADMISSION_FREE_DISK_MB": (0, 2**30),
+    "APPROVAL_REQUIRED_COUNT": (1, 20),
     "TOKEN_LIFETIME_DAYS": (1, 3650),
     "API_REQUESTS_PER_TOKEN": (0, 10**6),
     "API_REQUESTS_PER_ADDRESS": (0, 10**6),
 }
 BOOLEANS = ("OROBOROS_HTTPS", "DEBUG", "ROLLBACK_FREEZES")
+# The values that a setting may have; the first is the default.
+CHOICES = {
+    "APPROVAL_SELF": ("allowed", "forbidden"),
+    "APPROVAL_CODEOWNERS": ("off", "required"),
+}
 TRUE_WORDS = ("true", "on", "ok", "y", "yes", "1")  # those of django-environ
 FALSE_WORDS = ("false", "off", "n", "no", "0")
 # These names become parts of URLs, of Caddy's configuration, and of the queue's name.
@@ -72,6 +78,17 @@ def read_boolean(values: Mapping[str, str], name: str, default: bool = False) ->
     return word in TRUE_WORDS if word else default
 
 
+def read_choice(values: Mapping[str, str], name: str) -> str:
+    """Return a setting of CHOICES; an empty value counts as not set.
+
+    Raises Refused `setting_invalid`.
+    """
+    choices, raw = CHOICES[name], values.get(name, "")
+    if raw and raw not in choices:
+        raise _refuse(name, " or ".join(choices), raw)
+    return raw or choices[0]
+
+
 def read_origins(values: Mapping[str, str], name: str) -> list[str]:
     """Return a list of origins, separated by commas or blanks. Raises Refused `setting_invalid`."""
     origins = [one for one in re.split(r"[,\s]+", values.get(name, "")) if one]
@@ -90,6 +107,7 @@ def check_values(values: Mapping[str, str]) -> None:
     checks: list[tuple[Callable[[Mapping[str, str], str], object], tuple[str, ...]]] = [
         (lambda values, name: read_integer(values, name, 0), tuple(NUMBERS)),
         (read_boolean, BOOLEANS),
+        (read_choice, tuple(CHOICES)),
         (_check_name, NAMES),
         (_check_database_url, ("DATABASE_URL",)),
         (_check_time_zone, ("TIME_ZONE",)),

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runs import presenters
+from runs.approvals.rules import Approver
+from runs.approvals.state import read_state
 from runs.lifecycle.finish import is_too_late_to_stop
 from runs.models import Run
 from runs.rules import FINAL, MERGING_OR_DEPLOYING, SHIPPING, Status
@@ -31,7 +33,8 @@ class RunFacts:
     """What decides about the actions on a run.
 
     `is_own`: the person created the run, or may act in place of its creator. `merged_in`: the title
-    of a merged run of the same commit, "" without one.
+    of a merged run of the same commit, "" without one. `approval_refusal`: why the rules of
+    approvals (`runs.approvals.rules`) do not let this person approve, "" if they do.
     """
 
     status: str
@@ -42,6 +45,7 @@ class RunFacts:
     is_stopping: bool = False
     is_too_late: bool = False
     merged_in: str = ""
+    approval_refusal: str = ""
 
     @property
     def is_final(self) -> bool:
@@ -65,6 +69,8 @@ def _decide_approve(facts: RunFacts) -> ActionState:
         return _disable("The preview is not ready yet.")
     if facts.merged_in:
         return _disable(f"This commit is merged already, by the run {facts.merged_in}.")
+    if facts.approval_refusal:
+        return _disable(facts.approval_refusal)
     return _unless_stopping(facts)
 
 
@@ -140,12 +146,15 @@ def decide_unfreeze(abilities: frozenset[str], *, is_frozen: bool) -> ActionStat
     return require_ability(OPERATE, abilities) or hidden or ALLOWED
 
 
-def read_facts(run: Run, *, owner: str | None) -> RunFacts:
+def read_facts(run: Run, *, owner: str | None, approver: Approver | None = None) -> RunFacts:
     """Return the facts of a run from `presenters.select_runs()`.
 
-    `owner`: who must have created it (`web.permissions.get_required_owner`). At most one query, and
-    only for the one run that merges.
+    `owner`: who must have created it (`web.permissions.get_required_owner`). `approver`: the person
+    who asks, None if they approve nothing. At most one query, and only for the one run that merges.
     """
+    refusal = None
+    if approver is not None and run.status == Status.PREVIEW_READY:
+        refusal = read_state(run).find_refusal(approver)
     is_held = presenters.get_served_slot(run) is not None
     return RunFacts(
         status=run.status,
@@ -156,4 +165,5 @@ def read_facts(run: Run, *, owner: str | None) -> RunFacts:
         is_stopping=bool(run.stop_status),
         is_too_late=run.status in MERGING_OR_DEPLOYING and is_too_late_to_stop(run),
         merged_in=run.merged_in or "",  # type: ignore[attr-defined]
+        approval_refusal=refusal.detail if refusal is not None else "",
     )

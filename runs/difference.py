@@ -13,8 +13,9 @@ from django.conf import settings
 
 from host.errors import Refused
 from host.files.source_tree import FILE_BYTES
-from host.git.bare_repository import LogEntry, Repository
+from host.git.bare_repository import Repository
 from host.git.changes import ChangedFile, PatchLine
+from host.git.commit_log import LogEntry
 from host.postgres.schema_diff import Change
 from host.visible_text import decode, make_line_visible, make_visible
 from releases.rules import filter_migrations

@@ -11,6 +11,7 @@ from django.db.models import Case, OuterRef, Prefetch, Subquery, When
 from core.clock import ClockTimestamp
 from host.config import Config, SlotConfig
 from host.errors import Refused
+from runs.approvals.state import read_policy, read_state
 from runs.leasing import queue_status
 from runs.leasing.grants import explain_refusal
 from runs.leasing.queue_status import SlotStatus
@@ -58,7 +59,10 @@ def select_runs() -> RunQuerySet:
             read_at=ClockTimestamp(),
             merged_in=Case(When(status=Status.PREVIEW_READY, then=merged_title)),
         )
-        .prefetch_related(Prefetch("leases", leases, to_attr="open_leases"))
+        .prefetch_related(
+            Prefetch("leases", leases, to_attr="open_leases"),
+            *(["approvals"] if read_policy().asks_for_more else []),
+        )
     )
 
 
@@ -201,6 +205,12 @@ def describe_wait(run: Run, position: int | None, entry: MergeQueueEntry | None)
     return ""
 
 
+def describe_approvals(run: Run) -> str:
+    """Return how many approvals a ready run has and needs; "" if any one is enough."""
+    is_ready = run.status == Status.PREVIEW_READY
+    return read_state(run).describe() if is_ready and read_policy().asks_for_more else ""
+
+
 def describe_next_action(run: Run, position: int | None, entry: MergeQueueEntry | None) -> str:
     """Return what people should do next, or what the run waits for."""
     if run.stop_status and not run.is_final:
@@ -218,7 +228,10 @@ def describe_next_action(run: Run, position: int | None, entry: MergeQueueEntry 
         Status.QUEUED: "Waiting until its creator acquires a slot for it.",
         Status.HOLDING: "Its creator holds the slot and releases it when done.",
         Status.PREPARING: "The preview is being prepared.",
-        Status.PREVIEW_READY: f"Review the preview, then approve or reject {run.commit_sha[:12]}.",
+        Status.PREVIEW_READY: (
+            f"Review the preview, then approve or reject {run.commit_sha[:12]}. "
+            f"{describe_approvals(run)}"
+        ).rstrip(),
         Status.APPROVED: "Approved. It ships when it is first in the merge queue.",
         Status.MERGING: "The branch is being merged and checked.",
         Status.DEPLOYING: "The release is being deployed.",

@@ -112,6 +112,7 @@ class ApprovalFactory(DjangoModelFactory):
     commit_sha = factory.LazyAttribute(lambda approval: approval.run.commit_sha)
     verdict = Approval.APPROVED
     actor = "bob"
+    person = factory.LazyAttribute(lambda approval: approval.actor)
     at = factory.LazyFunction(timezone.now)
 
 

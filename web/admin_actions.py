@@ -58,6 +58,8 @@ class AdminAction:
     description: str
     perform: Callable[[HttpRequest, Any, Mapping[str, Any]], ActionResult]
     form: type[forms.Form] = forms.Form
+    # Gives the form the fields that depend on the row.
+    adapt_form: Callable[[forms.Form, Any], None] = lambda form, row: None
     is_primary: bool = False
     is_dangerous: bool = False
     is_for_row: bool = True
@@ -223,6 +225,7 @@ class ReadOnlyAdmin(ModelAdmin):
         # None leaves the form unbound: a bound one would show errors before anything was entered.
         data = request.POST if request.method == "POST" else None
         form = action.form(data, initial=request.GET, label_suffix="")
+        action.adapt_form(form, row)
         status = 200
         if request.method == "POST" and form.is_valid():
             try:

@@ -84,6 +84,17 @@ def read_checks(text: str) -> tuple[Check, ...]:
     return _read_toml(file, []).get("checks", ())
 
 
+def read_checklist(text: str) -> tuple[str, ...]:
+    """Return what an approver has to confirm, by an `oroboros.toml`. Raises as `load_manifest`."""
+    from host.app import manifest_validation  # see _read_app_json
+
+    file = ManifestFile("oroboros.toml", text.removeprefix(BOM))
+    if not file.text:
+        return ()
+    toml = manifest_validation.validate_toml(file, _parse_toml(file))
+    return tuple(dict.fromkeys(toml.approval.checklist))
+
+
 def _check_complete(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
     """Refuse a manifest with nothing to run or to serve, or with a build of no known output."""
     if "web" not in fields and "frontend_output" not in fields:

@@ -28,6 +28,7 @@ from host.app.command_line import Argv, CommandLineInvalid
 from host.app.manifest import CHECK_SECONDS, PROCESS_STOP_SECONDS
 from host.app.process_types.background import MAX_PROCESSES, NOT_IN_THE_BACKGROUND, TYPE_NAME
 from host.app.resources import extensions, storage
+from host.app.resources.tables import Services, Table
 from host.errors import Refused
 
 MAX_CHECK_SECONDS = 3600
@@ -40,6 +41,7 @@ ROUTE_PART = "/[A-Za-z0-9._~!$&'()+,;=:@-]+"
 ROUTE_PATH = rf"^(?=/)(?!(.*/)?\.\.?(/|$))({ROUTE_PART})*(/\*?)?$"
 # Which the surface answers itself.
 SURFACE_PATHS = ("/health", "/healthz", "/readyz", "/.well-known/oroboros")
+ITEM = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
 STORAGE_NAME = r"^[a-z][a-z0-9_]{0,29}$"
 RELATIVE_PATH = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\\u0000-\u001f]+$"
 
@@ -117,6 +119,7 @@ def _read_check(value: object) -> object:
 
 
 Line = Annotated[str, Field(min_length=1)]
+Item = Annotated[str, Field(min_length=1, max_length=200, pattern=ITEM)]
 Words = Annotated[list[str], Field(min_length=1)]
 SeveralWords = Annotated[list[Words], Field(min_length=1)]
 Text = Annotated[str, AfterValidator(_read_text)]
@@ -131,15 +134,6 @@ Commands = Annotated[
     tuple[Argv, ...],
     PlainValidator(_read_commands, json_schema_input_type=Line | Words | SeveralWords),
 ]
-
-
-class Table(BaseModel):
-    """A table of `oroboros.toml`. Its fields have the manifest's names, their aliases the file's.
-
-    A field that the file does not set stays unset: another file or detection may decide it.
-    """
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Frontend(Table):
@@ -199,11 +193,11 @@ class Database(Table):
     )
 
 
-class Services(Table):
-    """Servers that the application has for itself, in each preview and in production."""
+class Approval(Table):
+    """What an approver confirms; that of the target branch counts, not the branch's own."""
 
-    redis: bool = Field(
-        default=False, strict=True, description="whether it has a Redis server, at REDIS_URL"
+    checklist: Annotated[list[Item], Field(max_length=20)] = Field(
+        default=[], description="sentences, each of which an approver has to tick"
     )
 
 
@@ -278,6 +272,7 @@ class OroborosToml(Table):
         json_schema_extra=ONLY_SUCH_NAMES,
         description="a path of the frontend's address, and the process type that answers it",
     )
+    approval: Approval = Field(default_factory=Approval)
     checks: dict[CheckName, CheckEntry] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
     env: dict[MappedName, Text] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
     processes: dict[ProcessType, ProcessTable] = Field(

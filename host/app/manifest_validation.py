@@ -15,6 +15,7 @@ from host.app.manifest_schema import (
     MAX_CHECK_SECONDS,
     MAX_STOP_SECONDS,
     AppJson,
+    Approval,
     Backend,
     CheckTable,
     Database,
@@ -30,6 +31,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 SECONDS = "give a number of seconds from 1 to {}"
 TABLES: dict[str, type[BaseModel]] = {
+    "approval": Approval,
     "frontend": Frontend,
     "backend": Backend,
     "database": Database,
@@ -41,6 +43,10 @@ PROBLEMS = {
     "string_type": "give a string in quotes",
     "bool_type": "give true or false",
     "tuple_type": "give a list of strings in brackets",
+    "list_type": "give a list of strings in brackets",
+    "string_too_short": "give a sentence of 1 to 200 characters",
+    "string_too_long": "give a sentence of 1 to 200 characters",
+    "too_long": "give at most 20 sentences",
     "missing": "a check needs `run`, its command",
 }
 # An untrusted file may have a mistake in each of 100,000 lines, and each search reads all of it.
@@ -99,6 +105,8 @@ def _describe(file: ManifestFile, error: ErrorDetails) -> str:
             return _describe_unknown(str(location[-1]), _known_keys(location[:-1]))
         case "string_pattern_mismatch" if location[-1] == "[key]":
             return f"a name here matches {error['ctx']['pattern']}"
+        case "string_pattern_mismatch" if location[0] == "approval":
+            return "give sentences on one line, without blanks at their ends"
         case "string_pattern_mismatch":
             return HEALTH_PATH_PROBLEM
         case "int_type" | "greater_than_equal" | "less_than_equal" if location[0] == "formation":

@@ -13,9 +13,10 @@ from pathlib import Path
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership
-from host.git import changes, checkout_notes, reverts
+from host.git import changes, checkout_notes, commit_log, reverts
 from host.git.changes import ChangedFile, PatchLine
 from host.git.checkout_notes import LeftOut
+from host.git.commit_log import LogEntry
 from host.git.git_commands import (
     commit_argv,
     fetch_argv,
@@ -35,9 +36,6 @@ from host.process.outcome import Outcome
 from host.visible_text import decode
 
 NETWORK_SECONDS = 180.0
-# Of a commit that is listed.
-AUTHOR_COLUMNS = 200
-SUBJECT_COLUMNS = 1000
 COMMITTER = ("Oroboros", "oroboros@localhost")
 
 
@@ -63,16 +61,6 @@ class MergeResult:
 
     commit_sha: str | None
     conflicts: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """One commit of a history; `at` is ISO 8601 with its offset."""
-
-    sha: str
-    author: str
-    at: str
-    subject: str
 
 
 def get_repository(config: Config) -> "Repository":
@@ -291,12 +279,10 @@ class Repository:
 
     def list_commits(self, old: str, new: str, *, limit: int = 200) -> list[LogEntry]:
         """Return the commits that `new` contains and `old` does not, newest first."""
-        # Git cuts them (and pads shorter ones): a subject may have as many bytes as a file.
-        author, subject = f"%<({AUTHOR_COLUMNS},trunc)%aN", f"%<({SUBJECT_COLUMNS},trunc)%s"
-        options = [f"--format=%H%x00{author}%x00%aI%x00{subject}", f"--max-count={limit}"]
+        options = [commit_log.FORMAT, f"--max-count={limit}"]
         span = f"{validate_sha(old)}..{validate_sha(new)}"
-        lines = split_lines(self._git.run(git_argv(self.path, "log", *options, span, "--")))
-        return [LogEntry(*(part.rstrip(" ") for part in line.split("\0"))) for line in lines]
+        answer = self._git.run(git_argv(self.path, "log", *options, span, "--"))
+        return commit_log.parse_log(split_lines(answer))
 
     def list_reverted(self, base: str, commit: str, *, limit: int = 200) -> list[str]:
         """Return commits that `commit` contains and `base` has reverted since, newest first."""
@@ -311,6 +297,12 @@ class Repository:
         first, *parents = self._git.run(argv).split()
         return any(self.is_ancestor(one, commit) for one in reverts.list_brought(first, parents))
 
+    def list_author_addresses(self, old: str, new: str) -> list[str]:
+        """Return the e-mail addresses of who wrote and who committed what `new` adds to `old`."""
+        span = f"{validate_sha(old)}..{validate_sha(new)}"
+        argv = git_argv(self.path, "log", commit_log.ADDRESS_FORMAT, span, "--")
+        return sorted({line.rstrip(" ") for line in split_lines(self._git.run(argv))})
+
     def find_merge_base(self, first: str, second: str) -> str | None:
         """Return the best common ancestor of the two; None if they have none."""
         argv = git_argv(self.path, "merge-base", validate_sha(first), validate_sha(second))
@@ -319,8 +311,8 @@ class Repository:
 
     def count_commits(self, old: str, new: str) -> int:
         """Return how many commits `new` contains and `old` does not."""
-        span = f"{validate_sha(old)}..{validate_sha(new)}"
-        return int(self._git.run(git_argv(self.path, "rev-list", "--count", span, "--")))
+        options = ["--count", f"{validate_sha(old)}..{validate_sha(new)}", "--"]
+        return int(self._git.run(git_argv(self.path, "rev-list", *options)))
 
     def list_changes(self, old: str, new: str) -> list[ChangedFile]:
         """Return every file in which the two trees differ, with its status and numbers of lines."""

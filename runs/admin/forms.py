@@ -1,5 +1,7 @@
 """The forms of the actions on runs."""
 
+from collections.abc import Sequence
+
 from django import forms
 from django.conf import settings
 
@@ -97,6 +99,17 @@ class ApproveForm(OptionalReasonForm):
         required=False,
         label="Run only the branch's own checks",
         help_text="For operators. Otherwise the target branch's checks run as well.",
+    )
+
+
+def build_checklist_field(items: Sequence[str]) -> forms.MultipleChoiceField:
+    """Return the field that confirms the items; the approval itself requires all of them."""
+    return forms.MultipleChoiceField(
+        choices=[(item, item) for item in items],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="Checklist of the target branch",
+        help_text="Each item has to be ticked.",
     )
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.forms import Form
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -12,6 +13,7 @@ from core.clock import format_minute
 from host.errors import Refused
 from runs import allowed_actions, difference, freezes, merge_queue, presenters
 from runs.admin import forms, run_page
+from runs.approvals.state import find_approver, read_state
 from runs.leasing import reservations
 from runs.lifecycle import operations, reverts
 from runs.lifecycle.pushing import push_target_branch
@@ -90,6 +92,7 @@ def _get_approve_details(request: HttpRequest, run: Run) -> dict[str, Any]:
         "rolled_back": get_rolled_back(),
         "schema": run_page.describe_schema(run),
         "facts": run_page.describe_facts(run),
+        "approval_state": read_state(run),
         "omitted_fields": omitted,
     }
 
@@ -113,14 +116,23 @@ def _new(request: HttpRequest, row: None, data: FormData) -> ActionResult:
 def _approve(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
     if data["accept_checks"] and OPERATE not in get_abilities(request.user):
         raise Refused("forbidden", operations.ACCEPT_CHECKS_REFUSAL, status=403)
-    operations.approve(
+    state = operations.approve(
         run,
         commit_sha=data["commit_sha"],
         reason=data["reason"],
         accept_checks=data["accept_checks"],
+        checklist=data.get("checklist", ()),
         actor=get_actor_name(request),
     )
-    return ActionResult(f"You approved {data['commit_sha'][:12]}.")
+    missing = "" if state.is_complete else f" {state.describe()}"
+    return ActionResult(f"You approved {data['commit_sha'][:12]}.{missing}")
+
+
+def _add_checklist(form: Form, run: Run) -> None:
+    """Give the form the target branch's checklist, if it has one."""
+    items = read_state(run).checklist
+    if items:
+        form.fields["checklist"] = forms.build_checklist_field(items)
 
 
 def _reject(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
@@ -206,7 +218,9 @@ def _decide(name: str) -> Callable[[HttpRequest, Run], ActionState]:
     """Return the decision on the action of that name of `runs.allowed_actions`."""
 
     def decide(request: HttpRequest, run: Run) -> ActionState:
-        facts = allowed_actions.read_facts(run, owner=get_required_owner(request))
+        owner = get_required_owner(request)
+        approver = find_approver(get_actor_name(request)) if name == "approve" else None
+        facts = allowed_actions.read_facts(run, owner=owner, approver=approver)
         return allowed_actions.decide_action(name, facts, get_abilities(request.user))
 
     return decide
@@ -242,6 +256,7 @@ ACTIONS = (
         "Exactly this commit is merged into the target branch, checked, built and deployed.",
         _approve,
         forms.ApproveForm,
+        adapt_form=_add_checklist,
         is_primary=True,
         decide=_decide("approve"),
         details_template="oroboros/approve_changes.html",

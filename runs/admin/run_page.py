@@ -16,6 +16,7 @@ from releases.rules import ReleaseStatus, format_rollback_command, list_irrevers
 from runs import presenters
 from runs.admin import mails
 from runs.approval_facts import ApprovalFacts, read_approval_facts
+from runs.approvals.state import read_state
 from runs.engine.artifacts import artifacts_folder
 from runs.engine.step_context import PipelineStep
 from runs.leasing import queue_status
@@ -28,6 +29,7 @@ from runs.rules import FAILURES, SHIPPING, Status, StepStatus
 IDENTITY_PATH = "/.well-known/oroboros"
 ACTIVE_SECONDS, IDLE_SECONDS = 2, 4
 EVENTS = 100
+OPEN_APPROVALS = (Status.PREPARING, Status.PREVIEW_READY, *SHIPPING)
 LAST_LINES = 30  # of the failed step's log
 PATCH_LINES = 4000  # a longer patch makes the page slow, and is in the artifacts
 LINE_KINDS = (
@@ -76,6 +78,7 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "timeline": stages,
         "failure": describe_failure(run, stages),
         "approvals": list(run.approvals.all()),
+        "approval_state": read_state(run) if run.prepare and run.status in OPEN_APPROVALS else None,
         "events": list(run.events.all()[:EVENTS]),
         "older_events": max(0, run.events.count() - EVENTS),
         "artifacts": [

@@ -1,6 +1,7 @@
 """The request bodies of runs, slots and shipping. Unknown fields are refused by name."""
 
 from django.conf import settings
+from rest_framework import serializers
 
 from host.errors import Refused
 from runs.api.fields import RunIdField
@@ -63,7 +64,8 @@ class CreateRunRequest(StrictSerializer):
 class ApproveRequest(StrictSerializer):
     """`accept_checks` runs the branch's own checks instead of the target branch's.
 
-    It requires `commit_sha`, because it approves the checks of that commit.
+    It requires `commit_sha`, because it approves the checks of that commit. `checklist`: the items
+    of the target branch's checklist that the approver confirms, which must be all.
     """
 
     commit_sha = StrictCharField(required=False, trim_whitespace=False)
@@ -75,6 +77,9 @@ class ApproveRequest(StrictSerializer):
         validators=[TEXT],
     )
     accept_checks = StrictBooleanField(required=False)
+    checklist = serializers.ListField(
+        child=StrictCharField(max_length=200), required=False, max_length=20
+    )
 
     def validate(self, attrs):
         if attrs.get("accept_checks") and "commit_sha" not in attrs:

@@ -3,6 +3,7 @@
 import uuid
 
 from django.conf import settings
+from django.db.models import prefetch_related_objects
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.exceptions import PermissionDenied
@@ -84,6 +85,7 @@ def filter_by_limits(request: Request, runs: RunQuerySet) -> RunQuerySet:
 
 def run_response(request: Request, run: Run, code: int = status.HTTP_200_OK) -> Response:
     """Return a run that `find_run` read, with its steps and what it waits for."""
+    prefetch_related_objects([run], "approvals")
     positions = get_run_context(request, [run])
     is_waiting = bool(positions["positions"])
     queue = queue_status.read_queue_status() if is_waiting else None
@@ -203,7 +205,7 @@ class ApproveView(APIView):
 
     @extend_schema(request=ApproveRequest, responses=RunDetailSerializer)
     def post(self, request: Request, run_id: str) -> Response:
-        """Approve the named commit; it ships in queue order.
+        """Approve the named commit; with its last approval it ships, in queue order.
 
         Only the host's own shell may leave out `commit_sha`, and approves the run's current one.
         """

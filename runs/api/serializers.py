@@ -9,9 +9,10 @@ from releases.api import ProcessSerializer
 from runs import allowed_actions, presenters
 from runs.api.slot_serializers import SlotSerializer
 from runs.approval_facts import read_approval_facts
+from runs.approvals.state import find_approver, read_state
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
 from runs.rules import Status
-from web.permissions import get_abilities, get_required_owner
+from web.permissions import APPROVE, get_abilities, get_actor_name, get_required_owner
 
 
 class UnfreezeResultSerializer(serializers.Serializer):
@@ -53,8 +54,11 @@ class AllowedActionsSerializer(serializers.Serializer):
 
 def get_run_context(request, runs):
     """Return the context for `RunSerializer`: who asks, and the positions in both queues."""
+    abilities = get_abilities(request.user)
+    may_approve = APPROVE in abilities
     return {
-        "abilities": get_abilities(request.user),
+        "abilities": abilities,
+        "approver": find_approver(get_actor_name(request)) if may_approve else None,
         "owner": get_required_owner(request),
         "positions": presenters.get_queue_positions(runs),
         "merge_queue": presenters.get_merge_queue_entries(runs),
@@ -148,7 +152,8 @@ class RunSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(AllowedActionsSerializer)
     def get_allowed_actions(self, run):
-        facts = allowed_actions.read_facts(run, owner=self.context["owner"])
+        owner, approver = self.context["owner"], self.context["approver"]
+        facts = allowed_actions.read_facts(run, owner=owner, approver=approver)
         abilities = self.context["abilities"]
         return {
             name: asdict(allowed_actions.decide_action(name, facts, abilities))
@@ -170,12 +175,18 @@ class StepSerializer(serializers.ModelSerializer):
 
 
 class ApprovalSerializer(serializers.ModelSerializer):
+    """A decision. `person`: the account behind the actor; `checklist`: what they confirmed."""
+
+    checklist = serializers.ListField(child=serializers.CharField(), read_only=True)
+
     class Meta:
         model = Approval
         fields = [
             "commit_sha",
             "verdict",
             "actor",
+            "person",
+            "checklist",
             "reason",
             "accepts_checks",
             "at",
@@ -247,6 +258,27 @@ class ApprovalFactsSerializer(serializers.Serializer):
     is_irreversible = serializers.BooleanField()
 
 
+class OwnedPathsSerializer(serializers.Serializer):
+    """Changed paths with the same owners (CODEOWNERS); `paths` are the first of `count`."""
+
+    owners = serializers.ListField(child=serializers.CharField(), source="sorted_owners")
+    paths = serializers.ListField(child=serializers.CharField())
+    count = serializers.IntegerField()
+
+
+class ApprovalStateSerializer(serializers.Serializer):
+    """The approvals of the run's present commit, and what the target branch asks of them.
+
+    `missing_owners`: paths of which an owner has to approve still.
+    """
+
+    count = serializers.IntegerField()
+    required_count = serializers.IntegerField(source="policy.required_count")
+    is_complete = serializers.BooleanField()
+    checklist = serializers.ListField(child=serializers.CharField())
+    missing_owners = OwnedPathsSerializer(many=True)
+
+
 class RunDetailSerializer(RunSerializer):
     """A run with the steps of its current generation, its approvals, and what it waits for.
 
@@ -258,6 +290,7 @@ class RunDetailSerializer(RunSerializer):
     estimate_latest = serializers.SerializerMethodField()
     blocked_by = serializers.SerializerMethodField()
     approval_facts = serializers.SerializerMethodField()
+    approval_state = serializers.SerializerMethodField()
     held_by = serializers.SerializerMethodField()
     processes = serializers.SerializerMethodField()
     steps = serializers.SerializerMethodField()
@@ -271,6 +304,7 @@ class RunDetailSerializer(RunSerializer):
             "estimate_latest",
             "blocked_by",
             "approval_facts",
+            "approval_state",
             "held_by",
             "processes",
             "steps",
@@ -302,6 +336,10 @@ class RunDetailSerializer(RunSerializer):
     @extend_schema_field(ApprovalFactsSerializer)
     def get_approval_facts(self, run):
         return ApprovalFactsSerializer(read_approval_facts(run)).data
+
+    @extend_schema_field(ApprovalStateSerializer)
+    def get_approval_state(self, run):
+        return ApprovalStateSerializer(read_state(run)).data
 
     @extend_schema_field(FreezeSerializer(many=True))
     def get_held_by(self, run):

@@ -68,6 +68,7 @@ def update_merge_notes(config: Config, repo: Repository, run: Run) -> None:
     """Replace the run's forecast and notes of its merge: the target branch may have moved since."""
     try:
         forecast = merge_forecast.forecast_run(repo, run, config.target_branch)
+        stored = merge_forecast.to_json(repo, forecast, run)
     except Refused as refused:  # such as a target branch that was deleted
         log.warning("the merge of run %s is not known: %s", run.pk, refused.detail)
         return
@@ -78,7 +79,7 @@ def update_merge_notes(config: Config, repo: Repository, run: Run) -> None:
             return
         sentences = merge_forecast.list_merge_notes(forecast, run, config.target_branch)
         notes = replace_notes(ready.notes, run.generation, merge_forecast.TOPIC, sentences)
-        row.update(notes=notes, merge_forecast=merge_forecast.to_json(forecast, run))
+        row.update(notes=notes, merge_forecast=stored)
         for text in list_new_texts(ready.notes, notes):
             record_event("note", text, actor=WORKER, run=run)
 

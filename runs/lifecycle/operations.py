@@ -1,5 +1,6 @@
 """What people request of runs: create, approve, reject, cancel, retry, keep."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,8 @@ from core.clock import ClockTimestamp, get_database_time
 from host.config import Config
 from host.errors import Refused
 from host.git.validation import validate_ref, validate_sha
+from runs.approvals.rules import ApprovalState, Approver, check_ticked
+from runs.approvals.state import build_approver, read_state
 from runs.engine.enqueue import enqueue
 from runs.engine.events import record_event
 from runs.leasing import leases
@@ -153,14 +156,21 @@ def _resolve_commit(config: Config, branch: str, commit: str) -> str:
 
 
 def approve(
-    run: Run, *, actor: str, commit_sha: str = "", reason: str = "", accept_checks: bool = False
-) -> None:
-    """Approve the run's commit and enqueue the run; it ships when it is next in the merge queue.
+    run: Run,
+    *,
+    actor: str,
+    commit_sha: str = "",
+    reason: str = "",
+    accept_checks: bool = False,
+    checklist: Sequence[str] = (),
+) -> ApprovalState:
+    """Approve the run's commit; with the last approval that it needs, enqueue the run to ship.
 
-    A commit that is pushed before it ships voids the approval. With `accept_checks`, the branch's
-    checks run in place of the target branch's; callers allow that to operators. Raises Refused
+    A commit that is pushed before it ships voids the approvals. With `accept_checks`, the branch's
+    checks run in place of the target branch's; callers allow that to operators. `checklist` are the
+    items that the person confirms. Returns the state of the approvals. Raises Refused
     `not_ready`, `already_stopping`, `commit_moved`, `lease_fenced`, `unrelated_history`,
-    `nothing_to_ship`.
+    `nothing_to_ship`, and as `ApprovalState.find_refusal` and `check_ticked`.
     """
     _refuse_unmergeable(run)
     with grant_lock():
@@ -175,21 +185,40 @@ def approve(
                 "commit_moved",
                 f"The preview shows {run.commit_sha}; look at it again, then approve that commit.",
             )
-        Approval.objects.create(
-            run=run,
-            commit_sha=run.commit_sha,
-            verdict=Approval.APPROVED,
-            actor=actor,
-            reason=reason,
-            accepts_checks=accept_checks,
-            at=ClockTimestamp(),
-        )
-        run.move(Status.APPROVED, approved_at=ClockTimestamp(), next_action="")
-        leases.pin_lease(run)
+        state, approver = read_state(run), build_approver(actor)
+        if (refusal := state.find_refusal(approver)) is not None:
+            raise refusal
+        check_ticked(state.checklist, checklist)
+        if not state.has_approved(approver.person):
+            _record_approval(run, approver, reason, accept_checks, checklist)
+        state = state.with_approval(approver)
         checks = " with its own checks only" if accept_checks else ""
-        text = f"approved {run.commit_sha[:12]}{checks}" + (f": {reason}" if reason else "")
+        missing = "" if state.is_complete else f" ({state.describe()})"
+        because = f": {reason}" if reason else ""
+        text = f"approved {run.commit_sha[:12]}{checks}{missing}{because}"
         record_event("approved", text, actor=actor, run=run)
-        enqueue(run.pk)
+        if state.is_complete:
+            run.move(Status.APPROVED, approved_at=ClockTimestamp(), next_action="")
+            leases.pin_lease(run)
+            enqueue(run.pk)
+    return state
+
+
+def _record_approval(
+    run: Run, approver: Approver, reason: str, accept_checks: bool, checklist: Sequence[str]
+) -> None:
+    Approval.objects.create(
+        run=run,
+        commit_sha=run.commit_sha,
+        verdict=Approval.APPROVED,
+        actor=approver.name,
+        person=approver.person,
+        identities=sorted(approver.identities),
+        checklist=list(checklist),
+        reason=reason,
+        accepts_checks=accept_checks,
+        at=ClockTimestamp(),
+    )
 
 
 def _refuse_unmergeable(run: Run) -> None:

@@ -1,14 +1,14 @@
 """What people decide: approvals of commits, and freezes of shipping."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 
 class ApprovalQuerySet(models.QuerySet["Approval"]):
     """Approvals and rejections by their validity."""
 
     def valid(self) -> "ApprovalQuerySet":
-        """Approvals that no new commit has voided: a run has one at most."""
+        """Approvals that no new commit has voided, the last first: one of each person."""
         return self.filter(verdict=Approval.APPROVED, voided_at=None)
 
 
@@ -23,6 +23,13 @@ class Approval(models.Model):
         max_length=16, choices=[(APPROVED, "approved"), (REJECTED, "rejected")]
     )
     actor = models.CharField(max_length=150)
+    # The account behind the actor, and what CODEOWNERS may call it: as they were then.
+    person = models.CharField(max_length=150, blank=True, default="", db_default="")
+    identities = models.JSONField(
+        default=list, db_default=Value([], models.JSONField()), blank=True
+    )
+    # The items of the target branch's checklist, which the person confirmed.
+    checklist = models.JSONField(default=list, db_default=Value([], models.JSONField()), blank=True)
     reason = models.TextField(blank=True)
     at = models.DateTimeField()
     voided_at = models.DateTimeField(null=True, blank=True)
@@ -36,9 +43,9 @@ class Approval(models.Model):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["run"],
+                fields=["run", "person"],
                 condition=Q(verdict="approved", voided_at=None),
-                name="runs_one_valid_approval",
+                name="runs_one_valid_approval_of_a_person",
             ),
             models.CheckConstraint(
                 condition=Q(verdict__in=("approved", "rejected")), name="runs_verdict_is_known"
@@ -47,6 +54,11 @@ class Approval(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verdict} by {self.actor}"
+
+    def is_valid_for(self, commit: str) -> bool:
+        """Return whether it approves that commit, and no new one has voided it."""
+        is_approval = self.verdict == self.APPROVED and self.voided_at is None
+        return is_approval and self.commit_sha == commit
 
 
 class Freeze(models.Model):

@@ -9,6 +9,7 @@ from typing import Any
 from host.errors import Refused
 from host.git.bare_repository import Repository
 from host.git.checkout_notes import name_files
+from runs.approvals.requirements import compute_requirements
 from runs.engine.step_context import StepContext
 from runs.models import Run
 from runs.repository import find_preview_base
@@ -115,7 +116,7 @@ def set_commit_notes(context: StepContext, repo: Repository, left_out: Sequence[
     context.set_notes(left_out)
     forecast = forecast_run(repo, run, target)
     context.set_notes(list_merge_notes(forecast, run, target), topic=TOPIC)
-    context.update_run(merge_forecast=to_json(forecast, run))
+    context.update_run(merge_forecast=to_json(repo, forecast, run))
 
 
 def list_merge_notes(forecast: MergeForecast, run: Run, target: str) -> list[str]:
@@ -124,9 +125,13 @@ def list_merge_notes(forecast: MergeForecast, run: Run, target: str) -> list[str
     return [note] if note else []
 
 
-def to_json(forecast: MergeForecast, run: Run) -> dict[str, Any]:
+def to_json(repo: Repository, forecast: MergeForecast, run: Run) -> dict[str, Any]:
     """Return the forecast as `Run.merge_forecast` has it, bound to the commit and to the base."""
+    stored = run.merge_forecast
+    is_same = (stored.get("commit"), stored.get("base")) == (run.commit_sha, forecast.base)
+    known = stored.get("approval") if is_same else None
     return {
+        "approval": known or compute_requirements(repo, run, forecast.base),
         "commit": run.commit_sha,
         "base": forecast.base,
         "outcome": forecast.outcome,

@@ -24,7 +24,7 @@ from releases.production import gate_start
 from runs.engine import step_notes
 from runs.engine.step_context import StepContext, StepResult
 from runs.engine.step_errors import StepFailed, StepStopped
-from runs.models import Run
+from runs.models import Approval, Run
 from runs.pipelines import app_commands, template_databases
 from runs.repository import open_repository
 
@@ -115,8 +115,8 @@ def _select_checks(context: StepContext, app: Application) -> list[Command]:
     """Return the base's checks, then the candidate's that are not among them."""
     base = _read_base_checks(context)
     own = [check for check in app.plan.checks if check not in base]
-    approval = context.run.approvals.valid().get()
-    if approval.accepts_checks and [*base] != [*app.plan.checks]:
+    approval = find_acceptance(context.run)
+    if approval is not None and [*base] != [*app.plan.checks]:
         context.write_log(
             f"{approval.actor} accepted the candidate's checks in place of the base's"
         )
@@ -124,6 +124,11 @@ def _select_checks(context: StepContext, app: Application) -> list[Command]:
     if own:
         context.write_log("the candidate changes the checks: both sets run")
     return [*base, *own]
+
+
+def find_acceptance(run: Run) -> Approval | None:
+    """Return the approval that accepts the branch's own checks, of several people any one's."""
+    return run.approvals.valid().filter(accepts_checks=True).first()
 
 
 def _read_base_checks(context: StepContext) -> list[Command]:

@@ -107,12 +107,14 @@ def _merge_candidate(context: StepContext, repo: Repository, base: str) -> str:
         detail = merge_forecast.describe_unrelated(target, run.commit_sha)
         advice = merge_forecast.advise_on_unrelated(run.commit_sha)
         raise StepFailed("MERGE_CONFLICT", detail, next_action=advice)
-    approval = run.approvals.valid().get()
+    approvals = list(run.approvals.valid())
+    approval = approvals[0]  # the last one, which completed them
     source = run.branch or run.commit_sha[:12]
+    approvers = "".join(f"Approved-by: {one.actor}\n" for one in reversed(approvals))
     merge = repo.create_merge_commit(
         base,
         run.commit_sha,
-        message=f"Merge {source}: {run.title}\n\nApproved-by: {approval.actor}\nRun: {run.pk}\n",
+        message=f"Merge {source}: {run.title}\n\n{approvers}Run: {run.pk}\n",
         author=Author(approval.actor, "oroboros@localhost"),
         # The approval's time, so that a repetition after a crash creates the same commit.
         at=approval.at,

@@ -188,6 +188,7 @@ def test_an_operator_rotates_on_the_page_but_not_the_token_of_another_account():
         ("a+(b)|c", "a+(b)|c", True),
         ("grün/*", "grün/ä", True),
         ("a", "a\n", False),
+        ("*a" * 60 + "b", "a" * 200, False),
     ],
 )
 def test_a_pattern_matches_alike_in_python_and_in_the_database(pattern, branch, matches):

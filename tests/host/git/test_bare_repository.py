@@ -10,7 +10,7 @@ import pytest
 
 from host import config
 from host.errors import Refused
-from host.git import bare_repository, changes, git_process
+from host.git import bare_repository, changes, commit_log, git_process
 from host.process.outcome import CapturedOutput
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -404,4 +404,4 @@ def test_a_subject_that_is_as_long_as_a_file_is_cut(remote, repository):
     repository.fetch(str(remote.path))
     [entry] = repository.list_commits(base, remote.head("long"))
     assert entry.subject.startswith("sss")
-    assert len(entry.subject) <= bare_repository.SUBJECT_COLUMNS
+    assert len(entry.subject) <= commit_log.SUBJECT_COLUMNS
