@@ -9,10 +9,11 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from forges.deliveries import parse_body
-from forges.models import Delivery, OutgoingMessage, PullRequest
+from forges.models import Delivery, LinkedAccount, OutgoingMessage, PullRequest
 from forges.reporting import outbox
 from forges.reporting.announcements import COMMENT
 from forges.rules import DeliveryDecision, Effect
@@ -190,6 +191,14 @@ class OutgoingMessageAdmin(ReadOnlyAdmin):
         if message.target == COMMENT:  # its first line is the marker
             return first_line(message.wanted["text"].partition("\n")[2].strip())
         return f"{message.wanted['state']}: {message.wanted['text']}"
+
+
+@admin.register(LinkedAccount)
+class LinkedAccountAdmin(ModelAdmin):
+    """Accounts of the forge and the people whose they are; only superusers link them."""
+
+    list_display = ["login", "forge", "user"]
+    list_select_related = ["user"]
 
 
 def link_run(run_id):

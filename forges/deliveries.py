@@ -10,8 +10,9 @@ from django.db import DatabaseError
 
 from core.claims import MAX_ATTEMPTS, make_owner_name, renew_while_running
 from core.clock import format_minute
-from forges import pull_requests
+from forges import comment_commands, pull_requests
 from forges.adapters.forge import (
+    CommentEvent,
     Forge,
     ForgeEvent,
     OtherEvent,
@@ -115,6 +116,8 @@ def _act(config: Config, forge: Forge, event: ForgeEvent, *, is_repeated: bool) 
         return Outcome(DeliveryDecision.IGNORED, reason)
     if isinstance(event, PushEvent):
         return _follow_push(event)
+    if isinstance(event, CommentEvent):
+        return comment_commands.perform(config, forge, event)
     return _apply_event(config, forge, event, is_repeated=is_repeated)
 
 

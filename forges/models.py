@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import models, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Lower
 
 from core.claims import Claimable, ClaimableQuerySet
 from core.clock import ClockTimestamp
 from forges.adapters.forge import PullRequestFacts, PullRequestState
+from forges.forge_settings import FORGES
 from forges.rules import DeliveryDecision
 from runs.models import Run
 
@@ -46,6 +49,10 @@ class PullRequest(models.Model):
     allowed_by = models.CharField(max_length=150, blank=True)
     # Set while it is to be decided again without a delivery.
     is_due = models.BooleanField(default=False)
+    # A comment with /preview asked for its preview, whatever the policy says.
+    is_commanded = models.BooleanField(default=False)
+    # What the latest command in a comment led to.
+    answer = models.TextField(blank=True)
     # What of it and its run was last put into the outbox, see `reporting.announcements`.
     announced = models.CharField(max_length=64, blank=True)
 
@@ -203,13 +210,15 @@ class OutgoingMessageQuerySet(ClaimableQuerySet["OutgoingMessage"]):
         A text that waits is superseded by the new one; so are the waiting statuses of other
         commits. One that is as wanted already is left.
         """
-        others = self.filter(pull_request=row).exclude(target__in=list(wanted))
+        others = self.filter(pull_request=row, target__startswith="status:")
+        others = others.exclude(target__in=list(wanted))
         reason = "Superseded by what was reported of a newer commit."
         others.filter(is_waiting=True).update(is_waiting=False, error=reason)
         for target, text in wanted.items():
-            self._want(row, target, text)
+            self.want(row, target, text)
 
-    def _want(self, row: PullRequest, target: str, wanted: dict[str, Any]) -> None:
+    def want(self, row: PullRequest, target: str, wanted: dict[str, Any]) -> None:
+        """Want one message of the pull request; the others are left."""
         now = ClockTimestamp()
         fields = {"wanted": wanted, "wanted_at": now, "is_waiting": True, "given_up_at": None}
         message, is_new = self.get_or_create(
@@ -225,7 +234,7 @@ class OutgoingMessage(Claimable):
     """One target of a pull request on the forge, a commit status or the comment, and its text."""
 
     pull_request = models.ForeignKey(PullRequest, models.CASCADE, related_name="messages")
-    # `comment`, or `status:<commit>:<context>`.
+    # `comment`, `status:<commit>:<context>`, or `reaction:<comment>`.
     target = models.CharField(max_length=150)
     # The newest text, and whether the forge lacks it.
     wanted = models.JSONField()
@@ -291,3 +300,27 @@ class OutgoingMessage(Claimable):
         """Record that this text is not sent again; a newer one is."""
         row = OutgoingMessage.objects.filter(pk=self.pk, wanted_at=self.wanted_at)
         row.update(given_up_at=ClockTimestamp(), error=detail)
+
+
+class LinkedAccount(models.Model):
+    """An account of the forge that is a person's here: /ship approves in that person's name."""
+
+    forge = models.CharField(max_length=16, choices=[(one, one) for one in FORGES])
+    login = models.CharField(max_length=150, help_text="The name of the account on the forge.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="forge_accounts"
+    )
+
+    class Meta:
+        ordering = ["forge", "login"]
+        constraints = [
+            models.UniqueConstraint(
+                "forge",
+                Lower("login"),
+                name="forges_one_user_per_account",
+                violation_error_message="This account is linked already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.login} on {self.forge}"

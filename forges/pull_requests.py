@@ -96,8 +96,16 @@ def apply(config: Config, forge: Forge, row: PullRequest, *, is_request: bool) -
     _read_access(forge, row, policy)
     trust = Trust(bool(row.has_access), row.allowed_sha)
     row.run = find_run(row)
-    decision = decide(row.facts, policy, _describe_run(row), trust, is_request=is_request)
-    if decision.effect == Effect.START and settings.label not in row.labels:
+    decision = decide(
+        row.facts,
+        policy,
+        _describe_run(row),
+        trust,
+        is_request=is_request,
+        is_commanded=row.is_commanded,
+    )
+    is_asked_for = settings.label in row.labels or row.is_commanded
+    if decision.effect == Effect.START and not is_asked_for:
         decision = _check_paths(config, forge, row, decision)
     # Recorded first: if what follows is refused, the row says what was tried.
     PullRequest.objects.filter(pk=row.pk).update(
@@ -142,7 +150,11 @@ def _fetch_head(config: Config, forge: Forge, row: PullRequest) -> None:
 def _read_access(forge: Forge, row: PullRequest, policy: Policy) -> None:
     """Ask the forge whether the author may write, if that decides something and is not known."""
     is_open = row.state == PullRequestState.OPEN
-    decides = is_open and not row.is_fork and not find_reason_against(row.facts, policy)
+    decides = (
+        is_open
+        and not row.is_fork
+        and not find_reason_against(row.facts, policy, is_commanded=row.is_commanded)
+    )
     if not decides or row.has_access is not None or not forge.settings.has_token:
         return
     row.has_access = forge.has_write_access(row.author)

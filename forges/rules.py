@@ -1,5 +1,6 @@
 """What a pull request leads to, and when an outgoing message is sent again: no I/O."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +22,33 @@ class DeliveryDecision(TextChoices):
     ACTED = "acted"
     IGNORED = "ignored"
     FAILED = "failed"
+
+
+COMMANDS = ("preview", "keep", "cancel", "retry", "ship")
+COMMAND_LINE = re.compile(rf"/({'|'.join(COMMANDS)})(?:[ \t]+(\S{{1,80}}))?")
+DURATION = re.compile(r"([1-9][0-9]{0,4})(m|min|h|d)")
+UNIT_SECONDS = {"m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command in a comment, such as `/keep 8h`."""
+
+    name: str
+    argument: str = ""
+
+
+def parse_command(text: str) -> Command | None:
+    """Return the command that the comment's first line is; None if it is none."""
+    first, *_ = [*text.strip().splitlines(), ""]
+    match = COMMAND_LINE.fullmatch(first.strip())
+    return Command(match[1], match[2] or "") if match else None
+
+
+def parse_duration(text: str) -> int | None:
+    """Return the seconds of a duration such as 30m, 8h or 2d; None for another text."""
+    match = DURATION.fullmatch(text.lower())
+    return int(match[1]) * UNIT_SECONDS[match[2]] if match else None
 
 
 class Effect(StrEnum):
@@ -103,15 +131,16 @@ def decide(
     trust: Trust,
     *,
     is_request: bool,
+    is_commanded: bool = False,
 ) -> Decision:
     """Return what to do about a pull request in this state.
 
     `is_request`: a preview was asked for just now, so that a commit whose run has ended gets
-    a new one.
+    a new one. `is_commanded` as in `find_reason_against`.
     """
     if facts.state != PullRequestState.OPEN:
         return _decide_ended(facts, run)
-    if reason := find_reason_against(facts, policy):
+    if reason := find_reason_against(facts, policy, is_commanded=is_commanded):
         return _decide_unwanted(reason, run)
     if needs_permission(facts, trust):
         who = "of a fork" if facts.is_fork else "by an author without write access"
@@ -120,10 +149,17 @@ def decide(
     return _decide_wanted(facts, run, is_request=is_request)
 
 
-def find_reason_against(facts: PullRequestFacts, policy: Policy) -> str:
-    """Return why the policy wants no preview of an open pull request; "" if it wants one."""
+def find_reason_against(
+    facts: PullRequestFacts, policy: Policy, *, is_commanded: bool = False
+) -> str:
+    """Return why the policy wants no preview of an open pull request; "" if it wants one.
+
+    `is_commanded`: a comment with /preview asked for it, whatever the policy says.
+    """
     if facts.base_branch != policy.target_branch:
         return f"It is for {facts.base_branch}; runs are merged into {policy.target_branch}."
+    if is_commanded:
+        return ""
     if policy.pull_requests == "none":
         return "PREVIEW_PULL_REQUESTS is none: pull requests start no previews."
     if SKIP_MARK in f"{facts.title}\n{facts.body}".lower():

@@ -38,6 +38,8 @@ GROUPS = (
 )
 
 
+USERS = ("Users", "group", "admin:auth_user_changelist")
+LINKED_ACCOUNTS = ("Linked accounts", "link", "admin:forges_linkedaccount_changelist")
 # Shown where a forge is set.
 FORGE_GROUP = (
     "Forge",
@@ -55,9 +57,8 @@ def build_navigation(request: HttpRequest) -> list[dict[str, Any]]:
     visible = groups_here if has_ability(request, VIEW) else ()
     groups = [_build_group(title, items) for title, items in visible]
     if request.user.has_perm("auth.view_user"):
-        groups.append(
-            _build_group("Authentication", (("Users", "group", "admin:auth_user_changelist"),))
-        )
+        accounts = (LINKED_ACCOUNTS,) if settings.OROBOROS.get("FORGE") else ()
+        groups.append(_build_group("Authentication", (USERS, *accounts)))
     return groups
 
 

@@ -87,13 +87,28 @@ class PushEvent:
 
 
 @dataclass(frozen=True)
+class CommentEvent:
+    """A new comment on a pull request.
+
+    `author` is what `has_write_access` takes, `login` the account's name.
+    """
+
+    repository: str
+    number: int
+    comment_id: int
+    author: str
+    login: str
+    text: str
+
+
+@dataclass(frozen=True)
 class OtherEvent:
     """An event that leads to nothing; `reason` says why, as a sentence."""
 
     reason: str
 
 
-ForgeEvent = PullRequestEvent | PushEvent | OtherEvent
+ForgeEvent = PullRequestEvent | PushEvent | CommentEvent | OtherEvent
 
 
 @dataclass(frozen=True)
@@ -170,6 +185,10 @@ class Forge(ABC):
     @abstractmethod
     def edit_comment(self, number: int, comment_id: int, text: str) -> None:
         """Replace the text of our comment."""
+
+    @abstractmethod
+    def add_reaction(self, number: int, comment_id: int, *, is_accepted: bool) -> None:
+        """Answer a person's comment by thumbs up or down; once, however often it is called."""
 
     @abstractmethod
     def head_ref(self, number: int) -> str:

@@ -22,6 +22,7 @@ class Gitea(GitHub):
     REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "label_updated")
     LABELLED: ClassVar[tuple[str, ...]] = ()
     PAGE_SIZE_NAME = "limit"
+    COMMENT_EVENTS: ClassVar[tuple[str, ...]] = ("issue_comment", "pull_request_comment")
 
     def parse_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
         # Labels, pushes and others have the header pull_request in older versions, then names such

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from forges.adapters.forge import (
+    CommentEvent,
     CommitStatus,
     DeliveryHead,
     Forge,
@@ -39,6 +40,7 @@ class GitHub(Forge):
     REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "ready_for_review", "labeled")
     LABELLED: ClassVar[tuple[str, ...]] = ("labeled",)
     PAGE_SIZE_NAME = "per_page"
+    COMMENT_EVENTS: ClassVar[tuple[str, ...]] = ("issue_comment",)
 
     # --- deliveries
 
@@ -56,6 +58,8 @@ class GitHub(Forge):
             return self._parse_pull_request_event(event, payload)
         if event == "push":
             return self._parse_push(payload)
+        if event in self.COMMENT_EVENTS:
+            return self._parse_comment(payload)
         if event == "ping":
             return OtherEvent("The forge tested the webhook; its signature is right.")
         return OtherEvent(f"Events of the kind {event} lead to nothing.")
@@ -75,6 +79,21 @@ class GitHub(Forge):
         if action in self.LABELLED:  # another label asks for nothing
             return read_text(payload, "label.name") == self.settings.label
         return action in self.REQUESTS
+
+    def _parse_comment(self, payload: Mapping[str, Any]) -> ForgeEvent:
+        if read_text(payload, "action") != "created":
+            return OtherEvent("Only new comments can have a command.")
+        if not find(payload, "issue.pull_request"):
+            return OtherEvent("It is a comment on an issue.")
+        login = read(payload, "comment.user.login", str)
+        return CommentEvent(
+            repository=read(payload, "repository.full_name", str),
+            number=read(payload, "issue.number", int),
+            comment_id=read(payload, "comment.id", int),
+            author=login,
+            login=login,
+            text=read_text(payload, "comment.body"),
+        )
 
     def _parse_push(self, payload: Mapping[str, Any]) -> ForgeEvent:
         ref, sha = read(payload, "ref", str), read(payload, "after", str)
@@ -167,6 +186,10 @@ class GitHub(Forge):
     def edit_comment(self, number: int, comment_id: int, text: str) -> None:
         path = f"{self._repository_path}/issues/comments/{comment_id}"
         self.client.patch(path, {"body": text})
+
+    def add_reaction(self, number: int, comment_id: int, *, is_accepted: bool) -> None:
+        path = f"{self._repository_path}/issues/comments/{comment_id}/reactions"
+        self.client.post(path, {"content": "+1" if is_accepted else "-1"})
 
     def head_ref(self, number: int) -> str:
         return f"pull/{number}/head"

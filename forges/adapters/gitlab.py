@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from forges.adapters.forge import (
+    CommentEvent,
     CommitStatus,
     DeliveryHead,
     Forge,
@@ -66,6 +67,8 @@ class GitLab(Forge):
             return self._parse_merge_request(payload)
         if event == "Push Hook":
             return self._parse_push(payload)
+        if event == "Note Hook":
+            return self._parse_note(payload)
         return OtherEvent(f"Events of the kind {event} lead to nothing.")
 
     def _parse_merge_request(self, payload: Mapping[str, Any]) -> ForgeEvent:
@@ -103,6 +106,20 @@ class GitLab(Forge):
             state=_read_state(attributes),
             labels=_read_titles(find(payload, "labels")),
             updated_at=read_time(attributes, "updated_at"),
+        )
+
+    def _parse_note(self, payload: Mapping[str, Any]) -> ForgeEvent:
+        if find(payload, "object_attributes.noteable_type") != "MergeRequest":
+            return OtherEvent("It is no comment on a merge request.")
+        if find(payload, "object_attributes.action") == "update":
+            return OtherEvent("Only new comments can have a command.")
+        return CommentEvent(
+            repository=read(payload, "project.path_with_namespace", str),
+            number=read(payload, "merge_request.iid", int),
+            comment_id=read(payload, "object_attributes.id", int),
+            author=str(read(payload, "object_attributes.author_id", int)),
+            login=read(payload, "user.username", str),
+            text=read_text(payload, "object_attributes.note"),
         )
 
     def _parse_push(self, payload: Mapping[str, Any]) -> ForgeEvent:
@@ -188,6 +205,15 @@ class GitLab(Forge):
     def edit_comment(self, number: int, comment_id: int, text: str) -> None:
         path = f"{self._merge_request_path(number)}/notes/{comment_id}"
         self.client.put(path, {"body": text})
+
+    def add_reaction(self, number: int, comment_id: int, *, is_accepted: bool) -> None:
+        path = f"{self._merge_request_path(number)}/notes/{comment_id}/award_emoji"
+        try:
+            self.client.post(path, {"name": "thumbsup" if is_accepted else "thumbsdown"})
+        except ForgeFailed as failed:
+            # GitLab refuses a reaction that is there already.
+            if "has already been taken" not in failed.detail:
+                raise
 
     def head_ref(self, number: int) -> str:
         return f"merge-requests/{number}/head"

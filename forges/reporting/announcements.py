@@ -51,7 +51,7 @@ def announce(config: Config, forge_settings: ForgeSettings) -> None:
         seen = _compute_seen(row)
         if seen == row.announced:
             continue
-        if row.run is not None or row.effect == Effect.HOLD:
+        if row.run is not None or row.effect == Effect.HOLD or row.answer:
             OutgoingMessage.objects.replace(row, build_messages(config, row))
         PullRequest.objects.filter(pk=row.pk).update(announced=seen, run=row.run)
 
@@ -78,7 +78,7 @@ def _compute_seen(row: PullRequest) -> str:
     Whatever happens to a run is an event of it, and events are only added.
     """
     events = row.events  # type: ignore[attr-defined]
-    values = (row.run_id, events, row.effect, row.reason, row.head_sha, row.run and row.run.pk)
+    values = (row.run_id, events, row.effect, row.reason, row.head_sha, row.answer)
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
@@ -160,7 +160,13 @@ def _describe(
     marker = build_marker(row)
     if run is None or row.effect == Effect.HOLD:
         return CommentFacts(
-            marker, sha, row.head_branch, run_url=url, stages=stages, next_action=row.reason
+            marker,
+            sha,
+            row.head_branch,
+            run_url=url,
+            stages=stages,
+            next_action=row.reason,
+            answer=row.answer,
         )
     changes = diff.changes if (diff := schema_changes.read_schema_diff(run)) else []
     expiry = presenters.get_expiry(run)
@@ -177,6 +183,7 @@ def _describe(
         failure=_describe_failure(run),
         next_action=_describe_next_action(run),
         notes=run.list_notes(),
+        answer=row.answer,
     )
 
 
@@ -193,4 +200,8 @@ def _describe_next_action(run: Run) -> str:
     if run.status == Status.QUEUED:
         return "Waiting for a slot."
     # Without its position in the merge queue, which changes without an event.
-    return presenters.describe_next_action(run, None, None)
+    text = presenters.describe_next_action(run, None, None)
+    can_ship = run.status == Status.PREVIEW_READY and not run.stop_status
+    if not can_ship or run.merged_in:  # type: ignore[attr-defined]
+        return text
+    return f"{text}\nTo approve it here, comment: /ship {run.commit_sha[:12]}"

@@ -6,7 +6,7 @@ What people or programs wrote is within code, where it is neither markup nor a m
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from forges.adapters.forge import StatusState
 from forges.reporting.stages import StageState
@@ -47,7 +47,8 @@ class CommentFacts:
     irreversible_changes: Sequence[str] = ()
     failure: Failure | None = None
     next_action: str = ""
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
+    answer: str = ""
 
 
 def write_comment(facts: CommentFacts) -> str:
@@ -60,6 +61,7 @@ def write_comment(facts: CommentFacts) -> str:
         _write_schema(facts),
         _write_failure(facts.failure),
         _write_lines("Notes", facts.notes),
+        f"**Latest command**: {format_code(facts.answer)}" if facts.answer else "",
         f"**What to do next**\n{next_action}" if next_action else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

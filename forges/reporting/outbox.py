@@ -24,6 +24,7 @@ from host.process import shutdown
 
 log = logging.getLogger(__name__)
 AT_ONCE = 50
+REACTION, ACCEPTED, REFUSED = "reaction:", "accepted", "refused"
 
 
 def report(config: Config) -> None:
@@ -67,6 +68,10 @@ def _deliver(forge: Forge, message: OutgoingMessage) -> None:
         _deliver_comment(forge, message)
         return
     wanted = message.wanted
+    if message.target.startswith(REACTION):
+        number, is_accepted = message.pull_request.number, wanted["state"] == ACCEPTED
+        forge.add_reaction(number, wanted["comment"], is_accepted=is_accepted)
+        return
     status = CommitStatus(
         wanted["context"], StatusState(wanted["state"]), wanted["text"], wanted["url"]
     )

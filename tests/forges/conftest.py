@@ -41,7 +41,9 @@ def sample_repository(tmp_path_factory):
     run_git(folder, "init", "-q", "--initial-branch=main")
     run_git(folder, "commit", "-q", "--allow-empty", "-m", "first")
     run_git(folder, "checkout", "-q", "-b", "feature/reactions")
-    run_git(folder, "commit", "-q", "--allow-empty", "-m", "reactions")
+    (folder / "reactions.txt").write_text("one\n")
+    run_git(folder, "add", "-A")
+    run_git(folder, "commit", "-q", "-m", "reactions")
     return folder
 
 
@@ -94,6 +96,11 @@ class World:
     def deliver(self, pull, action="opened", **options):
         """Send a delivery about the pull request, and return it decided."""
         return self.send(EVENTS[self.forge.kind], self.body(pull, action), **options)
+
+    def comment(self, pull, text, login="alice"):
+        """Deliver a comment by that account, and return the delivery decided."""
+        kind, comment_id = self.forge.kind, 500 + next(self.ids)
+        return self.send(*payloads.comment(kind, pull, text, comment_id, login))
 
     def send(self, event, body, delivery_id=None):
         answer = self.post(event, body, delivery_id)

@@ -47,6 +47,7 @@ class FakeForge:
         self.pulls = {}
         self.writers = {"alice"}
         self.statuses = []  # (sha, context, state, description, url), the latest last
+        self.reactions = []  # (comment, reaction)
         self.requests = []  # (method, path, query, body)
         self.next_comment = 1
         # What the next requests are answered with instead: (status, headers), or None to hang up.
@@ -127,6 +128,13 @@ class FakeForge:
                 return 200, {"id": int(comment_id), "body": body["body"]}
         return 404, {"message": "Not Found"}
 
+    def react(self, comment_id, query, body):
+        self.reactions.append((int(comment_id), body.get("content") or body.get("name")))
+        return 201, {"id": 1}
+
+    def award(self, number, comment_id, query, body):
+        return self.react(comment_id, query, body)
+
     def edit_note(self, number, comment_id, query, body):
         return self.edit_comment(comment_id, query, body)
 
@@ -148,6 +156,7 @@ GITHUB_ROUTES = (
     ("GET", f"{REPO}/issues/([0-9]+)/comments", FakeForge.list_comments),
     ("POST", f"{REPO}/issues/([0-9]+)/comments", FakeForge.create_comment),
     ("PATCH", f"{REPO}/issues/comments/([0-9]+)", FakeForge.edit_comment),
+    ("POST", f"{REPO}/issues/comments/([0-9]+)/reactions", FakeForge.react),
 )
 NOTES = f"{PROJECT}/merge_requests/([0-9]+)/notes"
 GITLAB_ROUTES = (
@@ -158,6 +167,7 @@ GITLAB_ROUTES = (
     ("GET", NOTES, FakeForge.list_comments),
     ("POST", NOTES, FakeForge.create_comment),
     ("PUT", f"{NOTES}/([0-9]+)", FakeForge.edit_note),
+    ("POST", f"{NOTES}/([0-9]+)/award_emoji", FakeForge.award),
 )
 
 

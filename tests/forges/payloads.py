@@ -64,6 +64,31 @@ def github_ping():
     return _read("github_ping")
 
 
+def comment(kind, pull, text, comment_id, login):
+    """Return the event's name and the delivery of a new comment on `pull`."""
+    if kind == "gitlab":
+        return "Note Hook", {
+            "object_kind": "note",
+            "user": {"id": 7, "username": login},
+            "project": {"id": 5, "path_with_namespace": REPOSITORY},
+            "object_attributes": {
+                "id": comment_id,
+                "note": text,
+                "noteable_type": "MergeRequest",
+                "author_id": 7,
+                "action": "create",
+            },
+            "merge_request": {"iid": pull.number},
+        }
+    body = copy.deepcopy(_read("github_issue_comment"))
+    body["action"] = "created"
+    body["repository"]["full_name"] = REPOSITORY
+    body["issue"].update(number=pull.number, pull_request={"url": "https://api.github.com/"})
+    body["comment"].update(id=comment_id, body=text)
+    body["comment"]["user"]["login"] = login
+    return "issue_comment", body
+
+
 def gitea_pull_request(pull, action="opened"):
     """Return Gitea's and Forgejo's delivery (docs.gitea.com, webhooks; models/api PullRequest)."""
     return {

@@ -11,7 +11,7 @@ import tarfile
 import pytest
 from jsonschema import Draft202012Validator
 
-from forges.adapters.forge import OtherEvent, PullRequestEvent, PushEvent
+from forges.adapters.forge import CommentEvent, OtherEvent, PullRequestEvent, PushEvent
 from forges.reporting import outbox
 from tests.forges.test_adapters import adapter
 from tests.forges.test_reporting import make_ready
@@ -70,6 +70,7 @@ def test_every_request_is_one_that_the_description_allows(world, description):
     world.deliver(pull)
     outbox.report(world.config)
     make_ready()
+    world.comment(pull, "/keep 8h")
     outbox.report(world.config)
     forge = adapter("github")
     forge.settings = outbox.read_forge_settings(world.config)
@@ -78,14 +79,19 @@ def test_every_request_is_one_that_the_description_allows(world, description):
         (method, re.sub("[0-9a-f]{40}|[0-9]+", "N", path))
         for method, path, *_ in world.forge.requests
     }
-    assert len(sent) == 7, sent
+    assert len(sent) == 8, sent
     for request in world.forge.requests:
         check_request(description, *request)
 
 
 def test_every_published_delivery_is_read(examples):
     github = adapter("github")
-    kinds = {"pull_request": PullRequestEvent, "push": PushEvent, "ping": OtherEvent}
+    kinds = {
+        "pull_request": PullRequestEvent,
+        "push": PushEvent,
+        "ping": OtherEvent,
+        "issue_comment": CommentEvent,
+    }
     for name, kind in kinds.items():
         for body in examples[name]:
             found = github.parse_event(name, body)

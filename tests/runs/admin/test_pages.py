@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.tokens import create_token
+from forges.models import LinkedAccount
 from releases.deployments.deployment_steps import deployment_log_path
 from releases.models import Deployment
 from runs import presenters
@@ -132,9 +133,9 @@ def test_the_list_of_runs_is_filtered_by_what_its_address_says():
     assert list_titles(client, "branch__icontains=feature&mine=1") == {"own"}
 
 
-def test_only_users_have_djangos_own_admin_and_every_named_action_exists():
+def test_only_people_and_their_accounts_have_djangos_own_admin_and_named_actions_exist():
     """Django leaves out an action that is named and not there, and says nothing."""
-    assert set(admin.site._registry) - {model for model, _ in OURS} == {User}
+    assert set(admin.site._registry) - {model for model, _ in OURS} == {User, LinkedAccount}
     for found in admin.site._registry.values():
         assert [name for name in found.actions or () if found.get_action(name) is None] == []
 
