@@ -54,6 +54,8 @@ def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict
         "merge_queue": queue,
         "freezes": active,
         "live": live,
+        # The first release, and one that was deployed from the shell, have none.
+        "live_run": live and live.run_id and Run.objects.filter(pk=live.run_id).first(),
         "rollback_release": rollback_plan.find_rollback_target(),
         "deployment": Deployment.objects.select_related("release").first(),
         "unpushed_runs": unpushed[:ROWS],

@@ -272,6 +272,17 @@ def test_the_unfreeze_page_lists_every_active_freeze(operator):
     assert "Reactions" in listed
 
 
+def test_the_dashboard_says_which_change_is_live_and_whose(operator):
+    live = ReleaseFactory(live=True)
+    page = operator.get("/admin/").content.decode()
+    assert f"<p><code>{live.commit_sha[:12]}</code>" in page
+    run = RunFactory(title="Show <b>reactions</b>", created_by="ada")
+    type(live).objects.filter(pk=live.pk).update(run_id=run.pk)
+    page = operator.get("/admin/").content.decode()
+    link = f'<a href="{url_of(type(run), "change", run.pk)}">Show &lt;b&gt;reactions&lt;/b&gt;</a>'
+    assert f"<p>{link} by ada" in page
+
+
 @pytest.mark.parametrize("outcome", ["failed", "restored", "stuck"])
 def test_the_dashboard_reports_a_failed_deployment(operator, outcome):
     live, tried = ReleaseFactory(live=True), ReleaseFactory()
