@@ -1,10 +1,11 @@
 """Compares the two pipelines, commit to preview and approval to merge, with shell scripts.
 
-    python bench/pipelines.py [guestbook|django] [times]
+    python bench/pipelines.py [guestbook|django|celery] [times]
 
 The shell scripts do the same work. Both use a warm cache of installs and an application without
 checks: the guestbook of `examples/`, which starts in a fifth of a second, or what Django's
-`startproject` makes, on PostgreSQL.
+`startproject` makes, on PostgreSQL. `celery` is Django with a Celery worker, beat and Redis: of it
+only the preview is measured, with an empty Redis server and all processes started.
 
 - prepare: fetch, write out the tree, clone the template, migrate, build, start, probe;
 - ship: fetch, merge, migrate a clone, build, start the build on that clone, probe, stop it, push,
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arguments import add_number, make_parser
@@ -36,7 +37,8 @@ HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
 
 # The ratio of the medians, and the seconds above the scripts.
-BOUNDS = {"prepare": (1.15, 0.5), "ship": (1.4, 0.5)}
+Bounds = dict[str, tuple[float, float]]
+BOUNDS: Bounds = {"prepare": (1.15, 0.5), "ship": (1.4, 0.5)}
 COMMON = r"""
 set -euo pipefail
 git="git --git-dir=$REPO"
@@ -44,22 +46,37 @@ $git fetch --quiet --prune "$REMOTE" '+refs/heads/*:refs/remotes/origin/*'
 commit=$($git rev-parse "refs/remotes/origin/$BRANCH")
 write_tree() { mkdir -p "$2"; $git archive "$1" | tar -x -C "$2"; }
 build() { [ -z "$BUILD" ] || (cd "$1" && "$PYTHON" $BUILD); }
-release() { (cd "$1/$DIRECTORY" && DATABASE_URL="$2" DB_NAME="${2##*/}" "$PYTHON" $RELEASE); }
+set_database() { export DATABASE_URL="$1" DB_NAME="${1##*/}" PGDATABASE="${1##*/}"; }
+release() { (cd "$1/$DIRECTORY" && set_database "$2" && "$PYTHON" $RELEASE); }
+spawn() {
+    (cd "$1/$DIRECTORY" && export PORT && set_database "$2" &&
+        eval "exec setsid $PYTHON $4" >/dev/null 2>&1 & echo $! >"$WORK/$3")
+}
 start() {
-    (cd "$1/$DIRECTORY" && export PORT DATABASE_URL="$2" DB_NAME="${2##*/}" &&
-        eval "exec setsid $PYTHON $WEB" >/dev/null 2>&1 & echo $! >"$WORK/$3")
+    spawn "$1" "$2" "$3" "$WEB"
     until curl -fs "http://127.0.0.1:$PORT$HEALTH"; do sleep 0.02; done
 }
 stop() { [ ! -e "$WORK/$1" ] || kill "$(cat "$WORK/$1")"; }
 """
 PREPARE = r"""
-stop preview.pid
+for name in preview worker beat; do stop $name.pid; done
+if [ -e "$WORK/redis.pid" ]; then
+    stop redis.pid
+    while kill -0 "$(cat "$WORK/redis.pid")" 2>/dev/null; do sleep 0.01; done
+fi
 rm -rf "$WORK/preview"
 write_tree "$commit" "$WORK/preview"
 dropdb --if-exists --force preview_by_script
 createdb -T "$TEMPLATE" preview_by_script
 release "$WORK/preview" "$SERVER/preview_by_script"
 build "$WORK/preview"
+if [ -n "$REDIS" ]; then
+    (exec setsid "$REDIS" --port "$REDIS_PORT" --save "" >/dev/null 2>&1 &
+        echo $! >"$WORK/redis.pid")
+    until (exec 3<>"/dev/tcp/127.0.0.1/$REDIS_PORT") 2>/dev/null; do sleep 0.02; done
+    spawn "$WORK/preview" "$SERVER/preview_by_script" worker.pid "$WORKER"
+    spawn "$WORK/preview" "$SERVER/preview_by_script" beat.pid "$BEAT"
+fi
 start "$WORK/preview" "$SERVER/preview_by_script" preview.pid
 """
 SHIP = r"""
@@ -108,13 +125,20 @@ DJANGO_FILES = {
 
 @dataclass(frozen=True)
 class Application:
-    """What the scripts run: arguments for the application's Python, and the folder to run in."""
+    """What the scripts run: arguments for the application's Python, and the folder to run in.
+
+    With a `worker` there are that, `beat` and Redis, and only the preview is measured.
+    """
 
     directory: str
     build: str
     release: str
     web: str
     health: str
+    worker: str = ""
+    beat: str = ""
+    settings: str = "mysite.production"
+    bounds: Bounds = field(default_factory=lambda: BOUNDS)
 
 
 APPLICATIONS = {
@@ -127,6 +151,17 @@ APPLICATIONS = {
         "manage.py migrate --noinput",
         "manage.py runserver --noreload 127.0.0.1:$PORT",
         "/admin/login/",
+    ),
+    "celery": Application(
+        ".",
+        "",
+        "manage.py migrate --noinput",
+        "-m gunicorn shop.wsgi --bind 127.0.0.1:$PORT --threads 8",
+        "/api/version",
+        "-m celery -A shop worker --concurrency 1 --loglevel INFO",
+        "-m celery -A shop beat --schedule $WORK/beat --pidfile=",
+        "shop.settings",
+        {"prepare": (1.25, 1.0)},
     ),
 }
 
@@ -156,6 +191,14 @@ def django_project(folder: Path) -> dict[str, str]:
     return {**made, **DJANGO_FILES}
 
 
+def celery_shop(folder: Path) -> dict[str, str]:
+    """Return the files of a Django application with Celery, without its second server."""
+    from tests.runs.pipelines.preview.celery_shop import FILES
+
+    procfile = FILES["Procfile"].partition("site:")[0]
+    return {**FILES, "Procfile": procfile, "oroboros.toml": ""}
+
+
 def main(name: str, times: int) -> bool:
     """Measure both in turns; return whether the pipelines are within their bounds."""
     from tests import environment  # noqa: F401 — starts a PostgreSQL for this process
@@ -171,17 +214,20 @@ def main(name: str, times: int) -> bool:
     from tests.runs.pipelines.shipping.world import World
 
     call_command("migrate", verbosity=0)
-    files = {"guestbook": guestbook, "django": django_project}[name]
+    files = {"guestbook": guestbook, "django": django_project, "celery": celery_shop}[name]
+    application = APPLICATIONS[name]
     world = World(files, DEPLOY_HEALTH_SECONDS="0")
+    world.config = choose_redis_ports(world.config)
     settings.OROBOROS = world.config
     for slot in world.config.slots:
         Slot.objects.create(slot_id=slot.slot_id, number=slot.number, host=settings.HOST_NAME)
     scripts = None
     try:
         run_pipelines(world, "warm")
-        scripts = Scripts(world, APPLICATIONS[name])
+        scripts = Scripts(world, application)
+        ships = "ship" in application.bounds
         rounds = [
-            (run_pipelines(world, f"pipeline-{n}"), scripts.run(f"script-{n}"))
+            (run_pipelines(world, f"pipeline-{n}", ships=ships), scripts.run(f"script-{n}"))
             for n in range(times + 1)
         ]
     finally:
@@ -190,19 +236,34 @@ def main(name: str, times: int) -> bool:
         world.close()
     # Without the first round, which fills the caches.
     measured = rounds[1:]
-    ours, others = (statistics.median(pair[i]["start"] for pair in measured) for i in (0, 1))
-    print(f"start    {ours:.3f} s of ship in the merge gate, scripts {others:.3f} s")
+    if ships:
+        ours, others = (statistics.median(pair[i]["start"] for pair in measured) for i in (0, 1))
+        print(f"start    {ours:.3f} s of ship in the merge gate, scripts {others:.3f} s")
     verdicts = [
         print_result(
-            part, [one[part] for one, _ in measured], [other[part] for _, other in measured]
+            part,
+            bounds,
+            [one[part] for one, _ in measured],
+            [other[part] for _, other in measured],
         )
-        for part in BOUNDS
+        for part, bounds in application.bounds.items()
     ]
     return all(verdicts)
 
 
-def run_pipelines(world, branch: str) -> dict[str, float]:
-    """Return the seconds of a new branch to `preview_ready`, and from its approval to `merged`."""
+def choose_redis_ports(config):
+    """Return the configuration with free ports for Redis servers."""
+    from tests.environment import free_port
+
+    slots = tuple(replace(slot, redis_port=free_port()) for slot in config.slots)
+    return replace(config, slots=slots, redis_ports=(free_port(), free_port()))
+
+
+def run_pipelines(world, branch: str, *, ships: bool = True) -> dict[str, float]:
+    """Return the seconds of a new branch to `preview_ready`, and from its approval to `merged`.
+
+    One that does not ship is canceled.
+    """
     from runs.lifecycle import execution, operations
     from runs.models import Run
     from runs.pipelines import template_databases
@@ -217,6 +278,9 @@ def run_pipelines(world, branch: str) -> dict[str, float]:
     execution.execute_run(run.pk)
     prepared = time.monotonic() - started_at
     template_databases.ensure_spare(world.config)
+    if not ships:
+        operations.cancel(Run.objects.get(pk=run.pk), actor="ada")
+        return {"prepare": prepared}
     operations.approve(Run.objects.get(pk=run.pk), actor="grace")
     execution.execute_run(run.pk)
     run.refresh_from_db()
@@ -236,9 +300,11 @@ class Scripts:
     """
 
     def __init__(self, world, application: Application) -> None:
+        from host.services import redis_server
         from tests.environment import CLUSTER, free_port
 
         self.world, self.work, self.count = world, world.folder / "by-script", 0
+        self.application, redis_port = application, free_port()
         self.work.mkdir()
         self.env = {
             "PATH": f"{CLUSTER.programs.folder}:{os.environ['PATH']}",
@@ -257,7 +323,14 @@ class Scripts:
             "RELEASE": application.release,
             "WEB": application.web,
             "HEALTH": application.health,
-            "DJANGO_SETTINGS_MODULE": "mysite.production",
+            "WORKER": application.worker,
+            "BEAT": application.beat,
+            "REDIS": redis_server.find_program() if application.worker else "",
+            "REDIS_PORT": str(redis_port),
+            "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
+            "OROBOROS_COMMIT": "by-script",
+            "OROBOROS_PROCESS": "by-script",
+            "DJANGO_SETTINGS_MODULE": application.settings,
             "GIT_AUTHOR_NAME": "Ada",
             "GIT_AUTHOR_EMAIL": "ada@example.com",
             "GIT_COMMITTER_NAME": "Ada",
@@ -269,10 +342,11 @@ class Scripts:
         CLUSTER.execute(["CREATE DATABASE template_by_script", "CREATE DATABASE by_script"])
         self.run("template")
         self.stop()
+        migrated = "by_script" if "ship" in application.bounds else "preview_by_script"
         CLUSTER.execute(
             [
                 "DROP DATABASE template_by_script",
-                "CREATE DATABASE template_by_script TEMPLATE by_script",
+                f"CREATE DATABASE template_by_script TEMPLATE {migrated}",
             ]
         )
 
@@ -281,6 +355,8 @@ class Scripts:
         self.world.commit(branch, {f"{branch}.txt": branch})
         self.count += 1
         prepared = self._run_script(PREPARE, branch, self.ports[2])
+        if "ship" not in self.application.bounds:
+            return {"prepare": prepared}
         shipped = self._run_script(SHIP, branch, self.ports[self.count % 2])
         begun, ended = map(float, (self.work / "gate.times").read_text().split())
         return {"prepare": prepared, "ship": shipped, "start": ended - begun}
@@ -300,9 +376,11 @@ class Scripts:
             pid.unlink()
 
 
-def print_result(part: str, ours: list[float], scripts: list[float]) -> bool:
+def print_result(
+    part: str, bounds: tuple[float, float], ours: list[float], scripts: list[float]
+) -> bool:
     """Print the medians of the rounds; return whether the pipelines are within their bounds."""
-    ratio_bound, seconds_bound = BOUNDS[part]
+    ratio_bound, seconds_bound = bounds
     rounds = list(zip(ours, scripts, strict=True))
     ratio = statistics.median(one / other for one, other in rounds)
     seconds = statistics.median(one - other for one, other in rounds)

@@ -7,12 +7,14 @@ composer golang-go.
 import subprocess
 
 import pytest
+import requests
 
 from releases.deployments import deploy_and_rollback
 from runs.lifecycle import execution, operations
 from runs.models import Run
 from tests.host.app.inspection.examples import read_examples
 from tests.runs.pipelines.shipping.conftest import opened
+from tests.runs.pipelines.shipping.framework_samples import DJANGO_AND_VITE, FASTAPI_AND_REACT
 from tests.runs.pipelines.shipping.world import World
 
 pytestmark = pytest.mark.full
@@ -45,9 +47,9 @@ def make_world(transactional_db, settings, monkeypatch):
     """Return a function that makes a host whose main is an example; it is removed afterwards."""
     made = []
 
-    def make(title):
+    def make(title, more=None):
         world = World(
-            lambda folder: list_files(title, folder),
+            lambda folder: list_files(title, folder) | (more or {}),
             OROBOROS_PRODUCTION_DATABASE="app_production_example",
         )
         context = opened(world, settings, monkeypatch)
@@ -61,19 +63,38 @@ def make_world(transactional_db, settings, monkeypatch):
         world.close()
 
 
-def ship(world, branch):
+def ship(world, branch, look=lambda port: None):
+    """Ship a branch; `look` is called with the port of the preview and, after it, production's."""
     world.commit(branch, {"NOTES.md": branch})
     run = operations.create_run(title=branch, branch=branch, actor="ada")
     execution.execute_run(run.pk)
     run.refresh_from_db()
     assert run.status == "preview_ready", (run.failure_code, run.failure_detail)
+    look(world.config.slots[0].web_port)
     preview = world.get(world.config.slots[0].web_port).text
     operations.approve(run, actor="grace")
     execution.execute_run(run.pk)
     run = Run.objects.get(pk=run.pk)
     assert run.status == "merged", (run.failure_code, run.failure_detail)
     assert world.get(world.config.web_port).text == preview
+    look(world.config.web_port)
     return run
+
+
+def read_asset(world, port):
+    """Return the script that the built page names."""
+    page = world.get(port).text
+    name = page.partition('src="')[2].partition('"')[0]
+    assert name.startswith("/assets/"), page
+    asset = world.get(port, name)
+    assert asset.status_code == 200
+    return asset.text
+
+
+def roll_back(world, run):
+    deploy_and_rollback.roll_back(world.config, run.release_id, actor="grace", reason="a test")
+    answer = world.get(world.config.web_port)
+    assert answer.headers["X-Oroboros-Commit"] == run.candidate_sha
 
 
 @pytest.mark.parametrize("title", ["Flask", "Sinatra", "PHP", "Go", "Express with pnpm"])
@@ -82,7 +103,67 @@ def test_an_example_of_the_page_is_previewed_ships_and_is_rolled_back_to(make_wo
     first, second = ship(world, "feature/first"), ship(world, "feature/second")
     answer = world.get(world.config.web_port)
     assert answer.headers["X-Oroboros-Commit"] == second.candidate_sha
-    deploy_and_rollback.roll_back(world.config, first.release_id, actor="grace", reason="a test")
-    answer = world.get(world.config.web_port)
-    assert answer.status_code == 200
-    assert answer.headers["X-Oroboros-Commit"] == first.candidate_sha
+    roll_back(world, first)
+    assert world.get(world.config.web_port).status_code == 200
+
+
+def test_django_with_its_admin_and_uploads_beside_a_vite_frontend(make_world):
+    world = make_world("Django beside a Vite frontend", DJANGO_AND_VITE)
+    production = world.config.web_port
+
+    def look(port):
+        assert "/api/items" in read_asset(world, port)
+        assert "csrfmiddlewaretoken" in world.get(port, "/admin/login/").text
+        assert world.get(port, "/static/admin/css/base.css").status_code == 200
+
+    def upload(port, name):
+        picture = {"picture": (name, b"x" * 3_000_000)}
+        answer = requests.post(f"http://127.0.0.1:{port}/api/items", files=picture, timeout=30)
+        assert answer.json()["items"][-1] == name
+        assert len(world.get(port, f"/media/{name}").content) == 3_000_000
+
+    first = ship(world, "feature/first", look)
+    upload(production, "of-production.png")
+    seen = []
+
+    def look_and_upload(port):
+        look(port)
+        if port != production:
+            assert world.get(port, "/media/of-production.png").status_code == 404
+            assert world.get(port, "/api/items").json() == {"items": []}
+            upload(port, "of-the-preview.png")
+            seen.append(port)
+
+    ship(world, "feature/second", look_and_upload)
+    assert seen == [world.config.slots[0].web_port]
+    assert_has_its_uploads(world)
+    roll_back(world, first)
+    assert_has_its_uploads(world)
+
+
+def assert_has_its_uploads(world):
+    """Assert that production has what was uploaded there, and nothing of the preview."""
+    production = world.config.web_port
+    assert world.get(production, "/api/items").json() == {"items": ["of-production.png"]}
+    assert world.get(production, "/media/of-production.png").status_code == 200
+    assert world.get(production, "/media/of-the-preview.png").status_code == 404
+
+
+def test_fastapi_with_alembic_and_a_react_frontend(make_world):
+    world = make_world("FastAPI with Alembic, and a React frontend", FASTAPI_AND_REACT)
+    production = world.config.web_port
+
+    def look(port):
+        assert "Items of the shop" in read_asset(world, port)
+        assert "Swagger UI" in world.get(port, "/docs").text
+        assert "/api/items" in world.get(port, "/openapi.json").json()["paths"]
+        if port != production:
+            assert world.get(port, "/api/items").json() == {"items": []}
+
+    first = ship(world, "feature/first", look)
+    added = requests.post(f"http://127.0.0.1:{production}/api/items/apple", timeout=30)
+    assert added.json() == {"items": ["apple"]}
+    ship(world, "feature/second", look)
+    roll_back(world, first)
+    look(production)
+    assert world.get(production, "/api/items").json() == {"items": ["apple"]}
