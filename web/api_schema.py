@@ -48,7 +48,7 @@ COMMIT = {"pattern": "^[0-9a-f]{40}$"}
 # What the JSON parser refuses in any text, and what a field on a single line refuses besides.
 CONTROLS = "\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f"
 LINE_CONTROLS = "\\u0000-\\u001f"
-MULTILINE = ("reason",)
+MULTILINE = ("reason", "checklist")
 ERROR = {
     "type": "object",
     "properties": {
@@ -107,6 +107,8 @@ def _close_body(body: dict[str, Any], rules: dict[str, Any]) -> None:
     body |= {"additionalProperties": False, **rules}
     for field, schema in body.get("properties", {}).items():
         _state_text(field, schema, field in body.get("required", ()))
+        if schema.get("type") == "array":
+            _state_text(field, schema["items"], is_required=False)
 
 
 def _require_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:

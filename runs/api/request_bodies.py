@@ -78,7 +78,12 @@ class ApproveRequest(StrictSerializer):
     )
     accept_checks = StrictBooleanField(required=False)
     checklist = serializers.ListField(
-        child=StrictCharField(max_length=200), required=False, max_length=20
+        # Compared with the checklist as they are.
+        child=StrictCharField(
+            max_length=200, allow_blank=True, trim_whitespace=False, multiline=True
+        ),
+        required=False,
+        max_length=20,
     )
 
     def validate(self, attrs):

@@ -12,6 +12,7 @@ from accounts.models import ApiToken
 from host.errors import Refused
 from releases.deployments import enqueue as releases
 from runs import difference
+from runs.approvals.rules import ApprovalState, Approver
 from runs.difference import ChangedCheck, Difference
 from runs.leasing import reservations
 from runs.lifecycle import operations
@@ -22,6 +23,7 @@ from slots.rules import LeaseState
 from tests.factories import (
     FreezeFactory,
     LeaseFactory,
+    PullRequestFactory,
     ReleaseFactory,
     RunFactory,
     SlotFactory,
@@ -69,6 +71,8 @@ def calls(monkeypatch):
             recorded.append((name, args, kwargs))
             if name == "keep":
                 return NOW
+            if name == "approve":
+                return ApprovalState(given=(Approver("olga", "olga"),))
             return (RunFactory(), True) if name == "request_run" else RunFactory()
 
         monkeypatch.setattr(module, name, record)
@@ -90,7 +94,7 @@ def url(action, row=None, model="runs_run"):
             "approve",
             {"commit_sha": "a" * 40, "reason": "fine"},
             1,
-            {"commit_sha": "a" * 40, "reason": "fine", "accept_checks": False},
+            {"commit_sha": "a" * 40, "reason": "fine", "accept_checks": False, "checklist": ()},
         ),
         ("reject", {"reason": "no"}, 1, None),
         ("cancel", {"reason": ""}, 1, None),
@@ -383,7 +387,12 @@ def test_releasing_the_slot_of_an_ended_run_returns_409(operator):
     ids=[f"{found.model.__name__}-{action.name}" for found, action in ACTIONS],
 )
 def test_each_action_needs_its_ability_and_a_csrf_token(found, action, calls):
-    rows = {"Run": RunFactory, "Slot": SlotFactory, "Release": ReleaseFactory}
+    rows = {
+        "Run": RunFactory,
+        "Slot": SlotFactory,
+        "Release": ReleaseFactory,
+        "PullRequest": PullRequestFactory,
+    }
     row = None
     if action.is_for_row:
         make = rows.get(found.model.__name__)
