@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from host.git.checkout_notes import name_files
 from host.postgres.schema_diff import Change
 from runs.models import Run
+from runs.pipelines.changed_parts import OTHER
 from runs.pipelines.merge_forecast import MergeOutcome
 from runs.pipelines.schema_changes import read_schema_diff
 
@@ -22,6 +23,7 @@ class ApprovalFacts:
     """`merge_outcome` is None until it is known for the run's commit; `base_sha` is the target's.
 
     `migration` sums up what the preview's migrations did to the schema, "" until they ran.
+    `changed_parts` are those of `changed_parts.list_parts`, none until they are known.
     """
 
     merge_outcome: MergeOutcome | None = None
@@ -29,6 +31,14 @@ class ApprovalFacts:
     conflicts: Sequence[str] = field(default_factory=tuple)
     migration: str = ""
     is_irreversible: bool = False
+    changed_parts: Sequence[str] = ()
+
+    @property
+    def changes(self) -> str:
+        """Which parts of the application the commit changes, in a few words."""
+        words = {OTHER: "other files"}
+        *first, last = [words.get(part, part) for part in self.changed_parts] or [""]
+        return f"{', '.join(first)} and {last}" if first else f"only {last}" if last else ""
 
     @property
     def merge(self) -> str:
@@ -60,6 +70,7 @@ def read_approval_facts(run: Run) -> ApprovalFacts:
         conflicts=tuple(forecast.get("conflicts", ())),
         migration=summarize_changes(changes) if diff is not None else "",
         is_irreversible=any(change.is_irreversible for change in changes),
+        changed_parts=tuple(forecast.get("changed_parts", ())),
     )
 
 

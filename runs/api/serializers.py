@@ -248,6 +248,7 @@ class ApprovalFactsSerializer(serializers.Serializer):
     """What is known before an approval, of the run's present commit; a forecast of the gate.
 
     `merge_outcome`: merges, conflicts, contained, unchanged, unrelated, or null while not known.
+    `changed_parts`: of backend, frontend, other (files of neither); none while not known.
     """
 
     merge = serializers.CharField()
@@ -256,6 +257,7 @@ class ApprovalFactsSerializer(serializers.Serializer):
     conflicts = serializers.ListField(child=serializers.CharField())
     migration = serializers.CharField()
     is_irreversible = serializers.BooleanField()
+    changed_parts = serializers.ListField(child=serializers.CharField())
 
 
 class OwnedPathsSerializer(serializers.Serializer):

@@ -130,8 +130,10 @@ def to_json(repo: Repository, forecast: MergeForecast, run: Run) -> dict[str, An
     stored = run.merge_forecast
     is_same = (stored.get("commit"), stored.get("base")) == (run.commit_sha, forecast.base)
     known = stored.get("approval") if is_same else None
+    is_same_commit = stored.get("commit") == run.commit_sha
     return {
         "approval": known or compute_requirements(repo, run, forecast.base),
+        "changed_parts": stored.get("changed_parts", []) if is_same_commit else [],
         "commit": run.commit_sha,
         "base": forecast.base,
         "outcome": forecast.outcome,

@@ -17,7 +17,7 @@ from host.postgres.programs import available_extensions
 from host.services.redis_server import RedisServer
 from runs.engine import step_notes
 from runs.engine.step_context import StepContext, StepResult
-from runs.pipelines import template_databases, template_storage
+from runs.pipelines import changed_parts, template_databases, template_storage
 from runs.repository import find_preview_base, open_repository
 from slots.runtime import worktree
 from slots.runtime.spec import ProcessSpec
@@ -49,6 +49,8 @@ def note_application(context: StepContext) -> Iterator[None]:
         raise
     _refuse_hiding_storage(context, app)
     context.set_notes([*app.notes, *_describe_lacking_extensions(context, app)])
+    parts = changed_parts.find_changed_parts(context, app)
+    context.update_run(merge_forecast={**context.run.merge_forecast, "changed_parts": parts})
     yield
 
 

@@ -52,6 +52,7 @@ def test_a_commit_that_was_reverted_since_is_reported_before_approval(small, rea
 def test_the_forecast_is_of_the_present_commit_and_follows_the_target_branch(small, ready_small):
     run = ready_small("facts/one", {"facts.txt": "ours"})
     assert read_approval_facts(run).merge == "clean"
+    assert read_approval_facts(run).changed_parts == ("backend",)
     small.git("checkout", "-q", "main", cwd=small.clone)
     moved = small.commit("main", {"facts.txt": "theirs"})
     branch_watch.watch_branches()
