@@ -18,6 +18,7 @@ from forges.reporting.outbox import ACCEPTED, REACTION, REFUSED
 from forges.rules import Command, DeliveryDecision, parse_command, parse_duration
 from host.config import Config
 from host.errors import Refused
+from runs.approvals.state import read_policy
 from runs.lifecycle import operations
 from runs.models import Run
 from web.permissions import APPROVE, get_abilities
@@ -143,6 +144,8 @@ def _ship(row: PullRequest, event: CommentEvent, command: Command) -> str:
     user = _find_user(row.forge, event.login)
     if user is None or APPROVE not in get_abilities(user):
         raise Refused("not_linked", NOT_LINKED)
+    if event.author == row.author and not read_policy().is_self_allowed:
+        raise Refused("own_work", "APPROVAL_SELF is forbidden: the author cannot approve this.")
     run, sha = _require_run(row), command.argument.lower()
     if len(sha) < SHA_LENGTH:
         hint = f"/ship {run.commit_sha[:12]}"
@@ -152,5 +155,7 @@ def _ship(row: PullRequest, event: CommentEvent, command: Command) -> str:
         raise Refused("commit_moved", f"{detail}{run.commit_sha[:12]}: look at it again.")
     reason = f"/ship in {row.actor}"
     actor = user.get_username()
-    operations.approve(run, actor=actor, commit_sha=run.commit_sha, reason=reason)
+    state = operations.approve(run, actor=actor, commit_sha=run.commit_sha, reason=reason)
+    if not state.is_complete:
+        return f"{run.commit_sha[:12]} has this approval: {state.describe()}"
     return f"{run.commit_sha[:12]} is approved, and ships in its turn."

@@ -160,3 +160,19 @@ def test_only_a_superuser_links_accounts():
     fields = {"forge": "github", "login": "alice", "user": user.pk}
     assert client.post(address, fields).status_code == 302
     assert "linked already" in client.post(address, {**fields, "login": "Alice"}).content.decode()
+
+
+def test_ship_is_one_approval_of_those_that_are_needed(world, pull, grace, settings):
+    settings.APPROVAL_REQUIRED_COUNT = 2
+    run = make_ready()
+    delivery = world.comment(pull, f"/ship {run.commit_sha[:10]}")
+    assert "has this approval" in delivery.reason
+    run.refresh_from_db()
+    assert run.status == Status.PREVIEW_READY
+
+
+def test_the_author_ships_nothing_where_that_is_forbidden(world, pull, grace, settings):
+    settings.APPROVAL_SELF = "forbidden"
+    run = make_ready()
+    assert "APPROVAL_SELF" in world.comment(pull, f"/ship {run.commit_sha[:10]}").reason
+    assert not Approval.objects.exists()
