@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/", include("runs.api.urls")),
     path("api/", include("releases.api")),
+    path("api/", include("forges.api")),
     path("hooks/<str:forge>", receive_hook, name="hook"),
     path("api/", include("accounts.api")),
     path("admin/", admin.site.urls),
