@@ -123,8 +123,7 @@ FAILURES: dict[str, Failure] = {
         "Correct the file, line and key that the detail names, push, and retry the run.",
     ),
     "MAIN_BROKEN": Failure(
-        "The target branch itself does not install, is refused for its files, or does not migrate "
-        "an empty database.",
+        "The target branch itself does not install, or does not migrate an empty database.",
         "Ship a branch that repairs it: such a branch can be previewed and merged as usual. The "
         "same commit of the target branch is not tried again, unless an operator runs "
         ".venv/bin/python manage.py build_template.",

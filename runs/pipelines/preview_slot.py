@@ -38,14 +38,15 @@ def read_slot_application(context: StepContext) -> Application:
 def note_application(context: StepContext) -> Iterator[None]:
     """Show the application's notes: also if its installs are complete and the step does nothing.
 
-    Raises ApplicationRefused, and StepFailed MAIN_BROKEN if the target branch is refused as well.
+    Raises ApplicationRefused, which says so if the target branch is refused as well.
     """
     try:
         app = read_slot_application(context)
     except ApplicationRefused as refused:
         repo = open_repository(context.config)
         base = find_preview_base(repo, context.config.target_branch)
-        template_databases.raise_if_base_is_refused(context, repo, base, refused)
+        cause = template_databases.explain_refusal_of_base(context, repo, base, refused)
+        refused.detail = f"{refused.detail} {cause}".rstrip()
         raise
     _refuse_hiding_storage(context, app)
     context.set_notes([*app.notes, *_describe_lacking_extensions(context, app)])

@@ -166,12 +166,12 @@ def raise_if_base_does_not_install(
             raise StepFailed("MAIN_BROKEN", detail) from failed
 
 
-def raise_if_base_is_refused(
+def explain_refusal_of_base(
     context: StepContext, repo: Repository, base: str, refused: ApplicationRefused
-) -> None:
-    """Raise StepFailed MAIN_BROKEN if the base's files are refused for the reason `refused` too.
+) -> str:
+    """Return that the base's files are refused for the reason `refused` too; "" if they are not.
 
-    Only then: a commit may refuse what the base has, as with a dependency that no lock file has.
+    A commit may be refused for what the base has, as with a dependency that no lock file has.
     """
     from host.postgres.administration import DatabaseAdmin
 
@@ -182,11 +182,13 @@ def raise_if_base_is_refused(
             app_commands.write_application(context, repo, base, root, config.job_user)
         except ApplicationRefused as found:
             if found.detail == refused.detail:
-                branch = f"{config.target_branch} itself ({base[:12]})"
-                detail = f"{branch} is refused too, for the same reason: {refused.detail}"
-                raise StepFailed("MAIN_BROKEN", detail) from refused
+                return (
+                    f"{config.target_branch} itself ({base[:12]}) is refused for the same reason: "
+                    "a branch that corrects it can be previewed and merged as usual."
+                )
         finally:
             ownership.delete_tree(root)
+    return ""
 
 
 def _describe_broken_base(context: StepContext, base: str, failure: BaseFailure) -> str:

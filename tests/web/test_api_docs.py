@@ -130,3 +130,24 @@ def test_the_schema_states_the_errors_and_the_limits_of_bodies():
     assert {"413", "415"} <= set(retry["responses"])
     cancel = schema["components"]["schemas"]["CancelRequest"]["properties"]["reason"]
     assert re.match(cancel["pattern"], "")
+
+
+def test_the_schema_states_what_the_api_refuses():
+    schema = SchemaGenerator().get_schema(public=True)
+    bodies, paths = schema["components"]["schemas"], schema["paths"]
+    assert bodies["ApproveRequest"]["required"] == ["commit_sha"]
+    assert bodies["CreateRunRequest"]["not"] == {"required": ["branch", "commit"]}
+    assert {"required": ["branch"]} in bodies["CreateRunRequest"]["anyOf"]
+    approve = paths["/api/runs/{run_id}/approve"]["post"]
+    for operation in (paths["/api/runs"]["post"], approve):
+        assert operation["requestBody"]["required"] is True
+    parameters = {
+        parameter["name"]: parameter["schema"]
+        for methods in paths.values()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", ())
+    }
+    assert parameters["limit"]["minimum"] == 1
+    assert re.fullmatch(parameters["release_id"]["pattern"], "r-20261125120000-012345abcdef")
+    assert not re.fullmatch(parameters["slot_id"]["pattern"], "preview-0")
+    assert parameters["run_id"]["format"] == "uuid"

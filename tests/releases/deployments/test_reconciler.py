@@ -76,6 +76,15 @@ def test_serving_colour_is_started_while_a_deployment_starts_the_other(config, w
         assert two_releases[1].commit_sha in web.get("/api/version")[2]
 
 
+def test_serving_colour_is_started_while_another_process_holds_the_colours(
+    config, web, two_releases
+):
+    with colours.lock_colours(config):  # as while an idle colour takes its time to stop
+        kill_live_colour(config)
+        reconciler.repair_production(config)
+        assert two_releases[1].commit_sha in web.get("/api/version")[2]
+
+
 def test_backend_that_dies_in_its_health_gate_fails_although_it_is_started_again(
     config, web, two_releases, monkeypatch
 ):

@@ -2,6 +2,7 @@
 
 import os
 
+from host.process.users import User
 from slots.runtime import disk_usage
 from slots.runtime.disk_usage import (
     DiskWatch,
@@ -58,6 +59,19 @@ def test_a_slot_above_its_quota_is_named_with_the_setting(config, slot):
     fill(slot.folder / "worktree" / "big", 3)
     excess = describe_excess(config, slot.slot_id, places)
     assert "preview-1 uses more than 2 MB of disk space (PREVIEW_DISK_MB)" in excess
+
+
+def test_the_homes_of_a_slots_commands_count_by_their_owner(config, slot, monkeypatch):
+    """A build that writes into HOME or TMPDIR writes outside of its slot's folder."""
+    owners = User(os.getuid(), os.getgid()), User(os.getuid() + 1, os.getgid())
+    config.environ["PREVIEW_DISK_MB"] = "2"
+    fill(config.var / "tmp" / "home-1" / "big", 3)
+    found = []
+    for owner in owners:
+        monkeypatch.setattr(type(config), "slot_user", lambda config, slot, user=owner: user)
+        found.append(describe_excess(config, slot.slot_id, list_slot_places(config, slot)))
+    assert "uses more than 2 MB" in found[0]
+    assert found[1] == ""
 
 
 def test_files_in_all_places_count_together(config, tmp_path):

@@ -221,12 +221,8 @@ def test_a_release_command_that_fails_on_production_is_no_failed_health_check(sm
         {"requirements.txt": "=== this is no requirement\n"},
         # An install that is not shared may read every file of the tree.
         {"oroboros.toml": '[backend]\ninstall = "false"\n[checks]\nquick = "true"\n'},
-        # Refused before anything is installed: a lock file, the manifest, a command.
-        {"pyproject.toml": UNLOCKED, "uv.lock": STALE_LOCK},
-        pytest.param({"oroboros.toml": "[backend\n"}, marks=pytest.mark.full),
-        pytest.param({"Procfile": "web: python -c pass\n"}, marks=pytest.mark.full),
     ],
-    ids=["migration", "seed", "install", "install-not-shared", "lock-file", "manifest", "command"],
+    ids=["migration", "seed", "install", "install-not-shared"],
 )
 def test_a_branch_that_repairs_main_is_previewed_and_ships_and_others_name_main(small, breakage):
     before = small.remote_main()
@@ -238,20 +234,44 @@ def test_a_branch_that_repairs_main_is_previewed_and_ships_and_others_name_main(
     small.commit(f"broken/other-{number}", {"other.txt": "a branch like any other"})
     other = execute_branch(f"broken/other-{number}")
     assert (other.status, other.failure_code) == ("failed", "MAIN_BROKEN")
-    assert other.failure_detail.startswith(f"main itself ({broken[:12]}) ")
+    assert other.failure_detail.startswith(f"main itself ({broken[:12]}) does not install")
     assert "repairs it" in other.next_action
-    # The files of a commit that is refused start nothing that could have an output.
-    is_refused = "is refused too" in other.failure_detail
-    assert other.artifacts.filter(name="main_log").exists() is not is_refused
+    assert other.artifacts.filter(name="main_log").exists()
     small.commit(f"broken/repair-{number}", whole)
     repair = execute_branch(f"broken/repair-{number}", approve=True)
     assert (repair.status, repair.failure_detail) == ("merged", "")
     # A branch that installs differently needs the database of a main that does not install.
-    is_noted = any(note["text"].startswith("main itself") for note in repair.notes)
-    assert is_noted is not is_refused
+    assert any(note["text"].startswith("main itself") for note in repair.notes)
     small.commit(f"broken/after-{number}", {"after.txt": "main is whole again"})
     after = execute_branch(f"broken/after-{number}")
     assert (after.status, after.notes) == ("preview_ready", [])
+
+
+@pytest.mark.parametrize(
+    ("breakage", "code"),
+    [
+        ({"pyproject.toml": UNLOCKED, "uv.lock": STALE_LOCK}, "MANIFEST_INVALID"),
+        pytest.param({"oroboros.toml": "[backend\n"}, "MANIFEST_INVALID", marks=pytest.mark.full),
+        pytest.param({"Procfile": "web: python -c 1\n"}, "COMMAND_REFUSED", marks=pytest.mark.full),
+    ],
+    ids=["lock-file", "manifest", "command"],
+)
+def test_a_main_that_is_refused_is_named_and_a_branch_that_corrects_it_ships(small, breakage, code):
+    number = small.commits()
+    small.commit("main", {"README": str(number)})  # the clone is at main's head
+    paths = {name: small.clone / name for name in breakage}
+    whole = {name: path.read_text() if path.exists() else None for name, path in paths.items()}
+    broken = small.commit("main", breakage)
+    small.commit(f"refused/other-{number}", {"other.txt": "a branch like any other"})
+    other = execute_branch(f"refused/other-{number}")
+    assert (other.status, other.failure_code) == ("failed", code)
+    assert f"main itself ({broken[:12]}) is refused for the same reason" in other.failure_detail
+    own = {"oroboros.toml": "[frontend\n"}
+    small.commit(f"refused/own-{number}", whole | own)
+    assert "main itself" not in execute_branch(f"refused/own-{number}").failure_detail
+    small.commit(f"refused/repair-{number}", whole)
+    repair = execute_branch(f"refused/repair-{number}", approve=True)
+    assert (repair.status, repair.failure_detail) == ("merged", "")
 
 
 @pytest.mark.full
