@@ -13,6 +13,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm
 
+from accounts.audit.admin import AuditEntryAdmin
 from accounts.models import EXPIRY_WARNING, ApiToken
 from accounts.token_forms import NewTokenForm, RotateTokenForm, read_lifetime, read_limits
 from accounts.tokens import create_token, rotate_token
@@ -31,6 +32,7 @@ STATE_COLOURS = {
 }
 OTHERS_TOKEN = "Another account created this token: revoke it, and create one of your own."  # noqa: S105
 
+__all__ = ["ApiTokenAdmin", "AuditEntryAdmin", "UserAdmin"]  # importing them registers them
 admin.site.index_title = "Dashboard"
 admin.site.unregister(User)
 admin.site.unregister(Group)  # the three groups are fixed in web.permissions

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.audit.export import AuditExportView, AuditListView
 from accounts.models import ApiToken
 from web.permissions import ABILITIES, VIEW, get_abilities, get_actor_name
 
@@ -50,4 +51,8 @@ class MeView(APIView):
         return Response(MeSerializer(data).data)
 
 
-urlpatterns = [path("me", MeView.as_view(), name="api-me")]
+urlpatterns = [
+    path("me", MeView.as_view(), name="api-me"),
+    path("audit", AuditListView.as_view(), name="api-audit"),
+    path("audit/export", AuditExportView.as_view(), name="api-audit-export"),
+]

@@ -11,9 +11,9 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from accounts import token_throttle
-from accounts.login_throttle import get_client_address
+from accounts.audit.recording import record_request
 from accounts.models import ApiToken
-from accounts.peers import get_loopback_endpoints, is_from_application
+from accounts.peers import get_client_address, get_loopback_endpoints, is_from_application
 from accounts.reserved_names import HOST_NAME
 from accounts.tokens import find_token, record_use
 from host.process import socket_owner
@@ -84,7 +84,9 @@ class TokenAuthentication(BaseAuthentication):
             token_throttle.count_bad_token(address)
             raise AuthenticationFailed("This token is unknown, revoked or expired.")
         token_throttle.count_token(token.pk)
-        record_use(token, address)
+        if record_use(token, address):
+            kind = "token_new_address"
+            record_request(request._request, kind, actor=token.actor, target=token.name)
         abilities = token.get_current_abilities()
         return Principal(token.actor, abilities, token.limits), token
 

@@ -5,21 +5,20 @@ A throttled attempt is not counted, so repeating it does not extend the wait. Wh
 library: docs/decisions/0010.
 """
 
-import ipaddress
 import logging
 import math
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, User
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.utils import timezone
 from unfold.forms import AuthenticationForm
 
+from accounts.audit.recording import record_request
 from accounts.models import LoginAttempt
-from accounts.peers import is_from_own_proxy
+from accounts.peers import get_client_address
 from core.clock import ClockTimestamp, get_database_time
 
 log = logging.getLogger(__name__)
@@ -35,10 +34,23 @@ class LoginForm(AuthenticationForm):
     def clean(self) -> dict[str, Any]:
         account = self.cleaned_data.get("username")
         if account and self.cleaned_data.get("password"):
-            attempt = count_attempt(account, get_client_address(self.request.META))
-            super().clean()  # raises for a wrong password: the attempt stays counted
+            try:
+                attempt = count_attempt(account, get_client_address(self.request.META))
+                super().clean()  # raises for a wrong password: the attempt stays counted
+            except ValidationError as error:
+                code = str(error.code or "invalid_login")
+                self._record("sign_in_failed", account, code)
+                raise
             clear_attempts(attempt)
+            self._record("sign_in", account)
         return self.cleaned_data
+
+    def _record(self, kind: str, account: str, detail: str = "") -> None:
+        """Record the login. What names no account is not: it may be a password."""
+        is_known = User.objects.filter(username=account).exists()
+        target = account if is_known else "an unknown account"
+        actor = account if kind == "sign_in" else "anonymous"
+        record_request(self.request, kind, actor=actor, target=target, detail=detail)
 
     def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
         """Refuse an account without a role. Only who knows its password is told so."""
@@ -86,31 +98,3 @@ def clear_attempts(attempt: LoginAttempt) -> None:
 def unlock_login(name: str) -> int:
     """Delete the failed logins of an account or an address; returns their number."""
     return LoginAttempt.objects.filter(Q(account=name) | Q(address=name)).delete()[0]
-
-
-def get_client_address(meta: Mapping[str, Any]) -> str:
-    """Return the client's address: the last one that is not this host's own.
-
-    Only our own proxies are believed. X-Forwarded-For is read from its end, up to the first foreign
-    address. For IPv6 the result is the /64 network: one client has all addresses of it.
-    """
-    forwarded = meta.get("HTTP_X_FORWARDED_FOR", "") if is_from_own_proxy(meta) else ""
-    addresses = [*forwarded.split(","), meta["REMOTE_ADDR"]]
-    for text in reversed(addresses):
-        address = _parse_address(text)
-        if address is None:
-            break  # an invalid entry: those before it cannot be trusted
-        if not address.is_loopback:
-            if address.version == 6:
-                return str(ipaddress.ip_network((address, 64), strict=False))
-            return str(address)
-    return "127.0.0.1"
-
-
-def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Parse an address; one of IPv4 that is written as IPv6 (::ffff:…) is that of IPv4."""
-    try:
-        address = ipaddress.ip_address(text.strip())
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address

@@ -64,6 +64,14 @@ class ApiToken(models.Model):
     is_own_runs_only = models.BooleanField(default=False, db_default=False)
     # Updated once a minute at most, so that requests with a token rarely write.
     last_used_at = models.DateTimeField(null=True, blank=True)
+    # The addresses it was used from: the next new one is an entry of the audit trail.
+    known_addresses = ArrayField(
+        models.CharField(max_length=50),
+        default=list,
+        db_default=Value([], ArrayField(models.CharField(max_length=50))),
+        blank=True,
+        editable=False,
+    )
     last_used_address = models.CharField(max_length=50, blank=True, default="", db_default="")
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoked_by = models.CharField(max_length=150, blank=True)
@@ -125,6 +133,55 @@ class ApiToken(models.Model):
         """Revoke the token; False if it was already revoked."""
         valid_token = ApiToken.objects.filter(pk=self.pk, revoked_at=None)
         return valid_token.update(revoked_at=ClockTimestamp(), revoked_by=by) == 1
+
+
+class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
+    """The audit trail."""
+
+
+class AuditEntry(models.Model):
+    """Who did what, or was refused it, from where. The database refuses to change or delete it."""
+
+    class Kind(models.TextChoices):
+        """What happened."""
+
+        CHANGE = "change"
+        REFUSED = "refused"
+        SIGN_IN = "sign_in"
+        SIGN_IN_FAILED = "sign_in_failed"
+        SIGN_OUT = "sign_out"
+        TOKEN_MADE = "token_made"  # noqa: S105  no secret
+        TOKEN_ROTATED = "token_rotated"  # noqa: S105
+        TOKEN_REVOKED = "token_revoked"  # noqa: S105
+        TOKEN_NEW_ADDRESS = "token_new_address"  # noqa: S105
+        USER_EDITED = "user_edited"
+        COMMAND = "command"
+
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=32, choices=Kind.choices)
+    actor = models.CharField(max_length=150)
+    address = models.CharField(max_length=50)
+    agent = models.CharField(max_length=200, blank=True)
+    # A run's id, a slot, an account …: a text, which outlives what it names.
+    target = models.CharField(max_length=300, blank=True)
+    reason = models.TextField(blank=True)
+    detail = models.CharField(max_length=300, blank=True)
+
+    objects = AuditEntryQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit trail"
+        indexes = [
+            models.Index(fields=["kind", "-id"], name="accounts_audit_by_kind"),
+            models.Index(fields=["actor", "-id"], name="accounts_audit_by_actor"),
+            models.Index(fields=["target", "-id"], name="accounts_audit_by_target"),
+            models.Index(fields=["at"], name="accounts_audit_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.actor}"
 
 
 class LoginAttempt(models.Model):

@@ -48,6 +48,34 @@ def is_from_own_proxy(meta: Mapping[str, Any]) -> bool:
     return owner is not None and owner in _get_proxy_uids()
 
 
+def get_client_address(meta: Mapping[str, Any]) -> str:
+    """Return the client's address: the last one that is not this host's own.
+
+    Only our own proxies are believed. X-Forwarded-For is read from its end, up to the first foreign
+    address. For IPv6 the result is the /64 network: one client has all addresses of it.
+    """
+    forwarded = meta.get("HTTP_X_FORWARDED_FOR", "") if is_from_own_proxy(meta) else ""
+    addresses = [*forwarded.split(","), meta["REMOTE_ADDR"]]
+    for text in reversed(addresses):
+        address = _parse_address(text)
+        if address is None:
+            break  # an invalid entry: those before it cannot be trusted
+        if not address.is_loopback:
+            if address.version == 6:
+                return str(ipaddress.ip_network((address, 64), strict=False))
+            return str(address)
+    return "127.0.0.1"
+
+
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an address; one of IPv4 that is written as IPv6 (::ffff:…) is that of IPv4."""
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 def is_from_application(meta: Mapping[str, Any]) -> bool:
     """Return whether an application sent the request, directly or through the router.
 

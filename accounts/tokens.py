@@ -22,6 +22,7 @@ MAX_LIFETIME_DAYS = 3650
 # For how long a replaced secret goes on by default, and at most.
 GRACE_HOURS, MAX_GRACE_HOURS = 24, 7 * 24
 MAX_PATTERNS = 20
+KNOWN_ADDRESSES = 100  # that a token remembers
 USED_RECENTLY = Q(last_used_at__isnull=False) & Q(
     last_used_at__gt=ClockTimestamp() - timedelta(minutes=1)
 )
@@ -109,11 +110,19 @@ def find_token(secret: str) -> ApiToken | None:
     return tokens.annotate(is_use_recorded=recent).first()
 
 
-def record_use(token: ApiToken, address: str) -> None:
+def record_use(token: ApiToken, address: str) -> bool:
     """Record the use of a token from `find_token`, at most once a minute by the database's clock.
 
-    Of several requests at once the first records it, and the others write nothing.
+    Of several requests at once the first records it, and the others write nothing. Returns whether
+    the address is new for the token.
     """
+    is_new = address not in token.known_addresses
+    if is_new:
+        known = [*token.known_addresses, address][-KNOWN_ADDRESSES:]
+        # Of several requests at once from the address, one finds the list as it was read.
+        unchanged = ApiToken.objects.filter(pk=token.pk, known_addresses=token.known_addresses)
+        is_new = unchanged.update(known_addresses=known) == 1
     if not token.is_use_recorded:  # type: ignore[attr-defined]
         unrecorded = ApiToken.objects.filter(pk=token.pk).exclude(USED_RECENTLY)
         unrecorded.update(last_used_at=ClockTimestamp(), last_used_address=address)
+    return is_new

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from web.permissions import VIEW, has_ability
+from web.permissions import OPERATE, VIEW, has_ability
 
 GROUPS = (
     (
@@ -56,6 +56,9 @@ def build_navigation(request: HttpRequest) -> list[dict[str, Any]]:
     groups_here = (*GROUPS, FORGE_GROUP) if settings.OROBOROS.get("FORGE") else GROUPS
     visible = groups_here if has_ability(request, VIEW) else ()
     groups = [_build_group(title, items) for title, items in visible]
+    if has_ability(request, OPERATE):
+        audit = ("Audit trail", "policy", "admin:accounts_auditentry_changelist")
+        groups.append(_build_group("Audit", (audit,)))
     if request.user.has_perm("auth.view_user"):
         accounts = (LINKED_ACCOUNTS,) if settings.OROBOROS.get("FORGE") else ()
         groups.append(_build_group("Authentication", (USERS, *accounts)))

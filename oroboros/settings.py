@@ -64,6 +64,7 @@ MIDDLEWARE = [
     "web.visible_answers.mark_control_characters",
     "corsheaders.middleware.CorsMiddleware",
     "web.null_characters.refuse_null_characters",
+    "accounts.audit.middleware.audit_requests",
     "accounts.session_cookies.keep_own_cookies",
     "accounts.authentication.refuse_applications",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from core.audit_trail import Entry, append_entry
 from host.errors import Refused
 from releases.shell import get_shell_actor
 from slots.models import Slot
@@ -24,7 +25,11 @@ class SlotCommand(BaseCommand, ABC):
             slot = Slot.objects.on_host(config.host_name).filter(slot_id=name).first()
             if slot is None:
                 raise Refused("slot_unknown", "The slot has no row yet; run sync_slots.")
-            self.stdout.write(self.act(slot, actor=get_shell_actor(), **options))
+            actor = get_shell_actor()
+            line = self.act(slot, actor=actor, **options)
+            reason = str(options.get("reason") or "")
+            append_entry(Entry("command", actor, target=name, reason=reason, detail=line))
+            self.stdout.write(line)
         except Refused as refused:
             raise CommandError(f"{refused.code}: {refused.detail}") from refused
 

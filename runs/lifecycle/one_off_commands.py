@@ -12,6 +12,7 @@ from pathlib import Path
 
 from django.db import DatabaseError, connection
 
+from core.audit_trail import Entry, append_entry
 from core.clock import ClockTimestamp
 from host.config import Config, SlotConfig
 from host.errors import Refused
@@ -94,6 +95,7 @@ def run_one_off(
     facts: dict[str, object] = {"command": words, "reason": reason}
     because = f": {reason}" if reason else ""
     _record(target, "command_started", f"`{words}` in {target.name}{because}", actor, facts)
+    append_entry(Entry("command", actor, target=target.name, reason=reason, detail=words))
     begun = time.monotonic()
     watch = _watch_lease(target)
     try:

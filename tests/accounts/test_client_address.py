@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts import login_throttle
+from accounts import peers
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,7 @@ from accounts import login_throttle
 )
 def test_the_client_address_is_the_one_that_the_router_saw(forwarded, remote, expected):
     assert (
-        login_throttle.get_client_address(
-            {"HTTP_X_FORWARDED_FOR": forwarded, "REMOTE_ADDR": remote}
-        )
+        peers.get_client_address({"HTTP_X_FORWARDED_FOR": forwarded, "REMOTE_ADDR": remote})
         == expected
     )
 
@@ -45,7 +43,7 @@ LOOPBACKS = st.one_of(
 def test_our_own_proxies_are_passed_over_whatever_the_family_of_their_address(
     visitor, proxies, remote
 ):
-    alone = login_throttle.get_client_address({"REMOTE_ADDR": str(visitor)})
+    alone = peers.get_client_address({"REMOTE_ADDR": str(visitor)})
     forwarded = ", ".join([str(visitor), *proxies])
     meta = {"HTTP_X_FORWARDED_FOR": forwarded, "REMOTE_ADDR": remote}
-    assert login_throttle.get_client_address(meta) == alone
+    assert peers.get_client_address(meta) == alone

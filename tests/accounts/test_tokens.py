@@ -288,7 +288,7 @@ def test_the_last_use_is_recorded_with_its_address_at_most_once_a_minute(
     token = ApiToken.objects.get()
     assert token.last_used_address == "192.0.2.7"
     with django_assert_num_queries(1):  # the token's row
-        Client(headers={"authorization": f"Bearer {secret}"}, REMOTE_ADDR="192.0.2.8").get(
+        Client(headers={"authorization": f"Bearer {secret}"}, REMOTE_ADDR="192.0.2.7").get(
             "/api/me"
         )
     assert ApiToken.objects.get().last_used_at == token.last_used_at

@@ -10,6 +10,7 @@ from django.db import transaction
 from accounts.management.token_options import add_lifetime_options, read_lifetime_options
 from accounts.models import ApiToken
 from accounts.tokens import create_token
+from core.audit_trail import Entry, append_entry
 from web.permissions import ABILITIES, RunLimits
 
 
@@ -51,4 +52,5 @@ class Command(BaseCommand):
             )
         except ValidationError as error:
             raise CommandError(error.message) from error
+        append_entry(Entry("token_made", "shell", target=name, detail=" ".join(abilities)))
         self.stdout.write(secret)

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from accounts.management.token_options import add_lifetime_options, read_lifetime_options
 from accounts.models import ApiToken
 from accounts.tokens import GRACE_HOURS, MAX_GRACE_HOURS, rotate_token
+from core.audit_trail import Entry, append_entry
 from host.errors import Refused
 
 
@@ -39,4 +40,5 @@ class Command(BaseCommand):
             secret = rotate_token(token, lifetime=lifetime, grace=grace)
         except Refused as refused:
             raise CommandError(refused.detail) from refused
+        append_entry(Entry("token_rotated", "shell", target=name))
         self.stdout.write(secret)

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts.login_throttle import unlock_login
+from core.audit_trail import Entry, append_entry
 from web.permissions import GROUPS
 
 
@@ -44,5 +45,6 @@ class Command(BaseCommand):
         user.set_password(password)
         user.is_active = True
         user.save()
+        append_entry(Entry("user_edited", "shell", target=admin, detail="setup_people"))
         unlock_login(admin)
         self.stdout.write(f"user {admin}, password {password}")

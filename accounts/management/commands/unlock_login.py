@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from accounts.login_throttle import unlock_login
+from core.audit_trail import Entry, append_entry
 
 
 class Command(BaseCommand):
@@ -18,4 +19,6 @@ class Command(BaseCommand):
         parser.add_argument("name", help="the user name, or the address as in the log")
 
     def handle(self, *, name: str, **options: Any) -> None:
-        self.stdout.write(f"{unlock_login(name)} failed logins of {name} deleted")
+        count = unlock_login(name)
+        append_entry(Entry("command", "shell", target=name, detail="unlock_login"))
+        self.stdout.write(f"{count} failed logins of {name} deleted")

@@ -1,5 +1,6 @@
 """`manage.py deploy`: builds a commit of the control plane's repository and deploys it."""
 
+from core.audit_trail import Entry, append_entry
 from releases.deployments.deploy_commit import deploy_commit
 from releases.json_command import CommandResult, JsonCommand
 from releases.shell import get_shell_actor
@@ -21,6 +22,7 @@ class Command(JsonCommand):
         release, deployment = deploy_commit(
             self.config, commit, actor=actor, reason=reason, progress=self.write_message
         )
+        append_entry(Entry("command", actor, target=release.pk, reason=reason, detail="deploy"))
         fields = {"release_id": release.pk, "commit_sha": release.commit_sha}
         if deployment is None:
             return CommandResult({**fields, "reason": "ALREADY_LIVE"})

@@ -1,5 +1,6 @@
 """`manage.py rollback`: makes an earlier release live again."""
 
+from core.audit_trail import Entry, append_entry
 from releases.deployments import deploy_and_rollback, rollback_plan
 from releases.deployments.rollback_plan_text import format_rollback_plan
 from releases.json_command import CommandResult, JsonCommand
@@ -52,14 +53,16 @@ class Command(JsonCommand):
 
     def roll_back(self, release, reason, accept_schema) -> Deployment:
         actor = get_shell_actor()
+        reason = reason or self.prompt("Reason: ") or f"shell by {actor}"
         deployment = deploy_and_rollback.roll_back(
             self.config,
             release.pk,
             actor=actor,
-            reason=reason or self.prompt("Reason: ") or f"shell by {actor}",
+            reason=reason,
             accept_schema=accept_schema,
             progress=self.write_message,
         )
+        append_entry(Entry("command", actor, target=release.pk, reason=reason, detail="rollback"))
         self.write_message(f"{release} is live again after {deployment.seconds:.1f} s")
         return deployment
 

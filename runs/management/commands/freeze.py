@@ -2,6 +2,7 @@
 
 from django.core.management.base import BaseCommand, CommandError
 
+from core.audit_trail import Entry, append_entry
 from host.errors import Refused
 from releases.shell import get_shell_actor
 from runs import freezes
@@ -20,5 +21,6 @@ class Command(BaseCommand):
             freezes.freeze_shipping(actor=get_shell_actor(), reason=reason, until=until)
         except Refused as refused:
             raise CommandError(refused.detail) from None
+        append_entry(Entry("command", get_shell_actor(), reason=reason, detail="freeze"))
         how_long = "until it is lifted" if until is None else f"until {until:%Y-%m-%d %H:%M} UTC"
         self.stdout.write(f"shipping is frozen {how_long}")

@@ -1,5 +1,6 @@
 """`manage.py push`: pushes the target branch with the configured credentials."""
 
+from core.audit_trail import Entry, append_entry
 from releases.json_command import CommandResult, JsonCommand
 from releases.shell import get_shell_actor
 from runs.lifecycle.pushing import push_target_branch
@@ -19,6 +20,7 @@ class Command(JsonCommand):
         result = push_target_branch(
             self.config, actor=get_shell_actor(), dry_run=dry_run, commit=commit
         )
+        append_entry(Entry("command", get_shell_actor(), target=result.branch, detail=str(result)))
         self.write_message(str(result))
         return CommandResult(
             {

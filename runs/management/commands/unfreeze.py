@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from core.audit_trail import Entry, append_entry
 from host.errors import Refused
 from releases.shell import get_shell_actor
 from runs import merge_queue
@@ -21,4 +22,5 @@ class Command(BaseCommand):
             )
         except Refused as refused:
             raise CommandError(refused.detail) from None
+        append_entry(Entry("command", get_shell_actor(), reason=reason, detail="unfreeze"))
         self.stdout.write(f"{lifted} freezes lifted")

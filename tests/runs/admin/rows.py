@@ -1,6 +1,7 @@
 """One row of each model, as the product relates them."""
 
 from accounts.tokens import create_token
+from core.audit_trail import Entry, append_entry
 from runs.lifecycle import schedules
 from runs.rules import Status, StepStatus
 from tests.factories import (
@@ -44,5 +45,6 @@ def create_rows():
     OutgoingMessageFactory(pull_request=held)
     DeliveryFactory(pull_request=PullRequestFactory(run=lease.run), run=lease.run)
     create_token("ci", ["view"], created_by="alice")
+    append_entry(Entry("change", "alice", target="preview-1", reason="a demo"))
     schedules.sync_schedules()
     return lease.run
