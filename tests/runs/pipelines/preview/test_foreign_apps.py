@@ -211,7 +211,10 @@ def test_an_extension_that_the_server_lacks_is_a_note_before_the_install(host, t
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("postgis", "add it to PREVIEW_ALLOWED_EXTENSIONS"), ("nothing", "which the applications'")],
+    [
+        ("postgis", "add it to PREVIEW_ALLOWED_EXTENSIONS"),
+        pytest.param("nothing", "which the applications'", marks=pytest.mark.full),
+    ],
 )
 def test_an_extension_that_cannot_be_had_is_refused_before_anything_runs(
     host, tmp_path, name, words

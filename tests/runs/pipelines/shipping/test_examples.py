@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from releases.deployments import deploy_and_rollback
+from releases.deployments.deploy_commit import deploy_commit
 from runs.lifecycle import execution, operations
 from runs.models import Run
 from tests.host.app.inspection.examples import read_examples
@@ -17,7 +18,6 @@ from tests.runs.pipelines.shipping.conftest import opened
 from tests.runs.pipelines.shipping.framework_samples import DJANGO_AND_VITE, FASTAPI_AND_REACT
 from tests.runs.pipelines.shipping.world import World
 
-pytestmark = pytest.mark.full
 EXAMPLES = {example.title: example for example in read_examples()}
 
 
@@ -97,7 +97,19 @@ def roll_back(world, run):
     assert answer.headers["X-Oroboros-Commit"] == run.candidate_sha
 
 
-@pytest.mark.parametrize("title", ["Flask", "Sinatra", "PHP", "Go", "Express with pnpm"])
+def test_the_example_of_flask_is_previewed_ships_and_is_rolled_back_from(make_world):
+    world = make_world("Flask")
+    first, _ = deploy_commit(world.config, world.remote_main(), actor="ada", reason="a test")
+    second = ship(world, "feature/first")
+    deploy_and_rollback.roll_back(world.config, first.pk, actor="grace", reason="a test")
+    answer = world.get(world.config.web_port)
+    assert (answer.status_code, answer.text) == (200, "hello")
+    commit = answer.headers["X-Oroboros-Commit"]
+    assert commit == first.commit_sha != second.candidate_sha
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("title", ["Sinatra", "PHP", "Go", "Express with pnpm"])
 def test_an_example_of_the_page_is_previewed_ships_and_is_rolled_back_to(make_world, title):
     world = make_world(title)
     first, second = ship(world, "feature/first"), ship(world, "feature/second")
@@ -107,6 +119,7 @@ def test_an_example_of_the_page_is_previewed_ships_and_is_rolled_back_to(make_wo
     assert world.get(world.config.web_port).status_code == 200
 
 
+@pytest.mark.full
 def test_django_with_its_admin_and_uploads_beside_a_vite_frontend(make_world):
     world = make_world("Django beside a Vite frontend", DJANGO_AND_VITE)
     production = world.config.web_port
@@ -149,6 +162,7 @@ def assert_has_its_uploads(world):
     assert world.get(production, "/media/of-the-preview.png").status_code == 404
 
 
+@pytest.mark.full
 def test_fastapi_with_alembic_and_a_react_frontend(make_world):
     world = make_world("FastAPI with Alembic, and a React frontend", FASTAPI_AND_REACT)
     production = world.config.web_port
