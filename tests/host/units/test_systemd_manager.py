@@ -245,3 +245,17 @@ def test_the_message_of_a_crash_is_read_when_the_log_writer_has_ended(manager, u
     assert found.detail.endswith(":\nno such table")
     spec = json.loads((manager.folder / "ouroboros-app@blue.json").read_text())
     assert spec["log_writer"] == list(log_writer.ARGV)
+
+
+def test_the_units_that_ended_or_were_restarted_are_found_by_one_call(systemd, manager):
+    blocks = [
+        {"Id": "ouroboros-app@blue.service", "MainPID": "4711", "NRestarts": "0"},
+        {"Id": "ouroboros-app@blue.1.service", "MainPID": "4712", "NRestarts": "2"},
+        {"Id": "ouroboros-redis@app.service", "MainPID": "0", "NRestarts": "0"},
+    ]
+    lines = ("".join(f"{key}={value}\n" for key, value in block.items()) for block in blocks)
+    (systemd / "properties").write_text("\n".join(lines))
+    names = ["ouroboros-app@blue", "ouroboros-app@blue.1", "ouroboros-redis@app"]
+    assert manager.find_ended(names) == ["ouroboros-app@blue.1", "ouroboros-redis@app"]
+    assert manager.find_ended([]) == []
+    assert len((systemd / "calls").read_text().splitlines()) == 1
