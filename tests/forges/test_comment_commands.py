@@ -54,7 +54,15 @@ def grace():
     return user
 
 
-@pytest.mark.parametrize("kind", ["github", "gitlab", "gitea", "forgejo"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "github",
+        "gitlab",
+        pytest.param("gitea", marks=pytest.mark.full),
+        pytest.param("forgejo", marks=pytest.mark.full),
+    ],
+)
 def test_preview_starts_a_run_whatever_the_policy_says_and_cancel_ends_it(world):
     pull = world.pull(labels=[])
     assert world.comment(pull, "/preview").decision == "acted"

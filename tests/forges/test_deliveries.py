@@ -266,7 +266,14 @@ def test_old_deliveries_are_removed(world):
     assert not Delivery.objects.exists()
 
 
-@pytest.mark.parametrize("kind", ["gitlab", "gitea", "forgejo"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "gitlab",
+        pytest.param("gitea", marks=pytest.mark.full),
+        pytest.param("forgejo", marks=pytest.mark.full),
+    ],
+)
 def test_the_other_forges_lead_to_the_same(world):
     pull = world.pull(labels=[], author="alice")
     assert "does not have the label" in world.deliver(pull).reason

@@ -17,7 +17,14 @@ from tests.factories import StepFactory
 from tests.forges.fake_forge import TOKEN
 
 pytestmark = pytest.mark.django_db
-OTHERS = pytest.mark.parametrize("kind", ["gitlab", "gitea", "forgejo"])
+OTHERS = pytest.mark.parametrize(
+    "kind",
+    [
+        "gitlab",
+        pytest.param("gitea", marks=pytest.mark.full),
+        pytest.param("forgejo", marks=pytest.mark.full),
+    ],
+)
 PREVIEW, GATE, DEPLOY = "oroboros/preview", "oroboros/merge-gate", "oroboros/deploy"
 
 
