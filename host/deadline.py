@@ -6,6 +6,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
+PAUSES = 20
+
 
 class Deadline:
     """A moment `seconds` from now on the monotonic clock, which no change of the date moves."""
@@ -21,6 +24,26 @@ class Deadline:
     @property
     def has_passed(self) -> bool:
         return self.seconds_left == 0.0
+
+
+class Probing:
+    """The pauses between probes of something that starts, which may take 50 ms or a minute."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def pause(self) -> None:
+        """Sleep as long as `choose_pause` says."""
+        time.sleep(choose_pause(time.monotonic() - self._began))
+
+
+def choose_pause(elapsed: float) -> float:
+    """Return the pause before the next probe, in seconds, after `elapsed` seconds of probing.
+
+    It is a twentieth of the time so far: a quick start is noticed at once, and the probes of a slow
+    one take little of the processor that it needs.
+    """
+    return min(max(elapsed / PAUSES, SHORTEST_PAUSE), LONGEST_PAUSE)
 
 
 def wait_until(

@@ -6,7 +6,6 @@ a URL also its password, and of a value of several lines also each line. Shorter
 other text by chance, and other encodings of a value, such as base64, are not recognized.
 """
 
-import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -118,6 +117,8 @@ def _list_words(value: str) -> Iterator[str]:
 
 
 def _spell(word: str) -> set[str]:
+    import html  # Only here: it has the names of all characters, and each command imports us.
+
     return {
         word,
         json.dumps(word)[1:-1],

@@ -1,14 +1,13 @@
 """Whether a unit does its job: probes of its process, its port and its health path."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from host import http_client, log_message
-from host.deadline import Deadline
+from host.deadline import Deadline, Probing
 from host.http_client import Response
 from host.units.listeners import describe_wrong_addresses
-from host.units.unit import POLL_SECONDS, HealthCheck, Unit, UnitManager, UnitStatus
+from host.units.unit import HealthCheck, Unit, UnitManager, UnitStatus
 
 PROBE_SECONDS = 5.0
 # For the body of the answer to a guess, whose status is what counts.
@@ -111,7 +110,7 @@ def _wait_for_health(
     deadline: Deadline,
     stop: Callable[[], bool] | None,
 ) -> Health:
-    steady, steady_status = Deadline(STEADY_SECONDS), 0
+    steady, steady_status, probing = Deadline(STEADY_SECONDS), 0, Probing()
     while True:
         status = manager.status(unit.name, port)
         timeout = max(0.1, min(PROBE_SECONDS, deadline.seconds_left))
@@ -123,7 +122,7 @@ def _wait_for_health(
             steady, steady_status = Deadline(STEADY_SECONDS), answered
         if health.ok or is_last or steady.has_passed or (stop is not None and stop()):
             return health
-        time.sleep(POLL_SECONDS)
+        probing.pause()
 
 
 def describe_failed_start(

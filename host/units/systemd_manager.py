@@ -6,13 +6,12 @@ command never changes (a surface, the API) does not use its file.
 """
 
 import json
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from host.deadline import Deadline
+from host.deadline import Deadline, Probing
 from host.errors import Refused
 from host.files import log_files, safe_files
 from host.process import log_writer, socket_owner
@@ -22,7 +21,6 @@ from host.process.users import get_gid
 from host.units import jobs
 from host.units.listeners import Listening, describe_background, find_listener
 from host.units.unit import (
-    POLL_SECONDS,
     Unit,
     UnitFiles,
     UnitStatus,
@@ -168,14 +166,14 @@ def _read_properties(name: str) -> dict[str, str]:
 
     Until then the log's writer is in the unit (`host.process.log_writer`), which is deactivating.
     """
-    deadline = Deadline(log_writer.LAST_LINES_SECONDS)
+    deadline, probing = Deadline(log_writer.LAST_LINES_SECONDS), Probing()
     while True:
         output = run_systemctl("show", name, "--property", ",".join(PROPERTIES)).stdout
         properties = parse_properties(output.decode())
         is_ending = properties.get("ActiveState") == "deactivating" and properties["MainPID"] == "0"
         if not is_ending or deadline.has_passed:
             return properties
-        time.sleep(POLL_SECONDS)
+        probing.pause()
 
 
 def parse_properties(output: str) -> dict[str, str]:

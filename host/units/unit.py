@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Protocol
 
 from host import log_message
 from host.config import Config
-from host.deadline import Deadline
+from host.deadline import Deadline, Probing
 from host.errors import Refused
 from host.files.file_lock import file_lock
 from host.process.socket_owner import Socket
@@ -22,7 +21,6 @@ from host.units.listeners import Listening, find_listener
 # A start succeeds when the unit listens, or has not ended after so long (also without a port).
 SETTLE_SECONDS = 1.0
 LOCK_SECONDS = 30.0  # above the longest stop of a unit with a port: 20 s, then 5 s for SIGKILL
-POLL_SECONDS = 0.01
 STOP_SECONDS = 10.0
 
 
@@ -220,11 +218,11 @@ def wait_until_settled(unit: Unit, get_status: Callable[[], UnitStatus]) -> Unit
     Raises Refused `unit_crashed` with its last log lines if it ends.
     """
     seconds = SETTLE_SECONDS if unit.settle_seconds is None else unit.settle_seconds
-    deadline = Deadline(seconds)
+    deadline, probing = Deadline(seconds), Probing()
     while (status := get_status()).is_active and status.listening != "ours":
         if deadline.has_passed:
             break
-        time.sleep(POLL_SECONDS)
+        probing.pause()
     if not status.is_active:
         raise Refused("unit_crashed", f"{unit.name} {status.failure}")
     return status

@@ -2,7 +2,9 @@
 
 import time
 
-from host.deadline import Deadline, wait_until
+import pytest
+
+from host.deadline import LONGEST_PAUSE, SHORTEST_PAUSE, Deadline, choose_pause, wait_until
 
 
 def test_wait_until_returns_the_first_true_result():
@@ -33,3 +35,18 @@ def test_a_deadline_has_no_negative_seconds_left():
     assert deadline.has_passed
     assert deadline.seconds_left == 0.0
     assert 59.0 < Deadline(60.0).seconds_left <= 60.0
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "pause"),
+    [
+        (0.0, SHORTEST_PAUSE),
+        (0.04, SHORTEST_PAUSE),
+        (0.06, 0.003),
+        (1.0, 0.05),
+        (2.0, LONGEST_PAUSE),
+        (60.0, LONGEST_PAUSE),
+    ],
+)
+def test_a_probe_takes_a_twentieth_of_the_time_within_bounds(elapsed, pause):
+    assert choose_pause(elapsed) == pytest.approx(pause)

@@ -9,7 +9,8 @@ from host.errors import Refused
 from tests.web.views import RaisingView
 from web import errors
 
-pytestmark = pytest.mark.urls("tests.web.views")
+# The audit trail records what these requests are refused.
+pytestmark = [pytest.mark.urls("tests.web.views"), pytest.mark.django_db]
 
 
 def test_an_unsupported_method_returns_405_and_an_unknown_address_404():

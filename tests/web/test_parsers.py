@@ -10,7 +10,8 @@ from host.errors import Refused
 from web.errors import MAX_BODY_BYTES, BodyTooLarge
 from web.parsers import MAX_DEPTH, StrictJSONParser, make_printable
 
-pytestmark = pytest.mark.urls("tests.web.views")
+# The audit trail records what these requests change.
+pytestmark = [pytest.mark.urls("tests.web.views"), pytest.mark.django_db]
 
 
 def post(body, content_type="application/json"):

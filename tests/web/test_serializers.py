@@ -5,7 +5,8 @@ import json
 import pytest
 from django.test import Client
 
-pytestmark = pytest.mark.urls("tests.web.views")
+# The audit trail records what these requests change.
+pytestmark = [pytest.mark.urls("tests.web.views"), pytest.mark.django_db]
 
 
 def post(body):

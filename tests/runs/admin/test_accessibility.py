@@ -38,7 +38,9 @@ def run(monkeypatch):
         lines = [("hunk", "@@ -1 +1,2 @@"), ("add", "+a line " + "x" * 300), ("del", "-another")]
         text = FileChange("app.py", "modified", added=1, deleted=1, lines=lines)
         logo = FileChange("logo.png", "added", is_binary=True, omitted="A binary file.")
-        return Difference("0" * 40, run.commit_sha, changes=[text, logo])
+        return Difference(
+            "0" * 40, run.commit_sha, files=["app.py", "logo.png"], changes=[text, logo]
+        )
 
     monkeypatch.setattr(difference, "compute_difference", compute)
     for number in (1, 2, 3):

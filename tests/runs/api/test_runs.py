@@ -409,6 +409,7 @@ def test_the_list_needs_the_same_queries_for_any_number_of_runs(
         LeaseFactory(held=True, slot=slot, run__status=Status.PREVIEW_READY)
     for _ in range(30):
         LeaseFactory()
+    client.get("/api/slots")  # the token's first use is recorded
     with django_assert_max_num_queries(5):
         assert len(client.get("/api/runs").json()["results"]) == 33
 
@@ -420,6 +421,7 @@ def test_the_detail_needs_the_same_queries_for_any_number_of_steps(
     for _ in range(20):
         StepFactory(run=lease.run)
     ApprovalFactory(run=lease.run)
+    client.get("/api/slots")  # the token's first use is recorded
     with django_assert_max_num_queries(12):
         body = client.get(f"/api/runs/{lease.run.pk}").json()
     assert (len(body["steps"]), len(body["approvals"]), body["position"]) == (20, 1, 1)
