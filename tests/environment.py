@@ -2,9 +2,12 @@
 
 import atexit
 import os
+import secrets
 import shutil
 import socket
 import tempfile
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from host import config
@@ -18,14 +21,34 @@ FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1 that this function has not returned before."""
+    """Return a free port of 127.0.0.1 that no process of these tests has returned before.
+
+    The kernel gives none of these ports to a connection: one could be in use when what the test
+    starts is to listen on it.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in USED_PORTS:
+        port = secrets.choice(list_test_ports())
+        if port not in USED_PORTS and _can_bind(port):
             USED_PORTS.add(port)
             return port
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+@cache
+def list_test_ports() -> range:
+    """Return the ports of this process of pytest-xdist, above those of any stack of the tests."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    # The last one is for a host whose connections may have any port.
+    spans = ((20_000, first), (last + 1, 65_536), (20_000, 65_536))
+    return next(filter(None, (range(start + worker, end, workers) for start, end in spans)))
 
 
 def is_listening(port: int) -> bool:
