@@ -151,6 +151,7 @@ def test_a_run_is_prepared_after_its_worker_was_killed(host):
     assert host.is_free()
 
 
+@pytest.mark.full
 def test_a_run_is_merged_once_after_its_worker_was_killed(host):
     before = host.remote_main()
     branch = push_branch(host, "feature/killed")
