@@ -4,7 +4,6 @@ Start times are in seconds since boot: unlike psutil's they do not move with the
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,20 @@ class ProcessEntry:
 
 def list_processes() -> list[ProcessEntry]:
     """Return every living process; zombies are left out."""
-    return list(_read_entries())
+    return [entry for pid in list_pids() if (entry := find_process(pid)) is not None]
+
+
+def list_processes_of(uid: int) -> list[ProcessEntry]:
+    """Return every living process that has that uid as one of its own."""
+    # The uids first: of the other processes nothing else is read.
+    pids = [pid for pid in list_pids() if uid in read_uids(pid)]
+    return [entry for pid in pids if (entry := find_process(pid)) is not None]
+
+
+def list_pids() -> list[int]:
+    """Return the pid of every process, zombies included."""
+    with os.scandir("/proc") as entries:  # a Path for each costs as much as the reading
+        return [int(entry.name) for entry in entries if entry.name.isdigit()]
 
 
 def list_descendants(pid: int) -> list[ProcessEntry]:
@@ -101,12 +113,6 @@ def describe_process(pid: int) -> str:
 def read_boot_id() -> str:
     """Return the id of this boot: pids and start times of another boot are meaningless."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _read_entries() -> Iterator[ProcessEntry]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and (found := find_process(int(folder.name))) is not None:
-            yield found
 
 
 def _read_stat(pid: int) -> list[str]:

@@ -82,7 +82,7 @@ def kill_user(uid: int) -> bool:
     # kill_user of root or of ourselves would end the whole host or this process.
     if uid in (0, os.getuid(), os.geteuid()):
         raise ValueError(f"uid {uid} is not a reserved one")
-    return _kill_all(lambda: list_processes_of(uid))
+    return _kill_all(lambda: process_table.list_processes_of(uid))
 
 
 def kill_orphans(uid: int, *, since: float = 0.0, only_unmarked: bool = False) -> bool:
@@ -97,18 +97,12 @@ def kill_orphans(uid: int, *, since: float = 0.0, only_unmarked: bool = False) -
     return _kill_all(
         lambda: [
             entry
-            for entry in list_processes_of(uid)
+            for entry in process_table.list_processes_of(uid)
             if entry.parent == INIT_PID
             and entry.start_time >= since
             and not (only_unmarked and process_table.read_variable(entry.pid, MARK_VARIABLE))
         ]
     )
-
-
-def list_processes_of(uid: int) -> list[ProcessEntry]:
-    """Return the living processes that have that uid as one of theirs."""
-    table = process_table.list_processes()
-    return [entry for entry in table if uid in process_table.read_uids(entry.pid)]
 
 
 def wait_for_end(pid: int, seconds: float) -> bool:

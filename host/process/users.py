@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from host.process import termination
+from host.process import process_table, termination
 from host.process.outcome import Outcome
 from host.process.private_tmp import PrivateFolders
 
@@ -49,7 +49,7 @@ class User:
 
     def pids(self) -> set[int]:
         """Return the pids of this user's processes."""
-        return {entry.pid for entry in termination.list_processes_of(self.uid)}
+        return {entry.pid for entry in process_table.list_processes_of(self.uid)}
 
     def kill_all(self) -> bool:
         """Kill every process of this user (as root only); returns whether all have ended."""
