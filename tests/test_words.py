@@ -9,19 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.packages import PACKAGES
+
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = (
-    "host",
-    "core",
-    "web",
-    "accounts",
-    "slots",
-    "releases",
-    "runs",
-    "forges",
-    "ops",
-    "oroboros",
-)
 TEXTS = ("*.py", "*.html", "*.js", "*.css", "*.md", "*.sh", "*.service", "*.timer", "*.conf")
 
 # Parts of the names of modules, functions, classes, arguments and variables.

@@ -5,19 +5,8 @@ import importlib
 import re
 
 from host import config as configuration
+from tests.packages import PACKAGES
 
-PACKAGES = (
-    "host",
-    "core",
-    "web",
-    "accounts",
-    "slots",
-    "releases",
-    "runs",
-    "forges",
-    "ops",
-    "oroboros",
-)
 NAME = re.compile(r"[A-Z][A-Z0-9_]+")
 # The functions that read a setting: its name is their first or second argument.
 READERS = {

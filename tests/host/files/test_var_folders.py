@@ -11,19 +11,8 @@ import pytest
 
 from host import config as configuration
 from host.files import var_folders
+from tests.packages import PACKAGES
 
-PACKAGES = (
-    "host",
-    "core",
-    "web",
-    "accounts",
-    "slots",
-    "releases",
-    "runs",
-    "forges",
-    "ops",
-    "oroboros",
-)
 MAKER = """
 import os, sys, time
 from host import config as configuration
