@@ -105,9 +105,11 @@ def read_uids(pid: int) -> set[int]:
 def describe_process(pid: int) -> str:
     """Return the pid and the program's name as text; arguments may hold secrets: left out."""
     try:
-        return f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
+        name = _read(pid, "comm").decode(errors="replace").removesuffix("\n")
     except (FileNotFoundError, ProcessLookupError):
         return f"process {pid}, which has ended"
+    # A process names itself as it likes: no control character of it reaches a terminal.
+    return f"process {pid} ({''.join(one if one.isprintable() else '?' for one in name)})"
 
 
 def read_boot_id() -> str:

@@ -240,15 +240,17 @@ def _unmap(address: Address) -> Address:
 
 
 def _read_inodes(pid: int) -> set[int]:
-    inodes = set()
     try:
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                target = str(entry.readlink())
-            except FileNotFoundError:  # closed since iterdir()
-                continue
-            if target.startswith("socket:["):
-                inodes.add(int(target[8:-1]))
+        targets = [_read_target(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        pass
-    return inodes
+        return set()
+    return {int(target[8:-1]) for target in targets if target.startswith("socket:[")}
+
+
+def _read_target(entry: Path) -> str:
+    try:
+        return str(entry.readlink())
+    except OSError:
+        # Closed since it was listed, or a file whose path is longer than a page: then readlink(2)
+        # fails with ENAMETOOLONG. A socket's name is short, so it is none.
+        return ""

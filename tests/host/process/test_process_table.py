@@ -82,6 +82,19 @@ def test_a_process_is_described_without_its_arguments(child):
     assert wait_for(lambda: process_table.describe_process(child.pid) == text)
 
 
+def test_a_name_that_a_process_gave_itself_is_told_without_control_characters():
+    rename = (
+        "import ctypes, sys; ctypes.CDLL(None).prctl(15, b'a\\xff\\x1b[2J\\nb');"  # PR_SET_NAME
+        " print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", rename]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        told = process_table.describe_process(process.pid)
+        assert told == f"process {process.pid} (a\N{REPLACEMENT CHARACTER}?[2J?b)"
+        process.stdin.close()
+
+
 def test_this_process_has_its_uids_and_a_boot_id():
     assert os.getuid() in process_table.read_uids(os.getpid())
     assert len(process_table.read_boot_id()) == 36

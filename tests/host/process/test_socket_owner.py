@@ -1,5 +1,6 @@
 """The owners of real connections and listeners."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -105,6 +106,20 @@ def test_a_listener_is_found_with_its_holder(source):
         assert socket_owner.find_holders(found.inode) == [os.getpid()]
         assert found.inode in socket_owner.list_inodes([os.getpid()])
     assert socket_owner.list_listeners(port) == []
+
+
+def test_a_holder_is_found_beside_an_open_file_whose_path_no_call_can_name(tmp_path):
+    with contextlib.ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as server:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        stack.callback(os.close, folder)
+        for _ in range(20):
+            os.mkdir("d" * 250, dir_fd=folder)
+            folder = os.open("d" * 250, os.O_RDONLY, dir_fd=folder)
+            stack.callback(os.close, folder)
+        with pytest.raises(OSError, match="too long"):
+            os.readlink(f"/proc/self/fd/{folder}")
+        (found,) = socket_owner.list_listeners(server.getsockname()[1])
+        assert socket_owner.find_holders(found.inode) == [os.getpid()]
 
 
 def test_two_listeners_on_one_port_are_both_found(source):
