@@ -92,7 +92,7 @@ def make_instance(config: Config, name: str, port: int, server_ports: tuple[int,
         name,
         port,
         production_database_url(config),
-        _ensure_home(config),
+        ensure_home(config),
         production_storage(config),
         server_ports,
     )
@@ -158,7 +158,7 @@ def stop_colour(config: Config, colour: str) -> bool:
     return stop_together(managers.get_manager(config), names, grace=GRACE_SECONDS)
 
 
-def _ensure_home(config: Config) -> Path:
+def ensure_home(config: Config) -> Path:
     """Return the application's home, the only folder that it may write; create it if missing."""
     path = config.var / "app"
     if not path.exists():

@@ -1,19 +1,22 @@
 """The start of a sealed release in the merge gate: once, as production would start it.
 
-Only the port, the database, the home, the storage and Redis differ from production's. At most one
-gate's release runs at a time: the unit has one name and one port, and a lock is held while it runs.
-The folder of its home is named for the run; it exists before the unit starts and is deleted after
-the unit has stopped, so it says whose unit may be running, also after a crash.
+Only the port, the database, the home, the storage and Redis differ from production's: the home and
+the storage are copies, because what earlier releases left decides whether the next one starts. At
+most one gate's release runs at a time: the unit has one name and port, and a lock is held. The
+folder of its home is named for the run; it exists before the unit starts and is deleted after the
+unit has stopped, so it says whose unit may be running, also after a crash.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host import log_message
 from host.app.command_runner import CommandFailed, run_command
 from host.app.planning import Command
+from host.app.resources import storage
+from host.app.resources.folder_copy import FolderCopy
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership, safe_files
@@ -24,7 +27,7 @@ from host.services.redis_server import JOBS
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import Unit, stop_together
-from releases.builds.build_folders import source_folder, storage_root
+from releases.builds.build_folders import production_storage, source_folder, storage_root
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
 from releases.production import app_instance, colours
@@ -38,6 +41,7 @@ GRACE_SECONDS = 2.0
 # An earlier worker stops its release within GRACE_SECONDS once it has lost its claim.
 LOCK_SECONDS = 60.0
 LOG_LINES = 40  # in which a difference is looked for
+COPY_MB = 1024
 
 
 class StartFailed(Exception):
@@ -46,7 +50,10 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True)
 class GateStart:
-    """What the start of one run's release works with; `database_url` is the gate's database."""
+    """What the start of one run's release works with; `database_url` is the gate's database.
+
+    `has_files`: its home or storage has files of production's.
+    """
 
     config: Config
     release: Release
@@ -56,6 +63,7 @@ class GateStart:
     log: Path
     stop: Callable[[], bool]
     job: str
+    has_files: bool = False
 
     @property
     def instance(self) -> Instance:
@@ -76,7 +84,7 @@ def home_folder(config: Config, run_id: str) -> Path:
 
 
 def storage_folder(config: Config) -> Path:
-    """Return the folder of the storage of the release that is started: empty at each start."""
+    """Return the folder of the storage of the release that is started: made anew at each start."""
     return storage_root(config) / GATE
 
 
@@ -86,10 +94,11 @@ def list_run_ids(config: Config) -> list[str]:
     return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
 
 
-def start_once(start: GateStart, web: Command) -> None:
+def start_once(start: GateStart, web: Command) -> list[str]:
     """Run the sealed release's `release:`, start its servers, and stop them once all are healthy.
 
-    `web` is the command of the first of them.
+    `web` is the command of the first of them. Returns a sentence for each folder that differs from
+    production's, because it was not copied as a whole.
 
     May be repeated after a crash. Raises StartFailed, Refused (also if the port is taken), and
     DeploymentLost if `stop` returned true.
@@ -102,7 +111,8 @@ def start_once(start: GateStart, web: Command) -> None:
         for run_id in list_run_ids(config):
             _remove(config, run_id)  # of a worker that was killed
         cleanup.callback(_remove, config, start.run_id)
-        _make_home(config, start.instance.home)
+        notes = _copy_files(start)
+        start = replace(start, has_files=_has_files(start))
         unit = app_instance.make_unit(config, start.release, start.spec, web, start.instance)
         if start.spec.release is not None:
             _run_release_command(start, start.spec.release, unit)
@@ -110,6 +120,7 @@ def start_once(start: GateStart, web: Command) -> None:
         servers = app_instance.make_server_units(config, start.release, start.spec, start.instance)
         for server, server_unit in zip(start.spec.servers, servers, strict=True):
             _start_and_probe(start, server.command, server_unit, seconds)
+        return notes
 
 
 def remove(config: Config, run_id: str) -> None:
@@ -146,10 +157,38 @@ def _remove(config: Config, run_id: str) -> None:
     ownership.delete_tree(home_folder(config, run_id))
 
 
-def _make_home(config: Config, home: Path) -> None:
-    home.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    home.mkdir(mode=0o700)
-    ownership.give_tree(home, config.app_user)
+def _copy_files(start: GateStart) -> list[str]:
+    """Make the home and the storage, with copies of production's files."""
+    config, instance = start.config, start.instance
+    instance.home.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    instance.home.mkdir(mode=0o700)
+    ownership.give_tree(instance.home, config.app_user)
+    names = start.spec.manifest.storage
+    storage.make_targets(instance.storage, names, config.app_user)
+    folders = {"HOME": (colours.ensure_home(config), instance.home)} | {
+        f"the storage {name}": (production_storage(config) / name, instance.storage / name)
+        for name in names
+    }
+    limit_mb = config.get_integer("MERGE_GATE_COPY_MB", COPY_MB)
+    copy = FolderCopy(config.app_user, limit_mb, start.log, start.stop, start.job)
+    notes = []
+    for subject, (source, target) in folders.items() if limit_mb else ():
+        reason = copy.fill(source, target) if source.is_dir() else ""
+        _raise_if_stopping(start)
+        notes += [_describe_incomplete(subject, reason)] if reason else []
+    return notes
+
+
+def _describe_incomplete(subject: str, reason: str) -> str:
+    return (
+        f"The merge gate started the release without all files of {subject}: production's "
+        f"{reason} (MERGE_GATE_COPY_MB)."
+    )
+
+
+def _has_files(start: GateStart) -> bool:
+    folders = [start.instance.home, *start.instance.storage.glob("*")]
+    return any(next(folder.iterdir(), None) for folder in folders)
 
 
 def _run_release_command(start: GateStart, command: Command, unit: Unit) -> None:
@@ -210,5 +249,11 @@ def _explain(start: GateStart, command: Command, reason: str) -> StartFailed:
     )
     # The reason of a process that ended has the message already.
     output = f"It printed:\n{message}" if message and message not in reason else ""
-    parts = ["The sealed release does not start in production's environment.", *found, reason]
+    copied = [f"Its HOME ({start.instance.home}) and storage are copies of production's."]
+    parts = [
+        "The sealed release does not start in production's environment.",
+        *found,
+        *(copied if start.has_files else []),
+        reason,
+    ]
     return StartFailed("\n".join([*parts, output]).rstrip())

@@ -28,7 +28,7 @@ def start_release(context: StepContext) -> None:
             config, release, str(run.pk), spec, url, context.log, context.is_stopping, context.job
         )
         try:
-            gate_start.start_once(start, spec.web)
+            context.set_notes(gate_start.start_once(start, spec.web))
         except StartFailed as failed:
             raise StepFailed("START_FAILED", str(failed)) from failed
         except DeploymentLost:

@@ -2,12 +2,16 @@
 
 import os
 import signal
+import socket
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from host.files import ownership
 from host.process import socket_owner
 from host.units import managers
-from releases.production import gate_start
+from releases.production import colours, gate_start
 from runs.lifecycle import execution, operations, reconciler
 from runs.models import Freeze, Run
 from tests.environment import free_port
@@ -155,6 +159,87 @@ def test_what_differs_in_production_fails_before_main_moves_or_ships(
 def restore_main(world):
     """Commit the application's own files on main again."""
     world.commit("main", tiny.files(world.folder))
+
+
+# What meets in production's home what an earlier release left there, and not in an empty one.
+LEFT = {
+    "a folder": 'os.mkdir(os.environ["HOME"] + "/made")',
+    "a schema": (
+        'import sqlite3; db = sqlite3.connect(os.environ["HOME"] + "/made"); '
+        "db.execute('create table if not exists t(i, new)'); db.execute('select new from t')"
+    ),
+    "a socket": (
+        "import socket; os.chdir(os.environ['HOME']); socket.socket(socket.AF_UNIX).bind('made')"
+    ),
+}
+
+
+def leave(config, home, kind):
+    """Leave in production's home what the release before would have left."""
+    if kind == "a folder":
+        (home / "made").mkdir()
+    elif kind == "a schema":
+        with closing(sqlite3.connect(home / "made")) as database:
+            database.execute("create table t(i)")
+    else:
+        descriptor = os.open(home, os.O_PATH)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(f"/proc/self/fd/{descriptor}/made")  # its path is short
+        os.close(descriptor)
+    ownership.give_tree(home, config.app_user)
+
+
+@pytest.fixture
+def home(small):
+    """Production's home, without files at the end."""
+    path = colours.ensure_home(small.config)
+    yield path
+    ownership.delete_tree(path)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind == "a folder" else full) for kind in LEFT]
+)
+def test_a_release_that_fails_on_what_production_has_in_its_home_is_not_merged(
+    kind, small, home, ready_small
+):
+    run = ready_small("start/left", server(LEFT[kind]))
+    leave(small.config, home, kind)
+    main = small.remote_main()
+    run = approve_and_execute(run)
+    assert (run.status, run.failure_code) == ("failed", "START_FAILED"), run.failure_detail
+    assert "are copies of production's" in run.failure_detail
+    assert small.remote_main() == main
+    assert (home / "made").exists()
+    assert find_remains(small) == []
+
+
+def test_a_release_that_needs_what_production_has_in_its_home_ships(small, home, ready_small):
+    (home / "license").write_text("1")
+    ownership.give_tree(home, small.config.app_user)
+    run = approve_and_execute(
+        ready_small("start/needs", server('open(os.environ["HOME"] + "/license").read()'))
+    )
+    assert run.status == "merged", run.failure_detail
+    restore_main(small)
+
+
+def test_a_home_above_the_limit_is_not_copied_and_the_run_says_so(
+    small, home, ready_small, monkeypatch
+):
+    monkeypatch.setitem(small.config.environ, "MERGE_GATE_COPY_MB", "1")
+    (home / "made").mkdir()
+    (home / "made/large").write_bytes(b"1" * 2 * 2**20)
+    run = approve_and_execute(
+        ready_small(
+            "start/large",
+            server('home = os.environ["HOME"]; assert "gates" not in home or not os.listdir(home)'),
+        )
+    )
+    assert run.status == "merged", run.failure_detail
+    [note] = [note["text"] for note in run.notes if note["step"] == "start"]
+    assert "production's uses more than 1 MB (MERGE_GATE_COPY_MB)" in note
+    restore_main(small)
 
 
 @pytest.mark.full

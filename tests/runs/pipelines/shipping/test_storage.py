@@ -20,6 +20,9 @@ import os
 MEDIA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "media")
 assert os.path.realpath(MEDIA) == os.path.realpath(os.environ["OROBOROS_STORAGE_MEDIA"])
 open(os.path.join(MEDIA, "started-" + os.environ["OROBOROS_COMMIT"]), "w").close()
+# What an earlier release left is there in the gate too.
+if os.path.exists(os.path.join(os.environ["HOME"], "has-upload")):
+    assert os.path.exists(os.path.join(MEDIA, "upload.txt"))
 
 
 class Uploads(http.server.BaseHTTPRequestHandler):
@@ -66,16 +69,19 @@ def test_an_upload_outlives_a_deployment_and_a_rollback_and_is_in_no_preview(
     config = storing.config
     first = ships("storage/first")
     assert first.status == "merged", first.failure_detail
-    # The gate's start wrote a file too, into a folder of its own.
+    # The gate's start wrote a file too, into a copy.
     assert list_files(config.web_port, "upload.txt") == ["upload.txt"]
     [started] = production_storage(config).glob("media/started-*")
     assert started.name.endswith(first.candidate_sha)
+    mark = config.var / "app/has-upload"
+    mark.touch()
     ready = ready_small("storage/second")
     slot = config.slot("preview-1")
     assert list_files(slot.backend_port, "of-the-preview.txt") == ["of-the-preview.txt", "seeded"]
     operations.approve(ready, actor="grace")
     execution.execute_run(ready.pk)
     assert Run.objects.get(pk=ready.pk).status == "merged"
+    mark.unlink()
     assert not (slot.folder / "storage").exists()
     assert list_files(config.web_port) == ["upload.txt"]
     deploy_and_rollback.roll_back(config, first.release_id, actor="grace", reason="a test")
