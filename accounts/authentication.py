@@ -13,10 +13,14 @@ from rest_framework.request import Request
 from accounts import token_throttle
 from accounts.audit.recording import record_request
 from accounts.models import ApiToken
-from accounts.peers import get_client_address, get_loopback_endpoints, is_from_application
+from accounts.peers import (
+    find_client_owner,
+    get_client_address,
+    get_loopback_endpoints,
+    is_from_application,
+)
 from accounts.reserved_names import HOST_NAME
 from accounts.tokens import find_token, record_use
-from host.process import socket_owner
 from web.errors import error_response
 from web.permissions import ABILITIES, Principal
 
@@ -45,7 +49,7 @@ class HostAuthentication(BaseAuthentication):
         # A page may have its own name resolve to 127.0.0.1; its Host header is still that name.
         if endpoints is None or not _is_own_host_header(meta.get("HTTP_HOST", ""), endpoints[3]):
             return None
-        uid = socket_owner.find_owner(*endpoints)
+        uid = find_client_owner(meta)
         if uid is None:  # already closed, or unknown to the kernel
             return None
         if uid not in (0, os.geteuid()):

@@ -8,7 +8,8 @@ import ipaddress
 import os
 import pwd
 import socket
-from collections.abc import Mapping
+from collections.abc import MutableMapping
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from host.process import socket_owner
 
 # `address port address port`: of the router's client and of its own end (infra/caddy/Caddyfile).
 CLIENT_HEADER = "HTTP_X_OROBOROS_CLIENT"
+CLIENT_OWNER = "oroboros.client_owner"  # in the request's META: what `find_client_owner` found
 ROUTER_USER = "ouroboros-web"  # under systemd; elsewhere the router runs as the control plane does
 
 Endpoints = tuple[str, int, str, int]
@@ -35,20 +37,30 @@ def get_loopback_endpoints(connection: socket.socket) -> Endpoints | None:
     return client[0], client[1], server[0], server[1]
 
 
-def is_from_own_proxy(meta: Mapping[str, Any]) -> bool:
+def find_client_owner(meta: MutableMapping[str, Any]) -> int | None:
+    """Return the uid that has the client's end of the request's connection open.
+
+    None if that is not certain, or if either end is not loopback. The kernel is queried once for
+    each request: the owner of a connection does not change.
+    """
+    if CLIENT_OWNER not in meta:
+        endpoints = get_loopback_endpoints(meta["gunicorn.socket"])
+        meta[CLIENT_OWNER] = socket_owner.find_owner(*endpoints) if endpoints is not None else None
+    return meta[CLIENT_OWNER]
+
+
+def is_from_own_proxy(meta: MutableMapping[str, Any]) -> bool:
     """Return whether root, the service's user or the router sent the request.
 
     Only their X-Forwarded-For is believed. Without a socket there is no server: a test.
     """
-    connection = meta.get("gunicorn.socket")
-    if connection is None:
+    if meta.get("gunicorn.socket") is None:
         return True
-    endpoints = get_loopback_endpoints(connection)
-    owner = socket_owner.find_owner(*endpoints) if endpoints is not None else None
+    owner = find_client_owner(meta)
     return owner is not None and owner in _get_proxy_uids()
 
 
-def get_client_address(meta: Mapping[str, Any]) -> str:
+def get_client_address(meta: MutableMapping[str, Any]) -> str:
     """Return the client's address: the last one that is not this host's own.
 
     Only our own proxies are believed. X-Forwarded-For is read from its end, up to the first foreign
@@ -76,26 +88,26 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def is_from_application(meta: Mapping[str, Any]) -> bool:
+def is_from_application(meta: MutableMapping[str, Any]) -> bool:
     """Return whether an application sent the request, directly or through the router.
 
     True also if the socket is closed already: an application could send a stolen cookie and close
     its socket before the kernel is queried. Applications have users of their own only as root or
     under systemd.
     """
-    connection = meta.get("gunicorn.socket")
-    uids = {user.uid for user in settings.OROBOROS.application_users}
-    if connection is None or not uids or not ipaddress.ip_address(meta["REMOTE_ADDR"]).is_loopback:
+    uids = settings.OROBOROS.application_uids
+    if meta.get("gunicorn.socket") is None or not uids:
         return False
-    endpoints = get_loopback_endpoints(connection)
-    owner = socket_owner.find_owner(*endpoints) if endpoints is not None else None
+    if not ipaddress.ip_address(meta["REMOTE_ADDR"]).is_loopback:
+        return False
+    owner = find_client_owner(meta)
     if owner is None or owner in uids:
         return True
     client = meta.get(CLIENT_HEADER) if owner in _get_proxy_uids() else None
     return client is not None and _is_application_client(client, uids)
 
 
-def _is_application_client(text: str, uids: set[int]) -> bool:
+def _is_application_client(text: str, uids: AbstractSet[int]) -> bool:
     endpoints = parse_client(text)
     if endpoints is None or not ipaddress.ip_address(endpoints[0]).is_loopback:
         return False

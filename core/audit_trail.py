@@ -1,6 +1,7 @@
 """Appends to the audit trail, also in commands that load no app but `releases`."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 
 from django.conf import settings
@@ -39,8 +40,11 @@ def append_entry(entry: Entry) -> None:
     masks = read_masks(settings.OROBOROS)
     # PostgreSQL refuses NUL.
     values = [masks.mask(value.replace("\0", "")) for value in astuple(entry)]
+    # Within a transaction a failure must not end that. Alone, the statement needs no BEGIN and
+    # COMMIT, which are two more round trips of each request that changes something.
+    guard = transaction.atomic() if connection.in_atomic_block else nullcontext()
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with guard, connection.cursor() as cursor:
             cursor.execute(INSERT, values)
     except DatabaseError as error:
         log.error("the audit trail was not written: %s: %s", error, values)

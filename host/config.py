@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from host import env_file_access
@@ -205,6 +206,11 @@ class Config:
         """The users of slots, jobs and production; none if we cannot change the user."""
         others = (self.job_user, self.install_user, self.app_user, self.redis_user("job"))
         return [one for one in (*map(self.slot_user, self.slots), *others) if one is not None]
+
+    @cached_property
+    def application_uids(self) -> frozenset[int]:
+        """The uids of the users above, read once: each request to the API is compared with them."""
+        return frozenset(user.uid for user in self.application_users)
 
     def redis_user(self, role: str) -> User | None:
         """Return the user of a Redis server: the role's own, without systemd one for previews."""

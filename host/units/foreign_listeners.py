@@ -49,7 +49,7 @@ def build_rules(config: Config) -> PortRules:
         if unit.startswith(REDIS_PREFIX):
             user = config.redis_user(unit.removeprefix(REDIS_PREFIX))
         allowed[port] = frozenset() if user is None else frozenset({user.uid})
-    return PortRules(allowed, frozenset(user.uid for user in config.application_users))
+    return PortRules(allowed, config.application_uids)
 
 
 def select_foreign(listeners: Iterable[Socket], rules: PortRules) -> list[Socket]:
@@ -98,8 +98,7 @@ def clear_port(config: Config, port: int | None) -> None:
     listeners = socket_owner.list_listeners(port)
     if not listeners:
         return
-    applications = {user.uid for user in config.application_users}
-    found = [one for one in listeners if one.uid in applications]
+    found = [one for one in listeners if one.uid in config.application_uids]
     for foreign in _end_all(config, found):
         import logging  # Only here: the command that restarts a backend starts sooner without.
 

@@ -23,6 +23,7 @@ from runs.api.slot_serializers import (
 )
 from runs.leasing import queue_status, reaper, reservations
 from web.permissions import HOLD, OPERATE, VIEW, get_actor_name, get_required_owner
+from web.serializers import represent
 
 
 class SlotListView(APIView):
@@ -49,7 +50,7 @@ class AcquireView(APIView):
             actor=get_actor_name(request),
             owner=get_required_owner(request),
         )
-        return Response(AcquireResultSerializer(answer).data)
+        return Response(represent(AcquireResultSerializer, answer))
 
 
 class HeartbeatView(APIView):
@@ -71,7 +72,7 @@ class HeartbeatView(APIView):
             "reason": None,
             "expires_at": expires_at,
         }
-        return Response(HeartbeatResultSerializer(result).data)
+        return Response(represent(HeartbeatResultSerializer, result))
 
 
 class ReleaseView(APIView):
@@ -100,7 +101,7 @@ class ReleaseView(APIView):
             "run_id": body["run_id"],
             "reason": None if is_released else "ALREADY_RELEASED",
         }
-        return Response(ReleaseResultSerializer(result).data)
+        return Response(represent(ReleaseResultSerializer, result))
 
 
 class ReapExpiredView(APIView):

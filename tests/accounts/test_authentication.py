@@ -78,6 +78,19 @@ def test_root_is_the_operator_and_other_users_return_403(connection, monkeypatch
         assert ask(connection[1]).status_code == status
 
 
+def test_the_kernel_is_queried_once_for_a_request(connection, monkeypatch):
+    queried, find_owner = [], socket_owner.find_owner
+
+    def count(*endpoints):
+        queried.append(endpoints)
+        return find_owner(*endpoints)
+
+    monkeypatch.setattr(socket_owner, "find_owner", count)
+    for number in (1, 2):
+        assert ask(connection[1], "delete").status_code == 200
+        assert len(queried) == number
+
+
 def test_a_closed_connection_is_not_authenticated(connection):
     client, server = connection
     client.close()

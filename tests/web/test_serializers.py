@@ -79,3 +79,11 @@ def test_a_long_name_has_a_short_answer(value):
     answer = post(json.dumps({"x" * 50_000: value}))
     assert answer.status_code == 400
     assert len(answer.content) < 1000
+
+
+def test_a_refused_body_leaves_nothing_to_the_next_one():
+    refused = post(b'{"ttl_seconds": 60, "owner": "ann", "force": 1}')
+    assert refused.status_code == 400
+    assert post(b"{}").json() == post(b"{}").json()
+    assert "ann" not in post(b"{}").content.decode()
+    assert post(b'{"owner": 5}').json()["fields"].keys() == {"owner"}

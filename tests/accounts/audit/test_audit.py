@@ -177,6 +177,18 @@ def test_an_entry_that_cannot_be_written_is_logged_and_undoes_nothing(caplog, mo
     assert "preview-1" in caplog.text
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_entry_that_fails_outside_of_a_transaction_leaves_the_connection_usable(
+    caplog, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("core.audit_trail.INSERT", "INSERT INTO nowhere VALUES (%s)")
+        append_entry(Entry("change", "ann", target="preview-1"))
+    assert "preview-1" in caplog.text
+    append_entry(Entry("change", "ben"))
+    assert AuditEntry.objects.get().actor == "ben"
+
+
 def test_long_and_odd_texts_are_cut():
     append_entry(Entry("change", "a" * 999, "b" * 999, "c\0" * 999, "d" * 999, "e", "f" * 999))
     entry = AuditEntry.objects.get()
