@@ -80,6 +80,7 @@ def private_tmp(folders: PrivateFolders) -> Iterator[bool]:
     """
     paths = {kind: Path("/proc/thread-self/ns", name) for kind, name in NAMESPACES.items()}
     with ExitStack() as stack:
+        root = stack.enter_context(_descriptor(Path("/"), os.O_PATH))
         folder = stack.enter_context(_descriptor(Path(), os.O_PATH))
         own = {
             kind: stack.enter_context(_descriptor(path, os.O_RDONLY))
@@ -92,7 +93,10 @@ def private_tmp(folders: PrivateFolders) -> Iterator[bool]:
         finally:
             for kind in entered:
                 _call("setns", own[kind], kind)
-            os.fchdir(folder)  # setns(2) has moved this thread to the root folder
+            if CLONE_NEWNS in entered:  # setns(2) has moved this thread to the namespace's root
+                os.fchdir(root)
+                os.chroot(".")  # this process may be in a chroot
+            os.fchdir(folder)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -129,3 +130,30 @@ def test_nothing_of_the_checkout_is_found_above_an_applications_tree(run, tmp_pa
     names = set(log.read_text().partition('"""')[0].split())
     assert {".venv", "host", "slots"} <= names <= {".venv", "host", "slots", "var"}
     assert "Permission denied" in log.read_text() or "cannot create" in log.read_text()
+
+
+IN_A_CHROOT = """
+import os, sys
+from pathlib import Path
+from host.process import private_tmp
+from host.process.private_tmp import CLONE_NEWNS, MS_BIND, MS_PRIVATE, MS_REC, PrivateFolders
+root = Path(sys.argv[1])
+private_tmp._call("unshare", CLONE_NEWNS)
+private_tmp._mount("none", Path("/"), MS_REC | MS_PRIVATE)
+for name in ("dev/shm", "proc", "tmp", "var/tmp", "opt"):
+    (root / name).mkdir(parents=True)
+private_tmp._mount("/proc", root / "proc", MS_BIND | MS_REC)
+os.chroot(root)
+os.chdir("/opt")
+with private_tmp.private_tmp(PrivateFolders(Path("/opt"), ())):
+    pass
+print(sorted(os.listdir("/")), os.getcwd())
+"""
+
+
+def test_a_process_in_a_chroot_returns_to_its_root(tmp_path):
+    program = [sys.executable, "-c", IN_A_CHROOT, str(tmp_path)]
+    done = subprocess.run(
+        program, cwd=config.HOME, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout == "['dev', 'opt', 'proc', 'tmp', 'var'] /opt\n", done.stderr
