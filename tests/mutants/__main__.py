@@ -1,4 +1,7 @@
-"""Try the slips: `python -m tests.mutants`. Exits with 1 if one is not caught."""
+"""Try the mutants: `python -m tests.mutants`. Exits with 1 if too many of them survive.
+
+Every slip must be caught, and 9 of 10 of the generated mutants that a test could catch.
+"""
 
 import argparse
 import random
@@ -7,23 +10,47 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from host.deadline import Deadline
+from tests.mutants import generated
 from tests.mutants.checkout import copy_checkout
+from tests.mutants.modules import MODULES
 from tests.mutants.slips import CAUGHT, Result, Slip, read_slips, try_slips
 
 
 def main() -> int:
     options = parse_options()
-    slips = [slip for slip in read_slips() if not options.names or slip.name in options.names]
-    slips = random.Random(options.seed).sample(slips, min(options.slips, len(slips)))
+    # Without a choice: all slips, and mutants of every module.
+    slips, modules = choose_slips(options), options.modules or list(MODULES)
+    slips = [] if options.modules else slips
+    deadline = Deadline(options.minutes * 60)
     with copy_checkout() as folder:
-        are_caught = report_slips(folder, slips, Deadline(options.minutes * 60))
+        are_caught = not slips or report_slips(folder, slips, deadline)
+        if not options.names and options.generated:
+            number, seed = options.generated, options.seed
+            are_caught &= report_generated(folder, modules, number, seed, deadline)
     return 0 if are_caught else 1
+
+
+def choose_slips(options: argparse.Namespace) -> list[Slip]:
+    """Return the slips that are named, or a sample of all."""
+    slips = [slip for slip in read_slips() if not options.names or slip.name in options.names]
+    return random.Random(options.seed).sample(slips, min(options.slips, len(slips)))
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("names", nargs="*", help="try these slips only")
+    parser.add_argument("names", nargs="*", help="try these slips only, and no generated mutant")
     parser.add_argument("--slips", type=int, default=1000, help="try so many slips (all)")
+    parser.add_argument(
+        "--generated", type=int, default=20, help="try so many generated mutants of a module (20)"
+    )
+    parser.add_argument(
+        "--module",
+        action="append",
+        choices=MODULES,
+        dest="modules",
+        metavar="PATH",
+        help="try generated mutants of this module only, and no slip; may be repeated",
+    )
     parser.add_argument("--seed", type=int, default=22, help="chooses which are tried (22)")
     parser.add_argument("--minutes", type=float, default=25.0, help="begin none after that (25)")
     return parser.parse_args()
@@ -38,6 +65,33 @@ def report_slips(folder: Path, slips: Iterable[Slip], deadline: Deadline) -> boo
     caught = [result for result in results if result.outcome == CAUGHT]
     print_line(f"{len(caught)} of {len(results)} slips were caught")
     return caught == results
+
+
+def report_generated(
+    folder: Path, modules: Iterable[str], number: int, seed: int, deadline: Deadline
+) -> bool:
+    """Try generated mutants, and print each module's row as it comes and then the survivors.
+
+    Returns whether enough were caught.
+    """
+    accepted, rows, are_tried = generated.read_accepted(), [], True
+    generated.install_tool(folder)
+    print_line(generated.HEADING)
+    for module in modules:
+        if deadline.has_passed:
+            print_line(f"{module:<42} not run")
+            continue
+        try:
+            mutants = generated.try_module(folder, module, number, seed, deadline)
+        except RuntimeError as error:
+            print_line(f"{module:<42} error: {error}")
+            are_tried = False
+            continue
+        rows.append(generated.count(module, mutants, accepted))
+        print_line(generated.format_row(rows[-1]))
+    for line in generated.format_survivors(rows):
+        print_line(line)
+    return are_tried and generated.compute_share(rows) >= generated.SHARE
 
 
 def print_line(text: str) -> None:

@@ -15,7 +15,7 @@ VERSIONS = ("3.11", "3.12", "3.13")
 
 @pytest.mark.full
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", ["embedded", "dev"])
+@pytest.mark.parametrize("name", ["embedded", "dev", "mutants"])
 def test_every_pin_has_a_wheel_for_the_python_of_each_distribution(version, name, tmp_path):
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     options = ["--dry-run", "--quiet", "--only-binary", ":all:", "--require-hashes"]

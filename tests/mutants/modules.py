@@ -1,0 +1,65 @@
+"""The modules whose mutants are generated: what decides and what guards, with fast tests of each.
+
+The most dangerous ones come first: a run that is bounded by time reaches them.
+"""
+
+LEASING = ("tests/runs/leasing/test_leases.py", "tests/runs/leasing/test_reaper.py")
+SLOTS_API = ("tests/runs/api/test_slots.py", "tests/runs/leasing/test_rules.py")
+ACCOUNTS = ("tests/accounts/test_host_authentication.py", "tests/accounts/test_authentication.py")
+
+MODULES: dict[str, tuple[str, ...]] = {
+    # leases, grants and claims
+    "runs/leasing/rules.py": ("tests/runs/leasing/test_rules.py",),
+    "core/claims.py": ("tests/core/test_claims.py",),
+    "runs/leasing/leases.py": (*LEASING, *SLOTS_API, "tests/runs/test_two_hosts.py"),
+    "runs/leasing/grants.py": LEASING,
+    "runs/leasing/reservations.py": (*LEASING, *SLOTS_API),
+    "runs/leasing/reaper.py": LEASING,
+    "runs/engine/journal.py": ("tests/runs/engine/test_journal.py",),
+    "slots/rules.py": ("tests/slots/test_rules.py",),
+    # what ships, in which order, and rollbacks
+    "runs/rules.py": ("tests/runs/test_rules.py",),
+    "runs/merge_queue.py": ("tests/runs/test_merge_queue.py",),
+    "runs/pipelines/shipping.py": (
+        "tests/runs/pipelines/shipping/test_merge_and_push.py",
+        "tests/runs/pipelines/shipping/test_stops.py",
+    ),
+    "runs/freezes.py": ("tests/runs/test_freezes.py", "tests/runs/api/test_maintenance.py"),
+    "runs/allowed_actions.py": ("tests/runs/test_allowed_actions.py",),
+    "runs/approvals/rules.py": ("tests/runs/approvals/test_rules.py",),
+    "runs/lifecycle/reconciler.py": ("tests/runs/lifecycle/test_reconciler.py",),
+    "releases/rules.py": ("tests/releases/test_rules.py",),
+    "releases/deployments/deployment_steps.py": (
+        "tests/releases/deployments/test_deployment_steps.py",
+    ),
+    "releases/deployments/rollback_plan.py": ("tests/releases/deployments/test_rollback_plan.py",),
+    "releases/deployments/reconciler.py": ("tests/releases/deployments/test_reconciler.py",),
+    # who may do what
+    "accounts/peers.py": (*ACCOUNTS, "tests/accounts/test_client_address.py"),
+    "accounts/authentication.py": (*ACCOUNTS, "tests/accounts/test_tokens.py"),
+    "accounts/tokens.py": ("tests/accounts/test_tokens.py", "tests/accounts/test_commands.py"),
+    "accounts/audit/rules.py": ("tests/accounts/audit/test_rules.py",),
+    "web/permissions.py": ("tests/runs/api/test_permissions.py", "tests/accounts/test_tokens.py"),
+    "forges/rules.py": ("tests/forges/test_rules.py",),
+    # the API's limits
+    "web/server/request_buffer.py": ("tests/web/server/test_request_buffer.py",),
+    "web/server/paced_pool.py": ("tests/web/server/test_paced_pool.py",),
+    "web/parsers.py": ("tests/web/test_parsers.py",),
+    "host/settings_rules.py": ("tests/host/test_settings_rules.py",),
+    # the host: databases, commands, environments, git, processes
+    "host/postgres/guard.py": ("tests/host/postgres/test_guard.py",),
+    "host/app/command_policy.py": ("tests/host/app/test_command_policy.py",),
+    "host/app/environment_policy.py": ("tests/host/app/test_environment.py",),
+    "host/git/git_commands.py": ("tests/host/git/test_git_commands.py",),
+    "host/process/termination.py": ("tests/host/process/test_termination.py",),
+    "host/process/runner.py": ("tests/host/process/test_runner.py",),
+    "host/process/process_table.py": ("tests/host/process/test_process_table.py",),
+    "host/process/socket_owner.py": ("tests/host/process/test_socket_owner.py",),
+    "host/process/users.py": ("tests/host/process/test_users.py",),
+    "host/process/bounded_output.py": ("tests/host/process/test_bounded_output.py",),
+    "host/process/fork_server.py": ("tests/host/process/test_fork_server.py",),
+    "host/process/private_tmp.py": ("tests/host/process/test_private_tmp.py",),
+    "host/process/process_id.py": ("tests/host/process/test_process_id.py",),
+    "host/process/shutdown.py": ("tests/host/process/test_shutdown.py",),
+    "host/process/terminal_relay.py": ("tests/host/process/test_terminal_relay.py",),
+}
