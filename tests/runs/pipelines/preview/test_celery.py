@@ -195,12 +195,17 @@ def check_kills_in_production(config):
 
 def ship_and_roll_back_under_load(shop, run, first, main):
     load = subprocess.Popen(
-        [sys.executable, "-m", "tests.releases.load_clients", str(main), "20"],
+        [sys.executable, "-m", "tests.releases.load_clients", str(main), "100"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     wait_for_responses(load, 100)
+    # No page of the application needs them: their ends lose no request.
+    for unit in (background.unit_name("worker"), background.unit_name("beat")):
+        kill(shop.config, unit, has_event(last_event(), f"{unit} ended"))()
+    redis = RedisServer(shop.config, PRODUCTION).unit_name
+    kill(shop.config, redis, has_event(last_event(), "Redis of app", "started again"))()
     second = ship(run)
     assert_one_generation(shop.config)
     wait_for_responses(load, 50)
