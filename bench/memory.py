@@ -1,15 +1,19 @@
-"""Measures what the running stack takes at rest: memory (PSS) and CPU, by group of processes.
+"""Measures what the running stack takes at rest: memory (PSS), CPU and context switches.
 
-PSS counts a page that n processes share as 1/n in each (proc_pid_smaps_rollup), so the sums add up.
+It groups processes by what they are; under systemd by unit, and it counts the lines that the units
+wrote to the journal meanwhile. PSS counts a page that n processes share as 1/n in each
+(proc_pid_smaps_rollup), so the sums add up. Processes that ended or began meanwhile are left out.
 Run it as the user that started the stack (or root), beside a stack with free slots and no work:
 
     ./scripts/runtime-up.sh && .venv/bin/python bench/memory.py --seconds 30
 """
 
 import os
+import re
+import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from arguments import add_number, make_parser
@@ -27,6 +31,8 @@ GROUPS = (
     ("idle", "idle pages of free slots"),
 )
 OTHER = "production app and previews"
+UNIT = re.compile(r"/((?:ouroboros|postgresql)[^/]*\.service)(?:/|$)", re.MULTILINE)
+SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -47,6 +53,9 @@ def processes() -> dict[int, tuple[int, str]]:
 def members(home: Path) -> dict[int, str]:
     """Return the group of each process of the checkout's stack, by pid."""
     table, found = processes(), {}
+    units = {pid: unit for pid in table if (unit := find_unit(read(pid, "cgroup")))}
+    if Path("/run/systemd/system").exists() and units:
+        return units
 
     def is_member(pid: int) -> bool:
         parent, words = table.get(pid, (0, ""))
@@ -58,54 +67,88 @@ def members(home: Path) -> dict[int, str]:
     return found
 
 
+def find_unit(cgroups: str) -> str:
+    """Return the unit of Oroboros or PostgreSQL that a /proc/<pid>/cgroup names; "" for another."""
+    found = UNIT.search(cgroups)
+    return found[1] if found else ""
+
+
+def read(pid: int, name: str) -> str:
+    """Return the file of /proc/<pid>; "" for a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except OSError:
+        return ""
+
+
 def pss_kib(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+    for line in read(pid, "smaps_rollup").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])
     return 0
 
 
 def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+    fields = read(pid, "stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND if fields else 0.0
 
 
-def total_cpu(pids: dict[int, str]) -> dict[str, float]:
-    used: dict[str, float] = defaultdict(float)
-    for pid, group in pids.items():
-        try:
-            used[group] += cpu_seconds(pid)
-        except OSError:  # it ended
-            continue
-    return used
+def count_switches(pid: int) -> float:
+    """Return the context switches of all threads of the process."""
+    try:
+        texts = [(path / "status").read_text() for path in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:  # it, or one of its threads, ended
+        return 0.0
+    return float(sum(int(number) for text in texts for number in SWITCHES.findall(text)))
+
+
+def count_use(pids: Iterable[int]) -> dict[int, tuple[float, float]]:
+    """Return the seconds of CPU and the context switches of each process since its start."""
+    return {pid: (cpu_seconds(pid), count_switches(pid)) for pid in pids}
+
+
+def count_journal_lines(since: float) -> int | None:
+    """Return how many lines the units wrote to the journal since then; None without a journal."""
+    argv = ["journalctl", "-q", "-o", "cat", "-u", "ouroboros*", "--since", f"@{since:.0f}"]
+    try:
+        return len(subprocess.run(argv, capture_output=True, check=True).stdout.splitlines())
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def print_rows(rows: list[tuple[str, float, float, float]], seconds: float) -> None:
+    """Print a line for each group, the largest first, and one for all processes."""
+    groups = {row[0] for row in rows}
+    print(f"{'':50} {'processes':>9} {'PSS MB':>8} {'CPU %':>7} {'switches/s':>10}")
+    lines = [(group, [row[1:] for row in rows if row[0] == group]) for group in groups]
+    lines.sort(key=lambda line: -sum(one[0] for one in line[1]))
+    for name, values in [*lines, ("all", [row[1:] for row in rows])]:
+        size, cpu, switches = (sum(column) for column in zip(*values, strict=True))
+        numbers = f"{len(values):9} {size:8.1f} {100 * cpu / seconds:7.1f}"
+        print(f"{name:50} {numbers} {switches / seconds:10.1f}")
 
 
 def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--home", type=Path, default=HOME, help="the checkout (default: this one)")
-    add_number(parser, "--seconds", 30.0, "how long CPU is counted")
+    add_number(parser, "--seconds", 30.0, "how long CPU, switches and lines are counted")
     given = parser.parse_args()
-    pids = members(given.home.resolve())
-    if not pids:
+    home, since = given.home.resolve(), time.time()
+    before = count_use(members(home))
+    if not before:
         print(f"Nothing of {given.home} runs: start it with ./scripts/runtime-up.sh.")
         return 1
-    before = total_cpu(pids)
     time.sleep(given.seconds)
-    after = total_cpu(pids)
-    memory: dict[str, list[int]] = defaultdict(list)
-    for pid, group in members(given.home.resolve()).items():
-        try:
-            memory[group].append(pss_kib(pid))
-        except OSError:  # it ended
-            continue
-    print(f"{'':50} {'processes':>9} {'PSS MB':>8} {'CPU %':>7}")
-    for group in sorted(memory, key=lambda name: -sum(memory[name])):
-        share = 100 * (after[group] - before[group]) / given.seconds
-        size = sum(memory[group]) / 1024
-        print(f"{group:50} {len(memory[group]):9} {size:8.1f} {share:7.1f}")
-    everything = sum(map(sum, memory.values())) / 1024
-    share = 100 * (sum(after.values()) - sum(before.values())) / given.seconds
-    print(f"{'all':50} {sum(map(len, memory.values())):9} {everything:8.1f} {share:7.1f}")
+    rows = []
+    for pid, group in members(home).items():
+        if pid in before:
+            cpu, switches = before[pid]
+            used = cpu_seconds(pid) - cpu, count_switches(pid) - switches
+            rows.append((group, pss_kib(pid) / 1024, *used))
+    print_rows(rows, given.seconds)
+    lines = count_journal_lines(since)
+    if lines is not None:
+        print(f"{lines} lines in the journal in {given.seconds:.0f} s")
     return 0
 
 
