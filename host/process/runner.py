@@ -23,6 +23,7 @@ from host.files import log_files
 from host.masking.masks import NO_MASKS, Masks
 from host.process import log_writer, process_table, termination
 from host.process.bounded_output import bounded_output
+from host.process.inherited_state import UMASK, reset_argv
 from host.process.log_writer import open_pipe
 from host.process.outcome import CapturedOutput, Outcome
 from host.process.private_tmp import private_tmp
@@ -31,7 +32,7 @@ from host.process.termination import KILL_SECONDS, MARK_VARIABLE, POLL_SECONDS
 from host.process.users import (
     DelegatedUser,
     User,
-    chdir_argv,
+    env_argv,
     get_gid,
     limits_argv,
     setpriv_argv,
@@ -280,16 +281,18 @@ def _start(
     """Start the child. With `die_with_parent` it is killed when the calling thread ends."""
     _require(argv[0], cwd, env)
     stdin, stdout, stderr = streams
+    limits = [*reset_argv(has_limits=bool(limits_argv(user))), *limits_argv(user)]
     prefix = setpriv_argv(user, die_with_parent=die_with_parent)
     folders = None if user is None or user.folders is None else user.folders.including(cwd)
     with nullcontext() if folders is None else private_tmp(folders):
         return subprocess.Popen(
-            [*limits_argv(user), *prefix, *chdir_argv(argv[0], cwd, user), *argv],
-            cwd=cwd if user is None else "/",  # chdir_argv enters it with the user's rights
+            [*limits, *prefix, *env_argv(argv[0], cwd, user), *argv],
+            cwd=cwd if user is None else "/",  # env_argv enters it with the user's rights
             env=env,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            umask=UMASK,
             start_new_session=True,  # no terminal, and a process group that can be killed
         )
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import IO
 
 from host.process import process_table, termination
+from host.process.inherited_state import ENV, PRLIMIT, signal_options
 from host.process.outcome import Outcome
 from host.process.private_tmp import PrivateFolders
 
 # util-linux; it sets what Python could set only in `preexec_fn`, which is not safe with threads.
 SETPRIV = shutil.which("setpriv") or "/usr/bin/setpriv"
-PRLIMIT = shutil.which("prlimit") or "/usr/bin/prlimit"
 CHOOM = shutil.which("choom") or "/usr/bin/choom"
-ENV = shutil.which("env") or "/usr/bin/env"  # coreutils 8.28 or newer, for --chdir
 
 
 @dataclass(frozen=True)
@@ -118,14 +117,17 @@ def _clamp(number: int, value: int) -> int:
     return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
-def chdir_argv(program: str, cwd: Path, user: User | None) -> list[str]:
-    """Return the words before argv that enter `cwd` with the rights of `user`.
+def env_argv(program: str, cwd: Path, user: User | None) -> list[str]:
+    """Return the words before argv that enter `cwd` with the rights of `user`, and reset signals.
 
     Root would also enter folders that are closed to the user: through a link that a branch
     committed, a command would reach another slot's files. Without the right, `env` exits with 125.
     """
-    if user is None:
+    options = signal_options()
+    if user is not None:
+        options.append(f"--chdir={cwd}")
+    if not options:
         return []
-    words = [ENV, f"--chdir={cwd}", "--"]
+    words = [ENV, *options, "--"]
     # env would take a program named `a=b` for a variable, and run the next word.
     return [*words, SETPRIV, "--no-new-privs", "--"] if "=" in program else words

@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+# A program would inherit that; without systemd `subprocess` undoes it (`restore_signals`).
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 # What the worker gets in the place of an exit code if the unit is stopped.
 STOPPED = b"stopped"
 
@@ -45,6 +47,8 @@ def execute(spec: dict[str, Any]) -> NoReturn:
     for stream in (1, 2):
         os.dup2(output, stream)
     os.chdir(spec["cwd"])
+    for number in IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
     os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 — no shell is wanted
 
 
@@ -98,7 +102,7 @@ def start_command(spec: dict[str, Any], stdin: int, output: int) -> int:
         spec["env"],
         file_actions=actions,
         setsid=True,
-        setsigdef=[signal.SIGPIPE],  # Python ignores it, and a child would inherit that
+        setsigdef=IGNORED_BY_PYTHON,
     )
 
 
