@@ -14,7 +14,6 @@ from unfold.decorators import display
 
 from forges.deliveries import parse_body
 from forges.models import Delivery, LinkedAccount, OutgoingMessage, PullRequest
-from forges.reporting import outbox
 from forges.reporting.announcements import COMMENT
 from forges.rules import DeliveryDecision, Effect
 from host.errors import Refused
@@ -154,7 +153,7 @@ class PullRequestAdmin(ReadOnlyAdmin):
 def _send_again(
     request: HttpRequest, message: OutgoingMessage, fields: Mapping[str, Any]
 ) -> ActionResult:
-    if not outbox.send_again(message):
+    if not OutgoingMessage.objects.send_again(message.pk):
         raise Refused("already_sent", "The forge has it already.")
     return ActionResult("It is sent within seconds.")
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from host.config import Config
 from host.errors import Refused
+from host.masking.secret_file import read_secret
 
 FORGES = ("github", "gitlab", "gitea", "forgejo")
 # Where each forge is if FORGE_URL is not set; Gitea has no address that most teams use.
@@ -17,7 +18,6 @@ DEFAULT_URLS = {
 PULL_REQUEST_POLICIES = ("label", "all", "none")
 # The number of parts of a repository's path: only GitLab has groups within groups.
 MOST_PARTS = {"gitlab": 20}
-SECRET_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -78,23 +78,6 @@ def require_forge_settings(config: Config) -> ForgeSettings:
     if settings is None:
         raise Refused("forge_not_set", "FORGE is not set: see docs/forges.md.", status=404)
     return settings
-
-
-def read_secret(name: str, path: Path | None) -> str:
-    """Return the first line of the setting's file, without blanks at its ends.
-
-    Raises Refused `secret_unreadable` without a file, for one that cannot be read, or an empty one.
-    """
-    if path is None:
-        raise Refused("secret_unreadable", f"{name} is not set.")
-    try:
-        with path.open("rb") as file:
-            first, *_ = [*file.read(SECRET_BYTES).decode(errors="replace").splitlines(), ""]
-    except OSError as error:
-        raise Refused("secret_unreadable", f"{name}: {path}: {error.strerror}.") from None
-    if not first.strip():
-        raise Refused("secret_unreadable", f"{name}: {path} is empty.")
-    return first.strip()
 
 
 def _read_path(value: str) -> Path | None:

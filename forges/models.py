@@ -6,11 +6,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Lower
 
 from core.claims import Claimable, ClaimableQuerySet
 from core.clock import ClockTimestamp
+from core.outbox import Outgoing, OutgoingQuerySet
 from forges.adapters.forge import PullRequestFacts, PullRequestState
 from forges.forge_settings import FORGES
 from forges.rules import DeliveryDecision
@@ -193,15 +194,8 @@ class Delivery(Claimable):
         return row.update(decision=queued, reason="", attempts=0, is_repeated=True) == 1
 
 
-class OutgoingMessageQuerySet(ClaimableQuerySet["OutgoingMessage"]):
-    """Messages by whether they are sent."""
-
-    def waiting(self) -> "OutgoingMessageQuerySet":
-        return self.filter(is_waiting=True, given_up_at=None)
-
-    def due(self) -> "OutgoingMessageQuerySet":
-        """Those to send now, the oldest text first."""
-        return self.waiting().filter(due_at__lte=ClockTimestamp()).order_by("wanted_at", "pk")
+class OutgoingMessageQuerySet(OutgoingQuerySet["OutgoingMessage"]):
+    """Messages to the forge, of which each target has one."""
 
     @transaction.atomic
     def replace(self, row: PullRequest, wanted: Mapping[str, dict[str, Any]]) -> None:
@@ -230,22 +224,14 @@ class OutgoingMessageQuerySet(ClaimableQuerySet["OutgoingMessage"]):
             self.filter(pk=message.pk).update(**fields, error="")
 
 
-class OutgoingMessage(Claimable):
+class OutgoingMessage(Outgoing):
     """One target of a pull request on the forge, a commit status or the comment, and its text."""
 
     pull_request = models.ForeignKey(PullRequest, models.CASCADE, related_name="messages")
     # `comment`, `status:<commit>:<context>`, or `reaction:<comment>`.
     target = models.CharField(max_length=150)
-    # The newest text, and whether the forge lacks it.
+    # The newest text; `is_waiting` says whether the forge lacks it.
     wanted = models.JSONField()
-    wanted_at = models.DateTimeField()
-    is_waiting = models.BooleanField(default=True)
-    due_at = models.DateTimeField()
-    # Failures in a row, and what the forge answered last.
-    failures = models.PositiveIntegerField(default=0)
-    error = models.TextField(blank=True)
-    given_up_at = models.DateTimeField(null=True, blank=True)
-    delivered_at = models.DateTimeField(null=True, blank=True)
     # The comment's id on the forge, once it is known.
     remote_id = models.BigIntegerField(null=True, blank=True)
 
@@ -272,34 +258,11 @@ class OutgoingMessage(Claimable):
         return f"{self.target} of {self.pull_request.actor}"
 
     @property
-    def state(self) -> str:
-        """Whether it is sent, as a word: sent, waiting, given up or superseded."""
-        if not self.is_waiting:
-            return "sent" if not self.error else "superseded"
-        return "waiting" if self.given_up_at is None else "given up"
-
-    @property
     def target_name(self) -> str:
         """The target in short: `comment`, or the status and the beginning of its commit."""
         _, _, rest = self.target.partition(":")
         sha, _, context = rest.partition(":")
         return f"{context} of {sha[:12]}" if context else self.target
-
-    def record_delivery(self) -> None:
-        """Record that the forge has the text that was read; a newer one is sent next."""
-        row = OutgoingMessage.objects.filter(pk=self.pk)
-        row.update(delivered_at=ClockTimestamp(), failures=0, attempts=0, error="")
-        row.filter(wanted_at=self.wanted_at).update(is_waiting=False)
-
-    def record_failure(self, detail: str, *, due_at: datetime) -> None:
-        """Record what the forge answered, and when it is tried again."""
-        row = OutgoingMessage.objects.filter(pk=self.pk)
-        row.update(failures=F("failures") + 1, error=detail, due_at=due_at)
-
-    def give_up(self, detail: str) -> None:
-        """Record that this text is not sent again; a newer one is."""
-        row = OutgoingMessage.objects.filter(pk=self.pk, wanted_at=self.wanted_at)
-        row.update(given_up_at=ClockTimestamp(), error=detail)
 
 
 class LinkedAccount(models.Model):

@@ -1,9 +1,8 @@
-"""What a pull request leads to, and when an outgoing message is sent again: no I/O."""
+"""What a pull request leads to: no I/O."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -101,27 +100,6 @@ class Trust:
 
     has_access: bool
     allowed_sha: str = ""
-
-
-# Between two attempts at sending a message: doubled with each, at most the second one.
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 600.0
-# For as long as a message is tried that the forge might accept later.
-GIVEN_UP_AFTER = timedelta(hours=24)
-
-
-def compute_backoff(failures: int, retry_after: float | None) -> float:
-    """Return in how many seconds a message is sent again after so many failures in a row.
-
-    Never sooner than the forge asked for, but within a day.
-    """
-    doubled = FIRST_WAIT_SECONDS * 2 ** min(failures - 1, 10)
-    wait = max(min(doubled, LONGEST_WAIT_SECONDS), retry_after or 0.0)
-    return min(wait, GIVEN_UP_AFTER.total_seconds())
-
-
-def is_given_up(is_permanent: bool, age: timedelta) -> bool:
-    """Return whether a message that the forge refused is not sent again."""
-    return is_permanent or age > GIVEN_UP_AFTER
 
 
 def decide(

@@ -37,3 +37,23 @@ class ApplicationRefused(Refused):
     def __init__(self, code: str, detail: str, *, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(code, detail, status=400, fields=fields)
         self.failure_code = self.FAILURE_CODES[code]
+
+
+class DeliveryFailed(Refused):
+    """The receiver did not take a message.
+
+    `is_permanent`: it will not take the same one later either. `retry_after`: the seconds that it
+    asks to wait, if it does.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        is_permanent: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(code, detail)
+        self.is_permanent = is_permanent
+        self.retry_after = retry_after

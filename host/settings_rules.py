@@ -6,6 +6,7 @@ deployments and retention are read when they are needed (`Config.get_seconds`): 
 not prevent a rollback.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
@@ -37,12 +38,14 @@ NUMBERS = {
     "TOKEN_LIFETIME_DAYS": (1, 3650),
     "API_REQUESTS_PER_TOKEN": (0, 10**6),
     "API_REQUESTS_PER_ADDRESS": (0, 10**6),
+    "NOTIFICATION_SMTP_PORT": (1, 65535),
 }
 BOOLEANS = ("OROBOROS_HTTPS", "DEBUG", "ROLLBACK_FREEZES")
 # The values that a setting may have; the first is the default.
 CHOICES = {
     "APPROVAL_SELF": ("allowed", "forbidden"),
     "APPROVAL_CODEOWNERS": ("off", "required"),
+    "NOTIFICATION_SMTP_SECURITY": ("starttls", "tls", "none"),
 }
 TRUE_WORDS = ("true", "on", "ok", "y", "yes", "1")  # those of django-environ
 FALSE_WORDS = ("false", "off", "n", "no", "0")
@@ -100,6 +103,17 @@ def read_origins(values: Mapping[str, str], name: str) -> list[str]:
     return origins
 
 
+def read_networks(values: Mapping[str, str], name: str) -> list[str]:
+    """Return a setting's networks, separated by blanks or commas. Raises Refused as above."""
+    found = values.get(name, "").replace(",", " ").split()
+    for one in found:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError:
+            raise _refuse(name, "networks such as 10.1.0.0/16", one) from None
+    return found
+
+
 def check_values(values: Mapping[str, str]) -> None:
     """Check every setting above that is set.
 
@@ -113,6 +127,7 @@ def check_values(values: Mapping[str, str]) -> None:
         (_check_database_url, ("DATABASE_URL",)),
         (_check_time_zone, ("TIME_ZONE",)),
         (read_origins, ("CORS_APP_ORIGINS",)),
+        (read_networks, ("NOTIFICATION_NETWORKS",)),
     ]
     problems = {}
     for check, names in checks:

@@ -29,6 +29,13 @@ GROUPS = (
         ),
     ),
     (
+        "Notifications",
+        (
+            ("Targets", "notifications", "admin:notifications_target_changelist"),
+            ("Sent", "outgoing_mail", "admin:notifications_notification_changelist"),
+        ),
+    ),
+    (
         "API",
         (
             ("API tokens", "password", "admin:accounts_apitoken_changelist"),

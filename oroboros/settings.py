@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "releases",
     "runs",
     "forges",
+    "notifications",
 ]
 # scripts/rollback.sh and the other release commands set this: they start a second sooner.
 if env("OROBOROS_ONLY", default="") == "releases":
@@ -237,6 +238,8 @@ WORKER_TASKS = (
     ("the forge's deliveries", 1.0, "forges.deliveries.process_waiting"),
     ("the messages to the forge", 1.0, "forges.reporting.outbox.report"),
     ("the forge's pull requests", 120.0, "forges.reconciler.reconcile"),
+    ("the notifications", 1.0, "notifications.sending.notify"),
+    ("old notifications", 3600.0, "notifications.collecting.remove_old"),
 )
 
 LOGGING = {

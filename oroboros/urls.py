@@ -19,6 +19,7 @@ urlpatterns = [
     path("api/", include("runs.api.urls")),
     path("api/", include("releases.api")),
     path("api/", include("forges.api")),
+    path("api/", include("notifications.api")),
     path("hooks/<str:forge>", receive_hook, name="hook"),
     path("api/", include("accounts.api")),
     path("admin/", admin.site.urls),

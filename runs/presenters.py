@@ -237,3 +237,8 @@ def describe_next_action(run: Run, position: int | None, entry: MergeQueueEntry 
         Status.DEPLOYING: "The release is being deployed.",
     }
     return sentences.get(run.status, "")
+
+
+def build_run_url(config: Config, run_id: uuid.UUID) -> str:
+    """Return the address of the run's page."""
+    return f"{config.admin_url}runs/run/{run_id}/change/"

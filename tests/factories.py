@@ -8,6 +8,8 @@ from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from forges.models import Delivery, OutgoingMessage, PullRequest
+from notifications.models import Notification, Target
+from notifications.rules import NotificationEvent
 from releases.models import Deployment, Release
 from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
 from runs.models import Approval, Artifact, Event, Freeze, Run, Step
@@ -224,3 +226,33 @@ class UserFactory(DjangoModelFactory):
     def groups(self, create, names, **kwargs):
         for name in names or ():
             self.groups.add(Group.objects.get_or_create(name=name)[0])
+
+
+class TargetFactory(DjangoModelFactory):
+    """A webhook that is told everything."""
+
+    class Meta:
+        model = Target
+
+    name = factory.Sequence(lambda n: f"target {n}")
+    kind = "webhook"
+    address = "https://hooks.example.com/x"
+    secret = "whsec_" + "a" * 44
+    events = NotificationEvent.values
+    created_by = "alice"
+    created_at = factory.LazyFunction(timezone.now)
+
+
+class NotificationFactory(DjangoModelFactory):
+    """A notification that waits."""
+
+    class Meta:
+        model = Notification
+
+    target = factory.SubFactory(TargetFactory)
+    event = NotificationEvent.READY
+    source = factory.Sequence(lambda n: f"event {n}")
+    title = "A preview is ready"
+    text = "It is ready."
+    payload = factory.LazyFunction(dict)
+    wanted_at = due_at = factory.LazyFunction(timezone.now)

@@ -10,6 +10,7 @@ PACKAGES = (
     "releases",
     "runs",
     "forges",
+    "notifications",
     "ops",
     "oroboros",
 )

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from host.errors import Refused
+from host.errors import DeliveryFailed
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 20.0
 PAGE_SIZE, MOST_PAGES = 100, 30
@@ -17,23 +17,18 @@ DETAIL_LENGTH = 300
 TRANSIENT = {401, 403, 408, 425, 429}
 
 
-class ForgeFailed(Refused):
+class ForgeFailed(DeliveryFailed):
     """The forge did not do what it was asked for.
 
-    `http_status` is its answer, 0 if there was none; `retry_after` the seconds that it asks to
-    wait, if it does. `is_permanent`: the same request will not succeed later either.
+    `http_status` is its answer, 0 if there was none.
     """
 
     def __init__(
         self, detail: str, *, http_status: int = 0, retry_after: float | None = None
     ) -> None:
-        super().__init__("forge_failed", detail)
+        is_permanent = 300 <= http_status < 500 and http_status not in TRANSIENT
+        super().__init__("forge_failed", detail, is_permanent=is_permanent, retry_after=retry_after)
         self.http_status = http_status
-        self.retry_after = retry_after
-
-    @property
-    def is_permanent(self) -> bool:
-        return 300 <= self.http_status < 500 and self.http_status not in TRANSIENT
 
     @property
     def is_for_all(self) -> bool:

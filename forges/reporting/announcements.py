@@ -89,7 +89,7 @@ def build_messages(config: Config, row: PullRequest) -> dict[str, dict[str, Any]
     sha, url = row.head_sha, f"{config.admin_url}forges/pullrequest/{row.pk}/change/"
     if run is not None and not stages:
         stages = list_stages(summarize_run(run))
-        sha, url = run.commit_sha, build_run_url(config, run)
+        sha, url = run.commit_sha, presenters.build_run_url(config, run.pk)
     masks = read_masks(config)
     messages = {
         f"status:{sha}:{stage.context}": {
@@ -110,11 +110,6 @@ def build_marker(row: PullRequest) -> str:
     key, subject = settings.SECRET_KEY.encode(), f"{row.forge} {row.repository} {row.number}"
     digest = hmac.new(key, f"comment {subject}".encode(), hashlib.sha256).hexdigest()
     return f"<!-- oroboros {digest[:32]} -->"
-
-
-def build_run_url(config: Config, run: Run) -> str:
-    """Return the address of the run's page."""
-    return f"{config.admin_url}runs/run/{run.pk}/change/"
 
 
 def _choose_url(run: Run | None, stage: StageState) -> str:

@@ -7,7 +7,6 @@ import pytest
 from core.clock import get_database_time
 from forges.adapters.github import GitHub
 from forges.models import OutgoingMessage
-from forges.reporting import outbox
 from forges.reporting.announcements import COMMENT
 from runs.engine.events import record_event
 from runs.lifecycle import operations
@@ -236,11 +235,11 @@ def test_what_the_forge_refuses_for_ever_is_given_up_with_its_words(world, pull)
     message = OutgoingMessage.objects.first()
     assert (message.state, "422" in message.error) == ("given up", True)
     # The next text is sent, and an operator may send this one again.
-    assert outbox.send_again(message)
+    assert OutgoingMessage.objects.send_again(message.pk)
     world.report()
     message.refresh_from_db()
     assert message.state == "sent"
-    assert not outbox.send_again(message)
+    assert not OutgoingMessage.objects.send_again(message.pk)
 
 
 def test_a_message_is_given_up_after_a_day(world, pull):

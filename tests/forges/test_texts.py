@@ -5,7 +5,6 @@ import pytest
 from forges.adapters.forge import StatusState
 from forges.reporting.comment import CommentFacts, Failure, format_block, format_code, write_comment
 from forges.reporting.stages import RunSummary, StageState, list_stages
-from forges.rules import compute_backoff, is_given_up, timedelta
 
 
 def states(status, *, ready=True, approved=True, failed_stage="", code=""):
@@ -72,12 +71,3 @@ def test_the_comment_says_what_a_reviewer_asks_for():
     assert "| Preview | ✅ passed | `The preview is ready.` |" in text
     order = ["does not undo", "loses column c", "gains column b", "BUILD_FAILED", "last", "Review"]
     assert [text.index(one) for one in order] == sorted(text.index(one) for one in order)
-
-
-def test_a_message_waits_longer_each_time_but_as_long_as_the_forge_asks():
-    assert [compute_backoff(n, None) for n in (1, 2, 3, 20)] == [5, 10, 20, 600]
-    assert compute_backoff(1, 3000.0) == 3000
-    assert compute_backoff(1, 1e9) == 24 * 3600
-    assert is_given_up(True, timedelta(0))
-    assert not is_given_up(False, timedelta(hours=2))
-    assert is_given_up(False, timedelta(hours=25))

@@ -16,7 +16,8 @@ def read_titles(rf, user):
 
 def test_a_superuser_sees_every_group(rf):
     user = User.objects.create_superuser("grace", password="x")
-    assert read_titles(rf, user) == ["", "History", "API", "Audit", "Authentication"]
+    groups = ["", "History", "Notifications", "API", "Audit", "Authentication"]
+    assert read_titles(rf, user) == groups
 
 
 def test_a_user_without_abilities_sees_no_group(rf):

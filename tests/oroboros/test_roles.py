@@ -57,6 +57,9 @@ GET  view    api/deliveries/<str:delivery_id>
 POST operate api/deliveries/<str:delivery_id>/redeliver
 GET  view    api/pull-requests
 GET  view    api/outbox
+GET  operate api/notification-targets
+POST operate api/notification-targets/<int:number>/test
+GET  operate api/notifications
 GET  view    api/me
 GET  operate api/audit
 GET  operate api/audit/export

@@ -12,6 +12,7 @@ from tests.factories import (
     EventFactory,
     FreezeFactory,
     LeaseFactory,
+    NotificationFactory,
     OutgoingMessageFactory,
     PullRequestFactory,
     ReleaseFactory,
@@ -44,6 +45,7 @@ def create_rows():
     DeliveryFactory(pull_request=held)
     OutgoingMessageFactory(pull_request=held)
     DeliveryFactory(pull_request=PullRequestFactory(run=lease.run), run=lease.run)
+    NotificationFactory()
     create_token("ci", ["view"], created_by="alice")
     append_entry(Entry("change", "alice", target="preview-1", reason="a demo"))
     schedules.sync_schedules()

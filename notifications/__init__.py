@@ -1,0 +1,1 @@
+"""Notifications: what people and programs outside are told of runs, slots and releases."""
