@@ -82,12 +82,13 @@ def test_only_valid_claims_of_an_ended_process_end(run):
     assert read_row(run) == ended
 
 
-def test_a_claim_that_a_shutdown_ended_counts_as_no_attempt(run):
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (1, 0), (2, 1), (3, 2)])
+def test_a_claim_that_a_shutdown_ended_counts_as_no_attempt(run, before, after):
     claim_run(run)
+    Run.objects.filter(pk=run.pk).update(attempts=before)
     assert Run.objects.all().expire_claims_of([os.getpid()], is_shutdown=True) == 1
-    claim_run(run)
-    run.refresh_from_db()
-    assert run.attempts == 1
+    assert read_row(run)["attempts"] == after
+    assert claim_run(run) is not None
 
 
 def test_a_claim_is_lost_to_a_process_whose_worker_ends(run, monkeypatch):

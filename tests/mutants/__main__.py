@@ -70,7 +70,7 @@ def report_slips(folder: Path, slips: Iterable[Slip], deadline: Deadline) -> boo
 def report_generated(
     folder: Path, modules: Iterable[str], number: int, seed: int, deadline: Deadline
 ) -> bool:
-    """Try generated mutants, and print each module's row as it comes and then the survivors.
+    """Try generated mutants, and print each module's row and survivors as they come.
 
     Returns whether enough were caught.
     """
@@ -88,10 +88,10 @@ def report_generated(
             are_tried = False
             continue
         rows.append(generated.count(module, mutants, accepted))
-        print_line(generated.format_row(rows[-1]))
-    for line in generated.format_survivors(rows):
-        print_line(line)
-    return are_tried and generated.compute_share(rows) >= generated.SHARE
+        print_line("\n".join(generated.format_row(rows[-1])))
+    share = generated.compute_share(rows)
+    print_line(f"{share:.0%} of what a test could catch was caught")
+    return are_tried and share >= generated.SHARE
 
 
 def print_line(text: str) -> None:

@@ -244,18 +244,13 @@ def count(module: str, mutants: Sequence[Mutant], accepted: Mapping[tuple[str, .
     return Row(module, len(mutants), caught, len(wording), len(excused), survivors)
 
 
-def format_row(row: Row) -> str:
-    """Return the module's line of the table."""
+def format_row(row: Row) -> list[str]:
+    """Return the module's line of the table, and its survivors with their changes."""
     numbers = (row.tried, row.caught, row.wording, row.accepted, len(row.survivors))
-    return f"{row.module:<42}" + "".join(f"{n:>10}" for n in numbers) + f"{row.share:>7.0%}"
-
-
-def format_survivors(rows: Sequence[Row]) -> list[str]:
-    """Return each survivor with its change, and the share of all modules."""
-    lines = []
-    for mutant in (mutant for row in rows for mutant in row.survivors):
-        lines += ["", mutant.name, *(f"    {line}" for line in mutant.change)]
-    return [*lines, "", f"{compute_share(rows):.0%} of what a test could catch was caught"]
+    lines = [f"{row.module:<42}" + "".join(f"{n:>10}" for n in numbers) + f"{row.share:>7.0%}"]
+    for mutant in row.survivors:
+        lines += [f"  {mutant.name}", *(f"    {line}" for line in mutant.change)]
+    return lines
 
 
 def compute_share(rows: Sequence[Row]) -> float:
