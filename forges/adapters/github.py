@@ -19,7 +19,7 @@ from forges.adapters.forge import (
     PushEvent,
 )
 from forges.adapters.http_client import Client, ForgeFailed
-from forges.adapters.payload import find, read, read_text, read_time
+from forges.adapters.payload import find, read, read_list, read_text, read_time
 
 HEADS = "refs/heads/"
 NO_COMMIT = "0" * 40
@@ -116,7 +116,7 @@ class GitHub(Forge):
             is_fork=self._is_fork(value),
             is_draft=find(value, "draft") is True,
             state=_read_state(value),
-            labels=tuple(read_text(one, "name") for one in find(value, "labels") or ()),
+            labels=tuple(read_text(one, "name") for one in read_list(value, "labels")),
             updated_at=read_time(value, "updated_at"),
             has_access=self._read_access(value),
         )

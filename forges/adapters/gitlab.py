@@ -20,7 +20,7 @@ from forges.adapters.forge import (
     StatusState,
 )
 from forges.adapters.http_client import Client, ForgeFailed
-from forges.adapters.payload import find, read, read_text, read_time
+from forges.adapters.payload import find, read, read_list, read_text, read_time
 
 HEADS = "refs/heads/"
 NO_COMMIT = "0" * 40
@@ -83,8 +83,7 @@ class GitLab(Forge):
 
     def _has_new_label(self, payload: Mapping[str, Any]) -> bool:
         before, now = (
-            _read_titles(find(payload, f"changes.labels.{side}"))
-            for side in ("previous", "current")
+            _read_titles(payload, f"changes.labels.{side}") for side in ("previous", "current")
         )
         return self.settings.label in set(now) - set(before)
 
@@ -104,7 +103,7 @@ class GitLab(Forge):
             is_fork=_is_fork(attributes),
             is_draft=_is_draft(attributes),
             state=_read_state(attributes),
-            labels=_read_titles(find(payload, "labels")),
+            labels=_read_titles(payload, "labels"),
             updated_at=read_time(attributes, "updated_at"),
         )
 
@@ -155,7 +154,7 @@ class GitLab(Forge):
             is_fork=_is_fork(value),
             is_draft=_is_draft(value),
             state=_read_state(value),
-            labels=tuple(one for one in find(value, "labels") or () if isinstance(one, str)),
+            labels=tuple(read_text({"name": one}, "name") for one in read_list(value, "labels")),
             updated_at=read_time(value, "updated_at"),
         )
 
@@ -231,5 +230,5 @@ def _read_state(value: Mapping[str, Any]) -> PullRequestState:
     return STATES.get(read(value, "state", str), PullRequestState.CLOSED)
 
 
-def _read_titles(labels: Any) -> tuple[str, ...]:
-    return tuple(read_text(one, "title") for one in labels or ())
+def _read_titles(payload: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    return tuple(read_text(one, "title") for one in read_list(payload, path))

@@ -10,10 +10,15 @@ T = TypeVar("T")
 
 
 def read(payload: Any, path: str, kind: type[T]) -> T:
-    """Return the value at the dotted path. Raises PayloadInvalid unless it is of that type."""
+    """Return the value at the dotted path.
+
+    Raises PayloadInvalid unless it is of that type, and for text that PostgreSQL refuses.
+    """
     value = find(payload, path)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise PayloadInvalid(f"{path} is missing, or is not {kind.__name__}.")
+    if isinstance(value, str) and _make_storable(value) != value:
+        raise PayloadInvalid(f"{path} has a NUL, or half of a surrogate pair.")
     return value
 
 
@@ -24,7 +29,20 @@ def read_text(payload: Any, path: str) -> str:
         return ""
     if not isinstance(value, str):
         raise PayloadInvalid(f"{path} is not text.")
-    return value.replace("\0", "")  # PostgreSQL refuses it
+    return _make_storable(value)
+
+
+def read_list(payload: Any, path: str) -> list[Any]:
+    """Return the list at the path, empty for null and without it. Raises PayloadInvalid."""
+    value = find(payload, path)
+    if value is not None and not isinstance(value, list):
+        raise PayloadInvalid(f"{path} is not a list.")
+    return value or []
+
+
+def _make_storable(text: str) -> str:
+    """Return the text without NUL, and with a ? for each unpaired surrogate, as JSON may have."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def find(payload: Any, path: str) -> Any:

@@ -1,5 +1,8 @@
 """The forges' payloads as values, and the client's reading of refusals."""
 
+import copy
+import dataclasses
+import functools
 from datetime import UTC, datetime
 
 import pytest
@@ -82,6 +85,32 @@ def test_events_of_other_kinds_lead_to_nothing(kind):
 def test_a_body_of_another_shape_is_refused(kind, event, body):
     with pytest.raises(PayloadInvalid):
         adapter(kind).parse_event(event, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "event", "body", "labels"),
+    [
+        ("github", "pull_request", payloads.github_pull_request(PULL), ("pull_request", "labels")),
+        ("gitlab", "Merge Request Hook", payloads.gitlab_merge_request(PULL), ("labels",)),
+    ],
+)
+@pytest.mark.parametrize("value", [3, "preview", {"name": "preview"}])
+def test_labels_that_are_no_list_are_refused(kind, event, body, labels, value):
+    body = copy.deepcopy(body)
+    *parents, last = labels
+    functools.reduce(dict.__getitem__, parents, body)[last] = value
+    with pytest.raises(PayloadInvalid, match="is not a list"):
+        adapter(kind).parse_event(event, body)
+
+
+def test_text_that_the_database_refuses_is_changed_and_a_name_with_it_is_refused():
+    texts = dataclasses.replace(PULL, title="a\0b\ud800c", labels=["x\udfff"])
+    facts = adapter("github").parse_event("pull_request", payloads.github_pull_request(texts)).facts
+    assert (facts.title, facts.labels) == ("ab?c", ("x?",))
+    for branch in ("a\0b", "a\ud800"):
+        names = payloads.github_pull_request(dataclasses.replace(PULL, branch=branch))
+        with pytest.raises(PayloadInvalid, match=r"head\.ref"):
+            adapter("github").parse_event("pull_request", names)
 
 
 @pytest.mark.parametrize(
