@@ -5,7 +5,7 @@ The most dangerous ones come first: a run that is bounded by time reaches them.
 
 LEASING = ("tests/runs/leasing/test_leases.py", "tests/runs/leasing/test_reaper.py")
 SLOTS_API = ("tests/runs/api/test_slots.py", "tests/runs/leasing/test_rules.py")
-ACCOUNTS = ("tests/accounts/test_host_authentication.py", "tests/accounts/test_authentication.py")
+TOKENS = ("tests/accounts/test_authentication.py", "tests/accounts/test_tokens.py")
 
 MODULES: dict[str, tuple[str, ...]] = {
     # leases, grants and claims
@@ -35,11 +35,11 @@ MODULES: dict[str, tuple[str, ...]] = {
     "releases/deployments/rollback_plan.py": ("tests/releases/deployments/test_rollback_plan.py",),
     "releases/deployments/reconciler.py": ("tests/releases/deployments/test_reconciler.py",),
     # who may do what
-    "accounts/peers.py": (*ACCOUNTS, "tests/accounts/test_client_address.py"),
-    "accounts/authentication.py": (*ACCOUNTS, "tests/accounts/test_tokens.py"),
-    "accounts/tokens.py": ("tests/accounts/test_tokens.py", "tests/accounts/test_commands.py"),
+    "accounts/peers.py": ("tests/accounts/test_peers.py", "tests/accounts/test_client_address.py"),
+    "accounts/authentication.py": TOKENS,
+    "accounts/tokens.py": (*TOKENS, "tests/accounts/test_commands.py"),
     "accounts/audit/rules.py": ("tests/accounts/audit/test_rules.py",),
-    "web/permissions.py": ("tests/runs/api/test_permissions.py", "tests/accounts/test_tokens.py"),
+    "web/permissions.py": ("tests/runs/api/test_permissions.py", *TOKENS),
     "forges/rules.py": ("tests/forges/test_rules.py",),
     # the API's limits
     "web/server/request_buffer.py": ("tests/web/server/test_request_buffer.py",),

@@ -183,3 +183,157 @@ def test_the_guard_of_a_plain_template_does_not_import_psycopg():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "False\n"), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("port", "is_valid"), [(0, False), (1, True), (65535, True), (65536, False)]
+)
+def test_a_port_is_a_number_from_1_to_65535(port, is_valid):
+    template = f"postgresql://localhost:{port}/{{db_name}}"
+    if is_valid:
+        assert resolve(template).port == port
+        return
+    with pytest.raises(Refused, match="db_url_invalid"):
+        resolve(template)
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [(62, "db_name_not_of_slot"), (63, "db_name_not_of_slot"), (64, "db_name_too_long")],
+)
+def test_a_database_name_has_at_most_63_bytes(size, reason):
+    for name in ("x" * size, "x" * (size - 3) + "%C3%A9x"):
+        with pytest.raises(Refused, match=reason):
+            resolve(f"postgresql://localhost/{name}")
+
+
+@pytest.mark.parametrize(
+    ("character", "is_refused"),
+    [("\x1f", True), (" ", True), ("!", False), ("~", False), ("\x7f", True)],
+)
+def test_a_template_has_no_blank_and_no_control_character(character, is_refused):
+    with pytest.raises(Refused) as refusal:
+        resolve(f"postgresql://localhost/{character}")
+    assert ("template_invalid" in refusal.value.detail) is is_refused
+
+
+def test_every_placeholder_is_filled_in_wherever_it_stands():
+    assert resolve("postgresql://{slot}:{slot_num}@localhost:543{slot_num}/{db_name}").port == 5431
+    with pytest.raises(Refused, match="db_host_not_allowed"):
+        resolve("postgresql://{slot}/{db_name}")
+
+
+TARGET = guard.Target("postgresql+psycopg", "127.0.0.1", 54329, "app_preview_1")
+
+
+@pytest.mark.parametrize(
+    ("admin", "is_the_same"),
+    [
+        ("postgresql://admin@127.0.0.1:54329/postgres", True),
+        ("postgresql://admin@127.0.0.1:54328/postgres", False),
+        ("postgresql://admin@localhost:54329/postgres", False),
+        ("postgresql://admin@127.0.0.1/postgres", False),
+        ("postgresql://admin@127.0.0.1:54329/postgres?hostaddr=10.0.0.5", False),
+    ],
+)
+def test_the_administrators_address_is_its_host_and_port(admin, is_the_same):
+    config = load({**ENVIRON, "PREVIEW_ADMIN_DATABASE_URL": admin})
+    assert guard.is_administrators_address(config, TARGET) is is_the_same
+
+
+def test_without_a_port_the_administrator_connects_to_5432():
+    config = load({**ENVIRON, "PREVIEW_ADMIN_DATABASE_URL": "postgresql://a@127.0.0.1/postgres"})
+    for port, is_the_same in ((5431, False), (5432, True), (5433, False)):
+        target = replace(TARGET, port=port)
+        assert guard.is_administrators_address(config, target) is is_the_same
+
+
+def test_the_applications_url_has_the_role_and_its_password_encoded():
+    expected = "postgresql+psycopg://app_preview_1:p%2F%40%3A@127.0.0.1:54329/app_preview_1"
+    assert guard.application_url(TARGET, "app_preview_1", "p/@:") == expected
+    assert guard.server_url(TARGET, "r", "p") == "postgresql://r:p@127.0.0.1:54329/app_preview_1"
+    other = replace(TARGET, scheme="postgres", host="::1")
+    assert guard.application_url(other, "r", "p") == "postgres://r:p@[::1]:54329/app_preview_1"
+
+
+OURS = {
+    "PGHOST": "127.0.0.1",
+    "PGPORT": "54329",
+    "PGDATABASE": "app_preview_1",
+    "PGUSER": "app_preview_1",
+    "DATABASE_URL": "postgresql+psycopg://app_preview_1:s@127.0.0.1:54329/app_preview_1",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_refused"),
+    [
+        ({}, False),
+        ({"PGHOST": "127.0.0.2"}, True),
+        ({"PGPORT": "54328"}, True),
+        ({"PGDATABASE": "oroboros"}, True),
+        ({"PGUSER": "oroboros"}, True),
+        ({"DATABASE_URL": "postgresql://app_preview_1:s@127.0.0.2:54329/app_preview_1"}, True),
+        ({"DATABASE_URL": "postgresql://app_preview_1:s@127.0.0.1:54328/app_preview_1"}, True),
+        ({"DATABASE_URL": "postgresql://app_preview_1:s@127.0.0.1:54329/oroboros"}, True),
+        ({"DATABASE_URL": "postgresql://oroboros:s@127.0.0.1:54329/app_preview_1"}, True),
+        ({"DATABASE_URL": "postgres://127.0.0.1/app_preview_1?host=10.0.0.5"}, True),
+        ({"DATABASE_URL": "mysql://elsewhere/oroboros"}, False),
+        (dict.fromkeys(OURS), False),
+    ],
+)
+def test_an_environment_names_the_target_and_its_role_only(change, is_refused):
+    environment = {name: value for name, value in (OURS | change).items() if value is not None}
+    if not is_refused:
+        guard.check_environment(TARGET, "app_preview_1", environment)
+        return
+    with pytest.raises(Refused, match="db_target_is_another"):
+        guard.check_environment(TARGET, "app_preview_1", environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({}, None),
+        ({"PGDATABASE": "a"}, "a"),
+        ({"PGDATABASE": ""}, None),
+        ({"PGDATABASE": "a", "DATABASE_URL": "postgres://h/b%20c"}, "b c"),
+        ({"PGDATABASE": "a", "DATABASE_URL": "postgresql+psycopg://u:p@h:1/b?x=y"}, "b"),
+        ({"PGDATABASE": "a", "DATABASE_URL": "postgresql://h"}, None),
+        ({"PGDATABASE": "a", "DATABASE_URL": "mysql://h/b"}, "a"),
+    ],
+)
+def test_an_applications_database_is_that_of_its_url(environment, name):
+    assert guard.database_name(environment) == name
+
+
+def test_the_names_that_the_pipeline_makes_are_its_own():
+    config = load(ENVIRON)
+    template = guard.template_name("0123456789abcdef" * 2)
+    names = [template, guard.spare_name(template), guard.gate_name("17-a_b")]
+    assert names == ["app_template_0123456789ab", "app_spare_0123456789ab", "app_gate_17-a_b"]
+    assert [guard.check_pipeline_name(config, name) for name in names] == names
+    assert [guard.has_own_role(name) for name in names] == [True, False, True]
+    assert guard.check_role(config, template) == template
+    with pytest.raises(Refused, match="role_protected") as refusal:
+        guard.check_role(config, names[1])
+    assert refusal.value.fields == {"role": "db_role_protected"}
+
+
+@pytest.mark.parametrize(("size", "is_known"), [(39, True), (40, True), (41, False)])
+def test_a_run_in_a_gates_database_name_has_at_most_40_characters(size, is_known):
+    assert guard.is_pipeline_database(load(ENVIRON), guard.gate_name("1" * size)) is is_known
+
+
+def test_production_has_two_roles_and_neither_the_control_planes_nor_the_servers_database():
+    config = load(ENVIRON)
+    roles = {"app_production", "app_production_release"}
+    assert guard.list_production_roles(config) == roles
+    assert {guard.check_role(config, role) for role in roles} == roles
+    for name in ("oroboros", "postgres", "template1"):
+        with pytest.raises(Refused, match="db_name_protected") as refusal:
+            guard.check_production_name(replace(config, production_database=name), name)
+        assert refusal.value.fields == {"database": "db_name_protected"}
+    without_control = load({**ENVIRON, "DATABASE_URL": ""})
+    assert guard.check_production_name(without_control, "app_production") == "app_production"
+    assert "" not in guard.find_protected_names(without_control)
