@@ -97,6 +97,7 @@ def test_module_and_its_tests_exist(module):
     assert [path for path in (module, *MODULES[module]) if not (ROOT / path).is_file()] == []
 
 
+@pytest.mark.full
 def test_every_module_of_rules_is_among_those_that_are_mutated():
     rules = {str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/rules.py")}
     assert rules <= set(MODULES)
