@@ -42,7 +42,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "web/permissions.py": ("tests/runs/api/test_permissions.py", *TOKENS),
     "forges/rules.py": ("tests/forges/test_rules.py",),
     "notifications/rules.py": ("tests/notifications/test_rules.py",),
-    "notifications/connection_guard.py": ("tests/notifications/test_connection_guard.py",),
+    "notifications/channels/connection_guard.py": ("tests/notifications/test_connection_guard.py",),
     # the API's limits
     "web/server/request_buffer.py": ("tests/web/server/test_request_buffer.py",),
     "web/server/paced_pool.py": ("tests/web/server/test_paced_pool.py",),
