@@ -101,3 +101,36 @@ def test_other_colour_of_each_colour():
 )
 def test_backend_is_drained_without_connections_or_time(connections, seconds, limit, expected):
     assert rules.is_drained(connections, seconds, limit) == expected
+
+
+@pytest.mark.parametrize(
+    ("restarts", "delay"),
+    [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (7, 60), (10, 60), (11, 60), (10_000, 60)],
+)
+def test_a_process_that_keeps_ending_is_started_again_after_growing_delays(restarts, delay):
+    for seconds, is_due in ((delay - 0.01, False), (delay, True), (delay + 0.01, True)):
+        assert rules.is_process_restart_due(restarts, seconds) is is_due
+    assert not rules.is_process_restart_due(restarts, 0)
+    assert rules.is_process_restart_due(restarts, -0.01)  # the clock was set back
+
+
+@pytest.mark.parametrize(
+    ("restarts", "seconds", "counted"),
+    [(0, 0, 1), (3, 0, 4), (3, 119.9, 4), (3, 120, 4), (3, 120.1, 1)],
+)
+def test_a_process_that_ran_for_two_minutes_counts_its_restarts_from_one(
+    restarts, seconds, counted
+):
+    assert rules.count_process_restart(restarts, seconds) == counted
+
+
+@pytest.mark.parametrize(("backend", "frontend"), [("", "frontend"), (".", ""), ("", None)])
+def test_a_backend_that_is_the_whole_tree_has_every_file_outside_the_frontend(backend, frontend):
+    assert rules.has_backend_changes(["app.py"], backend, frontend)
+    assert rules.has_backend_changes(["frontend/a.js"], backend, frontend) is not bool(frontend)
+
+
+def test_the_command_of_a_rollback_names_the_release_and_what_is_accepted():
+    assert rules.format_rollback_command("r-1") == "./scripts/rollback.sh r-1"
+    command = rules.format_rollback_command("r-1", accept_schema=True)
+    assert command == "./scripts/rollback.sh r-1 --accept-schema"
