@@ -8,10 +8,11 @@ import os
 import shutil
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from host.config import Config
-from host.files import safe_walk
+from host.files import safe_files, safe_walk
 from host.files.tree_shield import write_shield
 from host.process.users import DelegatedUser, User
 from host.units import jobs
@@ -225,19 +226,38 @@ def _copy_back(root: Path) -> None:
         safe_walk.require_shallow(folder.parts)  # copytree recurses
     copy = root.with_name(f".{root.name}.{os.urandom(6).hex()}")
     old = copy.with_name(f"{copy.name}.old")
-    shutil.copytree(root, copy, symlinks=True, copy_function=_link_or_copy)
+    shutil.copytree(root, copy, symlinks=True, copy_function=_TreeCopy({}).link_or_copy)
     root.rename(old)
     copy.rename(root)
     delete_tree(old)
 
 
-def _link_or_copy(source: str, target: str) -> None:
-    """Link a file that is ours, such as the shared install's; another's becomes ours by a copy."""
-    if Path(source).lstat().st_uid == os.geteuid():
-        with suppress(OSError):  # a file has a limited number of links
-            os.link(source, target, follow_symlinks=False)
+@dataclass(frozen=True)
+class _TreeCopy:
+    """One copy of a tree; `copies` has the copy of each file that has several names."""
+
+    copies: dict[tuple[int, int], Path]
+
+    def link_or_copy(self, source: str, target: str) -> None:
+        """Link a file that is ours, such as the shared install's; another's becomes a copy of ours.
+
+        A copy takes no more space than the file. Sockets and FIFOs, which serve a process only,
+        are left out.
+        """
+        found = Path(source).lstat()
+        key = (found.st_dev, found.st_ino)
+        existing = Path(source) if found.st_uid == os.geteuid() else self.copies.get(key)
+        if not stat.S_ISREG(found.st_mode):
             return
-    shutil.copy2(source, target)
+        if existing is None or not safe_files.link_file(existing, Path(target)):
+            self._copy(source, target)
+            self.copies[key] = Path(target)
+
+    def _copy(self, source: str, target: str) -> None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(source, flags), "rb") as reader, Path(target).open("xb") as writer:
+            safe_files.copy_data(reader.fileno(), writer.fileno())
+        shutil.copystat(source, target)
 
 
 def _finish_copy_back(root: Path) -> None:

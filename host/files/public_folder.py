@@ -1,14 +1,14 @@
 """Copies a frontend's built files to a folder that only we can change."""
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from host.errors import Refused
-from host.files import safe_walk
+from host.files import safe_files, safe_walk
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO would wait for its writer.
@@ -83,35 +83,56 @@ def copy_files(
     folder: int,
     destination: Path,
     is_left_out: Callable[[Sequence[str]], bool] = lambda parts: False,
-    parts: Sequence[str] = (),
 ) -> list[str]:
     """Copy the files and folders of an open folder to `destination`, which must not exist.
 
     Links and special files are left out, and so are the paths of which `is_left_out` returns true;
-    returns the paths of both. Raises Refused `build_failed` for folders that are nested too deeply.
+    returns the paths of both. The copy takes as much space as the folder: holes and files with
+    several names stay what they are. Raises Refused `build_failed` for folders that are nested too
+    deeply.
     """
-    safe_walk.require_shallow(parts)
-    destination.mkdir(mode=0o755)
-    left_out = []
-    for name in sorted(os.listdir(folder)):
-        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-        if is_left_out([*parts, name]):
-            left_out.append("/".join([*parts, name]))
-        elif stat.S_ISDIR(mode):
-            inner = os.open(name, FOLDER_FLAGS, dir_fd=folder)
-            try:
-                left_out += copy_files(inner, destination / name, is_left_out, [*parts, name])
-            finally:
-                os.close(inner)
-        elif stat.S_ISREG(mode):
-            _copy_file(folder, name, destination / name)
-        else:
-            left_out.append("/".join([*parts, name]))
-    return left_out
+    return _Copy(is_left_out).copy_folder(folder, destination, ())
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """One copy of a folder; `copies` has the copy of each file that has several names."""
+
+    is_left_out: Callable[[Sequence[str]], bool]
+    copies: dict[tuple[int, int], Path] = field(default_factory=dict)
+
+    def copy_folder(self, folder: int, destination: Path, parts: Sequence[str]) -> list[str]:
+        safe_walk.require_shallow(parts)
+        destination.mkdir(mode=0o755)
+        left_out = []
+        for name in sorted(os.listdir(folder)):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            path = [*parts, name]
+            if self.is_left_out(path):
+                left_out.append("/".join(path))
+            elif stat.S_ISDIR(status.st_mode):
+                inner = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+                try:
+                    left_out += self.copy_folder(inner, destination / name, path)
+                finally:
+                    os.close(inner)
+            elif stat.S_ISREG(status.st_mode):
+                self.copy_file(folder, name, destination / name, status)
+            else:
+                left_out.append("/".join(path))
+        return left_out
+
+    def copy_file(self, folder: int, name: str, destination: Path, status: os.stat_result) -> None:
+        """Copy one file, or give its copy another name."""
+        key = (status.st_dev, status.st_ino)
+        if not (key in self.copies and safe_files.link_file(self.copies[key], destination)):
+            _copy_file(folder, name, destination)
+            if status.st_nlink > 1:
+                self.copies[key] = destination
 
 
 def _copy_file(folder: int, name: str, destination: Path) -> None:
     """Copy one file; its new modification time keeps a browser from using another run's copy."""
     source = os.open(name, FILE_FLAGS, dir_fd=folder)
     with os.fdopen(source, "rb") as reader, destination.open("xb") as writer:
-        shutil.copyfileobj(reader, writer)
+        safe_files.copy_data(reader.fileno(), writer.fileno())

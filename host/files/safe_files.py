@@ -12,6 +12,7 @@ from host.errors import Refused
 from host.process.users import User
 
 TAIL_BYTES = 64 * 1024
+COPY_BYTES = 1024 * 1024
 
 
 def write_atomic(
@@ -120,6 +121,41 @@ def read_tail(path: Path, lines: int = 200, since: int = 0) -> str:
         raw = raw.partition(b"\n")[2] or raw
     text = raw.decode(errors="replace")
     return "\n".join(text.replace("\0", "\N{REPLACEMENT CHARACTER}").splitlines()[-lines:])
+
+
+def link_file(existing: Path, path: Path) -> bool:
+    """Give a file another name; returns whether it worked: the number of its names is limited."""
+    try:
+        os.link(existing, path, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def copy_data(source: int, target: int) -> None:
+    """Copy an open file to an empty one; holes stay holes, which take no space (lseek(2)).
+
+    What a process appends meanwhile is not copied.
+    """
+    size, end = os.fstat(source).st_size, 0
+    while (start := _find_data(source, end)) < size:
+        end = min(size, os.lseek(source, start, os.SEEK_HOLE))
+        while start < end:
+            data = os.pread(source, min(COPY_BYTES, end - start), start)
+            if not data:  # the file was shortened
+                return
+            start += os.pwrite(target, data, start)
+    os.ftruncate(target, size)
+
+
+def _find_data(source: int, start: int) -> int:
+    """Return where the next data begins; the size of the file if there is none."""
+    try:
+        return os.lseek(source, start, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return os.fstat(source).st_size
 
 
 def _open_at(folder: int, name: str, flags: int) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 # The largest environment that execve(2) accepts is larger, so it is read in several parts.
 READ_BYTES = 64 * 1024
+# It has ended, or the host hides the processes of other users (hidepid, proc(5)).
+UNREADABLE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def list_descendants(pid: int) -> list[ProcessEntry]:
     """
     try:
         children = [int(child) for child in _read(pid, f"task/{pid}/children").split()]
-    except (FileNotFoundError, ProcessLookupError):
+    except UNREADABLE:
         return []
     found = [entry for child in children if (entry := find_process(child)) is not None]
     return found + [below for child in children for below in list_descendants(child)]
@@ -96,7 +98,7 @@ def read_uids(pid: int) -> set[int]:
     """Return the real, effective, saved and file system uid of a process; empty if it ended."""
     try:
         status = _read(pid, "status")
-    except (FileNotFoundError, ProcessLookupError):
+    except UNREADABLE:
         return set()
     line = status.partition(b"\nUid:")[2].partition(b"\n")[0]
     return {int(uid) for uid in line.split()}  # a setuid program has different ones
@@ -106,7 +108,9 @@ def describe_process(pid: int) -> str:
     """Return the pid and the program's name as text; arguments may hold secrets: left out."""
     try:
         name = _read(pid, "comm").decode(errors="replace").removesuffix("\n")
-    except (FileNotFoundError, ProcessLookupError):
+    except PermissionError:
+        return f"process {pid}"
+    except UNREADABLE:
         return f"process {pid}, which has ended"
     # A process names itself as it likes: no control character of it reaches a terminal.
     return f"process {pid} ({''.join(one if one.isprintable() else '?' for one in name)})"
@@ -122,7 +126,7 @@ def _read_stat(pid: int) -> list[str]:
     try:
         # The name stands in parentheses and may hold blanks and parentheses of its own.
         return _read(pid, "stat").rpartition(b")")[2].decode().split()
-    except (FileNotFoundError, ProcessLookupError):
+    except UNREADABLE:
         return []
 
 

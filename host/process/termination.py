@@ -127,15 +127,7 @@ def select_family(
     `is_pid_ours`: the pid was not recycled, so its group and session are the family's. A daemon
     that a member spawned has a mark of its own and is not a member: it may outlive its parent.
     """
-    pids = {process_id.pid} if is_pid_ours else set()
-    size = -1
-    while size != len(pids):  # until no more descendants are found
-        size = len(pids)
-        pids |= {
-            entry.pid
-            for entry in table
-            if entry.parent in pids and not _is_other_daemon(entry, process_id)
-        }
+    pids = _find_descendants(process_id, table) if is_pid_ours else set()
     return [
         entry
         for entry in table
@@ -186,6 +178,23 @@ def _is_other_daemon(entry: ProcessEntry, process_id: ProcessId) -> bool:
     is_session_leader = entry.session == entry.pid
     mark = process_table.read_variable(entry.pid, MARK_VARIABLE) if is_session_leader else ""
     return bool(mark) and mark != process_id.mark
+
+
+def _find_descendants(process_id: ProcessId, table: list[ProcessEntry]) -> set[int]:
+    """Return the pids of the process and its descendants but other daemons.
+
+    Each entry is looked at once: a chain may be as long as the user may have processes.
+    """
+    children: dict[int, list[ProcessEntry]] = {}
+    for entry in table:
+        children.setdefault(entry.parent, []).append(entry)
+    pids, waiting = {process_id.pid}, [process_id.pid]
+    while waiting:
+        found = children.get(waiting.pop(), ())
+        inner = [one.pid for one in found if not _is_other_daemon(one, process_id)]
+        waiting += [pid for pid in inner if pid not in pids]
+        pids.update(inner)
+    return pids
 
 
 def _is_listed(process_id: ProcessId, table: list[ProcessEntry]) -> bool:

@@ -185,3 +185,25 @@ def test_under_systemd_a_tree_is_sealed_for_the_user_who_built_in_it(tree, open_
     assert ((tree / "data").stat().st_ino, mode(tree / "data")) == (kept, 0o444)
     assert mode(tree) == mode(tree / "folder") == 0o555
     assert sorted(path.name for path in open_path.iterdir()) == ["outside", "tree"]
+
+
+def test_another_users_tree_is_copied_in_no_more_space_than_it_takes(tmp_path, monkeypatch):
+    tree, copied = tmp_path / "tree", tmp_path / "copy"
+    (tree / "below").mkdir(parents=True)
+    copied.mkdir()
+    (tree / "sparse").touch()
+    os.truncate(tree / "sparse", 2**40)
+    (tree / "program").write_text("1")
+    (tree / "program").chmod(0o755)
+    os.link(tree / "program", tree / "second")
+    os.mkfifo(tree / "fifo")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)  # the files are another's
+    copy = ownership._TreeCopy({})
+    for name in ("sparse", "program", "second", "fifo"):
+        copy.link_or_copy(str(tree / name), str(copied / name))
+    assert sorted(os.listdir(copied)) == ["program", "second", "sparse"]
+    assert (copied / "sparse").stat().st_size == 2**40
+    assert (copied / "sparse").stat().st_blocks < 100
+    assert (copied / "program").samefile(copied / "second")
+    assert not (copied / "program").samefile(tree / "program")
+    assert (copied / "program").stat().st_mode & 0o777 == 0o755

@@ -98,3 +98,18 @@ def test_a_name_that_a_process_gave_itself_is_told_without_control_characters():
 def test_this_process_has_its_uids_and_a_boot_id():
     assert os.getuid() in process_table.read_uids(os.getpid())
     assert len(process_table.read_boot_id()) == 36
+
+
+def test_processes_that_the_host_hides_are_left_out(child, monkeypatch):
+    opened = os.open
+
+    def hide(path, *arguments, **keywords):
+        if str(path).startswith(f"/proc/{child.pid}/"):
+            raise PermissionError(1, "Operation not permitted", path)  # with hidepid=1
+        return opened(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", hide)
+    assert child.pid not in {entry.pid for entry in process_table.list_processes()}
+    assert process_table.read_uids(child.pid) == set()
+    assert process_table.read_variable(child.pid, "PATH") is None
+    assert process_table.describe_process(child.pid) == f"process {child.pid}"

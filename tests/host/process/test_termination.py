@@ -13,6 +13,7 @@ import pytest
 
 from host.process import process_table, runner, termination
 from host.process.process_id import ProcessId
+from host.process.process_table import ProcessEntry
 from tests.host.processes import (
     ENV,
     RESERVED_USER,
@@ -206,3 +207,24 @@ def test_a_daemon_is_reaped_as_it_ends(spawn):
     process_id = spawn("exit 3")
     wait_for(lambda: not Path(f"/proc/{process_id.pid}").exists())
     assert runner.get_exit_code(process_id) == 3
+
+
+def test_a_chain_of_processes_as_long_as_the_limit_is_followed_in_one_pass(monkeypatch):
+    first, length = 4_000_000, 2000
+    table = [ProcessEntry(pid, pid - 1, pid, pid, 1.0) for pid in range(first, first + length)]
+    read = []
+    monkeypatch.setattr(process_table, "read_variable", lambda pid, name: read.append(pid))
+    process_id = ProcessId(first, 1.0, "a-mark")
+    family = termination.select_family(process_id, table, is_pid_ours=True)
+    assert len(family) == length
+    assert len(read) < length
+
+
+def test_a_circle_of_parents_is_followed_once():
+    # Two processes that took over recycled pids while the table was read.
+    table = [
+        ProcessEntry(5_000_000, 5_000_001, 1, 1, 1.0),
+        ProcessEntry(5_000_001, 5_000_000, 1, 1, 1.0),
+    ]
+    process_id = ProcessId(5_000_000, 1.0, "")
+    assert termination.select_family(process_id, table, is_pid_ours=True) == table
