@@ -202,6 +202,8 @@ SPECTACULAR_SETTINGS = {
     # The API's documentation loads Swagger UI from our own static files.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "/static/oroboros/icon.svg",
+    # A deep link is a link within a button, which a screen reader and the keyboard do not reach.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": False},
     "SERVE_PERMISSIONS": ["web.permissions.HasAbility"],
     "AUTHENTICATION_WHITELIST": [],
     "APPEND_COMPONENTS": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
@@ -300,6 +302,7 @@ UNFOLD = {
         lambda request: static("oroboros/changes.js"),
         lambda request: static("oroboros/drafts.js"),
         lambda request: static("oroboros/time-zone.js"),
+        lambda request: static("oroboros/keyboard.js"),
     ],
     "SIDEBAR": {"navigation": "oroboros.navigation.build_navigation", "show_search": False},
     "COLORS": {

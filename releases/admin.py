@@ -14,7 +14,7 @@ from unfold.decorators import display
 from core.clock import format_minute
 from host.files import safe_files
 from releases.deployments import enqueue, rollback_plan
-from releases.models import Deployment, Release
+from releases.models import Deployment, Release, ReleaseQuerySet
 from releases.presenters import list_processes
 from releases.production.deployment_context import deployment_log_path
 from releases.rules import ReleaseStatus
@@ -95,8 +95,9 @@ ROLLBACK = AdminAction(
 @admin.register(Release)
 class ReleaseAdmin(ReadOnlyAdmin):
     list_display = [
-        "release_id",
+        "titled",
         "state",
+        "release_id",
         "commit",
         "run",
         "built_at",
@@ -104,8 +105,9 @@ class ReleaseAdmin(ReadOnlyAdmin):
         "migration_count",
     ]
     list_filter = ["status"]
-    search_fields = ["release_id", "commit_sha"]
+    search_fields = ["title", "release_id", "commit_sha"]
     fields = [
+        "title",
         "release_id",
         "status",
         "detail",
@@ -129,6 +131,13 @@ class ReleaseAdmin(ReadOnlyAdmin):
         "deployment_list",
     ]
     page_actions = (ROLLBACK,)
+
+    def get_queryset(self, request: HttpRequest) -> ReleaseQuerySet:
+        return super().get_queryset(request).filter(is_temporary=False)
+
+    @display(description="Title", ordering="title")
+    def titled(self, release):
+        return release.title or release.release_id
 
     @display(description="Status", ordering="status", label=CHIP_TYPES)
     def state(self, release):

@@ -40,6 +40,7 @@ class ReleaseSerializer(serializers.Serializer):
     """A release, as `present_release` returns it."""
 
     release_id = serializers.CharField()
+    title = serializers.CharField()
     commit_sha = serializers.CharField()
     run_id = serializers.UUIDField(allow_null=True)
     status = serializers.ChoiceField(ReleaseStatus.choices)
@@ -122,7 +123,7 @@ class ReleasesView(ListAPIView):
 
     abilities = {"GET": "view"}
     serializer_class = ReleaseSerializer
-    queryset = Release.objects.all()
+    queryset = Release.objects.listed()
 
     def paginate_queryset(self, queryset):
         return [present_release(release) for release in super().paginate_queryset(queryset) or ()]

@@ -17,6 +17,7 @@ def present_release(release: Release) -> dict[str, Any]:
     """Return the fields of a release."""
     return {
         "release_id": release.pk,
+        "title": release.title,
         "commit_sha": release.commit_sha,
         "run_id": str(release.run_id) if release.run_id else None,
         "status": release.status,

@@ -45,6 +45,7 @@ class RunFacts:
     is_stopping: bool = False
     is_too_late: bool = False
     merged_in: str = ""
+    has_open_precheck: bool = False
     approval_refusal: str = ""
 
     @property
@@ -71,6 +72,16 @@ def _decide_approve(facts: RunFacts) -> ActionState:
         return _disable(f"This commit is merged already, by the run {facts.merged_in}.")
     if facts.approval_refusal:
         return _disable(facts.approval_refusal)
+    return _unless_stopping(facts)
+
+
+def _decide_precheck(facts: RunFacts) -> ActionState:
+    if facts.is_reservation or facts.status != Status.PREVIEW_READY:
+        return _hide("Only a ready preview can be checked before its approval.")
+    if facts.merged_in:
+        return _disable(f"This commit is merged already, by the run {facts.merged_in}.")
+    if facts.has_open_precheck:
+        return _disable("A check of this commit is under way.")
     return _unless_stopping(facts)
 
 
@@ -125,6 +136,7 @@ def _decide_force_release(facts: RunFacts) -> ActionState:
 # The name of each action in the API, the ability that it needs, and its decision.
 DECISIONS: Mapping[str, tuple[str, Callable[[RunFacts], ActionState]]] = {
     "approve": (APPROVE, _decide_approve),
+    "precheck": (APPROVE, _decide_precheck),
     "reject": (APPROVE, _decide_reject),
     "keep": (HOLD, _decide_keep),
     "retry": (HOLD, _decide_retry),
@@ -165,5 +177,6 @@ def read_facts(run: Run, *, owner: str | None, approver: Approver | None = None)
         is_stopping=bool(run.stop_status),
         is_too_late=run.status in MERGING_OR_DEPLOYING and is_too_late_to_stop(run),
         merged_in=run.merged_in or "",  # type: ignore[attr-defined]
+        has_open_precheck=bool(run.has_open_precheck),  # type: ignore[attr-defined]
         approval_refusal=refusal.detail if refusal is not None else "",
     )

@@ -13,6 +13,7 @@ from runs.models import Run
 from runs.pipelines.changed_parts import OTHER
 from runs.pipelines.merge_forecast import MergeOutcome
 from runs.pipelines.schema_changes import read_schema_diff
+from runs.prechecks.facts import PrecheckFacts, read_precheck
 
 # Of a table or a column; anything else is one other change.
 COUNTED = {"adds": "+", "drops": "−"}
@@ -23,7 +24,8 @@ class ApprovalFacts:
     """`merge_outcome` is None until it is known for the run's commit; `base_sha` is the target's.
 
     `migration` sums up what the preview's migrations did to the schema, "" until they ran.
-    `changed_parts` are those of `changed_parts.list_parts`, none until they are known.
+    `changed_parts` are those of `changed_parts.list_parts`, none until they are known. `precheck`
+    is the newest check before the approval, also of an earlier commit: `is_stale` says so.
     """
 
     merge_outcome: MergeOutcome | None = None
@@ -32,6 +34,7 @@ class ApprovalFacts:
     migration: str = ""
     is_irreversible: bool = False
     changed_parts: Sequence[str] = ()
+    precheck: PrecheckFacts | None = None
 
     @property
     def changes(self) -> str:
@@ -60,7 +63,7 @@ class ApprovalFacts:
 
 
 def read_approval_facts(run: Run) -> ApprovalFacts:
-    """Return what is known of the run's present commit. Reads two artifacts; runs no git."""
+    """Return what is known of the run's present commit. Reads artifacts; runs no git."""
     forecast = run.merge_forecast if run.merge_forecast.get("commit") == run.commit_sha else {}
     diff = read_schema_diff(run)
     changes = diff.changes if diff is not None else []
@@ -71,6 +74,7 @@ def read_approval_facts(run: Run) -> ApprovalFacts:
         migration=summarize_changes(changes) if diff is not None else "",
         is_irreversible=any(change.is_irreversible for change in changes),
         changed_parts=tuple(forecast.get("changed_parts", ())),
+        precheck=read_precheck(run, forecast.get("base", "")),
     )
 
 

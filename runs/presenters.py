@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models import Case, OuterRef, Prefetch, Subquery, When
+from django.db.models import Case, Exists, OuterRef, Prefetch, Subquery, When
 
 from core.clock import ClockTimestamp
 from host.config import Config, SlotConfig
@@ -16,7 +16,7 @@ from runs.leasing import queue_status
 from runs.leasing.grants import explain_refusal
 from runs.leasing.queue_status import SlotStatus
 from runs.merge_queue import MergeQueueEntry, read_merge_queue
-from runs.models import Run
+from runs.models import Precheck, Run
 from runs.models.run import RunQuerySet
 from runs.rules import Status
 from slots.models import Lease
@@ -46,7 +46,7 @@ def select_runs() -> RunQuerySet:
     """Return runs with their release and open lease.
 
     `read_at` is the database's time; `merged_in` the title of a merged run of the same commit, for
-    ready runs.
+    ready runs; `has_open_precheck` whether a check before the approval waits or runs.
     """
     merged = Run.objects.filter(status=Status.MERGED, commit_sha=OuterRef("commit_sha"))
     merged_title = Subquery(merged.order_by("-created_at").values("title")[:1])
@@ -58,6 +58,7 @@ def select_runs() -> RunQuerySet:
         .annotate(
             read_at=ClockTimestamp(),
             merged_in=Case(When(status=Status.PREVIEW_READY, then=merged_title)),
+            has_open_precheck=Exists(Precheck.objects.open().filter(run=OuterRef("pk"))),
         )
         .prefetch_related(
             Prefetch("leases", leases, to_attr="open_leases"),

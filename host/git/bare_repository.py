@@ -284,6 +284,12 @@ class Repository:
         answer = self._git.run(git_argv(self.path, "log", *options, span, "--"))
         return commit_log.parse_log(split_lines(answer))
 
+    def read_subject(self, commit: str) -> str:
+        """Return the first line of a commit's message."""
+        options = [commit_log.FORMAT, "--max-count=1"]
+        argv = git_argv(self.path, "log", *options, validate_sha(commit), "--")
+        return commit_log.parse_log(split_lines(self._git.run(argv)))[0].subject
+
     def list_reverted(self, base: str, commit: str, *, limit: int = 200) -> list[str]:
         """Return commits that `commit` contains and `base` has reverted since, newest first."""
         span = f"{validate_sha(commit)}..{validate_sha(base)}"

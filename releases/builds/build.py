@@ -74,11 +74,14 @@ def build_release(
     log: Path,
     stop: Callable[[], bool] | None = None,
     job: str = "",
+    title: str = "",
+    is_temporary: bool = False,
 ) -> Release:
     """Build `commit` for production, or return the build that this run already made of it.
 
-    After a crash a second call starts over if the build is incomplete. Raises BuildFailed, Refused,
-    and DeploymentLost if `stop` returned true.
+    `title` is for people. `is_temporary`: for a precheck, whose id is `run_id`; such a release is
+    never deployed. After a crash a second call starts over if the build is incomplete. Raises
+    BuildFailed, Refused, and DeploymentLost if `stop` returned true.
     """
     with _lock_build(config, f"{run_id or 'shell'}-{commit}"):
         release = _find_build(config, commit, run_id)
@@ -86,7 +89,13 @@ def build_release(
             return release
         if release is None:
             tree = repository.get_tree_id(commit)
-            release = Release.objects.start_build(commit, tree=tree, run_id=run_id)
+            release = Release.objects.start_build(
+                commit,
+                tree=tree,
+                run_id=run_id,
+                title=title,
+                is_temporary=is_temporary,
+            )
         context = BuildContext(config, release, log, stop or (lambda: False), job)
         try:
             checksum = _write_build(context, repository)
@@ -98,6 +107,14 @@ def build_release(
             raise failed from error
         release.finish_build(checksum=checksum, migrations=_find_new_migrations(repository, commit))
         return release
+
+
+def delete_temporary_builds(config: Config, precheck_id: uuid.UUID) -> None:
+    """Delete what a precheck built: files, link and rows. May be repeated."""
+    for release in Release.objects.filter(run_id=precheck_id, is_temporary=True):
+        ownership.delete_tree(build_folder(config, release.pk))
+        build_folders.storage_link(config, release.pk).unlink(missing_ok=True)
+        release.delete()
 
 
 def _find_build(config: Config, commit: str, run_id: uuid.UUID | None) -> Release | None:

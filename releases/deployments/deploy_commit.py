@@ -71,7 +71,8 @@ def deploy_commit(
         return live, None
     report_progress(f"building {commit[:12]}")
     log = log or config.var / "log" / "releases" / f"build-{commit[:12]}.log"
-    release = build_release(config, repository, commit, None, log=log)
+    title = repository.read_subject(commit)
+    release = build_release(config, repository, commit, None, log=log, title=title)
     deployment = deploy_and_rollback.deploy_release(
         config,
         release.pk,

@@ -18,6 +18,7 @@ from runs.leasing import reservations
 from runs.lifecycle import operations, reverts
 from runs.lifecycle.pushing import push_target_branch
 from runs.models import Run
+from runs.prechecks.requests import request_precheck
 from runs.repository import open_repository
 from runs.rollback_state import read_rollback_state
 from web.admin_actions import (
@@ -126,6 +127,11 @@ def _approve(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
     )
     missing = "" if state.is_complete else f" {state.describe()}"
     return ActionResult(f"You approved {data['commit_sha'][:12]}.{missing}")
+
+
+def _precheck(request: HttpRequest, run: Run, data: FormData) -> ActionResult:
+    request_precheck(run, actor=get_actor_name(request))
+    return ActionResult(f"You requested a check of {run.commit_sha[:12]}.")
 
 
 def _add_checklist(form: Form, run: Run) -> None:
@@ -262,6 +268,16 @@ ACTIONS = (
         details_template="oroboros/approve_changes.html",
         get_details=_get_approve_details,
         get_query=lambda run: {"commit_sha": run.commit_sha},
+    ),
+    AdminAction(
+        "precheck",
+        "Check now",
+        APPROVE,
+        "The commit is merged into today's target branch, migrated on a clone of its database, "
+        "built, started and checked, as the merge gate does it. Nothing is deployed, and what "
+        "ships is verified again.",
+        _precheck,
+        decide=_decide("precheck"),
     ),
     AdminAction(
         "reject",

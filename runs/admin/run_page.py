@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from host import log_message
 from host.files import safe_files
 from host.masking.known_secrets import read_masks
 from releases.deployments import rollback_plan
@@ -17,7 +16,7 @@ from runs import presenters
 from runs.admin import mails
 from runs.approval_facts import ApprovalFacts, read_approval_facts
 from runs.approvals.state import read_state
-from runs.engine.artifacts import artifacts_folder
+from runs.engine.artifacts import artifacts_folder, read_log_end
 from runs.engine.step_context import PipelineStep
 from runs.leasing import queue_status
 from runs.mail import messages
@@ -179,7 +178,7 @@ def describe_failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[st
     known = FAILURES.get(run.failure_code)
     failed = [s for _, group in stages for s in group if s.status == StepStatus.FAILED]
     log = failed[-1].log if failed else None
-    lines = _read_last_lines(log)
+    lines = read_log_end(settings.OROBOROS, log, LAST_LINES) if log is not None else ""
     return {
         "code": run.failure_code,
         "detail": _remove_log_tail(run.failure_detail, lines),
@@ -195,13 +194,6 @@ def _remove_log_tail(detail: str, lines: str) -> str:
     first, _, rest = detail.partition("\n")
     ends_alike = bool(rest.strip()) and lines.rstrip().endswith(rest.rstrip().rsplit("\n", 1)[-1])
     return first if ends_alike else detail
-
-
-def _read_last_lines(log: Artifact | None) -> str:
-    if log is None:
-        return ""
-    text = safe_files.read_tail(artifacts_folder(settings.OROBOROS) / log.path, LAST_LINES)
-    return log_message.strip_terminal_codes(read_masks(settings.OROBOROS).mask(text))
 
 
 def describe_checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ from runs.leasing.reservations import RunUnknown
 from runs.lifecycle import operations
 from runs.models import Event, Run
 from runs.models.run import RunQuerySet
+from runs.prechecks.requests import request_precheck
 from runs.repository import open_repository
 from runs.rules import Status
 from web.permissions import (
@@ -216,6 +217,23 @@ class ApproveView(APIView):
             raise PermissionDenied(operations.ACCEPT_CHECKS_REFUSAL)
         operations.approve(run, **body, actor=get_actor_name(request))
         return run_response(request, find_run(request, run_id))
+
+
+class PrecheckView(APIView):
+    abilities = {"POST": APPROVE}
+    checks_limits = True
+
+    @extend_schema(request=EmptyRequest, responses={202: RunDetailSerializer})
+    def post(self, request: Request, run_id: str) -> Response:
+        """Check the ready run as the merge gate would, on today's target branch.
+
+        It runs behind everything that ships; `approval_facts.precheck` has its progress and result.
+        While one is open, asking again changes nothing.
+        """
+        run = find_run(request, run_id)
+        EmptyRequest.parse(request)
+        request_precheck(run, actor=get_actor_name(request))
+        return run_response(request, find_run(request, run_id), 202)
 
 
 class RejectView(APIView):

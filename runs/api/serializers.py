@@ -7,10 +7,15 @@ from rest_framework import serializers
 
 from releases.api import ProcessSerializer
 from runs import allowed_actions, presenters
+from runs.api.approval_serializers import (
+    ApprovalFactsSerializer,
+    ApprovalSerializer,
+    ApprovalStateSerializer,
+)
 from runs.api.slot_serializers import SlotSerializer
 from runs.approval_facts import read_approval_facts
 from runs.approvals.state import find_approver, read_state
-from runs.models import Approval, Artifact, Event, Freeze, Run, Step
+from runs.models import Artifact, Event, Freeze, Run, Step
 from runs.rules import Status
 from web.permissions import APPROVE, get_abilities, get_actor_name, get_required_owner
 
@@ -174,28 +179,6 @@ class StepSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class ApprovalSerializer(serializers.ModelSerializer):
-    """A decision. `person`: the account behind the actor; `checklist`: what they confirmed."""
-
-    checklist = serializers.ListField(child=serializers.CharField(), read_only=True)
-
-    class Meta:
-        model = Approval
-        fields = [
-            "commit_sha",
-            "verdict",
-            "actor",
-            "person",
-            "checklist",
-            "reason",
-            "accepts_checks",
-            "at",
-            "voided_at",
-            "void_reason",
-        ]
-        read_only_fields = fields
-
-
 class FreezeSerializer(serializers.ModelSerializer):
     """A freeze of shipping. `run_id` is the run whose failed deployment caused it, or null."""
 
@@ -242,43 +225,6 @@ class MergeQueueSerializer(serializers.Serializer):
 
     freezes = FreezeSerializer(many=True)
     line = MergeQueueEntrySerializer(many=True)
-
-
-class ApprovalFactsSerializer(serializers.Serializer):
-    """What is known before an approval, of the run's present commit; a forecast of the gate.
-
-    `merge_outcome`: merges, conflicts, contained, unchanged, unrelated, or null while not known.
-    `changed_parts`: of backend, frontend, other (files of neither); none while not known.
-    """
-
-    merge = serializers.CharField()
-    merge_outcome = serializers.CharField(allow_null=True)
-    base_sha = serializers.CharField()
-    conflicts = serializers.ListField(child=serializers.CharField())
-    migration = serializers.CharField()
-    is_irreversible = serializers.BooleanField()
-    changed_parts = serializers.ListField(child=serializers.CharField())
-
-
-class OwnedPathsSerializer(serializers.Serializer):
-    """Changed paths with the same owners (CODEOWNERS); `paths` are the first of `count`."""
-
-    owners = serializers.ListField(child=serializers.CharField(), source="sorted_owners")
-    paths = serializers.ListField(child=serializers.CharField())
-    count = serializers.IntegerField()
-
-
-class ApprovalStateSerializer(serializers.Serializer):
-    """The approvals of the run's present commit, and what the target branch asks of them.
-
-    `missing_owners`: paths of which an owner has to approve still.
-    """
-
-    count = serializers.IntegerField()
-    required_count = serializers.IntegerField(source="policy.required_count")
-    is_complete = serializers.BooleanField()
-    checklist = serializers.ListField(child=serializers.CharField())
-    missing_owners = OwnedPathsSerializer(many=True)
 
 
 class RunDetailSerializer(RunSerializer):

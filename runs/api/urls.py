@@ -20,6 +20,7 @@ urlpatterns = [
     path(f"{RUN}/diff", runs.RunDiffView.as_view(), name="api-run-diff"),
     path(f"{RUN}/mails", mails.MailListView.as_view(), name="api-run-mails"),
     path(f"{RUN}/approve", runs.ApproveView.as_view(), name="api-run-approve"),
+    path(f"{RUN}/precheck", runs.PrecheckView.as_view(), name="api-run-precheck"),
     path(f"{RUN}/reject", runs.RejectView.as_view(), name="api-run-reject"),
     path(f"{RUN}/cancel", runs.CancelView.as_view(), name="api-run-cancel"),
     path(f"{RUN}/retry", runs.RetryView.as_view(), name="api-run-retry"),

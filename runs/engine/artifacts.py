@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from host import log_message
 from host.config import Config
-from runs.models import Run
+from host.files import safe_files
+from host.masking.known_secrets import read_masks
+from runs.models import Artifact, Run
 
 
 def artifacts_folder(config: Config) -> Path:
@@ -23,6 +26,12 @@ def artifact_path(config: Config, run: Run, name: str) -> Path:
 def relative_artifact_path(config: Config, path: Path) -> str:
     """Return the value of `Artifact.path` for the file `path`."""
     return str(path.relative_to(artifacts_folder(config)))
+
+
+def read_log_end(config: Config, log: Artifact, lines: int) -> str:
+    """Return the last lines of a log as a terminal shows them, without secrets."""
+    text = safe_files.read_tail(artifacts_folder(config) / log.path, lines)
+    return log_message.strip_terminal_codes(read_masks(config).mask(text))
 
 
 def create_log_path(config: Config, name: str) -> Path:

@@ -82,7 +82,7 @@ def run_step(
         context = _begin_step(config, run, claim, steps, step, results)
     try:
         with translate_errors(config, context.log), step.context_manager(context):
-            result = _make_effect(context)
+            result = make_effect(context)
     except StepFailed as failed:
         _end_step(context, StepStatus.FAILED, failed.detail, None)
         raise
@@ -96,7 +96,8 @@ def run_step(
     return result
 
 
-def _make_effect(context: StepContext) -> dict[str, Any]:
+def make_effect(context: StepContext) -> dict[str, Any]:
+    """Probe, act, probe. Raises StepStopped, and StepFailed EFFECT_MISSING without an effect."""
     step = context.step
     result = step.probe(context)
     if result is None:

@@ -1,11 +1,12 @@
 """What a step of a pipeline is, and what it works with: its log, its commands, its run."""
 
 import os
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import transaction
 
@@ -106,9 +107,18 @@ class StepContext(CommandContext):
     claim: Claim
     step: PipelineStep
     attempt: int
+    # The step's row in the journal; 0 in a precheck, which has no journal.
     step_id: int
     # By the name of the step.
     results: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    # Whether the merge gate runs before the approval (`runs.prechecks`).
+    is_precheck: ClassVar[bool] = False
+
+    @property
+    def gate_id(self) -> uuid.UUID:
+        """What the merge gate's folder, database and release are named for."""
+        return self.run.pk
 
     def is_stopping(self) -> bool:
         """Return whether the claim is lost, or the run was asked to stop and still can."""
@@ -183,7 +193,10 @@ class StepContext(CommandContext):
         path.parent.mkdir(parents=True, exist_ok=True)
         # The file before its row: a row without a file would be a link to a 404.
         safe_files.write_atomic(path, self.mask(content).encode(), 0o600)
-        fields = {"step_id": self.step_id, "path": relative_artifact_path(self.config, path)}
+        fields = {
+            "step_id": self.step_id or None,
+            "path": relative_artifact_path(self.config, path),
+        }
         Artifact.objects.update_or_create(
             run=self.run,
             generation=self.run.generation,

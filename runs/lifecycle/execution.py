@@ -23,6 +23,7 @@ from runs.engine.step_errors import StepFailed, StepStopped
 from runs.lifecycle import branch_watch, finish
 from runs.models import Run
 from runs.pipelines import deployment, merge_gate, preview, recovery_commands, shipping
+from runs.pipelines.candidates.merging import NewCommit
 from runs.rules import MERGING_OR_DEPLOYING, SHIPPING, Status
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def execute_run(run_id: uuid.UUID) -> bool:
         with journal.hold_claim(claim), suppress(ClaimLost):
             # It was read before the claim: another process may have moved it since.
             run.refresh_from_db()
-            _kill_leftover_processes(claim)
+            kill_leftover_processes(claim)
             if not run.is_final:
                 _run_claimed(settings.OROBOROS, run, claim)
     except JobInterrupted as interrupted:
@@ -93,9 +94,9 @@ def _run_claimed(config: Config, run: Run, claim: Claim) -> None:
         _run_next_steps(config, run, claim)
     except StepFailed as failed:
         _fail_run(config, run, claim, failed)
-    except shipping.NewCommit as moved:
+    except NewCommit as moved:
         if branch_watch.restart_with_commit(run, moved.sha, claim):
-            merge_gate.remove_gate(config, run)
+            merge_gate.remove_gate(config, run.pk)
             run.refresh_from_db()
             _run_claimed(config, run, claim)
     except StepStopped:
@@ -167,7 +168,7 @@ def _fail_run(config: Config, run: Run, claim: Claim, failed: StepFailed) -> Non
     )  # fmt: skip
 
 
-def _kill_leftover_processes(claim: Claim) -> None:
+def kill_leftover_processes(claim: Claim) -> None:
     """Kill the processes that a worker with an earlier claim left when it was killed."""
     for fence in range(max(1, claim.fence - LEFTOVER_FENCES), claim.fence):
         jobs.kill_marked(f"{claim.pk}:{fence}")

@@ -76,7 +76,7 @@ def clean_up_run(config: Config, run: Run, lease: Lease | None) -> None:
     # Only an approved run has had a gate; removing one connects to the database server.
     if run.is_final and run.approved_at is not None:
         try:
-            merge_gate.remove_gate(config, run)
+            merge_gate.remove_gate(config, run.pk)
         except (Refused, OSError) as error:
             # The run has ended all the same; the slot below must be cleaned in any case.
             log.warning("the merge gate of run %s was not removed: %s", run.pk, error)

@@ -15,7 +15,7 @@ from host.process import process_table
 from host.process.process_id import ProcessId
 from releases.models import Deployment
 from runs.lifecycle import queue_health
-from runs.models import Run
+from runs.models import Precheck, Run
 
 # A cluster that starts needs a while before the first heartbeat can be back.
 GRACE_SECONDS = 45.0
@@ -72,5 +72,5 @@ def expire_claims(ended: Iterable[int], *, is_shutdown: bool = False) -> int:
     `is_shutdown` ended count as no attempt. Returns how many.
     """
     pids = list(ended)
-    rows = (Run.objects.all(), Deployment.objects.all())
+    rows = (Run.objects.all(), Deployment.objects.all(), Precheck.objects.all())
     return sum(each.expire_claims_of(pids, is_shutdown=is_shutdown) for each in rows)

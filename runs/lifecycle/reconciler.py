@@ -27,7 +27,7 @@ from runs.leasing import backend_supervision, cleanup, process_ends, reaper
 from runs.leasing.grants import grant_lock
 from runs.leasing.maintenance import quarantine
 from runs.lifecycle import branch_watch, execution, retention
-from runs.models import Event, Run
+from runs.models import Event, Precheck, Run
 from runs.pipelines import merge_gate
 from runs.rules import SHIPPING, Status
 from slots.models import Lease, Slot
@@ -208,7 +208,7 @@ def _report_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:
 
 
 def _remove_abandoned_gates(config: Config, dry_run: bool) -> Iterator[str]:
-    """Remove what merge gates whose run no longer ships left: databases, folders, a release."""
+    """Remove the gates of runs that no longer ship, and of prechecks that have ended."""
     from host.postgres.administration import DatabaseAdmin
 
     admin = DatabaseAdmin(config)
@@ -224,10 +224,11 @@ def _remove_abandoned_gates(config: Config, dry_run: bool) -> Iterator[str]:
     shipping = {
         str(pk) for pk in Run.objects.filter(status__in=SHIPPING).values_list("pk", flat=True)
     }
-    for run_id in sorted(ids - shipping):
+    prechecks = {str(pk) for pk in Precheck.objects.open().values_list("pk", flat=True)}
+    for run_id in sorted(ids - shipping - prechecks):
         text = f"the merge gate of run {run_id} was not removed"
         if not dry_run:
-            merge_gate.remove_gate(config, Run(pk=UUID(run_id)))
+            merge_gate.remove_gate(config, UUID(run_id))
             _record_repair(text)
         yield text
 

@@ -37,6 +37,7 @@ from runs.lifecycle import execution, queue_health, queue_processes, reconciler,
 from runs.lifecycle.queue_processes import QueueProcesses
 from runs.mail import sink
 from runs.pipelines import template_databases
+from runs.prechecks import execution as prechecks
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class Supervisor:
         self.processes = QueueProcesses(started=0.0)
         self.periodic_tasks = [
             PeriodicTask("enqueueing unclaimed runs", 1.0, execution.enqueue_unclaimed_runs),
+            PeriodicTask("prechecks", 2.0, partial(prechecks.sweep, config)),
             PeriodicTask(
                 "the heartbeat", queue_health.HEARTBEAT_SECONDS, queue_health.send_heartbeat
             ),

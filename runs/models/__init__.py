@@ -2,6 +2,7 @@
 
 from runs.models.decisions import Approval, Freeze
 from runs.models.journal import Artifact, Event, Heartbeat, Step
+from runs.models.prechecks import Precheck
 from runs.models.run import Run
 
-__all__ = ["Approval", "Artifact", "Event", "Freeze", "Heartbeat", "Run", "Step"]
+__all__ = ["Approval", "Artifact", "Event", "Freeze", "Heartbeat", "Precheck", "Run", "Step"]

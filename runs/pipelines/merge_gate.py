@@ -6,6 +6,7 @@ alone. A gate has a folder and a database of its own, which are removed at its e
 """
 
 from pathlib import Path
+from uuid import UUID
 
 from host.app import environment, manifest_loader, planning
 from host.app.application import Application, read_application
@@ -29,13 +30,13 @@ from runs.pipelines import app_commands, template_databases
 from runs.repository import open_repository
 
 
-def gate_folder(config: Config, run: Run) -> Path:
-    """Return the folder of the run's gate."""
-    return config.var / "gates" / str(run.pk)
+def gate_folder(config: Config, gate_id: UUID) -> Path:
+    """Return the folder of the gate of a run or a precheck."""
+    return config.var / "gates" / str(gate_id)
 
 
 def _folder(context: StepContext) -> Path:
-    return gate_folder(context.config, context.run)
+    return gate_folder(context.config, context.gate_id)
 
 
 def migrate_candidate(context: StepContext) -> None:
@@ -54,7 +55,7 @@ def migrate_candidate(context: StepContext) -> None:
     app_commands.install_application(context, app)
     # A gate has no slot; the URLs of all slots lead to the same server.
     target = guard.resolve_target(config, config.slots[0])
-    admin, name = DatabaseAdmin(config), guard.gate_name(run.pk)
+    admin, name = DatabaseAdmin(config), guard.gate_name(context.gate_id)
     with admin.connection():
         admin.check_server(target)
         template = template_databases.ensure_run_template(
@@ -108,7 +109,7 @@ def run_checks(context: StepContext) -> None:
         folder, "checks", {**candidate, "checks": [check.name for check in checks]}
     )
     # After the note: a crash in between leaves a database, which `remove_gate` drops.
-    DatabaseAdmin(config).drop(guard.gate_name(run.pk))
+    DatabaseAdmin(config).drop(guard.gate_name(context.gate_id))
 
 
 def _select_checks(context: StepContext, app: Application) -> list[Command]:
@@ -159,10 +160,12 @@ def build_release(context: StepContext) -> None:
             config,
             open_repository(config),
             run.candidate_sha,
-            run.pk,
+            context.gate_id,
             log=context.log,
             stop=context.is_stopping,
             job=context.job,
+            title=run.title,
+            is_temporary=context.is_precheck,
         )
     except BuildFailed as failed:
         raise StepFailed(failed.code, failed.detail) from failed
@@ -181,13 +184,13 @@ def probe_release(context: StepContext) -> StepResult:
     return {"release": release.pk}
 
 
-def remove_gate(config: Config, run: Run) -> None:
+def remove_gate(config: Config, gate_id: UUID) -> None:
     """Stop what the gate started; drop its database, home and folder. May be repeated."""
     from host.postgres.administration import DatabaseAdmin
 
-    gate_start.remove(config, str(run.pk))
-    DatabaseAdmin(config).drop(guard.gate_name(run.pk))
-    ownership.delete_tree(gate_folder(config, run))
+    gate_start.remove(config, str(gate_id))
+    DatabaseAdmin(config).drop(guard.gate_name(gate_id))
+    ownership.delete_tree(gate_folder(config, gate_id))
     _remove_job_leftovers(config)
 
 

@@ -16,7 +16,7 @@ from runs.pipelines.merge_gate import gate_folder
 
 def start_release(context: StepContext) -> None:
     """Start the sealed release, unless it has no backend, and stop it when it is healthy."""
-    config, run, folder = context.config, context.run, gate_folder(context.config, context.run)
+    config, folder = context.config, gate_folder(context.config, context.gate_id)
     release = Release.objects.get(pk=context.results["release"]["release"])
     spec = read_launch_spec(config, release.pk)
     if spec.web is not None:
@@ -25,7 +25,14 @@ def start_release(context: StepContext) -> None:
         context.link_log(output)
         url = guard.strip_driver(step_notes.read_note(folder, "migrations")["url"])
         start = GateStart(
-            config, release, str(run.pk), spec, url, context.log, context.is_stopping, context.job
+            config,
+            release,
+            str(context.gate_id),
+            spec,
+            url,
+            context.log,
+            context.is_stopping,
+            context.job,
         )
         try:
             context.set_notes(gate_start.start_once(start, spec.web))
@@ -40,7 +47,7 @@ def start_release(context: StepContext) -> None:
 def probe_start(context: StepContext) -> StepResult:
     """Return whether the release has a backend, if the note says that this release was started."""
     release = context.results["release"]["release"]
-    note = step_notes.read_note(gate_folder(context.config, context.run), "start")
+    note = step_notes.read_note(gate_folder(context.config, context.gate_id), "start")
     if note.get("release") != release:
         return None
     return {"has_backend": note["has_backend"]}

@@ -10,28 +10,16 @@ from collections.abc import Callable
 from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
-from host.git.bare_repository import Author, Repository
+from host.git.bare_repository import Repository
 from host.git.remote_errors import explain_remote_error
-from host.visible_text import make_line_visible
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
-from runs.engine.step_errors import PipelineRestart, StepFailed, StepStopped
+from runs.engine.step_errors import PipelineRestart, StepFailed
 from runs.models import Run
 from runs.models.run import RunQuerySet
-from runs.pipelines import (
-    deployment,
-    merge_forecast,
-    merge_gate,
-    recovery_commands,
-    release_start,
-)
-from runs.repository import (
-    check_settings,
-    find_base,
-    open_repository,
-    push_mode,
-    push_seconds,
-    push_url,
-)
+from runs.pipelines import deployment, merge_gate, recovery_commands, release_start
+from runs.pipelines.candidates import merging
+from runs.pipelines.candidates.merging import Signature
+from runs.repository import open_repository, push_mode, push_seconds, push_url
 from runs.rules import PushMode, Status
 
 log = logging.getLogger(__name__)
@@ -41,14 +29,6 @@ CANDIDATES = "refs/oroboros/candidates"
 SETTLE_SECONDS = 5.0
 PROBE_INTERVAL_SECONDS = 0.5
 LOG_LINES = 30  # of git's output, in which the cause of a refused push is looked for
-
-
-class NewCommit(StepStopped):
-    """A new commit was pushed after the approval, so the approval is void."""
-
-    def __init__(self, sha: str) -> None:
-        super().__init__(sha)
-        self.sha = sha
 
 
 # -- candidate ------------------------------------------------------------------------------------
@@ -75,12 +55,7 @@ def make_candidate(context: StepContext) -> None:
     """Merge the approved commit into the base: in the object database, without a checkout."""
     config, run = context.config, context.run
     repo = open_repository(config)
-    check_settings(config)
-    repo.fetch(config.git_remote_url)
-    head = repo.find_branch_head(run.branch) if run.branch else None
-    if head is not None and head != run.commit_sha:
-        raise NewCommit(head)
-    base, ours = find_base(repo, config.target_branch)
+    base, ours = merging.fetch_target(context, repo)
     if ours != base and not repo.update_ref(target_ref(config), base, ours):
         raise PipelineRestart(
             "candidate", f"{config.target_branch} moved while the base was determined"
@@ -97,49 +72,13 @@ def make_candidate(context: StepContext) -> None:
 
 
 def _merge_candidate(context: StepContext, repo: Repository, base: str) -> str:
-    """Return the candidate: a merge commit, or the base if it is only deployed again."""
-    run = context.run
-    if repo.is_ancestor(run.commit_sha, base):
-        _check_redeployment(context, repo, base)
-        return base
-    target = context.config.target_branch
-    if repo.find_merge_base(base, run.commit_sha) is None:
-        detail = merge_forecast.describe_unrelated(target, run.commit_sha)
-        advice = merge_forecast.advise_on_unrelated(run.commit_sha)
-        raise StepFailed("MERGE_CONFLICT", detail, next_action=advice)
-    approvals = list(run.approvals.valid())
+    """Return the candidate, which names the people who approved it."""
+    approvals = list(context.run.approvals.valid())
     approval = approvals[0]  # the last one, which completed them
-    source = run.branch or run.commit_sha[:12]
     approvers = "".join(f"Approved-by: {one.actor}\n" for one in reversed(approvals))
-    merge = repo.create_merge_commit(
-        base,
-        run.commit_sha,
-        message=f"Merge {source}: {run.title}\n\n{approvers}Run: {run.pk}\n",
-        author=Author(approval.actor, "oroboros@localhost"),
-        # The approval's time, so that a repetition after a crash creates the same commit.
-        at=approval.at,
-    )
-    if merge.commit_sha is None:
-        names = "\n".join(map(make_line_visible, merge.conflicts))
-        context.write_log(f"conflicts:\n{names}")
-        raise StepFailed("MERGE_CONFLICT", f"Both sides changed:\n{names}")
-    if repo.get_tree_id(merge.commit_sha) == repo.get_tree_id(base):
-        raise StepFailed(
-            "NOTHING_TO_SHIP", merge_forecast.describe_unchanged(target, run.commit_sha)
-        )
-    return merge.commit_sha
-
-
-def _check_redeployment(context: StepContext, repo: Repository, base: str) -> None:
-    """Raise StepFailed unless the commit, which is merged already, is to be deployed again."""
-    run = context.run
-    if not merge_forecast.is_retry_of_failed_deploy(run, repo, base):
-        raise StepFailed(
-            "NOTHING_TO_SHIP",
-            f"{context.config.target_branch} contains {run.commit_sha} already. To ship a change "
-            "again that was reverted there, revert the revert on the branch.",
-        )
-    context.write_log("the commit is merged already; it is deployed again")
+    # The approval's time, so that a repetition after a crash creates the same commit.
+    signature = Signature(approval.actor, approval.at, approvers)
+    return merging.merge_into_base(context, repo, base, signature)
 
 
 def probe_candidate(context: StepContext) -> StepResult:

@@ -29,6 +29,7 @@ GET  view    api/runs/<str:run_id>/artifacts/<path:name>
 GET  view    api/runs/<str:run_id>/diff
 GET  view    api/runs/<str:run_id>/mails
 POST approve api/runs/<str:run_id>/approve
+POST approve api/runs/<str:run_id>/precheck
 POST approve api/runs/<str:run_id>/reject
 POST hold    api/runs/<str:run_id>/cancel
 POST hold    api/runs/<str:run_id>/retry
@@ -69,7 +70,10 @@ ROWS = [line.split() for line in TABLE.splitlines() if line]
 WRITES_OF_RUNS = {
     "api/runs", "api/slots/acquire", "api/slots/<str:slot_id>/heartbeat",
     "api/slots/<str:slot_id>/release",
-    *(f"api/runs/<str:run_id>/{verb}" for verb in ("approve", "reject", "cancel", "retry", "keep")),
+    *(
+        f"api/runs/<str:run_id>/{verb}"
+        for verb in ("approve", "precheck", "reject", "cancel", "retry", "keep")
+    ),
 }  # fmt: skip
 ARGUMENTS = {
     "<str:run_id>": "00000000-0000-0000-0000-000000000000",

@@ -33,13 +33,14 @@ def states(abilities, **facts):
         (
             APPROVER,
             READY,
-            dict.fromkeys(("approve", "reject", "keep", "cancel", "release"), True),
+            dict.fromkeys(("approve", "precheck", "reject", "keep", "cancel", "release"), True),
         ),
         (
             APPROVER,
             {**READY, "is_own": False},
             {
                 "approve": True,
+                "precheck": True,
                 "reject": True,
                 **dict.fromkeys(("keep", "cancel", "release"), OWNER_REFUSAL),
             },

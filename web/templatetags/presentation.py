@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django import template
 from django.template.loader import render_to_string
+from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -32,6 +33,17 @@ def render_chip(state: str, text: str) -> SafeString:
     """Return a label with the text, in the colour of the state."""
     context = {"text": text, "type": CHIP_TYPES.get(state, ""), "class": "oro-chip"}
     return SafeString(render_to_string("unfold/helpers/label.html", context).strip())
+
+
+# The icon of a page's tab, by the type of the state's label; "" has the plain one.
+TAB_ICONS = {"success": "-success", "primary": "-success", "danger": "-danger"}
+TAB_ICONS |= dict.fromkeys(("info", "warning"), "-busy")
+
+
+@register.simple_tag
+def tab_icon(state: str) -> str:
+    """Return the address of the icon that tells the state in the browser's tab."""
+    return static(f"oroboros/icon{TAB_ICONS.get(CHIP_TYPES.get(state, ''), '')}.svg")
 
 
 @register.filter

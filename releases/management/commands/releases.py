@@ -35,7 +35,7 @@ class Command(JsonCommand):
         return getattr(self, f"run_{action}")(**options)
 
     def run_list(self, **options) -> CommandResult:
-        releases = list(Release.objects.all()[: None if options["all"] else LIST_LIMIT])
+        releases = list(Release.objects.listed()[: None if options["all"] else LIST_LIMIT])
         live = Release.objects.live()
         if live is not None and live not in releases:  # as after a rollback to an old one
             releases.append(live)
@@ -43,7 +43,7 @@ class Command(JsonCommand):
             at = release.activated_at or release.built_at or release.created_at
             mark = "*" if release.status == ReleaseStatus.LIVE else " "
             self.write_message(f"{mark} {release.pk}  {release.status:<8}  {at:%Y-%m-%d %H:%M:%S}")
-        left_out = Release.objects.count() - len(releases)
+        left_out = Release.objects.listed().count() - len(releases)
         if left_out:
             self.write_message(f"  and {left_out} older ones: list --all")
         present = present_release if options["all"] else summarize_release

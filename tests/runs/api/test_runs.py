@@ -451,6 +451,7 @@ def test_events_are_listed_newest_first(client):
         ("get", "/api/runs/{id}/diff", "view"),
         ("post", "/api/runs", "hold"),
         ("post", "/api/runs/{id}/approve", "approve"),
+        ("post", "/api/runs/{id}/precheck", "approve"),
         ("post", "/api/runs/{id}/reject", "approve"),
         ("post", "/api/runs/{id}/cancel", "hold"),
         ("post", "/api/runs/{id}/retry", "hold"),
