@@ -45,6 +45,7 @@ BOOLEANS = ("OROBOROS_HTTPS", "DEBUG", "ROLLBACK_FREEZES")
 CHOICES = {
     "APPROVAL_SELF": ("allowed", "forbidden"),
     "APPROVAL_CODEOWNERS": ("off", "required"),
+    "MERGE_GATE_PRECHECK": ("manual", "auto"),
     "NOTIFICATION_SMTP_SECURITY": ("starttls", "tls", "none"),
 }
 TRUE_WORDS = ("true", "on", "ok", "y", "yes", "1")  # those of django-environ

@@ -31,11 +31,11 @@ class PrecheckFacts:
         return self.row.progress.get("checks", [])
 
     @property
-    def passed(self) -> list[str]:
+    def passed_commands(self) -> list[str]:
         return self.row.progress.get("passed", [])
 
     @property
-    def running(self) -> str:
+    def running_command(self) -> str:
         return self.row.progress.get("running", "")
 
     @property

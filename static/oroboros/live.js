@@ -129,6 +129,15 @@
       lastHtml.set(name, part.outerHTML);
     }
     page.dataset.live = root?.dataset.live || "";
+    showTab();
+  }
+
+  // The tab's title and icon tell the state of the run, so that it is seen among other tabs.
+  function showTab() {
+    const status = document.querySelector("[data-tab-title]"), icon = document.querySelector("link[rel=icon]");
+    if (!status) return;
+    document.title = status.dataset.tabTitle;
+    if (icon && icon.href !== new URL(status.dataset.tabIcon, location.href).href) icon.href = status.dataset.tabIcon;
   }
 
   // Returns "" if the page is up to date, else why it is not; "login" if the session has ended.
@@ -190,6 +199,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     for (const [name, part] of findParts(document)) lastHtml.set(name, part.outerHTML);
     updateDurations();
+    showTab();
     for (const box of document.querySelectorAll("pre[data-tail]")) box.scrollTop = box.scrollHeight;
     followLogs();
     setInterval(updateDurations, 1000);

@@ -3,7 +3,6 @@
 import os
 import signal
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -91,7 +90,7 @@ def test_a_failed_precheck_names_the_step_the_commits_and_the_end_of_its_log(sma
     assert (precheck.status, precheck.step, precheck.code) == ("failed", "checks", "CHECKS_FAILED")
     assert list_traces(small, precheck) == NOTHING
     facts = read_approval_facts(run).precheck
-    assert facts.passed == ["true"] and facts.running == "sh fails.sh"
+    assert facts.passed_commands == ["true"] and facts.running_command == "sh fails.sh"
     assert "the total is 41" in facts.lines and facts.log.name == "precheck_checks_log"
     assert run.events.filter(kind="precheck_failed").get().text.endswith("CHECKS_FAILED")
     run.refresh_from_db()
@@ -239,7 +238,8 @@ def test_the_page_and_the_api_request_and_show_a_precheck(small, ready_small):
     }  # fmt: skip
     prechecks.execute_next()
     text = page.get(reverse("admin:runs_run_change", args=[run.pk])).content.decode()
-    assert "1 check, in" in text and "Check now" in text
+    assert "Check now" in text
+    assert "Check before approval" in text and " 1 check" in text and ", took " in text
 
 
 def test_a_temporary_release_is_not_listed_and_not_deployed(db):
@@ -248,9 +248,3 @@ def test_a_temporary_release_is_not_listed_and_not_deployed(db):
     with pytest.raises(Refused) as refused:
         Deployment.objects.begin(release, kind=DeploymentKind.DEPLOY, actor="ada")
     assert refused.value.code == "release_is_temporary"
-
-
-def test_an_unknown_mode_is_refused_by_name():
-    config = SimpleNamespace(get=lambda name, default: "sometimes")
-    with pytest.raises(Refused, match="MERGE_GATE_PRECHECK is one of manual, auto: 'sometimes'"):
-        requests.read_mode(config)
