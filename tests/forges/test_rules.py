@@ -5,7 +5,18 @@ from datetime import UTC, datetime
 import pytest
 
 from forges.adapters.forge import PullRequestFacts, PullRequestState
-from forges.rules import Effect, Policy, RunFacts, Trust, decide, matches_paths
+from forges.rules import (
+    Command,
+    Effect,
+    Policy,
+    RunFacts,
+    Trust,
+    decide,
+    find_reason_against,
+    matches_paths,
+    parse_command,
+    parse_duration,
+)
 
 HEAD, OLD = "a" * 40, "b" * 40
 LABEL = Policy("label", "preview", "main")
@@ -133,3 +144,72 @@ def test_a_run_whose_pull_request_was_merged_elsewhere_has_that_code():
 )
 def test_paths_select_changes(changed, patterns, expected):
     assert matches_paths(changed, patterns) is expected
+
+
+@pytest.mark.parametrize(
+    ("described", "policy", "is_wanted"),
+    [
+        ({"labels": ()}, NONE, True),
+        ({"labels": ()}, LABEL, True),
+        ({"labels": (), "is_draft": True}, ALL, True),
+        ({"title": "[skip preview]"}, ALL, True),
+        ({"base_branch": "release"}, ALL, False),
+    ],
+)
+def test_a_commanded_preview_is_wanted_whatever_the_policy_says_of_the_target_branch(
+    described, policy, is_wanted
+):
+    reason = find_reason_against(facts(**described), policy, is_commanded=True)
+    assert (reason == "") is is_wanted
+    decision = decide(facts(**described), policy, None, TRUSTED, is_request=True, is_commanded=True)
+    assert decision.effect == (Effect.START if is_wanted else Effect.LEAVE)
+
+
+@pytest.mark.parametrize("is_request", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "effect"),
+    [
+        ({}, Effect.LEAVE),
+        ({"can_stop": False}, Effect.LEAVE),
+        ({"commit_sha": OLD}, Effect.FOLLOW),
+        ({"commit_sha": OLD, "is_bound": True}, Effect.START),
+        ({"commit_sha": OLD, "is_bound": True, "can_stop": False}, Effect.LEAVE),
+        ({"commit_sha": OLD, "is_open": False, "status": "merged"}, Effect.START),
+        ({"commit_sha": OLD, "is_open": False, "is_bound": True}, Effect.START),
+    ],
+)
+def test_an_open_run_follows_the_head_unless_it_ships_or_is_bound_to_a_commit(
+    fields, effect, is_request
+):
+    assert decide(facts(), ALL, run(**fields), TRUSTED, is_request=is_request).effect == effect
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1m", 60), ("1min", 60), ("8h", 28_800), ("2d", 172_800), ("2D", 172_800),
+        ("99999m", 5_999_940), ("100000m", None), ("0m", None), ("01h", None), ("h", None),
+        ("8", None), ("8s", None), ("-1h", None), ("1.5h", None), ("8h ", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_duration_is_a_number_of_minutes_hours_or_days(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("/preview", Command("preview")),
+        (" \n/keep \t 8h \r\nthanks", Command("keep", "8h")),
+        ("/keep " + "x" * 79, Command("keep", "x" * 79)),
+        ("/keep " + "x" * 80, Command("keep", "x" * 80)),
+        ("/keep " + "x" * 81, None),
+        ("/keep 8h now", None),
+        ("/deploy", None),
+        ("/shipping", None),
+        ("please\n/ship", None),
+        ("", None),
+    ],
+)
+def test_a_command_is_the_first_line_of_a_comment(text, command):
+    assert parse_command(text) == command

@@ -90,3 +90,97 @@ def test_every_item_of_the_checklist_must_be_confirmed_and_no_other(ticked, code
     with pytest.raises(Refused) as refused:
         check_ticked(["phone", "texts"], ticked)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("state", "approver", "status", "detail"),
+    [
+        (
+            ApprovalState(Policy(needs_owners=True)),
+            BOB,
+            409,
+            "What the target branch requires is not known yet: try again in a minute.",
+        ),
+        (
+            build_state(is_self_allowed=False),
+            ANN,
+            403,
+            "You made this run or its commits: another person must approve them.",
+        ),
+        (
+            build_state(ANN, required_count=2),
+            ANN,
+            409,
+            "You approved this commit already. 1 of 2 approvals.",
+        ),
+    ],
+)
+def test_a_refused_approval_says_why_and_what_is_missing(state, approver, status, detail):
+    refusal = state.find_refusal(approver)
+    assert (refusal.status, refusal.detail) == (status, detail)
+
+
+@pytest.mark.parametrize(
+    ("checklist", "ticked", "detail"),
+    [
+        (
+            ["phone", "texts", "links"],
+            ["texts"],
+            "Confirm every item of the target branch's checklist: phone, links.",
+        ),
+        (
+            ["phone", "texts"],
+            ["other", "more"],
+            "The target branch's checklist has no item 'other'; it has: phone, texts.",
+        ),
+        (
+            [],
+            ["x" * 201],
+            f"The target branch's checklist has no item '{'x' * 200}'; it has: no items.",
+        ),
+    ],
+)
+def test_a_checklist_that_is_not_confirmed_names_what_is_missing_or_unknown(
+    checklist, ticked, detail
+):
+    with pytest.raises(Refused) as refused:
+        check_ticked(checklist, ticked)
+    assert (refused.value.status, refused.value.detail) == (409, detail)
+
+
+@pytest.mark.parametrize(
+    ("paths", "count", "text"),
+    [
+        (("a",), 1, "a (@ann, @backend)"),
+        (("a", "b", "c"), 3, "a, b, c (@ann, @backend)"),
+        (("a", "b", "c", "d"), 4, "a, b, c and 1 more (@ann, @backend)"),
+        (("a", "b"), 9, "a, b and 7 more (@ann, @backend)"),
+    ],
+)
+def test_owned_paths_are_named_up_to_three_and_then_counted(paths, count, text):
+    owned = OwnedPaths(frozenset({"@/backend", "@ann"}), paths, count)
+    assert str(owned) == text
+    assert owned.sorted_owners == ["@/backend", "@ann"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "asks"),
+    [
+        ({}, False),
+        ({"required_count": 1}, False),
+        ({"required_count": 2}, True),
+        ({"needs_owners": True}, True),
+        ({"is_self_allowed": False}, True),
+    ],
+)
+def test_a_policy_asks_for_more_than_one_approval_by_anyone(policy, asks):
+    assert Policy(**policy).asks_for_more is asks
+
+
+def test_owners_are_missing_only_if_they_are_asked_for_and_known():
+    assert build_state().missing_owners == ()
+    assert build_state(needs_owners=True).missing_owners == (BACKEND,)
+    assert build_state(HOST, BOB, needs_owners=True).missing_owners == ()
+    assert ApprovalState(Policy(needs_owners=True)).missing_owners == ()
+    assert ApprovalState().checklist == ()
+    assert ApprovalState(requirements=Requirements(("phone",))).checklist == ("phone",)

@@ -127,3 +127,41 @@ def test_force_needs_a_reason(force, reason, is_refused):
         rules.check_force(force=force, reason=reason)
     assert (refused.value.code, refused.value.status) == ("reason_required", 400)
     assert refused.value.detail == "Say why the release is forced."
+
+
+@pytest.mark.parametrize(
+    ("lease", "fence", "status", "detail"),
+    [
+        (NEVER, None, 409, "The run does not hold this slot."),
+        (
+            replace(HELD, state=LeaseState.ENDED, end_reason=rules.PREVIEW_EXPIRED),
+            None,
+            409,
+            "The lease is over; nothing was changed. Ask for a slot again.",
+        ),
+        (HELD, 8, 409, "The lease's fence is 7 now; nothing was changed."),
+        (
+            replace(HELD, run_status=Status.MERGING),
+            7,
+            409,
+            "The run ships; its slot is released when it is merged, or by force with a reason.",
+        ),
+    ],
+)
+def test_a_refused_release_says_why(lease, fence, status, detail):
+    with pytest.raises(Refused) as refused:
+        rules.decide_release(lease, fence, force=False)
+    assert (refused.value.status, refused.value.detail) == (status, detail)
+
+
+@pytest.mark.parametrize(
+    ("owner", "is_refused"), [("alice", False), (None, False), ("bob", True), ("", True)]
+)
+def test_only_the_runs_creator_and_an_operator_use_its_lease(owner, is_refused):
+    if not is_refused:
+        rules.check_owner("alice", owner)
+        return
+    with pytest.raises(Refused) as refused:
+        rules.check_owner("alice", owner)
+    assert (refused.value.code, refused.value.status) == ("lease_not_yours", 403)
+    assert refused.value.detail.startswith("Another user created this run")
