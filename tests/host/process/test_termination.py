@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -228,3 +230,102 @@ def test_a_circle_of_parents_is_followed_once():
     ]
     process_id = ProcessId(5_000_000, 1.0, "")
     assert termination.select_family(process_id, table, is_pid_ours=True) == table
+
+
+MEMBER = ProcessEntry(pid=50, parent=1, group=50, session=50, start_time=100.0)
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """The pids that are killed of a table with MEMBER and others; none of them exists."""
+    pids, table = [], [MEMBER]
+    marks = {51: "a unit"}
+
+    def list_living(uid):
+        return [entry for entry in table if entry.pid not in pids]
+
+    monkeypatch.setattr(process_table, "list_processes_of", list_living)
+    monkeypatch.setattr(process_table, "read_variable", lambda pid, name: marks.get(pid, ""))
+    monkeypatch.setattr(termination, "_send_signal", lambda entry, number: pids.append(entry.pid))
+    return pids, table
+
+
+@pytest.mark.parametrize(("since", "expected"), [(99.9, [50]), (100.0, [50]), (100.1, [])])
+def test_an_orphan_that_started_before_the_given_time_is_left(killed, since, expected):
+    assert termination.kill_orphans(UNUSED_UID, since=since)
+    assert killed[0] == expected
+
+
+def test_only_orphans_are_killed_and_units_are_left_if_asked_for(killed):
+    pids, table = killed
+    table += [replace(MEMBER, pid=51), replace(MEMBER, pid=52, parent=50)]
+    assert termination.kill_orphans(UNUSED_UID, only_unmarked=True)
+    assert pids == [50]
+    assert termination.kill_orphans(UNUSED_UID)
+    assert pids == [50, 51]
+
+
+DAEMON = ProcessId(10, 100.0, "ours")
+
+
+@pytest.mark.parametrize(
+    ("entry", "mark", "is_member"),
+    [
+        (ProcessEntry(10, 1, 10, 10, 100.0), "ours", True),
+        # Of its group or its session, whatever its mark.
+        (ProcessEntry(20, 1, 10, 20, 90.0), "", True),
+        (ProcessEntry(20, 1, 20, 10, 90.0), "", True),
+        (ProcessEntry(20, 1, 20, 20, 90.0), "", False),
+        # With its mark, unless it is older.
+        (ProcessEntry(20, 1, 20, 20, 99.9), "ours", False),
+        (ProcessEntry(20, 1, 20, 20, 100.0), "ours", True),
+        (ProcessEntry(20, 1, 20, 20, 100.1), "ours", True),
+        (ProcessEntry(20, 1, 20, 20, 100.1), "another", False),
+        # A child, unless it leads a session and has another mark.
+        (ProcessEntry(20, 10, 20, 20, 90.0), "", True),
+        (ProcessEntry(20, 10, 20, 20, 110.0), "another", False),
+        (ProcessEntry(20, 10, 20, 19, 110.0), "another", True),
+    ],
+)
+def test_a_family_is_the_group_the_session_the_descendants_and_the_mark(
+    monkeypatch, entry, mark, is_member
+):
+    monkeypatch.setattr(process_table, "read_variable", lambda pid, name: mark)
+    select = termination.select_family
+    assert select(DAEMON, [entry], is_pid_ours=True) == ([entry] if is_member else [])
+    # Of a recycled pid only the mark counts.
+    is_marked = mark == "ours" and entry.start_time >= 100.0
+    assert select(DAEMON, [entry], is_pid_ours=False) == ([entry] if is_marked else [])
+    unmarked = ProcessId(10, 100.0)
+    assert select(unmarked, [entry], is_pid_ours=False) == []
+
+
+def test_a_family_has_grandchildren_but_neither_those_of_another_daemon_nor_ourselves(monkeypatch):
+    marks = {30: "another"}
+    monkeypatch.setattr(process_table, "read_variable", lambda pid, name: marks.get(pid, ""))
+    ours = [ProcessEntry(20, 10, 20, 20, 110.0), ProcessEntry(21, 20, 21, 21, 120.0)]
+    others = [
+        ProcessEntry(30, 10, 30, 30, 110.0),
+        ProcessEntry(31, 30, 31, 30, 120.0),
+        ProcessEntry(os.getpid(), 10, 10, 10, 110.0),
+    ]
+    table = [*others, *reversed(ours)]
+    assert termination.select_family(DAEMON, table, is_pid_ours=True) == [*reversed(ours)]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01])
+def test_waiting_for_a_process_says_whether_it_ended(spawn, seconds):
+    living = spawn("sleep 60")
+    assert not termination.wait_for_end(living.pid, seconds)
+    ended = spawn("exit 0")
+    wait_for(lambda: not ended.is_alive())
+    assert termination.wait_for_end(ended.pid, seconds)
+
+
+def test_what_cannot_be_killed_is_given_up_after_a_time(monkeypatch):
+    monkeypatch.setattr(termination, "KILL_SECONDS", 0.02)
+    sent = []
+    monkeypatch.setattr(process_table, "list_processes_of", lambda uid: [MEMBER])
+    monkeypatch.setattr(termination, "_send_signal", lambda entry, number: sent.append(number))
+    assert not termination.kill_user(UNUSED_UID)
+    assert set(sent) == {signal.SIGKILL}
