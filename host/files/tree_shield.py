@@ -11,7 +11,10 @@ from pathlib import Path
 # TMPDIR is private to a command and removed with it: trees must not share a cache.
 FILES = {
     "pyproject.toml": "",
-    "pytest.ini": "[pytest]\ncache_dir = $TMPDIR/pytest-cache\n",
+    # Without the option pytest collects from the folder of its configuration on: users of
+    # applications may not list `var`. It is the folder in which pytest is started, as pytest takes
+    # it where it finds no configuration.
+    "pytest.ini": "[pytest]\ncache_dir = $TMPDIR/pytest-cache\naddopts = --confcutdir=.\n",
     "ruff.toml": 'cache-dir = "${TMPDIR}/ruff-cache"\n',
     "mypy.ini": "[mypy]\n",
     # A repository that does not exist: git answers that there is none, and the search for files

@@ -54,6 +54,33 @@ def test_a_tool_does_not_find_the_configuration_of_the_checkout(tree, tool, tmp_
     assert [path.name for path in (tmp_path / "var").glob(".*cache*")] == []
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tests"],
+        pytest.param([], marks=pytest.mark.full),
+        pytest.param(["-q", "tests/test_two.py::test_two"], marks=pytest.mark.full),
+    ],
+)
+def test_a_user_who_may_not_list_var_runs_pytest(open_path, words):
+    var = open_path / "var"
+    ownership.restrict_var(load({"OROBOROS_VAR": str(var)}, open_path))
+    tree = var / "templates" / "one"
+    (tree / "tests").mkdir(parents=True)
+    for folder in (var, tree.parent):
+        folder.chmod(0o711)
+    fixture = "import pytest\n\n\n@pytest.fixture\ndef two():\n    return 2\n"
+    (tree / "conftest.py").write_text(fixture)
+    (tree / "tests/test_two.py").write_text("def test_two(two):\n    assert two == 2\n")
+    (tree / "pyproject.toml").write_text("[project]\nname = 'one'\n")
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
+    env = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    outcome = subprocess.run(argv, cwd=tree, env=env, user=65534, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "1 passed" in outcome.stdout
+
+
 def run(tree, tmp_path, *argv):
     env = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     return subprocess.run(argv, cwd=tree, env=env, capture_output=True, text=True)
