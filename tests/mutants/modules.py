@@ -27,6 +27,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "runs/freezes.py": ("tests/runs/test_freezes.py", "tests/runs/api/test_maintenance.py"),
     "runs/allowed_actions.py": ("tests/runs/test_allowed_actions.py",),
     "runs/approvals/rules.py": ("tests/runs/approvals/test_rules.py",),
+    "runs/prechecks/rules.py": ("tests/runs/prechecks/test_rules.py",),
     "runs/lifecycle/reconciler.py": ("tests/runs/lifecycle/test_reconciler.py",),
     "releases/rules.py": ("tests/releases/test_rules.py",),
     "releases/deployments/deployment_steps.py": (
@@ -38,6 +39,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "accounts/peers.py": ("tests/accounts/test_peers.py", "tests/accounts/test_client_address.py"),
     "accounts/authentication.py": TOKENS,
     "accounts/tokens.py": (*TOKENS, "tests/accounts/test_commands.py"),
+    "accounts/token_throttle.py": TOKENS,
+    "accounts/login_throttle.py": ("tests/accounts/test_login_throttle.py",),
+    "accounts/reserved_names.py": (
+        "tests/accounts/test_people.py",
+        "tests/accounts/test_tokens.py",
+    ),
     "accounts/audit/rules.py": ("tests/accounts/audit/test_rules.py",),
     "web/permissions.py": ("tests/runs/api/test_permissions.py", *TOKENS),
     "forges/rules.py": ("tests/forges/test_rules.py",),
@@ -46,6 +53,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     # the API's limits
     "web/server/request_buffer.py": ("tests/web/server/test_request_buffer.py",),
     "web/server/paced_pool.py": ("tests/web/server/test_paced_pool.py",),
+    "web/request_framing.py": ("tests/web/test_request_framing.py",),
     "web/parsers.py": ("tests/web/test_parsers.py",),
     "host/settings_rules.py": ("tests/host/test_settings_rules.py",),
     # the host: databases, commands, environments, git, processes
@@ -57,6 +65,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "host/process/runner.py": ("tests/host/process/test_runner.py",),
     "host/process/process_table.py": ("tests/host/process/test_process_table.py",),
     "host/process/socket_owner.py": ("tests/host/process/test_socket_owner.py",),
+    "host/process/inherited_state.py": ("tests/host/process/test_inherited_state.py",),
+    "host/process/log_writer.py": ("tests/host/process/test_log_writer.py",),
+    "host/process/outcome.py": ("tests/host/process/test_outcome.py",),
     "host/process/users.py": ("tests/host/process/test_users.py",),
     "host/process/bounded_output.py": ("tests/host/process/test_bounded_output.py",),
     "host/process/fork_server.py": ("tests/host/process/test_fork_server.py",),

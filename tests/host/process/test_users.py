@@ -1,5 +1,7 @@
 """Commands as another user."""
 
+import os
+import resource
 import shutil
 import tempfile
 from dataclasses import replace
@@ -8,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from host import config as configuration
-from host.process import runner
-from host.process.users import Limits
+from host.process import runner, users
+from host.process.users import Limits, User
 from tests.host.processes import (
     ENV,
     RESERVED_USER,
@@ -102,3 +104,79 @@ def test_the_users_of_slots_and_jobs_have_limits_and_production_has_none():
     limited = [*map(config.slot_user, config.slots), config.job_user, config.install_user]
     assert [user.limits.processes for user in limited] == [77] * 5
     assert config.app_user.limits is None and config.postgres_user.limits is None
+
+
+# --- the words before argv, as any user
+
+SWITCH = "--reuid 61990 --regid 61991 --clear-groups --no-new-privs"
+OTHER = User(61_990, 61_991)
+
+
+@pytest.mark.parametrize(
+    ("user", "die_with_parent", "words"),
+    [
+        (None, False, ""),
+        (None, True, "--pdeathsig KILL --"),
+        (OTHER, False, f"{SWITCH} --"),
+        # Last: the kernel clears the signal when the user changes.
+        (OTHER, True, f"{SWITCH} --pdeathsig KILL --"),
+    ],
+)
+def test_a_user_is_changed_without_groups_and_without_new_privileges(user, die_with_parent, words):
+    argv = users.setpriv_argv(user, die_with_parent=die_with_parent)
+    assert argv == ([users.SETPRIV, *words.split()] if words else [])
+
+
+@pytest.mark.parametrize(
+    ("hard", "files"), [(99, 99), (100, 100), (101, 100), (resource.RLIM_INFINITY, 100)]
+)
+def test_a_limit_is_the_users_or_our_own_if_that_is_lower(monkeypatch, hard, files):
+    monkeypatch.setattr(resource, "getrlimit", lambda number: (0, hard))
+    limits = Limits(processes=1, files=100, data_bytes=2, file_bytes=3, oom_score=4)
+    assert users.limits_argv(replace(OTHER, limits=limits)) == [
+        users.PRLIMIT,
+        "--nproc=1",
+        f"--nofile={files}",
+        "--data=2",
+        "--fsize=3",
+        "--core=0",
+        "--",
+        users.CHOOM,
+        "--adjust=4",
+        "--",
+    ]
+
+
+def test_a_user_without_limits_has_no_words_for_them():
+    assert users.limits_argv(OTHER) == users.limits_argv(None) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "user", "signals", "words"),
+    [
+        ("run", None, [], []),
+        ("run", None, ["--default-signal=INT"], [users.ENV, "--default-signal=INT", "--"]),
+        ("run", OTHER, [], [users.ENV, "--chdir=/a b", "--"]),
+        (
+            "a=b",
+            OTHER,
+            [],
+            [users.ENV, "--chdir=/a b", "--", users.SETPRIV, "--no-new-privs", "--"],
+        ),
+        ("a=b", None, [], []),
+    ],
+)
+def test_a_folder_is_entered_with_the_rights_of_the_user(
+    monkeypatch, program, user, signals, words
+):
+    monkeypatch.setattr(users, "signal_options", lambda: list(signals))
+    assert users.env_argv(program, Path("/a b"), user) == words
+
+
+def test_the_group_of_a_command_is_its_users():
+    assert (users.get_gid(None), users.get_gid(OTHER)) == (None, 61_991)
+
+
+def test_a_user_knows_its_own_processes():
+    assert os.getpid() in User(os.getuid(), os.getgid()).pids()
+    assert User(61_977, 61_977).pids() == set()
