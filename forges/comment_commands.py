@@ -7,27 +7,21 @@ theirs on the forge, that may approve. They are answered by a reaction, and in o
 from collections.abc import Callable
 
 from django.conf import settings
-from django.contrib.auth.models import User
 
 from forges import pull_requests
 from forges.adapters.forge import CommentEvent, Forge, PullRequestState
 from forges.adapters.http_client import ForgeFailed
-from forges.models import LinkedAccount, OutgoingMessage, PullRequest
+from forges.approving import approve, find_user, require_approver
+from forges.models import OutgoingMessage, PullRequest
 from forges.pull_requests import Outcome
 from forges.reporting.outbox import ACCEPTED, REACTION, REFUSED
 from forges.rules import Command, DeliveryDecision, parse_command, parse_duration
 from host.config import Config
 from host.errors import Refused
-from runs.approvals.state import read_policy
 from runs.lifecycle import operations
 from runs.models import Run
-from web.permissions import APPROVE, get_abilities
 
 SHA_LENGTH = 7
-NOT_LINKED = (
-    "Only people with a linked account that may approve can ship. An administrator links it on the "
-    "page Linked accounts."
-)
 
 
 def perform(config: Config, forge: Forge, event: CommentEvent) -> Outcome:
@@ -83,14 +77,8 @@ def _react(row: PullRequest, event: CommentEvent, *, is_accepted: bool) -> None:
 
 def _name_actor(event: CommentEvent, forge: Forge) -> str:
     """Return the linked user's name, else the account's with its forge, which no user can have."""
-    user = _find_user(forge.settings.forge, event.login)
+    user = find_user(forge.settings.forge, event.login)
     return user.get_username() if user else f"{event.login} on {forge.settings.forge}"
-
-
-def _find_user(forge: str, login: str) -> User | None:
-    found = LinkedAccount.objects.filter(forge=forge, login__iexact=login, user__is_active=True)
-    account = found.select_related("user").first()
-    return account.user if account else None
 
 
 def _preview(config: Config, forge: Forge, row: PullRequest) -> str:
@@ -141,11 +129,7 @@ RUN_COMMANDS: dict[str, Callable[[PullRequest, str, Command], str]] = {
 
 def _ship(row: PullRequest, event: CommentEvent, command: Command) -> str:
     """Approve the run's commit, which the comment names: what the person has seen."""
-    user = _find_user(row.forge, event.login)
-    if user is None or APPROVE not in get_abilities(user):
-        raise Refused("not_linked", NOT_LINKED)
-    if event.author == row.author and not read_policy().is_self_allowed:
-        raise Refused("own_work", "APPROVAL_SELF is forbidden: the author cannot approve this.")
+    user = require_approver(row, event.author, event.login)
     run, sha = _require_run(row), command.argument.lower()
     if len(sha) < SHA_LENGTH:
         hint = f"/ship {run.commit_sha[:12]}"
@@ -153,9 +137,4 @@ def _ship(row: PullRequest, event: CommentEvent, command: Command) -> str:
     if not run.commit_sha.startswith(sha) or row.head_sha != run.commit_sha:
         detail = f"The pull request is at {row.head_sha[:12]}, and the preview shows "
         raise Refused("commit_moved", f"{detail}{run.commit_sha[:12]}: look at it again.")
-    reason = f"/ship in {row.actor}"
-    actor = user.get_username()
-    state = operations.approve(run, actor=actor, commit_sha=run.commit_sha, reason=reason)
-    if not state.is_complete:
-        return f"{run.commit_sha[:12]} has this approval: {state.describe()}"
-    return f"{run.commit_sha[:12]} is approved, and ships in its turn."
+    return approve(run, user, f"/ship in {row.actor}")

@@ -10,8 +10,9 @@ from django.db import DatabaseError
 
 from core.claims import MAX_ATTEMPTS, make_owner_name, renew_while_running
 from core.clock import format_minute
-from forges import comment_commands, pull_requests
+from forges import approving, comment_commands, pull_requests
 from forges.adapters.forge import (
+    ChecksEvent,
     CommentEvent,
     Forge,
     ForgeEvent,
@@ -20,6 +21,7 @@ from forges.adapters.forge import (
     PullRequestEvent,
     PullRequestFacts,
     PushEvent,
+    ReviewEvent,
 )
 from forges.adapters.http_client import ForgeFailed
 from forges.adapters.known_forges import create_forge
@@ -116,6 +118,10 @@ def _act(config: Config, forge: Forge, event: ForgeEvent, *, is_repeated: bool) 
         return Outcome(DeliveryDecision.IGNORED, reason)
     if isinstance(event, PushEvent):
         return _follow_push(event)
+    if isinstance(event, ReviewEvent):
+        return approving.act_on_review(forge, event)
+    if isinstance(event, ChecksEvent):
+        return _follow_checks(forge, event)
     if isinstance(event, CommentEvent):
         return comment_commands.perform(config, forge, event)
     return _apply_event(config, forge, event, is_repeated=is_repeated)
@@ -130,6 +136,21 @@ def _follow_push(event: PushEvent) -> Outcome:
     restarted = branch_watch.watch_branches()
     reason = f"{len(restarted)} runs follow their branches."
     return Outcome(DeliveryDecision.ACTED, reason, followed.first())
+
+
+def _follow_checks(forge: Forge, event: ChecksEvent) -> Outcome:
+    """Have the pull requests that wait for a check of the commit decided again."""
+    rows = PullRequest.objects.filter(
+        forge=forge.settings.forge,
+        repository=forge.settings.repository,
+        head_sha=event.sha,
+        is_requested=True,
+    )
+    if not rows.update(is_due=True):
+        reason = f"No pull request waits for a check of {event.sha[:12]}."
+        return Outcome(DeliveryDecision.IGNORED, reason)
+    reason = "A pull request waits for it, and is decided again."
+    return Outcome(DeliveryDecision.ACTED, reason, rows.first())
 
 
 def _apply_event(

@@ -25,7 +25,8 @@ class ForgeSettings:
     """The one repository on the one forge whose pull requests get previews.
 
     `policy` is one of PULL_REQUEST_POLICIES. Without `token_file` Oroboros reads deliveries, and
-    neither asks the forge nor reports to it.
+    neither asks the forge nor reports to it. `per_author`: the open previews of one author; 0: any
+    number. `required_checks`: external checks that must succeed before a preview starts.
     """
 
     forge: str
@@ -37,6 +38,9 @@ class ForgeSettings:
     target_branch: str
     token_file: Path | None
     secret_file: Path | None
+    per_author: int = 0
+    required_checks: tuple[str, ...] = ()
+    approves_by_review: bool = False
 
     @property
     def has_token(self) -> bool:
@@ -66,6 +70,9 @@ def read_forge_settings(config: Config) -> ForgeSettings | None:
         policy=policy,
         label=config.get("PREVIEW_LABEL", "preview"),
         paths=tuple(config.get("PREVIEW_PATHS").replace(",", " ").split()),
+        per_author=config.get_integer("PREVIEW_PER_AUTHOR", 0),
+        required_checks=_read_checks(config.get("PREVIEW_REQUIRED_CHECKS")),
+        approves_by_review=config.get_boolean("APPROVE_BY_REVIEW"),
         target_branch=config.target_branch,
         token_file=_read_path(config.get("FORGE_TOKEN_FILE")),
         secret_file=_read_path(config.get("FORGE_WEBHOOK_SECRET_FILE")),
@@ -78,6 +85,11 @@ def require_forge_settings(config: Config) -> ForgeSettings:
     if settings is None:
         raise Refused("forge_not_set", "FORGE is not set: see docs/forges.md.", status=404)
     return settings
+
+
+def _read_checks(value: str) -> tuple[str, ...]:
+    # Separated by commas only: names such as "build / test (3.11)" have blanks.
+    return tuple(one.strip() for one in value.split(",") if one.strip())
 
 
 def _read_path(value: str) -> Path | None:

@@ -50,6 +50,8 @@ class PullRequest(models.Model):
     allowed_by = models.CharField(max_length=150, blank=True)
     # Set while it is to be decided again without a delivery.
     is_due = models.BooleanField(default=False)
+    # A preview is wanted and waits: for an external check, or for the author's other previews.
+    is_requested = models.BooleanField(default=False)
     # A comment with /preview asked for its preview, whatever the policy says.
     is_commanded = models.BooleanField(default=False)
     # What the latest command in a comment led to.

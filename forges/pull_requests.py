@@ -18,6 +18,7 @@ from forges.rules import (
     Trust,
     decide,
     find_reason_against,
+    find_reason_to_wait,
     matches_paths,
 )
 from host.config import Config
@@ -101,15 +102,19 @@ def apply(config: Config, forge: Forge, row: PullRequest, *, is_request: bool) -
         policy,
         _describe_run(row),
         trust,
-        is_request=is_request,
+        is_request=is_request or row.is_requested,
         is_commanded=row.is_commanded,
     )
     is_asked_for = settings.label in row.labels or row.is_commanded
     if decision.effect == Effect.START and not is_asked_for:
         decision = _check_paths(config, forge, row, decision)
+    decision, is_requested = _check_wait(forge, row, decision)
     # Recorded first: if what follows is refused, the row says what was tried.
     PullRequest.objects.filter(pk=row.pk).update(
-        effect=decision.effect, reason=decision.reason, run=row.run
+        effect=decision.effect,
+        reason=decision.reason,
+        run=row.run,
+        is_requested=is_requested,
     )
     run = _make_effect(config, forge, row, decision)
     PullRequest.objects.filter(pk=row.pk).update(run=run)
@@ -133,6 +138,23 @@ def _check_paths(config: Config, forge: Forge, row: PullRequest, decision: Decis
     if base is None or matches_paths(repo.list_changed_files(base, row.head_sha), patterns):
         return decision
     return Decision(Effect.LEAVE, f"It changes nothing in PREVIEW_PATHS: {' '.join(patterns)}.")
+
+
+def _check_wait(forge: Forge, row: PullRequest, decision: Decision) -> tuple[Decision, bool]:
+    """Return the decision, unless a preview that is to start has to wait; and whether it has."""
+    if decision.effect != Effect.START:
+        return decision, False
+    settings = forge.settings
+    others = PullRequest.objects.filter(
+        forge=row.forge, repository=row.repository, author=row.author, run__ended_at=None
+    )
+    previews = others.exclude(pk=row.pk).exclude(run=None).count()
+    needs_checks = settings.required_checks and settings.has_token
+    checks = forge.list_checks(row.head_sha) if needs_checks else {}
+    reason = find_reason_to_wait(
+        row.author, previews, settings.per_author, settings.required_checks, checks
+    )
+    return (Decision(Effect.LEAVE, reason), True) if reason else (decision, False)
 
 
 def _fetch_head(config: Config, forge: Forge, row: PullRequest) -> None:

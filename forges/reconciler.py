@@ -3,13 +3,14 @@
 from datetime import timedelta
 
 from core.clock import get_database_time
-from forges import pull_requests
+from forges import approving, pull_requests
 from forges.adapters.forge import Forge, PullRequestState
 from forges.adapters.http_client import ForgeFailed
 from forges.adapters.known_forges import create_forge
 from forges.forge_settings import read_forge_settings
 from forges.models import Delivery, PullRequest
 from host.config import Config
+from runs.rules import Status
 
 DELIVERIES_KEPT = timedelta(days=30)
 
@@ -37,6 +38,9 @@ def compare(config: Config, forge: Forge) -> None:
     for row in stored.exclude(number__in=[facts.number for facts in found]):
         _update_ended(forge, row)
     stored.update(is_due=True)
+    if forge.settings.approves_by_review:
+        for row in stored.filter(run__status=Status.PREVIEW_READY).select_related("run"):
+            approving.count_reviews(forge, row)
 
 
 def _update_ended(forge: Forge, row: PullRequest) -> None:

@@ -1,14 +1,14 @@
 """What a pull request leads to: no I/O."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from django.db.models import TextChoices
 
-from forges.adapters.forge import PullRequestFacts, PullRequestState
+from forges.adapters.forge import CheckState, PullRequestFacts, PullRequestState
 
 SKIP_MARK = "[skip preview]"
 MERGED_ELSEWHERE = "MERGED_ELSEWHERE"
@@ -159,6 +159,26 @@ def matches_paths(changed: Iterable[str], patterns: Sequence[str]) -> bool:
         for path in changed
         for pattern in patterns
     )
+
+
+def find_reason_to_wait(
+    author: str,
+    open_previews: int,
+    limit: int,
+    required: Iterable[str],
+    checks: Mapping[str, CheckState],
+) -> str:
+    """Return why a preview that is wanted does not start yet; "" if it does.
+
+    `open_previews`: those of the author's other pull requests. `limit` 0: any number.
+    """
+    if limit and open_previews >= limit:
+        return f"{author} has {open_previews} previews already (PREVIEW_PER_AUTHOR): it waits."
+    missing = [one for one in required if checks.get(one) != CheckState.SUCCESS]
+    if not missing:
+        return ""
+    states = ", ".join(f"{one} ({checks.get(one, 'not there')})" for one in missing)
+    return f"It waits for the checks of PREVIEW_REQUIRED_CHECKS: {states}."
 
 
 def needs_permission(facts: PullRequestFacts, trust: Trust) -> bool:

@@ -38,9 +38,10 @@ NUMBERS = {
     "TOKEN_LIFETIME_DAYS": (1, 3650),
     "API_REQUESTS_PER_TOKEN": (0, 10**6),
     "API_REQUESTS_PER_ADDRESS": (0, 10**6),
+    "PREVIEW_PER_AUTHOR": (0, 1000),
     "NOTIFICATION_SMTP_PORT": (1, 65535),
 }
-BOOLEANS = ("OROBOROS_HTTPS", "DEBUG", "ROLLBACK_FREEZES")
+BOOLEANS = ("OROBOROS_HTTPS", "DEBUG", "ROLLBACK_FREEZES", "APPROVE_BY_REVIEW")
 # The values that a setting may have; the first is the default.
 CHOICES = {
     "APPROVAL_SELF": ("allowed", "forbidden"),

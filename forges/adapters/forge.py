@@ -30,6 +30,27 @@ class StatusState(StrEnum):
     ERROR = "error"
 
 
+class CheckState(StrEnum):
+    """The state of an external check."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+# The words of all forges for states of checks; every other one is of a check that goes on.
+CHECK_STATES = {
+    **dict.fromkeys(("success", "neutral", "skipped"), CheckState.SUCCESS),
+    **dict.fromkeys(("failure", "failed", "error", "timed_out"), CheckState.FAILURE),
+    **dict.fromkeys(("canceled", "cancelled", "action_required"), CheckState.FAILURE),
+}
+
+
+def read_check_state(word: str) -> CheckState:
+    """Return the state that a forge's word stands for."""
+    return CHECK_STATES.get(word, CheckState.PENDING)
+
+
 @dataclass(frozen=True)
 class PullRequestFacts:
     """A pull request as the forge describes it at `updated_at`.
@@ -102,13 +123,38 @@ class CommentEvent:
 
 
 @dataclass(frozen=True)
+class ReviewEvent:
+    """A person approved a pull request."""
+
+    repository: str
+    number: int
+
+
+@dataclass(frozen=True)
+class ChecksEvent:
+    """The state of an external check of a commit has changed."""
+
+    repository: str
+    sha: str
+
+
+@dataclass(frozen=True)
 class OtherEvent:
     """An event that leads to nothing; `reason` says why, as a sentence."""
 
     reason: str
 
 
-ForgeEvent = PullRequestEvent | PushEvent | CommentEvent | OtherEvent
+ForgeEvent = PullRequestEvent | PushEvent | CommentEvent | ReviewEvent | ChecksEvent | OtherEvent
+
+
+@dataclass(frozen=True)
+class Review:
+    """An approval of one commit; `author` and `login` as in `CommentEvent`."""
+
+    author: str
+    login: str
+    sha: str
 
 
 @dataclass(frozen=True)
@@ -189,6 +235,14 @@ class Forge(ABC):
     @abstractmethod
     def add_reaction(self, number: int, comment_id: int, *, is_accepted: bool) -> None:
         """Answer a person's comment by thumbs up or down; once, however often it is called."""
+
+    @abstractmethod
+    def list_approvals(self, number: int) -> list[Review]:
+        """Return the approving review of each person whose latest review approves."""
+
+    @abstractmethod
+    def list_checks(self, sha: str) -> dict[str, CheckState]:
+        """Return the latest state of each external check of the commit, by its name."""
 
     @abstractmethod
     def head_ref(self, number: int) -> str:

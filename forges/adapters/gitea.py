@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from forges.adapters.forge import ForgeEvent, OtherEvent
+from forges.adapters.forge import CheckState, ForgeEvent, OtherEvent, ReviewEvent
 from forges.adapters.github import GitHub
 from forges.adapters.http_client import Client
-from forges.adapters.payload import find, read_text
+from forges.adapters.payload import find, read, read_text
 
 # Its draft pull requests are those with such a title, as its setting WORK_IN_PROGRESS_PREFIXES has.
 DRAFT_PREFIXES = ("wip:", "[wip]", "draft:")
@@ -22,6 +22,7 @@ class Gitea(GitHub):
     REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "label_updated")
     LABELLED: ClassVar[tuple[str, ...]] = ()
     PAGE_SIZE_NAME = "limit"
+    STATUS_NAME = "status"
     COMMENT_EVENTS: ClassVar[tuple[str, ...]] = ("issue_comment", "pull_request_comment")
 
     def parse_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
@@ -29,9 +30,18 @@ class Gitea(GitHub):
         # as pull_request_sync; the payload is the same.
         if event in ("pull_request_sync", "pull_request_label"):
             event = "pull_request"
-        if event == "pull_request" and read_text(payload, "action") == "reviewed":
-            return OtherEvent("Reviews lead to nothing.")
+        if event.startswith("pull_request") and read_text(payload, "action") == "reviewed":
+            return self._parse_review(event, payload)
         return super().parse_event(event, payload)
+
+    def _parse_review(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
+        if not read_text(payload, "review.type").endswith("_approved"):
+            return OtherEvent("Only approving reviews lead to something.")
+        repository = read(payload, "repository.full_name", str)
+        return ReviewEvent(repository, read(payload, "pull_request.number", int))
+
+    def list_checks(self, sha: str) -> dict[str, CheckState]:
+        return self._list_statuses(f"{self._repository_path}/commits/{sha}")
 
     def parse_pull_request(self, value: Mapping[str, Any]) -> Any:
         is_draft = read_text(value, "title").lower().startswith(DRAFT_PREFIXES)

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from forges.adapters.forge import (
+    ChecksEvent,
+    CheckState,
     CommentEvent,
     CommitStatus,
     DeliveryHead,
@@ -17,6 +19,9 @@ from forges.adapters.forge import (
     PullRequestFacts,
     PullRequestState,
     PushEvent,
+    Review,
+    ReviewEvent,
+    read_check_state,
 )
 from forges.adapters.http_client import Client, ForgeFailed
 from forges.adapters.payload import find, read, read_list, read_text, read_time
@@ -27,6 +32,14 @@ DESCRIPTION_LENGTH = 140
 # The relation of an author to the repository in a payload, with which GitHub lets people push.
 # MEMBER is of the organization and may have read access only: then the API is asked.
 WRITING_ASSOCIATIONS = ("OWNER",)
+# The events about external checks, each with the path of its commit.
+CHECK_EVENTS = {
+    "status": "sha",
+    "check_run": "check_run.head_sha",
+    "check_suite": "check_suite.head_sha",
+}
+# GitHub's words, and Gitea's for the second.
+REVIEW_VERDICTS = ("APPROVED", "CHANGES_REQUESTED", "REQUEST_CHANGES", "DISMISSED")
 WRITING_PERMISSIONS = ("owner", "admin", "write")
 
 
@@ -40,6 +53,7 @@ class GitHub(Forge):
     REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "ready_for_review", "labeled")
     LABELLED: ClassVar[tuple[str, ...]] = ("labeled",)
     PAGE_SIZE_NAME = "per_page"
+    STATUS_NAME = "state"
     COMMENT_EVENTS: ClassVar[tuple[str, ...]] = ("issue_comment",)
 
     # --- deliveries
@@ -58,6 +72,9 @@ class GitHub(Forge):
             return self._parse_pull_request_event(event, payload)
         if event == "push":
             return self._parse_push(payload)
+        if event in CHECK_EVENTS:
+            repository = read(payload, "repository.full_name", str)
+            return ChecksEvent(repository, read(payload, CHECK_EVENTS[event], str))
         if event in self.COMMENT_EVENTS:
             return self._parse_comment(payload)
         if event == "ping":
@@ -65,8 +82,8 @@ class GitHub(Forge):
         return OtherEvent(f"Events of the kind {event} lead to nothing.")
 
     def _parse_pull_request_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
-        if event != "pull_request":  # reviews and their comments
-            return OtherEvent(f"Events of the kind {event} lead to nothing.")
+        if event != "pull_request":
+            return self._parse_review(event, payload)
         action = read_text(payload, "action")
         return PullRequestEvent(
             repository=read(payload, "repository.full_name", str),
@@ -74,6 +91,13 @@ class GitHub(Forge):
             facts=self.parse_pull_request(read(payload, "pull_request", dict)),
             is_request=self._is_request(action, payload),
         )
+
+    def _parse_review(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
+        is_new = event == "pull_request_review" and read_text(payload, "action") == "submitted"
+        if not is_new or read_text(payload, "review.state").lower() != "approved":
+            return OtherEvent("Only approving reviews lead to something.")
+        repository = read(payload, "repository.full_name", str)
+        return ReviewEvent(repository, read(payload, "pull_request.number", int))
 
     def _is_request(self, action: str, payload: Mapping[str, Any]) -> bool:
         if action in self.LABELLED:  # another label asks for nothing
@@ -191,8 +215,40 @@ class GitHub(Forge):
         path = f"{self._repository_path}/issues/comments/{comment_id}/reactions"
         self.client.post(path, {"content": "+1" if is_accepted else "-1"})
 
+    def list_approvals(self, number: int) -> list[Review]:
+        path = f"{self._repository_path}/pulls/{number}/reviews"
+        latest: dict[str, Mapping[str, Any]] = {}
+        for review in self.client.list_all(path, self.PAGE_SIZE_NAME):  # the oldest first
+            # A comment changes nothing about an approval before it.
+            if read_text(review, "state") in REVIEW_VERDICTS:
+                latest[read_text(review, "user.login")] = review
+        approving = [one for one in latest.values() if _is_approving(one)]
+        logins = [read_text(one, "user.login") for one in approving]
+        shas = [read_text(one, "commit_id") for one in approving]
+        return [Review(login, login, sha) for login, sha in zip(logins, shas, strict=True)]
+
+    def list_checks(self, sha: str) -> dict[str, CheckState]:
+        path = f"{self._repository_path}/commits/{sha}"
+        found = self._list_statuses(path)
+        for run in find(self.client.get(f"{path}/check-runs", per_page=100), "check_runs") or ():
+            word = read_text(run, "conclusion") or read_text(run, "status")
+            found[read_text(run, "name")] = read_check_state(word)
+        return found
+
+    def _list_statuses(self, path: str) -> dict[str, CheckState]:
+        answer = self.client.get(f"{path}/status", **{self.PAGE_SIZE_NAME: 100})
+        return {
+            read_text(one, "context"): read_check_state(read_text(one, self.STATUS_NAME))
+            for one in find(answer, "statuses") or ()
+        }
+
     def head_ref(self, number: int) -> str:
         return f"pull/{number}/head"
+
+
+def _is_approving(review: Mapping[str, Any]) -> bool:
+    # Gitea leaves the state of a review that was dismissed.
+    return read_text(review, "state") == "APPROVED" and find(review, "dismissed") is not True
 
 
 def _read_state(value: Mapping[str, Any]) -> PullRequestState:

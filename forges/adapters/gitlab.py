@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from forges.adapters.forge import (
+    ChecksEvent,
+    CheckState,
     CommentEvent,
     CommitStatus,
     DeliveryHead,
@@ -17,7 +19,10 @@ from forges.adapters.forge import (
     PullRequestFacts,
     PullRequestState,
     PushEvent,
+    Review,
+    ReviewEvent,
     StatusState,
+    read_check_state,
 )
 from forges.adapters.http_client import Client, ForgeFailed
 from forges.adapters.payload import find, read, read_list, read_text, read_time
@@ -65,6 +70,9 @@ class GitLab(Forge):
     def parse_event(self, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
         if event == "Merge Request Hook":
             return self._parse_merge_request(payload)
+        if event == "Pipeline Hook":
+            repository = read(payload, "project.path_with_namespace", str)
+            return ChecksEvent(repository, read(payload, "object_attributes.sha", str))
         if event == "Push Hook":
             return self._parse_push(payload)
         if event == "Note Hook":
@@ -74,8 +82,11 @@ class GitLab(Forge):
     def _parse_merge_request(self, payload: Mapping[str, Any]) -> ForgeEvent:
         attributes = read(payload, "object_attributes", dict)
         action = read_text(attributes, "action")
+        repository = read(payload, "project.path_with_namespace", str)
+        if action in ("approved", "approval"):
+            return ReviewEvent(repository, read(attributes, "iid", int))
         return PullRequestEvent(
-            repository=read(payload, "project.path_with_namespace", str),
+            repository=repository,
             action=action,
             facts=self._parse_attributes(payload, attributes),
             is_request=action in ("open", "reopen") or self._has_new_label(payload),
@@ -213,6 +224,20 @@ class GitLab(Forge):
             # GitLab refuses a reaction that is there already.
             if "has already been taken" not in failed.detail:
                 raise
+
+    def list_approvals(self, number: int) -> list[Review]:
+        """GitLab does not say of which commit: its own rules remove approvals after a push."""
+        path = self._merge_request_path(number)
+        found = find(self.client.get(f"{path}/approvals"), "approved_by") or ()
+        if not found:
+            return []
+        sha = read(self.client.get(path), "sha", str)
+        people = [find(one, "user") for one in found]
+        return [Review(str(find(one, "id")), read_text(one, "username"), sha) for one in people]
+
+    def list_checks(self, sha: str) -> dict[str, CheckState]:
+        found = self.client.list_all(f"{self._project_path}/repository/commits/{sha}/statuses")
+        return {read_text(one, "name"): read_check_state(read_text(one, "status")) for one in found}
 
     def head_ref(self, number: int) -> str:
         return f"merge-requests/{number}/head"

@@ -30,6 +30,7 @@ class Pull:
     labels: list = field(default_factory=list)
     updated_at: str = "2026-11-28T10:00:00Z"
     comments: dict = field(default_factory=dict)
+    reviews: list = field(default_factory=list)  # (login, state, commit), the oldest first
 
     def later(self, minute, **changes):
         """Change it at that minute of the hour."""
@@ -47,6 +48,7 @@ class FakeForge:
         self.pulls = {}
         self.writers = {"alice"}
         self.statuses = []  # (sha, context, state, description, url), the latest last
+        self.checks = {}  # the state of each check of any commit
         self.reactions = []  # (comment, reaction)
         self.requests = []  # (method, path, query, body)
         self.next_comment = 1
@@ -135,6 +137,30 @@ class FakeForge:
     def award(self, number, comment_id, query, body):
         return self.react(comment_id, query, body)
 
+    def list_reviews(self, number, query, body):
+        found = [
+            {"id": index, "user": {"login": login}, "state": state, "commit_id": sha}
+            for index, (login, state, sha) in enumerate(self.pulls[int(number)].reviews)
+        ]
+        return 200, page(found, query)
+
+    def list_approvals(self, number, query, body):
+        found = [login for login, _, sha in self.pulls[int(number)].reviews]
+        people = [{"user": {"id": 7, "username": login}} for login in found]
+        return 200, {"approved": bool(people), "approved_by": people}
+
+    def combined_status(self, sha, query, body):
+        name = "state" if self.kind == "github" else "status"
+        found = [{"context": key, name: value} for key, value in self.checks.items()]
+        return 200, {"state": "pending", "sha": sha, "statuses": found}
+
+    def check_runs(self, sha, query, body):
+        run = {"name": "lint", "status": "completed", "conclusion": "skipped"}
+        return 200, {"total_count": 1, "check_runs": [run]}
+
+    def list_statuses(self, sha, query, body):
+        return 200, page([{"name": key, "status": one} for key, one in self.checks.items()], query)
+
     def edit_note(self, number, comment_id, query, body):
         return self.edit_comment(comment_id, query, body)
 
@@ -151,6 +177,9 @@ PROJECT = "/projects/team%2Fshop"
 GITHUB_ROUTES = (
     ("GET", f"{REPO}/pulls", FakeForge.list_pulls),
     ("GET", f"{REPO}/pulls/([0-9]+)", FakeForge.get_pull),
+    ("GET", f"{REPO}/pulls/([0-9]+)/reviews", FakeForge.list_reviews),
+    ("GET", f"{REPO}/commits/([0-9a-f]+)/status", FakeForge.combined_status),
+    ("GET", f"{REPO}/commits/([0-9a-f]+)/check-runs", FakeForge.check_runs),
     ("GET", f"{REPO}/collaborators/([^/]+)/permission", FakeForge.permission),
     ("POST", f"{REPO}/statuses/([0-9a-f]+)", FakeForge.set_status),
     ("GET", f"{REPO}/issues/([0-9]+)/comments", FakeForge.list_comments),
@@ -162,6 +191,8 @@ NOTES = f"{PROJECT}/merge_requests/([0-9]+)/notes"
 GITLAB_ROUTES = (
     ("GET", f"{PROJECT}/merge_requests", FakeForge.list_pulls),
     ("GET", f"{PROJECT}/merge_requests/([0-9]+)", FakeForge.get_pull),
+    ("GET", f"{PROJECT}/merge_requests/([0-9]+)/approvals", FakeForge.list_approvals),
+    ("GET", f"{PROJECT}/repository/commits/([0-9a-f]+)/statuses", FakeForge.list_statuses),
     ("GET", f"{PROJECT}/members/all/([^/]+)", FakeForge.member),
     ("POST", f"{PROJECT}/statuses/([0-9a-f]+)", FakeForge.set_status),
     ("GET", NOTES, FakeForge.list_comments),

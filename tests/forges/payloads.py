@@ -178,6 +178,27 @@ def gitlab_pull(pull):
     }
 
 
+def review(forge, pull):
+    """Return the event and the delivery of an approving review."""
+    if forge == "gitlab":
+        return "Merge Request Hook", gitlab_merge_request(pull, "approved")
+    if forge == "github":
+        body = github_pull_request(pull, "submitted")
+        body["review"] = {"state": "approved", "commit_id": pull.sha}
+        return "pull_request_review", body
+    body = gitea_pull_request(pull, "reviewed")
+    body["review"] = {"type": "pull_request_review_approved", "content": ""}
+    return "pull_request_approved", body
+
+
+def checks(forge, sha):
+    """Return the event and the delivery of a check that ended."""
+    if forge == "gitlab":
+        project = {"path_with_namespace": REPOSITORY}
+        return "Pipeline Hook", {"project": project, "object_attributes": {"sha": sha}}
+    return "status", {"repository": {"full_name": REPOSITORY}, "sha": sha, "state": "success"}
+
+
 def sign(forge, event, body, delivery_id, secret=SECRET):
     """Return the raw body, and the headers with which the forge sends it."""
     raw = json.dumps(body).encode()

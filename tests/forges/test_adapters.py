@@ -73,7 +73,7 @@ def test_pushes_are_of_branches():
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_events_of_other_kinds_lead_to_nothing(kind):
-    for event in ("", "star", "Pipeline Hook", "pull_request_review_comment"):
+    for event in ("", "star", "Job Hook", "pull_request_review_comment"):
         assert isinstance(adapter(kind).parse_event(event, {}), OtherEvent)
 
 

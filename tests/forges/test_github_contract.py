@@ -11,7 +11,14 @@ import tarfile
 import pytest
 from jsonschema import Draft202012Validator
 
-from forges.adapters.forge import CommentEvent, OtherEvent, PullRequestEvent, PushEvent
+from forges.adapters.forge import (
+    ChecksEvent,
+    CommentEvent,
+    OtherEvent,
+    PullRequestEvent,
+    PushEvent,
+    ReviewEvent,
+)
 from forges.reporting import outbox
 from tests.forges.test_adapters import adapter
 from tests.forges.test_reporting import make_ready
@@ -75,11 +82,13 @@ def test_every_request_is_one_that_the_description_allows(world, description):
     forge = adapter("github")
     forge.settings = outbox.read_forge_settings(world.config)
     forge.list_open_pull_requests()
+    forge.list_approvals(pull.number)
+    forge.list_checks(pull.sha)
     sent = {
         (method, re.sub("[0-9a-f]{40}|[0-9]+", "N", path))
         for method, path, *_ in world.forge.requests
     }
-    assert len(sent) == 8, sent
+    assert len(sent) == 11, sent
     for request in world.forge.requests:
         check_request(description, *request)
 
@@ -91,6 +100,10 @@ def test_every_published_delivery_is_read(examples):
         "push": PushEvent,
         "ping": OtherEvent,
         "issue_comment": CommentEvent,
+        "pull_request_review": ReviewEvent,
+        "status": ChecksEvent,
+        "check_run": ChecksEvent,
+        "check_suite": ChecksEvent,
     }
     for name, kind in kinds.items():
         for body in examples[name]:
