@@ -171,6 +171,12 @@ def test_a_size_of_a_chunk_that_the_parser_refuses_is_not_waited_for(size):
     assert feed([data, b"more"]).whole_bytes == len(data)
 
 
+def test_the_extensions_of_a_chunk_are_passed_over():
+    body = CHUNKED + b"5 ;a=b;c=d\r\nhello\r\n0;a;b=0\r\n\r\n"
+    assert feed([body]).whole_bytes == len(body)
+    assert feed([body[:-1]]).whole_bytes is None
+
+
 def test_the_first_field_counts_and_the_request_line_is_none():
     assert feed([b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n"]).whole_bytes is None
     line = b"Content-Length:9 / HTTP/1.1\r\n\r\n"
