@@ -139,13 +139,32 @@ def find_restart_delay(restarts: int) -> float | None:
 UNHEALTHY_GRACE_SECONDS = 15.0
 
 
+# Not answering for so long is told, whether or not it is restarted later.
+SILENCE_SECONDS = 5.0
+
+
+def is_silence_due(
+    at: datetime, *, began: datetime, restart_at: datetime | None, unhealthy_at: datetime | None
+) -> bool:
+    """Return whether it is told at `at` that a backend which runs does not answer.
+
+    Only at the second probe in a row that fails, which `began` then: one slow request is no
+    silence. `restart_at` and `unhealthy_at` as in `is_restart_due`.
+    """
+    if unhealthy_at is None or unhealthy_at >= began:
+        return False
+    if restart_at is not None and at < restart_at:  # it is being started again
+        return False
+    return unhealthy_at + timedelta(seconds=SILENCE_SECONDS) <= at
+
+
 def is_restart_due(
     at: datetime, *, restart_at: datetime | None, unhealthy_at: datetime | None
 ) -> bool:
     """Return whether an unhealthy backend is restarted at `at`.
 
-    `restart_at`: when the delay after its last restart ends, None if it had none;
-    `unhealthy_at`: the first of its consecutive failed probes, None if its process has exited.
+    `restart_at`: when the delay after its last restart ends, None if it had none; `unhealthy_at`:
+    when the first of its consecutive failed probes began, None if its process has exited.
     """
     if restart_at is not None and at < restart_at:
         return False

@@ -21,10 +21,10 @@ from runs.leasing import process_ends
 from runs.leasing.cleanup import clean_and_finish, lock_slot
 from runs.leasing.grants import grant_lock
 from runs.leasing.leases import begin_ending
-from runs.models import Run
+from runs.models import Event, Run
 from runs.rules import Status
 from slots.models import Lease
-from slots.rules import LeaseState, find_restart_delay, is_restart_due
+from slots.rules import LeaseState, find_restart_delay, is_restart_due, is_silence_due
 from slots.runtime import backend, backend_log, disk_usage
 from slots.runtime.processes import BackendStatus
 
@@ -50,6 +50,7 @@ def check_backend(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bo
 
     Returns the problems as sentences; none for a backend that is healthy or was stopped by hand.
     """
+    began = get_database_time()
     try:
         status = backend.status(config, slot)
     except Refused as refusal:  # an unreadable spec must not stop the checks of other slots
@@ -69,8 +70,9 @@ def check_backend(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bo
         return [problem]
     process_ends.report_ends_of_slot(config, slot, lease)  # before the delay of a restart
     # A dead process is restarted at once; one that is silent gets UNHEALTHY_GRACE_SECONDS.
-    unhealthy_at = None if status.ended_processes else lease.mark_unhealthy(at)
+    unhealthy_at = None if status.ended_processes else lease.mark_unhealthy(began)
     if not is_restart_due(at, restart_at=lease.restart_at, unhealthy_at=unhealthy_at):
+        _report_silence(lease, problem, at, began, unhealthy_at)
         return [problem]
     delay = find_restart_delay(lease.restarts)
     # The preview of a run that ships does not decide about it: its backend is started again.
@@ -78,6 +80,20 @@ def check_backend(config: Config, slot: SlotConfig, lease: Lease, *, dry_run: bo
         return [problem, *_fail_run(config, slot, lease, status, problem)]
     _schedule_restart(lease, delay, at, status, problem)
     return [f"{problem}; it is started again"]
+
+
+def _report_silence(
+    lease: Lease, problem: str, at: datetime, began: datetime, since: datetime | None
+) -> None:
+    """Record once that a backend which runs has not answered since then."""
+    if since is None or not is_silence_due(
+        at, began=began, restart_at=lease.restart_at, unhealthy_at=since
+    ):
+        return
+    kind = "backend_silent"
+    if not Event.objects.filter(run=lease.run, kind=kind, at__gte=since).exists():
+        text = f"{problem}; it still runs, and is started again if this lasts"
+        record_event(kind, text, actor=RECONCILER, run=lease.run, slot_id=str(lease.slot))
 
 
 def _describe_problem(slot: SlotConfig, found: BackendStatus) -> str:

@@ -34,6 +34,7 @@ from host.process.process_id import ProcessId
 from runs.engine.artifacts import create_log_path
 from runs.leasing import backend_supervision, process_ends, reaper, services
 from runs.lifecycle import execution, queue_health, queue_processes, reconciler, schedules
+from runs.lifecycle.production_watch import ProductionWatch
 from runs.lifecycle.queue_processes import QueueProcesses
 from runs.mail import sink
 from runs.pipelines import template_databases
@@ -151,6 +152,7 @@ class Supervisor:
             PeriodicTask("quick repair", 2.0, partial(reconciler.repair_quickly, config)),
             # Apart from the quick repair, which waits for previews that do not answer.
             PeriodicTask("production", 2.0, partial(reconciler.repair_production, config)),
+            PeriodicTask("the watch of production", 5.0, ProductionWatch(config).check),
             # In a thread of its own, because it waits for the health gate of what it continues.
             PeriodicTask(
                 "interrupted deployments", 5.0, partial(reconciler.continue_deployments, config)

@@ -6,6 +6,7 @@ import pytest
 
 from slots.rules import (
     RESTART_DELAYS_SECONDS,
+    SILENCE_SECONDS,
     UNHEALTHY_GRACE_SECONDS,
     Capacity,
     LeaseState,
@@ -17,6 +18,7 @@ from slots.rules import (
     find_latest_use,
     find_restart_delay,
     is_restart_due,
+    is_silence_due,
 )
 
 AT = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -113,3 +115,24 @@ def test_restart_is_due_after_the_delay_of_a_dead_backend_or_the_grace_of_an_unh
     restart_at, unhealthy_at, due
 ):
     assert is_restart_due(AT, restart_at=restart_at, unhealthy_at=unhealthy_at) is due
+
+
+@pytest.mark.parametrize(
+    ("restart_at", "unhealthy_at", "due"),
+    [
+        (None, None, False),  # it has exited, which is told as such
+        (None, AT, False),  # the first failed probe, which began at AT
+        (None, AT - (SILENCE_SECONDS - 1) * SECOND, False),
+        (None, AT - SILENCE_SECONDS * SECOND, True),
+        (AT, AT - SILENCE_SECONDS * SECOND, True),
+        (AT + SECOND, AT - SILENCE_SECONDS * SECOND, False),  # it is being started again
+    ],
+)
+def test_silence_is_told_at_a_second_failed_probe_after_its_time(restart_at, unhealthy_at, due):
+    given = {"began": AT, "restart_at": restart_at, "unhealthy_at": unhealthy_at}
+    assert is_silence_due(AT, **given) is due
+
+
+def test_one_slow_probe_is_no_silence():
+    began = AT - 2 * SILENCE_SECONDS * SECOND
+    assert not is_silence_due(AT, began=began, restart_at=None, unhealthy_at=began)

@@ -22,7 +22,12 @@ from runs.lifecycle import reconciler
 from runs.models import Event, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
-from slots.rules import RESTART_DELAYS_SECONDS, UNHEALTHY_GRACE_SECONDS, LeaseState
+from slots.rules import (
+    RESTART_DELAYS_SECONDS,
+    SILENCE_SECONDS,
+    UNHEALTHY_GRACE_SECONDS,
+    LeaseState,
+)
 from slots.runtime import backend, cleanup, surface, worktree
 from tests.factories import DeploymentFactory, ReleaseFactory, RunFactory
 from tests.host.processes import wait_for
@@ -210,6 +215,20 @@ def test_a_failed_probe_soon_after_a_restart_restarts_nothing(config, place, pre
     sick.unlink()
     assert reconciler.reconcile(config) == []
     assert (lease_of(preview).restarts, lease_of(preview).unhealthy_at) == (1, None)
+
+
+def test_a_backend_that_runs_and_does_not_answer_is_told_once_before_its_restart(
+    config, place, preview, sick
+):
+    reconciler.reconcile(config)
+    assert events("backend_silent") == []
+    since = timezone.now() - timedelta(seconds=SILENCE_SECONDS)
+    Lease.objects.filter(run=preview).update(unhealthy_at=since)
+    for _ in range(2):
+        reconciler.reconcile(config)
+    [text] = events("backend_silent")
+    assert "answered 503" in text and "it still runs" in text
+    assert (OrmQ.objects.count(), events("backend_down")) == (0, [])
 
 
 def test_a_backend_that_stays_unhealthy_is_restarted(config, place, preview, sick, monkeypatch):
