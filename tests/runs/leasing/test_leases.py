@@ -62,8 +62,9 @@ def test_polling_for_a_slot_takes_no_ids(slot):
 
 
 def test_request_of_an_ended_run_is_refused(slots):
-    with pytest.raises(Refused, match="only a queued run"):
+    with pytest.raises(Refused, match="is canceled; only a queued run") as refused:
         leases.request_slot(RunFactory(status=Status.CANCELED), actor="alice")
+    assert (refused.value.code, refused.value.status) == ("not_queued", 409)
 
 
 def test_waiting_runs_have_positions_in_order(slot):
@@ -94,6 +95,11 @@ def test_full_queue_refuses_requests(slot, settings):
     with pytest.raises(Refused) as refused, transaction.atomic():
         request()
     assert (refused.value.code, refused.value.status) == ("queue_full", 429)
+    assert refused.value.detail == "1 runs wait for a slot already; try again later."
+    settings.QUEUE_LIMIT = 2
+    request()
+    with pytest.raises(Refused, match="2 runs wait"), transaction.atomic():
+        request()
 
 
 def test_the_next_waiter_is_granted_in_the_transaction_that_ends_a_lease(slot, cleaner):
@@ -165,6 +171,36 @@ def test_waiting_run_leaves_the_queue_when_it_ends(slot):
     assert leases.begin_ending(run, reason="", to=Status.CANCELED, actor="alice") is None
     assert Lease.objects.get(run=run).state == LeaseState.ENDED
     assert get_position(after) == 1
+
+
+@pytest.mark.parametrize(("code", "end_reason"), [("RELEASED", "RELEASED"), ("", "by hand")])
+def test_a_lease_that_ends_is_recorded_with_its_reason_and_fence(slot, code, end_reason):
+    run, lease = request()
+    ending = leases.begin_ending(
+        run, reason="by hand", to=Status.CANCELED, code=code, actor="alice"
+    )
+    assert (ending.pk, ending.state, ending.end_reason) == (lease.pk, "ending", end_reason)
+    run.refresh_from_db()
+    assert (run.status, run.failure_code, run.failure_detail) == ("canceled", code, "by hand")
+    [event] = Event.objects.filter(run=run, kind="lease_ended")
+    assert (event.actor, event.slot_id) == ("alice", "preview-1")
+    assert event.text == f"the lease on preview-1 ended: {end_reason}"
+    assert event.data == {"fence": lease.fence, "reason": end_reason}
+
+
+def test_a_lease_ends_alone_if_the_run_is_not_to_move(slot):
+    run, _ = request()
+    leases.begin_ending(run, reason="by hand", actor="alice")
+    run.refresh_from_db()
+    assert (run.status, run.failure_detail) == (Status.PREPARING, "")
+
+
+def test_the_end_of_a_lease_that_only_waited_is_no_end_of_a_slots_lease(slot):
+    request()
+    run, _ = request()
+    leases.begin_ending(run, reason="by hand", actor="alice")
+    assert "lease_ended" not in kinds(run)
+    assert Lease.objects.get(run=run).end_reason == "by hand"
 
 
 def test_begin_ending_twice_changes_nothing(slot):
@@ -275,7 +311,10 @@ def test_keep_extends_the_lease_from_now(slots, settings):
     leases.keep(run, actor="alice", seconds=settings.PREVIEW_KEEP_SECONDS)
     lease.refresh_from_db()
     assert (lease.expires_at - lease.granted_at).total_seconds() >= settings.PREVIEW_KEEP_SECONDS
-    assert kinds(run)[-1] == "kept"
+    event = Event.objects.filter(run=run).order_by("id").last()
+    limit = settings.PREVIEW_KEEP_SECONDS
+    assert (event.kind, event.actor, event.data) == ("kept", "alice", {"seconds": limit})
+    assert event.text == f"keeps its slot for at least {limit} s"
     with pytest.raises(Refused, match="1 s to 72 h"):
         leases.keep(run, actor="alice", seconds=settings.PREVIEW_KEEP_SECONDS + 1)
 
