@@ -39,7 +39,8 @@ DIFF = """import json, sys
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 print(json.dumps({name: get_diff_for_mutant(name) for name in sys.argv[1:]}))"""
 # The database of the tests is made once for all mutants of a module. A bound of time means
-# nothing beside other work. A mutant that waits is ended after twice its tests' time and 20 s.
+# nothing beside other work. A mutant that waits is ended after twice its tests' time and 90 s:
+# on a busy machine one that does not wait takes half a minute for the database alone.
 CONFIGURATION = """
 [tool.mutmut]
 source_paths = [{module}]
@@ -51,13 +52,14 @@ pytest_add_cli_args = [
 pytest_add_cli_args_test_selection = {tests}
 use_git_change_detection = false
 timeout_multiplier = 2.0
-timeout_constant = 10.0
+timeout_constant = 45.0
 """
 # mutmut's exit codes: a test failed, or pytest itself did; none of the tests ran the function.
 CAUGHT_CODES, SURVIVED_CODE, UNTESTED_CODES = (1, 3), 0, (5, 33)
+INTERRUPTED_CODE = 2  # the deadline passed during it
 # What mutmut copies itself, makes or does not need.
 NOT_COPIED = {".ci", "docs", "mutants", "pyproject.toml", "tests", "var"}
-COLUMNS = ("tried", "caught", "wording", "accepted", "survived")
+COLUMNS = ("tried", "caught", "timed out", "wording", "accepted", "survived")
 HEADING = f"{'module':<42}" + "".join(f"{name:>10}" for name in COLUMNS) + f"{'share':>7}"
 TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 
@@ -78,7 +80,7 @@ class Mutant:
 
     @property
     def is_caught(self) -> bool:
-        # Any other code is a time-out or a signal, which people would see as well.
+        # Any code beside CAUGHT_CODES is a time-out or a signal, which people would see as well.
         return self.exit_code not in (SURVIVED_CODE, *UNTESTED_CODES)
 
     @property
@@ -110,7 +112,11 @@ def try_module(
     # The last module gets the time that its tests need.
     run_mutmut(folder, chosen, seconds=max(deadline.seconds_left, TEST_SECONDS))
     codes = read_exit_codes(folder, module)
-    tried = {name: code for name in chosen if (code := codes[name]) is not None}
+    tried = {
+        name: code
+        for name in chosen
+        if (code := codes[name]) is not None and code != INTERRUPTED_CODE
+    }
     alive = [name for name, code in tried.items() if not Mutant(name, code).is_caught]
     diffs = read_diffs(folder, alive)
     return [Mutant(name, code, find_change(diffs.get(name, ""))) for name, code in tried.items()]
@@ -216,11 +222,15 @@ def read_accepted(path: Path = ACCEPTED) -> dict[tuple[str, ...], str]:
 
 @dataclass(frozen=True)
 class Row:
-    """The numbers of one module in the table; `survivors` are those that nothing excuses."""
+    """The numbers of one module in the table; `survivors` are those that nothing excuses.
+
+    `timed_out` are those of the `caught` in which no test failed before the time was over.
+    """
 
     module: str
     tried: int
     caught: int
+    timed_out: int
     wording: int
     accepted: int
     survivors: list[Mutant]
@@ -240,13 +250,15 @@ def count(module: str, mutants: Sequence[Mutant], accepted: Mapping[tuple[str, .
     wording = [mutant for mutant in alive if mutant.is_wording]
     excused = [one for one in alive if not one.is_wording and one.key in accepted]
     survivors = [one for one in alive if not one.is_wording and one.key not in accepted]
-    caught = len(mutants) - len(alive)
-    return Row(module, len(mutants), caught, len(wording), len(excused), survivors)
+    caught = [mutant for mutant in mutants if mutant.is_caught]
+    timed_out = [mutant for mutant in caught if mutant.exit_code not in CAUGHT_CODES]
+    numbers = map(len, (mutants, caught, timed_out, wording, excused))
+    return Row(module, *numbers, survivors)
 
 
 def format_row(row: Row) -> list[str]:
     """Return the module's line of the table, and its survivors with their changes."""
-    numbers = (row.tried, row.caught, row.wording, row.accepted, len(row.survivors))
+    numbers = (row.tried, row.caught, row.timed_out, row.wording, row.accepted, len(row.survivors))
     lines = [f"{row.module:<42}" + "".join(f"{n:>10}" for n in numbers) + f"{row.share:>7.0%}"]
     for mutant in row.survivors:
         lines += [f"  {mutant.name}", *(f"    {line}" for line in mutant.change)]

@@ -76,12 +76,13 @@ def test_table_leaves_out_what_no_test_need_catch(tmp_path):
     assert accepted == {("core.a.Row.read", *CHANGE): "The same."}
     wording = ('-f("It is so.")', '+f("IT IS SO.")')
     mutants = [make_mutant(1), make_mutant(33, (), 2), make_mutant(), make_mutant(0, wording)]
+    assert generated.count("core/a.py", [*mutants, make_mutant(-24)], {}).timed_out == 1
     row = generated.count("core/a.py", mutants, accepted)
     assert (row.tried, row.caught, row.wording, row.accepted) == (4, 1, 1, 1)
     assert [mutant.name for mutant in row.survivors] == ["core.a.xǁRowǁread__mutmut_2"]
     assert (row.share, generated.compute_share([row])) == (0.5, 0.5)
     line, *survivors = generated.format_row(row)
-    assert line.split() == ["core/a.py", "4", "1", "1", "1", "1", "50%"]
+    assert line.split() == ["core/a.py", "4", "1", "0", "1", "1", "1", "50%"]
     assert survivors == ["  core.a.xǁRowǁread__mutmut_2"]
 
 
