@@ -230,22 +230,23 @@ def test_files_that_are_not_read_are_noted(plan):
 
 
 @pytest.mark.parametrize(
+    # Versions that no host with Oroboros has.
     ("files", "asked"),
     [
-        ({".python-version": "3.13.1\n"}, ".python-version asks for Python 3.13.1"),
-        ({".python-version": "# The version.\n\n3.14  # new\n"}, "asks for Python 3.14,"),
-        ({"runtime.txt": "python-3.13.1"}, "runtime.txt asks for Python 3.13.1"),
-        ({"backend/.python-version": "3.12"}, "backend/.python-version asks"),
-        ({"pyproject.toml": '[project]\nrequires-python = ">=3.13"'}, "requires-python asks"),
-        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.12"'}, "python asks"),
+        ({".python-version": "3.8.1\n"}, ".python-version asks for Python 3.8.1"),
+        ({".python-version": "# The version.\n\n3.99  # new\n"}, "asks for Python 3.99,"),
+        ({"runtime.txt": "python-3.8.1"}, "runtime.txt asks for Python 3.8.1"),
+        ({"backend/.python-version": "3.8"}, "backend/.python-version asks"),
+        ({"pyproject.toml": '[project]\nrequires-python = ">=3.99"'}, "requires-python asks"),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.99"'}, "python asks"),
         ({"Pipfile": '[requires]\npython_version = "3.9"', "Pipfile.lock": {}}, "Pipfile asks"),
         ({".nvmrc": "v22.1.0", "package.json": package()}, r".nvmrc asks for Node.js 22.1.0"),
         ({"package.json": package(engines={"node": ">=22"})}, "engines.node asks"),
         ({"package.json": package(volta={"node": "22.1.0"})}, "volta.node asks"),
-        ({".tool-versions": "# mine\nnodejs 20.1.0\npython 3.13.1 3.12.1\n"}, "tool-versions asks"),
+        ({".tool-versions": "# mine\nnodejs 20.1.0\npython 3.8.1 3.8.2\n"}, "tool-versions asks"),
         ({".tool-versions": "nodejs 22.1", "package.json": package()}, "asks for Node.js 22.1,"),
-        ({"mise.toml": '[tools]\npython = "3.13"\n'}, "mise.toml asks for Python 3.13"),
-        ({"setup.cfg": "[options]\npython_requires = >=3.13\n"}, "python_requires asks"),
+        ({"mise.toml": '[tools]\npython = "3.99"\n'}, "mise.toml asks for Python 3.99"),
+        ({"setup.cfg": "[options]\npython_requires = >=3.99\n"}, "python_requires asks"),
     ],
 )
 def test_another_interpreter_than_the_hosts_is_refused_with_the_file(plan, files, asked):
