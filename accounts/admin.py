@@ -21,7 +21,14 @@ from accounts.user_forms import UserChangeForm, UserCreationForm, get_role, set_
 from core.clock import ClockTimestamp
 from host.errors import Refused
 from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
-from web.permissions import ALLOWED, OPERATE, ActionState, get_abilities, get_actor_name
+from web.permissions import (
+    ALLOWED,
+    OPERATE,
+    ActionState,
+    get_abilities,
+    get_actor_name,
+    list_token_abilities,
+)
 
 # Each state with unfold's name of its colour.
 STATE_COLOURS = {
@@ -80,7 +87,7 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
 
 
 def _create(request: HttpRequest, row: None, data: Mapping[str, Any]) -> ActionResult:
-    missing = set(data["abilities"]) - get_abilities(request.user)
+    missing = set(data["abilities"]) - list_token_abilities(get_abilities(request.user))
     if missing:
         raise Refused(
             "forbidden", "A token cannot have abilities that you do not have.", status=403

@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 
 from accounts.audit.export import AuditExportView, AuditListView
 from accounts.models import ApiToken
-from web.permissions import ABILITIES, VIEW, get_abilities, get_actor_name
+from web.permissions import TOKEN_ABILITIES, VIEW, get_abilities, get_actor_name
 
 
 class TokenSerializer(serializers.ModelSerializer):
@@ -33,7 +33,7 @@ class MeSerializer(serializers.Serializer):
     """The requester's name in the audit trail, its abilities, and its token if it has one."""
 
     name = serializers.CharField()
-    abilities = serializers.ListField(child=serializers.ChoiceField(ABILITIES))
+    abilities = serializers.ListField(child=serializers.ChoiceField(TOKEN_ABILITIES))
     token = TokenSerializer(allow_null=True)
 
 

@@ -9,7 +9,13 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Least
 
 from core.clock import ClockTimestamp
-from web.permissions import ABILITIES, LONGEST_PATTERN, RunLimits, get_abilities
+from web.permissions import (
+    LONGEST_PATTERN,
+    TOKEN_ABILITIES,
+    RunLimits,
+    get_abilities,
+    list_token_abilities,
+)
 
 # From then on the pages and the doctor warn of a token's end.
 EXPIRY_WARNING = timedelta(days=14)
@@ -83,7 +89,7 @@ class ApiToken(models.Model):
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(abilities__contained_by=list(ABILITIES)),
+                condition=Q(abilities__contained_by=list(TOKEN_ABILITIES)),
                 name="accounts_abilities_are_known",
             )
         ]
@@ -94,7 +100,9 @@ class ApiToken(models.Model):
     def get_current_abilities(self) -> frozenset[str]:
         """Return the abilities that the token has now: never more than its owner has now."""
         granted = frozenset(self.abilities)
-        return granted & get_abilities(self.owner) if self.is_owned else granted
+        if not self.is_owned:
+            return granted
+        return granted & list_token_abilities(get_abilities(self.owner))
 
     @property
     def actor(self) -> str:

@@ -15,7 +15,7 @@ from accounts.tokens import (
     get_default_lifetime,
     validate_patterns,
 )
-from web.permissions import ABILITIES, RunLimits
+from web.permissions import TOKEN_ABILITIES, RunLimits
 
 
 class LifetimeForm(forms.Form):
@@ -41,7 +41,7 @@ class NewTokenForm(LifetimeForm):
 
     name = forms.CharField(max_length=100, validators=[validate_token_name])
     abilities = forms.MultipleChoiceField(
-        choices=[(one, one) for one in ABILITIES], widget=forms.CheckboxSelectMultiple
+        choices=[(one, one) for one in TOKEN_ABILITIES], widget=forms.CheckboxSelectMultiple
     )
     branches = forms.CharField(
         required=False,

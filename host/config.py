@@ -28,8 +28,8 @@ from host.settings_rules import (
     read_origins,
 )
 from host.units import jobs
+from host.units.slot_config import Addresses, list_instance_ports, list_slots
 from host.units.slot_config import SlotConfig as SlotConfig
-from host.units.slot_config import list_instance_ports, list_slots
 
 HOME = Path(__file__).resolve().parents[1]
 # The env files of the control plane itself. The other files of the folder (worker-preview.env,
@@ -47,7 +47,7 @@ INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Addresses):
     """The configuration of this checkout. Paths are absolute, times are in seconds.
 
     `slots` are the first `slot_count`, and those above it that still have files of a run: they are
@@ -106,11 +106,6 @@ class Config:
         return self.get("OROBOROS_HOST", "local")
 
     @property
-    def is_https(self) -> bool:
-        """Whether a proxy in front of us serves the domain's names over https."""
-        return self.get_boolean("OROBOROS_HTTPS")
-
-    @property
     def app_origins(self) -> list[str]:
         """The additional origins whose pages may read our answers: CORS_APP_ORIGINS.
 
@@ -122,45 +117,6 @@ class Config:
     def app_host(self) -> str:
         """The Host header of production's visitors: with the port, if their address has one."""
         return f"app.{self.domain}" if self.is_https else f"127.0.0.1:{self.web_port}"
-
-    def shared_host(self, slot: SlotConfig) -> str:
-        """Return the host name that all runs of the slot share: for probes, never for people."""
-        return f"preview{slot.number}.{self.domain if self.is_https else 'localhost'}"
-
-    def frontend_host(self, slot: SlotConfig, label: str) -> str:
-        """Return the host name of the run with that label while it holds the slot.
-
-        What a browser keeps for a host (service workers, caches, cookies, storage) so stays with
-        the run's branch, and is not the admin's: cookies ignore ports.
-        """
-        if self.is_https:
-            return f"{label}.preview.{self.domain}"
-        return f"{label}.{self.shared_host(slot)}"
-
-    def frontend_address(self, slot: SlotConfig, label: str | None) -> str:
-        """Return the Host header of the run's visitors, without a label that of the shared name."""
-        host = self.shared_host(slot) if label is None else self.frontend_host(slot, label)
-        return host if self.is_https else f"{host}:{slot.web_port}"
-
-    @property
-    def admin_url(self) -> str:
-        """The admin's address for people, through the router. The API's port is for the shell."""
-        if self.is_https:
-            return f"https://api.{self.domain}/admin/"
-        return f"http://api.localhost:{self.router_port}/admin/"
-
-    def frontend_url(self, slot: SlotConfig, label: str) -> str:
-        """Return the address of the frontend of the run with that label."""
-        return f"{'https' if self.is_https else 'http'}://{self.frontend_address(slot, label)}"
-
-    def backend_url(self, slot: SlotConfig, label: str) -> str:
-        """Return the address of that run's backend: its own port, or /api of its surface."""
-        host = self.frontend_host(slot, label)
-        return f"https://{host}/api" if self.is_https else f"http://{host}:{slot.backend_port}"
-
-    def list_preview_sources(self) -> list[str]:
-        """Return the previews' frontends as sources of a Content-Security-Policy."""
-        return list(dict.fromkeys(self.frontend_url(slot, "*") for slot in self.slots))
 
     def _user(self, role: str, offset: int) -> User | None:
         if self.is_systemd:

@@ -48,6 +48,8 @@ CHOICES = {
     "APPROVAL_CODEOWNERS": ("off", "required"),
     "MERGE_GATE_PRECHECK": ("manual", "auto"),
     "NOTIFICATION_SMTP_SECURITY": ("starttls", "tls", "none"),
+    # Without a value it depends on OROBOROS_HTTPS: `Config.is_protected`.
+    "PREVIEW_PROTECTION": ("open", "protected"),
 }
 TRUE_WORDS = ("true", "on", "ok", "y", "yes", "1")  # those of django-environ
 FALSE_WORDS = ("false", "off", "n", "no", "0")

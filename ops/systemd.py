@@ -230,12 +230,13 @@ def remove_slots(config: Config) -> None:
 def render_web_environment(config: Config) -> str:
     """Return the env file of all surfaces and the router; it has no secrets."""
     return (
-        "# Written from OROBOROS_DOMAIN and CORS_APP_ORIGINS; after a change of these run\n"
-        "# apply-settings.sh.\n"
+        "# Written from OROBOROS_DOMAIN, CORS_APP_ORIGINS and PREVIEW_PROTECTION; after a change\n"
+        "# of these run apply-settings.sh.\n"
         f"OROBOROS_DOMAIN={config.domain}\n"
         f"LOOPBACKS='{loopback.format_hosts()}'\n"
         f"WEB_ORIGINS='{surface.build_origin_pattern(config)}'\n"
         f"WEB_SLOTS='{web_units.format_slot_pattern(config)}'\n"
+        f"PREVIEW_PROTECTION={web_units.format_protection(config)}\n"
     )
 
 

@@ -55,6 +55,7 @@ if env("OROBOROS_ONLY", default="") == "releases":
     INSTALLED_APPS = ["releases"]
 
 MIDDLEWARE = [
+    "runs.protection.check.answer_checks",
     "django.middleware.security.SecurityMiddleware",
     "web.security_headers.add_security_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",

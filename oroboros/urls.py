@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from forges.hooks import receive_hook
 from oroboros import health
 from runs.api.metrics import MetricsView
+from runs.protection.entry import enter_preview
 from web.api_docs import ApiDocsView
 
 urlpatterns = [
@@ -22,6 +23,7 @@ urlpatterns = [
     path("api/", include("notifications.api")),
     path("hooks/<str:forge>", receive_hook, name="hook"),
     path("api/", include("accounts.api")),
+    path("previews/enter", enter_preview, name="preview-entry"),
     path("admin/", admin.site.urls),
 ]
 

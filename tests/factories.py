@@ -12,7 +12,8 @@ from notifications.models import Notification, Target
 from notifications.rules import NotificationEvent
 from releases.models import Deployment, Release
 from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
-from runs.models import Approval, Artifact, Event, Freeze, Run, Step
+from runs.models import Approval, Artifact, Event, Freeze, Run, ShareLink, Step
+from runs.protection.visits import hash_secret
 from runs.rules import FINAL, Status, StepStatus
 from slots.models import Lease, Slot
 from slots.rules import LeaseState
@@ -210,6 +211,21 @@ class DeliveryFactory(DjangoModelFactory):
     received_at = factory.LazyFunction(timezone.now)
     decision = "acted"
     reason = "A run of 0123456789ab is started."
+
+
+class ShareLinkFactory(DjangoModelFactory):
+    """A link that is valid for an hour; `secret` is in its address."""
+
+    class Meta:
+        model = ShareLink
+        exclude = ["secret"]
+
+    secret = factory.Sequence(lambda n: f"a-secret-{n}")
+    run = factory.SubFactory(RunFactory)
+    digest = factory.LazyAttribute(lambda link: hash_secret(link.secret))
+    created_by = "alice"
+    created_at = factory.LazyFunction(timezone.now)
+    expires_at = factory.LazyAttribute(lambda link: link.created_at + timedelta(hours=1))
 
 
 class UserFactory(DjangoModelFactory):

@@ -6,7 +6,8 @@ The abilities, none of which includes another:
            release their slots (`get_required_owner`)
   approve  approve or reject a commit
   operate  actions that affect others: force a release, reap, drain, freeze, roll back
-Users get the abilities of their groups (`GROUPS`); each token has its own list.
+Users get the abilities of their groups (`GROUPS`); each token has its own list. A token may have a
+fifth one, `preview`: it sees previews and reads nothing else, for automated tests.
 A view declares the ability of each method, `abilities = {"GET": "view", "POST": "hold"}`. Methods
 that it does not declare need `view` to read and `operate` to write.
 
@@ -16,7 +17,7 @@ declare `checks_limits = True`, which ask `check_limits` of each run; every othe
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:  # an import cycle: DRF's views import its settings, which imp
 
 ABILITIES = ("view", "hold", "approve", "operate")
 VIEW, HOLD, APPROVE, OPERATE = ABILITIES
+PREVIEW = "preview"  # of tokens; who has `view` may look at previews too
+TOKEN_ABILITIES = (*ABILITIES, PREVIEW)
 GROUPS: dict[str, frozenset[str]] = {
     "viewer": frozenset({VIEW}),
     "approver": frozenset({VIEW, HOLD, APPROVE}),
@@ -158,11 +161,21 @@ def get_abilities(user: Any) -> frozenset[str]:
     return _get_group_abilities(user)
 
 
+def list_token_abilities(abilities: frozenset[str]) -> frozenset[str]:
+    """Return the abilities that a token of an account with these may have."""
+    return abilities | {PREVIEW} if VIEW in abilities else abilities
+
+
 def _get_group_abilities(user: Any) -> frozenset[str]:
     if not hasattr(user, "_oroboros_abilities"):  # one page checks it many times
         names = user.groups.values_list("name", flat=True)
-        user._oroboros_abilities = frozenset().union(*(GROUPS.get(name, ()) for name in names))
+        user._oroboros_abilities = list_group_abilities(names)
     return user._oroboros_abilities
+
+
+def list_group_abilities(names: Iterable[str]) -> frozenset[str]:
+    """Return the abilities of an account in the groups of these names."""
+    return frozenset().union(*(GROUPS.get(name, ()) for name in names))
 
 
 def get_limits(user: Any) -> RunLimits:

@@ -1,5 +1,5 @@
-"""The admin's pages of runs, slots, events, freezes and schedules, and the dashboard."""
+"""The admin's pages of runs, share links, slots, events, freezes and schedules; the dashboard."""
 
-from runs.admin import events_and_freezes, runs, schedules, slots
+from runs.admin import events_and_freezes, runs, schedules, share_links, slots
 
-__all__ = ["events_and_freezes", "runs", "schedules", "slots"]
+__all__ = ["events_and_freezes", "runs", "schedules", "share_links", "slots"]

@@ -14,7 +14,7 @@ from unfold.decorators import display
 
 from host.durations import format_duration
 from runs import presenters
-from runs.admin import mails, run_actions, run_filters, run_page
+from runs.admin import mails, run_actions, run_filters, run_page, share_links
 from runs.mail.parsing import Mail
 from runs.models import Artifact, Run
 from web.admin_actions import DetailPageAdmin
@@ -40,7 +40,7 @@ class RunAdmin(DetailPageAdmin):
     list_filter_submit = True
     search_fields = ["title", "branch", "commit_sha", "id"]
     search_help_text = "Title, branch, commit or id"
-    page_actions = run_actions.ACTIONS
+    page_actions = (*run_actions.ACTIONS, share_links.SHARE)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         return presenters.select_runs()
@@ -70,6 +70,7 @@ class RunAdmin(DetailPageAdmin):
         file = request.GET.get("path")
         return {
             **run_page.build_context(row, is_live=is_live),
+            "share_links": share_links.list_share_links(row),
             **({} if is_live else run_actions.get_difference(row, file)),
             "may_operate": has_ability(request, OPERATE),
         }

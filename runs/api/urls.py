@@ -3,6 +3,7 @@
 from django.urls import path
 
 from runs.api import artifacts, mails, maintenance, runs, shipping, slots
+from runs.protection import api as protection_api
 
 RUN = "runs/<str:run_id>"
 SLOT = "slots/<str:slot_id>"
@@ -25,6 +26,12 @@ urlpatterns = [
     path(f"{RUN}/cancel", runs.CancelView.as_view(), name="api-run-cancel"),
     path(f"{RUN}/retry", runs.RetryView.as_view(), name="api-run-retry"),
     path(f"{RUN}/keep", runs.KeepView.as_view(), name="api-run-keep"),
+    path(f"{RUN}/share-links", protection_api.ShareLinkListView.as_view(), name="api-share-links"),
+    path(
+        f"{RUN}/share-links/<int:link_id>/revoke",
+        protection_api.RevokeShareLinkView.as_view(),
+        name="api-share-link-revoke",
+    ),
     path("slots", slots.SlotListView.as_view(), name="api-slots"),
     path("slots/acquire", slots.AcquireView.as_view(), name="api-slots-acquire"),
     path("slots/reap-expired", slots.ReapExpiredView.as_view(), name="api-slots-reap-expired"),

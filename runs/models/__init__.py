@@ -3,6 +3,18 @@
 from runs.models.decisions import Approval, Freeze
 from runs.models.journal import Artifact, Event, Heartbeat, Step
 from runs.models.prechecks import Precheck
+from runs.models.protection import PreviewVisit, ShareLink
 from runs.models.run import Run
 
-__all__ = ["Approval", "Artifact", "Event", "Freeze", "Heartbeat", "Precheck", "Run", "Step"]
+__all__ = [
+    "Approval",
+    "Artifact",
+    "Event",
+    "Freeze",
+    "Heartbeat",
+    "Precheck",
+    "PreviewVisit",
+    "Run",
+    "ShareLink",
+    "Step",
+]

@@ -212,6 +212,8 @@ def build_origin_pattern(config: Config) -> str:
     names = "|".join(["app", f"{label}preview", *previews])
     local = [f"http://(?:127\\.0\\.0\\.1|localhost|{label}?preview{slot.number}\\.localhost):{slot.web_port}"
              for slot in config.slots]  # fmt: skip
+    if config.is_protected:
+        local.append(rf"http://{label}preview\.localhost:{config.router_port}")
     configured = [re.escape(origin) for origin in config.app_origins]
     return "|".join([f"https://(?:{names})\\.{re.escape(config.domain)}", *local, *configured])
 

@@ -24,6 +24,11 @@ def format_slot_pattern(config: Config) -> str:
     return "|".join(str(slot.number) for slot in config.slots)
 
 
+def format_protection(config: Config) -> str:
+    """Return the name of the router's snippet that decides who sees previews."""
+    return "protected" if config.is_protected else "open"
+
+
 def start_dead_units(config: Config) -> list[str]:
     """Start the surfaces and the router that were started, not stopped, and died; return them.
 
@@ -66,6 +71,7 @@ def _build_router_unit(config: Config) -> Unit:
         "WEB_MAIN_PORT": str(config.web_port),
         "SLOTS_ROOT": str(config.var / "slots"),
         "WEB_SLOTS": format_slot_pattern(config),
+        "PREVIEW_PROTECTION": format_protection(config),
         **{f"WEB_PREVIEW{slot.number}_PORT": str(slot.web_port) for slot in config.slots},
     }
     return _build_unit(config, ROUTER, argv, env, config.router_port)

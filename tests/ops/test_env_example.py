@@ -10,8 +10,9 @@ from tests.packages import PACKAGES
 NAME = re.compile(r"[A-Z][A-Z0-9_]+")
 # The functions that read a setting: its name is their first or second argument.
 READERS = {
-    "get", "get_seconds", "get_integer", "get_boolean", "get_choice", "read_integer",
-    "read_origins", "read_networks", "env", "list", "db", "_words", "_read_argv",
+    "get", "get_seconds", "get_integer", "get_boolean", "get_choice",
+    "read_integer", "read_boolean", "read_choice", "read_origins", "read_networks",
+    "env", "list", "db", "_words", "_read_argv",
 }  # fmt: skip
 # Variables of the host, of a web server, of a service manager, of a surface or of our scripts, and
 # other constants that are looked up in a mapping.

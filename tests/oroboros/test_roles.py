@@ -12,7 +12,7 @@ from accounts.models import ApiToken
 from accounts.tokens import create_token
 from core.clock import ClockTimestamp
 from tests.factories import UserFactory
-from web.permissions import ABILITIES, GROUPS, RunLimits
+from web.permissions import ABILITIES, GROUPS, TOKEN_ABILITIES, RunLimits
 
 pytestmark = pytest.mark.django_db
 # For each address the method and the ability that it needs. A new address belongs here.
@@ -28,6 +28,9 @@ GET  view    api/runs/<str:run_id>/artifacts
 GET  view    api/runs/<str:run_id>/artifacts/<path:name>
 GET  view    api/runs/<str:run_id>/diff
 GET  view    api/runs/<str:run_id>/mails
+GET  view    api/runs/<str:run_id>/share-links
+POST hold    api/runs/<str:run_id>/share-links
+POST hold    api/runs/<str:run_id>/share-links/<int:link_id>/revoke
 POST approve api/runs/<str:run_id>/approve
 POST approve api/runs/<str:run_id>/precheck
 POST approve api/runs/<str:run_id>/reject
@@ -74,6 +77,7 @@ WRITES_OF_RUNS = {
         f"api/runs/<str:run_id>/{verb}"
         for verb in ("approve", "precheck", "reject", "cancel", "retry", "keep")
     ),
+    "api/runs/<str:run_id>/share-links", "api/runs/<str:run_id>/share-links/<int:link_id>/revoke",
 }  # fmt: skip
 ARGUMENTS = {
     "<str:run_id>": "00000000-0000-0000-0000-000000000000",
@@ -82,6 +86,7 @@ ARGUMENTS = {
     "<str:delivery_id>": "1",
     "<path:name>": "log",
     "<int:number>": "1",
+    "<int:link_id>": "1",
 }
 
 
@@ -138,7 +143,7 @@ def test_a_person_gets_through_where_the_role_has_the_ability(role):
     assert_column(make_session(role), GROUPS[role])
 
 
-@pytest.mark.parametrize("ability", ABILITIES)
+@pytest.mark.parametrize("ability", TOKEN_ABILITIES)
 def test_a_token_gets_through_where_it_has_the_ability(ability):
     assert_column(make_token(ability), {ability})
 

@@ -11,7 +11,7 @@ from accounts.management.token_options import add_lifetime_options, read_lifetim
 from accounts.models import ApiToken
 from accounts.tokens import create_token
 from core.audit_trail import Entry, append_entry
-from web.permissions import ABILITIES, RunLimits
+from web.permissions import TOKEN_ABILITIES, RunLimits
 
 
 class Command(BaseCommand):
@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="the token's name in the audit trail")
-        parser.add_argument("abilities", nargs="+", choices=ABILITIES)
+        parser.add_argument("abilities", nargs="+", choices=TOKEN_ABILITIES)
         parser.add_argument(
             "--branch",
             action="append",

@@ -17,6 +17,7 @@ from tests.factories import (
     PullRequestFactory,
     ReleaseFactory,
     RunFactory,
+    ShareLinkFactory,
     StepFactory,
 )
 
@@ -46,6 +47,7 @@ def create_rows():
     OutgoingMessageFactory(pull_request=held)
     DeliveryFactory(pull_request=PullRequestFactory(run=lease.run), run=lease.run)
     NotificationFactory()
+    ShareLinkFactory(run=lease.run, note="for the customer")
     create_token("ci", ["view"], created_by="alice")
     append_entry(Entry("change", "alice", target="preview-1", reason="a demo"))
     schedules.sync_schedules()

@@ -1,0 +1,254 @@
+"""Who sees a protected preview: the control plane's answers to the router."""
+
+from dataclasses import replace
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.conf import settings as conf
+from django.contrib.auth.models import User
+from django.test import Client
+
+from accounts.models import ApiToken
+from accounts.tokens import create_token
+from core.clock import ClockTimestamp
+from host import config as configuration
+from runs.models import PreviewVisit, ShareLink
+from runs.protection.check import CHECK_PATH
+from tests.factories import LeaseFactory, SlotFactory, UserFactory
+from web.permissions import RunLimits
+
+pytestmark = pytest.mark.django_db
+PAGE = {"accept": "text/html", "sec-fetch-mode": "navigate"}
+
+
+@pytest.fixture(autouse=True)
+def protected(settings):
+    settings.OROBOROS = replace(
+        settings.OROBOROS,
+        environ={**settings.OROBOROS.environ, "PREVIEW_PROTECTION": "protected"},
+    )
+
+
+def hold_slot(number, branch):
+    lease = LeaseFactory(held=True, slot=SlotFactory(number=number), run__branch=branch)
+    return lease.run
+
+
+class Browser:
+    """A browser at a preview behind the router: what it keeps, and what it is sent."""
+
+    def __init__(self, run, slot):
+        self.host = f"{run.label}.preview.localhost"
+        self.slot, self.cookies = slot, {}
+
+    def open(self, uri="/", method="GET", host=None, slot=None, **headers):
+        sent = {
+            "x-oroboros-host": f"{host or self.host}:8088",
+            "x-oroboros-slot": self.slot if slot is None else slot,
+            "x-forwarded-method": method,
+            "x-forwarded-uri": uri,
+            "cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()),
+            **headers,
+        }
+        response = Client().get(CHECK_PATH, headers=sent)
+        for name, morsel in response.cookies.items():
+            assert (morsel["httponly"], morsel["samesite"]) == (True, "Lax")
+            assert (morsel["domain"], morsel["path"]) == ("", "/")
+            self.cookies[name] = morsel.value
+        return response
+
+    def log_in(self, person, uri="/"):
+        """Follow the redirects of a person who is logged in; return the address with the ticket."""
+        response = self.open(uri, **PAGE)
+        assert response.status_code == 302, response.content
+        answer = person.get(response["Location"], headers={"sec-fetch-site": "cross-site"})
+        parts = urlsplit(answer["Location"])
+        assert parts.netloc == f"{self.host}:{conf.OROBOROS.router_port}"
+        return f"{parts.path}?{parts.query}"
+
+
+@pytest.fixture
+def run():
+    return hold_slot(1, "feature/one")
+
+
+@pytest.fixture
+def browser(run):
+    return Browser(run, "1")
+
+
+def log_in(role="viewer"):
+    person = Client()
+    person.force_login(UserFactory(username=f"{role}-1", groups=[role]))
+    return person
+
+
+def test_a_stranger_gets_nothing_but_the_way_to_the_login(browser):
+    response = browser.open("/page?x=1", **PAGE)
+    parts = urlsplit(response["Location"])
+    assert (response.status_code, parts.path) == (302, "/previews/enter")
+    assert parse_qs(parts.query)["to"] == ["/page?x=1"]
+    login = Client().get(response["Location"])
+    assert login.status_code == 302 and login["Location"].startswith("/admin/login/?next=/previews")
+    for method, headers in (("POST", PAGE), ("GET", {}), ("GET", {"service-worker": "script"})):
+        refusal = browser.open("/page", method, **headers)
+        assert (refusal.status_code, "Location" in refusal) == (401, False)
+        assert refusal["Cache-Control"] == "no-store" and b"X-Oroboros-Bypass" in refusal.content
+
+
+def test_a_viewer_comes_back_to_the_page_and_gets_in_once_for_each_ticket(browser):
+    address = browser.log_in(log_in(), "/page?x=1&y=%20")
+    stranger = Browser.__new__(Browser)
+    stranger.host, stranger.slot, stranger.cookies = browser.host, browser.slot, {}
+    assert stranger.open(address, **PAGE).status_code == 403  # the ticket without its browser
+    response = browser.open(address, **PAGE)
+    origin = f"http://{browser.host}:{conf.OROBOROS.router_port}"
+    assert (response.status_code, response["Location"]) == (302, f"{origin}/page?x=1&y=%20")
+    assert browser.open("/page", "POST").status_code == 204
+    replayed = Browser.__new__(Browser)
+    replayed.host, replayed.slot = browser.host, browser.slot
+    replayed.cookies = {"oroboros_entry": browser.cookies["oroboros_entry"]}
+    assert replayed.open(address, **PAGE).status_code == 403
+    assert replayed.open("/").status_code == 401
+
+
+def test_a_ticket_or_a_cookie_of_another_preview_is_refused(browser, run):
+    other_run = hold_slot(2, "feature/two")
+    other = Browser(other_run, "2")
+    address = browser.log_in(log_in())
+    other.open("/", **PAGE)
+    # Also with the cookies of the browser that the ticket is for.
+    other.cookies = dict(browser.cookies)
+    assert other.open(address, **PAGE).status_code == 403
+    assert browser.open(address, **PAGE).status_code == 302
+    other.cookies = dict(browser.cookies)
+    assert other.open().status_code == 401
+    # The same host name, once its slot shows another run.
+    assert browser.open(slot="2").status_code == 401
+    assert browser.open(slot="").status_code == 401
+
+
+def test_a_ticket_expires(browser):
+    address = browser.log_in(log_in())
+    PreviewVisit.objects.update(expires_at=ClockTimestamp() - timedelta(seconds=1))
+    assert browser.open(address, **PAGE).status_code == 403
+
+
+@pytest.mark.parametrize("end", ["disabled", "no role", "password", "logged out"])
+def test_access_ends_at_once_with_the_account_its_role_or_its_login(browser, end):
+    person = log_in()
+    browser.open(browser.log_in(person), **PAGE)
+    assert browser.open().status_code == 204
+    user = User.objects.get(username="viewer-1")
+    if end == "disabled":
+        User.objects.update(is_active=False)
+    elif end == "no role":
+        user.groups.clear()
+    elif end == "password":
+        user.set_password("another-password-than-before")
+        user.save()
+    else:
+        person.post("/admin/logout/")
+    assert browser.open().status_code == 401
+
+
+def test_an_account_without_a_role_gets_no_ticket(browser):
+    person = Client()
+    person.force_login(UserFactory(is_staff=False))
+    response = browser.open(**PAGE)
+    assert person.get(response["Location"]).status_code == 403
+    assert not PreviewVisit.objects.exists()
+
+
+def test_no_ticket_leads_to_another_host(run):
+    person = log_in()
+    for host in ("evil.example", "api.localhost", f"{run.label}.preview.localhost.evil.example"):
+        query = {"host": host, "slot": "1", "nonce": "0" * 64, "to": "/"}
+        assert person.get("/previews/enter", query).status_code == 400, host
+
+
+def share(run, actor=None, **body):
+    person = actor or log_in("approver")
+    address = f"/api/runs/{run.pk}/share-links"
+    token = create_token("sharer", ["view", "hold"], created_by="ann")
+    headers = {"authorization": f"Bearer {token}"}
+    response = person.post(address, body, content_type="application/json", headers=headers)
+    assert response.status_code == 201, response.content
+    data = response.json()
+    parts = urlsplit(data["url"])
+    assert parts.hostname == f"{run.label}.preview.localhost"
+    return data, f"{parts.path}?{parts.query}", headers
+
+
+def test_a_share_link_shows_its_run_and_no_other_until_it_is_revoked(browser, run):
+    other = Browser(hold_slot(2, "feature/two"), "2")
+    data, address, headers = share(run, hours=2, note="for the customer")
+    assert other.open(address, **PAGE).status_code == 403
+    assert browser.open(address, **PAGE).status_code == 302
+    assert browser.open().status_code == 204
+    other.cookies = dict(browser.cookies)
+    assert other.open().status_code == 401
+    assert browser.open(slot="2").status_code == 401  # the slot was given to another run
+    listed = Client().get(f"/api/runs/{run.pk}/share-links", headers=headers).json()["results"]
+    assert [(one["id"], one["note"], "url" in one) for one in listed] == [
+        (data["id"], "for the customer", False)
+    ]
+    revoked = Client().post(
+        f"/api/runs/{run.pk}/share-links/{data['id']}/revoke",
+        {},
+        content_type="application/json",
+        headers=headers,
+    )
+    assert revoked.json()["revoked_by"] == "token sharer"
+    assert browser.open().status_code == 401
+    assert browser.open(address, **PAGE).status_code == 403
+
+
+def test_a_share_link_expires(browser, run):
+    _, address, _ = share(run)
+    browser.open(address, **PAGE)
+    past = ClockTimestamp() - timedelta(days=1)
+    ShareLink.objects.update(created_at=past - timedelta(days=1), expires_at=past)
+    assert browser.open().status_code == 401
+    assert browser.open(address, **PAGE).status_code == 403
+
+
+def test_a_bypass_token_shows_the_previews_of_its_limits(browser, run):
+    hold_slot(2, "feature/two")
+    limits = RunLimits(("feature/one",))
+    token = create_token("e2e", ["preview"], created_by="ann", limits=limits)
+    assert browser.open("/x", "POST", **{"x-oroboros-bypass": token}).status_code == 204
+    assert browser.open(slot="2", **{"x-oroboros-bypass": token}).status_code == 401
+    assert browser.open(**{"x-oroboros-bypass": "oro_wrong"}).status_code == 401
+    assert browser.open(f"/?oroboros_bypass={token}", "POST").status_code == 401
+    assert browser.open().status_code == 401
+    assert browser.open(f"/?a=b&oroboros_bypass={token}").status_code == 302
+    assert browser.open().status_code == 204
+    ApiToken.objects.get(name="e2e").revoke(by="ann")
+    assert browser.open().status_code == 401
+
+
+def test_a_token_without_the_ability_shows_no_preview(browser):
+    token = create_token("ci", ["hold"], created_by="ann")
+    assert browser.open(**{"x-oroboros-bypass": token}).status_code == 401
+
+
+def test_a_preflight_of_an_allowed_origin_needs_no_access_and_reads_refusals(browser):
+    origin = {"origin": "https://app.example.com"}
+    preflight = {**origin, "access-control-request-method": "POST"}
+    assert browser.open("/api/x", "OPTIONS", **preflight).status_code == 204
+    foreign = {**preflight, "origin": "https://evil.example"}
+    assert browser.open("/api/x", "OPTIONS", **foreign).status_code == 401
+    refusal = browser.open("/api/x", "POST", **origin)
+    assert refusal["Access-Control-Allow-Origin"] == "https://app.example.com"
+
+
+def test_previews_are_protected_by_default_where_they_are_served_over_https():
+    def is_protected(**values):
+        return configuration.load(values).is_protected
+
+    assert not is_protected()
+    assert is_protected(OROBOROS_HTTPS="true")
+    assert is_protected(PREVIEW_PROTECTION="protected")
+    assert not is_protected(OROBOROS_HTTPS="true", PREVIEW_PROTECTION="open")

@@ -1,0 +1,97 @@
+"""Requests through the real router: what reaches the preview, and what the application sees."""
+
+import socket
+
+import pytest
+
+from tests.runs.protection.stack import running_router
+from tests.slots.runtime.answering_backend import echo
+from tests.slots.runtime.surface_server import request
+
+OWN = ("oroboros_preview", "oroboros_entry", "x-oroboros-", "oroboros_bypass", "x-forwarded-uri")
+PREFLIGHT = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "x-a"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_router_lets_nothing_through_without_access_and_nothing_of_ours_with_it(
+    protected, token
+):
+    assert_strangers_are_refused(protected)
+    assert protected.backend.requests == []
+    cookie = open_with_the_query(protected, token)
+    assert protected.backend.requests == []
+    assert_application_sees_its_own(protected, token, cookie)
+    for one in protected.backend.requests:
+        assert not any(name in str(one).lower() for name in (*OWN, token)), one
+
+
+def assert_strangers_are_refused(stack):
+    refused = stack.send("/api/x", "POST", "x" * 3_000_000, Accept="text/html")
+    assert (refused.status, b"Log in" in refused.body) == (401, True)
+    assert stack.send("/", Sec_Fetch_Mode="navigate").status == 302
+    assert stack.send("/health").status == 401
+    assert stack.send("/", Sec_Fetch_Mode="navigate", Service_Worker="script").status == 401
+    assert b" 401 " in upgrade(stack)
+    allowed = stack.send("/api/x", "OPTIONS", Origin="https://app.example.com", **PREFLIGHT)
+    assert (allowed.status, allowed.headers["Access-Control-Allow-Headers"]) == (204, "x-a")
+    assert stack.send("/api/x", "OPTIONS", Origin="https://evil.example", **PREFLIGHT).status == 401
+    # The run's page reads which run the host name shows.
+    identity = stack.send("/.well-known/oroboros")
+    assert identity.json["run"] == str(stack.run.pk)
+    assert stack.send("/.well-known/oroboros", "POST", "x").status == 401
+    internal = request(stack.port, "/internal/preview-access", Host="api.localhost")
+    assert internal.status == 404
+    absent = request(stack.port, "/", Host="gone-1a2b3c.preview.localhost")
+    assert absent.status == 401
+
+
+def open_with_the_query(stack, token):
+    """Open the preview as a browser test does; return the cookie."""
+    opened = stack.send(f"/api/x?a=1&oroboros_bypass={token}&b=%20")
+    assert opened.status == 302
+    assert opened.headers["Location"] == f"http://{stack.host}:{stack.port}/api/x?a=1&b=%20"
+    assert "HttpOnly" in opened.headers["Set-Cookie"]
+    return opened.headers["Set-Cookie"].partition(";")[0]
+
+
+def assert_application_sees_its_own(stack, token, cookie):
+    cookies = f"mine=1; {cookie}; oroboros_entry=x"
+    body = "x" * 3_000_000
+    answer = stack.send("/api/x?a=1", "POST", body, Cookie=cookies)
+    assert (answer.status, answer.json["method"], answer.json["body"]) == (200, "POST", body)
+    assert answer.json["path"] == "/api/x?a=1"
+    assert dict(answer.json["headers"])["cookie"] == "mine=1"
+    assert stack.send("/api/x", X_Oroboros_Bypass=token, X_Oroboros_User="olga").status == 200
+    answer = upgrade(stack, f"X-Oroboros-Bypass: {token}")
+    assert b" 101 " in answer and answer.endswith(b"echo hello")
+
+
+def upgrade(stack, *headers):
+    """Ask for a WebSocket, then send five bytes if it was opened; return all that is received."""
+    lines = [
+        "GET /ws HTTP/1.1",
+        f"Host: {stack.host}:{stack.port}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        *headers,
+    ]
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        received = connection.recv(4096)
+        if b" 101 " not in received:
+            return received
+        connection.sendall(b"hello")
+        while part := connection.recv(4096):
+            received += part
+        return received
+
+
+def test_without_the_protection_the_router_shows_the_preview_without_our_headers(open_config):
+    config = open_config
+    with running_router(config), echo(config.slots[0].web_port):
+        headers = {"X_Oroboros_User": "olga", "X_Oroboros_Bypass": "x"}
+        answer = request(config.router_port, "/x", Host="preview1.example.com", **headers)
+        assert answer.status == 200
+        assert not [name for name, _ in answer.json["headers"] if name.startswith("x-oroboros-")]
