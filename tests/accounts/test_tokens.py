@@ -14,7 +14,14 @@ from django.utils import timezone
 from accounts.admin import describe_state
 from accounts.models import EXPIRY_WARNING, ApiToken
 from accounts.token_throttle import MinuteThrottle
-from accounts.tokens import create_token, hash_token, rotate_token
+from accounts.tokens import (
+    create_token,
+    find_token,
+    hash_token,
+    record_use,
+    rotate_token,
+    validate_patterns,
+)
 from core.clock import ClockTimestamp
 from host.errors import Refused
 from ops.doctor import checks, findings
@@ -210,6 +217,21 @@ def test_a_malformed_pattern_is_refused(pattern):
         call_command("create_token", "ci", "view", "--branch", pattern)
 
 
+@pytest.mark.parametrize(("size", "is_pattern"), [(0, False), (1, True), (200, True), (201, False)])
+def test_a_pattern_has_at_most_200_characters(size, is_pattern):
+    assert is_branch_pattern("x" * size) is is_pattern
+
+
+def test_a_token_has_at_most_20_patterns():
+    for number in (0, 1, 20):
+        validate_patterns(["feature/*"] * number)
+    with pytest.raises(ValidationError, match="at most 20 patterns") as refused:
+        validate_patterns(["feature/*"] * 21)
+    assert refused.value.code == "pattern_malformed"
+    with pytest.raises(ValidationError, match=r"^\['a b is no pattern of branches"):
+        validate_patterns(["feature/*", "a b", "c d"])
+
+
 @pytest.fixture
 def program():
     secret = create_token("ci", list(ABILITIES), created_by="ann", limits=RunLimits(("feature/*",)))
@@ -277,6 +299,34 @@ def test_a_token_of_its_own_runs_uses_only_those_that_it_made():
 
 
 # --- last use and rates
+
+
+def test_an_address_is_new_for_a_token_once_and_the_last_hundred_are_remembered():
+    secret = create_token("ci", ["view"], created_by="ann")
+    addresses = [f"192.0.2.{number}" for number in range(101)]
+    assert [record_use(find_token(secret), "192.0.2.0") for _ in range(2)] == [True, False]
+    ApiToken.objects.update(known_addresses=addresses[:99])
+    for number, first in ((99, "192.0.2.0"), (100, "192.0.2.1")):
+        assert record_use(find_token(secret), addresses[number])
+        known = ApiToken.objects.get().known_addresses
+        assert (len(known), known[0], known[-1]) == (100, first, addresses[number])
+
+
+def test_of_two_requests_at_once_from_a_new_address_one_finds_it_new():
+    secret = create_token("ci", ["view"], created_by="ann")
+    first, second = find_token(secret), find_token(secret)
+    assert [record_use(token, "192.0.2.7") for token in (first, second)] == [True, False]
+
+
+@pytest.mark.parametrize(("seconds", "is_written"), [(30, False), (61, True)])
+def test_a_use_is_written_again_after_a_minute(seconds, is_written):
+    secret = create_token("ci", ["view"], created_by="ann")
+    before = timezone.now() - timedelta(seconds=seconds)
+    ApiToken.objects.update(last_used_at=before, last_used_address="192.0.2.1")
+    record_use(find_token(secret), "192.0.2.7")
+    token = ApiToken.objects.get()
+    assert (token.last_used_at > before) is is_written
+    assert token.last_used_address == ("192.0.2.7" if is_written else "192.0.2.1")
 
 
 def test_the_last_use_is_recorded_with_its_address_at_most_once_a_minute(
