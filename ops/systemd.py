@@ -147,8 +147,8 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
     yield _text_step(POLKIT, render_polkit_rule(config))
     for name in list_unit_files(config):
         yield _text_step(UNITS / name, render_file(config, f"units/{name}"))
-    text = remote_paths.render_drop_in(config.git_local_roots)
     for path in remote_paths.list_drop_ins(UNITS):
+        text = remote_paths.render_drop_in(config.git_local_roots, path)
         yield _text_step(path, text) if text else _absent_step(path)
 
 

@@ -12,6 +12,8 @@ UNITS = tuple(
     f"ouroboros-{name}.service"
     for name in ("api", "worker", "migrate", "reaper", "reconciler", "retention")
 )
+# Those that push.
+PUSHING = frozenset(f"ouroboros-{name}.service.d" for name in ("api", "worker"))
 NAME = "git-local-roots.conf"
 HEADER = (
     "# Written by systemd-install-runtime.sh from GIT_LOCAL_ROOTS; run it again after a change.\n"
@@ -24,8 +26,8 @@ def list_drop_ins(units: Path) -> list[Path]:
     return [units / f"{unit}.d" / NAME for unit in UNITS]
 
 
-def render_drop_in(roots: Sequence[Path]) -> str:
-    """Return the drop-in of every unit of the control plane; "" without local remotes."""
+def render_drop_in(roots: Sequence[Path], path: Path) -> str:
+    """Return the drop-in at that path, of a unit of the control plane; "" without local remotes."""
     if not roots:
         return ""
     hidden = [root for root in roots if any(root.is_relative_to(home) for home in HOMES)]
@@ -33,7 +35,9 @@ def render_drop_in(roots: Sequence[Path]) -> str:
     lines += [f"BindPaths={_quote(root)}\n" for root in hidden]
     # With `yes` nothing can be mounted below a home; with tmpfs every other file stays hidden.
     homes = "ProtectHome=tmpfs\n" if hidden else ""
-    return f"{HEADER}[Service]\n{homes}{''.join(lines)}"
+    # In a repository that a group shares (git init --shared) git makes folders with the setgid bit.
+    shared = "RestrictSUIDSGID=no\n" if path.parent.name in PUSHING else ""
+    return f"{HEADER}[Service]\n{homes}{''.join(lines)}{shared}"
 
 
 def is_written(path: Path, text: str) -> bool:

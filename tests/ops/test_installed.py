@@ -14,19 +14,34 @@ from ops.preconditions.shell_settings import find_unknown_names
 A, B = Path("/etc/oroboros/worker.env"), Path("/etc/systemd/system/x.service")
 
 
+REAPER, WORKER = (
+    path
+    for name in ("reaper", "worker")
+    for path in remote_paths.list_drop_ins(Path("/etc/systemd/system"))
+    if name in str(path)
+)
+
+
 def test_units_may_write_below_the_roots_of_local_remotes():
-    text = remote_paths.render_drop_in([Path("/srv/git"), Path("/srv/100% mine")])
+    text = remote_paths.render_drop_in([Path("/srv/git"), Path("/srv/100% mine")], REAPER)
     lines = text.splitlines()[1:]
     assert lines == [
         "[Service]",
         'ReadWritePaths="-/srv/git"',
         'ReadWritePaths="-/srv/100%% mine"',
     ]
-    assert remote_paths.render_drop_in([]) == ""
+    assert remote_paths.render_drop_in([], REAPER) == ""
+
+
+def test_units_that_push_may_set_the_group_bit_of_folders_of_a_shared_repository():
+    roots = [Path("/srv/git")]
+    assert "RestrictSUIDSGID=no\n" in remote_paths.render_drop_in(roots, WORKER)
+    assert "RestrictSUIDSGID" not in remote_paths.render_drop_in(roots, REAPER)
+    assert remote_paths.render_drop_in([], WORKER) == ""
 
 
 def test_a_root_below_a_home_is_mounted_there_and_the_rest_stays_hidden():
-    text = remote_paths.render_drop_in([Path("/home/ada/git"), Path("/srv/git")])
+    text = remote_paths.render_drop_in([Path("/home/ada/git"), Path("/srv/git")], REAPER)
     assert "ProtectHome=tmpfs\n" in text
     assert 'BindPaths="-/home/ada/git"\n' in text
     assert 'ReadWritePaths="-/srv/git"\n' in text

@@ -129,11 +129,11 @@ class Machine:
         self.run("./scripts/systemd-install-runtime.sh", **self.install_environment)
         self.make_remote()
 
-    def make_branch(self, name, files):
-        """Push a branch with one commit on top of main, with `files`, to the demo's repository."""
-        as_owner = "runuser -u oroboros -- env HOME=/tmp"
+    def make_branch(self, name, files, repository=f"{DEMO}/guestbook.git", owner="oroboros"):
+        """Push a branch with one commit on top of main, with `files`, to the repository."""
+        as_owner = f"runuser -u {owner} -- env HOME=/tmp"
         git = f"{as_owner} git -c user.name=x -c user.email=x@example.com"
-        self.run(f"rm -rf /tmp/branch && {git} clone -q {DEMO}/guestbook.git /tmp/branch", cwd="/")
+        self.run(f"rm -rf /tmp/branch && {git} clone -q {repository} /tmp/branch", cwd="/")
         for path, text in files.items():
             self.run(f"{as_owner} tee /tmp/branch/{path}", stdin=text.encode())
         self.run(f"{git} add -A && {git} commit -qm x", cwd="/tmp/branch")

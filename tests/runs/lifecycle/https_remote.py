@@ -4,9 +4,11 @@ import base64
 import os
 import ssl
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 USER, PASSWORD = "ci", "secret-token"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -62,12 +64,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve(root, folder):
-    """Serve the repositories below `root`; yield the address and the file of the certificate."""
+def serve(root, folder, port=0):
+    """Serve the repositories below `root`; yield the address and the file of the certificate.
+
+    `folder` is for the certificate. Without a `port` any free one is used.
+    """
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     argv = [*CERTIFICATE, "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(argv, check=True, capture_output=True)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.root = root
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -78,3 +83,8 @@ def serve(root, folder):
     finally:
         server.shutdown()
         server.server_close()
+
+
+if __name__ == "__main__":
+    with serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])):
+        threading.Event().wait()
