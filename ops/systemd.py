@@ -27,7 +27,7 @@ from host.units import jobs
 from host.units.unit_files import OF_SLOT, list_unit_files, render_file
 from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
 from ops import progress, setup_command, virtualenv
-from ops.installed import remote_paths, secret_env_files
+from ops.installed import production_folders, remote_paths, secret_env_files
 from ops.postgres import system_server
 from ops.preconditions import checkout_path
 from slots.runtime import backend_log, surface, surface_env_files, web_units
@@ -112,12 +112,20 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
     yield _text_step(SYSUSERS, render_file(config, "sysusers.conf"))
     yield InstallStep(
         "the users",
-        lambda: all(is_role_ready(role) for role in list_roles(config)),
+        lambda: (
+            all(is_role_ready(role) for role in list_roles(config))
+            and all(map(production_folders.is_member, (SERVICE, *production_folders.READERS)))
+        ),
         lambda: _run_command("systemd-sysusers", str(SYSUSERS)),
     )
     for name in ("", "run", "log", "log/slots", "slots", "cache", "gates", "redis",
-                 "releases", "storage", "templates", "tmp", "artifacts"):  # fmt: skip
+                 "storage", "templates", "tmp", "artifacts"):  # fmt: skip
         yield _folder_step(config.var / name)
+    yield InstallStep(
+        "the folders of production's files, closed to other users",
+        lambda: not production_folders.list_open(config),
+        lambda: production_folders.close(config, SERVICE),
+    )
     # The only folder that the production app may write to.
     yield _folder_step(config.var / "app", mode=0o770, group="ouroboros-app")
     for slot in config.slots:
@@ -220,6 +228,9 @@ def remove_slots(config: Config) -> None:
             servers = (f"{backend}.{place}" for place in range(1, MAX_SERVERS + 1))
             names = (backend, *servers, f"ouroboros-web@{surface_name}")
             run_systemctl("disable", "--quiet", "--now", *names)
+            # With its slice all other processes of the slot end; it would stay active without them.
+            slot_slice = f"ouroboros-previews-{number[0]}.slice"
+            run_systemctl("stop", f"ouroboros-redis@{number[0]}.service", slot_slice)
             shutil.rmtree(folder)
     for path in UNITS.glob("ouroboros-process-preview-*@.service"):
         number = OF_SLOT.search(path.name)

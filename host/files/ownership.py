@@ -21,18 +21,19 @@ DELETE_SECONDS = 300.0
 # Folders of `var` above other users' files: all users may enter them, only we may list them.
 TRAVERSABLE = (
     ".",
-    "activations",
     "app-gates",
     "cache",
     "cache/installs",
     "log",
     "log/slots",
     "redis",
-    "releases",
     "slots",
     "storage",
     "tmp",
 )
+# Folders above production's files: the same, unless the installation gave them to a group of those
+# who serve, run and build production: then no other user may enter them.
+PRODUCTION_FOLDERS = ("activations", "releases")
 # Folders that only the jobs' user may enter.
 JOB_FOLDERS = ("gates", "templates")
 # Folders that only we may enter; not every installation has all of them.
@@ -44,9 +45,11 @@ def restrict_var(config: Config) -> None:
 
     May be repeated: folders with other modes, as an older version created them, are restricted.
     """
-    for name in TRAVERSABLE:
+    for name in (*TRAVERSABLE, *PRODUCTION_FOLDERS):
         (config.var / name).mkdir(parents=True, exist_ok=True)
-        _restrict(config.var / name, 0o711)  # x without r: enter, not list
+        is_closed = name in PRODUCTION_FOLDERS and _has_group_of_others(config.var / name)
+        # x without r: enter, not list
+        _restrict(config.var / name, 0o710 if is_closed else 0o711)
     for name in JOB_FOLDERS:
         (config.var / name).mkdir(exist_ok=True)
         allow_traversal(config.var / name, config.job_user)
@@ -172,6 +175,12 @@ def _make_writable(root: Path) -> None:
     for folder in safe_walk.walk_folders(root):
         for name in folder.folders:
             _allow_owner(name, folder.descriptor)
+
+
+def _has_group_of_others(folder: Path) -> bool:
+    """Return whether the folder's group is another one than that of its owner's own files."""
+    found, parent = folder.stat(), folder.parent.stat()
+    return found.st_uid == parent.st_uid and found.st_gid != parent.st_gid
 
 
 def _restrict(folder: Path, mode: int) -> None:

@@ -125,6 +125,17 @@ def test_a_preflight_allows_the_configured_origins_only(host, port):
         assert "access-control-allow-credentials" not in answer
 
 
+def test_only_those_who_serve_run_and_build_production_can_read_its_files(host):
+    live = host.run("readlink -f var/current").strip()
+    release = host.run_json("./scripts/release-registry.sh list")["releases"][0]["release_id"]
+    for folder in (live, f"{HOME}/var/releases/{release}"):
+        host.run(f"test -d {folder}")
+        for user in ("nobody", "ouroboros-preview-1", "ouroboros-install"):
+            assert host.run_unchecked(f"runuser -u {user} -- ls {folder}").returncode != 0, user
+        for user in ("oroboros", "ouroboros-web", "ouroboros-app", "ouroboros-job"):
+            host.run(f"runuser -u {user} -- ls {folder}")
+
+
 def test_the_retention_unit_removes_an_old_install(host):
     old = f"{HOME}/var/cache/installs/python-{40 * '0'}"
     host.run(f"install -d -o oroboros -g oroboros {old} && touch -d '15 days ago' {old}")

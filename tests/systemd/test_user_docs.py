@@ -220,7 +220,7 @@ def test_removing_the_data_leaves_nothing_and_a_backup_restores_it_on_a_new_host
     elsewhere = " ".join(f"-not -path '{path}/*'" for path in ("/var/backups", "/root", "/work"))
     assert host.run(f"find / -xdev -iname '*roboros*' {elsewhere}", cwd="/") == ""
     assert list_traces(host) == []
-    assert host.run("getent passwd | grep -E '^ou?roboros' || true", cwd="/") == ""
+    assert host.run("(getent passwd; getent group) | grep -E '^ou?roboros' || true", cwd="/") == ""
     roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^(oroboros|app_)'"
     assert host.run(f'runuser -u postgres -- psql -At -c "{roles}"', cwd="/") == ""
     host.copy_checkout()
