@@ -155,3 +155,48 @@ def test_unfreezing_lifts_every_freeze_and_enqueues_the_next_run(repairing, enqu
         assert (freeze.lifted_by, freeze.lift_reason) == ("ada", "repaired")
     event = Event.objects.get(kind="unfrozen")
     assert (event.actor, event.text, enqueued) == ("ada", "repaired", [run.pk])
+
+
+def test_a_free_run_is_behind_free_ones_only_and_a_stopped_one_behind_all(repairing):
+    runs = [approve_run(minutes) for minutes in (5, 4, 3, 2)]
+    FreezeFactory(run=RunFactory(status=Status.FAILED, failure_code="CHECKS_FAILED"), reason="why")
+    repairing[0].update(run.pk for run in runs[1:3])
+    entries = merge_queue.read_merge_queue(settings.OROBOROS)
+    assert [(one.position, one.behind, one.is_frozen) for one in entries.values()] == [
+        (1, None, True),
+        (1, None, False),
+        (2, runs[1], False),
+        (4, runs[2], True),
+    ]
+    texts = [one.describe_position().splitlines()[0] for one in entries.values()]
+    assert texts == [
+        "Approved; next to ship after the freeze.",
+        "Approved; next to ship.",
+        f"Approved; number 2 in the merge queue, after {runs[1]}.",
+        f"Approved; number 4 in the merge queue, after {runs[2]}.",
+    ]
+    assert entries[runs[3].pk].describe_position().splitlines()[1].endswith(": why")
+
+
+@pytest.mark.parametrize("is_lifted", [False, True])
+def test_the_next_run_is_enqueued_when_the_freeze_of_a_rollback_is_lifted(
+    repairing, enqueued, monkeypatch, is_lifted
+):
+    run = approve_run(1)
+    monkeypatch.setattr(merge_queue.rollback_state, "sync_rollback_freeze", lambda _: is_lifted)
+    said = merge_queue.sync_rollback_freeze(settings.OROBOROS)
+    sentence = "production is not rolled back any more: shipping goes on"
+    assert (said, enqueued) == (([sentence], [run.pk]) if is_lifted else ([], []))
+
+
+def test_a_freeze_during_which_a_run_may_ship_holds_for_its_commit_only(repairing):
+    run = approve_run(1)
+    repairing[0].add(run.pk)
+    failed = RunFactory(status=Status.FAILED, failure_code="CHECKS_FAILED")
+    freeze = FreezeFactory(run=failed)
+    allowed = merge_queue.find_runs_allowed_during_freeze(settings.OROBOROS, [run])
+    assert allowed == {(run.pk, run.commit_sha, freeze.pk)}
+    assert merge_queue._find_next([run], allowed) == run
+    run.commit_sha = "f" * 40
+    assert merge_queue._find_next([run], allowed) is None
+    assert merge_queue.find_runs_allowed_during_freeze(settings.OROBOROS, []) == frozenset()
