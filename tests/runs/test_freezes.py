@@ -8,7 +8,7 @@ from django.conf import settings
 from core.clock import get_database_time
 from host.errors import Refused
 from runs import freezes
-from runs.models import Freeze
+from runs.models import Event, Freeze
 from tests.factories import FreezeFactory, RunFactory
 
 pytestmark = pytest.mark.django_db
@@ -93,3 +93,42 @@ def test_run_ships_despite_a_freeze_only_if_it_repairs_the_cause(monkeypatch):
         assert not freezes.can_ship_despite(settings.OROBOROS, run, freeze)
         assert freezes.list_repaired_freezes(settings.OROBOROS, run) == []
     assert not freezes.can_ship_despite(settings.OROBOROS, retry, by_a_person)
+
+
+def read_event(run):
+    return Event.objects.filter(run=run).values_list("kind", "actor", "text").get()
+
+
+def test_freeze_of_a_failed_run_names_it_and_is_lifted_by_the_run_that_repairs_it():
+    failed, repair = RunFactory(), RunFactory()
+    freezes.freeze_for_failed_run(failed, actor="worker", reason="a check failed")
+    [freeze] = freezes.list_active_freezes()
+    assert (freeze.run, freeze.actor, freeze.reason) == (failed, "worker", "a check failed")
+    assert (freeze.until, freeze.since <= get_database_time()) == (None, True)
+    assert read_event(failed) == ("frozen", "worker", "shipping is frozen: a check failed")
+    freezes.lift_repaired_freezes(repair, [freeze], "worker")
+    freeze.refresh_from_db()
+    assert (freeze.lifted_by, freeze.lift_reason) == ("worker", f"{repair} was shipped")
+    text = "shipping goes on: this run repaired the cause of the freeze"
+    assert read_event(repair) == ("unfrozen", "worker", text)
+    # Nothing is recorded where nothing was lifted.
+    freezes.lift_repaired_freezes(repair, [freeze], "worker")
+    assert read_event(repair)[0] == "unfrozen"
+
+
+def test_freeze_by_a_person_needs_a_reason_and_records_it():
+    with pytest.raises(Refused, match=r"^Say why shipping is frozen\.") as refused:
+        freezes.freeze_shipping(actor="ada", reason=" ")
+    assert refused.value.code == "reason_required"
+    freezes.freeze_shipping(actor="ada", reason="a party")
+    assert read_event(None) == ("frozen", "ada", "a party")
+
+
+def test_freeze_without_a_run_and_without_a_rollback_stops_every_run(monkeypatch):
+    run = RunFactory()
+    monkeypatch.setattr(freezes, "_restores_files", lambda config, run, failed: False)
+    assert not freezes.can_ship_despite(settings.OROBOROS, run, FreezeFactory())
+    failed = FreezeFactory(run=RunFactory())
+    assert freezes.list_repaired_freezes(settings.OROBOROS, run) == []
+    monkeypatch.setattr(freezes, "_restores_files", lambda config, run, failed: True)
+    assert freezes.list_repaired_freezes(settings.OROBOROS, run) == [failed]
