@@ -180,7 +180,7 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name = "audit entry"
-        verbose_name_plural = "audit trail"
+        verbose_name_plural = "audit entries"
         indexes = [
             models.Index(fields=["kind", "-id"], name="accounts_audit_by_kind"),
             models.Index(fields=["actor", "-id"], name="accounts_audit_by_actor"),

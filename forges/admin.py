@@ -20,7 +20,7 @@ from host.errors import Refused
 from host.visible_text import make_visible
 from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
 from web.permissions import OPERATE, ActionState, get_actor_name
-from web.templatetags.presentation import CHIP_TYPES, first_line
+from web.templatetags.presentation import CHIP_TYPES, first_line, render_chip
 
 PAYLOAD_LENGTH = 50_000
 
@@ -181,9 +181,9 @@ class OutgoingMessageAdmin(ReadOnlyAdmin):
     readonly_fields = ["state_label", "text"]
     page_actions = (SEND_AGAIN,)
 
-    @display(description="State", label=CHIP_TYPES)
+    @display(description="State")
     def state_label(self, message):
-        return message.state, message.state.capitalize()
+        return render_chip(message.state, message.state.capitalize())
 
     @admin.display(description="Text")
     def text(self, message):

@@ -241,7 +241,7 @@ class OutgoingMessage(Outgoing):
 
     class Meta:
         verbose_name = "message to the forge"
-        verbose_name_plural = "outbox"
+        verbose_name_plural = "messages to the forge"
         ordering = ["-wanted_at", "-pk"]
         indexes = [
             models.Index(

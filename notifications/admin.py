@@ -36,9 +36,10 @@ from web.permissions import (
     get_actor_name,
     has_ability,
 )
-from web.templatetags.presentation import CHIP_TYPES, first_line
+from web.templatetags.presentation import first_line, render_chip
 
-STATE_COLOURS = {**CHIP_TYPES, "sent": "success", "waiting": "info", "given up": "danger"}
+# The state of the other rows that has the same colour.
+STATE_CHIPS = {"sent": "succeeded", "waiting": "running", "given up": "failed"}
 NOT_YOURS = "Only an operator, or the person whose notices these are, may do this."
 NO_MAIL = "E-mail needs NOTIFICATION_SMTP_HOST and NOTIFICATION_MAIL_FROM in worker.env."
 
@@ -193,10 +194,9 @@ class TargetAdmin(ReadOnlyAdmin):
     def branch_list(self, target):
         return ", ".join(target.branches) or "all"
 
-    @display(description="State", ordering="is_enabled", label={"on": "success", "off": "warning"})
+    @display(description="State", ordering="is_enabled")
     def state(self, target):
-        state = "on" if target.is_enabled else "off"
-        return state, state.capitalize()
+        return render_chip("live", "On") if target.is_enabled else render_chip("warning", "Off")
 
     @admin.display(description="Last answer")
     def last_answer(self, target):
@@ -240,9 +240,9 @@ class NotificationAdmin(ReadOnlyAdmin):
         is_own = Q(target__owner=request.user.pk)
         return rows if has_ability(request, OPERATE) else rows.filter(is_own)
 
-    @display(description="State", label=STATE_COLOURS)
+    @display(description="State")
     def state_label(self, message):
-        return message.state, message.state.capitalize()
+        return render_chip(STATE_CHIPS[message.state], message.state.capitalize())
 
     @admin.display(description="Last answer")
     def answer_line(self, message):

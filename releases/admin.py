@@ -137,7 +137,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
 
     @display(description="Title", ordering="title")
     def titled(self, release):
-        return release.title or release.release_id
+        return release.title or release.commit_sha[:12]
 
     @display(description="Status", ordering="status", label=CHIP_TYPES)
     def state(self, release):

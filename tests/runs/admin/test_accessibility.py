@@ -57,7 +57,7 @@ def run(monkeypatch):
 
 def list_addresses(run):
     """Return the addresses of every kind of page."""
-    actions = ("approve", "reject", "keep", "cancel", "force-release")
+    actions = ("approve", "precheck", "reject", "keep", "cancel", "force-release")
     lists = ("new", "freeze", "unfreeze", "push", "revert", "changelist")
     models = (*ROWS, Run)
     names = [f"{model._meta.app_label}_{model._meta.model_name}" for model in models]

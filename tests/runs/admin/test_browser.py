@@ -33,6 +33,11 @@ from tests.slots.runtime.surface_server import caddy
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
+# Cells of a list whose text is higher than they are.
+COUNT_CUT_CELLS = """() => [...document.querySelectorAll("#result_list .data-row > *")]
+    .filter((cell) => cell.scrollHeight > cell.clientHeight + 1).length"""
+
+
 def url_of(run):
     return reverse("admin:runs_run_change", args=[run.pk])
 
@@ -54,6 +59,7 @@ def test_no_page_overflows_its_window_or_loads_from_other_hosts(open_admin, view
     FreezeFactory()
     RunFactory(title="A title without end " * 8, branch="feature/" + "x" * 150)
     RunFactory(status=Status.FAILED, failure_detail="y" * 400)
+    FreezeFactory(reason="The accounts of March are closed, and nothing may ship before " * 4)
     page = open_admin(viewport, scheme)
     User.objects.update(is_superuser=True)
     addresses = [
@@ -63,6 +69,7 @@ def test_no_page_overflows_its_window_or_loads_from_other_hosts(open_admin, view
         "/admin/runs/run/new/",
         *(url_of(one) for one in Run.objects.all()),
         f"/admin/runs/run/{run.pk}/approve/",
+        "/admin/runs/freeze/",
         "/admin/slots/slot/",
         "/admin/releases/release/",
         f"/admin/releases/release/{old.pk}/change/",
@@ -74,6 +81,7 @@ def test_no_page_overflows_its_window_or_loads_from_other_hosts(open_admin, view
         page.wait_for_load_state("networkidle")
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert (address, overflow <= 0) == (address, True)
+        assert (address, page.evaluate(COUNT_CUT_CELLS)) == (address, 0)
     assert page.problems == []
 
 

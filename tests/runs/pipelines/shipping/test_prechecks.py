@@ -157,6 +157,7 @@ def execute_and_die(within):
     prechecks.execute_next()
 
 
+@pytest.mark.full
 def test_a_precheck_gives_way_to_a_run_that_ships_and_begins_again(small, ready_small, within):
     run, other = ready_small("precheck/waits"), ready_small("precheck/ships")
 
