@@ -177,6 +177,15 @@ def ssh_command(config: Config) -> str:
     return shlex.join(options)
 
 
+def credential_helper(path: str) -> str:
+    """Return the helper that reads the credentials in that file, and never changes it.
+
+    git asks a helper to store what was accepted and to erase what was refused, as a remote that is
+    in trouble refuses good ones: git-credential-store would then delete the operator's line.
+    """
+    return f'!f() {{ test "$1" != get || git credential-store --file={shlex.quote(path)} get; }}; f'
+
+
 def build_environment(config: Config, global_config: Path, remote: str = "") -> dict[str, str]:
     """Return git's whole environment; without a `remote` every protocol is refused.
 
@@ -194,8 +203,7 @@ def build_environment(config: Config, global_config: Path, remote: str = "") -> 
         "mailmap.blob": f"refs/remotes/origin/{config.target_branch}:.mailmap",
     }
     if config.get("GIT_CREDENTIALS_FILE"):
-        path = shlex.quote(config.get("GIT_CREDENTIALS_FILE"))
-        settings["credential.helper"] = f"store --file={path}"
+        settings["credential.helper"] = credential_helper(config.get("GIT_CREDENTIALS_FILE"))
     env = {
         "PATH": config.get("PATH", os.defpath),
         "LC_ALL": "C",  # git_process searches the English messages

@@ -164,7 +164,7 @@ def test_only_https_gets_the_proxy(remote, passed):
     assert {name for name in NETWORK if name in env} == (set(NETWORK) if passed else set())
 
 
-def test_gits_settings_run_no_program_and_name_the_stored_password():
+def test_gits_settings_run_no_program_but_the_reader_of_the_stored_password():
     conf = config.load({"GIT_CREDENTIALS_FILE": "/k/a b", "MERGE_GATE_GIT_PUSH_BRANCH": "trunk"})
     env = git_commands.build_environment(conf, Path("/g"))
     count = int(env["GIT_CONFIG_COUNT"])
@@ -175,7 +175,7 @@ def test_gits_settings_run_no_program_and_name_the_stored_password():
         "gc.auto": "0",
         "maintenance.auto": "false",
         "mailmap.blob": "refs/remotes/origin/trunk:.mailmap",
-        "credential.helper": "store --file='/k/a b'",
+        "credential.helper": git_commands.credential_helper("/k/a b"),
     }
     rest = {name: text for name, text in env.items() if not name.startswith("GIT_CONFIG_")}
     assert rest == {

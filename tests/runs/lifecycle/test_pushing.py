@@ -128,6 +128,11 @@ def test_a_push_over_https_uses_the_credentials_file_and_the_hosts_authority(
         with pytest.raises(Refused, match="GIT_CREDENTIALS_FILE"):
             push_target_branch(settings.OROBOROS, actor="host")
         assert remote() == before
-        credentials.write_text(f"https://{user}:{https_remote.PASSWORD}@{host}\n")
+        # git erases what was refused, and stores what was accepted, unless the helper refuses both.
+        assert credentials.read_text() == f"https://{user}:wrong@{host}\n"
+        right = f"# of the host\nhttps://{user}:{https_remote.PASSWORD}@{host}\n"
+        credentials.write_text(right)
         push_target_branch(settings.OROBOROS, actor="host")
+        assert credentials.read_text() == right
+        assert "lock" not in (settings.OROBOROS.var / "log" / "push.log").read_text()
     assert remote() != before
