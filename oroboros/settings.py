@@ -304,6 +304,7 @@ UNFOLD = {
         lambda request: static("oroboros/drafts.js"),
         lambda request: static("oroboros/time-zone.js"),
         lambda request: static("oroboros/keyboard.js"),
+        lambda request: static("oroboros/logs.js"),
     ],
     "SIDEBAR": {"navigation": "oroboros.navigation.build_navigation", "show_search": False},
     "COLORS": {

@@ -78,7 +78,7 @@
   }
 
   // Where scripts run, `noscript` holds text; in a document that DOMParser made, it holds elements.
-  const isOfScripts = (node) => node.matches?.("details[data-log] pre, [data-preview-check], noscript");
+  const isOfScripts = (node) => node.matches?.("details[data-log] pre, [data-log-tools], [data-preview-check], noscript");
 
   function updateAttributes(node, fresh) {
     for (const { name } of [...node.attributes]) {

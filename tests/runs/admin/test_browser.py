@@ -161,9 +161,16 @@ def test_the_log_and_status_of_a_running_step_update_without_a_reload(open_admin
     with path.open("a") as file:
         file.write("second line é\n")
     expect(box).to_contain_text("second line é")
+    tools = page.locator("[data-part=stage-install] [data-log-tools]")
+    tools.get_by_role("searchbox").fill("LINE")
+    expect(tools.locator("[data-log-count]")).to_have_text("1 of 2")
+    page.keyboard.press("Enter")
+    expect(tools.locator("[data-log-count]")).to_have_text("2 of 2")
+    assert "install_log" in tools.get_by_role("link", name="Download").get_attribute("href")
     Step.objects.filter(pk=step.pk).update(status=StepStatus.SUCCEEDED, ended_at=step.started_at)
     expect(page.locator("[data-part=stage-install]")).to_contain_text("succeeded")
     expect(box).to_contain_text("first <b>line</b>")
+    expect(tools.locator("[data-log-count]")).to_have_text("2 of 2")  # what was typed stays
     Run.objects.filter(pk=run.pk).update(
         status=Status.FAILED, failure_code="BUILD_FAILED", ended_at=step.started_at
     )
