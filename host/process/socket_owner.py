@@ -7,21 +7,24 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 ESTABLISHED, LISTEN = 1, 10
+# What is left of a connection that a process has closed. In the first three data may be on its way.
+FIN_WAIT1, LAST_ACK, CLOSING, FIN_WAIT2, TIME_WAIT = 4, 9, 11, 5, 6
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 ANY = IPv4Address(0)
 TIMEOUT_SECONDS = 2.0  # the kernel answers at once; a sandbox may drop the request
 BUFFER_BYTES = 64 * 1024
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
+SOCK_DESTROY = 21
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
 INET_DIAG_CGROUP_ID = 21
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 # struct inet_diag_req_v2: family, protocol, ext, pad, states, then struct inet_diag_sockid:
@@ -92,6 +95,23 @@ def list_clients(port: int) -> list[Socket]:
     return [entry for entry in _list_in_state(ESTABLISHED) if entry.peer_port == port]
 
 
+def list_closing(port: int) -> list[Socket]:
+    """Return what is left of connections to that TCP port of this host after they were closed."""
+    states = (FIN_WAIT1, LAST_ACK, CLOSING, FIN_WAIT2, TIME_WAIT)
+    return [entry for entry in _list_in_states(states) if entry.port == port and not entry.inode]
+
+
+def destroy(connection: Socket) -> bool:
+    """Remove what is left of a connection; returns whether the kernel did. Only root may."""
+    ends = (connection.address, connection.port, connection.peer, connection.peer_port)
+    request = _build_request(FAMILIES[connection.address.version == 6], 0xFFFFFFFF, *ends)
+    try:
+        next(_exchange(request, NLM_F_REQUEST | NLM_F_ACK, SOCK_DESTROY), None)
+    except OSError:  # also a kernel without CONFIG_INET_DIAG_DESTROY
+        return False
+    return True
+
+
 def list_inodes(pids: Iterable[int]) -> set[int]:
     """Return the inodes of the sockets that these processes have open, if we may read them."""
     return {inode for pid in pids for inode in _read_inodes(pid)}
@@ -115,10 +135,15 @@ def map_holders(inodes: AbstractSet[int]) -> dict[int, int]:
 
 
 def _list_in_state(state: int) -> list[Socket]:
+    return _list_in_states((state,))
+
+
+def _list_in_states(states: Collection[int]) -> list[Socket]:
+    mask = sum(1 << state for state in states)
     try:
-        return [entry for family in FAMILIES for entry in _query_sockets(family, 1 << state)]
+        return [entry for family in FAMILIES for entry in _query_sockets(family, mask)]
     except OSError:
-        return [entry for entry in _read_proc_net() if entry.state == state]
+        return [entry for entry in _read_proc_net() if entry.state in states]
 
 
 def _query_socket(
@@ -155,21 +180,23 @@ def _build_request(
     )
 
 
-def _exchange(request: bytes, flags: int) -> Iterator[Socket]:
-    """Send the request and yield the sockets of the answer: one, or all of a dump."""
-    head = HEADER.pack(HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, flags, 1, 0)
+def _exchange(request: bytes, flags: int, kind: int = SOCK_DIAG_BY_FAMILY) -> Iterator[Socket]:
+    """Send the request and yield the sockets of the answer: one, all of a dump, or none."""
+    head = HEADER.pack(HEADER.size + len(request), kind, flags, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as link:
         link.settimeout(TIMEOUT_SECONDS)
         link.sendto(head + request, (0, 0))
         while True:
             answer = link.recv(BUFFER_BYTES)
             while len(answer) >= HEADER.size:
-                length, kind, *_ = HEADER.unpack_from(answer)
+                length, answered, *_ = HEADER.unpack_from(answer)
                 body, answer = answer[HEADER.size : length], answer[_align(length) :]
-                if kind == NLMSG_DONE:
+                if answered == NLMSG_DONE:
                     return
-                if kind == NLMSG_ERROR:
+                if answered == NLMSG_ERROR:
                     code = -struct.unpack_from("=i", body)[0]
+                    if code == 0:  # the acknowledgement that NLM_F_ACK asks for
+                        return
                     raise OSError(code, os.strerror(code))
                 yield _parse_socket(body)
 

@@ -4,10 +4,18 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
+from host.deadline import wait_until
 from host.process import process_table, socket_owner
 from host.process.socket_owner import Address, Socket
 
 Listening = Literal["ours", "foreign", "none"]
+
+# The kernel keeps a connection for 60 s after its end (TIME_WAIT, tcp(7)).
+CLOSED_SECONDS = 62.0
+# So long the last data of a connection may take to its client before it is removed.
+DELIVERY_SECONDS = 1.0
+POLL_SECONDS = 0.05
+UNDELIVERED = (socket_owner.FIN_WAIT1, socket_owner.LAST_ACK, socket_owner.CLOSING)
 
 LOOPBACK, LOOPBACK_IPV6 = IPv4Address("127.0.0.1"), IPv6Address("::1")
 ALL_INTERFACES = (IPv4Address("0.0.0.0"), IPv6Address("::"))  # noqa: S104 — compared, not bound
@@ -24,6 +32,32 @@ def find_listener(port: int | None, is_ours: Callable[[Socket], bool]) -> tuple[
         if not is_ours(listener):
             return "foreign", describe_holder(listener)
     return ("ours" if any(_accepts_loopback(one.address) for one in listeners) else "none"), ""
+
+
+def remove_closed_connections(port: int) -> None:
+    """Remove what is left of connections to the port of a unit that is about to start, as root.
+
+    For 60 s they refuse the port to a program that binds without SO_REUSEADDR, and to every
+    program where the one before had bound so: to the next release, or to an idle page (socket(7)).
+    """
+
+    def is_delivered() -> bool:
+        return all(one.state not in UNDELIVERED for one in socket_owner.list_closing(port))
+
+    wait_until(is_delivered, seconds=DELIVERY_SECONDS, interval=POLL_SECONDS)
+    for one in socket_owner.list_closing(port):
+        socket_owner.destroy(one)
+
+
+def wait_for_closed_connections(port: int, stop: Callable[[], bool] | None = None) -> bool:
+    """Wait until the kernel has removed them, where we may not; False if there were none.
+
+    Also false if `stop`, which is called meanwhile, returned true.
+    """
+    if not socket_owner.list_closing(port):
+        return False
+    is_over = lambda: not socket_owner.list_closing(port)  # noqa: E731
+    return wait_until(is_over, seconds=CLOSED_SECONDS, interval=0.5, stop=stop)
 
 
 def find_foreign_listener(port: int) -> str:

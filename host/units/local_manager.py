@@ -18,7 +18,7 @@ from host.process.log_writer import LAST_LINES_SECONDS
 from host.process.process_id import ProcessId
 from host.process.socket_owner import Socket
 from host.units import foreign_listeners
-from host.units.listeners import describe_background, find_listener
+from host.units.listeners import describe_background, find_listener, remove_closed_connections
 from host.units.unit import (
     STOP_SECONDS,
     Unit,
@@ -83,6 +83,8 @@ class LocalManager(UnitFiles):
         if state is not None:
             _end(state)
         foreign_listeners.clear_port(self.config, unit.port)
+        if unit.port is not None and self.config.is_root:
+            remove_closed_connections(unit.port)
         require_free_port(unit)
         started = self._spawn(unit)
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from host.errors import Refused
 from host.files.file_lock import file_lock
 from host.process.socket_owner import Socket
 from host.process.users import User
-from host.units.listeners import Listening, find_listener
+from host.units.listeners import Listening, find_listener, wait_for_closed_connections
 
 # A start succeeds when the unit listens, or has not ended after so long (also without a port).
 SETTLE_SECONDS = 1.0
+IN_USE = re.compile(r"address already in use|\bEADDRINUSE\b", re.I)
 LOCK_SECONDS = 30.0  # above the longest stop of a unit with a port: 20 s, then 5 s for SIGKILL
 STOP_SECONDS = 10.0
 
@@ -158,15 +160,35 @@ class UnitFiles:
         return self.folder / f"{name}.json"
 
 
-def start_or_replace(manager: UnitManager, unit: Unit, grace: float) -> UnitStatus:
+def start_or_replace(
+    manager: UnitManager, unit: Unit, grace: float, stop: Callable[[], bool] | None = None
+) -> UnitStatus:
     """Start the unit. If another command runs under its name, stop that first.
+
+    Raises Refused as `start_unit` does.
+    """
+    try:
+        return start_unit(manager, unit, stop)
+    except UnitDiffers:
+        manager.stop(unit.name, grace)
+        return start_unit(manager, unit, stop)
+
+
+def start_unit(
+    manager: UnitManager, unit: Unit, stop: Callable[[], bool] | None = None
+) -> UnitStatus:
+    """Start the unit; a second time if closed connections may have refused its port to it.
 
     Raises Refused as the manager's `start` does.
     """
     try:
         return manager.start(unit)
-    except UnitDiffers:
-        manager.stop(unit.name, grace)
+    except Refused as refused:
+        is_refused_port = refused.code == "unit_crashed" and IN_USE.search(refused.detail)
+        if not is_refused_port or unit.port is None:
+            raise
+        if not wait_for_closed_connections(unit.port, stop):
+            raise
         return manager.start(unit)
 
 

@@ -184,7 +184,7 @@ def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
     try:
         for unit in units:
             # An earlier release that drained as this colour is stopped first.
-            start_or_replace(managers.get_manager(config), unit, GRACE_SECONDS)
+            start_or_replace(managers.get_manager(config), unit, GRACE_SECONDS, context.is_stopping)
     except Refused as refused:
         if refused.code != "unit_crashed":
             raise

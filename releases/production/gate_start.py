@@ -26,7 +26,7 @@ from host.postgres.administration import DatabaseAdmin
 from host.services.redis_server import JOBS
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
-from host.units.unit import Unit, stop_together
+from host.units.unit import Unit, start_unit, stop_together
 from releases.builds.build_folders import production_storage, source_folder, storage_root
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
@@ -222,7 +222,7 @@ def _run_release_command(start: GateStart, command: Command, unit: Unit) -> None
 def _start_and_probe(start: GateStart, command: Command, unit: Unit, seconds: float) -> None:
     manager = managers.get_manager(start.config)
     try:
-        manager.start(unit)
+        start_unit(manager, unit, start.stop)
         health = wait_until_healthy(manager, unit, seconds, start.stop)
     except Refused as refused:
         _raise_if_stopping(start)
