@@ -12,6 +12,11 @@ POLICY = (
     "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
+# No page uses any of these, and neither may a script that gets into one.
+PERMISSIONS = (
+    "camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), bluetooth=(), "
+    "midi=(), display-capture=()"
+)
 # Swagger UI's scripts come from our own files only. It sets styles inline, and has its icons in
 # data: addresses.
 API_DOCS_POLICY = (
@@ -30,7 +35,7 @@ def allow_connections(response: HttpResponseBase, sources: Iterable[str]) -> Non
 def add_security_headers(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware: add POLICY, and forbid to store the answer, unless the view has set its own.
+    """Middleware: add POLICY and PERMISSIONS, forbid to store; unless the view has set its own.
 
     Static files have a Cache-Control. Every other answer depends on who sends the request: a
     browser must not show it after the log-out, nor a proxy to another person.
@@ -39,6 +44,7 @@ def add_security_headers(
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 

@@ -15,6 +15,13 @@ def test_every_response_has_a_content_security_policy():
         assert directives["script-src"] == "'self' 'unsafe-eval'"
 
 
+def test_every_answer_refuses_devices_and_windows_of_other_origins():
+    for address in ("/api/echo", "/nowhere"):
+        answer = Client().get(address)
+        assert {"camera=()", "microphone=()"} <= set(answer["Permissions-Policy"].split(", "))
+        assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
 def test_no_answer_is_stored():
     for address in ("/api/echo", "/nowhere"):
         assert Client().get(address)["Cache-Control"] == "no-store"
