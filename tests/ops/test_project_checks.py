@@ -1,0 +1,31 @@
+"""What the project's checks run, and as whom."""
+
+from host import config as configuration
+from ops import project_checks
+
+
+def test_tests_of_users_files_and_processes_run_as_an_ordinary_user(monkeypatch):
+    calls, given = [], []
+    monkeypatch.setattr(project_checks.ownership, "give_tree", lambda *call: given.append(call))
+    monkeypatch.setattr(
+        project_checks, "run_streamed", lambda config, *call: calls.append(call) or len(calls) - 1
+    )
+    config = configuration.load({})
+    results = [project_checks.run_as_ordinary_user(config, {}, full) for full in (False, True)]
+    assert results == [True, False]
+    for (title, argv, env, user), (folder, owner) in zip(calls, given, strict=True):
+        assert title == "tests as an ordinary user"
+        assert user == owner and user.uid != 0
+        assert (env["HOME"], env["CI"]) == (str(folder), "false")
+        paths = argv[argv.index("tests/system") :]
+        assert {"tests/host/process/test_users.py", "tests/host/files/test_safe_files.py"} <= {
+            *paths
+        }
+        assert [path for path in paths if not (configuration.HOME / path).exists()] == []
+    quick, full = (argv for _, argv, _, _ in calls)
+    assert quick[quick.index("-k") + 1] == "not (system and killed)"
+    assert ("not root and not full" in quick, "-k" in full, "not root" in full) == (
+        True,
+        False,
+        True,
+    )
