@@ -47,6 +47,7 @@ CHOICES = {
     "APPROVAL_SELF": ("allowed", "forbidden"),
     "APPROVAL_CODEOWNERS": ("off", "required"),
     "MERGE_GATE_PRECHECK": ("manual", "auto"),
+    "SHIP_THROUGH": ("push", "pull-request"),
     "NOTIFICATION_SMTP_SECURITY": ("starttls", "tls", "none"),
     # Without a value it depends on OROBOROS_HTTPS: `Config.is_protected`.
     "PREVIEW_PROTECTION": ("open", "protected"),

@@ -245,6 +245,9 @@ WORKER_TASKS = (
     ("old notifications", 3600.0, "notifications.collecting.remove_old"),
 )
 
+# What merges pull requests where SHIP_THROUGH says so: see `runs.landing`.
+PULL_REQUEST_MERGER = "forges.merging"
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -7,6 +7,7 @@ from host.errors import Refused
 from host.git.bare_repository import Repository, get_repository
 from host.git.validation import validate_ref, validate_remote
 from releases.production.deploy_settings import DeploySettings
+from runs import landing
 from runs.engine.step_errors import StepFailed
 from runs.rules import UNFREEZE_COMMAND, PushMode, choose_base
 
@@ -42,7 +43,7 @@ def check_settings(config: Config) -> None:
 
     Raises Refused with the setting's name in the detail.
     """
-    push_mode(config)
+    landing.check_settings(config, is_pushed=push_mode(config) == PushMode.AUTO)
     push_seconds(config)
     for name, check in (
         ("MERGE_GATE_GIT_PUSH_BRANCH", lambda: validate_ref(config.target_branch)),

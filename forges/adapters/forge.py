@@ -237,6 +237,14 @@ class Forge(ABC):
         """Answer a person's comment by thumbs up or down; once, however often it is called."""
 
     @abstractmethod
+    def merge(self, number: int, sha: str) -> None:
+        """Merge the pull request by a merge commit, if its head is `sha`."""
+
+    @abstractmethod
+    def find_merge_commit(self, number: int) -> str:
+        """Return the commit as which it was merged; "" if it is not merged."""
+
+    @abstractmethod
     def list_approvals(self, number: int) -> list[Review]:
         """Return the approving review of each person whose latest review approves."""
 

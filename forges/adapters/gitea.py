@@ -40,6 +40,10 @@ class Gitea(GitHub):
         repository = read(payload, "repository.full_name", str)
         return ReviewEvent(repository, read(payload, "pull_request.number", int))
 
+    def merge(self, number: int, sha: str) -> None:
+        path = f"{self._repository_path}/pulls/{number}/merge"
+        self.client.post(path, {"Do": "merge", "head_commit_id": sha})
+
     def list_checks(self, sha: str) -> dict[str, CheckState]:
         return self._list_statuses(f"{self._repository_path}/commits/{sha}")
 

@@ -215,6 +215,16 @@ class GitHub(Forge):
         path = f"{self._repository_path}/issues/comments/{comment_id}/reactions"
         self.client.post(path, {"content": "+1" if is_accepted else "-1"})
 
+    def merge(self, number: int, sha: str) -> None:
+        path = f"{self._repository_path}/pulls/{number}/merge"
+        self.client.put(path, {"sha": sha, "merge_method": "merge"})
+
+    def find_merge_commit(self, number: int) -> str:
+        value = self.client.get(f"{self._repository_path}/pulls/{number}")
+        # Of an open one GitHub's is a commit that only tries the merge.
+        is_merged = _read_state(value) == PullRequestState.MERGED
+        return read_text(value, "merge_commit_sha") if is_merged else ""
+
     def list_approvals(self, number: int) -> list[Review]:
         path = f"{self._repository_path}/pulls/{number}/reviews"
         latest: dict[str, Mapping[str, Any]] = {}

@@ -225,6 +225,16 @@ class GitLab(Forge):
             if "has already been taken" not in failed.detail:
                 raise
 
+    def merge(self, number: int, sha: str) -> None:
+        self.client.put(f"{self._merge_request_path(number)}/merge", {"sha": sha})
+
+    def find_merge_commit(self, number: int) -> str:
+        value = self.client.get(self._merge_request_path(number))
+        if _read_state(value) != PullRequestState.MERGED:
+            return ""
+        names = ("merge_commit_sha", "squash_commit_sha", "sha")
+        return next(filter(None, (read_text(value, name) for name in names)), "")
+
     def list_approvals(self, number: int) -> list[Review]:
         """GitLab does not say of which commit: its own rules remove approvals after a push."""
         path = self._merge_request_path(number)

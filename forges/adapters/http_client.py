@@ -90,7 +90,7 @@ class Client:
             raise ForgeFailed(f"{self.base} did not answer: {type(error).__name__}.") from None
         if answer.status_code not in (200, 201, 204):
             raise _describe_failure(f"{method} {path}", answer)
-        if answer.status_code == 204:
+        if not answer.content:  # 204, and Gitea's answer to a merge
             return None
         try:
             return answer.json()

@@ -19,7 +19,8 @@ class RunSummary:
     """What of a run decides the states of its stages.
 
     `was_ready`: the preview of this commit was ready. `failed_stage` is the stage of the step that
-    failed, "" if none did. `reason` is why a run has ended, in one line.
+    failed, "" if none did. `reason` is why a run has ended, in one line. `is_verified`: its
+    candidate has passed the merge gate.
     """
 
     status: str
@@ -28,6 +29,7 @@ class RunSummary:
     failed_stage: str
     failure_code: str
     reason: str
+    is_verified: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def _merge_gate(run: RunSummary) -> StageState | None:
         return None
     if run.failed_stage == MERGE_GATE:
         return StageState(MERGE_GATE, StatusState.FAILURE, _explain(run))
-    if run.status in (Status.DEPLOYING, Status.MERGED) or run.failed_stage == DEPLOY:
+    is_past = run.status in (Status.DEPLOYING, Status.MERGED) or run.failed_stage == DEPLOY
+    if is_past or (run.is_verified and run.status not in FINAL):
         return StageState(MERGE_GATE, StatusState.SUCCESS, "Merged, checked and built.")
     if run.status in FINAL:
         return StageState(MERGE_GATE, StatusState.ERROR, _explain(run))

@@ -11,6 +11,7 @@ from core.clock import ClockTimestamp, get_database_time
 from host.config import Config
 from host.errors import Refused
 from host.git.bare_repository import Repository
+from runs import landing
 from runs.engine.enqueue import enqueue
 from runs.engine.events import WORKER, record_event
 from runs.engine.journal import has_begun_irreversible_step
@@ -21,7 +22,7 @@ from runs.leasing.reservations import request_stop
 from runs.models import Heartbeat, Run
 from runs.pipelines import merge_forecast, shipping
 from runs.repository import open_repository
-from runs.rules import Status
+from runs.rules import SHIPPING, Status
 from slots.models import Lease
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,8 @@ def _restart_with_commit(run: Run, sha: str, claim: Claim | None) -> bool:
     if claim is None and run.is_claimed(at):
         return False
     if run.is_final or run.stop_status or has_begun_irreversible_step(run, shipping.STEPS):
+        return False
+    if run.status in SHIPPING and landing.find_landed(run):
         return False
     # A queued run has no slot to lose; it keeps its position in the queue.
     if run.status != Status.QUEUED and not Lease.objects.valid(at).filter(run=run).exists():

@@ -7,7 +7,7 @@ from django_q.tasks import async_task
 from core.claims import Claim
 from host.config import Config
 from host.errors import Refused
-from runs import merge_queue
+from runs import landing, merge_queue
 from runs.engine import journal
 from runs.engine.events import WORKER, record_event
 from runs.freezes import freeze_for_failed_run, lift_repaired_freezes, list_repaired_freezes
@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 
 def is_too_late_to_stop(run: Run) -> bool:
     """Return whether the run has begun a step that stopping it would not undo."""
-    return run.status in SHIPPING and journal.has_begun_irreversible_step(run, shipping.STEPS)
+    return run.status in SHIPPING and (
+        journal.has_begun_irreversible_step(run, shipping.STEPS) or bool(landing.find_landed(run))
+    )
 
 
 def finish_run(

@@ -12,6 +12,7 @@ from host.deadline import wait_until
 from host.errors import Refused
 from host.git.bare_repository import Repository
 from host.git.remote_errors import explain_remote_error
+from runs import landing
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import PipelineRestart, StepFailed
 from runs.models import Run
@@ -56,12 +57,17 @@ def make_candidate(context: StepContext) -> None:
     config, run = context.config, context.run
     repo = open_repository(config)
     base, ours = merging.fetch_target(context, repo)
+    landed = landing.find_landed(run)
+    # What the forge merged has the base of the candidate before it.
+    is_adopted = landed == base != ours and run.base_sha == ours
+    if is_adopted:
+        base = run.base_sha
     if ours != base and not repo.update_ref(target_ref(config), base, ours):
         raise PipelineRestart(
             "candidate", f"{config.target_branch} moved while the base was determined"
         )
     context.write_log(f"base {base}")
-    candidate = _merge_candidate(context, repo, base)
+    candidate = landed if is_adopted else _merge_candidate(context, repo, base)
     # Without a ref git's garbage collection could delete the commit, to which no branch leads.
     ref = candidate_ref(run)
     repo.update_ref(ref, candidate, repo.resolve_ref(ref))
@@ -131,6 +137,10 @@ def push(context: StepContext) -> None:
     """Push as the push mode says. If that fails, reset our target branch to the base."""
     config, run, mode = context.config, context.run, push_mode(context.config)
     repo = open_repository(config)
+    if landing.is_through_forge(config):
+        _land(context, repo)
+        context.update_run(pushed=True)
+        return
     if not is_in_target_branch(config, run):
         merge(context)  # an earlier attempt failed and was interrupted after it undid the merge
     context.write_log(f"push mode {mode}: {run.candidate_sha} to {config.target_branch}")
@@ -142,6 +152,35 @@ def push(context: StepContext) -> None:
         context.update_run(pushed=True)
     else:
         context.update_run(pushed=False, next_action=recovery_commands.PUSH_COMMAND)
+
+
+def _land(context: StepContext, repo: Repository) -> None:
+    """Have the forge merge the pull request, and go on with the commit that landed.
+
+    Repeated after a crash it finds what was merged. Raises PipelineRestart unless the remote has
+    the candidate, which is then that commit.
+    """
+    config, run = context.config, context.run
+    if _is_pushed(context, repo):
+        return
+    try:
+        landed = landing.get_merger().find_merge(config, run)
+        if not landed:
+            if _has_remote_moved(context, repo):
+                _reset_target_branch(config, run, repo)
+                raise _restart(context, repo, f"the remote's {config.target_branch} moved")
+            context.record_event("progress", "the forge is asked to merge the pull request")
+            landed = landing.get_merger().merge(config, run)
+        repo.fetch(config.git_remote_url)
+        same = repo.get_tree_id(repo.require_commit(landed)) == repo.get_tree_id(run.candidate_sha)
+    except Refused as refused:
+        _reset_target_branch(config, run, repo)
+        raise StepFailed("DEPLOY_PUSH_FAILED", f"Nothing is merged. {refused.detail}") from None
+    files = "the files that were verified" if same else "other files, which are verified now"
+    text = f"the forge merged it as {landed[:12]}, with {files}"
+    context.record_event(landing.LANDED, text, commit=landed, head=run.commit_sha)
+    _reset_target_branch(config, run, repo)
+    raise _restart(context, repo, text)
 
 
 def _push_and_verify(context: StepContext, repo: Repository, *, is_dry: bool) -> bool:

@@ -30,6 +30,7 @@ class Pull:
     labels: list = field(default_factory=list)
     updated_at: str = "2026-11-28T10:00:00Z"
     comments: dict = field(default_factory=dict)
+    merge_commit: str = ""
     reviews: list = field(default_factory=list)  # (login, state, commit), the oldest first
 
     def later(self, minute, **changes):
@@ -48,6 +49,8 @@ class FakeForge:
         self.pulls = {}
         self.writers = {"alice"}
         self.statuses = []  # (sha, context, state, description, url), the latest last
+        self.refusals = []  # the answers to the next merges instead: (status, words)
+        self.on_merge = lambda pull: "c" * 40  # merges it, and returns the commit
         self.checks = {}  # the state of each check of any commit
         self.reactions = []  # (comment, reaction)
         self.requests = []  # (method, path, query, body)
@@ -90,7 +93,9 @@ class FakeForge:
 
     def shape(self, pull):
         shapes = {"github": payloads.github_pull, "gitlab": payloads.gitlab_pull}
-        return shapes.get(self.kind, payloads.gitea_pull)(pull)
+        shape = shapes.get(self.kind, payloads.gitea_pull)(pull)
+        # Of an open one GitHub's is a commit that tries the merge.
+        return {**shape, "merge_commit_sha": pull.merge_commit or "7" * 40}
 
     def list_pulls(self, query, body):
         found = [self.shape(one) for one in self.pulls.values() if one.state == "open"]
@@ -137,6 +142,16 @@ class FakeForge:
     def award(self, number, comment_id, query, body):
         return self.react(comment_id, query, body)
 
+    def merge(self, number, query, body):
+        pull = self.pulls[int(number)]
+        if self.refusals:
+            status, words = self.refusals.pop(0)
+            return status, {"message": words}
+        if (body.get("sha") or body.get("head_commit_id")) != pull.sha:
+            return 409, {"message": "Head branch was modified. Review and try the merge again."}
+        pull.merge_commit, pull.state = self.on_merge(pull), "merged"
+        return 200, {} if self.kind.startswith(("gitea", "forgejo")) else {"merged": True}
+
     def list_reviews(self, number, query, body):
         found = [
             {"id": index, "user": {"login": login}, "state": state, "commit_id": sha}
@@ -177,6 +192,8 @@ PROJECT = "/projects/team%2Fshop"
 GITHUB_ROUTES = (
     ("GET", f"{REPO}/pulls", FakeForge.list_pulls),
     ("GET", f"{REPO}/pulls/([0-9]+)", FakeForge.get_pull),
+    ("PUT", f"{REPO}/pulls/([0-9]+)/merge", FakeForge.merge),
+    ("POST", f"{REPO}/pulls/([0-9]+)/merge", FakeForge.merge),
     ("GET", f"{REPO}/pulls/([0-9]+)/reviews", FakeForge.list_reviews),
     ("GET", f"{REPO}/commits/([0-9a-f]+)/status", FakeForge.combined_status),
     ("GET", f"{REPO}/commits/([0-9a-f]+)/check-runs", FakeForge.check_runs),
@@ -191,6 +208,7 @@ NOTES = f"{PROJECT}/merge_requests/([0-9]+)/notes"
 GITLAB_ROUTES = (
     ("GET", f"{PROJECT}/merge_requests", FakeForge.list_pulls),
     ("GET", f"{PROJECT}/merge_requests/([0-9]+)", FakeForge.get_pull),
+    ("PUT", f"{PROJECT}/merge_requests/([0-9]+)/merge", FakeForge.merge),
     ("GET", f"{PROJECT}/merge_requests/([0-9]+)/approvals", FakeForge.list_approvals),
     ("GET", f"{PROJECT}/repository/commits/([0-9a-f]+)/statuses", FakeForge.list_statuses),
     ("GET", f"{PROJECT}/members/all/([^/]+)", FakeForge.member),

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from host.git.bare_repository import Author, Repository
 from host.visible_text import make_line_visible
+from runs import landing
 from runs.engine.step_context import StepContext
 from runs.engine.step_errors import StepFailed, StepStopped
 from runs.pipelines import merge_forecast
@@ -37,7 +38,7 @@ def fetch_target(context: StepContext, repo: Repository) -> tuple[str, str | Non
     check_settings(config)
     repo.fetch(config.git_remote_url)
     head = repo.find_branch_head(run.branch) if run.branch else None
-    if head is not None and head != run.commit_sha:
+    if head is not None and head != run.commit_sha and not landing.find_landed(run):
         raise NewCommit(head)
     return find_base(repo, config.target_branch)
 
@@ -48,6 +49,10 @@ def merge_into_base(context: StepContext, repo: Repository, base: str, signature
     Raises StepFailed MERGE_CONFLICT, NOTHING_TO_SHIP.
     """
     run = context.run
+    landed = landing.find_landed(run)
+    if landed and repo.is_ancestor(landed, base):
+        context.write_log(f"the forge merged it as {landed}; {base} is deployed")
+        return base
     if repo.is_ancestor(run.commit_sha, base):
         _check_redeployment(context, repo, base)
         return base
