@@ -93,6 +93,15 @@ def test_all_pages_with_commands_are_followed_and_each_left_out_command_is_in_on
     assert list(read_commands("upgrade.md")) == ["", NEW_START, without_systemd]
 
 
+def test_the_page_of_the_uninstallation_names_the_backups_and_what_they_hold():
+    folder = "/var/backups/oroboros"
+    assert folder in "\n".join(read_commands("backup-and-restore.md")["Back up"])
+    page = " ".join((DOCS / "uninstall.md").read_text().split())
+    assert f"`rm -r {folder}`" in page
+    for held in ("hashes of passwords and tokens", "uploads", "`/etc/oroboros`", "deploy key"):
+        assert held in page
+
+
 @pytest.mark.full
 def test_every_command_of_the_operators_page_succeeds(host):
     run = host.make_run("feature/failing-check")
