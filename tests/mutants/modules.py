@@ -3,7 +3,7 @@
 The most dangerous ones come first: a run that is bounded by time reaches them.
 """
 
-LEASING = ("tests/runs/leasing/test_leases.py", "tests/runs/leasing/test_reaper.py")
+LEASES = ("tests/runs/leasing/test_leases.py",)
 SLOTS_API = ("tests/runs/api/test_slots.py", "tests/runs/leasing/test_rules.py")
 TOKENS = ("tests/accounts/test_authentication.py", "tests/accounts/test_tokens.py")
 
@@ -11,10 +11,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     # leases, grants and claims
     "runs/leasing/rules.py": ("tests/runs/leasing/test_rules.py",),
     "core/claims.py": ("tests/core/test_claims.py",),
-    "runs/leasing/leases.py": (*LEASING, *SLOTS_API, "tests/runs/test_two_hosts.py"),
-    "runs/leasing/grants.py": LEASING,
-    "runs/leasing/reservations.py": (*LEASING, *SLOTS_API),
-    "runs/leasing/reaper.py": LEASING,
+    "runs/leasing/leases.py": LEASES,
+    "runs/leasing/grants.py": LEASES,
+    "runs/leasing/reservations.py": SLOTS_API,
+    "runs/leasing/reaper.py": ("tests/runs/leasing/test_reaper.py",),
     "runs/engine/journal.py": ("tests/runs/engine/test_journal.py",),
     "slots/rules.py": ("tests/slots/test_rules.py",),
     # what ships, in which order, and rollbacks
