@@ -3,7 +3,7 @@
 Where people may not push to the target branch, the forge merges the pull request, and makes a
 commit of its own. It lands with the files of the verified candidate; the pipeline then takes it as
 the candidate, so that what is verified, built and deployed is the commit that landed.
-See docs/decisions/0029.
+See docs/decisions/0032.
 """
 
 from importlib import import_module
