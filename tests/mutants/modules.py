@@ -27,6 +27,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "runs/freezes.py": ("tests/runs/test_freezes.py", "tests/runs/api/test_maintenance.py"),
     "runs/allowed_actions.py": ("tests/runs/test_allowed_actions.py",),
     "runs/approvals/rules.py": ("tests/runs/approvals/test_rules.py",),
+    "runs/protection/rules.py": ("tests/runs/protection/test_rules.py",),
     "runs/prechecks/rules.py": ("tests/runs/prechecks/test_rules.py",),
     "runs/lifecycle/reconciler.py": ("tests/runs/lifecycle/test_reconciler.py",),
     "releases/rules.py": ("tests/releases/test_rules.py",),
