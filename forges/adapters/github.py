@@ -18,16 +18,13 @@ from forges.adapters.forge import (
     PullRequestEvent,
     PullRequestFacts,
     PullRequestState,
-    PushEvent,
     Review,
     ReviewEvent,
     read_check_state,
 )
 from forges.adapters.http_client import Client, ForgeFailed
-from forges.adapters.payload import find, read, read_list, read_text, read_time
+from forges.adapters.payload import find, read, read_list, read_push, read_text, read_time
 
-HEADS = "refs/heads/"
-NO_COMMIT = "0" * 40
 DESCRIPTION_LENGTH = 140
 # The relation of an author to the repository in a payload, with which GitHub lets people push.
 # MEMBER is of the organization and may have read access only: then the API is asked.
@@ -71,7 +68,7 @@ class GitHub(Forge):
         if event == "pull_request" or event.startswith("pull_request_"):
             return self._parse_pull_request_event(event, payload)
         if event == "push":
-            return self._parse_push(payload)
+            return read_push(payload, "repository.full_name")
         if event in CHECK_EVENTS:
             repository = read(payload, "repository.full_name", str)
             return ChecksEvent(repository, read(payload, CHECK_EVENTS[event], str))
@@ -118,13 +115,6 @@ class GitHub(Forge):
             login=login,
             text=read_text(payload, "comment.body"),
         )
-
-    def _parse_push(self, payload: Mapping[str, Any]) -> ForgeEvent:
-        ref, sha = read(payload, "ref", str), read(payload, "after", str)
-        if not ref.startswith(HEADS):
-            return OtherEvent(f"{ref} is not a branch.")
-        repository = read(payload, "repository.full_name", str)
-        return PushEvent(repository, ref.removeprefix(HEADS), "" if sha == NO_COMMIT else sha)
 
     def parse_pull_request(self, value: Mapping[str, Any]) -> PullRequestFacts:
         """Return the facts of a pull request as webhooks and the API have it."""

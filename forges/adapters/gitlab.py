@@ -18,17 +18,14 @@ from forges.adapters.forge import (
     PullRequestEvent,
     PullRequestFacts,
     PullRequestState,
-    PushEvent,
     Review,
     ReviewEvent,
     StatusState,
     read_check_state,
 )
 from forges.adapters.http_client import Client, ForgeFailed
-from forges.adapters.payload import find, read, read_list, read_text, read_time
+from forges.adapters.payload import find, read, read_list, read_push, read_text, read_time
 
-HEADS = "refs/heads/"
-NO_COMMIT = "0" * 40
 # The lowest access level that may push branches: Developer.
 DEVELOPER = 30
 DESCRIPTION_LENGTH = 255
@@ -74,7 +71,7 @@ class GitLab(Forge):
             repository = read(payload, "project.path_with_namespace", str)
             return ChecksEvent(repository, read(payload, "object_attributes.sha", str))
         if event == "Push Hook":
-            return self._parse_push(payload)
+            return read_push(payload, "project.path_with_namespace")
         if event == "Note Hook":
             return self._parse_note(payload)
         return OtherEvent(f"Events of the kind {event} lead to nothing.")
@@ -131,13 +128,6 @@ class GitLab(Forge):
             login=read(payload, "user.username", str),
             text=read_text(payload, "object_attributes.note"),
         )
-
-    def _parse_push(self, payload: Mapping[str, Any]) -> ForgeEvent:
-        ref, sha = read(payload, "ref", str), read(payload, "after", str)
-        if not ref.startswith(HEADS):
-            return OtherEvent(f"{ref} is not a branch.")
-        repository = read(payload, "project.path_with_namespace", str)
-        return PushEvent(repository, ref.removeprefix(HEADS), "" if sha == NO_COMMIT else sha)
 
     # --- the API
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from forges.adapters.forge import PayloadInvalid
+from forges.adapters.forge import ForgeEvent, OtherEvent, PayloadInvalid, PushEvent
 
 T = TypeVar("T")
+HEADS = "refs/heads/"
+NO_COMMIT = "0" * 40
 
 
 def read(payload: Any, path: str, kind: type[T]) -> T:
@@ -67,3 +69,12 @@ def read_time(payload: Any, path: str) -> datetime:
     if at.tzinfo is None:
         raise PayloadInvalid(f"{path} is a time without a zone.")
     return at
+
+
+def read_push(payload: Any, repository_path: str) -> ForgeEvent:
+    """Return the event of a push, which all forges describe alike. Raises PayloadInvalid."""
+    ref, sha = read(payload, "ref", str), read(payload, "after", str)
+    if not ref.startswith(HEADS):
+        return OtherEvent(f"{ref} is not a branch.")
+    repository = read(payload, repository_path, str)
+    return PushEvent(repository, ref.removeprefix(HEADS), "" if sha == NO_COMMIT else sha)

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from accounts.models import ApiToken
 from forges.models import Delivery, OutgoingMessage, PullRequest
+from notifications.models import Notification, Target
 from releases.models import Deployment, Release
 from runs import difference
 from runs.difference import Difference, FileChange
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERIOUS = ("serious", "critical")
 ROWS = (
     Lease, Release, Deployment, Event, Freeze, ApiToken, User, Slot, Delivery, PullRequest,
-    OutgoingMessage,
+    OutgoingMessage, Target, Notification,
 )  # fmt: skip
 
 
