@@ -214,6 +214,7 @@ def test_a_release_that_fails_on_what_production_has_in_its_home_is_not_merged(
     assert find_remains(small) == []
 
 
+@pytest.mark.full
 def test_a_release_that_needs_what_production_has_in_its_home_ships(small, home, ready_small):
     (home / "license").write_text("1")
     ownership.give_tree(home, small.config.app_user)
@@ -224,6 +225,7 @@ def test_a_release_that_needs_what_production_has_in_its_home_ships(small, home,
     restore_main(small)
 
 
+@pytest.mark.full
 def test_a_home_above_the_limit_is_not_copied_and_the_run_says_so(
     small, home, ready_small, monkeypatch
 ):
