@@ -40,7 +40,7 @@ def test_the_docs_load_nothing_from_other_hosts_and_have_no_inline_script(viewer
     assert "unsafe-inline" not in API_DOCS_POLICY.replace("style-src 'self' 'unsafe-inline'", "")
     assert re.findall(r"<script(?![^>]* src=)", text) == []
     files = re.findall(r'(?:src|href)="/static/([^"]+)"', text)
-    assert len(files) == 4
+    assert len(files) == 5
     assert [name for name in files if finders.find(name) is None] == []
 
 
