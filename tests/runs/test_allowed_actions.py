@@ -7,6 +7,7 @@ from django.urls import reverse
 from accounts.tokens import create_token
 from runs import allowed_actions, presenters
 from runs.allowed_actions import DECISIONS, RunFacts, decide_action, decide_unfreeze
+from runs.approvals.rules import Approver
 from runs.models import Run
 from runs.rules import Status
 from tests.factories import FreezeFactory, LeaseFactory, RunFactory, StepFactory, UserFactory
@@ -168,3 +169,25 @@ def test_a_second_run_of_a_merged_commit_says_so(approver):
     Run.objects.filter(pk=first.pk).update(status=Status.CANCELED)
     page = approver.get(reverse("admin:runs_run_change", args=[run.pk])).content.decode()
     assert f"{run.pk}/approve/" in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("prepare", [True, False])
+def test_a_run_without_a_preview_is_a_reservation(prepare):
+    run = presenters.select_runs().get(pk=RunFactory(prepare=prepare).pk)
+    facts = allowed_actions.read_facts(run, owner=None)
+    assert (facts.status, facts.is_reservation) == (Status.QUEUED, not prepare)
+    assert (facts.is_own, facts.has_slot, facts.approval_refusal) == (True, False, "")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("status", "is_refused"), [(Status.PREVIEW_READY, True), (Status.PREPARING, False)]
+)
+def test_who_may_not_approve_a_ready_run_is_told_why(settings, status, is_refused):
+    settings.APPROVAL_REQUIRED_COUNT, settings.APPROVAL_SELF = 1, False
+    run = presenters.select_runs().get(pk=RunFactory(status=status).pk)
+    facts = allowed_actions.read_facts(run, owner="bob", approver=Approver("ann", "ann"))
+    # What the target branch requires is read by a step of the preview, which this run lacks.
+    assert facts.approval_refusal.startswith("What the target branch requires") is is_refused
+    assert not facts.is_own

@@ -35,6 +35,7 @@ def repairing(monkeypatch):
     found, locks = set(), []
 
     def restores_files(config, run, failed):
+        assert config is settings.OROBOROS
         locks.append(count_advisory_locks())
         return run.pk in found
 
