@@ -218,11 +218,18 @@ def list_enabled_units(config: Config) -> list[str]:
 
 
 def remove_slots(config: Config) -> None:
-    """Stop the units of slots that are not configured any more, and remove their files."""
-    kept = {slot.slot_id for slot in config.slots}
+    """Stop the units of slots that are not configured any more, and remove their files.
+
+    With such a slot the worker is stopped too; the start of the stack starts it again.
+    """
+    kept, is_worker_stopped = {slot.slot_id for slot in config.slots}, False
     for folder in sorted(UNITS.glob("ouroboros-*@preview-*.service.d")):
         number = OF_SLOT.search(folder.name)
         if number is not None and number[0] not in kept:
+            if not is_worker_stopped:
+                # It has the earlier settings, and would quarantine the slot for what is stopped.
+                run_systemctl("stop", "ouroboros-worker.service")
+                is_worker_stopped = True
             surface_name = number[0].replace("-", "")
             backend = f"ouroboros-preview@{number[0]}"
             servers = (f"{backend}.{place}" for place in range(1, MAX_SERVERS + 1))
