@@ -9,7 +9,15 @@ from tests.forges.test_reporting import make_ready
 
 pytestmark = pytest.mark.django_db
 LANDED = "c" * 40
-FORGES = pytest.mark.parametrize("kind", ["github", "gitlab", "gitea", "forgejo"])
+FORGES = pytest.mark.parametrize(
+    "kind",
+    [
+        "github",
+        "gitlab",
+        pytest.param("gitea", marks=pytest.mark.full),
+        pytest.param("forgejo", marks=pytest.mark.full),
+    ],
+)
 
 
 @pytest.fixture(autouse=True)
