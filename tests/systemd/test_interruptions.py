@@ -1,6 +1,6 @@
 """Work that a reboot or a stop of all units interrupts ends as it would have without.
 
-`OROBOROS_TEST_INTERRUPTIONS=3` has three of each in place of ten.
+`TEST_INTERRUPTIONS=3` has three of each in place of ten.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.systemd.machine import DEMO, wait_for
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
 SEED = 19
-ROUNDS = int(os.environ.get("OROBOROS_TEST_INTERRUPTIONS", "10"))
+ROUNDS = int(os.environ.get("TEST_INTERRUPTIONS", "10"))
 MERGE_SECONDS = 240.0
 FINAL = ("merged", "failed", "canceled", "expired", "rejected")
 REMOTE_MAIN = f"runuser -u oroboros -- git -C {DEMO}/guestbook.git rev-parse main"
