@@ -147,6 +147,17 @@ class Config(Addresses):
         return self._user("job", 50)
 
     @property
+    def precheck_user(self) -> User | None:
+        """The user of checks and builds of a commit without an approval.
+
+        Not the jobs' own, as which is built what ships. Under systemd it is that one: no process
+        of a job outlives its unit there.
+        """
+        user, job = self._user("precheck", 52), self.job_user
+        # Of the jobs' group, which alone may enter their folders.
+        return job if self.is_systemd or user is None or job is None else replace(user, gid=job.gid)
+
+    @property
     def install_user(self) -> User | None:
         """The user who installs shared dependencies: no command of a branch runs as this user."""
         return self._user("install", 51)
@@ -160,7 +171,8 @@ class Config(Addresses):
     @property
     def application_users(self) -> list[User]:
         """The users of slots, jobs and production; none if we cannot change the user."""
-        others = (self.job_user, self.install_user, self.app_user, self.redis_user("job"))
+        jobs = (self.job_user, self.precheck_user, self.install_user)
+        others = (*jobs, self.app_user, self.redis_user("job"))
         return [one for one in (*map(self.slot_user, self.slots), *others) if one is not None]
 
     @cached_property

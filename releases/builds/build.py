@@ -22,6 +22,7 @@ from host.files.file_lock import file_lock
 from host.files.site_fallback import Fallback
 from host.git.bare_repository import Repository
 from host.masking.known_secrets import read_masks
+from host.process.users import User
 from releases.builds import build_folders, build_manifest
 from releases.builds.build_folders import build_folder, source_folder
 from releases.builds.launch_spec import LaunchSpec
@@ -58,6 +59,11 @@ class BuildContext:
     @property
     def root(self) -> Path:
         return source_folder(self.config, self.release.pk)
+
+    @property
+    def user(self) -> User | None:
+        """The user of installs and builds, who owns the files meanwhile."""
+        return self.config.precheck_user if self.release.is_temporary else self.config.job_user
 
     def write_log(self, text: str) -> None:
         text = read_masks(self.config).mask(text)
@@ -135,9 +141,8 @@ def _write_build(context: BuildContext, repository: Repository) -> str:
     folder.mkdir(parents=True, mode=0o755)
     for note in repository.export_commit(release.commit_sha, context.root):
         context.write_log(note)
-    # Installs and builds run as the jobs' user, who must own the files.
-    ownership.give_tree(context.root, config.job_user)
-    app = read_application(config, context.root, config.job_user)
+    ownership.give_tree(context.root, context.user)
+    app = read_application(config, context.root, context.user)
     for note in app.notes:
         context.write_log(f"note: {note}")
     _prepare_storage(context, app, repository)
@@ -180,7 +185,7 @@ def _link_storage(context: BuildContext, app: Application) -> None:
 
 
 def _install_and_build(context: BuildContext, app: Application) -> None:
-    """Run installs and builds as the jobs' user, without the values of app.env."""
+    """Run installs and builds, without the values of app.env."""
     subject = f"The build of {context.release.commit_sha[:12]}"
     stop = DiskWatch(context.config, subject, disk_usage.list_places(app), context.stop)
     try:

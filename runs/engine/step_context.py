@@ -16,6 +16,7 @@ from host import log_message
 from host.config import Config
 from host.files import log_files, safe_files
 from host.masking.known_secrets import read_masks
+from host.process.users import User
 from runs.engine import events
 from runs.engine.artifacts import artifact_path, relative_artifact_path
 from runs.engine.notes import list_new_texts, replace_notes
@@ -119,6 +120,11 @@ class StepContext(CommandContext):
     def gate_id(self) -> uuid.UUID:
         """What the merge gate's folder, database and release are named for."""
         return self.run.pk
+
+    @property
+    def gate_user(self) -> User | None:
+        """The user of the merge gate's commands."""
+        return self.config.job_user
 
     def is_stopping(self) -> bool:
         """Return whether the claim is lost, or the run was asked to stop and still can."""

@@ -129,7 +129,9 @@ def find_sender(session: Session, server: SinkProtocol) -> int | None:
 
 def list_users(config: Config, slot: SlotConfig | None) -> list[User | None]:
     """Return the users who may deliver to a slot's sink, or to that of no slot."""
-    return [config.job_user if slot is None else config.slot_user(slot)]
+    if slot is not None:
+        return [config.slot_user(slot)]
+    return [config.job_user, config.precheck_user]
 
 
 def is_allowed(uid: int | None, users: list[User | None]) -> bool:

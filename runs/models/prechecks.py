@@ -20,6 +20,9 @@ class PrecheckQuerySet(ClaimableQuerySet["Precheck"]):
     def open(self) -> "PrecheckQuerySet":
         return self.filter(status__in=OPEN)
 
+    def running(self) -> "PrecheckQuerySet":
+        return self.filter(status=PrecheckStatus.RUNNING)
+
     def on_host(self, host: str) -> "PrecheckQuerySet":
         """The prechecks of the runs that the workers of `host` work on."""
         return self.filter(run__in=Run.objects.on_host(host))
@@ -62,7 +65,8 @@ class Precheck(Claimable):
     )
     # The step that runs, or at which it failed.
     step = models.CharField(max_length=32, blank=True)
-    # Of the step `checks`: {"passed": [command, …], "running": command}.
+    # Of the step `checks`: {"passed": [command, …], "running": command}; once it has passed
+    # {"checks": [name, …]}.
     progress = models.JSONField(default=dict, db_default=Value({}, models.JSONField()), blank=True)
     code = models.CharField(max_length=32, blank=True)
     # Why it waits, failed or was canceled.

@@ -13,6 +13,7 @@ from host.app.application import Application, read_application
 from host.app.planning import Command
 from host.app.resources import mail
 from host.config import Config
+from host.deadline import wait_until
 from host.errors import Refused
 from host.files import leftovers, ownership
 from host.postgres import guard
@@ -25,9 +26,13 @@ from releases.production import gate_start
 from runs.engine import step_notes
 from runs.engine.step_context import StepContext, StepResult
 from runs.engine.step_errors import StepFailed, StepStopped
-from runs.models import Approval, Run
+from runs.models import Approval, Precheck, Run
 from runs.pipelines import app_commands, template_databases
 from runs.repository import open_repository
+
+# Above the time that a precheck has to give way, also if its worker was killed: another worker has
+# its claim 20 s later, and removes its gate.
+PRECHECK_SECONDS = 180.0
 
 
 def gate_folder(config: Config, gate_id: UUID) -> Path:
@@ -47,10 +52,12 @@ def migrate_candidate(context: StepContext) -> None:
     """
     from host.postgres.administration import DatabaseAdmin
 
+    if not context.is_precheck:
+        _wait_for_prechecks(context)
     config, run, root = context.config, context.run, _folder(context) / "tree"
     repo = open_repository(config)
     app = app_commands.write_application(
-        context, repo, run.candidate_sha, root, config.job_user, has_development=True
+        context, repo, run.candidate_sha, root, context.gate_user, has_development=True
     )
     app_commands.install_application(context, app)
     # A gate has no slot; the URLs of all slots lead to the same server.
@@ -74,6 +81,30 @@ def migrate_candidate(context: StepContext) -> None:
     step_notes.write_note(_folder(context), "migrations", note)
 
 
+def _wait_for_prechecks(context: StepContext) -> None:
+    """Wait until no precheck runs on this host.
+
+    No process of a commit without an approval may reach the files and services of this gate.
+    A precheck gives way within seconds, and none begins while a run ships. After a worker was
+    killed its row says that it runs until the next claim has removed what it left. Raises
+    StepStopped, Refused `precheck_runs`.
+    """
+    running = Precheck.objects.on_host(context.config.host_name).running()
+    is_over = wait_until(
+        lambda: not running.exists(),
+        seconds=PRECHECK_SECONDS,
+        interval=0.5,
+        stop=context.is_stopping,
+    )
+    context.raise_if_stopping()
+    if not is_over:
+        detail = (
+            f"A precheck has not ended within {PRECHECK_SECONDS:.0f} s: see its run's page and "
+            "the worker's log, then retry the run."
+        )
+        raise Refused("precheck_runs", detail)
+
+
 def probe_migrations(context: StepContext) -> StepResult:
     """Return a result if the note says that this candidate was migrated."""
     note = step_notes.read_note(_folder(context), "migrations")
@@ -93,7 +124,7 @@ def run_checks(context: StepContext) -> None:
         migrate_candidate(context)
     # Written before the checks, which may change files and rows.
     step_notes.write_note(folder, "checking", candidate)
-    app = read_application(config, folder / "tree", config.job_user, has_development=True)
+    app = read_application(config, folder / "tree", context.gate_user, has_development=True)
     checks = _select_checks(context, app)
     url = step_notes.read_note(folder, "migrations")["url"]
     context.write_log(f"{len(checks)} checks on {run.candidate_sha}")
@@ -195,13 +226,13 @@ def remove_gate(config: Config, gate_id: UUID) -> None:
 
 
 def _remove_job_leftovers(config: Config) -> None:
-    """Remove what jobs left outside their folders, unless another one runs."""
-    user = config.job_user
-    if user is None or isinstance(user, DelegatedUser):
-        return
-    termination.kill_orphans(user.uid, only_unmarked=True)
-    if not user.pids():
-        leftovers.remove_leftovers(user.uid)
+    """Remove what jobs left outside their folders, unless another one of the same user runs."""
+    for user in (config.job_user, config.precheck_user):
+        if user is None or isinstance(user, DelegatedUser):
+            return
+        termination.kill_orphans(user.uid, only_unmarked=True)
+        if not user.pids():
+            leftovers.remove_leftovers(user.uid)
 
 
 def _gate_variables(context: StepContext, app: Application, url: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from core.clock import get_database_time
 from host.config import Config
 from host.errors import Refused
 from host.files.file_lock import file_lock
+from host.process.users import DelegatedUser
 from host.units.jobs import JobInterrupted
 from releases.builds import build
 from runs import freezes
@@ -161,6 +162,9 @@ def _run_steps(config: Config, precheck: Precheck, claim: Claim) -> tuple[Preche
         detail = f"The worker died {precheck.attempts - 1} times at the step {precheck.step}."
         return PrecheckStatus.FAILED, "STEP_KEPT_DYING", detail
     precheck.start(claim)
+    # Again: a run that began to ship before the row said so does not wait for this precheck.
+    if _must_stop(config, precheck):
+        raise StepStopped
     # Not saved: the gate's steps find the precheck's commits in it, which the run's row has not.
     run = Run.objects.get(pk=precheck.run_id)
     run.base_sha, run.candidate_sha, run.release = "", "", None
@@ -179,6 +183,10 @@ def _run_steps(config: Config, precheck: Precheck, claim: Claim) -> tuple[Preche
 
 def _remove_traces(config: Config, precheck: Precheck) -> None:
     """Remove the precheck's gate, release and ref. The reconciler removes what this leaves."""
+    user = config.precheck_user
+    if user is not None and not isinstance(user, DelegatedUser):
+        # One precheck runs at a time: whatever runs as this user is of it, however it hides.
+        user.kill_all()
     try:
         merge_gate.remove_gate(config, precheck.pk)
     except (Refused, OSError) as error:

@@ -7,7 +7,7 @@ from django.db.models import TextChoices
 
 from runs.rules import MERGING_OR_DEPLOYING, Status
 
-SHIPS = "A run ships; the check goes on when it has ended."
+SHIPS = "A run ships; the check begins again when it has ended."
 
 
 class PrecheckStatus(TextChoices):

@@ -14,6 +14,7 @@ from core.claims import Claim
 from core.clock import ClockTimestamp
 from host.config import Config
 from host.git.bare_repository import Repository
+from host.process.users import User
 from runs.engine.artifacts import artifact_path, relative_artifact_path
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.lifecycle import branch_watch
@@ -26,8 +27,9 @@ from runs.repository import open_repository
 # Keep the candidates, to which no branch leads, from git's garbage collection.
 CANDIDATES = "refs/oroboros/prechecks"
 LOG_PREFIX = "precheck_"
-# Of shipping: all between its candidate and its merge.
-GATE = ("migrations", "release", "start", "checks")
+# Of shipping: those between its candidate and its merge, without `start`. That runs the release as
+# production's user, with its secrets and copies of its files, which takes an approval.
+GATE = ("migrations", "release", "checks")
 
 
 @dataclass
@@ -40,6 +42,10 @@ class PrecheckContext(StepContext):
     @property
     def gate_id(self) -> uuid.UUID:
         return self.precheck.pk
+
+    @property
+    def gate_user(self) -> User | None:
+        return self.config.precheck_user
 
     def update_run(self, **fields: Any) -> None:
         """Write the fields to the precheck's row; the run's is not changed. Raises ClaimLost."""

@@ -119,7 +119,7 @@ def test_64_slots_have_ports_and_uids_of_their_own_and_a_65th_is_refused(monkeyp
     assert slot_ports <= set(ports)
     assert not {*most.colour_ports, most.gate_port, most.router_port} & slot_ports
     uids = [user.uid for user in (*most.application_users, most.postgres_user)]
-    assert len(set(uids)) == len(uids) == 64 + 5
+    assert len(set(uids)) == len(uids) == 64 + 6
     assert all(0 < uid - most.uid_base < 100 for uid in uids)
     refusal = get_refusal(config.load, {"OROBOROS_SLOTS": str(MAX_SLOTS + 1)})
     assert (refusal.code, refusal.detail) == (
@@ -212,7 +212,7 @@ def test_the_hosts_env_files_apply_only_to_the_checkout_they_name(tmp_path, monk
 def test_users_have_distinct_uids_as_root_and_are_none_otherwise():
     found = config.load({})
     users = [found.slot_user(slot) for slot in found.slots]
-    users += [found.job_user, found.app_user, found.postgres_user]
+    users += [found.job_user, found.precheck_user, found.app_user, found.postgres_user]
     if os.geteuid() != 0:
         assert set(users) == {None}
     else:

@@ -16,9 +16,9 @@ from releases.rules import DeploymentKind
 from runs.approval_facts import read_approval_facts
 from runs.lifecycle import branch_watch, execution, operations, reconciler
 from runs.models import Precheck, Run
-from runs.pipelines import shipping
+from runs.pipelines import merge_gate, shipping
 from runs.prechecks import execution as prechecks
-from runs.prechecks import requests
+from runs.prechecks import requests, steps
 from runs.prechecks.rules import SHIPS, PrecheckMode
 from tests.factories import ReleaseFactory, UserFactory
 from tests.runs.pipelines.shipping.harness import wait_for
@@ -79,6 +79,38 @@ def test_a_precheck_passes_is_stale_once_main_moves_and_verifies_nothing_that_sh
     assert run.candidate_sha != precheck.candidate_sha
     done = [step.name for step in run.steps.all()]
     assert {"migrations", "release", "start", "checks"} <= set(done)  # not taken from the precheck
+
+
+def test_a_precheck_has_the_steps_of_the_gate_but_for_the_start_with_productions_secrets(small):
+    names = [step.name for step in shipping.STEPS]
+    assert steps.GATE == ("migrations", "release", "checks")
+    assert names[1:5] == ["migrations", "release", "start", "checks"]
+
+
+@pytest.mark.root
+def test_the_commands_of_a_precheck_have_a_user_of_their_own(small, ready_small):
+    files = {"oroboros.toml": '[checks]\nwho = "sh who.sh"\n', "who.sh": "id -u\n"}
+    run = ready_small("precheck/user", files)
+    precheck, config = check(run), settings.OROBOROS
+    assert (precheck.status, precheck.detail) == ("passed", "")
+    log = run.artifacts.get(name="precheck_checks_log")
+    lines = (config.var / "artifacts" / log.path).read_text().splitlines()
+    uid, job = str(config.precheck_user.uid), str(config.job_user.uid)
+    assert uid in lines and job not in lines
+    assert not config.precheck_user.pids()
+
+
+def test_a_gate_waits_until_a_precheck_has_left(small, ready_small, monkeypatch):
+    run, other = ready_small("precheck/runs"), ready_small("precheck/ships-beside")
+    precheck = requests.request_precheck(run, actor="grace")
+    Precheck.objects.filter(pk=precheck.pk).update(status="running")
+    operations.approve(other, actor="grace")
+    monkeypatch.setattr(merge_gate, "PRECHECK_SECONDS", 0.5)
+    execution.execute_run(other.pk)
+    other.refresh_from_db()
+    assert (other.status, other.failure_code) == ("failed", "HOST_REFUSED")
+    assert "A precheck has not ended" in other.failure_detail
+    assert not other.steps.filter(name="release").exists()
 
 
 @pytest.mark.full
@@ -153,7 +185,7 @@ def test_a_worker_that_is_killed_in_a_precheck_leaves_nothing_half_done(small, r
 
 
 def execute_and_die(within):
-    within("start", lambda context: os.kill(os.getpid(), signal.SIGKILL))
+    within("checks", lambda context: os.kill(os.getpid(), signal.SIGKILL))
     prechecks.execute_next()
 
 
