@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import psycopg
+
 from host import service_user
 from host.config import Config, SlotConfig
 from host.deadline import wait_until
@@ -16,6 +18,7 @@ from host.units.health import Health, probe
 from host.units.unit import HealthCheck, Unit, start_or_replace
 from ops import live_release, progress, systemd
 from ops.postgres.embedded_server import Cluster
+from ops.preconditions.migrations import find_missing_migrations
 from ops.preconditions.shell_settings import describe_shell_settings
 from releases.production import current_link
 from releases.production.deploy_settings import DeploySettings
@@ -65,8 +68,8 @@ def build_control_units(config: Config, environ: Mapping[str, str]) -> list[Unit
 def start_all(config: Config, environ: Mapping[str, str]) -> str:
     """Start all units that do not run and wait until every row is healthy; returns a sentence.
 
-    `environ` is the caller's environment. Raises Refused `not_set_up`, `not_healthy` with the rows
-    that are not healthy, or as the units do.
+    `environ` is the caller's environment. Raises Refused `not_set_up`, `not_migrated`,
+    `not_healthy` with the rows that are not healthy, or as the units do.
     """
     if not config.database_url:
         raise Refused("not_set_up", "This checkout is not set up: run ./scripts/quickstart.sh.")
@@ -81,6 +84,7 @@ def start_all(config: Config, environ: Mapping[str, str]) -> str:
     if not get_cluster(config).is_running():
         with progress.step("Starting PostgreSQL"):
             get_cluster(config).start()
+    _require_migrations(config)
     with progress.step("Starting the control plane, the surfaces and the slots") as report_waiting:
         # Before the surfaces start: the runbook's `cat` then shows the ports they listen on.
         surface_env_files.write(config)
@@ -100,6 +104,23 @@ def _startup_seconds(config: Config) -> float:
     if live_release.find_live_backend(config) is None:
         return HEALTHY_SECONDS
     return HEALTHY_SECONDS + DeploySettings.read(config).start_seconds
+
+
+def _require_migrations(config: Config) -> None:
+    """Raise Refused `not_migrated` if the database is older than this checkout.
+
+    Under systemd a unit migrates it before the API starts.
+    """
+    try:
+        missing = find_missing_migrations(config)
+    except psycopg.Error:  # the API says what is wrong with it, or comes up when it does
+        return
+    if missing:
+        detail = (
+            f"The control plane's database has not {', '.join(missing)}, as after a pull: run "
+            "./scripts/quickstart.sh, which also installs the packages of this version."
+        )
+        raise Refused("not_migrated", detail)
 
 
 def start_unit(config: Config, unit: Unit) -> None:

@@ -29,6 +29,7 @@ from ops.doctor import findings, forge_checks, git_checks
 from ops.doctor.findings import Finding
 from ops.installed import secret_env_files
 from ops.installed.stale_units import describe_stale, find_stale_units
+from ops.preconditions.migrations import find_missing_migrations
 from ops.preconditions.shell_settings import find_unknown_names, list_shell_settings
 from releases.builds.build_folders import production_storage
 from slots.runtime import backend_log, surface
@@ -230,6 +231,8 @@ def check_databases(config: Config) -> Findings:
     """Check that the databases answer, the rights of the admin's role, and who may connect."""
     yield from _check_connection("database", config.database_url)
     yield from _check_connection("previews' database", config.preview_admin_database_url)
+    with suppress(psycopg.Error):  # reported above
+        yield findings.judge_migrations(find_missing_migrations(config))
     try:
         with _connect(config.preview_admin_database_url) as connection:
             role = connection.execute(OWN_ROLE_QUERY).fetchone()

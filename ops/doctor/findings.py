@@ -265,6 +265,12 @@ def judge_open_databases(names: Sequence[str]) -> Finding:
     return Finding("closed databases", not names, observed, remedy)
 
 
+def judge_migrations(missing: Sequence[str]) -> Finding:
+    """Judge the control plane's tables by the migrations that the database does not have."""
+    observed = f"not applied: {', '.join(missing)}" if missing else "all are applied"
+    return Finding("migrations", not missing, observed, REPAIR)
+
+
 def judge_forge_settings(problem: str, observed: str = "") -> Finding:
     """Judge the settings of the forge; `problem` is "" if all are right."""
     remedy = f"Correct it in api.env (docs/forges.md has the steps); {RESTART_COMMANDS}"
