@@ -24,9 +24,18 @@ def check(config: Config) -> None:
 
 
 def find_merge(config: Config, run: Run) -> str:
-    """Return the commit as which the run's pull request was merged; "" if it was not."""
+    """Return the commit as which the run's pull request was merged; "" if it was not.
+
+    Also "" if it was merged at another commit than the run's, as with an earlier pull request of
+    the branch, or into another branch: `merge` then refuses it with the reason.
+    """
     forge = create_forge(require_forge_settings(config))
-    return forge.find_merge_commit(_find_number(forge, run))
+    number = _find_number(forge, run)
+    facts = forge.get_pull_request(number)
+    wanted = (PullRequestState.MERGED, forge.settings.target_branch, run.commit_sha)
+    if (facts.state, facts.base_branch, facts.head_sha) != wanted:
+        return ""
+    return forge.find_merge_commit(number)
 
 
 def merge(config: Config, run: Run) -> str:
@@ -44,7 +53,12 @@ def merge(config: Config, run: Run) -> str:
             forge.merge(number, run.commit_sha)
         except ForgeFailed as failed:
             failures.append(failed)
-        return forge.find_merge_commit(number)  # also if the answer was lost
+        try:
+            return forge.find_merge_commit(number)  # also if the answer was lost
+        except ForgeFailed as failed:
+            unknown = f"Whether the forge has merged it is not known: {failed.detail}"
+            failures.append(ForgeFailed(unknown))
+            return ""
 
     landed = wait_until(try_to_merge, seconds=MERGE_SECONDS, interval=TRY_SECONDS)
     if landed:
@@ -59,7 +73,8 @@ def _find_number(forge: Forge, run: Run) -> int:
     ours = rows.filter(run=run) | rows.filter(head_branch=run.branch, is_fork=False).exclude(
         head_branch=""
     )
-    row = ours.order_by("-number").first()
+    newest = ours.order_by("-number")
+    row = newest.filter(base_branch=forge.settings.target_branch).first() or newest.first()
     if row is None:
         detail = f"The run has no pull request: open one for {run.branch or 'its commit'}."
         raise Refused("not_mergeable", detail)

@@ -226,14 +226,22 @@ class GitLab(Forge):
         return next(filter(None, (read_text(value, name) for name in names)), "")
 
     def list_approvals(self, number: int) -> list[Review]:
-        """GitLab does not say of which commit: its own rules remove approvals after a push."""
+        """Return the approvals that were given after the last push, as of the head.
+
+        GitLab says when, and not of which commit. An older GitLab does not say when: then none.
+        """
         path = self._merge_request_path(number)
-        found = find(self.client.get(f"{path}/approvals"), "approved_by") or ()
+        found = read_list(self.client.get(f"{path}/approvals"), "approved_by")
         if not found:
             return []
-        sha = read(self.client.get(path), "sha", str)
-        people = [find(one, "user") for one in found]
-        return [Review(str(find(one, "id")), read_text(one, "username"), sha) for one in people]
+        # Asked for last: a push in between voids the approvals that were read.
+        newest, *_ = self.client.get(f"{path}/versions")
+        sha, pushed_at = read(newest, "head_commit_sha", str), read_time(newest, "created_at")
+        return [
+            Review(str(read(one, "user.id", int)), read_text(one, "user.username"), sha)
+            for one in found
+            if read_text(one, "approved_at") and read_time(one, "approved_at") > pushed_at
+        ]
 
     def list_checks(self, sha: str) -> dict[str, CheckState]:
         found = self.client.list_all(f"{self._project_path}/repository/commits/{sha}/statuses")

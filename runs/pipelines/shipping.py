@@ -171,11 +171,16 @@ def _land(context: StepContext, repo: Repository) -> None:
                 raise _restart(context, repo, f"the remote's {config.target_branch} moved")
             context.record_event("progress", "the forge is asked to merge the pull request")
             landed = landing.get_merger().merge(config, run)
+    except Refused as refused:
+        _reset_target_branch(config, run, repo)
+        raise StepFailed("DEPLOY_PUSH_FAILED", f"Nothing is deployed. {refused.detail}") from None
+    try:
         repo.fetch(config.git_remote_url)
         same = repo.get_tree_id(repo.require_commit(landed)) == repo.get_tree_id(run.candidate_sha)
     except Refused as refused:
         _reset_target_branch(config, run, repo)
-        raise StepFailed("DEPLOY_PUSH_FAILED", f"Nothing is merged. {refused.detail}") from None
+        detail = f"The forge merged it as {landed[:12]}; nothing is deployed. {refused.detail}"
+        raise StepFailed("DEPLOY_PUSH_FAILED", detail) from None
     files = "the files that were verified" if same else "other files, which are verified now"
     text = f"the forge merged it as {landed[:12]}, with {files}"
     context.record_event(landing.LANDED, text, commit=landed, head=run.commit_sha)

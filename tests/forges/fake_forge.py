@@ -160,9 +160,22 @@ class FakeForge:
         return 200, page(found, query)
 
     def list_approvals(self, number, query, body):
-        found = [login for login, _, sha in self.pulls[int(number)].reviews]
-        people = [{"user": {"id": 7, "username": login}} for login in found]
+        pull = self.pulls[int(number)]
+        people = [
+            {
+                "user": {"id": 7, "username": login},
+                "approved_at": f"2026-11-28T{'12' if sha == pull.sha else '08'}:00:00Z",
+            }
+            for login, _, sha in pull.reviews
+        ]
         return 200, {"approved": bool(people), "approved_by": people}
+
+    def list_versions(self, number, query, body):
+        pushed = [(self.pulls[int(number)].sha, "10"), ("0" * 40, "07")]
+        return 200, [
+            {"head_commit_sha": sha, "created_at": f"2026-11-28T{hour}:00:00Z"}
+            for sha, hour in pushed
+        ]
 
     def combined_status(self, sha, query, body):
         name = "state" if self.kind == "github" else "status"
@@ -210,6 +223,7 @@ GITLAB_ROUTES = (
     ("GET", f"{PROJECT}/merge_requests/([0-9]+)", FakeForge.get_pull),
     ("PUT", f"{PROJECT}/merge_requests/([0-9]+)/merge", FakeForge.merge),
     ("GET", f"{PROJECT}/merge_requests/([0-9]+)/approvals", FakeForge.list_approvals),
+    ("GET", f"{PROJECT}/merge_requests/([0-9]+)/versions", FakeForge.list_versions),
     ("GET", f"{PROJECT}/repository/commits/([0-9a-f]+)/statuses", FakeForge.list_statuses),
     ("GET", f"{PROJECT}/members/all/([^/]+)", FakeForge.member),
     ("POST", f"{PROJECT}/statuses/([0-9a-f]+)", FakeForge.set_status),

@@ -114,3 +114,13 @@ def test_reviews_approve_nothing_unless_the_setting_says_so(world, grace):
     assert "APPROVE_BY_REVIEW is off" in review(world, pull, ("grace", APPROVED, pull.sha)).reason
     reconciler.reconcile(world.config)
     assert not Approval.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["gitlab"])
+def test_an_approval_on_gitlab_from_before_the_last_push_does_not_count(world, grace):
+    pull = world.pull()
+    world.deliver(pull)
+    make_ready()
+    delivery = review(world, pull, ("alice", APPROVED, "f" * 40))
+    assert (delivery.decision, delivery.reason) == ("ignored", "No review approves the head.")
+    assert not Approval.objects.exists()

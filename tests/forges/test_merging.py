@@ -86,6 +86,28 @@ def test_nothing_but_the_approved_commit_is_merged_into_the_target(world, pull, 
     assert not pull.merge_commit
 
 
+@pytest.mark.parametrize("changes", [{"sha": "f" * 40}, {"base": "next"}])
+def test_what_was_merged_at_another_commit_or_elsewhere_is_not_the_runs(world, pull, changes):
+    run = make_ready()
+    pull.later(1, state="merged", merge_commit=LANDED, **changes)
+    assert merging.find_merge(world.config, run) == ""
+    with pytest.raises(Refused, match="is merged"):
+        merging.merge(world.config, run)
+
+
+def test_a_merge_that_the_forge_does_not_tell_of_is_not_said_to_be_none(world, pull):
+    run = make_ready()
+
+    def merge_and_go_away(merged):
+        merged.state, merged.merge_commit = "merged", LANDED
+        world.forge.is_down = True
+        return LANDED
+
+    world.forge.on_merge = merge_and_go_away
+    with pytest.raises(Refused, match="Whether the forge has merged it is not known"):
+        merging.merge(world.config, run)
+
+
 def test_a_run_without_a_pull_request_is_refused(world, pull):
     run = make_ready()
     PullRequest.objects.all().delete()

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from host.errors import Refused
+from host.git.bare_repository import Repository
 from runs import landing
 from runs.engine.step_errors import PipelineRestart, StepFailed
 from runs.lifecycle import execution, finish, operations
@@ -99,6 +100,27 @@ def test_what_the_forge_refuses_fails_the_push_with_its_words(host, run, context
         shipping.push(context)
     assert failed.value.code == "DEPLOY_PUSH_FAILED"
     assert (host.our_main(), host.remote_main()) == (host.base, host.base)
+
+
+def test_a_merge_that_cannot_be_fetched_is_named(host, run, context, forge, monkeypatch):
+    shipping.merge(context)
+
+    def refuse(*arguments, **options):
+        raise Refused("remote_failed", "The remote does not answer.")
+
+    merge = forge.merge
+
+    def merge_and_cut(config, run):
+        landed = merge(config, run)
+        monkeypatch.setattr(Repository, "fetch", refuse)
+        return landed
+
+    monkeypatch.setattr(forge, "merge", merge_and_cut)
+    with pytest.raises(StepFailed) as failed:
+        shipping.push(context)
+    assert failed.value.code == "DEPLOY_PUSH_FAILED"
+    assert failed.value.detail.startswith(f"The forge merged it as {forge.landed[:12]}; nothing is")
+    assert host.our_main() == host.base
 
 
 def test_other_files_than_the_verified_ones_are_verified_before_they_ship(
