@@ -19,6 +19,7 @@ def running_router(api_port):
     caddy = Path(sys.executable).with_name("caddy")
     with tempfile.TemporaryDirectory() as folder:
         environ = {"API_PORT": str(api_port), "ROUTER_PORT": str(port), "HOME": folder}
+        environ["PREVIEW_PROTECTION"] = "open"
         environ["ROUTER_ADMIN_SOCKET"] = f"{folder}/admin.sock"
         process = subprocess.Popen(
             [caddy, "run", "--config", "infra/caddy/Caddyfile", "--adapter", "caddyfile"],

@@ -14,6 +14,7 @@ from accounts.tokens import find_token, hash_token, record_use
 from core.prepared_statements import fetch
 from runs.models import Run
 from runs.protection import sql
+from runs.protection.visits import VISIT_HOURS
 from web.permissions import (
     ABILITIES,
     PREVIEW,
@@ -26,12 +27,12 @@ from web.permissions import (
 # Only over https do browsers keep a cookie with this prefix from other hosts' pages.
 PREFIX = "__Host-" if settings.HTTPS else ""
 VISIT_COOKIE = f"{PREFIX}oroboros_preview"
-SIGNER = signing.Signer(salt="oroboros.preview")
-BIGGEST_ID = 2**63
+SIGNER = signing.TimestampSigner(salt="oroboros.preview")
+SHORT_DIGEST = 16  # characters of a token's hash in its cookie
 
 
 @dataclass(frozen=True)
-class Place:
+class PreviewHost:
     """A preview's host name, and the number of the slot that has it now; None without one."""
 
     host: str
@@ -49,30 +50,32 @@ class Place:
         return Run.objects.get(pk=row[0]) if row is not None else None
 
 
-def find_place(host: str, slot: str) -> Place:
-    """Return the place; "" is no slot."""
-    return Place(host, int(slot) if slot.isdecimal() and len(slot) <= 2 else None)
+def find_preview_host(host: str, slot: str) -> PreviewHost:
+    """Return the host name of a preview with its slot; "" is no slot."""
+    return PreviewHost(host, int(slot) if slot.isdecimal() and len(slot) <= 2 else None)
 
 
-def sign_cookie(kind: str, key: int, place: Place) -> str:
+def sign_cookie(kind: str, key: str, preview_host: PreviewHost) -> str:
     """Return the value of the cookie: it counts for this host name only."""
-    return SIGNER.sign(f"{kind}.{key}.{place.host}")
+    return SIGNER.sign(f"{kind}.{key}.{preview_host.host}")
 
 
-def is_admitted(cookies: str, place: Place) -> bool:
+def is_admitted(cookies: str, preview_host: PreviewHost) -> bool:
     """Return whether the cookie of the request shows this run at this host name, at this moment."""
     cookie = find_cookie(cookies, VISIT_COOKIE)
     if cookie is None:
         return False
     try:
         kind, key, host = SIGNER.unsign(cookie).split(".", 2)
+        if kind == "token":  # the others end with their rows
+            SIGNER.unsign(cookie, max_age=VISIT_HOURS * 3600)
     except (signing.BadSignature, ValueError):
         return False
-    return host == place.host and CHECKS[kind](int(key), place)
+    return host == preview_host.host and CHECKS[kind](key, preview_host)
 
 
-def _has_visit(key: int, place: Place) -> bool:
-    row = place.fetch(sql.ADMIT_VISIT, id=key)
+def _has_visit(key: str, preview_host: PreviewHost) -> bool:
+    row = preview_host.fetch(sql.ADMIT_VISIT, id=int(key))
     if row is None:
         return False
     session_hash, password, is_superuser, groups = row
@@ -87,16 +90,21 @@ def list_account_abilities(is_superuser: bool, groups: list[str]) -> frozenset[s
     return frozenset(ABILITIES) if is_superuser else list_group_abilities(groups)
 
 
-def _has_link(key: int, place: Place) -> bool:
-    return place.fetch(sql.ADMIT_LINK, id=key) is not None
+def _has_link(key: str, preview_host: PreviewHost) -> bool:
+    return preview_host.fetch(sql.ADMIT_LINK, id=int(key)) is not None
 
 
-def _has_token(key: int, place: Place) -> bool:
-    token = _read_token(place, id=key, digest=None)
+def _has_token(key: str, preview_host: PreviewHost) -> bool:
+    """The key is the token's id and the beginning of the hash of its secret.
+
+    So a cookie that a secret made ends with that secret, as after a rotation.
+    """
+    number, _, short = key.partition("-")
+    token = _read_token(preview_host, id=int(number), short=short, digest=None)
     return token is not None and token.may_look()
 
 
-CHECKS: dict[str, Callable[[int, Place], bool]] = {
+CHECKS: dict[str, Callable[[str, PreviewHost], bool]] = {
     "visit": _has_visit,
     "share": _has_link,
     "token": _has_token,
@@ -138,19 +146,22 @@ class BypassToken:
         )
 
 
-def _read_token(place: Place, **key: Any) -> BypassToken | None:
-    row = place.fetch(sql.ADMIT_TOKEN, **key)
+def _read_token(preview_host: PreviewHost, **key: Any) -> BypassToken | None:
+    row = preview_host.fetch(sql.ADMIT_TOKEN, **key)
     return BypassToken(*row) if row is not None else None
 
 
-def find_bypass(secret: str, place: Place, get_address: Callable[[], str]) -> int | None:
-    """Return the id of the token with that secret; None unless it may look at the run.
+def find_bypass(
+    secret: str, preview_host: PreviewHost, get_address: Callable[[], str]
+) -> str | None:
+    """Return the key for the cookie of the token with that secret; None unless it may look.
 
     Records its use, at most once a minute.
     """
-    token = _read_token(place, id=None, digest=hash_token(secret))
+    digest = hash_token(secret)
+    token = _read_token(preview_host, id=None, short=None, digest=digest)
     if token is None or not token.may_look():
         return None
     if not token.is_use_recorded and (found := find_token(secret)) is not None:
         record_use(found, get_address())
-    return token.key
+    return f"{token.key}-{digest[:SHORT_DIGEST]}"

@@ -17,9 +17,9 @@ from django.utils.http import urlencode
 from accounts.peers import get_client_address
 from accounts.session_cookies import find_cookie
 from runs.protection import access, rules
-from runs.protection.access import PREFIX, VISIT_COOKIE, Place
+from runs.protection.access import PREFIX, VISIT_COOKIE, PreviewHost
 from runs.protection.refusals import refuse
-from runs.protection.rules import Answer, PreviewRequest
+from runs.protection.rules import AccessAnswer, PreviewRequest
 from runs.protection.share_links import open_link
 from runs.protection.visits import VISIT_HOURS, begin_visit, hash_secret
 
@@ -82,47 +82,47 @@ def check(request: PreviewRequest, get_address: Callable[[], str]) -> HttpRespon
         return refuse(request, 404, "No preview has this host name.")
     if rules.is_preflight(request, ORIGINS):
         return HttpResponse(status=204)
-    place = access.find_place(host, request.slot)
+    preview_host = access.find_preview_host(host, request.slot)
     name, secret, address = rules.split_parameter(request.uri)
     if name:
         if request.method != "GET":
             return refuse(request, 401, f"{name} opens a page (GET). {TEXT_FOR_PROGRAMS}")
-        opened = OPENERS[name](request, place, secret, get_address)
-        return _lead_on(request, place, name, opened, address)
+        opened = OPENERS[name](request, preview_host, secret, get_address)
+        return _redirect_opened(request, preview_host, name, opened, address)
     if request.bypass:
-        if access.find_bypass(request.bypass, place, get_address) is not None:
+        if access.find_bypass(request.bypass, preview_host, get_address) is not None:
             return HttpResponse(status=204)
         return refuse(request, 401, "The token in X-Oroboros-Bypass shows no preview here.")
-    if access.is_admitted(request.cookies, place):
+    if access.is_admitted(request.cookies, preview_host):
         return HttpResponse(status=204)
-    if rules.choose_answer(request) is Answer.LOGIN:
-        return _send_to_login(request, place)
+    if rules.choose_answer(request) is AccessAnswer.LOGIN:
+        return _send_to_login(request, preview_host)
     return refuse(request, 401)
 
 
-# A kind of cookie, the id of what admits, and the seconds for which the browser keeps the cookie.
-Opened = tuple[str, int, int]
+# A kind of cookie, the key of what admits, and the seconds for which the browser keeps the cookie.
+Opened = tuple[str, str, int]
 
 
 def _open_by_ticket(
-    request: PreviewRequest, place: Place, secret: str, get_address: Callable[[], str]
+    request: PreviewRequest, preview_host: PreviewHost, secret: str, get_address: Callable[[], str]
 ) -> Opened | None:
     nonce = find_cookie(request.cookies, NONCE_COOKIE) or ""
-    visit = begin_visit(secret, nonce, place.host, place.find_run())
-    return None if visit is None else ("visit", visit, VISIT_HOURS * 3600)
+    visit = begin_visit(secret, nonce, preview_host.host, preview_host.find_run())
+    return None if visit is None else ("visit", str(visit), VISIT_HOURS * 3600)
 
 
 def _open_by_link(
-    request: PreviewRequest, place: Place, secret: str, get_address: Callable[[], str]
+    request: PreviewRequest, preview_host: PreviewHost, secret: str, get_address: Callable[[], str]
 ) -> Opened | None:
-    opened = open_link(secret, place.find_run())
-    return None if opened is None else ("share", *opened)
+    opened = open_link(secret, preview_host.find_run())
+    return None if opened is None else ("share", str(opened[0]), opened[1])
 
 
 def _open_by_token(
-    request: PreviewRequest, place: Place, secret: str, get_address: Callable[[], str]
+    request: PreviewRequest, preview_host: PreviewHost, secret: str, get_address: Callable[[], str]
 ) -> Opened | None:
-    token = access.find_bypass(secret, place, get_address)
+    token = access.find_bypass(secret, preview_host, get_address)
     return None if token is None else ("token", token, VISIT_HOURS * 3600)
 
 
@@ -141,23 +141,27 @@ REFUSALS = {
 }
 
 
-def _lead_on(
-    request: PreviewRequest, place: Place, name: str, opened: Opened | None, address: str
+def _redirect_opened(
+    request: PreviewRequest,
+    preview_host: PreviewHost,
+    name: str,
+    opened: Opened | None,
+    address: str,
 ) -> HttpResponse:
     """Send the browser to the address without our parameter, with a cookie if it was opened."""
-    if opened is None and not access.is_admitted(request.cookies, place):
+    if opened is None and not access.is_admitted(request.cookies, preview_host):
         return refuse(request, 403, REFUSALS[name])
-    response = HttpResponseRedirect(settings.OROBOROS.preview_origin(place.host) + address)
+    response = HttpResponseRedirect(settings.OROBOROS.preview_origin(preview_host.host) + address)
     if opened is not None:
         kind, key, seconds = opened
-        _set_cookie(response, VISIT_COOKIE, access.sign_cookie(kind, key, place), seconds)
+        _set_cookie(response, VISIT_COOKIE, access.sign_cookie(kind, key, preview_host), seconds)
     return response
 
 
-def _send_to_login(request: PreviewRequest, place: Place) -> HttpResponse:
+def _send_to_login(request: PreviewRequest, preview_host: PreviewHost) -> HttpResponse:
     nonce = find_cookie(request.cookies, NONCE_COOKIE) or secrets.token_urlsafe(32)
     query = {
-        "host": place.host,
+        "host": preview_host.host,
         "slot": request.slot,
         "nonce": hash_secret(nonce),
         "to": rules.check_address(request.uri),

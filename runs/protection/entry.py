@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from runs.protection import rules
-from runs.protection.access import find_place
+from runs.protection.access import find_preview_host
 from runs.protection.visits import make_ticket
 from web.errors import error_response
 from web.permissions import VIEW, has_ability
@@ -29,15 +29,15 @@ def enter_preview(request: HttpRequest) -> HttpResponse:
         return error_response(request, 400, "Open the preview's own link: this one is incomplete.")
     if not has_ability(request, VIEW):
         return error_response(request, 403, "Your account has no role that may look at previews.")
-    place = find_place(host, request.GET.get("slot", ""))
+    preview_host = find_preview_host(host, request.GET.get("slot", ""))
     user = cast("User", request.user)  # login_required
     session_key = request.session.session_key or ""
-    ticket = make_ticket(host, place.find_run(), user, session_key, nonce_digest)
+    ticket = make_ticket(host, preview_host.find_run(), user, session_key, nonce_digest)
     address = rules.add_ticket(rules.check_address(request.GET.get("to", "")), ticket)
-    return _lead_back(request, settings.OROBOROS.preview_origin(host) + address)
+    return _redirect_with_ticket(request, settings.OROBOROS.preview_origin(host) + address)
 
 
-def _lead_back(request: HttpRequest, url: str) -> HttpResponse:
+def _redirect_with_ticket(request: HttpRequest, url: str) -> HttpResponse:
     # Straight after the log-in a redirect would count as the form's target, which its
     # Content-Security-Policy limits to the control plane.
     if request.headers.get("Sec-Fetch-Site") == "same-origin":

@@ -32,21 +32,21 @@ class PreviewRequest:
     is_worker: bool = False  # whether a browser loads a service worker's script
 
 
-class Answer(Enum):
+class AccessAnswer(Enum):
     """What a request without access gets."""
 
     LOGIN = auto()  # a redirect to the log-in, which leads back
     REFUSAL = auto()  # 401 with a text
 
 
-def choose_answer(request: PreviewRequest) -> Answer:
+def choose_answer(request: PreviewRequest) -> AccessAnswer:
     """Return what a request without access gets: only a page that a person opens is redirected.
 
     A form would lose its fields, a script cannot follow a redirect to another origin, and a service
     worker's script must not be redirected.
     """
     is_page = request.method in READING and not request.is_worker and _navigates(request)
-    return Answer.LOGIN if is_page else Answer.REFUSAL
+    return AccessAnswer.LOGIN if is_page else AccessAnswer.REFUSAL
 
 
 def _navigates(request: PreviewRequest) -> bool:

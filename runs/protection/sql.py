@@ -47,10 +47,10 @@ WHERE link.id = %(id)s::bigint AND link.revoked_at IS NULL
   AND link.expires_at > clock_timestamp()
 """
 
-# Further parameters: id and digest, of which one is null. Returns the valid token of that id or
-# secret: (id, name, abilities, is_owned, whether its owner is active, is_superuser, groups,
-# branches, is_own_runs_only, branch and creator of the run here, whether its use was recorded just
-# now).
+# Further parameters: digest, or id and short, the beginning of the digest; the others are null.
+# Returns the valid token of that secret, or of that id and beginning: (id, name, abilities,
+# is_owned, whether its owner is active, is_superuser, groups, branches, is_own_runs_only, branch
+# and creator of the run here, whether its use was recorded just now).
 ADMIT_TOKEN = f"""{_HELD}
 SELECT token.id, token.name, token.abilities, token.is_owned,
     coalesce(person.is_active, false), coalesce(person.is_superuser, false), {_GROUPS},
@@ -61,7 +61,11 @@ LEFT JOIN auth_user person ON person.id = token.owner_id
 LEFT JOIN held ON true
 WHERE token.revoked_at IS NULL
   AND (token.expires_at IS NULL OR token.expires_at > clock_timestamp())
-  AND (token.id = %(id)s::bigint OR token.digest = %(digest)s::text
+  AND (token.digest = %(digest)s::text
        OR (token.previous_digest = %(digest)s::text
-           AND token.previous_expires_at > clock_timestamp()))
+           AND token.previous_expires_at > clock_timestamp())
+       OR (token.id = %(id)s::bigint AND (
+               starts_with(token.digest, %(short)s::text)
+               OR (starts_with(token.previous_digest, %(short)s::text)
+                   AND token.previous_expires_at > clock_timestamp()))))
 """

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from accounts.models import ApiToken
-from accounts.tokens import create_token
+from accounts.tokens import create_token, rotate_token
 from core.clock import ClockTimestamp
 from host import config as configuration
 from runs.models import PreviewVisit, ShareLink
@@ -226,6 +226,17 @@ def test_a_bypass_token_shows_the_previews_of_its_limits(browser, run):
     assert browser.open(f"/?a=b&oroboros_bypass={token}").status_code == 302
     assert browser.open().status_code == 204
     ApiToken.objects.get(name="e2e").revoke(by="ann")
+    assert browser.open().status_code == 401
+
+
+def test_a_cookie_that_a_secret_made_ends_with_that_secret(browser, run):
+    secret = create_token("e2e", ["preview"], created_by="ann")
+    assert browser.open(f"/?oroboros_bypass={secret}").status_code == 302
+    assert browser.open().status_code == 204
+    token = ApiToken.objects.get(name="e2e")
+    rotate_token(token, lifetime=None, grace=timedelta(hours=1))
+    assert browser.open().status_code == 204
+    ApiToken.objects.update(previous_expires_at=ClockTimestamp() - timedelta(seconds=1))
     assert browser.open().status_code == 401
 
 

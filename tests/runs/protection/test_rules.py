@@ -3,7 +3,7 @@
 import pytest
 
 from runs.protection import rules
-from runs.protection.rules import Answer, PreviewRequest
+from runs.protection.rules import AccessAnswer, PreviewRequest
 
 ORIGINS = r"(?:https://app\.example\.com)\Z"
 PAGE = {"fetch_mode": "navigate", "accept": "text/html"}
@@ -12,15 +12,15 @@ PAGE = {"fetch_mode": "navigate", "accept": "text/html"}
 @pytest.mark.parametrize(
     ("fields", "answer"),
     [
-        (PAGE, Answer.LOGIN),
-        ({"accept": "text/html,*/*"}, Answer.LOGIN),
-        ({**PAGE, "method": "HEAD"}, Answer.LOGIN),
-        ({**PAGE, "method": "POST"}, Answer.REFUSAL),
-        ({"accept": "*/*"}, Answer.REFUSAL),
-        ({"fetch_mode": "cors", "accept": "text/html"}, Answer.REFUSAL),
-        ({"fetch_mode": "websocket"}, Answer.REFUSAL),
-        ({**PAGE, "is_worker": True}, Answer.REFUSAL),
-        ({"fetch_mode": "same-origin", "is_worker": True}, Answer.REFUSAL),
+        (PAGE, AccessAnswer.LOGIN),
+        ({"accept": "text/html,*/*"}, AccessAnswer.LOGIN),
+        ({**PAGE, "method": "HEAD"}, AccessAnswer.LOGIN),
+        ({**PAGE, "method": "POST"}, AccessAnswer.REFUSAL),
+        ({"accept": "*/*"}, AccessAnswer.REFUSAL),
+        ({"fetch_mode": "cors", "accept": "text/html"}, AccessAnswer.REFUSAL),
+        ({"fetch_mode": "websocket"}, AccessAnswer.REFUSAL),
+        ({**PAGE, "is_worker": True}, AccessAnswer.REFUSAL),
+        ({"fetch_mode": "same-origin", "is_worker": True}, AccessAnswer.REFUSAL),
     ],
 )
 def test_only_a_page_that_a_person_opens_is_sent_to_log_in(fields, answer):
