@@ -18,7 +18,13 @@ from forges.reporting.announcements import COMMENT
 from forges.rules import DeliveryDecision, Effect
 from host.errors import Refused
 from host.visible_text import make_visible
-from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
+from web.admin_actions import (
+    ActionResult,
+    AdminAction,
+    ReadOnlyAdmin,
+    make_send_again,
+    offer_if,
+)
 from web.permissions import OPERATE, ActionState, get_actor_name
 from web.templatetags.presentation import CHIP_TYPES, first_line, render_chip
 
@@ -150,25 +156,6 @@ class PullRequestAdmin(ReadOnlyAdmin):
         return link_run(row.run_id)
 
 
-def _send_again(
-    request: HttpRequest, message: OutgoingMessage, fields: Mapping[str, Any]
-) -> ActionResult:
-    if not OutgoingMessage.objects.send_again(message.pk):
-        raise Refused("already_sent", "The forge has it already.")
-    return ActionResult("It is sent within seconds.")
-
-
-SEND_AGAIN = AdminAction(
-    "send-again",
-    "Send now",
-    OPERATE,
-    "The message is sent now, and tried for another day.",
-    _send_again,
-    is_bulk=True,
-    decide=lambda request, message: offer_if(message.is_waiting, "The forge has it already."),
-)
-
-
 @admin.register(OutgoingMessage)
 class OutgoingMessageAdmin(ReadOnlyAdmin):
     list_display = ["pull_request", "target_name", "text", "state_label", "error", "due_at"]
@@ -179,7 +166,7 @@ class OutgoingMessageAdmin(ReadOnlyAdmin):
         "error", "due_at", "given_up_at",
     ]  # fmt: skip
     readonly_fields = ["state_label", "text"]
-    page_actions = (SEND_AGAIN,)
+    page_actions = (make_send_again("The forge"),)
 
     @display(description="State")
     def state_label(self, message):

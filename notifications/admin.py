@@ -22,12 +22,17 @@ from notifications.forms import (
     NewServiceForm,
     NewWebhookForm,
     fill_in,
-    require,
 )
 from notifications.models import Notification, Target
-from notifications.notification_settings import has_mail_server
+from notifications.notification_settings import NO_MAIL, has_mail_server
 from notifications.rules import NotificationEvent, TargetKind
-from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
+from web.admin_actions import (
+    ActionResult,
+    AdminAction,
+    ReadOnlyAdmin,
+    make_send_again,
+    offer_if,
+)
 from web.permissions import (
     ALLOWED,
     OPERATE,
@@ -38,10 +43,7 @@ from web.permissions import (
 )
 from web.templatetags.presentation import first_line, render_chip
 
-# The state of the other rows that has the same colour.
-STATE_CHIPS = {"sent": "succeeded", "waiting": "running", "given up": "failed"}
 NOT_YOURS = "Only an operator, or the person whose notices these are, may do this."
-NO_MAIL = "E-mail needs NOTIFICATION_SMTP_HOST and NOTIFICATION_MAIL_FROM in worker.env."
 
 
 def may_change(request: HttpRequest, target: Target) -> bool:
@@ -53,6 +55,12 @@ def may_change(request: HttpRequest, target: Target) -> bool:
 
 def _decide(request: HttpRequest, target: Target) -> ActionState:
     return ALLOWED if may_change(request, target) else ActionState(False, NOT_YOURS, is_hidden=True)
+
+
+def _require(is_allowed: bool, detail: str) -> None:
+    """Raise Refused `forbidden` (403) unless it is allowed."""
+    if not is_allowed:
+        raise Refused("forbidden", detail, status=403)
 
 
 def _list_url() -> str:
@@ -75,7 +83,8 @@ def _add_service(request: HttpRequest, row: None, fields: Mapping[str, Any]) -> 
 
 
 def _add_mail(request: HttpRequest, row: None, fields: Mapping[str, Any]) -> ActionResult:
-    require(_decide_mail(request, None).allowed, NO_MAIL)
+    state = _decide_mail(request, None)
+    _require(state.allowed, state.reason)
     user = cast("User", request.user)  # the admin's pages need a login
     name = f"E-mail to {user.get_username()}"
     targets.add_target(name, TargetKind.EMAIL, actor=user.get_username(), owner=user, **fields)
@@ -89,13 +98,13 @@ def _decide_mail(request: HttpRequest, row: None) -> ActionState:
 
 
 def _change(request: HttpRequest, target: Target, fields: Mapping[str, Any]) -> ActionResult:
-    require(may_change(request, target), NOT_YOURS)
+    _require(may_change(request, target), NOT_YOURS)
     targets.change_target(target, **fields)
     return ActionResult(f"{target} is changed.")
 
 
 def _test(request: HttpRequest, target: Target, fields: Mapping[str, Any]) -> ActionResult:
-    require(may_change(request, target), NOT_YOURS)
+    _require(may_change(request, target), NOT_YOURS)
     sent = targets.send_test(settings.OROBOROS, target, actor=get_actor_name(request))
     url = reverse("admin:notifications_notification_change", args=[sent.pk])
     return ActionResult("It is sent within a second: reload this page for the answer.", url)
@@ -107,7 +116,7 @@ def _rotate(request: HttpRequest, target: Target, fields: Mapping[str, Any]) -> 
 
 
 def _switch(request: HttpRequest, target: Target, fields: Mapping[str, Any]) -> ActionResult:
-    require(may_change(request, target), NOT_YOURS)
+    _require(may_change(request, target), NOT_YOURS)
     if target.is_enabled:
         target.disable(f"{get_actor_name(request)} switched it off.")
         return ActionResult(f"{target} is told nothing any more.")
@@ -116,7 +125,7 @@ def _switch(request: HttpRequest, target: Target, fields: Mapping[str, Any]) -> 
 
 
 def _delete(request: HttpRequest, target: Target, fields: Mapping[str, Any]) -> ActionResult:
-    require(may_change(request, target), NOT_YOURS)
+    _require(may_change(request, target), NOT_YOURS)
     target.delete()
     return ActionResult(f"{target} is deleted.", _list_url())
 
@@ -165,14 +174,21 @@ TARGET_ACTIONS = (
 
 @admin.register(Target)
 class TargetAdmin(ReadOnlyAdmin):
-    list_display = ["name", "kind_label", "place", "wanted", "state", "last_answer"]
+    list_display = ["name", "kind_label", "public_address", "wanted", "state", "last_answer"]
     list_filter = ["kind", "is_enabled"]
     search_fields = ["name"]
     fields = [
-        "name", "kind_label", "place", "wanted", "branch_list", "state", "disabled_reason",
+        "name", "kind_label", "public_address", "wanted", "branch_list", "state", "disabled_reason",
         "last_answer", "created_by", "created_at",
     ]  # fmt: skip
-    readonly_fields = ["kind_label", "place", "wanted", "branch_list", "state", "last_answer"]
+    readonly_fields = [
+        "kind_label",
+        "public_address",
+        "wanted",
+        "branch_list",
+        "state",
+        "last_answer",
+    ]
     page_actions = TARGET_ACTIONS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Target]:
@@ -203,25 +219,6 @@ class TargetAdmin(ReadOnlyAdmin):
         return first_line(target.latest or "–")
 
 
-def _send_again(
-    request: HttpRequest, message: Notification, fields: Mapping[str, Any]
-) -> ActionResult:
-    if not Notification.objects.send_again(message.pk):
-        raise Refused("already_sent", "The target has it already.")
-    return ActionResult("It is sent within a second.")
-
-
-SEND_AGAIN = AdminAction(
-    "send-again",
-    "Send now",
-    OPERATE,
-    "The notification is sent now, and tried for another day.",
-    _send_again,
-    is_bulk=True,
-    decide=lambda request, message: offer_if(message.is_waiting, "The target has it already."),
-)
-
-
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
     list_display = ["wanted_at", "target", "title", "state_label", "answer_line"]
@@ -233,7 +230,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         "delivered_at", "due_at", "given_up_at", "text", "message",
     ]  # fmt: skip
     readonly_fields = ["state_label", "message"]
-    page_actions = (SEND_AGAIN,)
+    page_actions = (make_send_again("The target"),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
         rows = super().get_queryset(request)
@@ -242,7 +239,7 @@ class NotificationAdmin(ReadOnlyAdmin):
 
     @display(description="State")
     def state_label(self, message):
-        return render_chip(STATE_CHIPS[message.state], message.state.capitalize())
+        return render_chip(message.state, message.state.capitalize())
 
     @admin.display(description="Last answer")
     def answer_line(self, message):

@@ -17,17 +17,17 @@ from web.permissions import OPERATE, get_actor_name
 
 
 class TargetSerializer(serializers.ModelSerializer):
-    """A target; `place` is its address without what may be secret."""
+    """A target; `public_address` is its address without what may be secret."""
 
-    place = serializers.CharField()
+    public_address = serializers.CharField()
     events = serializers.ListField(child=serializers.CharField())
     branches = serializers.ListField(child=serializers.CharField())
 
     class Meta:
         model = Target
         fields = [
-            "id", "name", "kind", "place", "events", "branches", "is_enabled", "disabled_reason",
-            "created_by", "created_at",
+            "id", "name", "kind", "public_address", "events", "branches", "is_enabled",
+            "disabled_reason", "created_by", "created_at",
         ]  # fmt: skip
 
 

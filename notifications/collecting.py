@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, F, Max
 
 from core.clock import format_minute, get_database_time
 from host.config import Config
@@ -56,8 +56,12 @@ def collect(config: Config) -> None:
         *_describe_rollbacks(config, at),
         *_describe_expiries(config, at),
     ]
+    # Of most of them the targets were told a second ago: one query for all.
+    sources = {notice.source for _, notice in notices}
+    rows = Notification.objects.filter(source__in=sources)
+    known = set(rows.values_list("target", "source"))
     for happened_at, notice in notices:
-        _tell(allowed, happened_at, notice)
+        _tell([one for one in allowed if (one.pk, notice.source) not in known], happened_at, notice)
     _move_cursor(cursor, events, at)
 
 
@@ -108,8 +112,7 @@ def _tell(targets: list[Target], at: datetime, notice: Notice) -> None:
 
 def _is_duplicate(target: Target, at: datetime, notice: Notice) -> bool:
     same = Notification.objects.filter(target=target, event=notice.event, subject=notice.subject)
-    is_same_row = Q(source=notice.source)
-    return same.filter(is_same_row | Q(wanted_at__gt=at - QUIET_FOR)).exists()
+    return same.filter(wanted_at__gt=at - QUIET_FOR).exists()
 
 
 def store(target: Target, at: datetime, notice: Notice) -> Notification:
@@ -133,7 +136,7 @@ def _describe_events(config: Config, events: list[Event]) -> Iterator[tuple[date
     approvals = _count_approvals([event.run_id for event in wanted if event.run_id])
     for event in wanted:
         run = event.run
-        facts = _describe_run(run, approvals.get(run.pk, 0)) if run is not None else None
+        facts = _read_run_facts(run, approvals.get(run.pk, 0)) if run is not None else None
         for name, detail in name_events(event.kind, facts):
             yield event.at, _describe_event(config, event, name, detail)
 
@@ -143,7 +146,7 @@ def _count_approvals(run_ids: list[Any]) -> dict[Any, int]:
     return dict(valid.values_list("run").annotate(number=Count("pk")))
 
 
-def _describe_run(run: Run, approvals: int) -> RunFacts | None:
+def _read_run_facts(run: Run, approvals: int) -> RunFacts | None:
     if not run.prepare:  # a reservation: a program holds it, and knows
         return None
     return RunFacts(run.status, run.failure_code, run.generation, approvals)
@@ -158,7 +161,7 @@ def _describe_event(config: Config, event: Event, name: str, detail: str) -> Not
     if event.slot_id:
         data["slot"] = event.slot_id
     if run is not None:
-        data |= describe_run(run)
+        data |= _build_run_data(run)
     return Notice(
         source=f"event {event.pk} {name}",
         event=name,
@@ -170,7 +173,7 @@ def _describe_event(config: Config, event: Event, name: str, detail: str) -> Not
     )
 
 
-def describe_run(run: Run) -> dict[str, Any]:
+def _build_run_data(run: Run) -> dict[str, Any]:
     """Return what a webhook's message says of a run."""
     return {
         "run_id": str(run.pk),
@@ -208,7 +211,7 @@ def _describe_expiries(config: Config, at: datetime) -> Iterator[tuple[datetime,
         slot, until = str(lease.slot), format_minute(expires_at)
         text = f"{slot} is released at {until}. Keep it on the run's page, or approve the run."
         name = f"lease {lease.pk} {expires_at.isoformat()}"
-        data = {**describe_run(run), "slot": slot, "expires_at": expires_at.isoformat()}
+        data = {**_build_run_data(run), "slot": slot, "expires_at": expires_at.isoformat()}
         url, event = build_run_url(config, run.pk), NotificationEvent.EXPIRING
         yield at, Notice(name, event, name, run.branch, text, data, url)
 

@@ -2,7 +2,6 @@
 
 from django import forms
 
-from host.errors import Refused
 from notifications.models import Target
 from notifications.rules import NotificationEvent
 from web.permissions import is_branch_pattern
@@ -84,9 +83,3 @@ def fill_in(form: forms.Form, row: Target) -> None:
     """Show what the target is told of now."""
     form.fields["events"].initial = row.events
     form.fields["branches"].initial = "\n".join(row.branches)
-
-
-def require(is_allowed: bool, detail: str) -> None:
-    """Raise Refused `forbidden` (403) unless it is allowed."""
-    if not is_allowed:
-        raise Refused("forbidden", detail, status=403)

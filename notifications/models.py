@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from core.outbox import Outgoing, OutgoingQuerySet
-from notifications.rules import TargetKind, describe_place
+from notifications.rules import TargetKind, describe_address
 
 
 class Target(models.Model):
@@ -22,7 +22,7 @@ class Target(models.Model):
     # Patterns of branches; empty: all.
     branches = models.JSONField(default=list, blank=True)
     is_enabled = models.BooleanField(default=True)
-    # Why Oroboros sends it nothing any more, if no person switched it off.
+    # Why Oroboros sends it nothing any more: the receiver's answer, or who switched it off.
     disabled_reason = models.TextField(blank=True)
     # Of a person's own e-mail notices that person, else null.
     owner = models.OneToOneField(
@@ -57,9 +57,9 @@ class Target(models.Model):
         return self.name
 
     @property
-    def place(self) -> str:
+    def public_address(self) -> str:
         """The address without its secrets."""
-        return describe_place(self.kind, self.address)
+        return describe_address(self.kind, self.address)
 
     def disable(self, reason: str) -> None:
         """Send it nothing any more."""

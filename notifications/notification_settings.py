@@ -8,6 +8,7 @@ from host.errors import Refused
 from host.masking.secret_file import read_secret
 from host.settings_rules import read_networks
 
+NO_MAIL = "E-mail needs NOTIFICATION_SMTP_HOST and NOTIFICATION_MAIL_FROM in worker.env."
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
@@ -22,21 +23,20 @@ def list_own_ports(config: Config) -> list[int]:
 
 
 def has_mail_server(config: Config) -> bool:
-    return bool(config.get("NOTIFICATION_SMTP_HOST"))
+    """Return whether mail can be sent: both settings that have no default are set."""
+    return bool(config.get("NOTIFICATION_SMTP_HOST") and config.get("NOTIFICATION_MAIL_FROM"))
 
 
 def read_mail_server(config: Config) -> dict[str, Any]:
     """Return how mail is sent. Raises Refused `setting_invalid`, `secret_unreadable`."""
-    host, sender = config.get("NOTIFICATION_SMTP_HOST"), config.get("NOTIFICATION_MAIL_FROM")
-    if not host or not sender:
-        detail = "E-mail needs NOTIFICATION_SMTP_HOST and NOTIFICATION_MAIL_FROM in worker.env."
-        raise Refused("setting_invalid", detail)
+    if not has_mail_server(config):
+        raise Refused("setting_invalid", NO_MAIL)
     security = config.get_choice("NOTIFICATION_SMTP_SECURITY")
     return {
-        "host": host,
+        "host": config.get("NOTIFICATION_SMTP_HOST"),
         "port": config.get_integer("NOTIFICATION_SMTP_PORT", PORTS[security]),
         "security": security,
-        "sender": sender,
+        "sender": config.get("NOTIFICATION_MAIL_FROM"),
         "user": config.get("NOTIFICATION_SMTP_USER"),
         "password": _read_password(config.get("NOTIFICATION_SMTP_PASSWORD_FILE")),
     }

@@ -7,11 +7,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db.models import TextChoices
 
 from host.errors import Refused
 
-SUBJECT_LENGTH = 150
+TITLE_LENGTH = 150
 # The same notification about the same thing is sent to a target once in so long.
 QUIET_FOR = timedelta(hours=1)
 # A slot's end is announced so long before, and only of slots that were granted for longer.
@@ -83,7 +85,7 @@ class Notice:
         what = self.data.get("title") or self.data.get("slot") or self.data.get("release") or ""
         label = NotificationEvent(self.event).label if self.event != TEST else "A test"
         line = " ".join((f"{label}: {what}" if what else label).split())
-        return line[:SUBJECT_LENGTH]
+        return line[:TITLE_LENGTH]
 
 
 def name_events(kind: str, run: RunFacts | None) -> list[tuple[str, str]]:
@@ -122,7 +124,7 @@ def build_payload(notice: Notice, at: str) -> dict[str, Any]:
     return {"type": notice.event, "timestamp": at, "data": data}
 
 
-def describe_place(kind: str, address: str) -> str:
+def describe_address(kind: str, address: str) -> str:
     """Return the address without what may be a secret in it."""
     if kind == TargetKind.EMAIL:
         return address
@@ -134,7 +136,13 @@ def describe_place(kind: str, address: str) -> str:
 
 
 def check_address(kind: str, address: str) -> None:
-    """Raise Refused `address_invalid` for what is no address of the kind."""
+    """Raise Refused `address_invalid` for what is no address of the kind, or more than one."""
+    if kind == TargetKind.EMAIL:
+        try:
+            validate_email(address)
+        except ValidationError:
+            raise Refused("address_invalid", "It is no e-mail address.") from None
+        return
     try:
         parts = urlsplit(address)
         is_url = bool(parts.scheme and parts.netloc and parts.port != 0)

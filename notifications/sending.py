@@ -9,7 +9,7 @@ from django.conf import settings
 from host.config import Config
 from host.errors import DeliveryFailed, Refused
 from host.process import runner, shutdown
-from notifications.channels.answer import Answer
+from notifications.channels.answer import DeliveryAnswer
 from notifications.collecting import collect
 from notifications.models import Notification
 from notifications.notification_settings import (
@@ -88,14 +88,14 @@ def build_request(config: Config, message: Notification) -> dict[str, Any]:
     }
 
 
-def run_program(request: dict[str, Any]) -> Answer:
+def run_program(request: dict[str, Any]) -> DeliveryAnswer:
     """Deliver by a process of its own, which gets the secrets by its input."""
     argv = [sys.executable, "-m", PROGRAM]
     done = runner.capture(
         argv, cwd=settings.BASE_DIR, timeout=SECONDS, stdin=json.dumps(request).encode()
     )
     if done.exit_code is None:
-        return Answer(f"No answer within {SECONDS:.0f} s.")
+        return DeliveryAnswer(f"No answer within {SECONDS:.0f} s.")
     if done.exit_code != 0:
-        return Answer("Sending it failed; this is a fault of Oroboros.")
-    return Answer(**json.loads(done.stdout))
+        return DeliveryAnswer("Sending it failed; this is a fault of Oroboros.")
+    return DeliveryAnswer(**json.loads(done.stdout))

@@ -33,8 +33,7 @@ def add_target(
 
     Raises Refused `name_taken`, `address_invalid`, `secret_invalid`.
     """
-    if kind != TargetKind.EMAIL:
-        check_address(kind, address)
+    check_address(kind, address)
     if Target.objects.filter(name=name).exists():
         raise Refused("name_taken", f"There is a target with the name {name}.")
     if kind == TargetKind.WEBHOOK:
@@ -67,7 +66,7 @@ def change_target(
 
     Raises Refused `address_invalid`.
     """
-    if address and target.kind != TargetKind.EMAIL:
+    if address:
         check_address(target.kind, address)
     row = Target.objects.filter(pk=target.pk)
     row.update(events=list(events), branches=list(branches))

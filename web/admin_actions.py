@@ -24,6 +24,7 @@ from unfold.admin import ModelAdmin
 from host.errors import Refused
 from web.permissions import (
     ALLOWED,
+    OPERATE,
     VIEW,
     ActionState,
     get_abilities,
@@ -84,6 +85,29 @@ class AdminAction:
 def offer_if(is_offered: bool, reason: str) -> ActionState:
     """Return the state of an action that is hidden, for `reason`, where it has no meaning."""
     return ALLOWED if is_offered else ActionState(False, reason, is_hidden=True)
+
+
+def make_send_again(receiver: str) -> AdminAction:
+    """Return the action that sends a message of `core.outbox` again; `receiver` has it then.
+
+    Performed on a message that was sent it raises Refused `already_sent`.
+    """
+    is_sent = f"{receiver} has it already."
+
+    def send_again(request: HttpRequest, row: Any, fields: Mapping[str, Any]) -> ActionResult:
+        if not type(row).objects.send_again(row.pk):
+            raise Refused("already_sent", is_sent)
+        return ActionResult("It is sent within seconds.")
+
+    return AdminAction(
+        "send-again",
+        "Send now",
+        OPERATE,
+        "The message is sent now, and tried for another day.",
+        send_again,
+        is_bulk=True,
+        decide=lambda request, row: offer_if(row.is_waiting, is_sent),
+    )
 
 
 class ReasonForm(forms.Form):

@@ -7,7 +7,7 @@ TEXT_LENGTH = 300
 
 
 @dataclass(frozen=True)
-class Answer:
+class DeliveryAnswer:
     """The answer in a line, and what it means.
 
     `is_permanent`: the same message will not be taken later. `is_gone`: no message is wanted any

@@ -16,7 +16,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 SENDS = ("socket.connect", "socket.sendto", "socket.sendmsg")
-# What a library might do besides connecting: start programs, write to the system's log.
+# Besides connecting, these effects are refused: starting programs, and the system's log.
 OTHER_EFFECTS = ("subprocess.Popen", "os.exec", "os.system", "os.posix_spawn", "os.fork")
 LOCAL_LOG = "syslog."
 DISCARD_PORT = 9

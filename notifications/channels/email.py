@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
 
-from notifications.channels.answer import Answer, shorten
+from notifications.channels.answer import DeliveryAnswer, shorten
 
 SECONDS = 15.0
 
@@ -22,7 +22,7 @@ def build_mail(message: Mapping[str, Any]) -> EmailMessage:
     return mail
 
 
-def deliver(message: Mapping[str, Any]) -> Answer:
+def deliver(message: Mapping[str, Any]) -> DeliveryAnswer:
     """Send the mail once. Raises OSError if there is no answer."""
     server, mail = message["server"], build_mail(message)
     try:
@@ -36,8 +36,8 @@ def deliver(message: Mapping[str, Any]) -> Answer:
     except smtplib.SMTPResponseException as refused:
         return _refuse(refused.smtp_code, refused.smtp_error)
     except smtplib.SMTPException as failed:
-        return Answer(shorten(f"The mail server did not take it: {failed}"))
-    return Answer("The mail server has taken it.", is_delivered=True)
+        return DeliveryAnswer(shorten(f"The mail server did not take it: {failed}"))
+    return DeliveryAnswer("The mail server has taken it.", is_delivered=True)
 
 
 def _connect(server: Mapping[str, Any]) -> smtplib.SMTP:
@@ -50,7 +50,7 @@ def _connect(server: Mapping[str, Any]) -> smtplib.SMTP:
     return smtp
 
 
-def _refuse(code: int, text: bytes | str) -> Answer:
+def _refuse(code: int, text: bytes | str) -> DeliveryAnswer:
     said = text.decode(errors="replace") if isinstance(text, bytes) else text
     # 535: a wrong password, which an operator corrects.
-    return Answer(shorten(f"{code} {said}"), is_permanent=500 <= code != 535)
+    return DeliveryAnswer(shorten(f"{code} {said}"), is_permanent=500 <= code != 535)

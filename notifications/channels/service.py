@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from notifications.channels.answer import Answer, shorten
+from notifications.channels.answer import DeliveryAnswer, shorten
 
 SECRET_LENGTH = 6
 UNKNOWN = "Apprise does not know this address: its wiki has the form of each service's."
 
 
-def deliver(message: Mapping[str, Any]) -> Answer:
+def deliver(message: Mapping[str, Any]) -> DeliveryAnswer:
     """Send the message once, to the one service of the address."""
     import apprise
 
@@ -22,12 +22,12 @@ def deliver(message: Mapping[str, Any]) -> Answer:
     logger.setLevel(logging.WARNING)
     sender = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Oroboros", app_url=""))
     if not sender.add(message["address"]):
-        return Answer(UNKNOWN, is_permanent=True)
+        return DeliveryAnswer(UNKNOWN, is_permanent=True)
     is_sent = sender.notify(title=message["title"], body=message["text"])
     said = hide_parts(log.getvalue(), message["address"])
     if is_sent:
-        return Answer("The service has taken it.", is_delivered=True)
-    return Answer(shorten(said) or "The service did not take it.")
+        return DeliveryAnswer("The service has taken it.", is_delivered=True)
+    return DeliveryAnswer(shorten(said) or "The service did not take it.")
 
 
 def hide_parts(text: str, address: str) -> str:

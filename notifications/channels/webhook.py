@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from notifications.channels.answer import Answer, shorten
+from notifications.channels.answer import DeliveryAnswer, shorten
 
 SECRET_PREFIX = "whsec_"  # noqa: S105
 SECRET_BYTES, LEAST_BYTES, MOST_BYTES = 32, 24, 64
@@ -54,7 +54,7 @@ def build_headers(message: Mapping[str, Any], at: int) -> dict[str, str]:
     }
 
 
-def deliver(message: Mapping[str, Any]) -> Answer:
+def deliver(message: Mapping[str, Any]) -> DeliveryAnswer:
     """Send the message once. Raises OSError if there is no answer."""
     import requests
 
@@ -72,14 +72,14 @@ def deliver(message: Mapping[str, Any]) -> Answer:
             return read_answer(answer.status_code, answer.headers, text)
 
 
-def read_answer(status: int, headers: Mapping[str, str], text: str) -> Answer:
+def read_answer(status: int, headers: Mapping[str, str], text: str) -> DeliveryAnswer:
     """Return what the receiver's answer means. 2xx: it has the message. 410: it wants no more."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     said = shorten(f"{status} {phrase}: {text}" if text.strip() else f"{status} {phrase}")
     if 300 <= status < 400:
         said = f"{said} Redirects are not followed: correct the address."
     wait = headers.get("Retry-After", "")
-    return Answer(
+    return DeliveryAnswer(
         said,
         is_delivered=200 <= status < 300,
         is_permanent=300 <= status < 400 or status == HTTPStatus.GONE,

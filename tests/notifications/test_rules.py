@@ -6,7 +6,7 @@ from host.errors import Refused
 from notifications.rules import (
     RunFacts,
     check_address,
-    describe_place,
+    describe_address,
     matches,
     name_events,
 )
@@ -50,14 +50,14 @@ def test_a_target_is_told_of_its_events_and_branches():
 
 
 def test_what_is_shown_of_an_address_has_no_secret():
-    assert describe_place("webhook", "https://u:pw@hooks.example.com/T0/secret?k=v") == (
+    assert describe_address("webhook", "https://u:pw@hooks.example.com/T0/secret?k=v") == (
         "https://hooks.example.com/…"
     )
-    assert describe_place("webhook", "https://hooks.example.com?k=v") == (
+    assert describe_address("webhook", "https://hooks.example.com?k=v") == (
         "https://hooks.example.com/…"
     )
-    assert describe_place("service", "slack://tokenA/tokenB/#room") == "slack://…"
-    assert describe_place("email", "ann@example.com") == "ann@example.com"
+    assert describe_address("service", "slack://tokenA/tokenB/#room") == "slack://…"
+    assert describe_address("email", "ann@example.com") == "ann@example.com"
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,12 @@ def test_what_is_shown_of_an_address_has_no_secret():
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(Refused, match="address"):
         check_address("webhook", address)
+
+
+@pytest.mark.parametrize(
+    "address", ["ann", "a@example.com, b@example.com", "a@x.y\nBcc: b@x.y", ""]
+)
+def test_an_e_mail_target_is_one_address(address):
+    check_address("email", "ann@example.com")
+    with pytest.raises(Refused, match="no e-mail address"):
+        check_address("email", address)

@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 
 from core.clock import get_database_time
 from notifications import sending, targets
-from notifications.channels.answer import Answer
+from notifications.channels.answer import DeliveryAnswer
 from notifications.models import Notification, Target
 from tests.factories import EventFactory, RunFactory, UserFactory
 from tests.notifications.receivers import receiving
@@ -158,5 +158,7 @@ def test_what_cannot_be_sent_neither_raises_nor_holds_up_the_others(
     assert "NOTIFICATION_SMTP_HOST" in unsent.error
     assert sent.state == "sent"
     monkeypatch.setattr(sending, "PROGRAM", "notifications.no_such_program")
-    assert sending.run_program({}) == Answer("Sending it failed; this is a fault of Oroboros.")
+    assert sending.run_program({}) == DeliveryAnswer(
+        "Sending it failed; this is a fault of Oroboros."
+    )
     assert Target.objects.filter(is_enabled=True).count() == 2

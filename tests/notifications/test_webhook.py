@@ -1,6 +1,7 @@
 """The signature after Standard Webhooks, and what the answers mean."""
 
 import json
+import time
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -9,8 +10,6 @@ from notifications.channels.webhook import build_headers, make_secret, read_answ
 
 
 def test_the_reference_library_verifies_the_signature():
-    import time
-
     secret, at = make_secret(), int(time.time())
     message = {"id": "msg_1", "secret": secret, "body": json.dumps({"type": "run.ready", "ü": 1})}
     headers = build_headers(message, at)

@@ -19,12 +19,12 @@ register.filter("duration", format_duration)
 # unfold's type of the label of each state: of runs, steps, slots, leases, releases, deployments.
 # One that is not listed is grey, as is all that says neither good nor bad.
 CHIP_TYPES = {
-    **dict.fromkeys(("merged", "live", "free", "succeeded"), "success"),
+    **dict.fromkeys(("merged", "live", "free", "succeeded", "sent"), "success"),
     **dict.fromkeys(("preview_ready", "leased", "held"), "primary"),
     **dict.fromkeys(("preparing", "holding", "running", "building", "built"), "info"),
     **dict.fromkeys(("approved", "merging", "deploying", "cleaning", "ending"), "warning"),
     **dict.fromkeys(("restored", "drained", "warning"), "warning"),
-    **dict.fromkeys(("failed", "rejected", "quarantined", "stuck"), "danger"),
+    **dict.fromkeys(("failed", "rejected", "quarantined", "stuck", "given up"), "danger"),
 }
 
 
