@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))
 
 from host import config  # noqa: E402
+from host.deadline import wait_until  # noqa: E402
 from ops.postgres.embedded_server import Cluster  # noqa: E402
 
 # Without waiting for the disk: the code is to be measured.
@@ -56,6 +56,17 @@ def database(settings: str = "") -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+def wait_for_listener(port: int) -> None:
+    """Wait until a process listens on the port. Raises TimeoutError after 30 s."""
+
+    def is_listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    if not wait_until(is_listening, seconds=30, interval=0.01):
+        raise TimeoutError(f"nothing listens on port {port}")
+
+
 def manage(*arguments: str) -> None:
     subprocess.run([sys.executable, "manage.py", *arguments], cwd=HOME, check=True)
 
@@ -73,14 +84,7 @@ def api() -> Iterator[int]:
     ]  # fmt: skip
     process = subprocess.Popen(argv, cwd=HOME)
     try:
-        until = time.monotonic() + 30
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if time.monotonic() > until:
-                raise TimeoutError("gunicorn did not start")
-            time.sleep(0.1)
+        wait_for_listener(port)
         yield port
     finally:
         process.terminate()

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from api_server import HOME, api, database, free_port
+from api_server import HOME, api, database, free_port, wait_for_listener
 from arguments import parse_one
 
 REQUESTS = 2000
@@ -163,7 +163,7 @@ def router(api_port: int, preview_port: int, protection: str) -> Iterator[int]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            time.sleep(2)
+            wait_for_listener(port)
             yield port
         finally:
             process.terminate()

@@ -8,6 +8,7 @@ see the same from each of them: production starts as the merge gate tried it.
 import os
 import resource
 import shutil
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,8 @@ UMASK = 0o022
 FILES = 65536  # as LimitNOFILE of the installed units
 # Nothing limits these, unless an operator did; other limits have defaults of their own.
 UNLIMITED = ("AS", "CPU", "DATA", "FSIZE", "NPROC", "RSS")
-# SIGPIPE and SIGXFSZ: Python ignores them, and `subprocess` undoes that for its children.
-RESTORED = {13, 25}
+# Python ignores them, and `subprocess` undoes that for its children.
+RESTORED = {signal.SIGPIPE, signal.SIGXFSZ}
 ENV = shutil.which("env") or "/usr/bin/env"
 NICE = shutil.which("nice") or "/usr/bin/nice"
 PRLIMIT = shutil.which("prlimit") or "/usr/bin/prlimit"

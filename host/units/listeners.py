@@ -56,8 +56,12 @@ def wait_for_closed_connections(port: int, stop: Callable[[], bool] | None = Non
     """
     if not socket_owner.list_closing(port):
         return False
-    is_over = lambda: not socket_owner.list_closing(port)  # noqa: E731
-    return wait_until(is_over, seconds=CLOSED_SECONDS, interval=0.5, stop=stop)
+    return wait_until(
+        lambda: not socket_owner.list_closing(port),
+        seconds=CLOSED_SECONDS,
+        interval=0.5,
+        stop=stop,
+    )
 
 
 def find_foreign_listener(port: int) -> str:

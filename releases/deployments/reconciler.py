@@ -202,7 +202,9 @@ def _start_colour(config: Config, deployment: Deployment) -> str:
     try:
         for unit in colours.make_units(config, deployment.release, deployment.colour):
             # Replaced if its port moved: the link names the new one already.
-            start_or_replace(managers.get_manager(config), unit, colours.GRACE_SECONDS)
+            # Called again every 2 s, it waits for nothing.
+            manager = managers.get_manager(config)
+            start_or_replace(manager, unit, colours.GRACE_SECONDS, stop=lambda: True)
     except Refused as refusal:
         return f"{deployment.release} did not come up: {refusal.detail}"
     return f"{colours.unit_name(deployment.colour)} was started"

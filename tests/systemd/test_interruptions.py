@@ -75,7 +75,7 @@ def describe_end(host, run):
         "remote": host.run(REMOTE_MAIN).strip() == run["candidate_sha"],
         "live": [one["commit_sha"] for one in live] == [run["candidate_sha"]],
         "failed": kinds.count("failed"),
-        "frozen": "freeze" in " ".join(kinds),
+        "frozen": "frozen" in kinds,
     }
 
 

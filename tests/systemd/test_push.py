@@ -45,7 +45,7 @@ HTTPS_SERVER = f"""
 install -d -o git -g git /home/git/https
 systemd-run -q --unit git-https --uid git --working-directory /srv/oroboros \
   .venv/bin/python -m tests.runs.lifecycle.https_remote /home/git /home/git/https {HTTPS_PORT}
-until [ -s /home/git/https/certificate.pem ]; do sleep 0.1; done
+timeout 30 sh -c 'until [ -s /home/git/https/certificate.pem ]; do sleep 0.1; done' || exit 1
 cat /etc/ssl/certs/ca-certificates.crt /home/git/https/certificate.pem >{AUTHORITIES}
 echo 'https://{USER}:{PASSWORD}@localhost:{HTTPS_PORT}' >{CREDENTIALS}
 chown oroboros: {CREDENTIALS} && chmod 600 {CREDENTIALS}

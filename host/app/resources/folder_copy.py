@@ -13,9 +13,10 @@ from host.process.users import User
 SECONDS = 60.0
 TOO_LARGE = 3
 # Sparse files, links, sockets and FIFOs are copied as what they are; `du` counts the space in use.
+# One program, as the user: a second start would take another sandbox.
 SCRIPT = """\
 kilobytes=$(du -skx -- "$1" | cut -f 1)
-[ "$kilobytes" -le "$3" ] || exit 3
+[ "$kilobytes" -le "$3" ] || exit "$4"
 exec find "$1" -mindepth 1 -maxdepth 1 -exec cp -a --reflink=auto -t "$2" -- {} +
 """
 
@@ -38,7 +39,16 @@ class FolderCopy:
         """
         limit_mb = min(self.limit_mb, read_free_disk_mb(target) // 2)
         outcome = runner.run(
-            ["/bin/sh", "-c", SCRIPT, "sh", str(source), str(target), str(limit_mb * 1024)],
+            [
+                "/bin/sh",
+                "-c",
+                SCRIPT,
+                "sh",
+                str(source),
+                str(target),
+                str(limit_mb * 1024),
+                str(TOO_LARGE),
+            ],
             cwd=target,
             log=self.log,
             timeout=SECONDS,
@@ -47,7 +57,7 @@ class FolderCopy:
             stop=self.stop,
         )
         if outcome.exit_code == TOO_LARGE:
-            return f"uses more than {limit_mb} MB"
+            return f"uses more than {limit_mb} MiB"
         if outcome.timed_out:
             return f"could not be copied within {SECONDS:.0f} s"
         return "" if outcome.exit_code == 0 else "has files that could not be copied"

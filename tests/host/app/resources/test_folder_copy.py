@@ -51,7 +51,7 @@ def test_an_empty_folder_is_copied(folders, tmp_path):
 def test_a_folder_above_the_limit_is_not_copied(folders, tmp_path):
     source, target = folders
     (source / "large").write_bytes(b"1" * 3 * 2**20)
-    assert fill(folders, tmp_path, limit_mb=2) == "uses more than 2 MB"
+    assert fill(folders, tmp_path, limit_mb=2) == "uses more than 2 MiB"
     assert list(target.iterdir()) == []
 
 

@@ -240,7 +240,7 @@ def test_a_home_above_the_limit_is_not_copied_and_the_run_says_so(
     )
     assert run.status == "merged", run.failure_detail
     [note] = [note["text"] for note in run.notes if note["step"] == "start"]
-    assert "production's uses more than 1 MB (MERGE_GATE_COPY_MB)" in note
+    assert "production's uses more than 1 MiB (MERGE_GATE_COPY_MB)" in note
     restore_main(small)
 
 
