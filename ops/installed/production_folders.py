@@ -23,11 +23,14 @@ MODE = 0o710
 
 
 def list_open(config: Config) -> list[Path]:
-    """Return the folders that other users may enter, and that can be closed now."""
+    """Return the folders that other users may enter, and that can be closed now.
+
+    A new installation asks before it has made the group: then no reader runs.
+    """
     try:
         gid = grp.getgrnam(GROUP).gr_gid
     except KeyError:
-        return []
+        gid = None
     folders = [config.var / name for name in PRODUCTION_FOLDERS]
     found = [folder for folder in folders if not folder.is_dir() or folder.stat().st_gid != gid]
     return found if all(gid in groups for groups in _read_groups_of_readers()) else []
@@ -53,7 +56,11 @@ def is_member(user: str) -> bool:
 def _read_groups_of_readers() -> Iterator[set[int]]:
     """Yield the groups that each running process of the readers has."""
     for name in READERS:
-        for entry in process_table.list_processes_of(pwd.getpwnam(name).pw_uid):
+        try:
+            uid = pwd.getpwnam(name).pw_uid
+        except KeyError:  # a new installation
+            continue
+        for entry in process_table.list_processes_of(uid):
             try:
                 status = Path(f"/proc/{entry.pid}/status").read_text()
             except OSError:  # it ended

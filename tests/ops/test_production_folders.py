@@ -44,6 +44,17 @@ def test_folders_are_closed_only_when_no_reader_would_lose_them(config, monkeypa
     assert modes == [0o710, 0o710]
 
 
+def test_a_new_installation_closes_them_before_the_group_exists(config, monkeypatch):
+    def refuse(name):
+        raise KeyError(name)
+
+    monkeypatch.setattr(grp, "getgrnam", refuse)
+    # An upgrade: a process without the group reads them.
+    assert production_folders.list_open(config) == []
+    monkeypatch.setattr(pwd, "getpwnam", refuse)
+    assert len(production_folders.list_open(config)) == 2
+
+
 @pytest.mark.root
 def test_a_folder_of_the_group_stays_closed_and_others_stay_open(tmp_path):
     config = load({"OROBOROS_VAR": str(tmp_path / "var")})
