@@ -84,7 +84,7 @@ def start_all(config: Config, environ: Mapping[str, str]) -> str:
     if not get_cluster(config).is_running():
         with progress.step("Starting PostgreSQL"):
             get_cluster(config).start()
-    _require_migrations(config)
+    require_migrations(config)
     with progress.step("Starting the control plane, the surfaces and the slots") as report_waiting:
         # Before the surfaces start: the runbook's `cat` then shows the ports they listen on.
         surface_env_files.write(config)
@@ -106,7 +106,7 @@ def _startup_seconds(config: Config) -> float:
     return HEALTHY_SECONDS + DeploySettings.read(config).start_seconds
 
 
-def _require_migrations(config: Config) -> None:
+def require_migrations(config: Config) -> None:
     """Raise Refused `not_migrated` if the database is older than this checkout.
 
     Under systemd a unit migrates it before the API starts.

@@ -2,10 +2,11 @@
 
 import atexit
 import os
-import secrets
+import random
 import shutil
 import socket
 import tempfile
+from collections import deque
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -16,21 +17,28 @@ from host.postgres.programs.server_programs import Programs
 from ops.postgres.embedded_server import Cluster
 
 PASSWORD = "only-for-the-tests-on-loopback"
-USED_PORTS: set[int] = set()
 FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1 that no process of these tests has returned before.
+    """Return a free port of 127.0.0.1, of all the one that was returned longest ago.
 
     The kernel gives none of these ports to a connection: one could be in use when what the test
     starts is to listen on it.
     """
-    while True:
-        port = secrets.choice(list_test_ports())
-        if port not in USED_PORTS and _can_bind(port):
-            USED_PORTS.add(port)
-            return port
+    ports = _queue_ports()
+    for _ in range(len(ports)):
+        ports.rotate(-1)
+        if _can_bind(ports[-1]):
+            return ports[-1]
+    raise OSError("No port of the tests is free.")
+
+
+@cache
+def _queue_ports() -> deque[int]:
+    ports = list(list_test_ports())
+    random.SystemRandom().shuffle(ports)  # another run of the tests may take them at the same time
+    return deque(ports)
 
 
 def _can_bind(port: int) -> bool:

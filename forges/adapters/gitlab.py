@@ -235,7 +235,9 @@ class GitLab(Forge):
         if not found:
             return []
         # Asked for last: a push in between voids the approvals that were read.
-        newest, *_ = self.client.get(f"{path}/versions")
+        newest = next(iter(self.client.get(f"{path}/versions")), None)
+        if newest is None:  # GitLab is still preparing it
+            return []
         sha, pushed_at = read(newest, "head_commit_sha", str), read_time(newest, "created_at")
         return [
             Review(str(read(one, "user.id", int)), read_text(one, "user.username"), sha)

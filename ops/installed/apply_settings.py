@@ -71,6 +71,8 @@ def _apply_embedded(config: Config, environ: Mapping[str, str], *, dry_run: bool
     for name in removed:
         progress.print_line(f"{name} is of a slot that is not configured")
     stale += removed  # the worker comes before them: it restarts what it finds stopped
+    if not dry_run:
+        stack.require_migrations(config)  # before anything is stopped that could not start again
     for name in [] if dry_run else sorted(stale, key=WORKER.__ne__):
         manager.stop(name, stack.STOP_SECONDS)
     if dry_run:

@@ -274,8 +274,8 @@ ACTIONS = (
         "Check now",
         APPROVE,
         "The commit is merged into today's target branch, migrated on a clone of its database, "
-        "built, started and checked, as the merge gate does it. Nothing is deployed, and what "
-        "ships is verified again.",
+        "built and checked, as the merge gate does it. Nothing is started with production's "
+        "secrets, nothing is deployed, and what ships is verified again.",
         _precheck,
         decide=_decide("precheck"),
     ),

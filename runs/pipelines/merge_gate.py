@@ -30,9 +30,9 @@ from runs.models import Approval, Precheck, Run
 from runs.pipelines import app_commands, template_databases
 from runs.repository import open_repository
 
-# Above the time that a precheck has to give way, also if its worker was killed: another worker has
-# its claim 20 s later, and removes its gate.
-PRECHECK_SECONDS = 180.0
+# Above the time that a precheck has to give way, also if its worker was killed: then another one
+# removes its gate, once 20 s have passed and a worker is free.
+PRECHECK_SECONDS = 600.0
 
 
 def gate_folder(config: Config, gate_id: UUID) -> Path:

@@ -182,14 +182,29 @@ def _run_steps(config: Config, precheck: Precheck, claim: Claim) -> tuple[Preche
 
 
 def _remove_traces(config: Config, precheck: Precheck) -> None:
-    """Remove the precheck's gate, release and ref. The reconciler removes what this leaves."""
+    """End the precheck's processes, and remove its gate, release and ref.
+
+    The reconciler removes files that this leaves. Raises Refused `precheck_still_runs`: then the
+    row says that it runs, for which merge gates wait, and the next claim tries again.
+    """
     user = config.precheck_user
-    if user is not None and not isinstance(user, DelegatedUser):
-        # One precheck runs at a time: whatever runs as this user is of it, however it hides.
-        user.kill_all()
-    try:
-        merge_gate.remove_gate(config, precheck.pk)
-    except (Refused, OSError) as error:
-        log.warning("the gate of precheck %s was not removed: %s", precheck.pk, error)
+    # One precheck runs at a time: whatever runs as this user is of it, however it hides.
+    if user is not None and not isinstance(user, DelegatedUser) and not user.kill_all():
+        raise Refused("precheck_still_runs", f"Processes of uid {user.uid} do not end.")
+    for remove in (_remove_gate, _remove_release, _remove_ref):
+        try:
+            remove(config, precheck)
+        except (Refused, OSError) as error:
+            log.warning("precheck %s has left something: %s", precheck.pk, error)
+
+
+def _remove_gate(config: Config, precheck: Precheck) -> None:
+    merge_gate.remove_gate(config, precheck.pk)
+
+
+def _remove_release(config: Config, precheck: Precheck) -> None:
     build.delete_temporary_builds(config, precheck.pk)
+
+
+def _remove_ref(config: Config, precheck: Precheck) -> None:
     steps.delete_candidate_ref(open_repository(config), precheck)
