@@ -7,7 +7,7 @@ from forges.models import LinkedAccount
 from runs.models import Approval
 from runs.rules import Status
 from tests.factories import UserFactory
-from tests.forges import payloads
+from tests.forges import fake_forge, payloads
 from tests.forges.test_reporting import make_ready
 
 pytestmark = pytest.mark.django_db
@@ -124,3 +124,21 @@ def test_an_approval_on_gitlab_from_before_the_last_push_does_not_count(world, g
     delivery = review(world, pull, ("alice", APPROVED, "f" * 40))
     assert (delivery.decision, delivery.reason) == ("ignored", "No review approves the head.")
     assert not Approval.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["gitlab"])
+def test_an_approval_counts_nothing_while_gitlab_prepares_the_versions(world, grace, monkeypatch):
+    routes = tuple(
+        (
+            method,
+            path,
+            (lambda *request, **more: (200, [])) if path.endswith("/versions") else answer,
+        )
+        for method, path, answer in fake_forge.GITLAB_ROUTES
+    )
+    monkeypatch.setattr(fake_forge, "GITLAB_ROUTES", routes)
+    pull = world.pull()
+    world.deliver(pull)
+    make_ready()
+    delivery = review(world, pull, ("alice", APPROVED, pull.sha))
+    assert (delivery.decision, delivery.reason) == ("ignored", "No review approves the head.")
