@@ -35,6 +35,8 @@ class Slot(models.Model):
     drain_reason = models.TextField(blank=True)
     quarantined_at = models.DateTimeField(null=True, blank=True)
     quarantine_reason = models.TextField(blank=True)
+    # It is quarantined only while the reconciler cleans it, and not by a person.
+    is_being_cleaned = models.BooleanField(default=False, db_default=False)
 
     objects = SlotQuerySet.as_manager()
 
@@ -43,6 +45,10 @@ class Slot(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["host", "number"], name="slots_one_slot_per_number"),
             models.UniqueConstraint(fields=["host", "slot_id"], name="slots_one_slot_per_id"),
+            models.CheckConstraint(
+                condition=Q(is_being_cleaned=False) | Q(quarantined_at__isnull=False),
+                name="slots_a_slot_being_cleaned_is_quarantined",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -51,14 +57,34 @@ class Slot(models.Model):
     # Each of these returns False, and changes nothing, if the slot is in that state already.
 
     def quarantine(self, *, reason: str) -> bool:
-        """Stop granting the slot until a person returns it to service."""
-        fields = {"quarantined_at": ClockTimestamp(), "quarantine_reason": reason}
-        return self._update(Q(quarantined_at=None), **fields)
+        """Stop granting the slot until a person returns it to service, also after a cleaning."""
+        return self._update(
+            Q(quarantined_at=None) | Q(is_being_cleaned=True),
+            quarantined_at=ClockTimestamp(),
+            quarantine_reason=reason,
+            is_being_cleaned=False,
+        )
+
+    def begin_cleaning(self, *, reason: str) -> bool:
+        """Stop granting the slot while it is cleaned. Begins again what a killed process began."""
+        return self._update(
+            Q(quarantined_at=None) | Q(is_being_cleaned=True),
+            quarantined_at=ClockTimestamp(),
+            quarantine_reason=reason,
+            is_being_cleaned=True,
+        )
+
+    def end_cleaning(self) -> bool:
+        """Grant the slot again, unless a person has quarantined it since `begin_cleaning`."""
+        return self._end_quarantine(Q(is_being_cleaned=True))
 
     def end_quarantine(self) -> bool:
         """Grant the slot again."""
+        return self._end_quarantine(Q(quarantined_at__isnull=False))
+
+    def _end_quarantine(self, condition: Q) -> bool:
         return self._update(
-            Q(quarantined_at__isnull=False), quarantined_at=None, quarantine_reason=""
+            condition, quarantined_at=None, quarantine_reason="", is_being_cleaned=False
         )
 
     def drain(self, *, reason: str, actor: str) -> bool:

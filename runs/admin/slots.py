@@ -82,7 +82,8 @@ ACTIONS = (
         ReasonForm,
         is_dangerous=True,
         decide=lambda request, slot: offer_if(
-            slot.quarantined_at is None, f"{slot} is quarantined already."
+            slot.quarantined_at is None or slot.is_being_cleaned,
+            f"{slot} is quarantined already.",
         ),
     ),
     AdminAction(

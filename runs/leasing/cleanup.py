@@ -13,9 +13,9 @@ from host.errors import Refused
 from host.files.file_lock import file_lock
 from runs.engine.events import WORKER, record_event
 from runs.leasing.grants import grant_lock
-from runs.leasing.maintenance import quarantine, unquarantine
+from runs.leasing.maintenance import end_cleaning, quarantine, unquarantine
 from slots.models import Lease, LeaseMoveRefused, Slot
-from slots.rules import LeaseState
+from slots.rules import STATES_WITH_SLOT, LeaseState
 from slots.runtime.cleanup import clean_slot
 
 CLEAN_SECONDS = 20.0
@@ -115,3 +115,29 @@ def return_to_service(config: Config, slot: Slot, *, actor: str) -> bool:
             detail = f"{slot.slot_id} stays quarantined: {'; '.join(leftovers)}."
             raise Refused("not_clean", detail)
         return unquarantine(slot, actor=actor)
+
+
+def clean_free_slot(config: Config, slot: Slot, *, reason: str, actor: str) -> bool:
+    """Clean a slot that no lease has; it is not granted meanwhile. Returns whether it was cleaned.
+
+    Nothing is done while another process cleans it, once it is granted, or if a person has
+    quarantined it. If this process is killed, the slot's row says that it is being cleaned, and the
+    next call begins again. Raises Refused `not_clean`; the slot is then quarantined for a person.
+    """
+    slot_config = config.slot(slot.slot_id)
+    with lock_slot(slot_config, Deadline(0)) as is_locked:
+        if not is_locked or not _begin_cleaning(slot, reason):
+            return False
+        leftovers = _clean_until(config, slot_config, Deadline(CLEAN_SECONDS))
+        if leftovers:
+            quarantine(slot, reason="; ".join(leftovers), actor=actor)
+            detail = f"{slot.slot_id} stays quarantined: {'; '.join(leftovers)}."
+            raise Refused("not_clean", detail)
+        return end_cleaning(slot)
+
+
+def _begin_cleaning(slot: Slot, reason: str) -> bool:
+    with grant_lock():
+        # The slot may have been granted since it was examined.
+        is_taken = Lease.objects.filter(slot=slot, state__in=STATES_WITH_SLOT).exists()
+        return not is_taken and slot.begin_cleaning(reason=reason)

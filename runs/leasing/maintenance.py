@@ -9,6 +9,8 @@ from slots.models import Slot
 def quarantine(slot: Slot, *, reason: str, actor: str) -> bool:
     """Stop granting the slot until it is returned to service. False if it was quarantined already.
 
+    A slot that the reconciler cleans is quarantined: it is not granted when it is clean.
+
     Raises Refused `reason_required` (400).
     """
     require_reason(reason, "Say why the slot is quarantined.")
@@ -28,6 +30,15 @@ def unquarantine(slot: Slot, *, actor: str) -> bool:
             return False
         text = f"{slot.slot_id} is granted again"
         record_event("unquarantined", text, actor=actor, slot_id=slot.slot_id)
+        granting.grant_slots()
+    return True
+
+
+def end_cleaning(slot: Slot) -> bool:
+    """Grant a slot that is clean again. False if a person has quarantined it meanwhile."""
+    with grant_lock() as granting:
+        if not slot.end_cleaning():
+            return False
         granting.grant_slots()
     return True
 

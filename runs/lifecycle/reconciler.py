@@ -24,8 +24,6 @@ from releases.production import gate_start
 from runs import merge_queue
 from runs.engine.events import RECONCILER, record_event
 from runs.leasing import backend_supervision, cleanup, process_ends, reaper
-from runs.leasing.grants import grant_lock
-from runs.leasing.maintenance import quarantine
 from runs.lifecycle import branch_watch, execution, retention
 from runs.models import Event, Precheck, Run
 from runs.pipelines import merge_gate
@@ -135,9 +133,8 @@ def _check_slots(config: Config, dry_run: bool) -> Iterator[str]:
     leases = Lease.objects.filter(state__in=STATES_WITH_SLOT).select_related("run", "slot")
     held = {lease.slot_id: lease for lease in leases}
     known = {slot.slot_id: slot for slot in config.slots}
-    for row in Slot.objects.on_host(config.host_name).filter(
-        quarantined_at=None, slot_id__in=known
-    ):
+    ours = Slot.objects.on_host(config.host_name).filter(slot_id__in=known)
+    for row in ours.filter(Q(quarantined_at=None) | Q(is_being_cleaned=True)):
         slot, lease = known[row.slot_id], held.get(row.pk)
         if lease is None:
             yield from _clean_free_slot(config, row, slot, dry_run)
@@ -160,23 +157,20 @@ def _prepare_missing_preview(slot: SlotConfig, lease: Lease, dry_run: bool) -> l
 
 
 def _clean_free_slot(config: Config, row: Slot, slot: SlotConfig, dry_run: bool) -> Iterator[str]:
-    """Clean a slot that has no lease. It is quarantined meanwhile, so that it is not granted."""
+    """Clean a slot that has no lease, also if the process that began to do so was killed."""
     leftovers = find_leftovers(config, slot)
+    if row.is_being_cleaned and not leftovers:
+        leftovers = [f"The cleaning of {slot.slot_id} was interrupted."]
     if not leftovers or dry_run:
         yield from leftovers
         return
-    with grant_lock():
-        # The slot may have been granted since it was examined.
-        if Lease.objects.filter(slot=row, state__in=STATES_WITH_SLOT).exists():
-            return
-        quarantine(row, reason=f"being cleaned: {' '.join(leftovers)}", actor=RECONCILER)
-    row.refresh_from_db()
+    reason = f"being cleaned: {' '.join(leftovers)}"
     try:
-        cleanup.return_to_service(config, row, actor=RECONCILER)
+        is_cleaned = cleanup.clean_free_slot(config, row, reason=reason, actor=RECONCILER)
     except Refused as refused:
         yield refused.detail
         return
-    for sentence in leftovers:
+    for sentence in leftovers if is_cleaned else ():
         yield _record_repair(sentence, slot.slot_id)
 
 

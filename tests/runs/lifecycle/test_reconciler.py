@@ -12,12 +12,14 @@ from django.core.management import call_command
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from host.deadline import Deadline
 from host.postgres import guard
 from host.postgres.administration import DatabaseAdmin
 from host.process import runner, socket_owner
 from host.units.foreign_listeners import ForeignListeners
-from runs.leasing import backend_supervision, leases
-from runs.leasing.cleanup import clean_and_finish
+from runs.leasing import backend_supervision, leases, maintenance
+from runs.leasing import cleanup as leasing
+from runs.leasing.cleanup import clean_and_finish, lock_slot
 from runs.lifecycle import reconciler
 from runs.models import Event, Run
 from runs.rules import Status
@@ -149,6 +151,61 @@ def test_a_slot_that_cannot_be_cleaned_stays_quarantined(config, place, clean_sl
         clean_slot.refresh_from_db()
         assert str(place.backend_port) in clean_slot.quarantine_reason or clean_slot.quarantined_at
         assert leases.request_slot(RunFactory(), actor="alice").state == LeaseState.WAITING
+
+
+@pytest.mark.parametrize("removes_files", [False, True])
+def test_a_slot_whose_cleaning_was_killed_is_granted_again(
+    config, place, clean_slot, monkeypatch, removes_files
+):
+    def die(*given):
+        if removes_files:
+            cleanup.clean_slot(*given)
+        raise KeyboardInterrupt  # as SIGKILL, it lets nothing of ours run on
+
+    worktree.path(place).mkdir()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("runs.leasing.cleanup.clean_slot", die)
+        reconciler.repair_quickly(config)
+    waiting = leases.request_slot(RunFactory(prepare=False), actor="alice")
+    assert waiting.state == LeaseState.WAITING
+    assert len(reconciler.reconcile(config, dry_run=True)) == 1
+    assert len(reconciler.repair_quickly(config)) == 1
+    waiting.refresh_from_db()
+    assert (waiting.state, worktree.path(place).exists()) == (LeaseState.HELD, False)
+    assert (events("quarantined"), len(events("repaired"))) == ([], 1)
+
+
+def test_a_slot_that_another_process_cleans_is_left_to_it(config, place, clean_slot):
+    worktree.path(place).mkdir()
+    clean_slot.begin_cleaning(reason="being cleaned")
+    with lock_slot(place, Deadline(0)):
+        assert reconciler.repair_quickly(config) == []
+    assert worktree.path(place).exists()
+    assert len(reconciler.repair_quickly(config)) == 1
+    clean_slot.refresh_from_db()
+    assert clean_slot.quarantined_at is None
+
+
+@pytest.mark.parametrize("moment", ["before the cleaning", "while it is cleaned"])
+def test_a_persons_quarantine_is_not_lifted_by_a_cleaning(
+    config, place, clean_slot, monkeypatch, moment
+):
+    def quarantine(function):
+        def run(*given):
+            assert maintenance.quarantine(Slot.objects.get(), reason="a look", actor="alice")
+            return function(*given)
+
+        return run
+
+    worktree.path(place).mkdir()
+    module, name = (
+        (reconciler, "find_leftovers") if moment.startswith("before") else (leasing, "clean_slot")
+    )
+    monkeypatch.setattr(module, name, quarantine(getattr(module, name)))
+    reconciler.repair_quickly(config)
+    clean_slot.refresh_from_db()
+    assert (clean_slot.quarantine_reason, clean_slot.is_being_cleaned) == ("a look", False)
+    assert leases.request_slot(RunFactory(), actor="alice").state == LeaseState.WAITING
 
 
 def test_a_slot_that_was_granted_meanwhile_is_not_cleaned(config, place, row, monkeypatch):
