@@ -47,7 +47,8 @@ DELIVER_AGAIN = AdminAction(
     _deliver_again,
     is_bulk=True,
     decide=lambda request, delivery: offer_if(
-        delivery.decision != DeliveryDecision.QUEUED, "It waits for its decision already."
+        delivery.decision != DeliveryDecision.QUEUED or delivery.due_at is not None,
+        "It waits for its decision already.",
     ),
 )
 
@@ -93,7 +94,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     search_fields = ["delivery_id", "reason"]
     fields = [
         "delivery_id", "event", "decision", "reason", "pull_request", "run_link", "received_at",
-        "decided_at", "repeats", "headers", "payload",
+        "decided_at", "due_at", "repeats", "headers", "payload",
     ]  # fmt: skip
     readonly_fields = ["run_link", "payload"]
     page_actions = (DELIVER_AGAIN,)

@@ -28,7 +28,7 @@ class DeliverySerializer(serializers.ModelSerializer):
         model = Delivery
         fields = [
             "delivery_id", "forge", "event", "headers", "received_at", "repeats", "decision",
-            "reason", "decided_at", "pull_request", "run_id",
+            "reason", "decided_at", "due_at", "pull_request", "run_id",
         ]  # fmt: skip
 
 

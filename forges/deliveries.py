@@ -10,6 +10,7 @@ from django.db import DatabaseError
 
 from core.claims import MAX_ATTEMPTS, make_owner_name, renew_while_running
 from core.clock import format_minute
+from core.outbox import compute_backoff
 from forges import approving, comment_commands, pull_requests
 from forges.adapters.forge import (
     ChecksEvent,
@@ -36,6 +37,8 @@ from runs.lifecycle import branch_watch
 
 log = logging.getLogger(__name__)
 AT_ONCE = 50
+# A day of them, at the longest wait between two.
+MOST_FAILURES = 150
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -48,10 +51,11 @@ def process_waiting(config: Config) -> None:
     with pull_requests.lock(config) as is_taken:
         if not is_taken:
             return
-        for pk in Delivery.objects.queued().values_list("pk", flat=True)[:AT_ONCE]:
+        for pk in Delivery.objects.due().values_list("pk", flat=True)[:AT_ONCE]:
             if shutdown.has_begun():
                 return
-            process_delivery(config, forge, pk)
+            if not process_delivery(config, forge, pk):
+                break  # each other one would wait as long for a forge that is silent
         pull_requests.apply_due(config, forge)
 
 
@@ -66,31 +70,46 @@ def describe_last_delivery() -> str:
     return f"{last.event} at {format_minute(last.received_at)}: {last.decision}"
 
 
-def process_delivery(config: Config, forge: Forge, pk: int) -> None:
-    """Decide one delivery, unless another process does. Its reason says what it led to."""
+def process_delivery(config: Config, forge: Forge, pk: int) -> bool:
+    """Decide one delivery, unless another process does. Its reason says what it led to.
+
+    Returns False if it was postponed, since the forge did not answer.
+    """
     claim = Delivery.objects.claim(pk, make_owner_name())
     if claim is None:
-        return
+        return True
     with renew_while_running(Delivery.objects.all(), claim):
         delivery = Delivery.objects.get(pk=pk)
         if delivery.decision != DeliveryDecision.QUEUED:
-            return
+            return True
         if delivery.attempts > MAX_ATTEMPTS:
             reason = "The worker died each time it decided this; its log may say why."
             delivery.decide(DeliveryDecision.FAILED, reason)
-            return
+            return True
         outcome = _decide(config, forge, delivery)
+        if outcome is None:
+            return False
         delivery.decide(
             outcome.decision, outcome.reason, pull_request=outcome.pull_request, run=outcome.run
         )
+    return True
 
 
-def _decide(config: Config, forge: Forge, delivery: Delivery) -> Outcome:
+def _decide(config: Config, forge: Forge, delivery: Delivery) -> Outcome | None:
+    """Return what it led to; None if it was postponed, since the forge may answer later."""
     try:
         if delivery.forge != forge.settings.forge:
             raise PayloadInvalid(f"It is of {delivery.forge}, and FORGE is {forge.settings.forge}.")
         event = forge.parse_event(delivery.event, parse_body(delivery))
-        return _act(config, forge, event, is_repeated=delivery.is_repeated)
+        # What was stored of it at the first attempt is no news at the next one.
+        is_repeated = delivery.is_repeated or delivery.failures > 0
+        return _act(config, forge, event, is_repeated=is_repeated)
+    except ForgeFailed as failed:
+        if failed.is_permanent or delivery.failures >= MOST_FAILURES:
+            return Outcome(DeliveryDecision.FAILED, failed.detail)
+        reason = f"It is tried again, since the forge must be asked first. {failed.detail}"
+        delivery.postpone(reason, compute_backoff(delivery.failures + 1, failed.retry_after))
+        return None
     except Refused as refused:
         return Outcome(DeliveryDecision.FAILED, refused.detail)
 

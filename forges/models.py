@@ -1,12 +1,12 @@
 """Deliveries of the forge, the pull requests that they are about, and what is reported back."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Lower
 
 from core.claims import Claimable, ClaimableQuerySet
@@ -129,6 +129,10 @@ class DeliveryQuerySet(ClaimableQuerySet["Delivery"]):
         """Those without a decision, in the order in which they came."""
         return self.filter(decision=DeliveryDecision.QUEUED).order_by("pk")
 
+    def due(self) -> "DeliveryQuerySet":
+        """Those to decide now: not those that the forge's silence postponed."""
+        return self.queued().filter(Q(due_at=None) | Q(due_at__lte=ClockTimestamp()))
+
     def received_before(self, at: datetime) -> "DeliveryQuerySet":
         return self.filter(received_at__lt=at)
 
@@ -156,6 +160,9 @@ class Delivery(Claimable):
     run = models.ForeignKey(Run, models.SET_NULL, null=True, blank=True, related_name="+")
     # An operator had it decided again.
     is_repeated = models.BooleanField(default=False)
+    # Failures of the forge in a row while it was decided, and when it is tried again.
+    failures = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(null=True, blank=True)
 
     objects = DeliveryQuerySet.as_manager()
 
@@ -186,18 +193,38 @@ class Delivery(Claimable):
     def decide(self, decision: DeliveryDecision, reason: str, **fields: Any) -> None:
         """Record what became of it."""
         Delivery.objects.filter(pk=self.pk).update(
-            decision=decision, reason=reason, decided_at=ClockTimestamp(), attempts=0, **fields
+            decision=decision,
+            reason=reason,
+            decided_at=ClockTimestamp(),
+            attempts=0,
+            failures=0,
+            due_at=None,
+            **fields,
+        )
+
+    def postpone(self, reason: str, seconds: float) -> None:
+        """Have it decided again in so many seconds; the forge did not answer what decides it."""
+        Delivery.objects.filter(pk=self.pk).update(
+            reason=reason,
+            due_at=ClockTimestamp() + timedelta(seconds=seconds),
+            failures=F("failures") + 1,
+            attempts=0,
         )
 
     def repeat(self) -> bool:
-        """Have it decided again; False if it waits for its decision already."""
-        row = Delivery.objects.filter(pk=self.pk).exclude(decision=DeliveryDecision.QUEUED)
-        queued = DeliveryDecision.QUEUED
-        return row.update(decision=queued, reason="", attempts=0, is_repeated=True) == 1
+        """Have it decided again, now; False if it is about to be."""
+        row = Delivery.objects.filter(pk=self.pk).exclude(
+            decision=DeliveryDecision.QUEUED, due_at=None
+        )
+        fields = {"reason": "", "attempts": 0, "failures": 0, "due_at": None, "is_repeated": True}
+        return row.update(decision=DeliveryDecision.QUEUED, **fields) == 1
 
 
 class OutgoingMessageQuerySet(OutgoingQuerySet["OutgoingMessage"]):
     """Messages to the forge, of which each target has one."""
+
+    def of_repository(self, forge: str, repository: str) -> "OutgoingMessageQuerySet":
+        return self.filter(pull_request__forge=forge, pull_request__repository=repository)
 
     @transaction.atomic
     def replace(self, row: PullRequest, wanted: Mapping[str, dict[str, Any]]) -> None:

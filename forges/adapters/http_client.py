@@ -15,6 +15,8 @@ DETAIL_LENGTH = 300
 # Answers after which the same request may succeed later: a forge that is busy, down, or whose
 # token an operator replaces.
 TRANSIENT = {401, 403, 408, 425, 429}
+# A repository that was renamed or moved: FORGE_REPOSITORY is to be corrected, and nothing is lost.
+MOVED = {301, 302, 307, 308}
 
 
 class ForgeFailed(DeliveryFailed):
@@ -26,14 +28,14 @@ class ForgeFailed(DeliveryFailed):
     def __init__(
         self, detail: str, *, http_status: int = 0, retry_after: float | None = None
     ) -> None:
-        is_permanent = 300 <= http_status < 500 and http_status not in TRANSIENT
+        is_permanent = 300 <= http_status < 500 and http_status not in TRANSIENT | MOVED
         super().__init__("forge_failed", detail, is_permanent=is_permanent, retry_after=retry_after)
         self.http_status = http_status
 
     @property
     def is_for_all(self) -> bool:
-        """Whether any other request would fail now too: no answer, or a limit of requests."""
-        return self.http_status in (0, 401, 429) or self.retry_after is not None
+        """Whether any other request would fail now too: no answer, a limit, another address."""
+        return self.http_status in {0, 401, 429} | MOVED or self.retry_after is not None
 
 
 class Client:
@@ -82,7 +84,7 @@ class Client:
                 method,
                 f"{self.base}{path}",
                 timeout=(CONNECT_SECONDS, READ_SECONDS),
-                # A repository that was renamed: FORGE_REPOSITORY is to be corrected.
+                # A token for one address is not sent to another one.
                 allow_redirects=False,
                 **arguments,
             )
@@ -101,6 +103,8 @@ class Client:
 def _describe_failure(request: str, answer: Any) -> ForgeFailed:
     status = answer.status_code
     text = re.sub(r"\s+", " ", answer.text[:DETAIL_LENGTH]).strip()
+    if status in MOVED:
+        text = "the repository has another address now; correct FORGE_REPOSITORY or FORGE_URL."
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     detail = f"The forge answered {request} with {status} {phrase}: {text or 'no text'}"
     wait = (

@@ -106,8 +106,11 @@ def build_messages(config: Config, row: PullRequest) -> dict[str, dict[str, Any]
 
 
 def build_marker(row: PullRequest) -> str:
-    """Return the first line of the comment, which no person can know before it is there."""
-    key, subject = settings.SECRET_KEY.encode(), f"{row.forge} {row.repository} {row.number}"
+    """Return the first line of the comment, which no person can know before it is there.
+
+    Without the repository: the comment is found again after the repository was renamed.
+    """
+    key, subject = settings.SECRET_KEY.encode(), f"{row.forge} {row.number}"
     digest = hmac.new(key, f"comment {subject}".encode(), hashlib.sha256).hexdigest()
     return f"<!-- oroboros {digest[:32]} -->"
 

@@ -28,7 +28,9 @@ def report(config: Config) -> None:
         return
     announce(config, settings)
     forge = create_forge(settings)
-    for pk in OutgoingMessage.objects.due().values_list("pk", flat=True)[:AT_ONCE]:
+    # Those of an earlier FORGE_REPOSITORY are about other pull requests with the same numbers.
+    ours = OutgoingMessage.objects.of_repository(settings.forge, settings.repository)
+    for pk in ours.due().values_list("pk", flat=True)[:AT_ONCE]:
         if shutdown.has_begun() or not send(forge, pk):
             return
 

@@ -59,6 +59,7 @@ class FakeForge:
         self.failures = []
         self.is_down = False
         self.token = TOKEN
+        self.repository = payloads.REPOSITORY
         handler = type("Handler", (_Handler,), {"forge": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
@@ -84,6 +85,7 @@ class FakeForge:
     # --- answers: (status, JSON)
 
     def answer(self, method, path, query, body):
+        path = path.replace(f"/repos/{self.repository}", REPO, 1)
         routes = GITLAB_ROUTES if self.kind == "gitlab" else GITHUB_ROUTES
         for wanted, pattern, function in routes:
             match = re.fullmatch(pattern, path)

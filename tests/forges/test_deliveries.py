@@ -1,11 +1,13 @@
 """What deliveries lead to: runs that start, follow and end; and the reason of each decision."""
 
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
 
+from core.clock import get_database_time
 from forges import reconciler
-from forges.models import Delivery, PullRequest
+from forges.models import Delivery, OutgoingMessage, PullRequest
 from runs.lifecycle import operations
 from runs.models import Run
 from runs.rules import Status
@@ -177,23 +179,86 @@ def test_without_a_token_only_the_owner_is_known_to_have_write_access(world):
     assert world.send("pull_request", body).decision == "acted"
 
 
-def test_a_forge_that_is_down_is_believed_later(world):
+@pytest.mark.parametrize(
+    "failures",
+    [None, [(503, {})] * 2, [(429, {"Retry-After": "3600"})] * 2, [(401, {})] * 2],
+    ids=["down", "busy", "limit", "token"],
+)
+def test_a_delivery_is_decided_once_the_forge_answers(world, failures):
     pull = world.pull()
+    world.forge.is_down, world.forge.failures = failures is None, failures or []
+    opened = world.deliver(pull)
+    assert (opened.decision, opened.failures) == ("queued", 1)
+    assert "It is tried again" in opened.reason
+    world.forge.is_down, world.forge.failures = False, []
+    Delivery.objects.update(due_at=get_database_time())
+    world.process()
+    world.process()
+    assert Delivery.objects.get().decision == "acted"
+    assert the_run().branch == "feature/reactions"
+
+
+def test_a_command_outlives_an_hour_without_the_forge(world):
+    pull = world.pull()
+    world.deliver(pull)
     world.forge.is_down = True
-    delivery = world.deliver(pull)
-    assert delivery.decision == "failed"
-    assert "did not answer" in delivery.reason
+    command = world.comment(pull, "/cancel")
+    for _ in range(12):  # of the waits that make up an hour
+        Delivery.objects.update(due_at=get_database_time())
+        world.process()
+    command.refresh_from_db()
+    assert (command.decision, command.failures) == ("queued", 13)
+    wait = command.due_at - get_database_time()
+    assert timedelta(minutes=9) < wait <= timedelta(minutes=10)
+    world.process()  # not before its time
+    assert the_run().status == Status.PREPARING
     world.forge.is_down = False
+    assert command.repeat()  # an operator need not wait
+    world.process()
+    world.process()
+    assert Delivery.objects.filter(decision="acted").count() == 2
+    assert the_run().status == Status.CANCELED
+
+
+def test_a_delivery_is_given_up_after_a_day_without_the_forge(world):
+    world.forge.is_down = True
+    delivery = world.deliver(world.pull())
+    Delivery.objects.update(failures=150, due_at=None)
+    world.process()
+    delivery.refresh_from_db()
+    assert (delivery.decision, "did not answer" in delivery.reason) == ("failed", True)
+
+
+def test_a_renamed_repository_loses_nothing(world):
+    pull = world.pull()
+    world.deliver(pull)
+    world.report()
+    body = world.body(pull.later(1), "edited")
+    body["repository"]["full_name"] = "team/store"
+    assert "FORGE_REPOSITORY is team/shop" in world.send("pull_request", body).reason
+    world.forge.failures = [(301, {"Location": "/repositories/1"})]
+    operations.cancel(the_run(), actor="bob")
+    world.report()
+    waiting = OutgoingMessage.objects.waiting()
+    assert waiting.count() == 2
+    assert any("correct FORGE_REPOSITORY" in one.error for one in waiting)
+    # Corrected: the comment is found again, and nothing of the old name is sent.
+    world.forge.repository = "team/store"
+    world.configure(FORGE_REPOSITORY="team/store")
+    operations.retry(the_run(), actor="bob")
     reconciler.reconcile(world.config)
     world.process()
-    assert the_run().branch == "feature/reactions"
+    world.report()
+    assert PullRequest.objects.get(repository="team/store").run == Run.objects.unfinished().get()
+    assert len(pull.comments) == 1
+    assert "The preview is being prepared." in next(iter(pull.comments.values()))
+    assert not OutgoingMessage.objects.of_repository("github", "team/store").waiting().exists()
 
 
 def test_deliver_again_decides_again(world):
     pull = world.pull()
-    world.forge.is_down = True
+    world.forge.failures = [(422, {})]
     delivery = world.deliver(pull)
-    world.forge.is_down = False
     assert delivery.repeat()
     assert not delivery.repeat()
     world.process()
