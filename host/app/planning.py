@@ -193,6 +193,7 @@ def _plan_installs(
     read = {toolchains.FILES[kind] for kind in used}
     notes = [] if has_own_install else unread_files.describe_unread_files(tree, folders, read)
     notes += unread_files.describe_platform_files(tree, manifest.frontend_dir)
+    notes += toolchains.note_versions(tree, toolchains.find_used(programs), folders)
     if is_used:
         asking = list(dict.fromkeys((folder, ".")))
         tools = interpreters.choose_python(tree, asking, tools)

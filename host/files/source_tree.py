@@ -26,7 +26,8 @@ class SourceTree:
         except (OSError, Refused):
             return None
         if len(data) > FILE_BYTES:
-            raise ApplicationRefused("manifest_invalid", f"{path} is larger than 4 MiB.")
+            detail = f"{os.path.normpath(path)} is larger than 4 MiB."
+            raise ApplicationRefused("manifest_invalid", detail)
         return data
 
     def read_text(self, path: str) -> str | None:
@@ -38,7 +39,7 @@ class SourceTree:
         try:
             return None if data is None else data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            detail = f"{path} is not UTF-8 text: save it as UTF-8."
+            detail = f"{os.path.normpath(path)} is not UTF-8 text: save it as UTF-8."
             raise ApplicationRefused("manifest_invalid", detail) from None
 
     def has_file(self, path: str) -> bool:
@@ -47,8 +48,17 @@ class SourceTree:
 
     def list_folders(self, path: str) -> list[str]:
         """Return the names of the folders within a folder of the tree, sorted."""
+        entries = self._scan(path)
+        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+
+    def list_files(self, path: str) -> list[str]:
+        """Return the names of the files within a folder of the tree, sorted."""
+        entries = self._scan(path)
+        return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+
+    def _scan(self, path: str) -> list[os.DirEntry[str]]:
         folder = self.root / os.path.normpath(path)
         if not folder.resolve().is_relative_to(self.root.resolve()) or not folder.is_dir():
             return []
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            return list(entries)

@@ -7,6 +7,7 @@ from configparser import Error as ConfigParserError
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from host.app.dependencies.install import Tools
 from host.app.dependencies.project_files import get_table, get_text, join, read_json, read_toml
@@ -18,11 +19,14 @@ from host.process import runner
 VERSION_SECONDS = 10.0
 PYTHON_FOLDERS = ("/usr/local/bin", "/usr/bin")
 # A version, as pyenv, uv, Heroku and nvm write it; other text names an alias or an implementation.
-PYTHON_PIN = re.compile(r"(?:python-|cpython@?-?)?(\d+(?:\.\d+){0,2})(?:-.*)?")
+PYTHON_PIN = re.compile(r"(?:python-|cpython@?-?)?(\d+(?:\.\d+){0,2})(?:\.[x*])?(?:-.*)?")
 NODE_PIN = re.compile(r"v?(\d+(?:\.\d+){0,2})")
 # The files of asdf and mise, and their names of the languages.
 TOOL_VERSIONS = ".tool-versions"
-MISE_FILES = ("mise.toml", ".mise.toml")
+MISE_FILES = (
+    *("mise.toml", ".mise.toml", "mise/config.toml", ".mise/config.toml"),
+    *(".config/mise.toml", ".config/mise/config.toml"),
+)
 NODE_NAMES = ("nodejs", "node")
 
 # A file of the tree, with what it asks for: a range, or a pin.
@@ -140,9 +144,18 @@ def _list_tool_versions(
             yield join(folder, TOOL_VERSIONS), match[1] if match else words[1], True
     for file in MISE_FILES:
         tools = get_table(read_toml(tree, folder, file), "tools")
-        for text in filter(None, (get_text(tools, name) for name in names)):
+        for text in filter(None, (_read_mise_version(tools.get(name)) for name in names)):
             match = pin.fullmatch(text)
             yield join(folder, file), match[1] if match else text, True
+
+
+def _read_mise_version(value: Any) -> str:
+    """Return the version that mise puts first on PATH: the first of a list; "" if it has none."""
+    if isinstance(value, list):
+        value = value[0] if value else ""
+    if isinstance(value, dict):
+        value = value.get("version", "")
+    return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _read_setup_cfg(tree: SourceTree, folder: str) -> str:
@@ -171,11 +184,19 @@ def _list_python_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
     poetry = get_text(project, "tool", "poetry", "dependencies", "python")
     if poetry:
         yield f"{where}, tool.poetry.dependencies.python", poetry, False
-    pipfile = read_toml(tree, folder, "Pipfile")
-    for key in ("python_version", "python_full_version"):
-        wanted = get_text(pipfile, "requires", key)
-        if wanted:
-            yield join(folder, "Pipfile"), wanted, True
+    yield from _list_locked_pythons(tree, folder)
+
+
+def _list_locked_pythons(tree: SourceTree, folder: str) -> Iterator[Demand]:
+    """Yield what lock files say of Python, and what the list of Pipenv does."""
+    # uv compares that of its own lock file.
+    if requires := get_text(read_toml(tree, folder, "pylock.toml"), "requires-python"):
+        yield f"{join(folder, 'pylock.toml')}, requires-python", requires, False
+    lock = get_table(read_json(tree, folder, "Pipfile.lock"), "_meta")
+    for name, table in (("Pipfile", read_toml(tree, folder, "Pipfile")), ("Pipfile.lock", lock)):
+        for key in ("python_version", "python_full_version"):
+            if wanted := get_text(table, "requires", key):
+                yield join(folder, name), wanted, True
 
 
 def _list_node_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
@@ -188,6 +209,10 @@ def _list_node_demands(tree: SourceTree, folder: str) -> Iterator[Demand]:
     engines = get_text(package, "engines", "node")
     if engines:
         yield f"{where}, engines.node", engines, False
+    runtimes = get_table(package, "devEngines").get("runtime")
+    for one in runtimes if isinstance(runtimes, list) else [runtimes]:
+        if isinstance(one, dict) and one.get("name") == "node" and get_text(one, "version"):
+            yield f"{where}, devEngines.runtime", get_text(one, "version"), False
     volta = get_text(package, "volta", "node")
     if volta:
         yield f"{where}, volta.node", volta, True

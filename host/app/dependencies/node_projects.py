@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -24,6 +24,8 @@ LOCK_FILES = {
     "package-lock.json": "npm",
 }
 PACKAGE_MANAGER = re.compile(r"(npm|pnpm|yarn|bun)@(\d+\.\d+\.\d+[0-9A-Za-z.-]*)(?:\+\S*)?")
+# A range or a tag, which is not pinned: only the name counts.
+NAMED_MANAGER = re.compile(r"(npm|pnpm|yarn|bun)(?:@.*)?")
 PNPM_LOCK_VERSION = re.compile(r"^lockfileVersion: ['\"]?(\d+\.\d+)", re.MULTILINE)
 # The versions for lock files whose package.json names none: pinned, so that the same files give
 # the same install.
@@ -50,6 +52,7 @@ OMITS_DEVELOPMENT = re.compile(
     r"^\s*(?:omit(?:\[\])?\s*=\s*[\"']?dev\b|(?:production|prod)\s*=\s*true\b|only\s*=\s*prod)",
     re.MULTILINE,
 )
+PLUG_AND_PLAY = re.compile(r"^nodeLinker:\s*['\"]?pnp['\"]?\s*$", re.MULTILINE)
 HOOKS = ("preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare")
 
 
@@ -146,18 +149,52 @@ def _choose_manager(
 ) -> tuple[Manager, list[str]]:
     """Return the manager that package.json names, else that of the lock file; notes on the rest."""
     present = [name for name in LOCK_FILES if tree.has_file(f"{folder}/{name}")]
-    match = PACKAGE_MANAGER.fullmatch(get_text(data, "packageManager"))
+    key, text = _read_manager(data)
+    match = PACKAGE_MANAGER.fullmatch(text) or NAMED_MANAGER.fullmatch(text)
     called = next((argv[0] for argv in custom if argv[0] in ("pnpm", "yarn", "bun")), "")
     if match and not (present and match[1] not in {LOCK_FILES[name] for name in present}):
-        name, version = match[1], match[2]
+        name, version = match[1], "".join(match.groups()[1:])
     else:
         name, version = (LOCK_FILES[present[0]] if present else called or "npm"), ""
+    manager = _pin_manager(tree, folder, name, version)
     others = [lock for lock in present if LOCK_FILES[lock] != name]
     notes = [f"{join(folder, lock)} is not read: {name} installs the packages." for lock in others]
+    where = f"{join(folder, 'package.json')}: {key} {text}"
     if match and match[1] != name:
-        where = join(folder, "package.json")
-        notes.append(f"{where}: packageManager {match[0]} is not used: there is {present[0]}.")
-    return _pin_manager(tree, folder, name, version), notes
+        notes.append(f"{where} is not used: there is {present[0]}.")
+    elif text and not (manager.package and version):
+        used = manager.package or "npm of this host"
+        notes.append(f"{where} is not used: {used} installs the packages.")
+    return manager, [*notes, *_note_settings(tree, folder, data, manager)]
+
+
+def _read_manager(data: Table | None) -> tuple[str, str]:
+    """Return the key of package.json that names a manager, and its name and version."""
+    if text := get_text(data, "packageManager"):
+        return "packageManager", text
+    engine = get_table(data, "devEngines", "packageManager")
+    name, version = get_text(engine, "name"), get_text(engine, "version")
+    return "devEngines.packageManager", f"{name}@{version}" if name and version else name
+
+
+def _note_settings(
+    tree: SourceTree, folder: str, data: Table | None, manager: Manager
+) -> Iterator[str]:
+    """Yield a note on each other pin of the manager, and on yarn's packages without a folder."""
+    pinned = get_text(data, "volta", manager.name)
+    if pinned and not manager.package.endswith(f"@{pinned}"):
+        used = manager.package or "npm of this host"
+        yield (
+            f"{join(folder, 'package.json')}: volta.{manager.name} {pinned} is not used: {used} "
+            "installs the packages."
+        )
+    if manager.name == "yarn" and PLUG_AND_PLAY.search(
+        tree.read_text(f"{folder}/.yarnrc.yml") or ""
+    ):
+        yield (
+            f"{join(folder, '.yarnrc.yml')}: nodeLinker pnp is not used: the packages are in "
+            "node_modules."
+        )
 
 
 def _pin_manager(tree: SourceTree, folder: str, name: str, version: str) -> Manager:

@@ -37,6 +37,13 @@ UNSUPPORTED = {
     "requirements/base.txt": 'write [backend] install = "uv pip install -r '
     'requirements/base.txt" into oroboros.toml',
 }
+# A list of another name, as projects have several: the application needs one of them.
+OTHER_LIST = re.compile(r"requirements(?:[-_.][\w.-]+)?\.(?:txt|in|lock|pip)", re.IGNORECASE)
+REQUIREMENTS_FOLDERS = ("requirements", "reqs")
+# Lists for work on the application only.
+DEVELOPMENT_LIST = re.compile(
+    r"(?:^|[-_./])(?:ci|dev\w*|docs?|lint\w*|local|tests?|testing|typing)(?=[-_.])", re.IGNORECASE
+)
 LOCK_FILES = ("uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock", "pdm.lock")
 # In the order in which they win. A lock file wins over a list of what is wanted.
 PROJECT_FILES = (
@@ -129,7 +136,26 @@ def _choose_recipe(
         recipe = RECIPES[name](tree, folder, tools, has_development)
         if recipe is not None:
             return recipe, [*_note_others(folder, name, present)]
+    if is_used and (name := _find_other_list(tree, folder)):
+        raise _refuse_file(
+            folder,
+            name,
+            "is not read here: name it requirements.txt, or write [backend] install = "
+            f'"uv pip install -r {name}" into oroboros.toml',
+        )
     return Recipe(()), []
+
+
+def _find_other_list(tree: SourceTree, folder: str) -> str:
+    """Return the first list of requirements that has another name than `requirements.txt`.
+
+    "" if there is none, or if all are for development.
+    """
+    found = [name for name in tree.list_files(folder) if OTHER_LIST.fullmatch(name)]
+    for inner in REQUIREMENTS_FOLDERS:
+        names = tree.list_files(f"{folder}/{inner}")
+        found += [f"{inner}/{name}" for name in names if name.endswith((".txt", ".in"))]
+    return next((name for name in found if not DEVELOPMENT_LIST.search(name)), "")
 
 
 def _find_workspace(tree: SourceTree, folder: str) -> str:

@@ -4,7 +4,8 @@ They are not shared: what the packages' own scripts read of the tree is not know
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import product
 
 from host.app.command_line import Argv
 from host.app.dependencies.install import Install, build_install
@@ -19,6 +20,9 @@ PROGRAMS = {
     "php": ("php", "composer"),
     "go": ("go",),
 }
+# The files of version managers (rbenv, phpenv, goenv), which no tool here reads.
+VERSION_FILES = {"ruby": ".ruby-version", "php": ".php-version", "go": ".go-version"}
+LANGUAGES = {"ruby": "Ruby", "php": "PHP", "go": "Go"}
 GO_REQUIRE = re.compile(r"^\s*require\b", re.MULTILINE)
 COMPOSER = (
     *("composer", "install", "--no-interaction", "--no-progress", "--prefer-dist"),
@@ -29,6 +33,17 @@ COMPOSER = (
 def find_used(programs: Collection[str]) -> list[str]:
     """Return the languages of which a command starts one of these programs."""
     return [kind for kind, names in PROGRAMS.items() if set(names) & set(programs)]
+
+
+def note_versions(
+    tree: SourceTree, kinds: Collection[str], folders: Collection[str]
+) -> Iterator[str]:
+    """Yield a note on each version that one of the folders asks for: the host's is used."""
+    for kind, folder in product(kinds, dict.fromkeys(folders)):
+        name = VERSION_FILES[kind]
+        if text := (tree.read_text(f"{folder}/{name}") or "").strip():
+            asked, language = text.splitlines()[0], LANGUAGES[kind]
+            yield f"{join(folder, name)} asks for {asked}; {language} is that of this host."
 
 
 def plan_toolchain(

@@ -17,6 +17,7 @@ UNREAD = {
     "build.gradle.kts": "Gradle",
     "deno.json": "Deno",
     "deno.jsonc": "Deno",
+    "deno.lock": "Deno",
 }
 # Files of other hosts, and what has no effect here.
 CONTAINERS = "there are no containers here: Procfile and oroboros.toml say what runs"

@@ -90,6 +90,10 @@ def test_the_develop_section_of_a_pipfile_is_installed_for_checks_only(plan):
         ({"poetry.lock": ""}, "poetry.lock"),
         ({"Pipfile.lock": "{"}, "Pipfile.lock"),
         ({"requirements/production.txt": "a"}, "requirements/production.txt"),
+        ({"requirements/prod.txt": "a"}, "install -r requirements/prod.txt"),
+        ({"requirements-dev.txt": "a", "requirements-web.txt": "a"}, "requirements-web.txt is not"),
+        ({"requirements.lock": "a"}, "requirements.lock is not read here: name it"),
+        ({"Requirements.txt": "a"}, "Requirements.txt"),
         (
             {"pnpm-lock.yaml": "lockfileVersion: 99.0\n", "package.json": package()},
             "pnpm-lock.yaml",
@@ -247,6 +251,15 @@ def test_files_that_are_not_read_are_noted(plan):
         ({".tool-versions": "nodejs 22.1", "package.json": package()}, "asks for Node.js 22.1,"),
         ({"mise.toml": '[tools]\npython = "3.99"\n'}, "mise.toml asks for Python 3.99"),
         ({"setup.cfg": "[options]\npython_requires = >=3.99\n"}, "python_requires asks"),
+        ({"mise.toml": '[tools]\npython = ["3.99", "3.11"]\n'}, "asks for Python 3.99,"),
+        ({".config/mise.toml": "[tools]\npython = {version = '3.99'}\n"}, "asks for Python 3.99,"),
+        ({"runtime.txt": "python-3.8.x"}, "asks for Python 3.8,"),
+        ({"pylock.toml": 'requires-python = ">=3.99"'}, "pylock.toml, requires-python asks"),
+        ({"Pipfile.lock": {"_meta": {"requires": {"python_version": "3.9"}}}}, "Pipfile.lock asks"),
+        (
+            {"package.json": package(devEngines={"runtime": {"name": "node", "version": "99"}})},
+            "devEngines.runtime asks",
+        ),
     ],
 )
 def test_another_interpreter_than_the_hosts_is_refused_with_the_file(plan, files, asked):
@@ -312,6 +325,50 @@ def test_a_package_manager_is_installed_in_the_version_of_the_project(
     assert (manager.kind, manager.commands[0][-1]) == ("tool", tool)
     assert install.commands[0][-1] == command
     assert install.shared is bool(files)
+
+
+@pytest.mark.parametrize(
+    ("data", "files", "note"),
+    [
+        ({"packageManager": "npm@9.1.0"}, {}, "packageManager npm@9.1.0 is not used: npm of this"),
+        ({"packageManager": "pnpm@9"}, {}, "pnpm@9 is not used: pnpm@10.34.8 installs"),
+        ({"packageManager": "deno@2.0.0"}, {}, "packageManager deno@2.0.0 is not used: npm of"),
+        ({"packageManager": "yarn@4.1.0", "volta": {"yarn": "3.0.0"}}, {}, "volta.yarn 3.0.0 is"),
+        (
+            {"devEngines": {"packageManager": {"name": "pnpm", "version": "^9.1.0"}}},
+            {},
+            "devEngines.packageManager pnpm@^9.1.0 is not used: pnpm@10.34.8 installs",
+        ),
+        (
+            {},
+            {"yarn.lock": "__metadata:\n", ".yarnrc.yml": "nodeLinker: pnp\n"},
+            ".yarnrc.yml: nodeLinker pnp is not used",
+        ),
+    ],
+)
+def test_a_version_of_a_package_manager_that_is_not_used_is_a_note(plan, data, files, note):
+    notes = plan({**STATIC, "package.json": package(**data), **files}).notes
+    [found] = [text for text in notes if "no lock file" not in text]
+    assert note in found
+
+
+def test_the_package_manager_of_dev_engines_is_installed_in_its_version(plan):
+    engine = {"packageManager": {"name": "pnpm", "version": "9.1.0"}}
+    plan = plan({**STATIC, "package.json": package(devEngines=engine)})
+    assert plan.installs[1].commands[0][-1] == "pnpm@9.1.0"
+    assert "not used" not in "".join(plan.notes)
+
+
+def test_a_version_of_ruby_php_or_go_is_a_note(plan):
+    files = {"Procfile": "web: php -S 127.0.0.1:$PORT\n", ".php-version": "9.9\n"}
+    assert plan({**files, ".ruby-version": "9.9"}).notes == (
+        ".php-version asks for 9.9; PHP is that of this host.",
+    )
+
+
+def test_lists_for_development_alone_are_no_reason_to_refuse(plan):
+    names = ("requirements-dev.txt", "requirements_test.txt", "requirements/docs.txt")
+    assert plan(WEB | dict.fromkeys(names, "a")).notes == ()
 
 
 def test_a_package_of_a_workspace_is_installed_at_the_root(plan):
