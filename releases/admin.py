@@ -6,7 +6,8 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin.utils import unquote
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
@@ -15,7 +16,7 @@ from core.clock import format_minute
 from host.files import safe_files
 from releases.deployments import enqueue, rollback_plan
 from releases.models import Deployment, Release, ReleaseQuerySet
-from releases.presenters import list_processes
+from releases.presenters import list_logs, list_processes
 from releases.production.deployment_context import deployment_log_path
 from releases.rules import ReleaseStatus
 from web.admin_actions import (
@@ -26,7 +27,8 @@ from web.admin_actions import (
     ReasonForm,
     offer_if,
 )
-from web.permissions import ALLOWED, OPERATE, ActionState, get_actor_name
+from web.logs.listing import describe_logs
+from web.permissions import ALLOWED, OPERATE, ActionState, get_actor_name, has_ability
 from web.templatetags.presentation import CHIP_TYPES
 
 LOG_LINES = 200
@@ -131,6 +133,23 @@ class ReleaseAdmin(ReadOnlyAdmin):
         "deployment_list",
     ]
     page_actions = (ROLLBACK,)
+    change_form_outer_after_template = "oroboros/process_logs.html"
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        release = self.get_object(request, unquote(object_id))
+        may_read = release is not None and has_ability(request, OPERATE)
+        context = {
+            "process_logs": _list_logs(release) if may_read else [],
+            "process_logs_note": "Older lines may be of releases that ran in the same place.",
+            **(extra_context or {}),
+        }
+        return super().change_view(request, object_id, form_url, context)
 
     def get_queryset(self, request: HttpRequest) -> ReleaseQuerySet:
         return super().get_queryset(request).filter(is_temporary=False)
@@ -182,6 +201,19 @@ class ReleaseAdmin(ReadOnlyAdmin):
         """List the release's deployments, the newest first, with links to their pages."""
         lines = map(_describe_deployment, release.deployments.all()[:DEPLOYMENT_LIMIT])
         return format_html_join("\n", '<a href="{}">{}</a> {}', lines) or "none"
+
+
+def _list_logs(release: Release) -> list[dict[str, Any]]:
+    """Return the logs of the release's processes for the page, with the address of each text."""
+    return [
+        {
+            **log,
+            "url": reverse("api-release-log", args=[release.pk, log["name"]]),
+            "filename": f"production-{log['name']}",
+            "is_running": True,
+        }
+        for log in describe_logs(list_logs(settings.OROBOROS, release))
+    ]
 
 
 @admin.register(Deployment)

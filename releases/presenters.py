@@ -1,6 +1,7 @@
 """Releases and deployments as the commands and the API show them."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from host.config import Config
@@ -9,7 +10,7 @@ from host.units import managers
 from releases.models import Deployment, Release
 from releases.processes import background, keeping
 from releases.processes.keeping import Restarts
-from releases.production import colours
+from releases.production import app_instance, colours
 from releases.rules import ReleaseStatus
 
 
@@ -65,16 +66,30 @@ def list_processes(config: Config, release: Release) -> list[dict[str, Any]]:
 
     `restarts` counts those of a background process since the release went live.
     """
+    units = _list_units(config, release)
+    return [_present_process(config, name, unit) for name, unit in units.items()]
+
+
+def list_logs(config: Config, release: Release) -> dict[str, Path]:
+    """Return the logs of the live release's processes by name; none of another release.
+
+    A log is of a place where processes run, one release after another: older lines are theirs.
+    """
+    units = _list_units(config, release)
+    return {name: app_instance.unit_log(config, unit) for name, unit in units.items()}
+
+
+def _list_units(config: Config, release: Release) -> dict[str, str]:
+    """Return the units of the live release's processes by the names of these."""
     colour = colours.get_live_colour(config)
     if release.status != ReleaseStatus.LIVE or colour is None:
-        return []
+        return {}
     try:
         names = background.list_names(config, release)
         units = colours.list_unit_names(config, release, colour)
-        units |= {name: background.unit_name(name) for name in names}
-        return [_present_process(config, name, unit) for name, unit in units.items()]
+        return units | {name: background.unit_name(name) for name in names}
     except Refused:  # its build is gone, which the reconciler reports
-        return []
+        return {}
 
 
 def _present_process(config: Config, name: str, unit: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.urls import reverse
 from django.utils import timezone
 
 from host.files import safe_files
@@ -50,6 +51,14 @@ class Stage:
     @property
     def is_running(self) -> bool:
         return self.status == StepStatus.RUNNING
+
+    @property
+    def log_url(self) -> str:
+        """The address of the log's content. The page shows it with links to its lines."""
+        if self.log is None:
+            return ""
+        address = reverse("api-run-artifact", args=[self.log.run_id, self.log.name])
+        return f"{address}?generation={self.log.generation}"
 
 
 def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
@@ -172,7 +181,7 @@ def _stages(
 
 
 def describe_failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:
-    """Return code, cause, remedy, log and last log lines of a failed run; None without failure."""
+    """Return code, cause, remedy, stage and last log lines of a failed run, else None."""
     if not run.failure_code:
         return None
     known = FAILURES.get(run.failure_code)
@@ -184,7 +193,7 @@ def describe_failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[st
         "detail": _remove_log_tail(run.failure_detail, lines),
         "cause": known.cause if known else "",
         "remedy": run.next_action or (known.remedy if known else ""),
-        "log": log,
+        "stage": failed[-1].name if failed else "",
         "lines": lines,
     }
 

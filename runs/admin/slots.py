@@ -5,17 +5,20 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
+from host.errors import Refused
 from runs.leasing import maintenance
 from runs.leasing.cleanup import return_to_service
 from runs.leasing.queue_status import build_status, describe_withdrawal
 from slots.models import Lease, Slot
 from slots.rules import STATES_WITH_SLOT, SlotState
+from slots.runtime import backend_log
 from web.admin_actions import (
     ActionResult,
     AdminAction,
@@ -23,6 +26,7 @@ from web.admin_actions import (
     ReasonForm,
     offer_if,
 )
+from web.logs.listing import describe_logs
 from web.permissions import OPERATE, get_actor_name
 from web.templatetags.presentation import moment, render_chip
 
@@ -105,6 +109,22 @@ class SlotAdmin(ReadOnlyAdmin):
     fields = ["slot_id", "host", "fence", "state", "holder", "since", "until", "reason"]
     readonly_fields = ["state", "holder", "since", "until", "reason"]
     page_actions = ACTIONS
+    change_form_outer_after_template = "oroboros/process_logs.html"
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        slot = self.get_object(request, unquote(object_id))
+        context = {
+            "process_logs": _list_logs(slot) if slot else [],
+            "process_logs_note": "Of the run that holds the slot, or held it last.",
+            **(extra_context or {}),
+        }
+        return super().change_view(request, object_id, form_url, context)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Slot]:
         leases = Lease.objects.filter(state__in=STATES_WITH_SLOT).select_related("run")
@@ -142,6 +162,24 @@ class SlotAdmin(ReadOnlyAdmin):
     @display(description="Reason")
     def reason(self, slot):
         return describe_withdrawal(slot) or "–"
+
+
+def _list_logs(slot: Slot) -> list[dict[str, Any]]:
+    """Return the logs of the slot's processes for the page, each with the address of its text."""
+    config = settings.OROBOROS
+    try:
+        logs = backend_log.list_logs(config, config.slot(slot.slot_id))
+    except Refused:  # it is not configured any more
+        return []
+    return [
+        {
+            **log,
+            "url": reverse("api-slot-log", args=[slot.slot_id, log["name"]]),
+            "filename": f"{slot.slot_id}-{log['name']}",
+            "is_running": not log["name"].startswith("previous:"),
+        }
+        for log in describe_logs(logs)
+    ]
 
 
 def _lease(slot):

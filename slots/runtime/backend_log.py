@@ -76,3 +76,20 @@ def archive_previous(config: Config, slot: SlotConfig) -> None:
 def trim(config: Config, slot: SlotConfig) -> bool:
     """Trim the log of a running backend; returns whether it was too large."""
     return log_files.trim(path(config, slot))
+
+
+def list_logs(config: Config, slot: SlotConfig) -> dict[str, Path]:
+    """Return the logs of the slot's processes by name: web, worker.2, and previous:web.
+
+    A previous log is of the run before, or what did not fit into the one of this run any more.
+    """
+    folder, web = path(config, slot).parent, path(config, slot)
+    logs: dict[str, Path] = {}
+    for one in (web, *sorted(folder.glob(path(config, slot, "*").name))):
+        name = one.name.removeprefix(f"{slot.slot_id}.").removesuffix(".log")
+        name = "web" if one == web else name
+        logs |= {name: one, f"previous:{name}": one.with_name(f"{one.name}.1")}
+    for old in sorted(folder.glob(path(config, slot, "*").name + ".1")):
+        name = old.name.removeprefix(f"{slot.slot_id}.").removesuffix(".log.1")
+        logs.setdefault(f"previous:{name}", old)
+    return {name: one for name, one in logs.items() if one.is_file() and not one.is_symlink()}

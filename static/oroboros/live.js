@@ -1,9 +1,8 @@
-/* Live pages: parts of the page are reloaded while something runs, and growing logs are followed. A page that cannot be
-   reloaded says so, and its counters stop. */
+/* Live pages: parts of the page are reloaded while something runs. A page that cannot be reloaded says so, and its counters
+   stop. */
 "use strict";
 (() => {
-  const LOG_BYTES = 65536, TIMEOUT_MS = 10000;
-  const logs = new WeakMap();
+  const TIMEOUT_MS = 10000;
   let clockOffset = 0; // the server's clock minus this one's, in milliseconds
   let etag = null, updatedAt = new Date(), timer = null, isStale = false;
 
@@ -26,43 +25,7 @@
     }
   }
 
-  // A log is read from where the last answer ended; the header X-Oroboros-Next has that offset.
-  async function readLog(details) {
-    const box = details.querySelector("pre");
-    const state = logs.get(box) || { at: null, busy: false, decoder: new TextDecoder() };
-    logs.set(box, state);
-    if (state.busy) return;
-    state.busy = true;
-    try {
-      const response = await fetch(`${details.dataset.log}&from=${state.at ?? -LOG_BYTES}`);
-      if (response.ok) {
-        const next = Number(response.headers.get("X-Oroboros-Next"));
-        const atEnd = isAtEnd(box);
-        const bytes = await response.arrayBuffer();
-        if (state.at === null && next > bytes.byteLength) box.append("…\n");
-        box.append(state.decoder.decode(bytes, { stream: true }));
-        state.at = next;
-        if (atEnd) box.scrollTop = box.scrollHeight;
-      } else {
-        box.textContent = `The log could not be loaded (status ${response.status}).`;
-        delete details.dataset.running;
-      }
-    } catch {
-      // The server is away: the page says so, and the next try goes on from the same offset.
-    } finally {
-      state.busy = false;
-    }
-  }
-
   const isAtEnd = (box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
-
-  function followLogs() {
-    if (isStale) return;
-    for (const details of document.querySelectorAll("details[data-log]")) {
-      const box = details.querySelector("pre");
-      if (details.open && ("running" in details.dataset || !logs.has(box))) readLog(details);
-    }
-  }
 
   // The last HTML of each part as the server sent it. Only what changed is changed in the page: nodes stay, and with
   // them the keyboard's focus, selections, open details and the scroll position.
@@ -201,10 +164,7 @@
     updateDurations();
     showTab();
     for (const box of document.querySelectorAll("pre[data-tail]")) box.scrollTop = box.scrollHeight;
-    followLogs();
     setInterval(updateDurations, 1000);
-    setInterval(followLogs, 1000);
-    document.addEventListener("toggle", followLogs, true);
     const page = document.querySelector("[data-live]");
     if (!page || !page.dataset.live) return;
     timer = setTimeout(() => update(page), Number(page.dataset.live) * 1000);

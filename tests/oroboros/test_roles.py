@@ -46,6 +46,8 @@ POST operate api/slots/<str:slot_id>/drain
 POST operate api/slots/<str:slot_id>/undrain
 POST operate api/slots/<str:slot_id>/quarantine
 POST operate api/slots/<str:slot_id>/unquarantine
+GET  view    api/slots/<str:slot_id>/logs
+GET  view    api/slots/<str:slot_id>/logs/<str:name>
 GET  view    api/shipping
 POST operate api/shipping/freeze
 GET  view    api/shipping/rollback
@@ -56,6 +58,8 @@ GET  view    api/releases
 GET  view    api/releases/<str:release_id>
 GET  view    api/releases/<str:release_id>/activations/<int:number>
 POST operate api/releases/<str:release_id>/rollback
+GET  operate api/releases/<str:release_id>/logs
+GET  operate api/releases/<str:release_id>/logs/<str:name>
 GET  view    api/deliveries
 GET  view    api/deliveries/<str:delivery_id>
 POST operate api/deliveries/<str:delivery_id>/redeliver
@@ -85,6 +89,7 @@ ARGUMENTS = {
     "<str:slot_id>": "preview-1",
     "<str:delivery_id>": "1",
     "<path:name>": "log",
+    "<str:name>": "log",
     "<int:number>": "1",
     "<int:link_id>": "1",
 }
@@ -150,6 +155,8 @@ def test_a_token_gets_through_where_it_has_the_ability(ability):
 
 def test_a_limited_token_writes_to_nothing_but_its_runs():
     beyond = {(row[0], row[2]) for row in ROWS if row[0] == "POST"}
+    # What they read may be of any run.
+    beyond |= {("GET", row[2]) for row in ROWS if row[2].startswith("api/slots/<str:slot_id>/logs")}
     headers = make_token(*ABILITIES, limits=RunLimits(("feature/*",)))
     # Those of runs answer by their own rules: no run is named here.
     beyond -= {("POST", path) for path in WRITES_OF_RUNS}

@@ -139,6 +139,10 @@ def test_a_killed_process_is_started_again_and_reported(config, repo, web):
         ("worker.2", "worker", "running", 0),
         ("clock", "clock", "running", 0),
     ]
+    logs = presenters.list_logs(config, Release.objects.live())
+    assert list(logs) == ["web", "worker", "worker.2", "clock"]
+    assert logs["worker.2"] == background.log_path(config, "worker.2")
+    assert all(path.is_file() for path in logs.values())
     # The next one waits for the delay.
     os.kill(manager.status(unit).pid, signal.SIGKILL)
     assert wait_until(lambda: not manager.status(unit).is_active, seconds=5, interval=0.01)

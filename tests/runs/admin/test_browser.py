@@ -156,6 +156,7 @@ def test_the_log_and_status_of_a_running_step_update_without_a_reload(open_admin
     path.write_text("first <b>line</b>\n")
     page = open_admin()
     page.goto(url_of(run))
+    assert page.locator(".oro-line b").count() == 0
     box = page.locator("[data-part=stage-install] .oro-log")
     expect(box).to_contain_text("first <b>line</b>")
     with path.open("a") as file:
@@ -163,18 +164,47 @@ def test_the_log_and_status_of_a_running_step_update_without_a_reload(open_admin
     expect(box).to_contain_text("second line é")
     tools = page.locator("[data-part=stage-install] [data-log-tools]")
     tools.get_by_role("searchbox").fill("LINE")
-    expect(tools.locator("[data-log-count]")).to_have_text("1 of 2")
+    expect(tools.locator("[data-log-count]")).to_have_text("1 of 2 lines")
     page.keyboard.press("Enter")
-    expect(tools.locator("[data-log-count]")).to_have_text("2 of 2")
+    expect(tools.locator("[data-log-count]")).to_have_text("2 of 2 lines")
     assert "install_log" in tools.get_by_role("link", name="Download").get_attribute("href")
     Step.objects.filter(pk=step.pk).update(status=StepStatus.SUCCEEDED, ended_at=step.started_at)
     expect(page.locator("[data-part=stage-install]")).to_contain_text("succeeded")
     expect(box).to_contain_text("first <b>line</b>")
-    expect(tools.locator("[data-log-count]")).to_have_text("2 of 2")  # what was typed stays
+    expect(tools.locator("[data-log-count]")).to_have_text("2 of 2 lines")  # what was typed stays
     Run.objects.filter(pk=run.pk).update(
         status=Status.FAILED, failure_code="BUILD_FAILED", ended_at=step.started_at
     )
     expect(page.locator("[data-part=failure]")).to_contain_text("BUILD_FAILED")
+    assert page.problems == []
+
+
+def test_a_link_opens_its_line_of_a_log_in_which_only_colours_have_an_effect(open_admin):
+    run = RunFactory(status=Status.FAILED, failure_code="BUILD_FAILED", generation=1)
+    step = StepFactory(run=run, name="build", status=StepStatus.FAILED, generation=1)
+    log = ArtifactFactory(run=run, step=step, name="build_log", generation=1)
+    path = artifacts_folder(settings.OROBOROS) / log.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    odd = "\x1b[1;31mred\x1b[0m \x1b[30;40;8mhidden\x1b[0m \x1b]0;title\x07 \x1b[2J \u202e<i>\n"
+    path.write_text("".join(odd if at == 2500 else f"line {at}\n" for at in range(1, 4001)))
+    page = open_admin()
+    page.goto(f"{url_of(run)}#build-L2500")
+    line = page.locator("#build-L2500")
+    expect(line).to_have_class(re.compile("linked"))
+    expect(line).to_be_in_viewport()
+    expect(line.locator("span")).to_have_text(
+        ["red hidden <U+001B>]0;title<U+0007> <U+001B>[2J <U+202E><i>", "red", "hidden"]
+    )
+    expect(line.locator(".oro-log-bold.oro-log-red")).to_have_text("red")
+    stage = page.locator("[data-part=stage-build]")
+    stage.get_by_role("searchbox").fill("line 3999")
+    page.keyboard.press("Enter")
+    expect(page.locator("#build-L3999")).to_have_class(re.compile("linked"))
+    expect(page.locator("#build-L1")).to_have_count(0)
+    page.goto(f"{url_of(run)}#build-L5")
+    expect(page.locator("#build-L5")).to_have_class(re.compile("linked"))
+    stage.get_by_role("button", name="Later lines").click()
+    expect(page.locator("#build-L1500")).to_contain_text("line 1500")
     assert page.problems == []
 
 

@@ -7,6 +7,8 @@ from django.conf import settings
 from django.test import Client
 
 from accounts.tokens import create_token
+from host.app.environment import ResolvedEnvironment, Variable
+from host.masking.known_secrets import remember_secrets
 from runs.engine.artifacts import artifacts_folder
 from slots.runtime import backend_log
 from tests.factories import ArtifactFactory
@@ -155,3 +157,63 @@ def test_the_newest_generation_is_served_by_default(client, artifact):
     assert newer.generation == listed[1]["generation"]
     wrong = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?generation=1x")
     assert wrong.status_code == 400
+
+
+def test_a_log_is_read_by_pages_of_lines(client, artifact):
+    artifact.file.write_text("".join(f"line {number}\n" for number in range(1, 51)))
+    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}"
+
+    def read(query):
+        answer = client.get(f"{path}?{query}")
+        return answer.getvalue().decode().split("\n")[:-1], answer
+
+    page, answer = read("line=10&lines=3")
+    assert page == ["line 10", "line 11", "line 12"]
+    assert answer["X-Oroboros-Line"] == "10"
+    assert int(answer["X-Oroboros-Size"]) == artifact.file.stat().st_size
+    assert read(f"from={answer['X-Oroboros-Next']}&lines=2")[0] == ["line 13", "line 14"]
+    end, answer = read("line=-2&lines=1000")
+    assert (end, answer["X-Oroboros-Line"]) == (["line 49", "line 50"], "49")
+    assert answer["X-Oroboros-Next"] == answer["X-Oroboros-Size"]
+    assert read("line=-1000")[1]["X-Oroboros-Line"] == "1"
+    beyond, answer = read("line=51")
+    assert (beyond, answer["X-Oroboros-Next"]) == ([], answer["X-Oroboros-Size"])
+    assert client.get(f"{path}?grep=LINE 4").getvalue().splitlines()[:2] == [
+        b"4:line 4",
+        b"40:line 40",
+    ]
+
+
+def test_another_file_under_the_name_of_a_log_is_recognized(client, artifact):
+    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?from=0"
+    identity = client.get(path)["X-Oroboros-File"]
+    with artifact.file.open("a") as file:
+        file.write("more")
+    assert client.get(path)["X-Oroboros-File"] == identity
+    artifact.file.rename(artifact.file.with_name("old"))
+    artifact.file.write_text("another")
+    assert client.get(path)["X-Oroboros-File"] != identity
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("line=x", "line_invalid"),
+        ("lines=0", "lines_invalid"),
+        ("lines=99999", "lines_invalid"),
+        (f"grep={'x' * 201}", "grep_invalid"),
+    ],
+)
+def test_a_wrong_page_of_a_log_is_refused(client, artifact, query, error):
+    answer = client.get(f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?{query}")
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+def test_a_search_does_not_find_masked_secrets(client, artifact):
+    config = settings.OROBOROS
+    variable = Variable("API_KEY", "sesame-4711-open", "worker-preview.env", secret=True)
+    remember_secrets(config, "preview", ResolvedEnvironment((variable,)))
+    artifact.file.write_text("the key is sesame-4711-open\n")
+    path = f"/api/runs/{artifact.run.pk}/artifacts/{artifact.name}?grep="
+    assert client.get(f"{path}sesame").getvalue() == b""
+    assert client.get(f"{path}the key").getvalue() == b"1:the key is ****************\n"
