@@ -72,7 +72,7 @@ def make_visitors() -> dict[str, Headers]:
     from accounts.tokens import create_token
     from runs.leasing.leases import request_slot
     from runs.models import Run
-    from runs.protection.access import VISIT_COOKIE, find_place, sign_cookie
+    from runs.protection.access import VISIT_COOKIE, find_preview_host, sign_cookie
     from runs.protection.visits import begin_visit, hash_secret, make_ticket
 
     run = Run.objects.create(
@@ -86,11 +86,11 @@ def make_visitors() -> dict[str, Headers]:
     ticket = make_ticket(HOST, run, user, session.session_key or "", hash_secret("nonce"))
     visit = begin_visit(ticket, "nonce", HOST, run)
     assert visit is not None
-    place = find_place(HOST, "1")
+    preview_host = find_preview_host(HOST, "1")
     link = create_link(run)
     return {
-        "a person": {"Cookie": f"{VISIT_COOKIE}={sign_cookie('visit', visit, place)}"},
-        "a share link": {"Cookie": f"{VISIT_COOKIE}={sign_cookie('share', link, place)}"},
+        "a person": {"Cookie": f"{VISIT_COOKIE}={sign_cookie('visit', visit, preview_host)}"},
+        "a share link": {"Cookie": f"{VISIT_COOKIE}={sign_cookie('share', link, preview_host)}"},
         "a bypass token": {
             "X-Oroboros-Bypass": create_token("bench", ["preview"], created_by="bench")
         },

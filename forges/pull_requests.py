@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from django.conf import settings as django_settings
 from django.db import transaction
 
 from forges.adapters.forge import Forge, PullRequestFacts, PullRequestState
-from forges.forge_settings import ForgeSettings
+from forges.forge_settings import ForgeSettings, read_forge_settings
 from forges.models import PullRequest, to_columns
 from forges.rules import (
     Decision,
@@ -25,6 +26,7 @@ from host.config import Config
 from host.errors import Refused
 from host.files.file_lock import file_lock
 from host.visible_text import make_line_visible
+from runs.addresses.views import NamedPullRequest
 from runs.lifecycle import branch_watch, finish, operations
 from runs.models import Run
 from runs.repository import open_repository
@@ -196,6 +198,16 @@ def find_run(row: PullRequest) -> Run | None:
     else:
         same = open_runs.filter(branch=row.head_branch)
     return same.order_by("-created_at").first() or row.run
+
+
+def find_named(number: int) -> NamedPullRequest | None:
+    """Return what the host name `pr-<number>` leads to; None without such a pull request."""
+    settings = read_forge_settings(django_settings.OROBOROS)
+    if settings is None:
+        return None
+    own = {"forge": settings.forge, "repository": settings.repository}
+    row = PullRequest.objects.filter(**own, number=number).select_related("run").first()
+    return NamedPullRequest(find_run(row), row.reason) if row is not None else None
 
 
 def _describe_run(row: PullRequest) -> RunFacts | None:

@@ -28,7 +28,13 @@ from host.settings_rules import (
     read_origins,
 )
 from host.units import jobs
-from host.units.slot_config import Addresses, list_instance_ports, list_slots
+from host.units.slot_config import (
+    HTTP_PORT,
+    HTTPS_PORT,
+    Addresses,
+    list_instance_ports,
+    list_slots,
+)
 from host.units.slot_config import SlotConfig as SlotConfig
 
 HOME = Path(__file__).resolve().parents[1]
@@ -64,6 +70,8 @@ class Config(Addresses):
     worker_port: int
     web_port: int
     router_port: int
+    http_port: int
+    https_port: int
     colour_ports: tuple[int, int]
     gate_port: int
     # Of the servers beside `web` of production's instances: blue, green and gate.
@@ -116,7 +124,9 @@ class Config(Addresses):
     @property
     def app_host(self) -> str:
         """The Host header of production's visitors: with the port, if their address has one."""
-        return f"app.{self.domain}" if self.is_https else f"127.0.0.1:{self.web_port}"
+        if self.is_https:
+            return f"app.{self.domain}{self.https_suffix}"
+        return f"127.0.0.1:{self.web_port}"
 
     def _user(self, role: str, offset: int) -> User | None:
         if self.is_systemd:
@@ -324,6 +334,8 @@ def load(environ: Mapping[str, str] | None = None, home: Path = HOME) -> Config:
         worker_port=8090 + offset,
         web_port=3100 + offset,
         router_port=8088 + offset,
+        http_port=HTTP_PORT + offset,
+        https_port=HTTPS_PORT + offset,
         # Below the ports of the slots, of which there may be 64.
         colour_ports=(8094 + offset, 8095 + offset),
         gate_port=8092 + offset,

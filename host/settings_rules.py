@@ -41,7 +41,13 @@ NUMBERS = {
     "PREVIEW_PER_AUTHOR": (0, 1000),
     "NOTIFICATION_SMTP_PORT": (1, 65535),
 }
-BOOLEANS = ("OROBOROS_HTTPS", "DEBUG", "ROLLBACK_FREEZES", "APPROVE_BY_REVIEW")
+BOOLEANS = (
+    "OROBOROS_HTTPS",
+    "OROBOROS_PUBLIC",
+    "DEBUG",
+    "ROLLBACK_FREEZES",
+    "APPROVE_BY_REVIEW",
+)
 # The values that a setting may have; the first is the default.
 CHOICES = {
     "APPROVAL_SELF": ("allowed", "forbidden"),
@@ -49,7 +55,7 @@ CHOICES = {
     "MERGE_GATE_PRECHECK": ("manual", "auto"),
     "SHIP_THROUGH": ("push", "pull-request"),
     "NOTIFICATION_SMTP_SECURITY": ("starttls", "tls", "none"),
-    # Without a value it depends on OROBOROS_HTTPS: `Config.is_protected`.
+    # Without a value it depends on whether visitors use HTTPS: `Config.is_protected`.
     "PREVIEW_PROTECTION": ("open", "protected"),
 }
 TRUE_WORDS = ("true", "on", "ok", "y", "yes", "1")  # those of django-environ
@@ -58,6 +64,21 @@ FALSE_WORDS = ("false", "off", "n", "no", "0")
 NAMES = ("OROBOROS_DOMAIN", "OROBOROS_HOST")
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
+# These become parts of the router's configuration too. The second is what each must be.
+PATTERNS = {
+    "ACME_DIRECTORY": (
+        re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?"),
+        "an https address such as https://ca.example.com/acme/directory",
+    ),
+    "ACME_CA_ROOT": (
+        re.compile(r"/[A-Za-z0-9._/-]+"),
+        "the absolute path of a file, of letters, digits, dots, hyphens and underscores",
+    ),
+    "ACME_EMAIL": (
+        re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+"),
+        "an e-mail address",
+    ),
+}
 SECRET_CHARACTERS = 32
 PLACEHOLDERS = ("changeme", "django-insecure", "secret")
 
@@ -129,6 +150,8 @@ def check_values(values: Mapping[str, str]) -> None:
         (read_boolean, BOOLEANS),
         (read_choice, tuple(CHOICES)),
         (_check_name, NAMES),
+        (_check_pattern, tuple(PATTERNS)),
+        (_check_public, ("OROBOROS_PUBLIC",)),
         (_check_database_url, ("DATABASE_URL",)),
         (_check_time_zone, ("TIME_ZONE",)),
         (read_origins, ("CORS_APP_ORIGINS",)),
@@ -187,6 +210,18 @@ def require_secrets(values: Mapping[str, str]) -> None:
 def _check_name(values: Mapping[str, str], name: str) -> None:
     if not HOST_NAME.fullmatch(values[name]):
         raise _refuse(name, "a name of letters, digits, dots and hyphens", values[name])
+
+
+def _check_pattern(values: Mapping[str, str], name: str) -> None:
+    pattern, form = PATTERNS[name]
+    if not pattern.fullmatch(values[name]):
+        raise _refuse(name, form, values[name])
+
+
+def _check_public(values: Mapping[str, str], name: str) -> None:
+    if read_boolean(values, name) and not values.get("OROBOROS_DOMAIN"):
+        detail = f"{name} needs OROBOROS_DOMAIN: the domain whose names lead to this host."
+        raise Refused("setting_invalid", detail)
 
 
 def _check_database_url(values: Mapping[str, str], name: str) -> None:

@@ -45,6 +45,7 @@ def find_problems(config: Config, environ: Mapping[str, str] = os.environ) -> li
         *check_demo(config),
         *check_ports(config),
     ]
+    problems += check_low_ports(config)
     # None without root: then previews run as this user, who can read the checkout.
     user = config.slot_user(config.slots[0])
     if user is not None and shutil.which("setpriv"):
@@ -119,6 +120,18 @@ def check_ownership(config: Config) -> Iterator[str]:
                 "or use a checkout of your own."
             )
             return
+
+
+def check_low_ports(config: Config) -> Iterator[str]:
+    """Check that this user may listen on the ports of public mode. Under systemd the unit may."""
+    path = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    first = int(path.read_text()) if path.exists() else 1024
+    if config.is_public and config.http_port < first and os.geteuid() != 0:
+        yield (
+            f"OROBOROS_PUBLIC needs the ports {config.http_port} and {config.https_port}, which "
+            "this user may not listen on: install the units (docs/install.md), set "
+            "OROBOROS_PORT_OFFSET, or run it as root."
+        )
 
 
 def check_port_offset(config: Config) -> Iterator[str]:

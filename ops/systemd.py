@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host import config as configuration
-from host import loopback
 from host.config import INSTALLED_UNIT, SYSTEM_ENV_DIR, Config
 from host.env_file import format_assignment
 from host.errors import Refused
@@ -27,10 +26,11 @@ from host.units import jobs
 from host.units.unit_files import OF_SLOT, list_unit_files, render_file
 from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
 from ops import progress, setup_command, virtualenv
-from ops.installed import production_folders, remote_paths, secret_env_files
+from ops.installed import production_folders, public_router, remote_paths, secret_env_files
+from ops.installed.public_router import render_web_environment as render_web_environment
 from ops.postgres import system_server
 from ops.preconditions import checkout_path
-from slots.runtime import backend_log, surface, surface_env_files, web_units
+from slots.runtime import backend_log, surface_env_files
 
 UNITS = Path("/etc/systemd/system")
 POLKIT = Path("/etc/polkit-1/rules.d/50-oroboros.rules")
@@ -158,6 +158,8 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
     for path in remote_paths.list_drop_ins(UNITS):
         text = remote_paths.render_drop_in(config.git_local_roots, path)
         yield _text_step(path, text) if text else _absent_step(path)
+    path = UNITS / public_router.DROP_IN
+    yield _text_step(path, public_router.TEXT) if config.is_public else _absent_step(path)
 
 
 def list_temporary_paths(config: Config) -> list[Path]:
@@ -243,19 +245,6 @@ def remove_slots(config: Config) -> None:
         number = OF_SLOT.search(path.name)
         if number is not None and number[0] not in kept:
             path.unlink()
-
-
-def render_web_environment(config: Config) -> str:
-    """Return the env file of all surfaces and the router; it has no secrets."""
-    return (
-        "# Written from OROBOROS_DOMAIN, CORS_APP_ORIGINS and PREVIEW_PROTECTION; after a change\n"
-        "# of these run apply-settings.sh.\n"
-        f"OROBOROS_DOMAIN={config.domain}\n"
-        f"LOOPBACKS='{loopback.format_hosts()}'\n"
-        f"WEB_ORIGINS='{surface.build_origin_pattern(config)}'\n"
-        f"WEB_SLOTS='{web_units.format_slot_pattern(config)}'\n"
-        f"PREVIEW_PROTECTION={web_units.format_protection(config)}\n"
-    )
 
 
 def _secret_step(
@@ -353,7 +342,7 @@ def list_installed_files(config: Config) -> list[Path]:
     links = [SYSTEM_ENV_DIR / path.name for path in _list_surface_env_files(config)]
     # False sorts before True, so INSTALLED_UNIT, by which is_installed decides, is the last one.
     units = sorted((UNITS / name for name in list_unit_files(config)), key=INSTALLED_UNIT.__eq__)
-    drop_ins = remote_paths.list_drop_ins(UNITS)
+    drop_ins = [*remote_paths.list_drop_ins(UNITS), UNITS / public_router.DROP_IN]
     return [*links, SYSTEM_ENV_DIR / "web.env", POLKIT, SYSUSERS, TMPFILES, *drop_ins, *units]
 
 

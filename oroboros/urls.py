@@ -6,7 +6,9 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from forges.hooks import receive_hook
+from forges.pull_requests import find_named
 from oroboros import health
+from runs.addresses.views import check_certificate, show_preview_name
 from runs.api.metrics import MetricsView
 from runs.protection.entry import enter_preview
 from web.api_docs import ApiDocsView
@@ -26,6 +28,8 @@ urlpatterns = [
     path("hooks/<str:forge>", receive_hook, name="hook"),
     path("api/", include("accounts.api")),
     path("previews/enter", enter_preview, name="preview-entry"),
+    path("internal/certificate", check_certificate, {"find_pull_request": find_named}),
+    path("internal/preview", show_preview_name, {"find_pull_request": find_named}),
     path("admin/", admin.site.urls),
 ]
 

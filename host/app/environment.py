@@ -270,7 +270,7 @@ def _base_variables(var: Path, home: Path, bins: Sequence[Path], stage: str) -> 
 def _production_addresses(config: Config) -> dict[str, str]:
     """Return production's addresses; builds and checks, which belong to no slot, have them too."""
     local = [f"http://{host}:{config.web_port}" for host in ("127.0.0.1", "localhost")]
-    url = f"https://app.{config.domain}" if config.is_https else local[0]
+    url = f"https://{config.app_host}" if config.is_https else local[0]
     return _addresses(config, url, url, local)
 
 

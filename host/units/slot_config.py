@@ -6,6 +6,7 @@ from pathlib import Path
 
 from host.settings_rules import MAX_SERVERS, MAX_SLOTS, read_boolean, read_choice
 
+HTTP_PORT, HTTPS_PORT = 80, 443  # without an offset
 # Entries of a slot's folder that only a run makes.
 RUN_ENTRIES = ("worktree", "environment.json", "home")
 
@@ -72,12 +73,25 @@ class Addresses:
     domain: str
     slots: tuple[SlotConfig, ...]
     router_port: int
+    http_port: int
+    https_port: int
     environ: Mapping[str, str]
 
     @property
+    def is_public(self) -> bool:
+        """Whether the router serves the domain's names on `http_port` and `https_port`."""
+        return read_boolean(self.environ, "OROBOROS_PUBLIC")
+
+    @property
     def is_https(self) -> bool:
-        """Whether a proxy in front of us serves the domain's names over https."""
-        return read_boolean(self.environ, "OROBOROS_HTTPS")
+        """Whether visitors use https: of the router, or of a proxy in front of us."""
+        return self.is_public or read_boolean(self.environ, "OROBOROS_HTTPS")
+
+    @property
+    def https_suffix(self) -> str:
+        """What follows the host name in an https address: the port, if an offset moved it."""
+        is_moved = self.is_public and self.https_port != HTTPS_PORT
+        return f":{self.https_port}" if is_moved else ""
 
     @property
     def is_protected(self) -> bool:
@@ -91,7 +105,9 @@ class Addresses:
 
     def preview_origin(self, host: str) -> str:
         """Return the address of a preview's host name at the router."""
-        return f"https://{host}" if self.is_https else f"http://{host}:{self.router_port}"
+        if self.is_https:
+            return f"https://{host}{self.https_suffix}"
+        return f"http://{host}:{self.router_port}"
 
     def shared_host(self, slot: SlotConfig) -> str:
         """Return the host name that all runs of the slot share: for probes, never for people."""
@@ -117,13 +133,13 @@ class Addresses:
             host = self.frontend_host(slot, label)
             # The direct port shows it to everyone on this host.
             port = self.router_port if self.is_protected else slot.web_port
-        return host if self.is_https else f"{host}:{port}"
+        return f"{host}{self.https_suffix}" if self.is_https else f"{host}:{port}"
 
     @property
     def admin_url(self) -> str:
         """The admin's address for people, through the router. The API's port is for the shell."""
         if self.is_https:
-            return f"https://api.{self.domain}/admin/"
+            return f"https://api.{self.domain}{self.https_suffix}/admin/"
         return f"http://api.localhost:{self.router_port}/admin/"
 
     def frontend_url(self, slot: SlotConfig, label: str) -> str:

@@ -46,4 +46,7 @@ def list_ports(config: Config) -> Iterator[tuple[str, int, str]]:
     for name, port in zip(("app", "job"), config.redis_ports, strict=True):
         yield f"Redis of {name}", port, f"{REDIS_PREFIX}{name}"
     yield "router", config.router_port, "ouroboros-caddy"
+    if config.is_public:
+        yield "router, HTTP", config.http_port, "ouroboros-caddy"
+        yield "router, HTTPS", config.https_port, "ouroboros-caddy"
     yield "PostgreSQL", config.postgres_port, POSTGRES

@@ -25,7 +25,7 @@ from host.units import managers
 from host.units.listeners import find_open_addresses
 from host.units.stack_ports import POSTGRES, list_ports
 from ops import env_files, preflight, stack, systemd
-from ops.doctor import findings, forge_checks, git_checks
+from ops.doctor import findings, forge_checks, git_checks, public_checks
 from ops.doctor.findings import Finding
 from ops.installed import secret_env_files
 from ops.installed.stale_units import describe_stale, find_stale_units
@@ -105,7 +105,13 @@ def run_checks(
     yield from forge_checks.check_forge(config, describe_last_delivery)
     yield findings.judge_var(var_folders.list_unknown_names(config))
     yield from check_storage(config)
-    for check in (check_ports, check_services, check_mail, check_routes):
+    for check in (
+        check_ports,
+        check_services,
+        check_mail,
+        check_routes,
+        public_checks.check_public,
+    ):
         yield from check(config)
 
 

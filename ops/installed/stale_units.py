@@ -10,7 +10,7 @@ from host.process import runner
 from host.units.control_units import API, WORKER
 from host.units.systemd_manager import parse_properties
 from slots.runtime import surface_env_files
-from slots.runtime.web_units import ROUTER, SURFACE_PREFIX
+from slots.runtime.web_units import ROUTER, SURFACE_PREFIX, find_router_config
 
 UNITS = Path("/etc/systemd/system")
 COMMAND_SECONDS = 20.0
@@ -40,11 +40,16 @@ def list_read_files(config: Config) -> dict[str, list[Path]]:
     """Return the files that each lasting unit reads when it starts, by its name."""
     folder, home = config.env_dir, config.home
     control, web = [folder / "api.env", folder / "worker.env"], folder / "web.env"
-    files = {API: control, WORKER: control, ROUTER: [web, home / "infra/caddy/Caddyfile"]}
+    files = {API: control, WORKER: control, ROUTER: [web, *_list_router_files(config)]}
     for name in surface_env_files.list_names(config):
         own = surface_env_files.find_path(config, name)
         files[f"{SURFACE_PREFIX}{name}"] = [web, own, home / "infra/caddy/Surface.Caddyfile"]
     return {name: [*paths, *_list_definitions(name)] for name, paths in files.items()}
+
+
+def _list_router_files(config: Config) -> list[Path]:
+    folder = config.home / "infra/caddy"
+    return [find_router_config(config), folder / "routes.caddy", folder / "options.caddy"]
 
 
 def _list_definitions(name: str) -> list[Path]:

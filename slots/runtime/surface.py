@@ -215,7 +215,8 @@ def build_origin_pattern(config: Config) -> str:
     if config.is_protected:
         local.append(rf"http://{label}preview\.localhost:{config.router_port}")
     configured = [re.escape(origin) for origin in config.app_origins]
-    return "|".join([f"https://(?:{names})\\.{re.escape(config.domain)}", *local, *configured])
+    domain = re.escape(config.domain) + config.https_suffix
+    return "|".join([f"https://(?:{names})\\.{domain}", *local, *configured])
 
 
 def build_command(config: Config) -> list[str]:

@@ -10,6 +10,7 @@ from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from slots.runtime import surface, surface_env_files
 
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 ROUTER, SURFACE_PREFIX = "ouroboros-caddy", "ouroboros-web@"
 
 
@@ -27,6 +28,37 @@ def format_slot_pattern(config: Config) -> str:
 def format_protection(config: Config) -> str:
     """Return the name of the router's snippet that decides who sees previews."""
     return "protected" if config.is_protected else "open"
+
+
+def find_router_config(config: Config) -> Path:
+    """Return the path of the router's configuration: with OROBOROS_PUBLIC another file."""
+    return config.home / "infra/caddy" / _name_router_config(config)
+
+
+def _name_router_config(config: Config) -> str:
+    return "Public.Caddyfile" if config.is_public else "Caddyfile"
+
+
+def build_router_settings(config: Config) -> dict[str, str]:
+    """Return the variables that the router alone reads, besides its ports on loopback."""
+    values = {
+        "ROUTER_CONFIG": _name_router_config(config),
+        "PREVIEW_PROTECTION": format_protection(config),
+        "WEB_SLOTS": format_slot_pattern(config),
+    }
+    if not config.is_public:
+        return values
+    return values | {
+        "HTTP_PORT": str(config.http_port),
+        "HTTPS_PORT": str(config.https_port),
+        "HTTPS_SUFFIX": config.https_suffix,
+        "ACME_DIRECTORY": config.get("ACME_DIRECTORY", LETS_ENCRYPT),
+        "ACME_CA_ROOT": config.get("ACME_CA_ROOT"),
+        "ACME_EMAIL": config.get("ACME_EMAIL"),
+        # The names of snippets: Caddy accepts neither of the two settings without a value.
+        "ACME_AUTHORITY": f"{'private' if config.get('ACME_CA_ROOT') else 'public'}_authority",
+        "ACME_CONTACT": "contact" if config.get("ACME_EMAIL") else "no_contact",
+    }
 
 
 def start_dead_units(config: Config) -> list[str]:
@@ -58,9 +90,8 @@ def _build_surface_unit(config: Config, name: str) -> Unit:
 
 
 def _build_router_unit(config: Config) -> Unit:
-    caddyfile = config.home / "infra/caddy/Caddyfile"
     caddy = str(Path(sys.executable).with_name("caddy"))
-    argv = (caddy, "run", "--config", str(caddyfile), "--adapter", "caddyfile")
+    argv = (caddy, "run", "--config", str(find_router_config(config)), "--adapter", "caddyfile")
     env = {
         "OROBOROS_DOMAIN": config.domain,
         "LOOPBACKS": loopback.format_hosts(),
@@ -70,8 +101,7 @@ def _build_router_unit(config: Config) -> Unit:
         "API_PORT": str(config.api_port),
         "WEB_MAIN_PORT": str(config.web_port),
         "SLOTS_ROOT": str(config.var / "slots"),
-        "WEB_SLOTS": format_slot_pattern(config),
-        "PREVIEW_PROTECTION": format_protection(config),
+        **build_router_settings(config),
         **{f"WEB_PREVIEW{slot.number}_PORT": str(slot.web_port) for slot in config.slots},
     }
     return _build_unit(config, ROUTER, argv, env, config.router_port)

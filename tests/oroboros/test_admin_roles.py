@@ -187,7 +187,8 @@ viewer    /previews/enter
 ROWS = dict(reversed(line.split()) for line in TABLE.splitlines() if line)
 # Of the mails of a run, which the rows of the test lack: these pages are reached with 404.
 MISSING = ("/admin/runs/run/<uuid:run_id>/mails/",)
-OTHERS = ("api/", "metrics", "health", "readyz", "hooks/")  # tests/oroboros/test_roles.py
+# tests/oroboros/test_roles.py, and those of the router: tests/runs/addresses.
+OTHERS = ("api/", "metrics", "health", "readyz", "hooks/", "internal/")
 # A pattern that names no address is asked for by one.
 PATTERNS = {
     "/admin/^(?P<": "/admin/runs/",

@@ -62,6 +62,11 @@ def assert_application_sees_its_own(stack, token, cookie):
     assert answer.json["path"] == "/api/x?a=1"
     assert dict(answer.json["headers"])["cookie"] == "mine=1"
     assert stack.send("/api/x", X_Oroboros_Bypass=token, X_Oroboros_User="olga").status == 200
+    gone = {"Host": "gone-1a2b3c.preview.localhost", "X_Oroboros_Bypass": token}
+    absent = request(stack.port, "/", **gone)
+    assert (absent.status, b"No run of the last 30 days" in absent.body) == (404, True)
+    assert absent.headers["Clear-Site-Data"] == '"cache", "storage"'
+    assert request(stack.port, "/.well-known/oroboros", **gone).json["run"] is None
     answer = upgrade(stack, f"X-Oroboros-Bypass: {token}")
     assert b" 101 " in answer and answer.endswith(b"echo hello")
 
