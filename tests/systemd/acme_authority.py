@@ -9,7 +9,8 @@ FOLDER = "/etc/acme-test"
 DIRECTORY = "https://localhost:14000/dir"
 # What the router, curl and the doctor trust: the authority's server, and what it issues.
 ROOTS = f"{FOLDER}/roots.pem"
-VALID_SECONDS = 90
+# Short enough for the router to renew it at the next visit.
+VALID_SECONDS = 1800
 CONFIG = {
     "listenAddress": "127.0.0.1:14000",
     "managementListenAddress": "127.0.0.1:15000",
@@ -28,7 +29,7 @@ MAKE_KEY = (
 NAMES = (
     "systemd-run --quiet --unit acme-names pebble-challtestsrv -defaultIPv4 127.0.0.1 "
     "-defaultIPv6 '' -dns01 127.0.0.1:8053 -management 127.0.0.1:8055 -http01 '' -https01 '' "
-    "-tlsalpn01 '' -doh ''"
+    "-tlsalpn01 ''"
 )
 AUTHORITY = (
     "systemd-run --quiet --unit acme-authority -E PEBBLE_VA_NOSLEEP=1 "
