@@ -5,9 +5,10 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from email.utils import parsedate_to_datetime
-
-import requests
+from http.client import HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
 
 from host import http_client
 from host.config import Config
@@ -79,10 +80,8 @@ def judge_redirect(port: int, status: int | None, location: str, error: str = ""
 
 
 def _check_certificate(config: Config, name: str) -> Finding:
-    context = ssl.create_default_context()
     try:
-        if root := config.get("ACME_CA_ROOT"):
-            context.load_verify_locations(root)
+        context = _build_context(config)
         address = ("127.0.0.1", config.https_port)
         with (
             socket.create_connection(address, HANDSHAKE_SECONDS) as connection,
@@ -94,6 +93,14 @@ def _check_certificate(config: Config, name: str) -> Finding:
         return judge_certificate(name, None, None, time.time(), str(error))
     begin, end = (ssl.cert_time_to_seconds(str(found[key])) for key in ("notBefore", "notAfter"))
     return judge_certificate(name, begin, end, time.time())
+
+
+def _build_context(config: Config) -> ssl.SSLContext:
+    """Return what trusts the system's authorities and ACME_CA_ROOT. Raises OSError."""
+    context = ssl.create_default_context()
+    if root := config.get("ACME_CA_ROOT"):
+        context.load_verify_locations(root)
+    return context
 
 
 def judge_certificate(
@@ -113,13 +120,19 @@ def judge_certificate(
 
 
 def _check_authority(config: Config) -> Finding:
+    """Ask for its directory as the router does: directly, whatever proxy the shell names."""
     directory = config.get("ACME_DIRECTORY", LETS_ENCRYPT)
-    verify = config.get("ACME_CA_ROOT") or True
+    parts = urlsplit(directory)
     try:
-        answer = requests.get(directory, timeout=CONNECT_SECONDS, verify=verify)
-    except (requests.RequestException, OSError) as error:  # OSError: an unreadable root
+        connection = HTTPSConnection(
+            parts.netloc, timeout=CONNECT_SECONDS, context=_build_context(config)
+        )
+        with closing(connection):
+            connection.request("GET", parts.path or "/")
+            sent_at = connection.getresponse().headers.get("Date", "")
+    except (OSError, HTTPException) as error:  # OSError: also an unreadable root
         return judge_authority(directory, None, time.time(), str(error))
-    return judge_authority(directory, _parse_date(answer.headers.get("Date", "")), time.time())
+    return judge_authority(directory, _parse_date(sent_at), time.time())
 
 
 def _parse_date(text: str) -> float | None:
