@@ -88,6 +88,27 @@ def test_first_page_of_each_run_and_commit_clears_what_came_before(live, config,
     assert [value for key, value in received if key == "cookie"] == ["a=1"]
 
 
+def test_first_page_of_a_run_is_asked_for_again_without_the_cookies_of_other_runs(live):
+    name, page = own_names(LABEL)[0], {**HTML, "Sec_Fetch_Dest": "document"}
+
+    def load(path="/", host=name, cookie="other=1", **options):
+        return request(live, path, Host=host, Cookie=cookie, **{**page, **options})
+
+    first = load("//a.example/x?y=1")
+    assert (first.status, first.headers["Location"]) == (307, "/a.example/x?y=1")
+    assert first.headers["Clear-Site-Data"] == '"cache", "cookies", "storage"'
+    assert first.headers["Cache-Control"] == "no-store"
+    [seen] = first.headers.get_all("Set-Cookie")
+    # A browser that does not remove them is shown the page all the same.
+    second = load(cookie=f"other=1; {seen.partition(';')[0]}")
+    assert (second.status, second.headers["Clear-Site-Data"]) == (200, STORAGE)
+    assert load(cookie=f"other=1; oroboros_seen=17.{OTHER}").status == 200
+    for other in (*SHARED, own_names(LABEL)[1]):
+        assert load(host=other).status == 200
+    assert load("/sw.js", Sec_Fetch_Dest="script").status == 200
+    assert request(live, "/", Host=name, **page).status == 200
+
+
 def test_only_the_run_that_was_seen_gets_its_own_service_worker(live, config, slot):
     name, seen = own_names(LABEL)[0], f"oroboros_seen=17.{COMMIT}"
 
