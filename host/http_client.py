@@ -18,6 +18,10 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r\n)")
 # A server that keeps the connection open although we speak HTTP/1.0 still sends a length.
 LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,18})\r\n", re.IGNORECASE)
 END_OF_HEAD = b"\r\n\r\n"
+# A record of TLS (RFC 8446, section 5.1): type, version, length; its message is of no type. The
+# blank line has a server of HTTP answer at once.
+TLS_ALERT, TLS_HANDSHAKE = b"\x15", b"\x16"
+MALFORMED_HANDSHAKE = TLS_HANDSHAKE + b"\x03\x01\x00\x04\xff\x00\x00\x00\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,21 @@ def post_json(
     }
     request = _head("POST", path, host, port, {**described, **(headers or {})}) + body
     return _exchange(port, request, seconds, limit)
+
+
+def speaks_tls(port: int, seconds: float) -> bool:
+    """Return whether the server at 127.0.0.1 answers a TLS handshake: then it speaks no plain HTTP.
+
+    The handshake is malformed, which a server answers with an alert (RFC 8446, section 6). It waits
+    for `seconds` at most, and never for more than one.
+    """
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+            connection.settimeout(min(seconds, 1.0))
+            connection.sendall(MALFORMED_HANDSHAKE)
+            return connection.recv(1) in (TLS_ALERT, TLS_HANDSHAKE)
+    except OSError:
+        return False
 
 
 def _head(method: str, path: str, host: str, port: int, headers: Mapping[str, str]) -> bytes:

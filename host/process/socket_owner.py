@@ -17,6 +17,7 @@ ESTABLISHED, LISTEN = 1, 10
 # What is left of a connection that a process has closed. In the first three data may be on its way.
 FIN_WAIT1, LAST_ACK, CLOSING, FIN_WAIT2, TIME_WAIT = 4, 9, 11, 5, 6
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
+ACCEPTS_CONNECTIONS = 0x10000
 ANY = IPv4Address(0)
 TIMEOUT_SECONDS = 2.0  # the kernel answers at once; a sandbox may drop the request
 BUFFER_BYTES = 64 * 1024
@@ -83,6 +84,19 @@ def find_owner(
 def list_listeners(port: int | None = None) -> list[Socket]:
     """Return every socket that listens on that TCP port, on any address; of all ports if None."""
     return [entry for entry in _list_in_state(LISTEN) if port in (None, entry.port)]
+
+
+def list_unix_listeners(inodes: Collection[int]) -> list[str]:
+    """Return the addresses of those of these sockets that are Unix sockets and listen.
+
+    Source: proc_pid_net(5), /proc/net/unix; the flag is __SO_ACCEPTCON.
+    """
+    rows = (row.split(maxsplit=7) for row in Path("/proc/net/unix").read_text().split("\n")[1:])
+    return [
+        row[7]
+        for row in rows
+        if len(row) == 8 and int(row[3], 16) & ACCEPTS_CONNECTIONS and int(row[6]) in inodes
+    ]
 
 
 def count_connections(port: int) -> int:

@@ -1,5 +1,7 @@
 """Whether a unit does its job: probes of its process, its port and its health path."""
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,6 +19,10 @@ STEADY_SECONDS = 10.0
 # These statuses say of themselves that they are temporary (RFC 9110, 15.6.3 to 15.6.5).
 TEMPORARY_STATUSES = (502, 503, 504)
 QUOTED_BYTES = 160
+SPEAKS_TLS = (
+    "It speaks TLS on its port: it must speak plain HTTP there. Visitors come over https to the "
+    "proxy in front of it, which says so in X-Forwarded-Proto."
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,12 @@ def probe(
         reason = f"{check.path} did not answer within {seconds} s."
         return Health(False, reason, was_asked=True)
     except (OSError, ValueError) as error:
+        if http_client.speaks_tls(port, timeout):
+            return Health(False, SPEAKS_TLS)
         return Health(False, f"{check.path} did not answer: {error}.", was_asked=True)
+    # How some servers of TLS answer plain HTTP; a guessed path accepts any answer below 500.
+    if response.status == 400 and check.is_guess and http_client.speaks_tls(port, timeout):
+        return Health(False, SPEAKS_TLS)
     is_ok = check.accepts(response.status)
     reason = f"{check.path} answered {response.status}."
     return Health(is_ok, reason, response.body, response, was_asked=True)
@@ -99,7 +110,12 @@ def wait_until_healthy(
     health = _wait_for_health(manager, unit, unit.port, Deadline(seconds), stop)
     if health.ok or not manager.status(unit.name, unit.port).is_active:
         return health
-    where = describe_wrong_addresses(manager.list_listeners(unit.name), unit.port)
+    where = describe_wrong_addresses(
+        manager.list_listeners(unit.name),
+        unit.port,
+        manager.list_unix_listeners(unit.name),
+        is_refused=os.strerror(errno.ECONNREFUSED) in health.reason,
+    )
     return replace(health, reason=f"{health.reason} {where}".rstrip())
 
 
@@ -110,19 +126,27 @@ def _wait_for_health(
     deadline: Deadline,
     stop: Callable[[], bool] | None,
 ) -> Health:
-    steady, steady_status, probing = Deadline(STEADY_SECONDS), 0, Probing()
+    steady, steady_answer, probing = Deadline(STEADY_SECONDS), "", Probing()
     while True:
         status = manager.status(unit.name, port)
         timeout = max(0.1, min(PROBE_SECONDS, deadline.seconds_left))
         # Before the probe: once the deadline has passed, one more is made after the last sleep.
         is_last = deadline.has_passed or not status.is_active
         health = probe(status, port, unit.health, timeout)
-        answered = 0 if health.response is None else health.response.status
-        if answered != steady_status or answered in (0, *TEMPORARY_STATUSES):
-            steady, steady_status = Deadline(STEADY_SECONDS), answered
+        answer = _name_answer(health)
+        if answer != steady_answer or not answer:
+            steady, steady_answer = Deadline(STEADY_SECONDS), answer
         if health.ok or is_last or steady.has_passed or (stop is not None and stop()):
             return health
         probing.pause()
+
+
+def _name_answer(health: Health) -> str:
+    """Return what was answered, to compare it with the next answer; "" for what is temporary."""
+    if health.response is None:
+        return health.reason if health.reason == SPEAKS_TLS else ""
+    status = health.response.status
+    return "" if status in TEMPORARY_STATUSES else str(status)
 
 
 def describe_failed_start(

@@ -87,16 +87,22 @@ def find_open_addresses(listeners: Iterable[Socket]) -> list[str]:
     return _list_addresses(one for one in listeners if one.address in ALL_INTERFACES)
 
 
-def describe_wrong_addresses(listeners: Sequence[Socket], port: int) -> str:
+def describe_wrong_addresses(
+    listeners: Sequence[Socket], port: int, unix: Sequence[str] = (), *, is_refused: bool = False
+) -> str:
     """Return a sentence about where a unit listens in place of 127.0.0.1 and its `port`.
 
-    "" if it listens there.
+    "" if it listens there. `unix` are the addresses of its Unix sockets; `is_refused`: 127.0.0.1
+    refuses connections, as where a socket on `::` takes those of IPv6 only.
     """
-    if any(one.port == port and _accepts_loopback(one.address) for one in listeners):
+    own = [one for one in listeners if one.port == port]
+    if any(_accepts_loopback(one.address) and not is_refused for one in own):
         return ""
-    if not listeners:
+    if not (listeners or unix):
         return "It listens on no TCP port."
-    addresses = ", ".join(_list_addresses(listeners))
+    addresses = ", ".join(
+        [*_list_addresses(listeners), *(f"the Unix socket {one}" for one in unix)]
+    )
     return f"It listens on {addresses}: it must listen on {LOOPBACK}, port $PORT ({port})."
 
 

@@ -125,6 +125,12 @@ class LocalManager(UnitFiles):
         state = self._read(name)
         return [] if state is None else _list_listeners(termination.find_family(state.process_id))
 
+    def list_unix_listeners(self, name: str) -> list[str]:
+        """Return the addresses of the Unix sockets on which the unit's processes listen."""
+        state = self._read(name)
+        pids = set() if state is None else termination.find_family(state.process_id)
+        return socket_owner.list_unix_listeners(socket_owner.list_inodes(pids))
+
     def _spawn(self, unit: Unit) -> _State:
         log_files.rotate(unit.log)
         log_start = unit.log.stat().st_size if unit.log.exists() else 0

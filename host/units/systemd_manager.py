@@ -115,6 +115,15 @@ class SystemdManager(UnitFiles):
         sockets = socket_owner.list_listeners() if cgroup is not None else []
         return [one for one in sockets if one.cgroup == cgroup]
 
+    def list_unix_listeners(self, name: str) -> list[str]:
+        """Return the addresses of the Unix sockets on which the unit's main process listens.
+
+        None if it belongs to another user: we may not read what it has open.
+        """
+        output = run_systemctl("show", name, "--property", "MainPID").stdout
+        pid = int(parse_properties(output.decode()).get("MainPID", "0"))
+        return socket_owner.list_unix_listeners(socket_owner.list_inodes([pid] if pid else []))
+
     def _write(self, unit: Unit) -> None:
         log_files.rotate(unit.log)
         # Created by us; the program in the unit opens it as the unit's user, after a boot too.

@@ -3,8 +3,12 @@
 import http.server
 import os
 import socket
+import socketserver
+import ssl
+import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +52,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(404)
         self.end_headers()
         self.wfile.write(b"<h1>\x1b[31mNot   Found</h1>")
+
+    def refused(self):
+        self.health(400)
 
     def failing(self):
         self.health(500)
@@ -209,6 +216,9 @@ class Manager:
     def list_listeners(self, name):
         return []
 
+    def list_unix_listeners(self, name):
+        return []
+
 
 @pytest.fixture
 def unit(port, tmp_path):
@@ -226,6 +236,71 @@ def test_the_wait_ends_early_at_a_steady_wrong_answer(unit, monkeypatch, path):
     begun = time.monotonic()
     assert not wait_until_healthy(Manager(), unit(path), 30).ok
     assert 0.2 <= time.monotonic() - begun < 10
+
+
+@pytest.fixture(params=["closes the connection", "answers plain HTTP with 400"])
+def tls_port(request):
+    """The port of a server of TLS, as far as a client without TLS sees it."""
+
+    class Plain(socketserver.StreamRequestHandler):
+        def handle(self):
+            if self.rfile.read(1) == b"\x16":  # a handshake: an alert, as OpenSSL and Go send it
+                self.wfile.write(b"\x15\x03\x01\x00\x02\x02\x0a")
+            elif request.param.startswith("answers"):
+                self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request.")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Plain) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_a_server_of_tls_is_named_and_not_waited_for(unit, tls_port, monkeypatch):
+    monkeypatch.setattr(health_module, "STEADY_SECONDS", 0.2)
+    begun = time.monotonic()
+    guess = replace(unit("/health", is_guess=True), port=tls_port)
+    health = wait_until_healthy(Manager(), guess, 30)
+    assert (health.ok, "It speaks TLS on its port" in health.reason) == (False, True)
+    assert "health_path" not in describe_failed_start(health, guess)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_real_server_of_tls_answers_the_handshake_of_a_probe(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    argv = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=a",
+    ]
+    argv += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(argv, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept():
+            connection, _ = server.accept()
+            with pytest.raises(ssl.SSLError):
+                context.wrap_socket(connection, server_side=True)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        assert http_client.speaks_tls(server.getsockname()[1], 5)
+        thread.join()
+
+
+def test_plain_http_is_not_taken_for_tls(port):
+    assert not http_client.speaks_tls(port, 5)
+    assert (
+        probe(OURS, port, HealthCheck("/refused", is_guess=True)).reason == "/refused answered 400."
+    )
 
 
 def test_the_wait_goes_on_while_the_application_says_that_it_is_not_ready_yet(unit, monkeypatch):

@@ -377,6 +377,42 @@ time.sleep(60)
 """
 
 
+UNIX = """
+import os, socket, time
+server = socket.socket(socket.AF_UNIX)
+server.bind(os.environ["BIND"])
+server.listen()
+time.sleep(60)
+"""
+
+
+def test_a_unit_that_listens_on_a_unix_socket_is_told_so(manager, make, tmp_path):
+    unit = make(sys.executable, "-c", UNIX, port=free_port(), BIND=str(tmp_path / "a b.sock"))
+    manager.start(unit)
+    assert wait_for(lambda: manager.list_unix_listeners("a"))
+    health = wait_until_healthy(manager, unit, 0.1)
+    assert f"It listens on the Unix socket {tmp_path}/a b.sock: it must listen on" in health.reason
+
+
+IPV6_ONLY = """
+import os, socket, time
+server = socket.socket(socket.AF_INET6)
+server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+server.bind(("::", int(os.environ["PORT"])))
+server.listen()
+time.sleep(60)
+"""
+
+
+def test_a_unit_that_takes_connections_of_ipv6_only_is_told_so(manager, make):
+    unit = make(sys.executable, "-c", IPV6_ONLY, port=free_port())
+    manager.start(unit)
+    assert wait_for(lambda: manager.list_listeners("a"))
+    health = wait_until_healthy(manager, unit, 0.1)
+    assert not health.ok
+    assert f"It listens on [::]:{unit.port}: it must listen on 127.0.0.1" in health.reason
+
+
 @pytest.mark.parametrize("address", ["::1", "127.0.0.1"])
 def test_a_unit_that_listens_elsewhere_is_unhealthy_and_the_reason_says_where(
     manager, make, address
