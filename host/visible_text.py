@@ -12,8 +12,11 @@ from itertools import groupby
 # Cc: controls, Cf: bidi controls and zero-width characters, Zl and Zp: line and paragraph
 # separators, Zs: spaces that are no usual blank, Cn: no character.
 HIDDEN_CATEGORIES = frozenset(["Cc", "Cf", "Zl", "Zp", "Zs", "Cn"])
-# Letters and signs that are drawn as a blank.
-BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+# Letters and signs that are drawn as a blank or not at all; those that Unicode calls
+# Default_Ignorable_Code_Point are among them.
+BLANKS = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U00016fe4\U0001d159\u180b\u180c\u180d\u180f"
+)
 SHOWN = frozenset(" \t\n\u3000")
 VARIATION_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 # How Python decodes a byte that is not UTF-8 with `surrogateescape` (PEP 383).
@@ -21,6 +24,8 @@ ESCAPED_BYTES = range(0xDC80, 0xDD00)
 # ECMA-48, SGR: it changes how text looks, and not what it says.
 COLOURS = re.compile(r"(?:\x1b\[|\x9b)[0-9;:]*m")
 EMOJI_STYLE = "\ufe0f"
+# So many marks may lie over one letter: more of them cover the lines above and below it.
+STACKED_MARKS = 6
 
 
 def decode(raw: bytes) -> str:
@@ -57,11 +62,12 @@ def split_marks(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _mark_characters(text: str) -> Iterator[tuple[bool, str]]:
-    before = ""
+    before, stacked = "", 0
     for character in text:
         # ❤ and ❤️ differ by this selector; after anything else it is a character without a trace.
         is_emoji = character == EMOJI_STYLE and unicodedata.category(before or " ") == "So"
-        is_mark = is_hidden(character) and not is_emoji
+        stacked = stacked + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        is_mark = (is_hidden(character) and not is_emoji) or stacked > STACKED_MARKS
         yield is_mark, _format_mark(character) if is_mark else character
         before = character
 

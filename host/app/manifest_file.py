@@ -52,7 +52,7 @@ def _escape(text: str) -> str:
 def _toml_keys(text: str) -> Iterator[tuple[int, KeyPath]]:
     """Yield the line and the whole path of each table and key."""
     table: KeyPath = ()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if match := re.match(r"\s*\[+([^\]]+)\]", line):
             table = _split_dotted_key(match[1])
             yield number, table

@@ -227,7 +227,7 @@ def _parse_toml(file: ManifestFile) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         # The message ends in "(at line 2, column 3)" or in "(at end of document)".
         position = re.search(r"line (\d+)", str(error))
-        line = int(position[1]) if position else len(file.text.splitlines())
+        line = int(position[1]) if position else file.text.rstrip("\n").count("\n") + 1
         raise file.refuse(f"this is not TOML: {error}", line=line) from None
     except ValueError:
         raise _refuse_long_number(file) from None

@@ -48,7 +48,7 @@ def parse_rules(text: str) -> list[Rule]:
 
 
 def _parse_lines(text: str) -> Iterator[Rule]:
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() would also end a line within a comment
         words = WORD.findall(line)
         # `[...]` begins a section of GitLab's; neither forge has negated patterns.
         if words and not words[0].startswith(("#", "[", "^[", "!")):

@@ -83,7 +83,9 @@ def render_lines(snapshot: Snapshot) -> list[str]:
 
     psql cannot run them: every column ends with a comma, so that a new last one changes one line.
     """
-    return "\n".join(_render(snapshot)).splitlines()
+    text = "\n".join(_render(snapshot))
+    # Not splitlines(): a name or a comment would be shown as lines of its own.
+    return text.split("\n") if text else []
 
 
 def _render(snapshot: Snapshot) -> Iterator[str]:
@@ -98,7 +100,7 @@ def _render(snapshot: Snapshot) -> Iterator[str]:
         yield f"CREATE {unique}INDEX {index['name']} ON {index['table']} {index['definition']};"
     for name, one in snapshot["objects"].items():
         yield f"-- {name}"
-        yield from one["definition"].splitlines()
+        yield from one["definition"].removesuffix("\n").split("\n")
         yield from (f"    {condition}" for condition in one.get("conditions", ()))
     for name, definition in snapshot["statements"].items():
         yield f"-- {name}"

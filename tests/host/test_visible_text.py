@@ -21,6 +21,11 @@ from host.visible_text import decode, make_line_visible, make_visible, split_mar
             "grün 日本\u3000語 हिन्दी עברית e\u0301 🚀".encode(),
             "grün 日本\u3000語 हिन्दी עברית e\u0301 🚀",
         ),
+        ("a\u180b\u180fb\U00016fe4\U0001d159".encode(), "a<U+180B><U+180F>b<U+16FE4><U+1D159>"),
+        (
+            ("a" + "\u0301" * 8 + "b\u0301").encode(),
+            "a" + "\u0301" * 6 + "<U+0301>" * 2 + "b\u0301",
+        ),
         ("❤\ufe0f a\ufe0f".encode(), "❤\ufe0f a<U+FE0F>"),
         (b"", ""),
     ],

@@ -128,7 +128,7 @@ def _list_pythons() -> list[str]:
 
 def _read_first_line(tree: SourceTree, path: str) -> list[str]:
     """Return the first line of the file that has more than a comment; nothing if it has none."""
-    lines = (tree.read_text(path) or "").splitlines()
+    lines = (tree.read_text(path) or "").split("\n")
     texts = (line.partition("#")[0].strip() for line in lines)
     return [text for text in texts if text][:1]
 
@@ -137,7 +137,7 @@ def _list_tool_versions(
     tree: SourceTree, folder: str, names: tuple[str, ...], pin: re.Pattern[str]
 ) -> Iterator[Demand]:
     """Yield what asdf and mise would install of the language with one of these names."""
-    for line in (tree.read_text(f"{folder}/{TOOL_VERSIONS}") or "").splitlines():
+    for line in (tree.read_text(f"{folder}/{TOOL_VERSIONS}") or "").split("\n"):
         words = line.partition("#")[0].split()
         if len(words) > 1 and words[0] in names:
             match = pin.fullmatch(words[1])

@@ -42,7 +42,7 @@ def note_versions(
     for kind, folder in product(kinds, dict.fromkeys(folders)):
         name = VERSION_FILES[kind]
         if text := (tree.read_text(f"{folder}/{name}") or "").strip():
-            asked, language = text.splitlines()[0], LANGUAGES[kind]
+            asked, language = text.split("\n")[0].strip(), LANGUAGES[kind]
             yield f"{join(folder, name)} asks for {asked}; {language} is that of this host."
 
 

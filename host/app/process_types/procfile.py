@@ -25,7 +25,8 @@ class ProcfileLine:
 def read_lines(file: ManifestFile) -> dict[str, ProcfileLine]:
     """Return the lines by process type. Raises Refused `manifest_invalid`."""
     lines: dict[str, ProcfileLine] = {}
-    for number, raw in enumerate(file.text.splitlines(), start=1):
+    # Not splitlines(): it also ends a line at characters where git, and a person, see none end.
+    for number, raw in enumerate(file.text.split("\n"), start=1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue

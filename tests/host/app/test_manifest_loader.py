@@ -382,3 +382,9 @@ def test_files_of_an_editor_on_windows_are_read_as_any_other(load_files, end):
     marked = {name: "\ufeff" + text.replace("\n", end) for name, text in texts.items()}
     assert load_files(marked) == load_files(texts)
     assert load_files(marked).health_path == "/live"
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_comment_ends_at_a_line_feed_only(load_files, end):
+    found = load_files({"Procfile": f"# was:{end}worker: python evil.py\r\nweb: python a.py\n"})
+    assert (found.web, found.processes) == (("python", "a.py"), ())

@@ -72,3 +72,9 @@ def test_owners_are_compared_in_small_letters_and_teams_without_their_organizati
 def test_a_pattern_of_many_stars_is_matched_in_no_time():
     rules = parse_rules("*a" * 40 + "b @a\n" + "**/" * 40 + "b @b\n")
     assert find_owners(rules, "a" * 200 + "/" + "a/" * 60 + "c") == set()
+
+
+@pytest.mark.parametrize("end", ["\x0c", "\x85", "\u2028"])
+def test_a_comment_ends_at_a_line_feed_only(end):
+    rules = parse_rules(f"* @owner\r\n# before:{end}* @evil\n")
+    assert find_owners(rules, "a") == {"@owner"}

@@ -61,3 +61,9 @@ def test_every_part_of_a_snapshot_is_rendered():
 def test_line_break_in_a_name_begins_a_new_line():
     lines = render_lines(snapshot({'public."a\nb"': {}}))
     assert lines == ['CREATE TABLE public."a', 'b" (', ");"]
+
+
+def test_a_line_ends_at_a_line_feed_only():
+    lines = render_lines(snapshot({'public."a\u2028b"': {}}))
+    assert lines == ['CREATE TABLE public."a\u2028b" (', ");"]
+    assert render_lines(snapshot({})) == []
