@@ -17,6 +17,7 @@ from pathlib import Path
 
 from host import config as configuration
 from host.config import Config
+from host.git.remote_refs import hide_password
 from host.process import process_table, runner, socket_owner
 from host.process.users import User
 from host.units import managers
@@ -151,8 +152,8 @@ def check_demo(config: Config) -> Iterator[str]:
     stored = configuration.read_env_file(config.env_dir / "worker.env").get("GIT_REMOTE_URL")
     if stored == str(demo.remote_path(config)) and not demo.is_demo(config):
         yield (
-            f"GIT_REMOTE_URL is {config.git_remote_url}, but {config.var} has the demo, another "
-            "history: unset it, use another checkout, or remove var/ to start over."
+            f"GIT_REMOTE_URL is {hide_password(config.git_remote_url)}, but {config.var} has the "
+            "demo, another history: unset it, use another checkout, or remove var/ to start over."
         )
 
 

@@ -64,6 +64,15 @@ RULES = (
         "check the address, and that the host's key or token may read the repository",
     ),
     (
+        r".*does not appear to be a git repository.*|.*invalid gitfile format.*",
+        "name a repository; git clone --bare <folder> <name>.git makes one from a checkout",
+    ),
+    (
+        r".*lazy fetching disabled.*",
+        "the remote is a partial clone (--filter), which lacks files of its commits: name the "
+        "repository that it was cloned from",
+    ),
+    (
         r".*Read-only file system.*|.*unable to create temporary object directory.*",
         f"below GIT_LOCAL_ROOTS {SERVICE} must be allowed to write: chown it, then "
         "./scripts/systemd-install-runtime.sh and ./scripts/runtime-up.sh",

@@ -1,8 +1,11 @@
 """What a git remote is: the branch of its HEAD, its branches, and why they cannot be used."""
 
+import re
 from dataclasses import dataclass, field
 
 SHA1_LENGTH = 40
+# Of https a user may be a token; of ssh it is a part of the address.
+USER_INFO = re.compile(r"(?<=https://)[^/@]*@|(?<=http://)[^/@]*@|:[^/@]*(?=@)")
 # More branches than these are only counted.
 NAMED_BRANCHES = 5
 
@@ -30,6 +33,11 @@ def parse_remote_refs(text: str) -> RemoteRefs:
     return RemoteRefs(head, branches)
 
 
+def hide_password(url: str) -> str:
+    """Return the address of a remote as it may be printed: one with a password is refused later."""
+    return USER_INFO.sub("", url)
+
+
 def has_rejected_shallow_roots(errors: str) -> bool:
     """Return whether git, with LC_ALL=C, reported that it left out branches of a shallow remote.
 
@@ -46,6 +54,15 @@ def describe_shallow_remote(url: str) -> str:
     return (
         f"The git remote {url} is a shallow clone, whose branches cannot be fetched: complete it "
         "there with git fetch --unshallow, or name the repository that it was cloned from."
+    )
+
+
+def describe_partial_remote(url: str) -> str:
+    """Return why a remote that lacks files of its commits cannot be fetched, and what to do."""
+    return (
+        f"The git remote {url} is a partial clone (--filter), which lacks files of its commits: "
+        "complete it there with git fetch --refetch --no-filter and git config --unset "
+        "remote.origin.promisor, or name the repository that it was cloned from."
     )
 
 

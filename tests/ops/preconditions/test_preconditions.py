@@ -127,7 +127,7 @@ def run_git(*arguments):
 
 @pytest.fixture(scope="module")
 def remotes(tmp_path_factory):
-    """A folder with the remotes master.git, empty.git and shallow.git."""
+    """A folder with the remotes master.git, empty.git, shallow.git and partial.git."""
     folder = tmp_path_factory.mktemp("remotes")
     run_git("init", "-b", "master", folder / "work")
     for message in ("one", "two"):
@@ -137,6 +137,9 @@ def remotes(tmp_path_factory):
     run_git("-C", folder / "work", "branch", "main")
     shallow = ["clone", "--bare", "--depth", "1", "--no-single-branch"]
     run_git(*shallow, f"file://{folder}/work", folder / "shallow.git")
+    run_git("-C", folder / "work", "config", "uploadpack.allowFilter", "true")
+    partial = ["clone", "--bare", "--filter=blob:none"]
+    run_git(*partial, f"file://{folder}/work", folder / "partial.git")
     return folder
 
 
@@ -161,6 +164,8 @@ def run_preflight(tmp_path, **environ):
         ("empty", "push a first commit to it"),
         ("shallow", "git fetch --unshallow"),
         ("absent", "does not appear to be a git repository"),
+        ("absent", "git clone --bare"),
+        ("partial", "is a partial clone (--filter)"),
     ],
 )
 def test_a_remote_that_cannot_be_used_is_refused_before_anything_starts(
@@ -171,6 +176,12 @@ def test_a_remote_that_cannot_be_used_is_refused_before_anything_starts(
     assert error.startswith("Not ready, nothing was started:")
     assert url in error
     assert advice in error
+
+
+def test_a_password_in_the_remotes_address_is_not_printed(tmp_path):
+    error = run_preflight(tmp_path, GIT_REMOTE_URL="https://ada:s3cr3t@git.invalid/app.git")
+    assert "GIT_REMOTE_URL https://git.invalid/app.git: The git remote must hold no" in error
+    assert "s3cr3t" not in error
 
 
 def test_the_branch_that_the_refusal_names_is_accepted(remotes, tmp_path):
