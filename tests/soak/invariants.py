@@ -157,11 +157,13 @@ class Watch:
 
     def measure(self):
         """Return memory (MB), open files and threads of the largest process of each unit."""
-        found = {}
-        for name in MEASURED_UNITS:
-            with_children = [self.host.unit(name)]
-            with_children += with_children[0].children(recursive=True)
-            sizes = [size for one in with_children if (size := _measure_process(one))]
+        found, units = {}, {name: self.host.unit(name) for name in MEASURED_UNITS}
+        for name, unit in units.items():
+            processes = {unit, *unit.children(recursive=True)}
+            # The API and the worker start each other again: one may be a child of the other.
+            for other in {*units.values()} & processes - {unit}:
+                processes -= {other, *other.children(recursive=True)}
+            sizes = [size for one in processes if (size := _measure_process(one))]
             found[name] = {key: max(size[key] for size in sizes) for key in MOST}
             found[name]["processes"] = len(sizes)
         return found

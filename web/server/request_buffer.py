@@ -57,6 +57,17 @@ class RequestBuffer:
         return request, following
 
     @property
+    def has_stray_bytes(self) -> bool:
+        """Whether what came after the whole request cannot be the next one.
+
+        Then the client meant it as a part of this request, whose end it has stated wrongly.
+        """
+        if self.whole_bytes is None or len(self.data) <= self.whole_bytes:
+            return False
+        first = self.data[self.whole_bytes : self.whole_bytes + 1]
+        return not (first.isalpha() and first.isupper()) and first not in b"\r\n"
+
+    @property
     def deadline(self) -> float:
         """Until when the request has to be whole; every part of the body that comes extends it."""
         if self.head_bytes is None:
@@ -118,12 +129,16 @@ class RequestBuffer:
 
     def _read_chunks(self, head_bytes: int) -> None:
         while self.whole_bytes is None and not self._in_trailer:
-            end = self.data.find(END_OF_LINE, self._chunk_at, self._chunk_at + LINE_BYTES)
-            if end < 0:
+            newline = self.data.find(b"\n", self._chunk_at, self._chunk_at + LINE_BYTES)
+            if newline < 0:
                 if len(self.data) - self._chunk_at >= LINE_BYTES:
                     self.whole_bytes = len(self.data)
                 break
-            self._begin_chunk(bytes(self.data[self._chunk_at : end]), end + len(END_OF_LINE))
+            line = bytes(self.data[self._chunk_at : newline + 1])
+            if line.endswith(END_OF_LINE):
+                self._begin_chunk(line.removesuffix(END_OF_LINE), newline + 1)
+            else:
+                self.whole_bytes = newline + 1  # the parser refuses it
         if self._in_trailer:
             self._read_trailer()
         if max(self._chunk_at, len(self.data)) - head_bytes > 2 * self._body_limit:

@@ -104,6 +104,8 @@ class BufferingWorker(ThreadWorker):
     def _continue_request(self, conn: Connection) -> None:
         if conn.buffer.status is not None:
             self._refuse(conn, conn.buffer.status)
+        elif conn.buffer.has_stray_bytes:
+            self._refuse(conn, 400)
         elif conn.buffer.whole_bytes is not None:
             self._serve(conn, self._choose_pool(conn))
         elif conn not in self.waiting:

@@ -225,3 +225,14 @@ def test_a_client_that_waits_for_continue_is_found():
     assert not feed([head[:-2]]).awaits_continue
     assert not feed([HEAD + b"Content-Length: 2\r\n\r\n"]).awaits_continue
     assert not feed([head.replace(b"100", b"200")]).awaits_continue
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_stray"),
+    [(b"", False), (b"GET / HTTP/1.1", False), (b"\r\nGET /", False), (b"\n", False)]
+    + [(rest, True) for rest in (b'{"a": 1}', b"4\r\n", b"a=b", b" ", b"\0", b"\xc4")],
+)
+@pytest.mark.parametrize("request_", [HEAD + b"\r\n", CHUNKED + b"0\r\n\r\n"])
+def test_bytes_that_begin_no_request_are_told(request_, rest, is_stray):
+    assert feed([request_ + rest]).has_stray_bytes == is_stray
+    assert not feed([request_[:-1]]).has_stray_bytes
