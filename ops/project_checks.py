@@ -117,11 +117,12 @@ def run_as_ordinary_user(config: Config, environ: Mapping[str, str], full: bool)
             safe_files.write_atomic(Path(folder) / name, text.encode(), 0o600)
         ownership.give_tree(Path(folder), user)
         env = {**environ, **registries.variables, "HOME": folder, "CI": "false"}
+        # What is alone bounds a time, which is the same for every user; nothing runs beside it.
+        marks = ["not root", "not alone", *([] if full else ["not full"])]
         # How the stack recovers from SIGKILL takes a minute, and is the same for every user.
         quick = [] if full else ["-k", "not (system and killed)"]
-        marks = "not root" if full else "not root and not full"
-        options = ["-q", "-p", "no:cacheprovider", "-m", marks, *quick]
-        argv = ["python", "-m", "pytest", *options, *ORDINARY_TESTS]
+        options = ["-q", "-p", "no:cacheprovider", "-m", " and ".join(marks), *quick]
+        argv = ["python", "-m", "pytest", *options, *list_parallel_options(), *ORDINARY_TESTS]
         return run_streamed(config, "tests as an ordinary user", argv, env, user) == 0
 
 
