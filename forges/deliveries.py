@@ -30,6 +30,7 @@ from forges.forge_settings import read_forge_settings
 from forges.models import Delivery, PullRequest
 from forges.pull_requests import Outcome
 from forges.rules import DeliveryDecision
+from forges.shipping import required_checks
 from host.config import Config
 from host.errors import Refused
 from host.process import shutdown
@@ -140,7 +141,7 @@ def _act(config: Config, forge: Forge, event: ForgeEvent, *, is_repeated: bool) 
     if isinstance(event, ReviewEvent):
         return approving.act_on_review(forge, event)
     if isinstance(event, ChecksEvent):
-        return _follow_checks(forge, event)
+        return _follow_checks(config, forge, event)
     if isinstance(event, CommentEvent):
         return comment_commands.perform(config, forge, event)
     return _apply_event(config, forge, event, is_repeated=is_repeated)
@@ -157,8 +158,11 @@ def _follow_push(event: PushEvent) -> Outcome:
     return Outcome(DeliveryDecision.ACTED, reason, followed.first())
 
 
-def _follow_checks(forge: Forge, event: ChecksEvent) -> Outcome:
-    """Have the pull requests that wait for a check of the commit decided again."""
+def _follow_checks(config: Config, forge: Forge, event: ChecksEvent) -> Outcome:
+    """Decide again what waits for a check of the commit: pull requests and approved runs."""
+    if required_checks.check_waiting(config, event.sha):
+        reason = f"The required checks of {event.sha[:12]} have succeeded: its run may ship."
+        return Outcome(DeliveryDecision.ACTED, reason)
     rows = PullRequest.objects.filter(
         forge=forge.settings.forge,
         repository=forge.settings.repository,
@@ -166,7 +170,7 @@ def _follow_checks(forge: Forge, event: ChecksEvent) -> Outcome:
         is_requested=True,
     )
     if not rows.update(is_due=True):
-        reason = f"No pull request waits for a check of {event.sha[:12]}."
+        reason = f"Nothing can start for a check of {event.sha[:12]}."
         return Outcome(DeliveryDecision.IGNORED, reason)
     reason = "A pull request waits for it, and is decided again."
     return Outcome(DeliveryDecision.ACTED, reason, rows.first())

@@ -9,6 +9,7 @@ from host.errors import Refused
 from host.masking.secret_file import read_secret
 
 FORGES = ("github", "gitlab", "gitea", "forgejo")
+FORGES_WITH_DEPLOYMENTS = ("github", "gitlab")
 # Where each forge is if FORGE_URL is not set; Gitea has no address that most teams use.
 DEFAULT_URLS = {
     "github": "https://github.com",
@@ -24,9 +25,10 @@ MOST_PARTS = {"gitlab": 20}
 class ForgeSettings:
     """The one repository on the one forge whose pull requests get previews.
 
-    `policy` is one of PULL_REQUEST_POLICIES. Without `token_file` Oroboros reads deliveries, and
-    neither asks the forge nor reports to it. `per_author`: the open previews of one author; 0: any
-    number. `required_checks`: external checks that must succeed before a preview starts.
+    `policy` is one of PULL_REQUEST_POLICIES. Without `token_file`, or `app_id` with its key,
+    Oroboros reads deliveries, and neither asks the forge nor reports to it. `per_author`: the open
+    previews of one author; 0: any number. `required_checks`: external checks that must succeed
+    before a preview starts.
     """
 
     forge: str
@@ -41,10 +43,14 @@ class ForgeSettings:
     per_author: int = 0
     required_checks: tuple[str, ...] = ()
     approves_by_review: bool = False
+    reports_deployments: bool = False
+    app_id: str = ""
+    app_key_file: Path | None = None
 
     @property
     def has_token(self) -> bool:
-        return self.token_file is not None
+        """Whether the forge's API can be used: with a token, or as a GitHub App."""
+        return self.token_file is not None or bool(self.app_id)
 
     def read_token(self) -> str:
         """Return the token. Raises Refused `secret_unreadable`."""
@@ -63,6 +69,7 @@ def read_forge_settings(config: Config) -> ForgeSettings | None:
     _require_one_of("FORGE", forge, FORGES)
     policy = config.get("PREVIEW_PULL_REQUESTS", "label")
     _require_one_of("PREVIEW_PULL_REQUESTS", policy, PULL_REQUEST_POLICIES)
+    app_id, app_key_file = _read_app(config, forge)
     return ForgeSettings(
         forge=forge,
         url=_read_url(config, forge),
@@ -71,11 +78,14 @@ def read_forge_settings(config: Config) -> ForgeSettings | None:
         label=config.get("PREVIEW_LABEL", "preview"),
         paths=tuple(config.get("PREVIEW_PATHS").replace(",", " ").split()),
         per_author=config.get_integer("PREVIEW_PER_AUTHOR", 0),
-        required_checks=_read_checks(config.get("PREVIEW_REQUIRED_CHECKS")),
+        required_checks=config.get_names("PREVIEW_REQUIRED_CHECKS"),
         approves_by_review=config.get_boolean("APPROVE_BY_REVIEW"),
         target_branch=config.target_branch,
         token_file=_read_path(config.get("FORGE_TOKEN_FILE")),
         secret_file=_read_path(config.get("FORGE_WEBHOOK_SECRET_FILE")),
+        reports_deployments=_read_deployments(config, forge),
+        app_id=app_id,
+        app_key_file=app_key_file,
     )
 
 
@@ -87,9 +97,25 @@ def require_forge_settings(config: Config) -> ForgeSettings:
     return settings
 
 
-def _read_checks(value: str) -> tuple[str, ...]:
-    # Separated by commas only: names such as "build / test (3.11)" have blanks.
-    return tuple(one.strip() for one in value.split(",") if one.strip())
+def _read_app(config: Config, forge: str) -> tuple[str, Path | None]:
+    app_id, key_file = config.get("FORGE_APP_ID"), _read_path(config.get("FORGE_APP_KEY_FILE"))
+    if not app_id and key_file is None:
+        return "", None
+    if forge != "github":
+        raise Refused("setting_invalid", "FORGE_APP_ID is for GitHub only.")
+    if not app_id or key_file is None:
+        raise Refused("setting_invalid", "FORGE_APP_ID and FORGE_APP_KEY_FILE need each other.")
+    if config.get("FORGE_TOKEN_FILE"):
+        detail = "Set FORGE_TOKEN_FILE, or FORGE_APP_ID with its key; not both."
+        raise Refused("setting_invalid", detail)
+    return app_id, key_file
+
+
+def _read_deployments(config: Config, forge: str) -> bool:
+    is_on = config.get_boolean("FORGE_DEPLOYMENTS")
+    if is_on and forge not in FORGES_WITH_DEPLOYMENTS:
+        raise Refused("setting_invalid", f"FORGE_DEPLOYMENTS: {forge} has no API for deployments.")
+    return is_on
 
 
 def _read_path(value: str) -> Path | None:

@@ -230,10 +230,11 @@ class OutgoingMessageQuerySet(OutgoingQuerySet["OutgoingMessage"]):
     def replace(self, row: PullRequest, wanted: Mapping[str, dict[str, Any]]) -> None:
         """Want these messages, by target, of the pull request.
 
-        A text that waits is superseded by the new one; so are the waiting statuses of other
-        commits. One that is as wanted already is left.
+        A text that waits is superseded by the new one; so are the waiting statuses and deployments
+        of other commits. One that is as wanted already is left.
         """
-        others = self.filter(pull_request=row, target__startswith="status:")
+        is_of_commit = Q(target__startswith="status:") | Q(target__startswith="deployment:")
+        others = self.filter(is_of_commit, pull_request=row)
         others = others.exclude(target__in=list(wanted))
         reason = "Superseded by what was reported of a newer commit."
         others.filter(is_waiting=True).update(is_waiting=False, error=reason)
@@ -257,11 +258,12 @@ class OutgoingMessage(Outgoing):
     """One target of a pull request on the forge, a commit status or the comment, and its text."""
 
     pull_request = models.ForeignKey(PullRequest, models.CASCADE, related_name="messages")
-    # `comment`, `status:<commit>:<context>`, or `reaction:<comment>`.
+    # `comment`, `status:<commit>:<context>`, `deployment:<commit>:<environment>`, or
+    # `reaction:<comment>`.
     target = models.CharField(max_length=150)
     # The newest text; `is_waiting` says whether the forge lacks it.
     wanted = models.JSONField()
-    # The comment's id on the forge, once it is known.
+    # The id of the comment or the deployment on the forge, once it is known.
     remote_id = models.BigIntegerField(null=True, blank=True)
 
     objects = OutgoingMessageQuerySet.as_manager()
@@ -288,7 +290,7 @@ class OutgoingMessage(Outgoing):
 
     @property
     def target_name(self) -> str:
-        """The target in short: `comment`, or the status and the beginning of its commit."""
+        """The target in short: `comment`, or the status or environment and its commit."""
         _, _, rest = self.target.partition(":")
         sha, _, context = rest.partition(":")
         return f"{context} of {sha[:12]}" if context else self.target

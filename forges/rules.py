@@ -174,11 +174,18 @@ def find_reason_to_wait(
     """
     if limit and open_previews >= limit:
         return f"{author} has {open_previews} previews already (PREVIEW_PER_AUTHOR): it waits."
+    return explain_missing_checks("PREVIEW_REQUIRED_CHECKS", required, checks)
+
+
+def explain_missing_checks(
+    setting: str, required: Iterable[str], checks: Mapping[str, CheckState]
+) -> str:
+    """Return which required checks have not succeeded; "" if all have."""
     missing = [one for one in required if checks.get(one) != CheckState.SUCCESS]
     if not missing:
         return ""
     states = ", ".join(f"{one} ({checks.get(one, 'not there')})" for one in missing)
-    return f"It waits for the checks of PREVIEW_REQUIRED_CHECKS: {states}."
+    return f"It waits for the checks of {setting}: {states}."
 
 
 def needs_permission(facts: PullRequestFacts, trust: Trust) -> bool:

@@ -213,6 +213,10 @@ class Config(Addresses):
         """Return whether a setting of `settings_rules` is true. Raises Refused as above."""
         return read_boolean(self.environ, name, default)
 
+    def get_names(self, name: str) -> tuple[str, ...]:
+        """Return names separated by commas: "build / test (3.11), lint" are two."""
+        return tuple(one.strip() for one in self.get(name).split(",") if one.strip())
+
     def get_choice(self, name: str) -> str:
         """Return one of the values of `settings_rules.CHOICES`. Raises Refused as above."""
         return read_choice(self.environ, name)

@@ -47,6 +47,7 @@ BOOLEANS = (
     "DEBUG",
     "ROLLBACK_FREEZES",
     "APPROVE_BY_REVIEW",
+    "FORGE_DEPLOYMENTS",
 )
 # The values that a setting may have; the first is the default.
 CHOICES = {

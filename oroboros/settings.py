@@ -240,13 +240,14 @@ Q_CLUSTER: dict[str, Any] = {
 WORKER_TASKS = (
     ("the forge's deliveries", 1.0, "forges.deliveries.process_waiting"),
     ("the messages to the forge", 1.0, "forges.reporting.outbox.report"),
+    ("the checks before shipping", 30.0, "forges.shipping.required_checks.check_waiting"),
     ("the forge's pull requests", 120.0, "forges.reconciler.reconcile"),
     ("the notifications", 1.0, "notifications.sending.notify"),
     ("old notifications", 3600.0, "notifications.collecting.remove_old"),
 )
 
 # What merges pull requests where SHIP_THROUGH says so: see `runs.landing`.
-PULL_REQUEST_MERGER = "forges.merging"
+PULL_REQUEST_MERGER = "forges.shipping.merging"
 
 LOGGING = {
     "version": 1,

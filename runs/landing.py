@@ -1,4 +1,4 @@
-"""Merging through the forge instead of pushing (SHIP_THROUGH=pull-request).
+"""Merging through the forge instead of pushing (SHIP_THROUGH=pull-request), and its checks.
 
 Where people may not push to the target branch, the forge merges the pull request, and makes a
 commit of its own. It lands with the files of the verified candidate; the pipeline then takes it as
@@ -45,8 +45,21 @@ def is_through_forge(config: Config) -> bool:
     return config.get_choice("SHIP_THROUGH") == PULL_REQUEST
 
 
+def read_required_checks(config: Config) -> tuple[str, ...]:
+    """Return the names of SHIP_REQUIRED_CHECKS: external checks without which nothing ships."""
+    return config.get_names("SHIP_REQUIRED_CHECKS")
+
+
+def describe_required_checks(config: Config) -> str:
+    """Return what a run that was approved just now waits for; "" if for no check."""
+    names = ", ".join(read_required_checks(config))
+    return f"It waits for the checks of SHIP_REQUIRED_CHECKS: {names}." if names else ""
+
+
 def check_settings(config: Config, *, is_pushed: bool) -> None:
-    """Raise Refused `setting_invalid` if SHIP_THROUGH cannot be followed."""
+    """Raise Refused `setting_invalid` if SHIP_THROUGH or the checks cannot be followed."""
+    if read_required_checks(config):
+        get_merger().check(config)
     if not is_through_forge(config):
         return
     if not is_pushed:

@@ -46,7 +46,7 @@ def find_runs_allowed_during_freeze(config: Config, runs: Sequence[Run]) -> Allo
 
 
 def _find_next(runs: Sequence[Run], allowed: AllowedDuringFreeze) -> Run | None:
-    """Return the run that ships, else the first that no active freeze stops.
+    """Return the run that ships, else the first that neither a freeze nor a check stops.
 
     A freeze that is newer than `allowed` stops every run: the next enqueueing tries again.
     """
@@ -54,6 +54,8 @@ def _find_next(runs: Sequence[Run], allowed: AllowedDuringFreeze) -> Run | None:
         return runs[0]
     active = list_active_freezes() if runs else []
     for run in runs:
+        if run.awaited_checks:
+            continue
         if all((run.pk, run.commit_sha, freeze.pk) in allowed for freeze in active):
             return run
     return None
@@ -136,9 +138,16 @@ class MergeQueueEntry:
     def is_frozen(self) -> bool:
         return bool(self.freezes)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether runs behind it ship before it."""
+        return self.is_frozen or bool(self.run.awaited_checks)
+
     def describe_position(self) -> str:
         """Return the run's position and each freeze that stops it, one sentence a line."""
-        if self.behind is not None:
+        if self.run.awaited_checks:
+            text = f"Approved. {self.run.awaited_checks}"
+        elif self.behind is not None:
             text = f"Approved; number {self.position} in the merge queue, after {self.behind}."
         else:
             text = "Approved; next to ship" + (" after the freeze." if self.is_frozen else ".")
@@ -148,7 +157,7 @@ class MergeQueueEntry:
 def read_merge_queue(config: Config) -> dict[uuid.UUID, MergeQueueEntry]:
     """Return the entry of each run that ships or waits for it, in order. Runs git.
 
-    A run that may ship is ahead of every run that a freeze stops.
+    A run that may ship is ahead of every run that a freeze or an external check stops.
     """
     entries: dict[uuid.UUID, MergeQueueEntry] = {}
     queue = list_queue()
@@ -161,6 +170,7 @@ def read_merge_queue(config: Config) -> dict[uuid.UUID, MergeQueueEntry]:
         )
         # A stopped run is behind every run before it; a free one only behind those that are free
         # too.
-        ahead = [other for other in queue[:index] if stops or not entries[other.pk].is_frozen]
+        is_stopped = stops or run.awaited_checks
+        ahead = [other for other in queue[:index] if is_stopped or not entries[other.pk].is_stopped]
         entries[run.pk] = MergeQueueEntry(run, len(ahead) + 1, ahead[-1] if ahead else None, stops)
     return entries

@@ -167,6 +167,47 @@ class CommitStatus:
     url: str
 
 
+class DeploymentState(StrEnum):
+    """The state of a deployment; INACTIVE: what it deployed is not served any more."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    INACTIVE = "inactive"
+
+
+@dataclass(frozen=True)
+class DeploymentReport:
+    """The state of a commit in an environment.
+
+    `url` is where it is served, "" if it is not, and `log_url` the run's page.
+    """
+
+    environment: str
+    sha: str
+    branch: str
+    state: DeploymentState
+    text: str
+    url: str
+    log_url: str
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the token may do, in a few words, and the rights that it lacks."""
+
+    observed: str
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hook:
+    """The webhook as the forge has it; `problem` is "" if its deliveries arrive."""
+
+    observed: str
+    problem: str = ""
+
+
 class PayloadInvalid(Refused):
     """A delivery's body is not what the forge documents for the event."""
 
@@ -182,8 +223,11 @@ class Forge(ABC):
 
     @cached_property
     def client(self) -> Client:
-        """The API's client. Raises Refused `secret_unreadable`."""
-        return self._create_client(self.settings.read_token())
+        """The API's client. Raises Refused `secret_unreadable`, ForgeFailed."""
+        return self._create_client(self._read_token())
+
+    def _read_token(self) -> str:
+        return self.settings.read_token()
 
     # --- deliveries
 
@@ -251,6 +295,30 @@ class Forge(ABC):
     @abstractmethod
     def list_checks(self, sha: str) -> dict[str, CheckState]:
         """Return the latest state of each external check of the commit, by its name."""
+
+    # --- for the doctor
+
+    @abstractmethod
+    def describe_access(self) -> Access:
+        """Return what the token may do, as far as the forge says."""
+
+    @abstractmethod
+    def describe_hook(self) -> Hook:
+        """Return the webhook to us. Raises ForgeFailed, also if the token may not read webhooks."""
+
+    # --- deployments, of those in FORGES_WITH_DEPLOYMENTS
+
+    def find_deployment(self, report: DeploymentReport) -> int | None:
+        """Return our deployment of the commit to the environment."""
+        raise NotImplementedError
+
+    def create_deployment(self, report: DeploymentReport) -> int:
+        """Create the deployment; returns its id."""
+        raise NotImplementedError
+
+    def set_deployment_state(self, deployment_id: int, report: DeploymentReport) -> None:
+        """Set the state of the deployment."""
+        raise NotImplementedError
 
     @abstractmethod
     def head_ref(self, number: int) -> str:

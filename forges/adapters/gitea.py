@@ -19,6 +19,7 @@ class Gitea(GitHub):
     DELIVERY_HEADER = "x-gitea-delivery"
     SIGNATURE_HEADER = "x-gitea-signature"
     SIGNATURE_PREFIX = ""
+    HOOK_PATH = "/hooks/gitea"
     REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "label_updated")
     LABELLED: ClassVar[tuple[str, ...]] = ()
     PAGE_SIZE_NAME = "limit"
@@ -64,3 +65,4 @@ class Forgejo(Gitea):
     EVENT_HEADER = "x-forgejo-event"
     DELIVERY_HEADER = "x-forgejo-delivery"
     SIGNATURE_HEADER = "x-forgejo-signature"
+    HOOK_PATH = "/hooks/forgejo"

@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from forges.adapters import github_app
 from forges.adapters.forge import (
+    Access,
     ChecksEvent,
     CheckState,
     CommentEvent,
     CommitStatus,
     DeliveryHead,
+    DeploymentReport,
+    DeploymentState,
     Forge,
     ForgeEvent,
+    Hook,
     OtherEvent,
     PullRequestEvent,
     PullRequestFacts,
@@ -23,6 +28,7 @@ from forges.adapters.forge import (
     read_check_state,
 )
 from forges.adapters.http_client import Client, ForgeFailed
+from forges.adapters.inspection import judge_hook, judge_permissions, judge_repository
 from forges.adapters.payload import find, read, read_list, read_push, read_text, read_time
 
 DESCRIPTION_LENGTH = 140
@@ -37,6 +43,14 @@ CHECK_EVENTS = {
 }
 # GitHub's words, and Gitea's for the second.
 REVIEW_VERDICTS = ("APPROVED", "CHANGES_REQUESTED", "REQUEST_CHANGES", "DISMISSED")
+# Ours among the deployments of a commit to an environment.
+DEPLOYMENT_TASK = "deploy:oroboros"
+DEPLOYMENT_STATES = {
+    DeploymentState.PENDING: "in_progress",
+    DeploymentState.SUCCESS: "success",
+    DeploymentState.FAILURE: "failure",
+    DeploymentState.INACTIVE: "inactive",
+}
 WRITING_PERMISSIONS = ("owner", "admin", "write")
 
 
@@ -47,6 +61,8 @@ class GitHub(Forge):
     DELIVERY_HEADER = "x-github-delivery"
     SIGNATURE_HEADER = "x-hub-signature-256"
     SIGNATURE_PREFIX = "sha256="
+    HOOK_PATH = "/hooks/github"
+    HOOK_EVENTS: ClassVar[tuple[str, ...]] = ("pull_request", "push", "issue_comment")
     REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "ready_for_review", "labeled")
     LABELLED: ClassVar[tuple[str, ...]] = ("labeled",)
     PAGE_SIZE_NAME = "per_page"
@@ -144,6 +160,11 @@ class GitHub(Forge):
 
     # --- the API
 
+    def _read_token(self) -> str:
+        if not self.settings.app_id:
+            return super()._read_token()
+        return github_app.get_token(self.settings, self._create_client)
+
     def _create_client(self, token: str) -> Client:
         url = self.settings.url
         base = "https://api.github.com" if url == "https://github.com" else f"{url}/api/v3"
@@ -152,7 +173,7 @@ class GitHub(Forge):
             "Accept": "application/vnd.github+json",
             "X-GitHub-Api-Version": "2022-11-28",
         }
-        return Client(base, headers)
+        return Client(base, headers, on_unauthorized=lambda: github_app.forget_token(token))
 
     @property
     def _repository_path(self) -> str:
@@ -241,6 +262,80 @@ class GitHub(Forge):
             read_text(one, "context"): read_check_state(read_text(one, self.STATUS_NAME))
             for one in find(answer, "statuses") or ()
         }
+
+    # --- for the doctor
+
+    def describe_access(self) -> Access:
+        if self.settings.app_id:
+            self.client  # noqa: B018  # which requests a token, and its permissions with it
+            return judge_permissions(github_app.get_permissions(self.settings), self._list_needs())
+        value, headers = self.client.get_with_headers(self._repository_path)
+        # A fine-grained token has none; GitHub lists its rights nowhere.
+        scopes = headers.get("X-OAuth-Scopes") or None
+        expires = headers.get("GitHub-Authentication-Token-Expiration", "")
+        return judge_repository(value, scopes, expires)
+
+    def _list_needs(self) -> dict[str, str]:
+        needs = dict.fromkeys(("pull_requests", "statuses", "issues"), "write")
+        needs["metadata"] = "read"
+        if self.settings.reports_deployments:
+            needs["deployments"] = "write"
+        if self.settings.required_checks:
+            needs["checks"] = "read"
+        return needs
+
+    def describe_hook(self) -> Hook:
+        if self.settings.app_id:
+            app = github_app.create_app_client(self.settings, self._create_client)
+            url = read_text(app.get("/app/hook/config"), "url")
+            last = next(iter(app.get("/app/hook/deliveries", per_page=1) or ()), None)
+            # Its events are those of the App's own page.
+            hooks = [(url, True, {"*"}, str(find(last, "status_code") or ""))]
+            return judge_hook(hooks, self.HOOK_PATH, self.HOOK_EVENTS)
+        found = self.client.list_all(f"{self._repository_path}/hooks", self.PAGE_SIZE_NAME)
+        hooks = [
+            (
+                read_text(one, "config.url"),
+                find(one, "active") is True,
+                {str(event) for event in read_list(one, "events")},
+                str(find(one, "last_response.code") or ""),
+            )
+            for one in found
+        ]
+        return judge_hook(hooks, self.HOOK_PATH, self.HOOK_EVENTS)
+
+    # --- deployments
+
+    def find_deployment(self, report: DeploymentReport) -> int | None:
+        found = self.client.get(
+            f"{self._repository_path}/deployments",
+            sha=report.sha,
+            environment=report.environment,
+            task=DEPLOYMENT_TASK,
+        )
+        return next((read(one, "id", int) for one in found or ()), None)
+
+    def create_deployment(self, report: DeploymentReport) -> int:
+        body = {
+            "ref": report.sha,
+            "task": DEPLOYMENT_TASK,
+            "environment": report.environment,
+            "description": report.text[:DESCRIPTION_LENGTH],
+            "auto_merge": False,
+            # Else GitHub refuses it while any status of the commit is pending, as ours are.
+            "required_contexts": [],
+        }
+        return read(self.client.post(f"{self._repository_path}/deployments", body), "id", int)
+
+    def set_deployment_state(self, deployment_id: int, report: DeploymentReport) -> None:
+        body = {
+            "state": DEPLOYMENT_STATES[report.state],
+            "description": report.text[:DESCRIPTION_LENGTH],
+            "log_url": report.log_url,
+            "environment_url": report.url,
+        }
+        path = f"{self._repository_path}/deployments/{deployment_id}/statuses"
+        self.client.post(path, body)
 
     def head_ref(self, number: int) -> str:
         return f"pull/{number}/head"

@@ -7,13 +7,17 @@ from typing import Any
 from urllib.parse import quote
 
 from forges.adapters.forge import (
+    Access,
     ChecksEvent,
     CheckState,
     CommentEvent,
     CommitStatus,
     DeliveryHead,
+    DeploymentReport,
+    DeploymentState,
     Forge,
     ForgeEvent,
+    Hook,
     OtherEvent,
     PullRequestEvent,
     PullRequestFacts,
@@ -24,11 +28,13 @@ from forges.adapters.forge import (
     read_check_state,
 )
 from forges.adapters.http_client import Client, ForgeFailed
+from forges.adapters.inspection import judge_gitlab_token, judge_hook
 from forges.adapters.payload import find, read, read_list, read_push, read_text, read_time
 
 # The lowest access level that may push branches: Developer.
 DEVELOPER = 30
 DESCRIPTION_LENGTH = 255
+HOOK_EVENTS = ("push", "merge_requests", "note")
 STATES = {
     "opened": PullRequestState.OPEN,
     "reopened": PullRequestState.OPEN,
@@ -248,6 +254,82 @@ class GitLab(Forge):
     def list_checks(self, sha: str) -> dict[str, CheckState]:
         found = self.client.list_all(f"{self._project_path}/repository/commits/{sha}/statuses")
         return {read_text(one, "name"): read_check_state(read_text(one, "status")) for one in found}
+
+    # --- for the doctor
+
+    def describe_access(self) -> Access:
+        token = self.client.get("/personal_access_tokens/self")
+        return judge_gitlab_token(token, self.client.get(self._project_path), DEVELOPER)
+
+    def describe_hook(self) -> Hook:
+        hooks = [
+            (
+                read_text(one, "url"),
+                # Of a version that does not say so, each is.
+                (read_text(one, "alert_status") or "executable") == "executable",
+                {name for name in HOOK_EVENTS if find(one, f"{name}_events") is True},
+                "",
+            )
+            for one in self.client.list_all(f"{self._project_path}/hooks")
+        ]
+        return judge_hook(hooks, "/hooks/gitlab", HOOK_EVENTS)
+
+    # --- deployments
+
+    def find_deployment(self, report: DeploymentReport) -> int | None:
+        found = self.client.list_all(
+            f"{self._project_path}/deployments",
+            environment=report.environment,
+            order_by="id",
+            sort="desc",
+        )
+        for one in found:
+            # One of a pipeline has a job, which sets its state.
+            if find(one, "sha") == report.sha and find(one, "deployable") is None:
+                return read(one, "id", int)
+        return None
+
+    def create_deployment(self, report: DeploymentReport) -> int:
+        body = {
+            "environment": report.environment,
+            "sha": report.sha,
+            "ref": report.branch,
+            "tag": False,
+            "status": "running",
+        }
+        return read(self.client.post(f"{self._project_path}/deployments", body), "id", int)
+
+    def set_deployment_state(self, deployment_id: int, report: DeploymentReport) -> None:
+        if report.state == DeploymentState.PENDING:
+            return  # it was created so
+        if report.state == DeploymentState.INACTIVE:
+            self._stop_environment(report.environment)
+            return
+        if report.url:
+            self._set_address(report)
+        state = "success" if report.state == DeploymentState.SUCCESS else "failed"
+        try:
+            self.client.put(f"{self._project_path}/deployments/{deployment_id}", {"status": state})
+        except ForgeFailed as failed:
+            # GitLab refuses a state that is the present one.
+            if "cannot transition" not in failed.detail.lower():
+                raise
+
+    def _find_environment(self, name: str) -> Mapping[str, Any] | None:
+        found = self.client.get(f"{self._project_path}/environments", name=name)
+        return next(iter(found or ()), None)
+
+    def _set_address(self, report: DeploymentReport) -> None:
+        environment = self._find_environment(report.environment)
+        if environment is not None and find(environment, "external_url") != report.url:
+            path = f"{self._project_path}/environments/{read(environment, 'id', int)}"
+            self.client.put(path, {"external_url": report.url})
+
+    def _stop_environment(self, name: str) -> None:
+        environment = self._find_environment(name)
+        if environment is not None and find(environment, "state") == "available":
+            path = f"{self._project_path}/environments/{read(environment, 'id', int)}/stop"
+            self.client.post(path, {})
 
     def head_ref(self, number: int) -> str:
         return f"merge-requests/{number}/head"

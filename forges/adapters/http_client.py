@@ -1,7 +1,7 @@
 """The HTTP client for a forge's API: JSON in and out, with timeouts, and refusals as values."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -39,13 +39,22 @@ class ForgeFailed(DeliveryFailed):
 
 
 class Client:
-    """Requests to one API below `base`, with `headers` that authenticate them."""
+    """Requests to one API below `base`, with `headers` that authenticate them.
 
-    def __init__(self, base: str, headers: Mapping[str, str]) -> None:
+    `on_unauthorized` is called when the API refuses them (401).
+    """
+
+    def __init__(
+        self,
+        base: str,
+        headers: Mapping[str, str],
+        on_unauthorized: Callable[[], None] = lambda: None,
+    ) -> None:
         # Imported here: it takes 100 ms and 10 MB, which the API's processes never need.
         import requests
 
         self.base = base
+        self._on_unauthorized = on_unauthorized
         self._errors = requests.RequestException
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": "oroboros", **headers})
@@ -54,6 +63,11 @@ class Client:
 
     def get(self, path: str, **params: str | int) -> Any:
         return self._send("GET", path, params=params)
+
+    def get_with_headers(self, path: str) -> tuple[Any, Mapping[str, str]]:
+        """Return the JSON of the answer, and its headers."""
+        answer = self._request("GET", path)
+        return _read_json("GET", path, answer), answer.headers
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._send("POST", path, json=body)
@@ -79,6 +93,9 @@ class Client:
 
     def _send(self, method: str, path: str, **arguments: Any) -> Any:
         """Send a request and return the JSON of its answer. Raises ForgeFailed."""
+        return _read_json(method, path, self._request(method, path, **arguments))
+
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             answer = self._session.request(
                 method,
@@ -90,14 +107,20 @@ class Client:
             )
         except self._errors as error:
             raise ForgeFailed(f"{self.base} did not answer: {type(error).__name__}.") from None
+        if answer.status_code == 401:
+            self._on_unauthorized()
         if answer.status_code not in (200, 201, 204):
             raise _describe_failure(f"{method} {path}", answer)
-        if not answer.content:  # 204, and Gitea's answer to a merge
-            return None
-        try:
-            return answer.json()
-        except ValueError:
-            raise ForgeFailed(f"The answer to {method} {path} is not JSON.") from None
+        return answer
+
+
+def _read_json(method: str, path: str, answer: Any) -> Any:
+    if not answer.content:  # 204, and Gitea's answer to a merge
+        return None
+    try:
+        return answer.json()
+    except ValueError:
+        raise ForgeFailed(f"The answer to {method} {path} is not JSON.") from None
 
 
 def _describe_failure(request: str, answer: Any) -> ForgeFailed:

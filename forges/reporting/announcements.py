@@ -7,19 +7,22 @@ sent yet is replaced by what is so now, and nothing is lost with a process.
 import hashlib
 import hmac
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from core.clock import ClockTimestamp, format_minute
-from forges.adapters.forge import PullRequestState, StatusState
+from forges.adapters.forge import DeploymentReport, PullRequestState, StatusState
 from forges.forge_settings import ForgeSettings
 from forges.models import OutgoingMessage, PullRequest
 from forges.pull_requests import find_run
 from forges.reporting.comment import CommentFacts, Failure, write_comment
+from forges.reporting.deployments import DEPLOYMENT, list_deployments
 from forges.reporting.stages import (
     DEPLOY,
     MERGE_GATE,
@@ -52,7 +55,7 @@ def announce(config: Config, forge_settings: ForgeSettings) -> None:
         if seen == row.announced:
             continue
         if row.run is not None or row.effect == Effect.HOLD or row.answer:
-            OutgoingMessage.objects.replace(row, build_messages(config, row))
+            OutgoingMessage.objects.replace(row, build_messages(config, forge_settings, row))
         PullRequest.objects.filter(pk=row.pk).update(announced=seen, run=row.run)
 
 
@@ -82,7 +85,9 @@ def _compute_seen(row: PullRequest) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
-def build_messages(config: Config, row: PullRequest) -> dict[str, dict[str, Any]]:
+def build_messages(
+    config: Config, forge_settings: ForgeSettings, row: PullRequest
+) -> dict[str, dict[str, Any]]:
     """Return what the forge should have of the pull request, by the target of each message."""
     run = presenters.select_runs().get(pk=row.run.pk) if row.run is not None else None
     stages = [_describe_hold(row)] if row.effect == Effect.HOLD else []
@@ -101,8 +106,27 @@ def build_messages(config: Config, row: PullRequest) -> dict[str, dict[str, Any]
         }
         for stage in stages
     }
+    if run is not None and row.effect != Effect.HOLD and forge_settings.reports_deployments:
+        for report in _list_deployments(config, row, run, stages, url):
+            target = f"{DEPLOYMENT}{report.sha}:{report.environment}"
+            messages[target] = asdict(replace(report, text=masks.mask(report.text)))
     text = write_comment(_describe(config, row, run, stages, sha, url))
     return {**messages, COMMENT: {"text": masks.mask(text)}}
+
+
+def _list_deployments(
+    config: Config, row: PullRequest, run: Run, stages: list[StageState], url: str
+) -> list[DeploymentReport]:
+    # The forge has the candidate once it is pushed.
+    candidate = run.candidate_sha if run.pushed else ""
+    production_url = presenters.build_production_url(config, urlsplit(config.admin_url).netloc)
+    return list_deployments(
+        stages,
+        preview=(run.commit_sha, row.head_branch, presenters.get_frontend_url(run) or ""),
+        production=(candidate, row.base_branch, production_url),
+        run_url=url,
+        number=row.number,
+    )
 
 
 def build_marker(row: PullRequest) -> str:

@@ -1,18 +1,25 @@
 """Sending what waits in the outbox: each message to its target, the newest text only.
 
 A message that may have been sent before its process died is looked for first: a status is the same
-when it is set again, and the comment is found by its marker.
+when it is set again, the comment is found by its marker, and a deployment by its commit.
 """
 
 from functools import partial
 from typing import cast
 
-from forges.adapters.forge import CommitStatus, Forge, StatusState
+from forges.adapters.forge import (
+    CommitStatus,
+    DeploymentReport,
+    DeploymentState,
+    Forge,
+    StatusState,
+)
 from forges.adapters.http_client import ForgeFailed
 from forges.adapters.known_forges import create_forge
 from forges.forge_settings import read_forge_settings
 from forges.models import OutgoingMessage
 from forges.reporting.announcements import COMMENT, announce, build_marker
+from forges.reporting.deployments import DEPLOYMENT
 from host.config import Config
 from host.errors import Refused
 from host.process import shutdown
@@ -67,10 +74,25 @@ def _deliver(forge: Forge, message: OutgoingMessage) -> None:
         number, is_accepted = message.pull_request.number, wanted["state"] == ACCEPTED
         forge.add_reaction(number, wanted["comment"], is_accepted=is_accepted)
         return
+    if message.target.startswith(DEPLOYMENT):
+        _deliver_deployment(forge, message)
+        return
     status = CommitStatus(
         wanted["context"], StatusState(wanted["state"]), wanted["text"], wanted["url"]
     )
     forge.set_status(wanted["sha"], status)
+
+
+def _deliver_deployment(forge: Forge, message: OutgoingMessage) -> None:
+    wanted = message.wanted
+    report = DeploymentReport(**{**wanted, "state": DeploymentState(wanted["state"])})
+    deployment_id = message.remote_id or forge.find_deployment(report)
+    if deployment_id is None:
+        if report.state == DeploymentState.INACTIVE:
+            return  # the forge was never told of it
+        deployment_id = forge.create_deployment(report)
+    OutgoingMessage.objects.filter(pk=message.pk).update(remote_id=deployment_id)
+    forge.set_deployment_state(deployment_id, report)
 
 
 def _deliver_comment(forge: Forge, message: OutgoingMessage) -> None:

@@ -280,19 +280,29 @@ def judge_forge_settings(problem: str, observed: str = "") -> Finding:
 def judge_forge_token(observed: str, *, is_ok: bool) -> Finding:
     """Judge the token of the forge's API by what it can read."""
     remedy = (
-        "Check FORGE_URL and FORGE_REPOSITORY, or write a new token with the rights that "
-        "docs/forges.md names to the file of FORGE_TOKEN_FILE."
+        "Check FORGE_URL and FORGE_REPOSITORY, or write a new token with the rights that the page "
+        "of the forge in docs/ names to the file of FORGE_TOKEN_FILE."
     )
     return Finding("forge's token", is_ok, observed, remedy)
 
 
+def _explain_webhook(forge: str, is_https: bool) -> str:
+    scheme = "https" if is_https else "http"
+    return (
+        f"Add the webhook {scheme}://api.<domain>/hooks/{forge} to the repository as "
+        f"docs/forge-{forge}.md says; the forge shows how its deliveries were answered."
+    )
+
+
+def judge_hook(forge: str, is_https: bool, observed: str, problem: str) -> Finding:
+    """Judge the webhook that the forge has; `problem` is "" if there is none that is known."""
+    text = f"{observed}: {problem}" if observed and problem else problem or observed
+    return Finding("webhook on the forge", not problem, text, _explain_webhook(forge, is_https))
+
+
 def judge_webhook(forge: str, is_https: bool, last_delivery: str) -> Finding:
     """Judge whether the forge's webhooks arrive; `last_delivery` is "" if none has come."""
-    scheme = "https" if is_https else "http"
-    remedy = (
-        f"Add the webhook {scheme}://api.<domain>/hooks/{forge} to the repository as "
-        "docs/forges.md says; the forge shows how its deliveries were answered."
-    )
+    remedy = _explain_webhook(forge, is_https)
     observed = last_delivery or "no delivery has come yet"
     return Finding("webhook", bool(last_delivery), observed, remedy)
 

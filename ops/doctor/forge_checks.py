@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from forges.adapters.http_client import ForgeFailed
 from forges.adapters.known_forges import create_forge
 from forges.forge_settings import ForgeSettings, read_forge_settings
 from host.config import Config
@@ -12,7 +13,7 @@ from host.errors import Refused
 from ops.doctor import findings
 from ops.doctor.findings import Finding
 
-SECRETS = {"FORGE_WEBHOOK_SECRET_FILE": "secret_file", "FORGE_TOKEN_FILE": "token_file"}
+SECRETS = ("FORGE_WEBHOOK_SECRET_FILE", "FORGE_TOKEN_FILE", "FORGE_APP_KEY_FILE")
 
 
 def check_forge(config: Config, describe_last_delivery: Callable[[], str]) -> Iterator[Finding]:
@@ -28,6 +29,8 @@ def check_forge(config: Config, describe_last_delivery: Callable[[], str]) -> It
     yield findings.judge_forge_settings("", f"{settings.forge}, {settings.repository}")
     yield from _check_secrets(config)
     yield _check_token(settings)
+    if settings.has_token:
+        yield _check_hook(settings, config)
     yield findings.judge_webhook(settings.forge, config.is_https, describe_last_delivery())
 
 
@@ -42,11 +45,29 @@ def _check_secrets(config: Config) -> Iterator[Finding]:
 
 
 def _check_token(settings: ForgeSettings) -> Finding:
-    """Check whether the token may read the pull requests."""
+    """Check whether the token may read the pull requests, and what else it may do."""
     if not settings.has_token:
         return findings.judge_forge_token("not set: nothing is asked of the forge", is_ok=True)
     try:
-        found = create_forge(settings).list_open_pull_requests()
+        forge = create_forge(settings)
+        found, access = forge.list_open_pull_requests(), forge.describe_access()
     except Refused as refused:
         return findings.judge_forge_token(refused.detail, is_ok=False)
-    return findings.judge_forge_token(f"reads {len(found)} open pull requests", is_ok=True)
+    observed = f"reads {len(found)} open pull requests; {access.observed}"
+    if access.missing:
+        observed += f"; lacks {', '.join(access.missing)}"
+    return findings.judge_forge_token(observed, is_ok=not access.missing)
+
+
+def _check_hook(settings: ForgeSettings, config: Config) -> Finding:
+    """Check the webhook as the forge has it, if the token may read webhooks."""
+    try:
+        hook = create_forge(settings).describe_hook()
+    except ForgeFailed as failed:
+        if failed.http_status not in (401, 403, 404):
+            return findings.judge_hook(settings.forge, config.is_https, "", failed.detail)
+        unknown = "the token may not read webhooks, which is no fault"
+        return findings.judge_hook(settings.forge, config.is_https, unknown, "")
+    except Refused as refused:
+        return findings.judge_hook(settings.forge, config.is_https, "", refused.detail)
+    return findings.judge_hook(settings.forge, config.is_https, hook.observed, hook.problem)

@@ -11,6 +11,7 @@ from core.clock import ClockTimestamp, get_database_time
 from host.config import Config
 from host.errors import Refused
 from host.git.validation import validate_ref, validate_sha
+from runs import landing
 from runs.approvals.rules import ApprovalState, Approver, check_ticked
 from runs.approvals.state import build_approver, read_state
 from runs.engine.enqueue import enqueue
@@ -198,10 +199,17 @@ def approve(
         text = f"approved {run.commit_sha[:12]}{checks}{missing}{because}"
         record_event("approved", text, actor=actor, run=run)
         if state.is_complete:
-            run.move(Status.APPROVED, approved_at=ClockTimestamp(), next_action="")
-            leases.pin_lease(run)
-            enqueue(run.pk)
+            _enter_merge_queue(run)
     return state
+
+
+def _enter_merge_queue(run: Run) -> None:
+    # It waits for checks from the first: the forge is asked for them afterwards.
+    checks = landing.describe_required_checks(settings.OROBOROS)
+    now = ClockTimestamp()
+    run.move(Status.APPROVED, approved_at=now, next_action="", awaited_checks=checks)
+    leases.pin_lease(run)
+    enqueue(run.pk)
 
 
 def _record_approval(

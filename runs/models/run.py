@@ -80,6 +80,8 @@ class Run(Claimable):
     # When `enqueue_unclaimed_runs` last enqueued it.
     enqueued_at = models.DateTimeField(null=True, blank=True)
     approved_at = models.DateTimeField(null=True, blank=True)
+    # Set while an approved run waits for external checks (SHIP_REQUIRED_CHECKS): a sentence.
+    awaited_checks = models.TextField(blank=True, db_default="")
     # The commit that the candidate is merged into, and the candidate. They are equal if a commit
     # that is merged already is only deployed again.
     base_sha = models.CharField(max_length=40, blank=True)

@@ -4,8 +4,11 @@ import json
 import re
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import jwt
 
 from tests.forges import payloads
 
@@ -53,6 +56,14 @@ class FakeForge:
         self.on_merge = lambda pull: "c" * 40  # merges it, and returns the commit
         self.checks = {}  # the state of each check of any commit
         self.reactions = []  # (comment, reaction)
+        self.deployments = {}  # by id: {environment, sha, state, url, ...}
+        self.environments = {}  # GitLab's, by name: {id, name, state, external_url}
+        self.may_push, self.scopes = True, "api"
+        self.hooks = []  # as the forge's API has them; None: the token may not read them
+        self.permissions = {"metadata": "read", "pull_requests": "write", "issues": "write"}
+        self.app_key = None  # the public key of a GitHub App
+        self.token_lifetime = timedelta(hours=1)
+        self.tokens = 0  # how many the App was given
         self.requests = []  # (method, path, query, body)
         self.next_comment = 1
         # What the next requests are answered with instead: (status, headers), or None to hang up.
@@ -191,6 +202,86 @@ class FakeForge:
     def list_statuses(self, sha, query, body):
         return 200, page([{"name": key, "status": one} for key, one in self.checks.items()], query)
 
+    # --- deployments: GitHub's, then GitLab's
+
+    def list_deployments(self, query, body):
+        found = [
+            {**one, "id": key}
+            for key, one in sorted(self.deployments.items(), reverse=True)
+            if all(one.get(name) == query[name][0] for name in FILTERS if name in query)
+        ]
+        return 200, page(found, query)
+
+    def create_deployment(self, query, body):
+        key = len(self.deployments) + 1
+        self.deployments[key] = {**body, "sha": body.get("sha") or body["ref"], "state": ""}
+        if self.kind == "gitlab":
+            self.deployments[key].update(deployable=None, state=body["status"])
+            known = {"id": 70 + key, "name": body["environment"], "external_url": None}
+            self.environments.setdefault(body["environment"], known)["state"] = "available"
+        return 201, {"id": key}
+
+    def set_deployment_status(self, key, query, body):
+        url = body["environment_url"]
+        self.deployments[int(key)].update(state=body["state"], url=url, log_url=body["log_url"])
+        return 201, {"id": 1, "state": body["state"]}
+
+    def update_deployment(self, key, query, body):
+        one = self.deployments[int(key)]
+        if one["state"] == body["status"]:
+            return 400, {"message": "Status cannot transition via :succeed from :success"}
+        one["state"] = body["status"]
+        return 200, {"id": int(key)}
+
+    def list_environments(self, query, body):
+        found = self.environments.get(query["name"][0])
+        return 200, [found] if found else []
+
+    def update_environment(self, key, query, body):
+        [found] = [one for one in self.environments.values() if one["id"] == int(key)]
+        found.update(body)
+        return 200, found
+
+    def stop_environment(self, key, query, body):
+        return self.update_environment(key, query, {"state": "stopped"})
+
+    # --- for the doctor
+
+    def get_repository(self, query, body):
+        access = {"project_access": {"access_level": 30}, "group_access": None}
+        permissions = access if self.kind == "gitlab" else {"push": self.may_push}
+        return 200, {"id": 5, "private": True, "permissions": permissions}
+
+    def own_token(self, query, body):
+        return 200, {"scopes": self.scopes.split(), "expires_at": "2027-01-31", "active": True}
+
+    def list_hooks(self, query, body):
+        if self.hooks is None:
+            return 403, {"message": "no"}
+        return 200, page(self.hooks, query)
+
+    def app_hook(self, query, body):
+        return 200, {"url": "https://api.example.com/hooks/github", "content_type": "json"}
+
+    def app_deliveries(self, query, body):
+        return 200, [{"id": 1, "status_code": 202, "event": "ping"}]
+
+    # --- GitHub Apps
+
+    def installation(self, query, body):
+        return 200, {"id": 5, "app_id": 77}
+
+    def create_token(self, query, body):
+        assert body == {"repositories": ["shop"]}
+        self.tokens += 1
+        self.token = f"installation-token-{self.tokens}"
+        expires = datetime.now(UTC) + self.token_lifetime
+        return 201, {
+            "token": self.token,
+            "expires_at": f"{expires:%Y-%m-%dT%H:%M:%SZ}",
+            "permissions": self.permissions,
+        }
+
     def edit_note(self, number, comment_id, query, body):
         return self.edit_comment(comment_id, query, body)
 
@@ -202,6 +293,7 @@ def page(items, query):
     return items[start : start + size]
 
 
+FILTERS = ("sha", "environment", "task")
 REPO = "/repos/team/shop"
 PROJECT = "/projects/team%2Fshop"
 GITHUB_ROUTES = (
@@ -218,6 +310,15 @@ GITHUB_ROUTES = (
     ("POST", f"{REPO}/issues/([0-9]+)/comments", FakeForge.create_comment),
     ("PATCH", f"{REPO}/issues/comments/([0-9]+)", FakeForge.edit_comment),
     ("POST", f"{REPO}/issues/comments/([0-9]+)/reactions", FakeForge.react),
+    ("GET", f"{REPO}/deployments", FakeForge.list_deployments),
+    ("POST", f"{REPO}/deployments", FakeForge.create_deployment),
+    ("POST", f"{REPO}/deployments/([0-9]+)/statuses", FakeForge.set_deployment_status),
+    ("GET", f"{REPO}/installation", FakeForge.installation),
+    ("POST", "/app/installations/5/access_tokens", FakeForge.create_token),
+    ("GET", "/app/hook/config", FakeForge.app_hook),
+    ("GET", "/app/hook/deliveries", FakeForge.app_deliveries),
+    ("GET", REPO, FakeForge.get_repository),
+    ("GET", f"{REPO}/hooks", FakeForge.list_hooks),
 )
 NOTES = f"{PROJECT}/merge_requests/([0-9]+)/notes"
 GITLAB_ROUTES = (
@@ -233,7 +334,27 @@ GITLAB_ROUTES = (
     ("POST", NOTES, FakeForge.create_comment),
     ("PUT", f"{NOTES}/([0-9]+)", FakeForge.edit_note),
     ("POST", f"{NOTES}/([0-9]+)/award_emoji", FakeForge.award),
+    ("GET", f"{PROJECT}/deployments", FakeForge.list_deployments),
+    ("POST", f"{PROJECT}/deployments", FakeForge.create_deployment),
+    ("PUT", f"{PROJECT}/deployments/([0-9]+)", FakeForge.update_deployment),
+    ("GET", f"{PROJECT}/environments", FakeForge.list_environments),
+    ("GET", PROJECT, FakeForge.get_repository),
+    ("GET", f"{PROJECT}/hooks", FakeForge.list_hooks),
+    ("GET", "/personal_access_tokens/self", FakeForge.own_token),
+    ("PUT", f"{PROJECT}/environments/([0-9]+)", FakeForge.update_environment),
+    ("POST", f"{PROJECT}/environments/([0-9]+)/stop", FakeForge.stop_environment),
 )
+
+
+def is_proof(token, key):
+    """Return whether the App with that key signed the token, for at most ten minutes."""
+    try:
+        claims = jwt.decode(
+            token, key, ["RS256"], issuer="77", options={"require": ["iat", "exp", "iss"]}
+        )
+    except jwt.PyJWTError:
+        return False
+    return claims["exp"] - claims["iat"] <= 600
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -251,7 +372,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if forge.failures:
             self.send(*forge.failures.pop(0), {"message": "no"})
-        elif not parts.path.startswith(prefix) or not self.has_token():
+        elif not parts.path.startswith(prefix) or not self.has_token(path):
             self.send(401, {}, {"message": "Bad credentials"})
         else:
             status, answer = forge.answer(self.command, path, query, body)
@@ -259,9 +380,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PATCH = do_PUT = handle_request  # noqa: N815
 
-    def has_token(self):
+    def has_token(self, path):
         sent = self.headers.get("PRIVATE-TOKEN") or self.headers.get("Authorization", "")
-        return sent.rpartition(" ")[2] == self.forge.token
+        token = sent.rpartition(" ")[2]
+        if path.startswith("/app/") or path.endswith("/installation"):
+            return is_proof(token, self.forge.app_key)
+        return token == self.forge.token
 
     def send(self, status, headers, answer):
         raw = json.dumps(answer).encode()

@@ -11,6 +11,8 @@ import tarfile
 import pytest
 from jsonschema import Draft202012Validator
 
+from core.clock import get_database_time
+from forges.adapters import github_app
 from forges.adapters.forge import (
     ChecksEvent,
     CommentEvent,
@@ -19,9 +21,13 @@ from forges.adapters.forge import (
     PushEvent,
     ReviewEvent,
 )
-from forges.reporting import outbox
+from forges.adapters.known_forges import create_forge
+from forges.forge_settings import read_forge_settings
+from runs.rules import Status
+from slots.models import Lease
 from tests.forges.test_adapters import adapter
-from tests.forges.test_reporting import make_ready
+from tests.forges.test_github_app import write_key
+from tests.forges.test_reporting import make_ready, move
 
 pytestmark = [pytest.mark.full, pytest.mark.django_db]
 
@@ -72,24 +78,50 @@ def check_request(description, method, path, query, body):
     Draft202012Validator({**components, **schema}).validate(body)
 
 
-def test_every_request_is_one_that_the_description_allows(world, description):
+def use_every_request(world):
+    """Have the adapter send each of its requests once; returns their methods and paths."""
+    has_deployments = world.forge.kind in ("github", "gitlab")
+    world.configure(FORGE_DEPLOYMENTS="true" if has_deployments else "")
     pull = world.pull()
     world.deliver(pull)
-    outbox.report(world.config)
+    world.report()
     make_ready()
     world.comment(pull, "/keep 8h")
-    outbox.report(world.config)
-    forge = adapter("github")
-    forge.settings = outbox.read_forge_settings(world.config)
+    world.report()
+    move(Status.MERGED, ended_at=get_database_time())
+    Lease.objects.update(state="ended")
+    world.report()
+    forge = create_forge(read_forge_settings(world.config))
     forge.list_open_pull_requests()
+    pull.reviews = [("alice", "APPROVED", pull.sha)]
     forge.list_approvals(pull.number)
     forge.list_checks(pull.sha)
+    forge.describe_access()
+    forge.describe_hook()
     forge.merge(pull.number, pull.sha)
-    sent = {
+    return {
         (method, re.sub("[0-9a-f]{40}|[0-9]+", "N", path))
         for method, path, *_ in world.forge.requests
     }
-    assert len(sent) == 12, sent
+
+
+def test_every_request_is_one_that_the_description_allows(world, description):
+    sent = use_every_request(world)
+    assert len(sent) == 17, sorted(sent)
+    for request in world.forge.requests:
+        check_request(description, *request)
+
+
+def test_every_request_of_an_app_is_one_that_the_description_allows(world, description, tmp_path):
+    world.forge.app_key = write_key(tmp_path / "app.pem")
+    world.configure(
+        FORGE_TOKEN_FILE="", FORGE_APP_ID="77", FORGE_APP_KEY_FILE=str(tmp_path / "app.pem")
+    )
+    forge = create_forge(read_forge_settings(world.config))
+    forge.describe_access()
+    forge.describe_hook()
+    github_app._tokens.clear()
+    assert len(world.forge.requests) == 4
     for request in world.forge.requests:
         check_request(description, *request)
 

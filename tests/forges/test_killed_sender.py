@@ -1,4 +1,6 @@
-"""A sender that is killed between any two of its steps: one comment, and the newest status."""
+"""A sender that is killed between any two of its steps: one comment, one deployment, and the
+newest status.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,9 +70,11 @@ def forget(world, pull):
     Run.objects.update(status=Status.PREPARING)
     pull.comments.clear()
     world.forge.statuses.clear()
+    world.forge.deployments.clear()
 
 
 def test_one_comment_and_the_newest_status_wherever_the_sender_is_killed(world, monkeypatch):
+    world.configure(FORGE_DEPLOYMENTS="true")
     pull = world.pull()
     world.deliver(pull)
     killed = 0
@@ -89,6 +93,8 @@ def test_one_comment_and_the_newest_status_wherever_the_sender_is_killed(world, 
             expire_waits()
             outbox.report(world.config)
         assert list(world.forge.latest_statuses(pull.sha).values()) == ["success"], at
+        [deployment] = world.forge.deployments.values()
+        assert deployment["state"] == "success", at
         assert len(pull.comments) == 1, at
         assert "The preview is ready." in the_comment(pull), at
         assert not OutgoingMessage.objects.waiting().exists(), at

@@ -2,8 +2,8 @@
 
 import pytest
 
-from forges import merging
 from forges.models import PullRequest
+from forges.shipping import merging
 from host.errors import Refused
 from tests.forges.test_reporting import make_ready
 

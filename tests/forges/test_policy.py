@@ -2,14 +2,21 @@
 
 import pytest
 
+from core.clock import get_database_time
 from forges import reconciler
 from forges.adapters.forge import CheckState
 from forges.models import PullRequest
 from forges.rules import find_reason_to_wait
+from forges.shipping import required_checks
+from host.errors import Refused
+from runs import merge_queue
 from runs.lifecycle import branch_watch, operations
 from runs.models import Run
+from runs.repository import check_settings
 from runs.rules import Status
+from tests.factories import RunFactory
 from tests.forges import payloads
+from tests.forges.test_reporting import make_ready
 
 pytestmark = pytest.mark.django_db
 
@@ -112,7 +119,44 @@ def test_a_preview_waits_for_the_required_checks(world):
     assert the_run().status == Status.PREPARING
     assert not PullRequest.objects.get().is_requested
     again = world.send(*payloads.checks(world.forge.kind, pull.sha))
-    assert "No pull request waits" in again.reason
+    assert "Nothing can start" in again.reason
+
+
+@pytest.mark.parametrize("kind", ["github", pytest.param("gitlab", marks=pytest.mark.full)])
+def test_an_approved_run_ships_once_the_required_checks_have_succeeded(world):
+    world.configure(SHIP_REQUIRED_CHECKS="build / test")
+    pull = world.pull()
+    world.deliver(pull)
+    run = make_ready()
+    operations.approve(run, actor="grace")
+    assert merge_queue.get_next_run(world.config) is None
+    required_checks.check_waiting(world.config)
+    entry = merge_queue.read_merge_queue(world.config)[run.pk]
+    assert entry.describe_position().endswith("SHIP_REQUIRED_CHECKS: build / test (not there).")
+    world.forge.is_down = True
+    required_checks.check_waiting(world.config)
+    assert "did not answer" in the_run().awaited_checks
+    world.forge.is_down = False
+    # Another approved run does not wait behind it.
+    other = RunFactory(status=Status.APPROVED, approved_at=get_database_time())
+    assert merge_queue.get_next_run(world.config) == other
+    assert merge_queue.read_merge_queue(world.config)[other.pk].behind is None
+    other.delete()
+    world.forge.checks["build / test"] = "success"
+    delivery = world.send(*payloads.checks(world.forge.kind, pull.sha))
+    assert "its run may ship" in delivery.reason
+    assert merge_queue.get_next_run(world.config) == the_run()
+
+
+def test_runs_that_wait_for_a_check_ship_once_the_setting_is_removed(world):
+    world.configure(SHIP_REQUIRED_CHECKS="lint")
+    world.deliver(world.pull())
+    operations.approve(make_ready(), actor="grace")
+    world.configure(SHIP_REQUIRED_CHECKS="", FORGE="")
+    assert required_checks.check_waiting(world.config) == 1
+    world.configure(SHIP_REQUIRED_CHECKS="lint")
+    with pytest.raises(Refused, match="SHIP_REQUIRED_CHECKS need FORGE"):
+        check_settings(world.config)
 
 
 def test_the_reason_to_wait_names_each_missing_check():

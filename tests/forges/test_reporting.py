@@ -12,6 +12,7 @@ from runs.engine.events import record_event
 from runs.lifecycle import operations
 from runs.models import Run
 from runs.rules import Status
+from slots.models import Lease
 from tests.factories import StepFactory
 from tests.forges.fake_forge import TOKEN
 
@@ -122,6 +123,39 @@ def test_the_other_forges_get_the_same(world, pull):
     assert world.forge.latest_statuses(pull.sha) == {PREVIEW: "success"}
     assert len(pull.comments) == 1
     assert "Open the preview" in the_comment(pull)
+
+
+@pytest.mark.parametrize("kind", ["github", pytest.param("gitlab", marks=pytest.mark.full)])
+def test_the_preview_and_production_are_deployments_on_the_forge(world, pull):
+    world.configure(FORGE_DEPLOYMENTS="true")
+    preview, production = "preview/pr-12", "production"
+
+    def states():
+        world.report()
+        return {
+            (one["environment"], one["sha"]): one["state"]
+            for one in world.forge.deployments.values()
+        }
+
+    running = "in_progress" if world.forge.kind == "github" else "running"
+    assert states() == {(preview, pull.sha): running}
+    run = make_ready()
+    assert states() == {(preview, pull.sha): "success"}
+    url = f"http://{run.label}.preview1.localhost:"
+    served = [*world.forge.deployments.values(), *world.forge.environments.values()]
+    assert any((one.get("url") or one.get("external_url") or "").startswith(url) for one in served)
+    move(Status.DEPLOYING, approved_at=get_database_time(), candidate_sha="c" * 40, pushed=True)
+    assert states()[production, "c" * 40] == running
+    move(Status.MERGED, ended_at=get_database_time())
+    Lease.objects.update(state="ended")
+    pull.later(1, state="merged")
+    assert states()[production, "c" * 40] == "success"
+    if world.forge.kind == "github":
+        assert states()[preview, pull.sha] == "inactive"
+    else:
+        assert world.forge.environments[preview]["state"] == "stopped"
+    assert len(world.forge.deployments) == 2
+    assert not OutgoingMessage.objects.waiting().exists()
 
 
 def test_a_commit_that_waits_for_an_operator_is_reported(world):

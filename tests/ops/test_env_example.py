@@ -10,7 +10,7 @@ from tests.packages import PACKAGES
 NAME = re.compile(r"[A-Z][A-Z0-9_]+")
 # The functions that read a setting: its name is their first or second argument.
 READERS = {
-    "get", "get_seconds", "get_integer", "get_boolean", "get_choice",
+    "get", "get_seconds", "get_integer", "get_boolean", "get_choice", "get_names",
     "read_integer", "read_boolean", "read_choice", "read_origins", "read_networks",
     "env", "list", "db", "_words", "_read_argv",
 }  # fmt: skip

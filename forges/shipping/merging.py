@@ -19,7 +19,8 @@ def check(config: Config) -> None:
     """Raise Refused `setting_invalid` without a forge or a token."""
     settings = read_forge_settings(config)
     if settings is None or not settings.has_token:
-        detail = "SHIP_THROUGH=pull-request needs FORGE and FORGE_TOKEN_FILE: see docs/forges.md."
+        names = "SHIP_THROUGH=pull-request and SHIP_REQUIRED_CHECKS"
+        detail = f"{names} need FORGE, and FORGE_TOKEN_FILE or FORGE_APP_ID: see docs/forges.md."
         raise Refused("setting_invalid", detail)
 
 
