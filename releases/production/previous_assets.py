@@ -52,20 +52,29 @@ def select_assets(
 ) -> Iterator[str]:
     """Yield the hashed files that the new release replaced, and did not take away.
 
-    Code stays unless a source file of its name was `deleted`: a new build may divide it otherwise.
-    Of all else, such as tables, pictures and source maps, only what is among the `current` files
+    Code stays, since a new build may divide it otherwise, unless a source file of its name, with
+    any ending, was `deleted` and the `current` files have none of that name: `About-<hash>.js` of
+    `About.vue`. Of all else, such as tables, pictures and source maps, only what is among them
     too, whatever its hash, stays: what the build no longer makes was taken away, even if no source
     file was deleted. Files are compared by their names, because a build may move them.
     """
     names = {PurePosixPath(path).name for path in deleted}
+    stems = {_find_stem(name) for name in names}
     present = {_strip_hash(PurePosixPath(path).name) for path in current}
     for path in paths:
         name = PurePosixPath(path).name
         plain = split_hash(name)
         is_code = name.rpartition(".")[2].lower() in SCRIPTS - {"map"}
-        is_replaced = plain in present and plain not in names
-        if plain is not None and name not in names and (is_code or is_replaced):
+        if plain is None or name in names:
+            continue
+        is_kept_code = is_code and (plain in present or _find_stem(plain) not in stems)
+        if is_kept_code or (plain in present and plain not in names):
             yield path
+
+
+def _find_stem(name: str) -> str:
+    """Return what a bundler takes from a source file's name for that of its output."""
+    return name.partition(".")[0].lower()
 
 
 def _strip_hash(name: str) -> str:

@@ -18,8 +18,17 @@ def test_deleted_sources_and_what_was_made_from_them_do_not_stay():
     current = ["index-X3fZk9Qa.js", "static/logo-F3fZk9Qa.png", "salaries-G3fZk9Qa.csv"]
     assert list(select_assets(BUILT, current, deleted)) == [
         "assets/index-B3fZk9Qa.js",
-        "assets/about-C3fZk9Qa.js",
         "assets/logo-E3fZk9Qa.png",
+    ]
+
+
+def test_code_stays_while_the_new_build_has_some_of_that_name():
+    """An entry point and a component that was moved, beside one that was deleted."""
+    deleted = ["src/admin/Index.vue", "src/About.tsx", "src/Vendor.scss"]
+    current = ["assets/index-X3fZk9Qa.js", "assets/about-Y3fZk9Qa.js"]
+    assert list(select_assets(BUILT, current, deleted)) == [
+        "assets/index-B3fZk9Qa.js",
+        "assets/about-C3fZk9Qa.js",
     ]
 
 
