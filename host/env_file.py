@@ -130,6 +130,10 @@ def _describe_surprises(assignment: Assignment) -> Iterator[str]:
         yield r"an escape such as \n becomes one character; single quotes keep it as it is"
     if assignment.quote != "'" and REFERENCE.search(assignment.written):
         yield "$ is kept as it is, no variable is filled in; single quotes say so"
+    elif assignment.quote != "'" and "$$" in assignment.written:
+        yield "$$ is kept as two signs; in [env] of a manifest it stands for one"
+    if not assignment.quote and assignment.written.startswith("`"):
+        yield "backticks are part of the value; use single or double quotes"
 
 
 def format_assignment(name: str, value: str) -> str:

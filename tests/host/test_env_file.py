@@ -84,12 +84,15 @@ def test_values_that_may_be_read_differently_are_listed_without_their_text():
     text = (
         "PLAIN=1\nCUT=secret # note\nQUOTED='secret # note'\n"
         'ESCAPED="sec\\nret"\nHASH=$2b$12$secret\nSAFE=\'$2b$12$secret\'\nPATH_LIKE="C:\\\\dir"\n'
+        'TWICE=pa$$9secret\nTICKS=`secret`\nQUOTED_TICKS="`secret`"\n'
     )
     found = env_file.find_surprises(text, "app.env")
     assert [line.split(": ")[:2] for line in found] == [
         ["app.env line 2", "CUT"],
         ["app.env line 4", "ESCAPED"],
         ["app.env line 5", "HASH"],
+        ["app.env line 8", "TWICE"],
+        ["app.env line 9", "TICKS"],
     ]
     assert "secret" not in "".join(found)
 
