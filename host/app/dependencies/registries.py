@@ -7,6 +7,7 @@ which tools print, but in files of a private home.
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,14 +45,19 @@ NODE_REGISTRY = (
     *("npm_config_registry", "NPM_CONFIG_REGISTRY", "YARN_NPM_REGISTRY_SERVER", "YARN_REGISTRY"),
     "BUN_CONFIG_REGISTRY",
 )
-UNCHANGED = ("SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
+# Of Go and Bundler, which have no other names for them. GOPROXY may name several, with passwords.
+# Sources: https://go.dev/ref/mod#environment-variables, bundle-config(1), "MIRRORS OF GEM SOURCES"
+GO = ("GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB", "GOINSECURE")
+GO_PROXY = re.compile(r"[^,|\s]+")
+RUBY = ("BUNDLE_MIRROR__ALL", "BUNDLE_MIRROR__ALL__FALLBACK_TIMEOUT")
+UNCHANGED = ("SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", *GO, *RUBY)
 FILES = ("PIP_CONFIG_FILE", "UV_CONFIG_FILE", *NPM_USER_FILE)
 ALL_NAMES = tuple(
     dict.fromkeys(
         (
             *(*HTTP_PROXY, *HTTPS_PROXY, *NO_PROXY, *CERTIFICATES, *UNCHANGED, *FILES),
             *(*PYTHON_INDEX, *PYTHON_EXTRA, *PYTHON_TRUSTED, *PYTHON_LINKS, *PYTHON_OFFLINE),
-            *(*PYTHON_NO_INDEX, *PYTHON_STRATEGY, *NODE_REGISTRY),
+            *(*PYTHON_NO_INDEX, *PYTHON_STRATEGY, *NODE_REGISTRY, "GOPROXY"),
         )
     )
 )
@@ -123,6 +129,9 @@ def translate(lookup: Lookup, npm_records: Mapping[str, str] | None = None) -> R
     ):
         variables |= dict.fromkeys(targets, _first(lookup, names))
     variables |= _translate_python(lookup, hosts)
+    variables["GOPROXY"] = GO_PROXY.sub(
+        lambda match: _strip_password(match[0], hosts), lookup("GOPROXY")
+    )
     registry = _strip_password(_first(lookup, NODE_REGISTRY), hosts)
     variables |= dict.fromkeys(NODE_REGISTRY, registry)
     # yarn knows no NO_PROXY: with an explicit proxy it uses it for every host.
@@ -231,7 +240,7 @@ def _strip_password(url: str, hosts: dict[str, tuple[str, str]]) -> str:
 
 
 def _format_netrc(hosts: Mapping[str, tuple[str, str]]) -> str:
-    """Return the lines for pip and uv. Source: https://docs.astral.sh/uv/concepts/authentication/"""
+    """Return the lines for pip, uv and Go. Source: https://docs.astral.sh/uv/concepts/authentication/"""
     return "".join(
         f'machine {address.partition(":")[0]} login "{user}" password "{password}"\n'
         for address, (user, password) in hosts.items()

@@ -61,6 +61,12 @@ def test_a_registry_of_one_node_tool_is_that_of_all(name):
         ),
         ({"PIP_CERT": "/c"}, {"SSL_CERT_FILE": "/c", "npm_config_cafile": "/c"}),
         ({"NODE_EXTRA_CA_CERTS": "/c"}, {"NODE_EXTRA_CA_CERTS": "/c"}),
+        ({"GOPROXY": "https://g|direct"}, {"GOPROXY": "https://g|direct"}),
+        (
+            {"GOPRIVATE": "a.example", "GOSUMDB": "off"},
+            {"GOPRIVATE": "a.example", "GOSUMDB": "off"},
+        ),
+        ({"BUNDLE_MIRROR__ALL": "https://r/"}, {"BUNDLE_MIRROR__ALL": "https://r/"}),
     ],
 )
 def test_a_setting_of_one_tool_is_translated_for_the_others(given, expected):
@@ -285,6 +291,13 @@ def behind(project, index):
 
 def private_index(index):
     return f"http://ci:s3cr3t-index-pw@{index.address}/simple"
+
+
+def test_the_passwords_of_gos_proxies_are_in_a_file():
+    found = translate(GOPROXY="https://u:s3cr3t@a.example/go, https://b.example,direct")
+    assert found.variables["GOPROXY"] == "https://a.example/go, https://b.example,direct"
+    assert 'machine a.example login "u" password "s3cr3t"' in found.files[".netrc"]
+    assert "s3cr3t" in found.passwords
 
 
 @pytest.mark.parametrize("name", ["PIP_INDEX_URL", "UV_DEFAULT_INDEX"])
