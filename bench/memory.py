@@ -1,13 +1,14 @@
 """Measures what the running stack takes at rest: memory (PSS), CPU and context switches.
 
-It groups processes by what they are; under systemd by unit, and it counts the lines that the units
-wrote to the journal meanwhile. PSS counts a page that n processes share as 1/n in each
+It groups processes by what they are; under systemd by unit, and it counts the lines of and about
+the units that the journal got meanwhile. PSS counts a page that n processes share as 1/n in each
 (proc_pid_smaps_rollup), so the sums add up. Processes that ended or began meanwhile are left out.
 Run it as the user that started the stack (or root), beside a stack with free slots and no work:
 
     ./scripts/runtime-up.sh && .venv/bin/python bench/memory.py --seconds 30
 """
 
+import json
 import os
 import re
 import subprocess
@@ -32,6 +33,8 @@ GROUPS = (
 )
 OTHER = "production app and previews"
 UNIT = re.compile(r"/((?:ouroboros|postgresql)[^/]*\.service)(?:/|$)", re.MULTILINE)
+# systemd.journal-fields(7)
+UNIT_FIELDS = ("_SYSTEMD_UNIT", "UNIT", "MESSAGE")
 SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
 
 
@@ -108,12 +111,18 @@ def count_use(pids: Iterable[int]) -> dict[int, tuple[float, float]]:
 
 
 def count_journal_lines(since: float) -> int | None:
-    """Return how many lines the units wrote to the journal since then; None without a journal."""
-    argv = ["journalctl", "-q", "-o", "cat", "-u", "ouroboros*", "--since", f"@{since:.0f}"]
+    """Return how many lines of or about the units the journal got since then; None without one."""
+    argv = ["journalctl", "-q", "-o", "json", "--since", f"@{since:.0f}"]
     try:
-        return len(subprocess.run(argv, capture_output=True, check=True).stdout.splitlines())
+        lines = subprocess.run(argv, capture_output=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         return None
+    return sum(names_unit(json.loads(line)) for line in lines)
+
+
+def names_unit(entry: dict[str, object]) -> bool:
+    """Return whether a line is of a unit of Oroboros, or systemd's about one or its user."""
+    return any("ouroboros" in str(entry.get(field, "")) for field in UNIT_FIELDS)
 
 
 def print_rows(rows: list[tuple[str, float, float, float]], seconds: float) -> None:

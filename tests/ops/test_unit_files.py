@@ -10,6 +10,7 @@ import pytest
 from host import config as configuration
 from host.units.stack_ports import list_ports
 from ops import systemd
+from slots.runtime import web_units
 
 UNITS = configuration.HOME / "infra/systemd/units"
 OURS = re.compile(rf"{systemd.TEMPLATE_HOME}/(?!var\b|\.venv\b)([A-Za-z0-9_./-]+)")
@@ -46,6 +47,24 @@ def test_rendered_files_name_this_checkout_and_its_var(tmp_path):
         text = systemd.render_file(config, f"units/{name}")
         assert systemd.TEMPLATE_HOME not in text or str(config.home) == systemd.TEMPLATE_HOME
         assert f"{systemd.TEMPLATE_HOME}/var" not in text
+
+
+def test_caddy_collects_its_garbage_alike_with_and_without_systemd():
+    config = configuration.load({"OROBOROS_SLOTS": "1"})
+    values = {unit.env["GOGC"] for unit in web_units.build_web_units(config)}
+    assert values == {web_units.GARBAGE_PERCENT}
+    for name in ("ouroboros-caddy", "ouroboros-web@"):
+        lines = (UNITS / f"{name}.service").read_text().splitlines()
+        assert f"Environment=GOGC={web_units.GARBAGE_PERCENT}" in lines
+
+
+@pytest.mark.parametrize("instance", ["preview-1", "preview-1.1", "preview-1.2", "preview-1.3"])
+def test_a_preview_has_the_user_of_its_drop_in_and_the_template_names_none(instance):
+    # systemd writes a warning to the journal for each name with a dot, whenever it reads the unit.
+    template = (UNITS / "ouroboros-preview@.service").read_text()
+    assert "\nUser=ouroboros-preview\n" in template
+    [drop_in] = (UNITS / f"ouroboros-preview@{instance}.service.d").iterdir()
+    assert "\nUser=ouroboros-preview-1\n" in drop_in.read_text()
 
 
 APPLICATION_UNITS = (

@@ -16,6 +16,13 @@ COUNT_TRACEBACKS = "grep -c Traceback var/log/queue.log || true"
 POSTGRES = "$(systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1)"
 
 
+def names_unit(entry):
+    """Return whether the line is of a unit of ours, or systemd's about one or its user."""
+    return "ouroboros" in " ".join(
+        str(entry.get(name)) for name in ("_SYSTEMD_UNIT", "UNIT", "MESSAGE")
+    )
+
+
 class Journal:
     """The lines of all units of Oroboros from now on."""
 
@@ -25,10 +32,11 @@ class Journal:
         self.cursor = json.loads(self.start)["__CURSOR"]
 
     def read(self, *matches):
-        """Return the entries that have these fields, else those of our units."""
-        selected = " ".join(matches) or "-u 'ouroboros*'"
+        """Return the entries that have these fields, else those of or about our units."""
+        selected = " ".join(matches)
         output = self.host.run(f"journalctl -q -o json --after-cursor '{self.cursor}' {selected}")
-        return [json.loads(line) for line in output.splitlines()]
+        entries = [json.loads(line) for line in output.splitlines()]
+        return entries if matches else [entry for entry in entries if names_unit(entry)]
 
     def list_messages(self, *matches):
         return [str(entry["MESSAGE"]) for entry in self.read(*matches)]
