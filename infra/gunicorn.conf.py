@@ -6,7 +6,7 @@ from host import config as configuration
 from host import loopback
 from host.errors import Refused
 from host.settings_rules import require_secrets
-from web.server import worker_watch
+from web.server import reloading, worker_watch
 
 try:
     CONFIG = configuration.load()
@@ -31,8 +31,10 @@ threads = 4
 worker_connections = 512
 timeout = 60
 graceful_timeout = 10
-# Workers load the application after the fork, so that a reload (HUP) loads new code.
-preload_app = False
+# The workers share the memory of the master. A reload (HUP) executes the master anew.
+preload_app = True
+on_reload = reloading.execute_anew
+when_ready = reloading.take_over
 # gunicorn touches a file for each heartbeat: in memory, because a full disk must not stop it.
 worker_tmp_dir = "/dev/shm"  # noqa: S108 — gunicorn unlinks its files at once
 # X-Forwarded-* counts from this host only; who the caller is, the socket's owner decides.

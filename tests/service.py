@@ -27,6 +27,13 @@ def database_url():
 @contextmanager
 def api(**environ):
     """Serve the API and yield its port. `environ` is added to its environment."""
+    with api_process(**environ) as (port, _):
+        yield port
+
+
+@contextmanager
+def api_process(**environ):
+    """As `api`, yielding the process of gunicorn's master too."""
     port = free_port()
     config = configuration.HOME / "infra" / "gunicorn.conf.py"
     argv = [sys.executable, "-m", "gunicorn", "--config", config, "--log-level", "warning"]
@@ -38,7 +45,7 @@ def api(**environ):
     try:
         is_healthy = wait_until(lambda: _is_healthy(port), seconds=START_SECONDS, interval=0.05)
         assert is_healthy, "the API does not answer"
-        yield port
+        yield port, server
     finally:
         server.terminate()
         server.wait(30)
