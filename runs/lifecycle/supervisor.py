@@ -24,6 +24,7 @@ from django.utils.module_loading import import_string
 from django_q.cluster import Cluster
 
 from core import outages
+from core.shared_connections import SharedConnections
 from host import loopback
 from host.config import Config
 from host.errors import Refused
@@ -48,9 +49,10 @@ STOP_SECONDS = 5.0
 # A cluster that does not deliver would wait for ever for its workers: it is not waited for.
 STUCK_STOP_SECONDS = 3.0
 OVERDUE_CHECK_SECONDS = 10.0
-# A thread that sleeps at least this long closes its connection meanwhile: an idle connection takes
-# 3 MB of PostgreSQL's memory, and a new one takes 8 ms.
-IDLE_CONNECTION_SECONDS = 5.0
+# Between two runs of a periodic task, so that one without a pause leaves time for others.
+MIN_PAUSE_SECONDS = 0.05
+# Of the threads of the periodic tasks: at rest two of them seldom need one at the same time.
+OPEN_CONNECTIONS = 3
 WATCHDOG = "WATCHDOG=1"
 # The name of the queue's processes in `ps -o comm` and `pgrep -x`.
 QUEUE_PROCESS_NAME = "queue"
@@ -84,8 +86,10 @@ class PeriodicTask:
             connection.close()
         else:
             self._report_success()
-        if self.seconds >= IDLE_CONNECTION_SECONDS:
-            connections.close_all()
+
+    def compute_pause(self, now: float) -> float:
+        """Return the seconds until its next run."""
+        return max(self.due - now, MIN_PAUSE_SECONDS)
 
     def _report(self, error: Exception) -> None:
         kind = error.code if isinstance(error, Refused) else type(error).__name__
@@ -135,6 +139,7 @@ class Supervisor:
         self.cluster: ProcessId | None = None
         self.mail_sink: ProcessId | None = None
         self.processes = QueueProcesses(started=0.0)
+        self.connections = SharedConnections(OPEN_CONNECTIONS)
         self.periodic_tasks = [
             PeriodicTask("enqueueing unclaimed runs", 1.0, execution.enqueue_unclaimed_runs),
             PeriodicTask("prechecks", 2.0, partial(prechecks.sweep, config)),
@@ -267,10 +272,11 @@ class Supervisor:
     def _repeat(self, task: PeriodicTask) -> None:
         """Run one periodic task until the shutdown. Each has a thread, so none delays another."""
         try:
-            while not self.shutdown.wait(0.2):
-                task.run_if_due(time.monotonic())
+            while not self.shutdown.wait(task.compute_pause(time.monotonic())):
+                with self.connections.lend():
+                    task.run_if_due(time.monotonic())
         finally:
-            connections.close_all()
+            self.connections.close()
 
     def _start_cluster(self) -> None:
         with suppress(DatabaseError):

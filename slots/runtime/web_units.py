@@ -12,6 +12,9 @@ from slots.runtime import surface, surface_env_files
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 ROUTER, SURFACE_PREFIX = "ouroboros-caddy", "ouroboros-web@"
+# Caddy collects its garbage when its heap has grown by this share: 4 MB less for each at rest than
+# with Go's 100.
+GARBAGE_PERCENT = "50"
 
 
 def build_web_units(config: Config) -> list[Unit]:
@@ -78,7 +81,8 @@ def start_dead_units(config: Config) -> list[str]:
 def _build_unit(
     config: Config, name: str, argv: tuple[str, ...], env: dict[str, str], port: int
 ) -> Unit:
-    environment = {"PATH": os.defpath, "XDG_DATA_HOME": str(config.var / "caddy"), **env}
+    folder = str(config.var / "caddy")
+    environment = {"PATH": os.defpath, "XDG_DATA_HOME": folder, "GOGC": GARBAGE_PERCENT, **env}
     log = config.var / "log" / f"{name}.log"
     return Unit(name, argv, config.home, environment, None, log, port, ends_its_children=True)
 
