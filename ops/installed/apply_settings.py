@@ -5,6 +5,8 @@ import re
 import time
 from collections.abc import Container, Iterable, Mapping
 
+import psycopg
+
 from host.config import Config
 from host.errors import Refused
 from host.units import managers
@@ -12,6 +14,7 @@ from host.units.control_units import API, WORKER
 from host.units.unit import UnitManager
 from ops import progress, stack, systemd
 from ops.installed.stale_units import StaleUnit, find_stale_units
+from ops.preconditions.migrations import find_missing_migrations
 
 MIGRATE = "ouroboros-migrate"
 # ouroboros-web@preview3, ouroboros-preview@preview-3, ouroboros-process-preview-3@worker
@@ -28,6 +31,8 @@ def apply_settings(config: Config, environ: Mapping[str, str], *, dry_run: bool)
         return _apply_embedded(config, environ, dry_run=dry_run)
     if os.geteuid() != 0:
         raise Refused("not_root", "Only root can change the installed units: run it as root.")
+    if not dry_run:
+        require_database(config)
     steps = [step for step in systemd.plan_steps(config) if not step.is_done()]
     for step in steps:
         progress.print_line(f"{'would write' if dry_run else 'writing'} {step.description}")
@@ -42,6 +47,21 @@ def apply_settings(config: Config, environ: Mapping[str, str], *, dry_run: bool)
         return f"{len(steps)} files and {len(stale)} units differ; nothing was changed."
     _restart(config, stale)
     return f"{len(steps)} files were written, {len(stale)} units have the present settings."
+
+
+def require_database(config: Config) -> None:
+    """Raise Refused `database_unavailable` if the API and the worker would not start again.
+
+    Their restart is one of the migration's unit, which fails without the database.
+    """
+    try:
+        find_missing_migrations(config)
+    except psycopg.Error as error:
+        detail = (
+            f"The control plane's database does not answer; nothing was changed. {error}\n"
+            "Start PostgreSQL, or correct DATABASE_URL in api.env, then repeat this command."
+        )
+        raise Refused("database_unavailable", detail) from None
 
 
 def _restart(config: Config, stale: list[StaleUnit]) -> None:

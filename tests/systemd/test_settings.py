@@ -76,3 +76,15 @@ def test_slots_shrink_and_grow_by_one_command(host):
     assert (host.pid("ouroboros-app@blue"), host.pid("ouroboros-app@green")) == app
     states = {one["slot_id"]: one["state"] for one in host.get("/api/slots")}
     assert {states[f"preview-{number}"] for number in (1, 2, 3)} == {"free"}
+
+
+def test_a_database_that_does_not_answer_stops_nothing(host):
+    api, worker = host.pid("ouroboros-api"), host.pid("ouroboros-worker")
+    change = "sed -i '/^DATABASE_URL=/s#127.0.0.1:5432#127.0.0.1:5999#' /etc/oroboros/api.env"
+    host.run(f"cp -p /etc/oroboros/api.env /root/api.env && {change}")
+    done = host.run_unchecked(APPLY)
+    assert done.returncode != 0
+    assert b"correct DATABASE_URL" in done.stdout + done.stderr
+    assert (host.pid("ouroboros-api"), host.pid("ouroboros-worker")) == (api, worker)
+    assert "ok" in host.curl("8000/health")
+    host.run(f"cp -p /root/api.env /etc/oroboros/api.env && {APPLY}")

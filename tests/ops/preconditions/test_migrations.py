@@ -1,4 +1,7 @@
-"""What the control plane's database lacks is found before anything is started."""
+"""What the control plane's database lacks is found before anything is started or stopped."""
+
+import os
+import time
 
 import pytest
 from django.apps import apps
@@ -6,9 +9,13 @@ from django.db.migrations.loader import MigrationLoader
 
 from host import config as configuration
 from host.errors import Refused
+from host.units.control_units import API
+from host.units.local_manager import LocalManager
+from host.units.unit import Unit
 from ops import stack
+from ops.installed import apply_settings
 from ops.preconditions import migrations
-from tests.environment import CLUSTER
+from tests.environment import CLUSTER, free_port
 
 NAME = "not_migrated"
 
@@ -56,3 +63,40 @@ def test_a_stack_whose_database_is_older_is_not_started(config, monkeypatch):
     with pytest.raises(Refused, match=r"runs\.0001_initial.*quickstart\.sh") as refused:
         stack.start_all(config, {})
     assert refused.value.code == "not_migrated"
+
+
+@pytest.fixture
+def running(tmp_path, config):
+    """The configuration, and the manager of an API that runs with an earlier env file."""
+    folders = {"OROBOROS_VAR": str(tmp_path / "var"), "OROBOROS_ENV_DIR": str(tmp_path)}
+    config = configuration.load({"DATABASE_URL": config.database_url, **folders})
+    manager = LocalManager(config)
+    log = config.var / "api.log"
+    manager.start(Unit(API, ("sleep", "300"), tmp_path, {"PATH": os.defpath}, None, log, None))
+    (tmp_path / "api.env").touch()
+    later = time.time() + 60
+    os.utime(tmp_path / "api.env", (later, later))
+    yield config, manager
+    manager.stop(API, 5)
+
+
+def test_settings_that_could_not_be_applied_stop_nothing(running, monkeypatch):
+    config, manager = running
+    monkeypatch.setattr(stack, "start_all", lambda config, environ: "started")
+    before = manager.status(API)
+    said = apply_settings.apply_settings(config, {}, dry_run=True)
+    assert (before.is_active, said.startswith("1 units differ")) == (True, True)
+    with pytest.raises(Refused, match="quickstart") as refused:
+        apply_settings.apply_settings(config, {}, dry_run=False)
+    assert refused.value.code == "not_migrated"
+    assert manager.status(API).pid == before.pid
+    apply(migrations.list_migrations(configuration.HOME))
+    assert apply_settings.apply_settings(config, {}, dry_run=False) == "started"
+    assert not manager.status(API).is_active
+
+
+def test_without_the_database_no_unit_is_restarted():
+    url = f"postgresql://oroboros:secret@127.0.0.1:{free_port()}/oroboros"
+    with pytest.raises(Refused, match=r"nothing was changed.*refused") as refused:
+        apply_settings.require_database(configuration.load({"DATABASE_URL": url}))
+    assert refused.value.code == "database_unavailable"
