@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.root, pytest.mark.full]
 
 SEED = 19
 ROUNDS = int(os.environ.get("TEST_INTERRUPTIONS", "10"))
-MERGE_SECONDS = 240.0
+# Long, because the host may have other work: only what ends otherwise fails.
+MERGE_SECONDS = 900.0
 FINAL = ("merged", "failed", "canceled", "expired", "rejected")
 REMOTE_MAIN = f"runuser -u oroboros -- git -C {DEMO}/guestbook.git rev-parse main"
 
