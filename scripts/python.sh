@@ -2,6 +2,7 @@
 # Print the path of a Python for this checkout: 3.11 to 3.13, and as root one that other users can execute.
 # OROBOROS_PYTHON names the only candidate.
 set -euo pipefail
+unset CDPATH PYTHONSAFEPATH  # with them this folder, or its modules, might not be found
 
 is_supported() {
   "$1" -I -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Start the whole stack, as systemd units or in the background, and wait until it is healthy.
 set -euo pipefail
+unset CDPATH PYTHONSAFEPATH  # with them this folder, or its modules, might not be found
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/python ] || { echo "Nothing is installed here yet: run ./scripts/quickstart.sh first." >&2; exit 1; }
 exec .venv/bin/python -m ops up "$@"
