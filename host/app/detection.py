@@ -48,9 +48,15 @@ EXAMPLES = {
     "fastapi": "web: uvicorn main:app --port $PORT",
     "flask": "web: flask --app app run --port $PORT",
     "django": "web: gunicorn <project>.wsgi --bind 127.0.0.1:$PORT",
+    "litestar": "web: litestar --app main:app run --port $PORT",
+    "starlette": "web: uvicorn main:app --port $PORT",
+    "uvicorn": "web: uvicorn main:app --port $PORT",
     **dict.fromkeys(NODE_SERVERS, "web: node server.js"),
 }
-FASTAPI_NAME = re.compile(r"^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:fastapi\.)?FastAPI\(", re.MULTILINE)
+ASGI_NAME = re.compile(
+    r"^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?(FastAPI|Starlette|Litestar|Quart)\(", re.MULTILINE
+)
+UVICORN = re.compile(r"\b(?:uvicorn\b|litestar\[[a-z,]*standard)", re.IGNORECASE)
 
 
 def read_package_json(tree: SourceTree, folder: str) -> Mapping[str, Any] | None:
@@ -115,7 +121,8 @@ def detect_defaults(
     if backend is not None and not has_servers and "frontend_output" not in declared:
         _add_site_server(tree, backend, declared, defaults)
     has_own_assets = backend is not None and backend.framework in other_languages.WITH_ASSETS
-    is_served = has_own_assets or "tables" in defaults.fields
+    serves_pages = backend is not None and site_servers.is_site_framework(backend.framework)
+    is_served = has_own_assets or serves_pages or "tables" in defaults.fields
     if "frontend_output" not in declared and not is_served:
         frontend = _detect_frontend(
             tree, declared, has_web="web" in {**declared, **defaults.fields}
@@ -182,6 +189,7 @@ def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected |
             or _detect_python_app(tree, folder)
             or _detect_uvicorn_app(tree, folder)
             or _detect_node_server(tree, folder)
+            or _detect_site(tree, folder)
             or _detect_other_language(tree, folder)
         )
         if found:
@@ -246,15 +254,15 @@ def _detect_python_app(tree: SourceTree, folder: str) -> Detected | None:
 
 
 def _detect_uvicorn_app(tree: SourceTree, folder: str) -> Detected | None:
-    """Return how a FastAPI application starts whose requirements bring uvicorn alone."""
-    if not re.search(r"\buvicorn\b", _read_requirements(tree, folder), re.IGNORECASE):
+    """Return how an ASGI application starts whose requirements bring uvicorn."""
+    if not UVICORN.search(_read_requirements(tree, folder)):
         return None
     for name in FASTAPI_FILES:
-        match = FASTAPI_NAME.search(tree.read_text(f"{folder}/{name}") or "")
+        match = ASGI_NAME.search(tree.read_text(f"{folder}/{name}") or "")
         if match:
             module = name.removesuffix(".py").replace("/", ".")
             web = ("uvicorn", f"{module}:{match[1]}", "--host", "127.0.0.1", "--port", "$PORT")
-            return Detected("FastAPI", {"web": web, "health_path": "/"}, (join(folder, name),))
+            return Detected(match[2], {"web": web, "health_path": "/"}, (join(folder, name),))
     return None
 
 
@@ -268,7 +276,9 @@ def find_unknown_backend(tree: SourceTree, fields: Mapping[str, Any]) -> tuple[s
                 return str(PurePosixPath(folder, name)), match[1].lower()
         data = read_package_json(tree, folder)
         required = _table(data or {}, "dependencies")
-        server = next((package for package in NODE_SERVERS if package in required), None)
+        static = site_servers.find_output(tree, folder) or ("", "")
+        named_servers = (name for name in NODE_SERVERS if name in required and name != static[0])
+        server = next(named_servers, None)
         if server:
             return str(PurePosixPath(folder, "package.json")), server
     return None
@@ -284,7 +294,7 @@ def _detect_node_server(tree: SourceTree, folder: str) -> Detected | None:
     A package with a bundler is none: its `start` script starts the bundler's development server.
     """
     data = read_package_json(tree, folder)
-    if data is None or _find_bundler(data) or "start" not in _scripts(data):
+    if data is None or _find_files(tree, folder, data) or "start" not in _scripts(data):
         return None
     script = next((name for name in NODE_BUILDS if name in _scripts(data)), None)
     build = {"backend_build": (("npm", "run", script),)} if script else {}
@@ -292,6 +302,15 @@ def _detect_node_server(tree: SourceTree, folder: str) -> Detected | None:
     server = next((package for package in NODE_SERVERS if package in required), "Node.js")
     fields = {"web": ("npm", "start"), "health_path": "/", **build}
     return Detected(server, fields, (join(folder, "package.json"),))
+
+
+def _detect_site(tree: SourceTree, folder: str) -> Detected | None:
+    """Return how the server of a framework starts whose package has a bundler or no `start`."""
+    site = site_servers.read_folder(tree, folder)
+    if site is None:
+        return None
+    build = {"backend_build": (("npm", "run", site.script),)} if site.script else {}
+    return Detected(site.package, {"web": site.argv, "health_path": "/", **build}, (site.file,))
 
 
 def _detect_other_language(tree: SourceTree, folder: str) -> Detected | None:
@@ -312,14 +331,14 @@ def _detect_frontend(
     named = declared.get("frontend_dir")
     for folder in [named] if named else _order_folders(tree, FRONTEND_FOLDERS):
         data = read_package_json(tree, folder)
-        bundler = _find_bundler(data) if data else None
-        if data and bundler and "build" in _scripts(data):
+        files = _find_files(tree, folder, data) if data else None
+        if data and files and "build" in _scripts(data):
             fields = {
                 "frontend_dir": folder,
                 "frontend_build": (("npm", "run", "build"),),
-                "frontend_output": BUNDLERS[bundler],
+                "frontend_output": files[1],
             }
-            return Detected(bundler, fields, (join(folder, "package.json"),))
+            return Detected(files[0], fields, (join(folder, "package.json"),))
     root = named or "."
     page = join(root, "index.html")
     if not has_web and tree.has_file(page) and read_package_json(tree, root) is None:
@@ -328,10 +347,13 @@ def _detect_frontend(
     return None
 
 
-def _find_bundler(data: Mapping[str, Any]) -> str | None:
-    """Return the bundler that the package depends on; None without one."""
+def _find_files(tree: SourceTree, folder: str, data: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the bundler that the package depends on, and its output folder; None without one."""
     required = {**_table(data, "dependencies"), **_table(data, "devDependencies")}
-    return next((name for name in BUNDLERS if name in required), None)
+    bundler = next((name for name in BUNDLERS if name in required), None)
+    return (
+        site_servers.find_output(tree, folder) or (bundler and (bundler, BUNDLERS[bundler])) or None
+    )
 
 
 def _scripts(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -202,7 +202,7 @@ def build_environment(
     )
     sources = [
         ("oroboros", base),
-        ("detected", manifest.env_detected),
+        ("detected", manifest.list_detected_variables(variables.get("PORT"))),
         ("app.json", _filter_app_json(config, manifest.env_defaults, notes)),
         ("app.json, generated", _filter_app_json(config, generated, notes)),
         (file, _read_operator_file(config, file, notes)),

@@ -54,7 +54,8 @@ class Manifest:
     frontend; `detected_routes` are paths of the backend's framework, which answers where the
     frontend has no such file. A path stands for itself, with /* at its end for all below it too.
     `extensions` are PostgreSQL's, which exist in the database before `release` runs.
-    `env_detected` are variables that the backend's language needs; every other source wins.
+    `env_detected` are variables that the backend's language needs; every other source wins. In
+    their values $PORT stands for the port of the process.
     `sources` has for each field the file that says so, and `notes` are sentences for the run's
     page.
     """
@@ -89,6 +90,15 @@ class Manifest:
     files: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     notes: tuple[str, ...] = ()
+
+    def list_detected_variables(self, port: str | None) -> dict[str, str]:
+        """Return `env_detected` for a process with that port; None: without those that name it."""
+        values = self.env_detected.items()
+        return {
+            name: value.replace("$PORT", port or "")
+            for name, value in values
+            if port or "$PORT" not in value
+        }
 
     @property
     def public_dir(self) -> str | None:

@@ -70,9 +70,9 @@ def load_manifest(root: Path) -> Manifest:
     sources |= detected.sources
     fields["processes"], new = background.list_processes(declared, files, fields)
     notes += new
+    notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
     _check_complete(fields, files)
     _check_routes(fields, files)
-    notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
     loaded = Manifest(**fields, files=tuple(files), sources=sources, notes=tuple(notes))
     _check_storage(loaded, files)
     return loaded
@@ -137,7 +137,7 @@ def _check_storage(found: Manifest, files: Mapping[str, ManifestFile]) -> None:
 
 
 def _check_backend(tree: SourceTree, fields: Fields, *, is_stated: bool) -> list[str]:
-    """Refuse to serve a detected frontend alone if the tree has a backend that is not recognized.
+    """Refuse a tree with a backend that is not recognized, also if its frontend is.
 
     If the manifest states what is served, it is a note.
     """

@@ -86,13 +86,17 @@ def kill(host, unit):
     return lambda: wait_for(restarted, RESTARTED_SECONDS, f"{unit} is not started again")
 
 
-def kill_in_production(host, unit):
-    """Kill the unit's process; it is told of within NOTICED_SECONDS, and started again."""
+def kill_in_production(host, unit, called=None):
+    """Kill the unit's process; it is told of within NOTICED_SECONDS, and started again.
+
+    `called` is its name in what is told, if that is not the unit's.
+    """
     since = host.run("date +%s").strip()
     wait_until_restarted = kill(host, unit)
     # The events without a run are in no answer of the API.
     journal = f"journalctl -u ouroboros-worker -o cat --since @{since}"
-    words = (f"{unit} ended", f"{unit} had ended")
+    name = called or unit
+    words = (f"{name} ended", f"{name} had ended")
     is_told = lambda: any(one in host.run(journal) for one in words)  # noqa: E731
     wait_for(is_told, NOTICED_SECONDS, f"the end of {unit} is not told")
     wait_until_restarted()
@@ -165,7 +169,7 @@ def test_production_runs_one_generation_of_a_process_and_restarts_it(host, files
     kill_in_production(host, site)
     # What was written is in the snapshot within 5 s of the change.
     wait_for(lambda: host.run("ls var/redis/app"), 10, "Redis saves nothing")
-    kill_in_production(host, redis)
+    kill_in_production(host, redis, "Redis of app")
     host.run_json(f"./scripts/rollback.sh {first}")
     assert host.run(count).split() == ["+OK", ":2", "xx"]
     lines = host.run("cat var/app/history").split("\n")[:-1]

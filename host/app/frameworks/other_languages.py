@@ -24,6 +24,9 @@ RUBY_VARIABLES = {
     "RAILS_LOG_TO_STDOUT": "enabled",
     "RAILS_SERVE_STATIC_FILES": "enabled",
 }
+# By default it lies in the tree, which is read-only. Two colours run at once, and a file that
+# outlives its process could name another one: `rails server` would not start.
+RAILS_PID_FILE = {"PIDFILE": "/tmp/rails-$PORT.pid"}  # noqa: S108 each process has its own /tmp
 # Without it the built-in server answers one request at a time.
 # Source: https://www.php.net/manual/en/features.commandline.webserver.php
 PHP_VARIABLES = {"PHP_CLI_SERVER_WORKERS": "4"}
@@ -46,12 +49,14 @@ def _detect_ruby(tree: SourceTree, folder: str) -> Found | None:
     if gemfile is None:
         return None
     if tree.has_file(f"{folder}/config/application.rb") and re.search(r"\brails\b", gemfile):
-        return "Rails", _describe_rails(tree, folder), (join(folder, "config/application.rb"),)
+        return (
+            "Rails",
+            _describe_rails(tree, folder, gemfile),
+            (join(folder, "config/application.rb"),),
+        )
     if tree.has_file(f"{folder}/config.ru"):
         name, file = "Rack", "config.ru"
-        words: tuple[str, ...] = ("rackup", "-o", "127.0.0.1", "-p", "$PORT")
-        if re.search(r"\bpuma\b", gemfile):
-            words = ("puma", "-b", "tcp://127.0.0.1:$PORT")
+        words = _find_puma(gemfile) or ("rackup", "-o", "127.0.0.1", "-p", "$PORT")
     else:
         texts = {file: tree.read_text(f"{folder}/{file}") or "" for file in SINATRA_FILES}
         name, file = "Sinatra", next((one for one in texts if SINATRA.search(texts[one])), "")
@@ -72,14 +77,24 @@ def _ruby_fields() -> dict[str, Any]:
     return {"health_path": "/", "env_detected": RUBY_VARIABLES}
 
 
-def _describe_rails(tree: SourceTree, folder: str) -> dict[str, Any]:
-    has_assets = bool({"assets", "javascript"} & set(tree.list_folders(f"{folder}/app")))
+def _find_puma(gemfile: str) -> tuple[str, ...] | None:
+    words = ("puma", "-b", "tcp://127.0.0.1:$PORT")
+    return words if re.search(r"\bpuma\b", gemfile) else None
+
+
+def _describe_rails(tree: SourceTree, folder: str, gemfile: str) -> dict[str, Any]:
+    server = ("rails", "server", "-b", "127.0.0.1", "-p", "$PORT")
+    # `rails server` makes the folders of tmp/ when it starts, unless they exist.
+    builds = [_bundle("rails", "tmp:create")]
+    if {"assets", "javascript"} & set(tree.list_folders(f"{folder}/app")):
+        builds.append(_bundle("rails", "assets:precompile"))
     has_database = tree.has_file(f"{folder}/config/database.yml")
     return {
-        "web": _bundle("rails", "server", "-b", "127.0.0.1", "-p", "$PORT"),
-        **({"backend_build": (_bundle("rails", "assets:precompile"),)} if has_assets else {}),
+        "web": _bundle(*(_find_puma(gemfile) or server)),
+        "backend_build": tuple(builds),
         **({"release": _bundle("rails", "db:migrate")} if has_database else {}),
         **_ruby_fields(),
+        "env_detected": RUBY_VARIABLES | RAILS_PID_FILE,
         "env_generated": ("SECRET_KEY_BASE",),
     }
 

@@ -1,6 +1,6 @@
-"""Finds a frontend that is a server of its own beside a separate API, such as Next.js with FastAPI.
+"""Finds frontends that are servers of their own, such as Next.js, alone or beside a separate API.
 
-It reads files, and executes nothing.
+It also says which files those write that need no server. It reads files, and executes nothing.
 """
 
 import re
@@ -21,26 +21,41 @@ FRAMEWORKS = {
     "@react-router/serve": "React Router",
 }
 FOLDERS = (".", "frontend", "client", "web", "apps/web")
-# Without a script `start`. SvelteKit is a server with this adapter only.
-SVELTE_ADAPTER = "@sveltejs/adapter-node"
+# SvelteKit is a server with this adapter only.
+SVELTE, SVELTE_ADAPTER = "@sveltejs/kit", "@sveltejs/adapter-node"
+# Without a script `start`.
 COMMANDS: dict[str, Argv] = {
     "nuxt": ("node", ".output/server/index.mjs"),
-    "@sveltejs/kit": ("node", "build"),
+    SVELTE: ("node", "build"),
 }
 # The pages are files then, and no server is needed.
 NEXT_CONFIGS = ("next.config.js", "next.config.mjs", "next.config.ts")
 STATIC_EXPORT = re.compile(r"""\boutput\s*:\s*["']export["']""")
+REACT_ROUTER_CONFIGS = ("react-router.config.js", "react-router.config.ts")
+NO_SERVER_RENDERING = re.compile(r"\bssr\s*:\s*false\b")
+# Where the files are written that need no server, by the package that makes them.
+OUTPUTS = {
+    "next": "out",
+    "nuxt": ".output/public",
+    SVELTE: "build",
+    "@react-router/dev": "build/client",
+}
 PROCESS_TYPE, EVERY_PATH = "web-frontend", "/*"
 
 
 @dataclass(frozen=True)
 class SiteServer:
-    """The server of the pages in `folder`; `script` builds it."""
+    """The server of the pages in `folder`; `script` builds it, `package` says what it is."""
 
-    framework: str
+    package: str
     folder: str
     argv: Argv
     script: str | None
+
+    @property
+    def framework(self) -> str:
+        """The name of what serves the pages."""
+        return FRAMEWORKS[self.package]
 
     @property
     def file(self) -> str:
@@ -70,29 +85,50 @@ def is_site_framework(framework: str) -> bool:
 def find_site_server(tree: SourceTree, backend_dir: str, named: str | None) -> SiteServer | None:
     """Return the server of pages in `named`, else in one of FOLDERS; not the backend's folder."""
     for folder in [named] if named else FOLDERS:
-        found = None if folder == backend_dir else _read_folder(tree, folder)
+        found = None if folder == backend_dir else read_folder(tree, folder)
         if found:
             return found
     return None
 
 
-def _read_folder(tree: SourceTree, folder: str) -> SiteServer | None:
+def read_folder(tree: SourceTree, folder: str) -> SiteServer | None:
+    """Return the server of the pages of that folder; None if it has none, or needs none."""
     data = read_json(tree, folder, "package.json")
-    required = {**get_table(data, "dependencies"), **get_table(data, "devDependencies")}
+    required = _list_required(data)
     package = next((name for name in FRAMEWORKS if name in required), None)
+    if package is None or find_output(tree, folder):
+        return None
     scripts = get_table(data, "scripts")
-    if package is None or _is_exported(tree, folder, package, scripts):
-        return None
     argv = ("npm", "start") if "start" in scripts else COMMANDS.get(package)
-    if argv is None or (package == "@sveltejs/kit" and SVELTE_ADAPTER not in required):
+    if argv is None:
         return None
-    script = "build" if "build" in scripts else None
-    return SiteServer(FRAMEWORKS[package], folder, argv, script)
+    return SiteServer(package, folder, argv, "build" if "build" in scripts else None)
 
 
-def _is_exported(tree: SourceTree, folder: str, package: str, scripts: Mapping[str, Any]) -> bool:
-    """Return whether the build writes files that need no server."""
+def find_output(tree: SourceTree, folder: str) -> tuple[str, str] | None:
+    """Return what writes files that need no server there, and into which folder; else None."""
+    data = read_json(tree, folder, "package.json")
+    required = _list_required(data)
+    package = next((name for name in OUTPUTS if name in required), None)
+    if package is None:
+        return None
     if package == "nuxt":
-        return "nuxt generate" in str(scripts.get("build", ""))
-    texts = (tree.read_text(f"{folder}/{name}") or "" for name in NEXT_CONFIGS)
-    return package == "next" and any(map(STATIC_EXPORT.search, texts))
+        is_static = "nuxt generate" in str(get_table(data, "scripts").get("build", ""))
+    elif package == "next":
+        is_static = _is_configured(tree, folder, NEXT_CONFIGS, STATIC_EXPORT)
+    elif package == SVELTE:
+        is_static = SVELTE_ADAPTER not in required
+    else:
+        is_static = _is_configured(tree, folder, REACT_ROUTER_CONFIGS, NO_SERVER_RENDERING)
+    return (package, OUTPUTS[package]) if is_static else None
+
+
+def _list_required(package: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**get_table(package, "dependencies"), **get_table(package, "devDependencies")}
+
+
+def _is_configured(
+    tree: SourceTree, folder: str, names: tuple[str, ...], option: re.Pattern[str]
+) -> bool:
+    texts = (tree.read_text(f"{folder}/{name}") or "" for name in names)
+    return any(map(option.search, texts))

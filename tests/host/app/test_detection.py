@@ -45,7 +45,7 @@ def test_a_fastapi_or_flask_application_starts_by_its_frameworks_command(
     ],
 )
 def test_an_application_without_its_frameworks_command_is_not_detected(load_files, files):
-    with pytest.raises(Refused, match="what to run"):
+    with pytest.raises(Refused, match=r"(what to run|nothing here says how it starts)"):
         load_files(files)
 
 
@@ -82,6 +82,24 @@ def test_a_frontend_beside_an_unknown_backend_is_not_served_alone(load_files, fi
     stated = {"oroboros.toml": '[frontend]\ndirectory = "frontend"\noutput = "dist"\n'}
     [note] = load_files(files | stated).notes
     assert note.startswith(next(iter(files))) and "no backend is started" in note
+
+
+@pytest.mark.parametrize(
+    ("required", "line", "framework"),
+    [
+        ("starlette\nuvicorn", "app = Starlette(routes=[])", "Starlette"),
+        ("litestar[standard]", "app = Litestar([index])", "Litestar"),
+        ("quart\nuvicorn", "app = quart.Quart(__name__)", "Quart"),
+    ],
+)
+def test_other_asgi_applications_start_by_uvicorn(load_files, required, line, framework):
+    found = load_files({"app.py": line, "requirements.txt": required})
+    assert (found.framework, found.web[1]) == (framework, "app:app")
+
+
+def test_a_server_that_starts_nowhere_is_refused_with_the_line_to_write(load_files):
+    with pytest.raises(Refused, match=r"requires litestar, .* write `web: litestar --app main:app"):
+        load_files({"requirements.txt": "litestar"})
 
 
 def test_a_django_project_without_gunicorn_starts_by_runserver(load_files):

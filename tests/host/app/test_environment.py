@@ -55,6 +55,21 @@ def origins(resolved):
     return {row["name"]: row["origin"] for row in resolved.mask_secrets()}
 
 
+def test_a_detected_variable_with_the_port_is_for_what_has_a_port(build):
+    detected = {"PIDFILE": "/tmp/rails-$PORT.pid", "RACK_ENV": "production"}
+    assert build(env_detected=detected).env["PIDFILE"] == "/tmp/rails-8101.pid"
+    assert build(env_detected=detected, env={"PIDFILE": "mine"}).env["PIDFILE"] == "mine"
+    without = environment.build_environment(
+        config.load({"SECRET_KEY": SECRET}),
+        {},
+        Manifest(env_detected=detected),
+        home=HOME,
+        bins=BINS,
+        purpose="x",
+    )
+    assert "PIDFILE" not in without.env and without.env["RACK_ENV"] == "production"
+
+
 def test_an_environment_has_nothing_of_the_callers(build, monkeypatch):
     monkeypatch.setenv("FROM_THE_WORKER", "x")
     env = build().env

@@ -5,6 +5,7 @@ import json
 import pytest
 
 API = {"backend/requirements.txt": "fastapi[standard]", "backend/main.py": "app = FastAPI()"}
+NODE_ADAPTER = {"@sveltejs/kit": "2", "@sveltejs/adapter-node": "5"}
 START = {"build": "x build", "start": "x start"}
 
 
@@ -24,9 +25,7 @@ def package(scripts=START, **dependencies):
         ),
         (
             "web",
-            package(
-                {"build": "vite build"}, **{"@sveltejs/kit": "2", "@sveltejs/adapter-node": "5"}
-            ),
+            package({"build": "vite build"}, **NODE_ADAPTER),
             ("node", "build"),
         ),
         ("frontend", package(**{"@remix-run/serve": "2", "vite": "7"}), ("npm", "start")),
@@ -79,3 +78,42 @@ def test_without_another_backend_it_is_web(load_files):
     # And so it is if the Procfile starts it as web.
     own = load_files({**API, "package.json": package(next="16"), "Procfile": "web: npm start\n"})
     assert (own.web, own.processes) == (("npm", "start"), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "framework", "web"),
+    [
+        (package({"build": "nuxt build", "dev": "nuxt dev"}, nuxt="4"), "nuxt",
+         "node .output/server/index.mjs"),
+        (package({"build": "vite build"}, vite="8", **NODE_ADAPTER), "@sveltejs/kit", "node build"),
+        (package(vite="7", **{"@react-router/serve": "7", "@react-router/dev": "7"}),
+         "@react-router/serve", "npm start"),
+        (package(vite="7", **{"@remix-run/serve": "2"}), "@remix-run/serve", "npm start"),
+    ],
+)  # fmt: skip
+def test_alone_it_is_web_with_a_bundler_or_without_a_start_too(load_files, text, framework, web):
+    found = load_files({"package.json": text})
+    assert (found.framework, " ".join(found.web)) == (framework, web)
+    assert (found.frontend_output, found.processes) == (None, ())
+    assert found.backend_build == (("npm", "run", "build"),)
+
+
+@pytest.mark.parametrize(
+    ("files", "output"),
+    [
+        ({"package.json": package(next="16"), "next.config.ts": 'output: "export"'}, "out"),
+        ({"package.json": package({"build": "nuxt generate"}, nuxt="4")}, ".output/public"),
+        # With the adapter for files, and with one that makes nothing here: its message is shown.
+        ({"package.json": package(vite="8", **{"@sveltejs/kit": "2"})}, "build"),
+        (
+            {
+                "package.json": package(vite="7", **{"@react-router/dev": "7"}),
+                "react-router.config.ts": "export default { ssr: false }",
+            },
+            "build/client",
+        ),
+    ],
+)
+def test_pages_that_need_no_server_are_served_as_files(load_files, files, output):
+    found = load_files(files)
+    assert (found.web, found.frontend_output) == (None, output)

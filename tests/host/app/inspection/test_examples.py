@@ -15,5 +15,15 @@ def test_an_example_of_the_page_is_recognized_as_it_says(example, tmp_path):
 
 def test_the_page_has_an_example_for_each_framework():
     titles = " ".join(example.title for example in EXAMPLES)
-    for name in ("Django", "FastAPI", "Flask", "Express", "Next.js", "Vite", "static site"):
+    for name in (
+        "Django",
+        "FastAPI",
+        "Flask",
+        "Express",
+        "Next.js",
+        "SvelteKit",
+        "Rails",
+        "Vite",
+        "static site",
+    ):
         assert name in titles

@@ -1,11 +1,19 @@
-"""What the generators of popular frameworks make is previewed and ships, or is refused early."""
+"""What the generators of popular frameworks make is previewed and ships, or is refused early.
+
+That of Rails needs Debian's packages: ruby-rails ruby-bundler ruby-pg ruby-sass-rails ruby-jbuilder
+puma.
+"""
 
 import json
+import re
 
 import pytest
+import requests
 
+from releases.deployments import deploy_and_rollback
 from runs.lifecycle import execution, operations
 from runs.models import Run
+from tests.host.app.inspection.examples import read_examples
 from tests.runs.pipelines.preview import django_samples
 from tests.runs.pipelines.preview.starters import run_starter, write_files
 from tests.runs.pipelines.preview.world import Host
@@ -198,3 +206,52 @@ def test_a_cookiecutter_project_with_its_variables_is_previewed_and_ships(shows,
     manifest = {"oroboros.toml": django_samples.COOKIECUTTER_ENV}
     write_files(tmp_path / "project", {**django_samples.COOKIECUTTER, **manifest})
     shows(tmp_path / "project", {"/admin/login/": "Django administration"})
+
+
+# Gems for development that Debian does not have.
+RAILS_GEMS = re.compile(r"^.*gem '(?:byebug|web-console|capybara|selenium-webdriver)'.*\n", re.M)
+
+
+@pytest.fixture
+def rails_project(tmp_path):
+    """What `rails new` and its generator of pages make, with the manifest of our page."""
+    run_starter(
+        "rails", "new", "shop", "--database=postgresql", "--skip-git", "--skip-bundle",
+        "--skip-javascript", "--skip-spring", "--skip-bootsnap", "--skip-listen", cwd=tmp_path,
+    )  # fmt: skip
+    project = tmp_path / "shop"
+    (project / "config" / "master.key").unlink()  # git would ignore it
+    gemfile = project / "Gemfile"
+    text = RAILS_GEMS.sub("", gemfile.read_text())
+    gemfile.write_text(re.sub(r"gem 'puma'.*", "gem 'puma'", text))
+    run_starter("bundle", "lock", "--local", cwd=project)
+    run_starter("rails", "generate", "scaffold", "item", "name:string", cwd=project)
+    [example] = [one for one in read_examples() if one.title == "Rails"]
+    write_files(project, {"oroboros.toml": example.files["oroboros.toml"]})
+    return project
+
+
+@pytest.mark.full
+def test_a_new_rails_project_is_previewed_ships_and_is_rolled_back(shows, rails_project):
+    pages = {"/items": "<h1>Items</h1>", "/items/new": "New Item"}
+    place = shows(rails_project, pages)
+    stylesheet = re.search(r'href="(/assets/[^"]+)"', place.production("/items").text)[1]
+    assert place.production(stylesheet).status_code == 200
+    first = Run.objects.get()
+    add_item(place, "kept over releases")
+    second = place.ship(place.preview("feature/second", {"README.md": "second"}))
+    assert "kept over releases" not in place.page("/items").text
+    expect(place.production, {"/items": "kept over releases"}, second.candidate_sha)
+    deploy_and_rollback.roll_back(place.config, first.release_id, actor="grace", reason="a test")
+    expect(place.production, {"/items": "kept over releases"}, first.candidate_sha)
+
+
+def add_item(place, name):
+    """Fill in the form of a new item in production, as a browser would."""
+    address = f"http://localhost:{place.config.web_port}/items"
+    session = requests.Session()
+    form = session.get(f"{address}/new", timeout=30).text
+    token = re.search(r'name="authenticity_token" value="([^"]+)"', form)[1]
+    fields = {"authenticity_token": token, "item[name]": name}
+    answer = session.post(address, fields, timeout=30)
+    assert answer.status_code == 200 and name in answer.text
