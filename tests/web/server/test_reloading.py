@@ -30,11 +30,13 @@ def test_the_next_program_has_the_environment_of_the_start_and_what_is_passed():
     }
 
 
-def test_the_next_program_has_each_socket_once():
-    # Backwards, so that a socket is copied to the number of another one.
-    program = """
+@pytest.mark.parametrize("others", [0, 5])
+def test_the_next_program_has_each_socket_once(others):
+    # Backwards, so that without other files a socket is copied to the number of another one.
+    program = f"""
 import os, socket, sys
 from web.server import reloading
+others = [os.open(os.devnull, os.O_RDONLY) for _ in range({others})]
 kept = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
 for one in kept:
     one.set_inheritable(True)
