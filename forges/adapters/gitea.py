@@ -1,6 +1,6 @@
 """Gitea and Forgejo, whose webhooks and API follow GitHub's. Source: their API, /api/swagger."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from forges.adapters.forge import CheckState, ForgeEvent, OtherEvent, ReviewEvent
@@ -44,6 +44,10 @@ class Gitea(GitHub):
     def merge(self, number: int, sha: str) -> None:
         path = f"{self._repository_path}/pulls/{number}/merge"
         self.client.post(path, {"Do": "merge", "head_commit_id": sha})
+
+    def _list_comments(self, path: str) -> Iterable[Any]:
+        # In one piece: its API has no pages of comments, and would answer each with all.
+        return self.client.get(path) or ()
 
     def list_checks(self, sha: str) -> dict[str, CheckState]:
         return self._list_statuses(f"{self._repository_path}/commits/{sha}")

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -208,11 +208,13 @@ class GitHub(Forge):
         self.client.post(f"{self._repository_path}/statuses/{sha}", body)
 
     def find_comment(self, number: int, marker: str) -> int | None:
-        path = f"{self._repository_path}/issues/{number}/comments"
-        for comment in self.client.list_all(path, self.PAGE_SIZE_NAME):
+        for comment in self._list_comments(f"{self._repository_path}/issues/{number}/comments"):
             if read_text(comment, "body").startswith(marker):
                 return read(comment, "id", int)
         return None
+
+    def _list_comments(self, path: str) -> Iterable[Any]:
+        return self.client.list_all(path, self.PAGE_SIZE_NAME)
 
     def create_comment(self, number: int, text: str) -> int:
         path = f"{self._repository_path}/issues/{number}/comments"
@@ -251,16 +253,15 @@ class GitHub(Forge):
     def list_checks(self, sha: str) -> dict[str, CheckState]:
         path = f"{self._repository_path}/commits/{sha}"
         found = self._list_statuses(path)
-        for run in find(self.client.get(f"{path}/check-runs", per_page=100), "check_runs") or ():
+        for run in self.client.list_all(f"{path}/check-runs", key="check_runs"):
             word = read_text(run, "conclusion") or read_text(run, "status")
             found[read_text(run, "name")] = read_check_state(word)
         return found
 
     def _list_statuses(self, path: str) -> dict[str, CheckState]:
-        answer = self.client.get(f"{path}/status", **{self.PAGE_SIZE_NAME: 100})
         return {
             read_text(one, "context"): read_check_state(read_text(one, self.STATUS_NAME))
-            for one in find(answer, "statuses") or ()
+            for one in self.client.list_all(f"{path}/status", self.PAGE_SIZE_NAME, key="statuses")
         }
 
     # --- for the doctor

@@ -79,11 +79,16 @@ class Client:
         return self._send("PUT", path, json=body)
 
     def list_all(
-        self, path: str, size_name: str = "per_page", **params: str | int
+        self, path: str, size_name: str = "per_page", *, key: str = "", **params: str | int
     ) -> Iterator[Any]:
-        """Yield the items of all pages of a list, at most MOST_PAGES pages."""
+        """Yield the items of all pages of a list, at most MOST_PAGES pages.
+
+        `key`: the name of the list where each answer is an object.
+        """
         for page in range(1, MOST_PAGES + 1):
             found = self._send("GET", path, params={**params, size_name: PAGE_SIZE, "page": page})
+            if key and isinstance(found, Mapping):
+                found = found.get(key) or []
             if not isinstance(found, list):
                 raise ForgeFailed(f"The forge did not answer GET {path} with a list.")
             yield from found

@@ -134,7 +134,8 @@ class FakeForge:
 
     def list_comments(self, number, query, body):
         pull = self.pulls[int(number)]
-        return 200, page([{"id": key, "body": text} for key, text in pull.comments.items()], query)
+        found = [{"id": key, "body": text} for key, text in pull.comments.items()]
+        return 200, found if self.kind in ("gitea", "forgejo") else page(found, query)
 
     def create_comment(self, number, query, body):
         comment_id, self.next_comment = self.next_comment, self.next_comment + 1
@@ -193,11 +194,11 @@ class FakeForge:
     def combined_status(self, sha, query, body):
         name = "state" if self.kind == "github" else "status"
         found = [{"context": key, name: value} for key, value in self.checks.items()]
-        return 200, {"state": "pending", "sha": sha, "statuses": found}
+        return 200, {"state": "pending", "sha": sha, "statuses": page(found, query)}
 
     def check_runs(self, sha, query, body):
         run = {"name": "lint", "status": "completed", "conclusion": "skipped"}
-        return 200, {"total_count": 1, "check_runs": [run]}
+        return 200, {"total_count": 1, "check_runs": page([run], query)}
 
     def list_statuses(self, sha, query, body):
         return 200, page([{"name": key, "status": one} for key, one in self.checks.items()], query)

@@ -28,6 +28,9 @@ OTHERS = pytest.mark.parametrize(
 PREVIEW, GATE, DEPLOY = "oroboros/preview", "oroboros/merge-gate", "oroboros/deploy"
 
 
+READ_COMMENTS = "/repos/team/shop/issues/12/comments"
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -113,6 +116,15 @@ def test_a_failed_run_is_reported_with_code_cause_and_next_action(world, pull):
     assert "`BUILD_FAILED`" in comment
     assert "Installing or building the application failed." in comment
     assert "fix the branch, push, and retry" in comment
+
+
+@pytest.mark.parametrize("kind", ["gitea"])
+def test_comments_without_pages_are_read_once(world, pull):
+    pull.comments = {900: "of a person"}
+    world.report()
+    reads = [one for one in world.forge.requests if one[:2] == ("GET", READ_COMMENTS)]
+    assert len(reads) == 1
+    assert len(pull.comments) == 2
 
 
 @OTHERS
