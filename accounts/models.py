@@ -164,6 +164,7 @@ class AuditEntry(models.Model):
         TOKEN_NEW_ADDRESS = "token_new_address"  # noqa: S105
         USER_EDITED = "user_edited"
         COMMAND = "command"
+        SETTING = "setting_changed"
 
     at = models.DateTimeField()
     kind = models.CharField(max_length=32, choices=Kind.choices)

@@ -45,6 +45,7 @@ GROUPS = (
 )
 
 
+SETTINGS = ("Settings", "tune", "admin-settings")
 USERS = ("Users", "group", "admin:auth_user_changelist")
 LINKED_ACCOUNTS = ("Linked accounts", "link", "admin:forges_linkedaccount_changelist")
 # Shown where a forge is set.
@@ -65,7 +66,7 @@ def build_navigation(request: HttpRequest) -> list[dict[str, Any]]:
     groups = [_build_group(title, items) for title, items in visible]
     if has_ability(request, OPERATE):
         audit = ("Audit trail", "policy", "admin:accounts_auditentry_changelist")
-        groups.append(_build_group("Audit", (audit,)))
+        groups.append(_build_group("Operation", (SETTINGS, audit)))
     if request.user.has_perm("auth.view_user"):
         accounts = (LINKED_ACCOUNTS,) if settings.OROBOROS.get("FORGE") else ()
         groups.append(_build_group("Authentication", (USERS, *accounts)))

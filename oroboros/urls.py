@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from forges.hooks import receive_hook
 from forges.pull_requests import find_named
 from oroboros import health
+from oroboros.operator_settings import pages
 from runs.addresses.views import check_certificate, show_preview_name
 from runs.api.metrics import MetricsView
 from runs.protection.entry import enter_preview
@@ -27,9 +28,11 @@ urlpatterns = [
     path("api/", include("notifications.api")),
     path("hooks/<str:forge>", receive_hook, name="hook"),
     path("api/", include("accounts.api")),
+    path("api/", include("oroboros.operator_settings.api")),
     path("previews/enter", enter_preview, name="preview-entry"),
     path("internal/certificate", check_certificate, {"find_pull_request": find_named}),
     path("internal/preview", show_preview_name, {"find_pull_request": find_named}),
+    *pages.urlpatterns,
     path("admin/", admin.site.urls),
 ]
 

@@ -6,6 +6,7 @@ from host.config import Config
 from host.errors import Refused
 from host.git.bare_repository import Repository, get_repository
 from host.git.validation import validate_ref, validate_remote
+from host.operator_settings import run_time
 from releases.production.deploy_settings import DeploySettings
 from runs import landing
 from runs.engine.step_errors import StepFailed
@@ -21,7 +22,8 @@ def open_repository(config: Config) -> Repository:
 
 def push_mode(config: Config) -> PushMode:
     """Return MERGE_GATE_GIT_PUSH_MODE; `manual` if it is not set. Raises Refused."""
-    mode = config.get("MERGE_GATE_GIT_PUSH_MODE", PushMode.MANUAL)
+    now = run_time.read_in_effect(config)
+    mode = now.get(run_time.PUSH_MODE) or config.get("MERGE_GATE_GIT_PUSH_MODE", PushMode.MANUAL)
     if mode not in PushMode.values:
         known = ", ".join(PushMode.values)
         raise Refused("setting_invalid", f"MERGE_GATE_GIT_PUSH_MODE is one of {known}: {mode!r}.")

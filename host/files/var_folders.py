@@ -54,6 +54,7 @@ ENTRIES: dict[str, VarEntry] = {
     "restore": VarEntry("releases.production", "the reconciler, with the release's build"),
     "run": VarEntry("host.units", "the stop of the unit"),
     "secrets": VarEntry("releases.production", "nothing: production's password"),
+    "settings": VarEntry("host.operator_settings", "nothing: what operators set"),
     "slots": VarEntry("slots.runtime", "the end of the lease, else the reconciler"),
     "static": VarEntry("oroboros", "the next setup"),
     "storage": VarEntry("releases.production", "nothing: production's files"),

@@ -20,6 +20,7 @@ from host.config import CONTROL_FILES, Config, read_env_file
 from host.env_file_access import find_user_name, read_mode_and_owner
 from host.errors import Refused
 from host.files import var_folders
+from host.operator_settings import run_time
 from host.process import private_tmp, runner
 from host.units import managers
 from host.units.listeners import find_open_addresses
@@ -94,6 +95,7 @@ def run_checks(
     for check in (
         check_secrets,
         check_shell_settings,
+        check_run_time_settings,
         check_databases,
         check_tokens,
         git_checks.check_files,
@@ -231,6 +233,17 @@ def check_names(config: Config) -> Findings:
 def check_shell_settings(config: Config) -> Findings:
     """Report settings that count for this shell only."""
     yield findings.report_shell_settings(list_shell_settings(config, os.environ))
+
+
+def check_run_time_settings(config: Config) -> Findings:
+    """Report the settings that operators changed at run time."""
+    try:
+        stored, in_effect = run_time.read_stored(config), run_time.read_in_effect(config)
+    except Refused as refused:
+        path = run_time.stored_path(config)
+        yield Finding("settings at run time", False, refused.detail, f"Correct or remove {path}")
+        return
+    yield findings.report_run_time_settings(in_effect, sorted(stored.keys() - in_effect.keys()))
 
 
 def check_databases(config: Config) -> Findings:

@@ -67,6 +67,15 @@ def report_tokens(expiring: Sequence[tuple[str, int]]) -> Finding:
     return Finding("API tokens", True, f"expiring: {ends}. A new secret: {command}")
 
 
+def report_run_time_settings(in_effect: Mapping[str, str], unused: Sequence[str]) -> Finding:
+    """Report what operators changed at run time; `unused` are names that an env file sets too."""
+    changed = ", ".join(f"{name}={value}" for name, value in in_effect.items())
+    observed = changed or "none was changed"
+    if unused:
+        observed += f"; without effect, since an env file wins: {', '.join(unused)}"
+    return Finding("settings at run time", True, observed)
+
+
 def judge_npm(path: str | None) -> Finding:
     """Report whether npm is installed: only applications with a package.json need it."""
     missing = "none: for applications with a package.json install nodejs and npm"

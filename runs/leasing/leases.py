@@ -12,6 +12,8 @@ from django.conf import settings
 from django.db import transaction
 
 from host.errors import Refused
+from host.operator_settings import run_time
+from host.settings_rules import read_integer
 from runs.engine.events import record_event
 from runs.leasing.grants import GrantTransaction, execute_under_grant_lock, grant_lock
 from runs.leasing.rules import LeaseFenced
@@ -33,6 +35,12 @@ class QueueFull(Refused):
         super().__init__("queue_full", detail, status=429)
 
 
+def read_preview_seconds() -> int:
+    """Return PREVIEW_TTL_SECONDS as it is now: how long a new lease is held."""
+    now = run_time.read_in_effect(settings.OROBOROS)
+    return read_integer(now, run_time.PREVIEW_TTL, settings.PREVIEW_TTL_SECONDS)
+
+
 def build_request(
     run_id: uuid.UUID, *, actor: str, owner: str | None = None, ttl_seconds: int | None = None
 ) -> dict[str, Any]:
@@ -41,7 +49,7 @@ def build_request(
         "run": run_id,
         "actor": actor,
         "owner": owner,
-        "ttl": settings.PREVIEW_TTL_SECONDS if ttl_seconds is None else ttl_seconds,
+        "ttl": read_preview_seconds() if ttl_seconds is None else ttl_seconds,
         "timeout": RESERVATION_TIMEOUT_SECONDS,
         "limit": settings.QUEUE_LIMIT,
     }

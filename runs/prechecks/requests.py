@@ -4,6 +4,7 @@ from django_q.tasks import async_task
 
 from host.config import Config
 from host.errors import Refused
+from host.operator_settings import run_time
 from runs.engine.events import WORKER, record_event
 from runs.models import Precheck, Run
 from runs.pipelines.merge_forecast import MergeOutcome
@@ -16,7 +17,8 @@ TASK = "runs.prechecks.execution.execute_next"
 
 def read_mode(config: Config) -> PrecheckMode:
     """Return MERGE_GATE_PRECHECK; `manual` if it is not set. Raises Refused `setting_invalid`."""
-    return PrecheckMode(config.get_choice("MERGE_GATE_PRECHECK"))
+    now = run_time.read_in_effect(config)
+    return PrecheckMode(now.get(run_time.PRECHECK) or config.get_choice("MERGE_GATE_PRECHECK"))
 
 
 def request_precheck(run: Run, *, actor: str) -> Precheck:

@@ -164,6 +164,8 @@ viewer    /admin/runs/sharelink/<path:object_id>/history/
 approver  /admin/runs/sharelink/<path:object_id>/revoke/
 none      /admin/runs/sharelink/add/
 viewer    /admin/search/
+operator  /admin/settings/
+operator  /admin/settings/<str:name>/change/
 viewer    /admin/slots/lease/
 viewer    /admin/slots/lease/<path:object_id>/
 viewer    /admin/slots/lease/<path:object_id>/change/
@@ -232,6 +234,7 @@ def build_address(page, keys):
     address = next((one for start, one in PATTERNS.items() if page.startswith(start)), page)
     for name in ("<path:object_id>", "<id>", "<uuid:run_id>"):
         address = address.replace(name, key)
+    address = address.replace("<str:name>", "APPROVAL_SELF")
     for name in ("<path:content_type_id>", "<int:pk>", "<int:number>"):
         address = address.replace(name, "1")
     return f"{address}?row={key}" if "/selected/" in page else address

@@ -16,7 +16,7 @@ def read_titles(rf, user):
 
 def test_a_superuser_sees_every_group(rf):
     user = User.objects.create_superuser("grace", password="x")
-    groups = ["", "History", "Notifications", "API", "Audit", "Authentication"]
+    groups = ["", "History", "Notifications", "API", "Operation", "Authentication"]
     assert read_titles(rf, user) == groups
 
 

@@ -69,6 +69,8 @@ GET  operate api/notification-targets
 POST operate api/notification-targets/<int:number>/test
 GET  operate api/notifications
 GET  view    api/me
+GET  operate api/settings
+POST operate api/settings/<str:name>
 GET  operate api/audit
 GET  operate api/audit/export
 """

@@ -23,7 +23,7 @@ UPSTREAM = "/root/upstream.git"
 REMOTE_COPY = "/root/demo"
 BACKED_UP = (
     "var/app var/storage var/redis var/repo.git var/releases var/activations var/current "
-    "var/restore var/secrets"
+    "var/restore var/secrets var/settings"
 )
 NEW_START = "From a version before 0.1, under systemd"
 

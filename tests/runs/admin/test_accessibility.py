@@ -76,6 +76,8 @@ def list_addresses(run):
         reverse("admin:slots_slot_drain", args=[slot.pk]),
         reverse("admin:releases_release_rollback", args=[release.pk]),
         reverse("admin:accounts_apitoken_new"),
+        reverse("admin-settings"),
+        reverse("admin-setting-change", args=["APPROVAL_SELF"]),
         reverse("admin:auth_user_add"),
         reverse("admin:django_q_schedule_changelist"),
         reverse("admin:password_change"),

@@ -1,0 +1,1 @@
+"""Settings that operators change while everything runs, and where each setting's value is from."""

@@ -1,0 +1,103 @@
+"""The settings that operators change without a restart, in one file of ours.
+
+The file has the form of an env file. What the process environment or an env file sets wins, so a
+file of the host's administrator has the last word. Every process reads the file when it needs a
+value. `docs/decisions/0035` says why.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from host.config import Config, read_env_file
+from host.env_file import format_assignment
+from host.errors import Refused
+from host.files import safe_files
+from host.files.file_lock import file_lock
+from host.settings_rules import check_values
+
+PREVIEW_TTL = "PREVIEW_TTL_SECONDS"
+REQUIRED_COUNT = "APPROVAL_REQUIRED_COUNT"
+SELF_APPROVAL = "APPROVAL_SELF"
+CODEOWNERS = "APPROVAL_CODEOWNERS"
+FREEZE_AFTER_ROLLBACK = "ROLLBACK_FREEZES"
+PRECHECK = "MERGE_GATE_PRECHECK"
+PUSH_MODE = "MERGE_GATE_GIT_PUSH_MODE"
+NAMES = (
+    PREVIEW_TTL,
+    REQUIRED_COUNT,
+    SELF_APPROVAL,
+    CODEOWNERS,
+    FREEZE_AFTER_ROLLBACK,
+    PRECHECK,
+    PUSH_MODE,
+)
+HEADER = "# Written by Oroboros: change these on the page of the settings, or by the API.\n"
+LOCK_SECONDS = 10.0
+
+
+def stored_path(config: Config) -> Path:
+    """Return the file's path; without a change it does not exist."""
+    return config.var / "settings" / "run-time.env"
+
+
+def read_stored(config: Config) -> Mapping[str, str]:
+    """Return what operators have set, in effect or not.
+
+    Raises Refused `setting_invalid` for a wrong value, and as `parse_env`: a policy that cannot be
+    read must not be taken for none.
+    """
+    path = stored_path(config)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return {}
+    return _parse(path, status.st_ino, status.st_mtime_ns)
+
+
+def read_in_effect(config: Config) -> dict[str, str]:
+    """Return what operators have set and no env file sets. Raises Refused as `read_stored`."""
+    stored = read_stored(config)
+    return {name: value for name, value in stored.items() if not config.get(name)}
+
+
+def write_value(config: Config, name: str, value: str) -> str:
+    """Set a setting of NAMES, with "" to nothing. Returns the value before, "" without one.
+
+    Raises Refused `setting_not_changeable` (404), `setting_invalid` (400), `set_elsewhere` (409) if
+    an env file or the process environment sets it.
+    """
+    check_change(config, name, value)
+    path = stored_path(config)
+    with file_lock(path.with_suffix(".lock"), seconds=LOCK_SECONDS):
+        stored = dict(read_stored(config))
+        before = stored.pop(name, "")
+        if value:
+            stored[name] = value
+        lines = (format_assignment(one, stored[one]) for one in sorted(stored))
+        safe_files.write_atomic(path, (HEADER + "".join(lines)).encode(), 0o600)
+    return before
+
+
+def check_change(config: Config, name: str, value: str) -> None:
+    """Raise Refused as `write_value` unless the setting may have the value."""
+    if name not in NAMES:
+        known = ", ".join(NAMES)
+        raise Refused(
+            "setting_not_changeable", f"Only these change at run time: {known}.", status=404
+        )
+    if config.get(name):
+        raise Refused(
+            "set_elsewhere", f"{name} is set in an env file or by the environment: change it there."
+        )
+    try:
+        check_values({name: value})
+    except Refused as refused:
+        raise Refused(refused.code, refused.detail, status=400, fields=refused.fields) from None
+
+
+@lru_cache(maxsize=4)
+def _parse(path: Path, inode: int, changed_at: int) -> Mapping[str, str]:
+    stored = {name: value for name, value in read_env_file(path).items() if name in NAMES}
+    check_values(stored)
+    return stored

@@ -1,0 +1,130 @@
+"""Every setting with its meaning, its value without secrets, and where that value is from."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from host.config import APPLICATION_FILES, CONTROL_FILES, HOME, Config, read_env_file
+from host.errors import Refused
+from host.masking.known_secrets import read_masks
+from host.operator_settings import run_time
+
+ASSIGNMENT = re.compile(r"#?(?P<name>[A-Z][A-Z0-9_]+)=(?P<default>.*)")
+SECTION = re.compile(r"# --- (?P<title>[^(:]*)")
+# In a URL: a role and its password, or a token.
+USER_OF_URL = re.compile(r"(?<=://)[^/@\s]+@")
+SECRETS = frozenset({"SECRET_KEY"})
+MASK = "******"
+DEFAULT, ENVIRONMENT, RUN_TIME = "default", "process environment", "operators, at run time"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A setting as .env.example has it."""
+
+    name: str
+    section: str
+    meaning: str
+    default: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting as it is now. `source` is a path or one of the three constants above.
+
+    `unused` is what operators have set and an env file overrides. `may_change`: at run time.
+    """
+
+    name: str
+    section: str
+    meaning: str
+    value: str
+    source: str
+    default: str
+    may_change: bool
+    unused: str
+
+
+def list_settings(config: Config) -> list[Setting]:
+    """Return all settings in the order of .env.example.
+
+    Raises Refused as `run_time.read_stored`.
+    """
+    files = _read_files(config)
+    stored, in_effect = run_time.read_stored(config), run_time.read_in_effect(config)
+    masks = read_masks(config)
+    found = []
+    for one in parse_example((HOME / ".env.example").read_text()):
+        value, source = _find_value(config, one, files, in_effect)
+        found.append(
+            Setting(
+                one.name,
+                one.section,
+                one.meaning,
+                masks.mask(hide_secrets(one.name, value)),
+                source,
+                one.default,
+                may_change=one.name in run_time.NAMES and not config.get(one.name),
+                unused="" if one.name in in_effect else stored.get(one.name, ""),
+            )
+        )
+    return found
+
+
+def list_application_variables(config: Config) -> dict[str, list[str]]:
+    """Return the names of the variables for applications by their file; values are not read out."""
+    found = {}
+    for name in APPLICATION_FILES:
+        path = config.env_dir / name
+        with suppress(OSError, Refused):
+            found[str(path)] = sorted(read_env_file(path))
+    return found
+
+
+def hide_secrets(name: str, value: str) -> str:
+    """Return the value as a page may show it."""
+    if name in SECRETS:
+        return MASK if value else ""
+    return USER_OF_URL.sub(f"{MASK}@", value)
+
+
+def parse_example(text: str) -> Iterator[Known]:
+    """Yield the settings of .env.example; names that follow each other share the text above."""
+    section, is_named = "", False
+    comment: list[str] = []
+    for line in text.splitlines():
+        if match := SECTION.match(line):
+            section, comment, is_named = match["title"].strip(), [], False
+        elif match := ASSIGNMENT.fullmatch(line):
+            is_named = True
+            yield Known(match["name"], section, " ".join(comment), match["default"])
+        elif line.startswith("# "):
+            comment = [*([] if is_named else comment), line[2:].strip()]
+            is_named = False
+        elif not line.strip():
+            comment, is_named = [], False
+
+
+def _read_files(config: Config) -> dict[str, Mapping[str, str]]:
+    files: dict[str, Mapping[str, str]] = {}
+    for name in CONTROL_FILES:
+        path = config.env_dir / name
+        with suppress(OSError, Refused):
+            files[str(path)] = read_env_file(path)
+    return files
+
+
+def _find_value(
+    config: Config,
+    known: Known,
+    files: Mapping[str, Mapping[str, str]],
+    in_effect: Mapping[str, str],
+) -> tuple[str, str]:
+    name = known.name
+    if value := config.get(name):
+        paths = (path for path, found in files.items() if found.get(name) == value)
+        return value, next(paths, ENVIRONMENT)
+    if name in in_effect:
+        return in_effect[name], RUN_TIME
+    return known.default, DEFAULT

@@ -1,0 +1,1 @@
+"""The settings that operators see and change: their pages and their API."""

@@ -1,0 +1,99 @@
+"""Settings that operators change at run time: what wins, what is refused, and what a page shows."""
+
+from dataclasses import replace
+
+import pytest
+
+from host import config as configuration
+from host.errors import Refused
+from host.operator_settings import run_time, sources
+
+NAME = run_time.REQUIRED_COUNT
+
+
+@pytest.fixture
+def config(tmp_path):
+    env = tmp_path / "env"
+    env.mkdir()
+    environ = {"OROBOROS_VAR": str(tmp_path), "OROBOROS_ENV_DIR": str(env)}
+    return configuration.load(environ)
+
+
+def find(config, name):
+    return next(one for one in sources.list_settings(config) if one.name == name)
+
+
+def test_a_change_is_in_effect_at_once_and_can_be_taken_back(config):
+    assert run_time.read_in_effect(config) == {}
+    assert run_time.write_value(config, NAME, "2") == ""
+    assert run_time.write_value(config, run_time.SELF_APPROVAL, "forbidden") == ""
+    assert run_time.read_in_effect(config) == {NAME: "2", run_time.SELF_APPROVAL: "forbidden"}
+    assert run_time.stored_path(config).stat().st_mode & 0o777 == 0o600
+    setting = find(config, NAME)
+    assert (setting.value, setting.source, setting.may_change) == ("2", sources.RUN_TIME, True)
+    assert run_time.write_value(config, NAME, "") == "2"
+    assert run_time.read_in_effect(config) == {run_time.SELF_APPROVAL: "forbidden"}
+    assert (find(config, NAME).value, find(config, NAME).source) == ("1", sources.DEFAULT)
+
+
+def test_an_env_file_wins_and_its_value_cannot_be_changed_here(config):
+    run_time.write_value(config, NAME, "2")
+    path = config.env_dir / "worker.env"
+    path.write_text(f"{NAME}=3\n")
+    fixed = replace(config, environ={**config.environ, NAME: "3"})
+    assert run_time.read_in_effect(fixed) == {}
+    setting = find(fixed, NAME)
+    assert (setting.value, setting.source, setting.unused) == ("3", str(path), "2")
+    assert not setting.may_change
+    with pytest.raises(Refused) as refused:
+        run_time.write_value(fixed, NAME, "1")
+    assert refused.value.code == "set_elsewhere"
+    path.unlink()
+    assert find(fixed, NAME).source == sources.ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        (NAME, "0", "setting_invalid"),
+        (NAME, "2\nSECRET_KEY=x", "setting_invalid"),
+        (run_time.PREVIEW_TTL, "4h", "setting_invalid"),
+        (run_time.FREEZE_AFTER_ROLLBACK, "perhaps", "setting_invalid"),
+        (run_time.PRECHECK, "always", "setting_invalid"),
+        ("SECRET_KEY", "x" * 40, "setting_not_changeable"),
+    ],
+)
+def test_a_wrong_change_is_refused_and_nothing_is_written(config, name, value, code):
+    with pytest.raises(Refused) as refused:
+        run_time.write_value(config, name, value)
+    assert refused.value.code == code
+    assert not run_time.stored_path(config).exists()
+
+
+def test_a_stored_value_that_is_wrong_is_refused_and_not_ignored(config):
+    run_time.write_value(config, NAME, "2")
+    run_time.stored_path(config).write_text(f"{NAME}=none\n")
+    with pytest.raises(Refused, match=NAME):
+        run_time.read_in_effect(config)
+
+
+def test_secrets_are_hidden_and_every_setting_has_a_meaning(config):
+    url = "postgresql://role:sesame@127.0.0.1/db"
+    environ = {**config.environ, "DATABASE_URL": url, "SECRET_KEY": "sesame" * 8}
+    environ["GIT_REMOTE_URL"] = "https://sesame@git.example/team/app.git"
+    found = {one.name: one for one in sources.list_settings(replace(config, environ=environ))}
+    assert found["DATABASE_URL"].value == "postgresql://******@127.0.0.1/db"
+    assert found["SECRET_KEY"].value == "******"
+    assert found["GIT_REMOTE_URL"].value == "https://******@git.example/team/app.git"
+    assert "sesame" not in str(found.values())
+    assert set(run_time.NAMES) <= set(found)
+    assert [one.name for one in found.values() if not one.meaning] == []
+    assert found["APPROVAL_CODEOWNERS"].meaning.startswith("Whether owners")
+    assert found["ALLOWED_HOSTS"].meaning == "The host names that the control plane accepts."
+    assert found["OROBOROS_SLOTS"].section == "the control plane"
+
+
+def test_the_variables_of_applications_are_named_without_values(config):
+    path = config.env_dir / "worker-preview.env"
+    path.write_text("API_KEY=sesame\nB=1\n")
+    assert sources.list_application_variables(config)[str(path)] == ["API_KEY", "B"]
