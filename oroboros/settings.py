@@ -310,7 +310,12 @@ UNFOLD = {
         lambda request: static("oroboros/keyboard.js"),
         lambda request: static("oroboros/logs.js"),
     ],
-    "SIDEBAR": {"navigation": "oroboros.navigation.build_navigation", "show_search": False},
+    "SIDEBAR": {
+        "navigation": "oroboros.navigation.build_navigation",
+        "show_search": True,
+        "command_search": True,
+    },
+    "COMMAND": {"search_callback": "oroboros.command_search.search"},
     "COLORS": {
         "primary": {
             "50": "oklch(97.1% .014 195)",

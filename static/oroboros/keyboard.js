@@ -11,6 +11,7 @@
     ["a", "Approve (asks first)"],
     ["r", "Reject (asks first)"],
     ["/", "Search this list"],
+    ["Ctrl K", "Find runs, branches, commits, releases, slots"],
     ["?", "This help"],
   ];
 
