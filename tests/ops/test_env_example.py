@@ -18,7 +18,7 @@ READERS = {
 # other constants that are looked up in a mapping.
 NOT_SETTINGS = re.compile(
     r"HTTP_.*|NO_PROXY|WEB_.*|PG.*|PATH|CI|NOTIFY_SOCKET|JOURNAL_STREAM|MAINPID|SUDO_USER|DJANGO_SETTINGS_MODULE"
-    r"|OROBOROS_ONLY|HOST_REFUSED"
+    r"|OROBOROS_ONLY|HOST_REFUSED|REQUEST_METHOD|CONTENT_TYPE|CONTENT_LENGTH|PORT"
 )
 # Names that the code builds from parts, or that only a script reads.
 BUILT_NAMES = {
