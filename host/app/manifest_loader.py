@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.app import detection
+from host.app.frameworks import migration_tools
 from host.app.manifest import Check, Manifest
 from host.app.manifest_file import ManifestFile
 from host.app.process_types import background, procfile
@@ -73,6 +74,7 @@ def load_manifest(root: Path) -> Manifest:
     notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
     _check_complete(fields, files)
     _check_routes(fields, files)
+    notes += migration_tools.list_notes(tree, fields)
     loaded = Manifest(**fields, files=tuple(files), sources=sources, notes=tuple(notes))
     _check_storage(loaded, files)
     return loaded
