@@ -32,15 +32,19 @@ class Folder:
     names: Sequence[str]
 
 
-def walk_folders(root: Path, *, deepest_first: bool = False) -> Iterator[Folder]:
+def walk_folders(
+    root: Path, *, deepest_first: bool = False, dir_fd: int | None = None
+) -> Iterator[Folder]:
     """Yield `root` and each folder below it: a folder before its subfolders, or after them.
+
+    A relative `root` is below the folder that is open as `dir_fd`.
 
     Links are not followed, and folders that we may not enter are skipped. Raises OSError, also if
     a process moves folders meanwhile.
     """
     parts: list[str] = []
     ancestors: list[_Visit] = []
-    descriptor = os.open(root, FLAGS)
+    descriptor = os.open(root, FLAGS, dir_fd=dir_fd)
     try:
         visit = _Visit.of(descriptor)
         if not deepest_first:
@@ -110,7 +114,9 @@ def _enter_next(visit: _Visit, descriptor: int) -> tuple[str, int] | None:
             below = os.open(name, FLAGS, dir_fd=descriptor)
         except PermissionError:
             continue
-        if os.access(".", os.X_OK, dir_fd=below):  # it may be readable but not enterable
+        if os.access(
+            ".", os.X_OK, dir_fd=below, effective_ids=True
+        ):  # it may be readable but not enterable
             return name, below
         os.close(below)
     return None

@@ -17,6 +17,8 @@ from host.app import installs
 from host.app.resources import mail
 from host.capacity import read_available_memory_mb, read_free_disk_mb
 from host.config import CONTROL_FILES, Config, read_env_file
+from host.disk import space
+from host.disk.space import Place
 from host.env_file_access import find_user_name, read_mode_and_owner
 from host.errors import Refused
 from host.files import var_folders
@@ -34,7 +36,6 @@ from ops.preconditions.migrations import find_missing_migrations
 from ops.preconditions.shell_settings import find_unknown_names, list_shell_settings
 from releases.builds.build_folders import production_storage
 from slots.runtime import backend_log, surface
-from slots.runtime.disk_usage import measure_mb
 
 COMMAND_SECONDS = 20.0
 APPLICATION_UNITS = ("ouroboros-preview@", "ouroboros-app@")
@@ -297,7 +298,7 @@ def check_storage(config: Config) -> Findings:
     """Report how large production's storage is; no quota limits it."""
     root = production_storage(config)
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        size_mb = measure_mb(folder, MAX_STORAGE_MB)
+        size_mb = space.measure([Place(folder)], MAX_STORAGE_MB).mb
         yield findings.report_storage(str(folder), size_mb, read_free_disk_mb(folder))
 
 

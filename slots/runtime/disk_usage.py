@@ -1,33 +1,27 @@
 """How much disk space a run's files use, and whether that is more than PREVIEW_DISK_MB."""
 
-import os
+import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from host.app.application import Application
-from host.capacity import MEBIBYTE
 from host.config import Config, SlotConfig
 from host.deadline import Deadline
-from host.files import safe_walk
+from host.disk import meter, space
+from host.disk.space import Place
 from host.process.users import User
 
 QUOTA_MB = 10_240
 CHECK_SECONDS = 5.0
-BLOCK_BYTES = 512  # of st_blocks, stat(2)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder whose files count; with `uid` only those of that user."""
-
-    folder: Path
-    uid: int | None = None
+METER_SECONDS = 60.0
+log = logging.getLogger(__name__)
+_pauses: dict[str, Deadline] = {}
 
 
 def list_slot_places(config: Config, slot: SlotConfig) -> list[Place]:
-    """Return where a slot's run has its files: the slot's folder, and the homes of its commands."""
+    """Return where a slot's run has its files: the slot's folder, and the homes of its commands.
+
+    With the homes count the files that processes of the slot's user have deleted and still use.
+    """
     return [Place(slot.folder), *_list_homes(config, config.slot_user(slot))]
 
 
@@ -51,34 +45,31 @@ def _list_homes(config: Config, *users: User | None) -> list[Place]:
 def describe_excess(config: Config, subject: str, places: Sequence[Place]) -> str:
     """Return a sentence if the files in these places use more than the quota, else ""."""
     quota = config.get_integer("PREVIEW_DISK_MB", QUOTA_MB)
-    used = 0
-    for place in places:
-        used += measure_mb(place.folder, quota - used, place.uid)
-        if used > quota:
-            return (
-                f"{subject} uses more than {quota} MB of disk space (PREVIEW_DISK_MB): have the"
-                " branch write less, or raise the limit."
-            )
-    return ""
+    if _measure_mb(config, subject, places, quota) <= quota:
+        return ""
+    return (
+        f"{subject} uses more than {quota} MB of disk space (PREVIEW_DISK_MB): have the"
+        " branch write less, or raise the limit."
+    )
 
 
-def measure_mb(folder: Path, enough_mb: int, uid: int | None = None) -> int:
-    """Return the space in MiB of the files below `folder`; the counting ends above `enough_mb`.
+def _measure_mb(config: Config, subject: str, places: Sequence[Place], enough_mb: int) -> int:
+    """Return the space in MiB, counted to above `enough_mb`.
 
-    A file with several names counts once. What a process moves or deletes meanwhile may be missed.
+    Where this process may not look everywhere, as under systemd, a unit that may is asked, at most
+    every METER_SECONDS for each subject; in between only what is seen counts.
     """
-    seen, blocks = set(), 0
-    with suppress(OSError):
-        for visited in safe_walk.walk_folders(folder):
-            for name in visited.names:
-                with suppress(OSError):
-                    status = os.stat(name, dir_fd=visited.descriptor, follow_symlinks=False)
-                    if status.st_ino not in seen and uid in (None, status.st_uid):
-                        seen.add(status.st_ino)
-                        blocks += status.st_blocks
-            if blocks * BLOCK_BYTES > enough_mb * MEBIBYTE:
-                return enough_mb + 1
-    return blocks * BLOCK_BYTES // MEBIBYTE
+    found = space.measure(places, enough_mb)
+    if found.is_complete or found.mb > enough_mb or not config.is_systemd:
+        return found.mb
+    pause = _pauses.get(subject)
+    if pause is not None and not pause.has_passed:
+        return found.mb
+    _pauses[subject] = Deadline(METER_SECONDS)
+    complete = meter.measure_all(places, enough_mb)
+    if complete is None:
+        log.warning("%s is measured without its closed folders: install the units again", subject)
+    return found.mb if complete is None else complete
 
 
 class DiskWatch:

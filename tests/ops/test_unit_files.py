@@ -124,6 +124,7 @@ def test_users_logs_and_drop_ins_follow_the_number_of_slots():
         assert re.fullmatch(rule[1], f"ouroboros-preview@preview-{number}.3.service")
         assert re.fullmatch(rule[1], f"ouroboros-process-preview-{number}@worker.2.service")
     assert re.fullmatch(rule[1], "ouroboros-app@blue.1.service")
+    assert re.fullmatch(rule[1], f"ouroboros-disk@{'0a' * 8}.service")
     assert not re.fullmatch(rule[1], "ouroboros-app@blue.4.service")
     assert re.fullmatch(rule[1], "ouroboros-app-process@worker.service")
     assert not re.fullmatch(rule[1], "ouroboros-app-process@../x.service")

@@ -12,6 +12,7 @@ from tests.systemd.machine import HOME, wait_for
 pytestmark = pytest.mark.root
 
 HOSTILE = Path(__file__).with_name("hostile.py")
+MEBIBYTE = 2**20
 LOG_BYTES = 10 * 2**20  # host/files/log_files.py
 
 
@@ -268,6 +269,50 @@ def test_a_hostile_preview_that_prints_without_end_fills_no_disk(host, preview):
     wait_for(lambda: size() <= 2 * LOG_BYTES, 60, "its log is not rotated")
     host.run(f"test -s {log}.1")
     host.run("curl -fsS -m 10 -o /dev/null http://127.0.0.1:8000/health")
+
+
+CLOSED = f"""
+import os
+os.chdir(os.environ["HOME"])
+os.mkdir("closed")
+with open("closed/file", "wb") as file:
+    file.write(b"x" * ({MEBIBYTE} * 64))
+os.chmod("closed", 0)
+"""
+DELETED = f"""
+import os, time
+os.chdir(os.environ["HOME"])
+file = open("deleted", "wb")
+file.write(b"x" * ({MEBIBYTE} * 64))
+file.flush()
+os.unlink("deleted")
+if os.fork() == 0:
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    time.sleep(3600)
+"""
+MEASURE = (
+    "from host import config; from slots.runtime import disk_usage as one;"
+    "config = config.load(); slot = config.slot('{slot_id}');"
+    "print(one.describe_excess(config, slot.slot_id, one.list_slot_places(config, slot)))"
+)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("code", [CLOSED, DELETED], ids=["closed folder", "deleted file"])
+def test_a_hostile_preview_hides_no_disk_space(host, preview, code):
+    """The worker itself may not look there: it is not root."""
+    run = host.make_run("feature/hostile-leaves")
+    measure = MEASURE.format(slot_id=run["slot_id"])
+    as_worker = f'runuser -u oroboros -- env PREVIEW_DISK_MB=60 .venv/bin/python -c "{measure}"'
+    assert "more than" not in host.run(as_worker)
+    run_python_in_preview(host, run, code)
+    assert "uses more than 60 MB" in host.run(as_worker)
+    release_slot(host, run)
+    # The worker itself may be asking now.
+    wait_for(lambda: host.run("ls -A /run/oroboros/disk") == "", 10, "requests are left")
 
 
 LEAVE = """

@@ -2,15 +2,10 @@
 
 import os
 
+from host.disk.space import Place
 from host.process.users import User
 from slots.runtime import disk_usage
-from slots.runtime.disk_usage import (
-    DiskWatch,
-    Place,
-    describe_excess,
-    list_slot_places,
-    measure_mb,
-)
+from slots.runtime.disk_usage import DiskWatch, describe_excess, list_slot_places
 
 MEBIBYTE = 2**20
 
@@ -18,38 +13,6 @@ MEBIBYTE = 2**20
 def fill(path, megabytes):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * megabytes * MEBIBYTE)
-
-
-def test_each_file_counts_once_however_many_names_it_has(tmp_path):
-    fill(tmp_path / "a" / "file", 3)
-    os.link(tmp_path / "a" / "file", tmp_path / "again")
-    (tmp_path / "link").symlink_to("/usr")
-    assert measure_mb(tmp_path, 100) == 3
-    assert measure_mb(tmp_path / "absent", 100) == 0
-
-
-def test_the_counting_ends_above_what_is_enough(tmp_path):
-    fill(tmp_path / "a" / "file", 3)
-    assert measure_mb(tmp_path, 1) == 2
-
-
-def test_only_the_files_of_the_user_count_where_one_is_given(tmp_path):
-    fill(tmp_path / "file", 3)
-    assert measure_mb(tmp_path, 100, os.getuid()) == 3
-    assert measure_mb(tmp_path, 100, os.getuid() + 1) == 0
-
-
-def test_files_that_are_deleted_meanwhile_do_not_end_the_counting(tmp_path, monkeypatch):
-    for number in range(3):
-        fill(tmp_path / str(number), 1)
-    stat = os.stat
-
-    def delete_first(name, **options):
-        (tmp_path / "0").unlink(missing_ok=True)
-        return stat(name, **options)
-
-    monkeypatch.setattr(os, "stat", delete_first)
-    assert measure_mb(tmp_path, 100) == 2
 
 
 def test_a_slot_above_its_quota_is_named_with_the_setting(config, slot):
