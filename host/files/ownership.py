@@ -169,7 +169,8 @@ def delete_tree(root: Path) -> None:
 
 def _make_writable(root: Path) -> None:
     """Get write permission for each folder: deleting an entry needs it."""
-    _allow_owner(str(root), None)
+    # Its group is that of the user who shares entries with us below, and who has to enter it.
+    _allow_owner(str(root), None, group=0o070)
     for user in _find_other_owners(root):
         _share_with_us(root, user)
     for folder in safe_walk.walk_folders(root):
@@ -199,10 +200,10 @@ def _give_entry(name: str, user: User, folder: int | None) -> None:
         os.chmod(name, stat.S_IMODE(mode) | (mode & 0o700) >> 3, dir_fd=folder)
 
 
-def _allow_owner(name: str, folder: int | None) -> None:
-    """Set all permissions of the owner on a folder that is ours."""
+def _allow_owner(name: str, folder: int | None, group: int = 0) -> None:
+    """Set all permissions of the owner, and these of the group, on a folder that is ours."""
     if os.stat(name, dir_fd=folder, follow_symlinks=False).st_uid == os.geteuid():
-        os.chmod(name, 0o700, dir_fd=folder)
+        os.chmod(name, 0o700 | group, dir_fd=folder)
 
 
 def _find_other_owners(root: Path) -> list[jobs.JobUser]:

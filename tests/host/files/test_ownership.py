@@ -114,6 +114,25 @@ def test_a_tree_of_any_depth_is_deleted_by_an_ordinary_user(open_path):
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("first_mode", [0o770, 0o700])
+def test_the_user_who_shares_entries_of_a_tree_can_enter_it(open_path, monkeypatch, first_mode):
+    """A home is ours, with the user's group; what the user closes there only that user can open."""
+    ours, theirs, home = User(60999, 60999), User(60998, 60998), open_path / "home"
+    home.mkdir()
+    home.chmod(first_mode)
+    os.chown(home, ours.uid, theirs.gid)
+    open_path.chmod(0o777)
+
+    def share(root, user):
+        assert (user, mode(root), root.stat().st_gid) == (theirs, 0o770, theirs.gid)
+
+    monkeypatch.setattr(ownership, "_find_other_owners", lambda root: [theirs])
+    monkeypatch.setattr(ownership, "_share_with_us", share)
+    run_as(ours, lambda: ownership.delete_tree(home))
+    assert not home.exists()
+
+
+@pytest.mark.root
 def test_a_tree_of_any_depth_is_given(open_path):
     root = create_deep_tree(open_path / "deep")
     ownership.give_tree(root, User(60999, 60999))
