@@ -25,6 +25,9 @@ PARAMETERS = {
     "slot_id": {"pattern": "^preview-?[1-9][0-9]?$"},
     "limit": {"minimum": 1},
     "from": {"minimum": -(10**15) + 1, "maximum": 10**15 - 1},
+    "line": {"minimum": -(10**15) + 1, "maximum": 10**15 - 1},
+    "lines": {"minimum": 1, "maximum": 9999},
+    "grep": {"maxLength": 200},
     "generation": {"minimum": 0, "maximum": 10**9 - 1},
 }
 BODIES: dict[str, dict[str, Any]] = {

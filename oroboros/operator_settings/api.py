@@ -16,7 +16,7 @@ from web.serializers import StrictSerializer
 from web.visible_answers import TEXT
 
 
-class SettingSerializer(serializers.Serializer):
+class ConfiguredValueSerializer(serializers.Serializer):
     """A `sources.Setting`; secrets are masked."""
 
     name = serializers.CharField()
@@ -30,31 +30,31 @@ class SettingSerializer(serializers.Serializer):
 
 
 class SettingRequest(StrictSerializer):
-    value = StrictCharField(max_length=200, allow_blank=True, validators=[TEXT])
+    value = StrictCharField(max_length=200, allow_blank=True, default="", validators=[TEXT])
     reason = StrictCharField(max_length=1000, multiline=True, validators=[TEXT])
 
 
 class SettingListView(APIView):
     abilities = {"GET": OPERATE}
 
-    @extend_schema(responses=SettingSerializer(many=True))
+    @extend_schema(responses=ConfiguredValueSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List all settings, and where the value of each is from."""
         found = sources.list_settings(settings.OROBOROS)
-        return Response(SettingSerializer(found, many=True).data)
+        return Response(ConfiguredValueSerializer(found, many=True).data)
 
 
 class SettingView(APIView):
     abilities = {"POST": OPERATE}
 
-    @extend_schema(request=SettingRequest, responses=SettingSerializer)
+    @extend_schema(request=SettingRequest, responses=ConfiguredValueSerializer)
     def post(self, request: Request, name: str) -> Response:
-        """Change a setting at run time; an empty value takes the change back."""
+        """Change a setting at run time; an empty value, or none, takes the change back."""
         body = SettingRequest.parse(request)
         change_setting(request, name, body["value"], body["reason"])
         found = sources.list_settings(settings.OROBOROS)
         changed = next(one for one in found if one.name == name)
-        return Response(SettingSerializer(changed).data)
+        return Response(ConfiguredValueSerializer(changed).data)
 
 
 urlpatterns = [
