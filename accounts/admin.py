@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth import admin as auth  # importing it registers its models
 from django.contrib.auth.models import Group, User
@@ -15,6 +18,7 @@ from unfold.forms import AdminPasswordChangeForm
 
 from accounts.audit.admin import AuditEntryAdmin
 from accounts.models import EXPIRY_WARNING, ApiToken
+from accounts.sign_in.admin import UserSessionAdmin
 from accounts.token_forms import NewTokenForm, RotateTokenForm, read_lifetime, read_limits
 from accounts.tokens import create_token, rotate_token
 from accounts.user_forms import UserChangeForm, UserCreationForm, get_role, set_role
@@ -39,10 +43,18 @@ STATE_COLOURS = {
 }
 OTHERS_TOKEN = "Another account created this token: revoke it, and create one of your own."  # noqa: S105
 
-__all__ = ["ApiTokenAdmin", "AuditEntryAdmin", "UserAdmin"]  # importing them registers them
+__all__ = [
+    "ApiTokenAdmin",
+    "AuditEntryAdmin",
+    "UserAdmin",
+    "UserSessionAdmin",
+]  # importing them registers them
 admin.site.index_title = "Dashboard"
 admin.site.unregister(User)
 admin.site.unregister(Group)  # the three groups are fixed in web.permissions
+# allauth's pages would change what the sign-in decides by, and show secrets.
+for model in (EmailAddress, SocialAccount, SocialApp, SocialToken, Authenticator):
+    admin.site.unregister(model)
 
 
 @admin.register(User)

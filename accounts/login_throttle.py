@@ -10,6 +10,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, User
 from django.core.exceptions import ValidationError
 from django.db.models import Q
@@ -26,31 +27,35 @@ log = logging.getLogger(__name__)
 WINDOW = timedelta(minutes=15)
 # Failed logins within WINDOW. A whole team may share one address.
 LIMITS = {"account": 5, "address": 20}
+PASSWORDS_OFF = "Passwords are switched off here: log in through the provider."
 
 
 class LoginForm(AuthenticationForm):
-    """The admin's login form, throttled. The error message says when to try again."""
+    """The admin's login form, throttled. The error message says when to try again.
+
+    The attempts are deleted once the sign-in is complete: a second factor may follow.
+    """
 
     def clean(self) -> dict[str, Any]:
         account = self.cleaned_data.get("username")
         if account and self.cleaned_data.get("password"):
             try:
-                attempt = count_attempt(account, get_client_address(self.request.META))
-                super().clean()  # raises for a wrong password: the attempt stays counted
+                if not settings.SIGN_IN.has_passwords:
+                    raise ValidationError(PASSWORDS_OFF, code="passwords_off")
+                count_attempt(account, get_client_address(self.request.META))
+                super().clean()  # raises for a wrong password
             except ValidationError as error:
-                code = str(error.code or "invalid_login")
-                self._record("sign_in_failed", account, code)
+                self._record_failure(account, str(error.code or "invalid_login"))
                 raise
-            clear_attempts(attempt)
-            self._record("sign_in", account)
         return self.cleaned_data
 
-    def _record(self, kind: str, account: str, detail: str = "") -> None:
+    def _record_failure(self, account: str, detail: str) -> None:
         """Record the login. What names no account is not: it may be a password."""
         is_known = User.objects.filter(username=account).exists()
         target = account if is_known else "an unknown account"
-        actor = account if kind == "sign_in" else "anonymous"
-        record_request(self.request, kind, actor=actor, target=target, detail=detail)
+        record_request(
+            self.request, "sign_in_failed", actor="anonymous", target=target, detail=detail
+        )
 
     def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
         """Refuse an account without a role. Only who knows its password is told so."""
@@ -61,11 +66,15 @@ class LoginForm(AuthenticationForm):
 
 
 def count_attempt(account: str, address: str) -> LoginAttempt:
-    """Record an attempt to log in. Raises ValidationError `too_many_logins` if it is throttled."""
+    """Record an attempt to log in, with `account` "" where it names none.
+
+    Raises ValidationError `too_many_logins` if it is throttled.
+    """
     # Here, so that the table needs no periodic task.
     LoginAttempt.objects.filter(at__lte=ClockTimestamp() - WINDOW).delete()
     attempt = LoginAttempt.objects.create(account=account, address=address, at=ClockTimestamp())
-    times = [_get_blocked_until(attempt, field, limit) for field, limit in LIMITS.items()]
+    limits = [(field, limit) for field, limit in LIMITS.items() if getattr(attempt, field)]
+    times = [_get_blocked_until(attempt, field, limit) for field, limit in limits]
     blocked_until = max((time for time in times if time is not None), default=None)
     if blocked_until is not None:
         attempt.delete()
@@ -90,9 +99,9 @@ def _format_refusal(until: datetime) -> str:
     )
 
 
-def clear_attempts(attempt: LoginAttempt) -> None:
+def clear_attempts(account: str) -> None:
     """Delete the attempts on an account after a successful login."""
-    LoginAttempt.objects.filter(account=attempt.account).delete()
+    LoginAttempt.objects.filter(account=account).delete()
 
 
 def unlock_login(name: str) -> int:

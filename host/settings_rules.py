@@ -40,6 +40,7 @@ NUMBERS = {
     "API_REQUESTS_PER_ADDRESS": (0, 10**6),
     "PREVIEW_PER_AUTHOR": (0, 1000),
     "NOTIFICATION_SMTP_PORT": (1, 65535),
+    "OIDC_SESSION_HOURS": (1, 720),
 }
 BOOLEANS = (
     "OROBOROS_HTTPS",
@@ -48,6 +49,7 @@ BOOLEANS = (
     "ROLLBACK_FREEZES",
     "APPROVE_BY_REVIEW",
     "FORGE_DEPLOYMENTS",
+    "PASSWORD_SIGN_IN",
 )
 # The values that a setting may have; the first is the default.
 CHOICES = {
@@ -56,6 +58,7 @@ CHOICES = {
     "MERGE_GATE_PRECHECK": ("manual", "auto"),
     "SHIP_THROUGH": ("push", "pull-request"),
     "NOTIFICATION_SMTP_SECURITY": ("starttls", "tls", "none"),
+    "SECOND_FACTOR": ("optional", "operators", "everyone"),
     # Without a value it depends on whether visitors use HTTPS: `Config.is_protected`.
     "PREVIEW_PROTECTION": ("open", "protected"),
 }
@@ -157,6 +160,8 @@ def check_values(values: Mapping[str, str]) -> None:
         (_check_time_zone, ("TIME_ZONE",)),
         (read_origins, ("CORS_APP_ORIGINS",)),
         (read_networks, ("NOTIFICATION_NETWORKS",)),
+        (_check_issuer, ("OIDC_ISSUER",)),
+        (_check_way_in, ("PASSWORD_SIGN_IN",)),
     ]
     problems = {}
     for check, names in checks:
@@ -236,6 +241,27 @@ def _check_database_url(values: Mapping[str, str], name: str) -> None:
         raise Refused(
             "setting_invalid", f"{name} must be postgresql://role:password@host:port/database."
         )
+
+
+def _check_issuer(values: Mapping[str, str], name: str) -> None:
+    try:
+        parts = urlsplit(values[name])
+        is_allowed = parts.scheme == "https" or (
+            parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+        )
+    except ValueError:
+        is_allowed = False
+    if not (is_allowed and parts.hostname) or parts.query or parts.fragment:
+        raise _refuse(name, "the https:// address that the provider names", values[name])
+    if not values.get("OIDC_CLIENT_ID"):
+        detail = "OIDC_ISSUER needs OIDC_CLIENT_ID, as the provider shows it."
+        raise Refused("setting_invalid", detail)
+
+
+def _check_way_in(values: Mapping[str, str], name: str) -> None:
+    if not read_boolean(values, name) and not values.get("OIDC_ISSUER"):
+        detail = "PASSWORD_SIGN_IN=false needs OIDC_ISSUER: there would be no way to sign in."
+        raise Refused("setting_invalid", detail)
 
 
 def _check_time_zone(values: Mapping[str, str], name: str) -> None:

@@ -66,7 +66,8 @@ def build_navigation(request: HttpRequest) -> list[dict[str, Any]]:
     groups = [_build_group(title, items) for title, items in visible]
     if has_ability(request, OPERATE):
         audit = ("Audit trail", "policy", "admin:accounts_auditentry_changelist")
-        groups.append(_build_group("Operation", (SETTINGS, audit)))
+        sessions = ("Sessions", "devices", "admin:usersessions_usersession_changelist")
+        groups.append(_build_group("Operation", (SETTINGS, audit, sessions)))
     if request.user.has_perm("auth.view_user"):
         accounts = (LINKED_ACCOUNTS,) if settings.OROBOROS.get("FORGE") else ()
         groups.append(_build_group("Authentication", (USERS, *accounts)))

@@ -8,6 +8,7 @@ import environ
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from accounts.sign_in.options import read_options
 from host import config
 from host.settings_rules import require_secrets
 from slots.runtime import surface
@@ -37,6 +38,13 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
+    "allauth.usersessions",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -73,6 +81,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.sign_in.second_factor.require_second_factor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "oroboros.reader_time_zone.use_reader_time_zone",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -90,6 +100,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.sign_in.views.add_page_context",
             ]
         },
     }
@@ -126,6 +137,39 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+# How people sign in (docs/decisions/0036). allauth has the flows; what it would mail, sign up or
+# limit by itself is off: accounts.sign_in decides it, and the login throttle counts.
+SIGN_IN = read_options(OROBOROS)
+ACCOUNT_ADAPTER = "accounts.sign_in.adapters.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_NOTIFICATIONS = False
+ACCOUNT_RATE_LIMITS = False
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*"]
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"] if SIGN_IN.has_passwords else ["mfa"]
+ACCOUNT_FORMS = {"reauthenticate": "accounts.sign_in.forms.ReauthenticateForm"}
+SOCIALACCOUNT_ADAPTER = "accounts.sign_in.adapters.ProviderAccountAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_REAUTHENTICATION_REQUIRED = True
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "provider_class": "accounts.sign_in.provider.CheckedProvider",
+        "OAUTH_PKCE_ENABLED": True,
+    }
+}
+MFA_ADAPTER = "accounts.sign_in.adapters.FactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Oroboros"
+MFA_TOTP_TOLERANCE = 1
+MFA_RATE_LIMITS = False
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_FORMS = {
+    "authenticate": "accounts.sign_in.forms.FactorForm",
+    "reauthenticate": "accounts.sign_in.forms.FactorAgainForm",
+}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = OROBOROS.get("TIME_ZONE", "UTC")
@@ -310,6 +354,9 @@ UNFOLD = {
         lambda request: static("oroboros/keyboard.js"),
         lambda request: static("oroboros/logs.js"),
     ],
+    "ACCOUNT": {
+        "navigation": [{"title": "Your account", "link": reverse_lazy("account-overview")}]
+    },
     "SIDEBAR": {
         "navigation": "oroboros.navigation.build_navigation",
         "show_search": True,

@@ -33,6 +33,8 @@ urlpatterns = [
     path("internal/certificate", check_certificate, {"find_pull_request": find_named}),
     path("internal/preview", show_preview_name, {"find_pull_request": find_named}),
     *pages.urlpatterns,
+    # Before the admin's own log-in, which asks for a password only.
+    path("admin/", include("accounts.sign_in.urls")),
     path("admin/", admin.site.urls),
 ]
 

@@ -43,7 +43,7 @@ def audit_requests(
 def _remember_who_signs_out(request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
     """Note the name before the view forgets it."""
     match = request.resolver_match
-    if match is not None and match.view_name == "admin:logout":
+    if match is not None and match.view_name in ("admin:logout", "account_logout"):
         request.META[SIGNED_OUT] = request.user.get_username()
 
 

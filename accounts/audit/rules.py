@@ -17,7 +17,20 @@ KINDS = {
     "admin:auth_user_": "user_edited",
     "admin:password_change": "user_edited",
     "admin:logout": "sign_out",
+    "account_logout": "sign_out",
+    "mfa_": "user_edited",
 }
+# Recorded where they end: the sign-in with all of its steps.
+SIGN_IN_VIEWS = (
+    "admin:login",
+    "account_login",
+    "account_reauthenticate",
+    "mfa_authenticate",
+    "mfa_reauthenticate",
+    "mfa_reauthenticate_webauthn",
+    "sign-in-start",
+    "sign-in-callback",
+)
 # The parts of an address that name what a request is about.
 OBJECT_ARGUMENTS = ("run_id", "slot_id", "release_id", "object_id", "id", "name", "delivery_id")
 
@@ -41,9 +54,9 @@ def decide_kind(answered: Answered) -> str:
     """
     if not answered.path.startswith(AUDITED_PATHS) or answered.view in NOT_AUDITED:
         return ""
-    if answered.status in REFUSALS:
+    if answered.status in REFUSALS and answered.view != "sign-in-callback":
         return "refused"
-    if answered.method in SAFE_METHODS or answered.view == "admin:login":
+    if answered.method in SAFE_METHODS or answered.view in SIGN_IN_VIEWS:
         return ""
     kind = next((one for name, one in KINDS.items() if answered.view.startswith(name)), "change")
     if kind == "sign_out":

@@ -28,7 +28,7 @@ from host.units import managers
 from host.units.listeners import find_open_addresses
 from host.units.stack_ports import POSTGRES, list_ports
 from ops import env_files, preflight, stack, systemd
-from ops.doctor import findings, forge_checks, git_checks, public_checks
+from ops.doctor import findings, forge_checks, git_checks, public_checks, sign_in_checks
 from ops.doctor.findings import Finding
 from ops.installed import secret_env_files
 from ops.installed.stale_units import describe_stale, find_stale_units
@@ -106,6 +106,7 @@ def run_checks(
         yield from check(config)
     yield check_shipping_settings(config, check_shipping)
     yield from forge_checks.check_forge(config, describe_last_delivery)
+    yield from sign_in_checks.check_sign_in(config)
     yield findings.judge_var(var_folders.list_unknown_names(config))
     yield from check_storage(config)
     for check in (

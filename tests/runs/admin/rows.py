@@ -1,5 +1,9 @@
 """One row of each model, as the product relates them."""
 
+from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
+from django.test import Client
+
 from accounts.tokens import create_token
 from core.audit_trail import Entry, append_entry
 from runs.lifecycle import schedules
@@ -19,6 +23,7 @@ from tests.factories import (
     RunFactory,
     ShareLinkFactory,
     StepFactory,
+    UserFactory,
 )
 
 
@@ -51,4 +56,8 @@ def create_rows():
     create_token("ci", ["view"], created_by="alice")
     append_entry(Entry("change", "alice", target="preview-1", reason="a demo"))
     schedules.sync_schedules()
+    person = UserFactory(username="rita", groups=["viewer"])
+    Client().force_login(person)
+    key = Session.objects.latest("expire_date").session_key
+    UserSession.objects.create(user=person, session_key=key, ip="192.0.2.7", user_agent="Firefox")
     return lease.run

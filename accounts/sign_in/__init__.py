@@ -1,0 +1,1 @@
+"""How people sign in: passwords, OpenID Connect, second factors, and their sessions."""

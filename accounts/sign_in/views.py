@@ -1,0 +1,167 @@
+"""The pages of the sign-in, and the page Your account."""
+
+from typing import Any, cast
+
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.reauthentication import raise_if_reauthentication_required
+from allauth.account.utils import perform_login
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.models import SocialAccount
+from allauth.socialaccount.providers.base import AuthProcess
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.decorators import method_decorator
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+from requests import RequestException
+
+from accounts.login_throttle import LoginForm, count_attempt
+from accounts.peers import get_client_address
+from accounts.sign_in.provider import CheckedAdapter
+from accounts.sign_in.refusals import refuse_sign_in
+from accounts.sign_in.second_factor import has_factor, is_factor_missing
+from accounts.sign_in.sessions import end_session, end_sessions, list_sessions, remove_expired
+
+STATE_SECONDS = 600  # for which the provider may take
+PAGES = "/admin/account/"
+
+
+def add_page_context(request: HttpRequest) -> dict[str, Any]:
+    """Context processor: what the admin's pages need, for the pages that allauth renders."""
+    if not request.path.startswith(PAGES):
+        return {}
+    return {**admin.site.each_context(request), "title": "Your account"}
+
+
+def find_next(request: HttpRequest) -> str:
+    """Return the page to come back to, on this host; "" without one."""
+    url = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME, "")
+    is_ours = url_has_allowed_host_and_scheme(
+        url, {request.get_host()}, require_https=request.is_secure()
+    )
+    return url if is_ours else ""
+
+
+@method_decorator(never_cache, name="dispatch")
+class SignInView(LoginView):
+    """The admin's log-in: the password, or the way to the provider."""
+
+    authentication_form = LoginForm
+    template_name = "admin/login.html"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.user.is_authenticated and admin.site.has_permission(request):
+            return redirect("admin:index")
+        return super().get(request, *args, **kwargs)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        user = form.get_user()
+        record_authentication(self.request, user, method="password")
+        return perform_login(self.request, user, redirect_url=self.get_success_url())
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {
+            **super().get_context_data(**kwargs),
+            **admin.site.each_context(self.request),
+            "title": "Log in",
+            "subtitle": None,
+            "app_path": self.request.get_full_path(),
+            "username": self.request.user.get_username(),
+            "sign_in": settings.SIGN_IN,
+            "next_url": find_next(self.request),
+        }
+
+
+@require_POST
+def start(request: HttpRequest) -> HttpResponse:
+    """Send the browser to the provider; with `connect` to connect it with the own account."""
+    if settings.SIGN_IN.provider is None:
+        raise Http404
+    process = AuthProcess.LOGIN
+    if "connect" in request.POST and request.user.is_authenticated:
+        raise_if_reauthentication_required(request, app="allauth.socialaccount")
+        process = AuthProcess.CONNECT
+    remove_expired()
+    if not request.user.is_authenticated:
+        request.session.set_expiry(STATE_SECONDS)
+    try:
+        provider = get_adapter().get_provider(request, settings.SIGN_IN.provider.key)
+        answer = provider.redirect(request, process, next_url=find_next(request))
+    except ImmediateHttpResponse as error:
+        return error.response
+    except (RequestException, OAuth2Error, KeyError, ValueError) as error:
+        detail = f"The provider cannot be used now: {error}"
+        return refuse_sign_in(request, "provider_unreachable", detail, status=503)
+    # A redirect would be the form's target, which the Content-Security-Policy limits to us.
+    return render(request, "oroboros/to_provider.html", {"url": answer["Location"]})
+
+
+@require_GET
+@never_cache
+def finish(request: HttpRequest) -> HttpResponse:
+    """Receive the browser from the provider."""
+    if settings.SIGN_IN.provider is None:
+        raise Http404
+    try:
+        attempt = count_attempt("", get_client_address(request.META))
+    except ValidationError as error:
+        return refuse_sign_in(request, str(error.code), error.messages[0], status=429)
+    try:
+        adapter = CheckedAdapter(request, settings.SIGN_IN.provider.key)
+        response: HttpResponse = OAuth2CallbackView.adapter_view(adapter)(request)
+    except IntegrityError:  # the same person's other tab was first
+        detail = "Your account was just created: log in again."
+        return refuse_sign_in(request, "account_exists", detail, status=409)
+    if response.status_code == 302:
+        attempt.delete()
+    return response
+
+
+def show_account(request: HttpRequest) -> HttpResponse:
+    """Show the person's second factors, sessions and connection, and change the last two."""
+    if request.method == "POST":
+        return _end_sessions(request)
+    rows = Authenticator.objects.filter(user=request.user)
+    links = SocialAccount.objects.filter(user=request.user)
+    user = cast("User", request.user)
+    provider = settings.SIGN_IN.provider
+    context = {
+        "title": "Your account",
+        "has_app": rows.filter(type=Authenticator.Type.TOTP).exists(),
+        "keys": rows.filter(type=Authenticator.Type.WEBAUTHN).count(),
+        "recovery": rows.filter(type=Authenticator.Type.RECOVERY_CODES).first(),
+        "has_factor": has_factor(user),
+        "is_factor_missing": is_factor_missing(request),
+        "sessions": list_sessions().filter(user=request.user),
+        "current": request.session.session_key,
+        "has_password": settings.SIGN_IN.has_passwords
+        and cast("User", request.user).has_usable_password(),
+        "provider": provider,
+        "is_connected": provider is not None and links.filter(provider=provider.key).exists(),
+        "can_connect": not request.user.is_superuser,
+    }
+    return render(request, "oroboros/account.html", context)
+
+
+def _end_sessions(request: HttpRequest) -> HttpResponse:
+    own = list_sessions().filter(user=request.user)
+    key = request.POST.get("session", "")
+    if key == "others":
+        count = end_sessions(cast("User", request.user), keep=request.session.session_key or "")
+        messages.success(request, f"You ended {count} other sessions.")
+    elif key.isdecimal() and (session := own.filter(pk=key).first()) is not None:
+        end_session(session)
+        messages.success(request, "You ended the session.")
+    return redirect("account-overview")

@@ -1,0 +1,240 @@
+"""Signing in through a real OpenID Connect provider."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from accounts.models import AuditEntry, LoginAttempt
+from accounts.user_forms import get_role
+from tests.accounts.sign_in.conftest import Browser, log_in, read_query
+from tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def read_audit():
+    rows = AuditEntry.objects.order_by("id").values_list("kind", "target", "detail")
+    return [" ".join(row) for row in rows]
+
+
+def test_without_settings_there_is_no_way_to_a_provider(browser):
+    assert b"Log in with" not in browser.get("/admin/login/").content
+    assert browser.post("/admin/account/sign-in/").status_code == 404
+    assert browser.get("/admin/account/sign-in/callback/?code=a&state=b").status_code == 404
+
+
+def test_a_person_of_a_group_gets_an_account_with_its_role_and_the_page_asked_for(
+    provider, browser
+):
+    provider.set_person("rita", ["reviewers", "other"])
+    page = browser.get("/admin/login/?next=/admin/runs/run/")
+    assert b"Log in with Example SSO" in page.content
+    assert b'name="next" value="/admin/runs/run/"' in page.content
+    answer = browser.sign_in("rita", next="/admin/runs/run/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/runs/run/")
+    rita = User.objects.get(username="rita")
+    assert (get_role(rita), rita.is_staff, rita.is_superuser) == ("approver", True, False)
+    assert (rita.email, rita.has_usable_password()) == ("rita@example.org", False)
+    assert browser.person == "rita"
+    assert browser.get("/admin/runs/run/").status_code == 200
+    assert read_audit() == [
+        "user_edited rita role none -> approver, by the provider's groups",
+        "user_edited rita created",
+        "sign_in rita socialaccount",
+    ]
+    assert not LoginAttempt.objects.exists()
+
+
+def test_the_request_to_the_provider_has_state_nonce_and_challenge(provider, browser):
+    query = read_query(browser.begin())
+    assert (query["client_id"], query["response_type"]) == ("oroboros", "code")
+    assert query["redirect_uri"] == "http://testserver/admin/account/sign-in/callback/"
+    assert query["code_challenge_method"] == "S256"
+    assert all(query[name] for name in ("state", "nonce", "code_challenge"))
+    # Nothing that a page could add to the form changes it.
+    other = read_query(browser.begin(scope="admin", auth_params="redirect_uri=https://evil.test"))
+    assert (other["redirect_uri"], other["scope"]) == (query["redirect_uri"], query["scope"])
+
+
+def test_a_group_taken_away_is_taken_away_at_the_next_sign_in(provider, browser):
+    provider.set_person("rita", ["ops"])
+    browser.sign_in("rita")
+    assert get_role(User.objects.get(username="rita")) == "operator"
+    provider.set_person("rita", ["staff"])
+    other = Browser()
+    other.sign_in("rita")
+    rita = User.objects.get(username="rita")
+    assert get_role(rita) == "viewer"
+    assert browser.get("/api/audit").status_code == 403  # the first session at once
+    provider.set_person("rita", [])
+    answer = Browser().sign_in("rita")
+    assert (answer.status_code, b"in none of the groups" in answer.content) == (403, True)
+    rita.refresh_from_db()
+    assert (get_role(rita), rita.is_staff) == ("", False)
+    assert (browser.person, other.person) == ("", "")
+    assert read_audit()[-1] == "sign_in_failed rita no_role"
+
+
+def test_a_session_ends_so_many_hours_after_the_sign_in_whatever_it_does(provider, browser):
+    provider.set_person("rita", ["staff"])
+    browser.sign_in("rita")
+    key = browser.session.session_key
+    end = Session.objects.get(pk=key).expire_date
+    assert timedelta(hours=11.9) < end - timezone.now() < timedelta(hours=12.1)
+    browser.get("/admin/account/")
+    browser.post("/admin/account/", {"session": "others"})  # it writes to the session
+    assert Session.objects.get(pk=key).expire_date == end
+
+
+def test_a_person_without_a_group_gets_no_account(provider, browser):
+    provider.set_person("eve", ["other"])
+    answer = browser.sign_in("eve")
+    assert answer.status_code == 403
+    assert not User.objects.exists()
+    assert not SocialAccount.objects.exists()
+    assert read_audit() == ["sign_in_failed an unknown account no_role"]
+
+
+@pytest.mark.parametrize(
+    ("name", "email", "is_verified", "code"),
+    [
+        ("olga", "", True, "account_exists"),
+        ("OLGA", "", True, "account_exists"),
+        ("eve", "Olga@example.org", True, "account_exists"),
+        ("host", "", True, "name_refused"),
+    ],
+)
+def test_an_account_of_that_name_or_address_is_not_taken_over(
+    provider, browser, name, email, is_verified, code
+):
+    UserFactory(username="olga", email="olga@example.org", groups=["operator"])
+    provider.set_person(
+        "eve", ["ops"], is_verified=is_verified, preferred_username=name, email=email
+    )
+    assert browser.sign_in("eve").status_code == 403
+    assert browser.person == ""
+    assert not SocialAccount.objects.exists()
+    assert read_audit() == [f"sign_in_failed an unknown account {code}"]
+
+
+def test_an_unverified_address_is_not_stored(provider, browser):
+    UserFactory(username="olga", email="olga@example.org")
+    provider.set_person("eve", ["ops"], is_verified=False, email="olga@example.org")
+    browser.sign_in("eve")
+    assert User.objects.get(username="eve").email == ""
+
+
+def test_the_account_follows_the_subject_and_not_the_name(provider, browser):
+    provider.set_person("s-1", ["staff"], preferred_username="rita")
+    browser.sign_in("s-1")
+    provider.set_person("s-2", ["ops"], preferred_username="rita")
+    assert Browser().sign_in("s-2").status_code == 403
+    provider.set_person("s-1", ["staff"], preferred_username="rita-renamed")
+    other = Browser()
+    other.sign_in("s-1")
+    assert other.person == "rita"
+    assert SocialAccount.objects.count() == 1
+
+
+def test_another_issuer_has_other_people(provider, browser, settings):
+    provider.set_person("rita", ["staff"])
+    browser.sign_in("rita")
+    SocialAccount.objects.update(provider="oidc-of-the-issuer-before")
+    assert Browser().sign_in("rita").status_code == 403
+
+
+def test_a_superusers_account_is_not_connected_and_a_locals_is_after_a_confirmation(
+    provider, browser, olga
+):
+    provider.set_person("rita", ["staff"])
+    log_in(browser)
+    answer = browser.sign_in("rita", connect="1")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/account/")
+    assert SocialAccount.objects.get().user == olga
+    assert get_role(olga) == "viewer"
+    other = Browser()
+    other.sign_in("rita")
+    assert other.person == "olga"
+    User.objects.filter(pk=olga.pk).update(is_superuser=True)
+    assert browser.sign_in("rita", connect="1").status_code == 403
+
+
+def test_an_answer_of_another_browser_or_a_used_one_is_refused(provider, browser):
+    provider.set_person("rita", ["staff"])
+    provider.set_person("eve", ["staff"])
+    address = browser.confirm(browser.begin(), "rita")
+    victim = Browser()
+    assert victim.get(address).status_code == 403  # a log-in of another in one's browser
+    assert victim.person == ""
+    victim.begin()
+    assert victim.get(address).status_code == 403
+    assert browser.get(address).status_code == 302
+    browser.logout()
+    assert browser.get(address).status_code == 403
+    # The code of another sign-in with one's own state: its ID token has another nonce.
+    stolen = read_query(Browser().confirm(Browser().begin(), "eve"))["code"]
+    state = read_query(browser.begin())["state"]
+    answer = browser.get(f"/admin/account/sign-in/callback/?code={stolen}&state={state}")
+    assert (answer.status_code, browser.person) == (403, "")
+    assert read_audit()[-1] == "sign_in_failed an unknown account provider_unknown"
+
+
+def test_the_key_of_the_session_changes_with_the_sign_in(provider, browser):
+    provider.set_person("rita", ["staff"])
+    address = browser.confirm(browser.begin(), "rita")
+    before = browser.session.session_key
+    browser.get(address)
+    assert browser.session.session_key != before
+    assert not Session.objects.filter(pk=before).exists()
+
+
+@pytest.mark.parametrize(
+    "address", ["https://evil.test/", "//evil.test/", "http:evil.test", "https://api.example.com/"]
+)
+def test_no_sign_in_leads_to_another_host(provider, browser, olga, address):
+    provider.set_person("rita", ["staff"])
+    assert browser.sign_in("rita", next=address)["Location"] == "/admin/"
+    assert log_in(Browser(), next=address)["Location"] == "/admin/"
+
+
+def test_a_person_who_is_switched_off_stays_out(provider, browser):
+    provider.set_person("rita", ["staff"])
+    browser.sign_in("rita")
+    User.objects.update(is_active=False)
+    answer = Browser().sign_in("rita")
+    assert (answer.status_code, b"switched off" in answer.content) == (403, True)
+
+
+def test_a_provider_that_does_not_answer_or_is_another_one_is_named(provider, browser, settings):
+    wrong = replace(settings.SIGN_IN.provider, issuer="http://localhost:1")
+    settings.SIGN_IN = replace(settings.SIGN_IN, provider=wrong)
+    page = browser.post("/admin/account/sign-in/")
+    assert (page.status_code, b"The provider cannot be used now" in page.content) == (503, True)
+    other = replace(wrong, issuer=f"{provider.url}/")
+    settings.SIGN_IN = replace(settings.SIGN_IN, provider=other)
+    page = browser.post("/admin/account/sign-in/")
+    assert (page.status_code, b"calls itself" in page.content) == (503, True)
+
+
+def test_failed_answers_of_the_provider_are_throttled_by_address(provider, browser):
+    addresses = [f"/admin/account/sign-in/callback/?code=a&state={n}" for n in range(21)]
+    statuses = [browser.get(address).status_code for address in addresses]
+    assert statuses == [403] * 20 + [429]
+
+
+def test_passwords_switched_off_leave_the_provider(provider, browser, olga, settings):
+    settings.SIGN_IN = replace(settings.SIGN_IN, has_passwords=False)
+    page = browser.get("/admin/login/").content
+    assert (b'type="password"' in page, b"Log in with Example SSO" in page) == (False, True)
+    page = log_in(browser)
+    assert (page.status_code, b"Passwords are switched off" in page.content) == (200, True)
+    assert browser.person == ""
+    assert read_audit() == ["sign_in_failed olga passwords_off"]
+    provider.set_person("rita", ["staff"])
+    browser.sign_in("rita")
+    assert browser.person == "rita"
