@@ -10,6 +10,7 @@ from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from slots.runtime import surface, surface_env_files
 
+WEBSOCKET_SECONDS = 300
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 ROUTER, SURFACE_PREFIX = "ouroboros-caddy", "ouroboros-web@"
 # Caddy collects its garbage when its heap has grown by this share: 4 MB less for each at rest than
@@ -48,6 +49,8 @@ def build_router_settings(config: Config) -> dict[str, str]:
         "ROUTER_CONFIG": _name_router_config(config),
         "PREVIEW_PROTECTION": format_protection(config),
         "WEB_SLOTS": format_slot_pattern(config),
+        # Caddy: 0 is without an end. Nothing is revoked where previews are open.
+        "WEBSOCKET_SECONDS": f"{_get_websocket_seconds(config)}s",
     }
     if not config.is_public:
         return values
@@ -62,6 +65,12 @@ def build_router_settings(config: Config) -> dict[str, str]:
         "ACME_AUTHORITY": f"{'private' if config.get('ACME_CA_ROOT') else 'public'}_authority",
         "ACME_CONTACT": "contact" if config.get("ACME_EMAIL") else "no_contact",
     }
+
+
+def _get_websocket_seconds(config: Config) -> int:
+    """Return after how long the router ends a preview's WebSocket; 0: never."""
+    seconds = config.get_integer("PREVIEW_WEBSOCKET_SECONDS", WEBSOCKET_SECONDS)
+    return seconds if config.is_protected else 0
 
 
 def start_dead_units(config: Config) -> list[str]:

@@ -11,7 +11,9 @@ __all__ = ["chromium"]
 
 @pytest.fixture
 def protected(open_path, transactional_db):
-    with running_stack(open_path, PREVIEW_PROTECTION="protected") as stack:
+    with running_stack(
+        open_path, PREVIEW_PROTECTION="protected", PREVIEW_WEBSOCKET_SECONDS="3"
+    ) as stack:
         yield stack
 
 

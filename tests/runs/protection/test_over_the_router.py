@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from tests.factories import ShareLinkFactory
 from tests.runs.protection.stack import running_router
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.surface_server import request
@@ -21,6 +22,7 @@ def test_the_router_lets_nothing_through_without_access_and_nothing_of_ours_with
     cookie = open_with_the_query(protected, token)
     assert protected.backend.requests == []
     assert_application_sees_its_own(protected, token, cookie)
+    assert_a_websocket_ends_after_its_link_was_revoked(protected)
     for one in protected.backend.requests:
         assert not any(name in str(one).lower() for name in (*OWN, token)), one
 
@@ -71,8 +73,32 @@ def assert_application_sees_its_own(stack, token, cookie):
     assert b" 101 " in answer and answer.endswith(b"echo hello")
 
 
+def assert_a_websocket_ends_after_its_link_was_revoked(stack):
+    link = ShareLinkFactory(run=stack.run, secret="a-secret-of-this-test")
+    opened = stack.send("/?oroboros_share=a-secret-of-this-test", Sec_Fetch_Mode="navigate")
+    cookie = f"Cookie: {opened.headers['Set-Cookie'].partition(';')[0]}"
+    with ask_for_upgrade(stack, cookie) as connection:
+        assert b" 101 " in connection.recv(4096)
+        link.revoke(by="ann")
+        assert b" 401 " in upgrade(stack, cookie)
+        # The fixture's PREVIEW_WEBSOCKET_SECONDS; the other end stays silent, and sends no more.
+        while connection.recv(4096):
+            pass
+
+
 def upgrade(stack, *headers):
     """Ask for a WebSocket, then send five bytes if it was opened; return all that is received."""
+    with ask_for_upgrade(stack, *headers) as connection:
+        received = connection.recv(4096)
+        if b" 101 " not in received:
+            return received
+        connection.sendall(b"hello")
+        while part := connection.recv(4096):
+            received += part
+        return received
+
+
+def ask_for_upgrade(stack, *headers):
     lines = [
         "GET /ws HTTP/1.1",
         f"Host: {stack.host}:{stack.port}",
@@ -82,15 +108,9 @@ def upgrade(stack, *headers):
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         *headers,
     ]
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as connection:
-        connection.sendall("\r\n".join([*lines, "", ""]).encode())
-        received = connection.recv(4096)
-        if b" 101 " not in received:
-            return received
-        connection.sendall(b"hello")
-        while part := connection.recv(4096):
-            received += part
-        return received
+    connection = socket.create_connection(("127.0.0.1", stack.port), timeout=20)
+    connection.sendall("\r\n".join([*lines, "", ""]).encode())
+    return connection
 
 
 def test_without_the_protection_the_router_shows_the_preview_without_our_headers(open_config):
