@@ -51,6 +51,7 @@ BOOLEANS = (
     "APPROVE_BY_REVIEW",
     "FORGE_DEPLOYMENTS",
     "PASSWORD_SIGN_IN",
+    "PREVIEW_USER_HEADER",
 )
 # The values that a setting may have; the first is the default.
 CHOICES = {

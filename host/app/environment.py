@@ -26,7 +26,7 @@ from host.app.environment_policy import (
     split_patterns,
 )
 from host.app.manifest import Manifest
-from host.app.resources import mail
+from host.app.resources import mail, user_header
 from host.config import Config, SlotConfig, read_env_file
 from host.errors import Refused
 from host.masking.masks import MASK, MIN_SECRET_LENGTH
@@ -151,7 +151,8 @@ def select_build_variables(config: Config, variables: Mapping[str, str]) -> dict
     address = parts.netloc.rpartition("@")[2]
     url = f"{parts.scheme}://{BUILD_DATABASE}:none@{address}/{BUILD_DATABASE}"
     left_out = {"OROBOROS_SLOT", "OROBOROS_RUN", "OROBOROS_RELEASE", "OROBOROS_PREVIEW_URL"}
-    left_out |= mail.NAMES  # production has them from app.env, which no build reads
+    # Production has the latter from app.env, which no build reads.
+    left_out |= {user_header.KEY_VARIABLE, *mail.NAMES}
     others = {name: value for name, value in variables.items() if name not in left_out}
     return {**others, **build_database_variables(url)}
 

@@ -8,7 +8,7 @@ from host.app import environment
 from host.app.application import Application, read_application
 from host.app.planning import Command
 from host.app.process_types import process_environment, servers
-from host.app.resources import addons, extensions, storage
+from host.app.resources import addons, extensions, storage, user_header
 from host.config import SlotConfig
 from host.errors import ApplicationRefused, Refused
 from host.files.source_tree import SourceTree
@@ -157,7 +157,10 @@ def slot_variables(context: StepContext) -> dict[str, str]:
         commit=context.run.commit_sha,
         branch=context.run.branch,
         label=context.run.label,
-    ) | addons.build_redis_variables(note.get("redis", ""))
+    ) | {
+        **addons.build_redis_variables(note.get("redis", "")),
+        **user_header.build_variables(context.config, str(context.run.pk)),
+    }
 
 
 def build_preview_key(context: StepContext) -> dict[str, Any]:

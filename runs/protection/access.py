@@ -60,29 +60,38 @@ def sign_cookie(kind: str, key: str, preview_host: PreviewHost) -> str:
     return SIGNER.sign(f"{kind}.{key}.{preview_host.host}")
 
 
-def is_admitted(cookies: str, preview_host: PreviewHost) -> bool:
+@dataclass(frozen=True)
+class Admission:
+    """That a cookie shows what is here; of a person also who that is, and the run here."""
+
+    user: str = ""
+    run_id: str = ""
+
+
+def find_admission(cookies: str, preview_host: PreviewHost) -> Admission | None:
     """Return whether the cookie of the request shows this run at this host name, at this moment."""
     cookie = find_cookie(cookies, VISIT_COOKIE)
     if cookie is None:
-        return False
+        return None
     try:
         kind, key, host = SIGNER.unsign(cookie).split(".", 2)
         if kind == "token":  # the others end with their rows
             SIGNER.unsign(cookie, max_age=VISIT_HOURS * 3600)
     except (signing.BadSignature, ValueError):
-        return False
-    return host == preview_host.host and CHECKS[kind](key, preview_host)
+        return None
+    return CHECKS[kind](key, preview_host) if host == preview_host.host else None
 
 
-def _has_visit(key: str, preview_host: PreviewHost) -> bool:
+def _find_visit(key: str, preview_host: PreviewHost) -> Admission | None:
     row = preview_host.fetch(sql.ADMIT_VISIT, id=int(key))
     if row is None:
-        return False
-    session_hash, password, is_superuser, groups = row
+        return None
+    session_hash, password, is_superuser, groups, user, run = row
     # It changes with the account's password, which ends the account's logins.
     expected = User(password=password).get_session_auth_hash()
     abilities = list_account_abilities(is_superuser, groups)
-    return constant_time_compare(session_hash, expected) and VIEW in abilities
+    is_valid = constant_time_compare(session_hash, expected) and VIEW in abilities
+    return Admission(user, str(run or "")) if is_valid else None
 
 
 def list_account_abilities(is_superuser: bool, groups: list[str]) -> frozenset[str]:
@@ -90,24 +99,24 @@ def list_account_abilities(is_superuser: bool, groups: list[str]) -> frozenset[s
     return frozenset(ABILITIES) if is_superuser else list_group_abilities(groups)
 
 
-def _has_link(key: str, preview_host: PreviewHost) -> bool:
-    return preview_host.fetch(sql.ADMIT_LINK, id=int(key)) is not None
+def _find_link(key: str, preview_host: PreviewHost) -> Admission | None:
+    return Admission() if preview_host.fetch(sql.ADMIT_LINK, id=int(key)) is not None else None
 
 
-def _has_token(key: str, preview_host: PreviewHost) -> bool:
+def _find_token(key: str, preview_host: PreviewHost) -> Admission | None:
     """The key is the token's id and the beginning of the hash of its secret.
 
     So a cookie that a secret made ends with that secret, as after a rotation.
     """
     number, _, short = key.partition("-")
     token = _read_token(preview_host, id=int(number), short=short, digest=None)
-    return token is not None and token.may_look()
+    return Admission() if token is not None and token.may_look() else None
 
 
-CHECKS: dict[str, Callable[[str, PreviewHost], bool]] = {
-    "visit": _has_visit,
-    "share": _has_link,
-    "token": _has_token,
+CHECKS: dict[str, Callable[[str, PreviewHost], Admission | None]] = {
+    "visit": _find_visit,
+    "share": _find_link,
+    "token": _find_token,
 }
 
 

@@ -5,6 +5,7 @@ log-in, a page that says why not, or a redirect to the address without our param
 """
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,8 +17,9 @@ from django.utils.http import urlencode
 
 from accounts.peers import get_client_address
 from accounts.session_cookies import find_cookie
+from host.app.resources import user_header
 from runs.protection import access, rules
-from runs.protection.access import PREFIX, VISIT_COOKIE, PreviewHost
+from runs.protection.access import PREFIX, VISIT_COOKIE, Admission, PreviewHost
 from runs.protection.refusals import refuse
 from runs.protection.rules import AccessAnswer, PreviewRequest
 from runs.protection.share_links import open_link
@@ -93,11 +95,24 @@ def check(request: PreviewRequest, get_address: Callable[[], str]) -> HttpRespon
         if access.find_bypass(request.bypass, preview_host, get_address) is not None:
             return HttpResponse(status=204)
         return refuse(request, 401, "The token in X-Oroboros-Bypass shows no preview here.")
-    if access.is_admitted(request.cookies, preview_host):
-        return HttpResponse(status=204)
+    admission = access.find_admission(request.cookies, preview_host)
+    if admission is not None:
+        return _admit(admission, request)
     if rules.choose_answer(request) is AccessAnswer.LOGIN:
         return _send_to_login(request, preview_host)
     return refuse(request, 401)
+
+
+def _admit(admission: Admission, request: PreviewRequest) -> HttpResponse:
+    """Let the request through; with PREVIEW_USER_HEADER tell the preview which person looks."""
+    response = HttpResponse(status=204)
+    config = settings.OROBOROS
+    if admission.run_id and config.get_boolean(user_header.SETTING):
+        key = user_header.derive_key(settings.SECRET_KEY, admission.run_id)
+        host = request.host.partition(":")[0].lower()
+        value = user_header.sign_user(admission.user, host=host, key=key, at=time.time())
+        response.headers[user_header.HEADER] = value
+    return response
 
 
 # A kind of cookie, the key of what admits, and the seconds for which the browser keeps the cookie.
@@ -149,7 +164,7 @@ def _redirect_opened(
     address: str,
 ) -> HttpResponse:
     """Send the browser to the address without our parameter, with a cookie if it was opened."""
-    if opened is None and not access.is_admitted(request.cookies, preview_host):
+    if opened is None and access.find_admission(request.cookies, preview_host) is None:
         return refuse(request, 403, REFUSALS[name])
     response = HttpResponseRedirect(settings.OROBOROS.preview_origin(preview_host.host) + address)
     if opened is not None:

@@ -27,10 +27,12 @@ _GROUPS = """ARRAY(
 # Returns its id.
 FIND_RUN = f"{_HELD} SELECT id FROM held"
 
-# Further parameters: id, host. Returns (session hash, password, is_superuser, groups) of the visit
-# of this run at this host name; no row once the login, the account or the visit has ended.
+# Further parameters: id, host. Returns (session hash, password, is_superuser, groups, name of the
+# account, id of the run here) of the visit of this run at this host name; no row once the login,
+# the account or the visit has ended.
 ADMIT_VISIT = f"""{_HELD}
-SELECT visit.session_hash, person.password, person.is_superuser, {_GROUPS}
+SELECT visit.session_hash, person.password, person.is_superuser, {_GROUPS},
+    person.username, visit.run_id
 FROM runs_previewvisit visit
 JOIN auth_user person ON person.id = visit.user_id
 JOIN django_session login ON login.session_key = visit.session_key

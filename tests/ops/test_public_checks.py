@@ -45,5 +45,10 @@ def test_what_is_right_is_no_fault(finding):
     assert finding.is_ok
 
 
+def test_people_open_production_the_admin_and_the_previews():
+    names = public_checks.list_names(configuration.load({"OROBOROS_DOMAIN": "oro.test"}))
+    assert names == ["app.oro.test", "api.oro.test", "any.preview.oro.test"]
+
+
 def test_without_public_mode_nothing_is_checked():
     assert list(public_checks.check_public(configuration.load({}))) == []

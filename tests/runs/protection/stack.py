@@ -53,8 +53,11 @@ def choose_router_port():
 
 
 @contextlib.contextmanager
-def running_stack(folder, **values):
-    """Run all of it with more settings; the tests' database must be one that others can read."""
+def running_stack(folder, serve=echo, **values):
+    """Run all of it with more settings; the tests' database must be one that others can read.
+
+    `serve` runs the preview's backend on the port that it is given.
+    """
     config = load_config(folder, **values)
     slot = config.slots[0]
     lease = LeaseFactory(held=True, slot=SlotFactory(number=1), run__branch="feature/one")
@@ -64,7 +67,7 @@ def running_stack(folder, **values):
         port = stack.enter_context(api(**values, OROBOROS_PORT_OFFSET=offset))
         surface.show_live(config, slot, run.pk, COMMIT, None, label=run.label)
         stack.enter_context(caddy(config, "preview1"))
-        backend = stack.enter_context(echo(slot.backend_port))
+        backend = stack.enter_context(serve(slot.backend_port))
         stack.enter_context(running_router(replace(config, api_port=port)))
         yield Stack(config.router_port, run, backend)
 

@@ -13,9 +13,11 @@ from accounts.models import ApiToken
 from accounts.tokens import create_token, rotate_token
 from core.clock import ClockTimestamp
 from host import config as configuration
+from host.app.resources import user_header
 from runs.models import PreviewVisit, ShareLink
 from runs.protection.check import CHECK_PATH
-from tests.factories import LeaseFactory, SlotFactory, UserFactory
+from tests.factories import LeaseFactory, ShareLinkFactory, SlotFactory, UserFactory
+from tests.host.app.resources.test_user_header import verify
 from web.permissions import RunLimits
 
 pytestmark = pytest.mark.django_db
@@ -111,6 +113,21 @@ def test_a_viewer_comes_back_to_the_page_and_gets_in_once_for_each_ticket(browse
     replayed.cookies = {"oroboros_entry": browser.cookies["oroboros_entry"]}
     assert replayed.open(address, **PAGE).status_code == 403
     assert replayed.open("/").status_code == 401
+
+
+def test_only_with_the_setting_a_preview_is_told_which_person_looks(browser, run, settings):
+    browser.open(browser.log_in(log_in()), **PAGE)
+    assert "X-Oroboros-User" not in browser.open()
+    config = settings.OROBOROS
+    settings.OROBOROS = replace(config, environ={**config.environ, "PREVIEW_USER_HEADER": "true"})
+    key = user_header.derive_key(settings.SECRET_KEY, str(run.pk))
+    claims = verify(browser.open()["X-Oroboros-User"], key)
+    assert (claims["sub"], claims["aud"]) == ("viewer-1", browser.host)
+    link = Browser(run, "1")
+    ShareLinkFactory(run=run, secret="a-secret-of-this-test")
+    link.open("/?oroboros_share=a-secret-of-this-test", **PAGE)
+    answer = link.open()
+    assert (answer.status_code, "X-Oroboros-User" in answer) == (204, False)
 
 
 def test_a_ticket_or_a_cookie_of_another_preview_is_refused(browser, run):
