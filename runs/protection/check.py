@@ -107,7 +107,7 @@ def _admit(admission: Admission, request: PreviewRequest) -> HttpResponse:
     """Let the request through; with PREVIEW_USER_HEADER tell the preview which person looks."""
     response = HttpResponse(status=204)
     config = settings.OROBOROS
-    if admission.run_id and config.get_boolean(user_header.SETTING):
+    if admission.run_id and config.get_boolean("PREVIEW_USER_HEADER"):
         key = user_header.derive_key(settings.SECRET_KEY, admission.run_id)
         host = request.host.partition(":")[0].lower()
         value = user_header.sign_user(admission.user, host=host, key=key, at=time.time())

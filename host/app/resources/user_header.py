@@ -11,7 +11,6 @@ import json
 
 from host.config import Config
 
-SETTING = "PREVIEW_USER_HEADER"
 HEADER = "X-Oroboros-User"
 KEY_VARIABLE = "OROBOROS_USER_KEY"
 VALID_SECONDS = 60
@@ -19,8 +18,8 @@ JOSE_HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
 def build_variables(config: Config, run_id: str) -> dict[str, str]:
-    """Return the variable with which the run's preview checks the header; none without SETTING."""
-    if not config.get_boolean(SETTING):
+    """Return the variable with which the run's preview checks the header, where it is set."""
+    if not config.get_boolean("PREVIEW_USER_HEADER"):
         return {}
     return {KEY_VARIABLE: derive_key(config.get("SECRET_KEY"), run_id)}
 
