@@ -15,28 +15,28 @@ ROLES = ("viewer", "approver", "operator", "superuser")
 # For each page who gets through: the first of ROLES that does, and all after it; `none` of them;
 # `stranger`: also without a login. A new page belongs here. The shortcut without `change` leads to
 # the page that checks. Notifications of others are shown to operators only. The pages of second
-# factors want a sign-in of the last minutes, which these browsers have not.
+# factors lead to a confirmation; those of codes and of the app answer 404 without one.
 TABLE = """
 stranger  /
 viewer    /admin/
 none      /admin/(?P<
 viewer    /admin/^(?P<
 viewer    /admin/account/
-none      /admin/account/app/add/
+viewer    /admin/account/app/add/
 none      /admin/account/app/remove/
 stranger  /admin/account/cancel/
 none      /admin/account/codes/
 none      /admin/account/codes/file/
-none      /admin/account/codes/new/
-none      /admin/account/confirm/
-none      /admin/account/confirm/code/
-none      /admin/account/confirm/key/
+viewer    /admin/account/codes/new/
+viewer    /admin/account/confirm/
+viewer    /admin/account/confirm/code/
+viewer    /admin/account/confirm/key/
 none      /admin/account/factor/
 viewer    /admin/account/factors/
-none      /admin/account/keys/
-none      /admin/account/keys/<int:pk>/edit/
-none      /admin/account/keys/<int:pk>/remove/
-none      /admin/account/keys/add/
+viewer    /admin/account/keys/
+viewer    /admin/account/keys/<int:pk>/edit/
+viewer    /admin/account/keys/<int:pk>/remove/
+viewer    /admin/account/keys/add/
 stranger  /admin/account/sign-in/
 none      /admin/account/sign-in/callback/
 viewer    /admin/accounts/apitoken/
