@@ -1,15 +1,22 @@
-"""Service workers and requests of other origins at a protected preview."""
+"""Service workers, requests of other origins and the run's page at a protected preview."""
 
 from functools import partial
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
+from playwright.sync_api import expect
 
+from host import config as configuration
+from host.app.resources import user_header
+from runs.models import Run
 from tests.environment import free_port
+from tests.host.app.resources.test_user_header import verify
 from tests.runs.admin.browser import PASSWORD
 from tests.runs.protection.stack import running_stack
 from tests.runs.protection.test_browser import make_viewer, open_page
 from tests.slots.runtime.answering_backend import echo
+from tests.slots.runtime.surface_server import COMMIT
 from tests.slots.runtime.test_browser_state import fill_browser, serve
 
 __all__ = ["open_page"]
@@ -36,7 +43,7 @@ def test_a_service_worker_is_installed_with_access_and_none_without(open_path, o
     backend = partial(serve, name="first", keeps="cache first")
     with running_stack(open_path, backend, PREVIEW_PROTECTION="protected") as stack:
         page = open_page()
-        log_in(page, f"{stack.url}/")
+        log_in(page, f"{stack.url}/page")  # which registers no worker
         fill_browser(page, stack.url)
         User.objects.update(is_active=False)
         # What the worker kept is this person's own copy; nothing new comes from the preview.
@@ -70,3 +77,38 @@ def test_pages_of_allowed_origins_read_it_with_a_token_and_others_read_nothing(
         page.goto(f"http://127.0.0.1:{foreign_port}/")
         assert page.evaluate(SEND, [url, {"X-Oroboros-Bypass": token}]) == "TypeError"
         assert len(sent) == 1
+
+
+def test_with_the_setting_the_application_reads_who_looks_whatever_the_visitor_says(
+    open_path, open_page
+):
+    make_viewer()
+    values = {"PREVIEW_PROTECTION": "protected", "PREVIEW_USER_HEADER": "true"}
+    with running_stack(open_path, **values) as stack:
+        page = open_page()
+        log_in(page, f"{stack.url}/page")
+        page.evaluate("fetch('/api/x', {headers: {'X-Oroboros-User': 'olga'}})")
+        key = user_header.derive_key(settings.SECRET_KEY, str(stack.run.pk))
+        told = [dict(one["headers"])["x-oroboros-user"] for one in stack.backend.requests]
+        assert len(told) >= 2
+        for value in told:
+            claims = verify(value, key)
+            assert (claims["sub"], claims["aud"]) == ("vera", stack.host)
+
+
+def test_the_runs_page_checks_which_run_a_protected_link_shows(protected, open_page):
+    make_viewer()
+    runs = Run.objects.filter(pk=protected.run.pk)
+    runs.update(status="preview_ready", commit_sha=COMMIT)
+    address = f"http://api.localhost:{protected.port}/admin/runs/run/{protected.run.pk}/change/"
+    page = open_page()
+    # The control plane of this stack has no static files. What it sends is under the page's policy.
+    page.add_init_script(path=configuration.HOME / "static/oroboros/preview-check.js")
+    log_in(page, address)
+    note = page.locator("[data-preview-check]")
+    expect(note).to_contain_text(f"the link shows this run at {COMMIT[:12]}")
+    runs.update(commit_sha="e" * 40)
+    page.reload()
+    expect(note).to_contain_text(f"The link shows commit {COMMIT[:12]} of this run")
+    # Without access to the preview itself.
+    assert protected.backend.requests == []

@@ -1,0 +1,323 @@
+"""Secrets of every kind, planted in an installation: none shows where it is not needed.
+
+It reads the commands and environments of all processes again and again, and at the end all logs,
+artifacts, answers of the API, pages, mails and webhooks.
+"""
+
+import json
+import re
+import subprocess
+import threading
+from urllib.parse import quote, urljoin, urlsplit
+
+import psutil
+import pytest
+import requests
+
+from host import config as configuration
+from tests.notifications.receivers import receiving, receiving_mail
+from tests.system.host import Host, wait_for
+
+pytestmark = pytest.mark.full
+
+# What a branch prints: all that it was given.
+MIGRATE = "guestbook.migrate"
+LEAK = f"""
+import os, runpy
+for name, value in os.environ.items():
+    print(name, value, flush=True)
+runpy.run_module({MIGRATE!r}, run_name="__main__")
+"""
+PLANTED = {
+    "worker-preview.env": "SHOP_API_KEY",
+    "app.env": "PAYMENT_SECRET",
+    "build.env": "REGISTRY_TOKEN",
+}
+MAX_PAGES = 250
+TARGETS = """
+from notifications import targets
+from notifications.rules import NotificationEvent
+for kind, address in ADDRESSES:
+    made = targets.add_target(
+        name=kind, kind=kind, address=address, actor="ann", events=NotificationEvent.values
+    )
+print("SECRETS", *(t.secret for t in targets.Target.objects.all()))
+"""
+
+
+class Canaries:
+    """The planted secrets by their names."""
+
+    def __init__(self):
+        self.values = {}
+
+    def add(self, name, value):
+        assert len(value) >= 12, name
+        self.values[name] = value
+
+    def find_in(self, data, *, but=()):
+        """Return the names of those that the bytes have, as they are or quoted for a URL."""
+        found = []
+        for name, value in list(self.values.items()):  # another thread adds some
+            forms = {value.encode(), quote(value, safe="").encode()}
+            if name not in but and any(form in data for form in forms):
+                found.append(name)
+        return found
+
+
+class ProcessWatch:
+    """Reads commands and environments of all processes until it is stopped."""
+
+    def __init__(self, canaries):
+        self.canaries, self.found, self.seen = canaries, set(), 0
+        self.own = {process.pid for process in psutil.Process().parents()} | {psutil.Process().pid}
+        self.is_over = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.is_over.wait(0.3):
+            self.look()
+
+    def look(self):
+        for pid in set(psutil.pids()) - self.own:
+            for name in ("cmdline", "environ"):
+                try:
+                    with open(f"/proc/{pid}/{name}", "rb") as file:
+                        data = file.read()
+                except OSError:
+                    continue
+                self.seen += 1
+                for canary in self.canaries.find_in(data):
+                    if name == "cmdline" or not is_given(canary, data):
+                        self.found.add((name, canary, data[:200]))
+
+
+def is_given(canary, environment):
+    """Return whether the process has the secret because its application was given it."""
+    names = {*PLANTED.values(), "DATABASE_URL", "PGPASSWORD"}
+    is_applications = b"OROBOROS_HOSTS=" in environment
+    return is_applications and (canary in names or canary.startswith("database of"))
+
+
+@pytest.fixture(scope="module")
+def canaries():
+    return Canaries()
+
+
+@pytest.fixture(scope="module")
+def watch(canaries):
+    watch = ProcessWatch(canaries)
+    watch.thread.start()
+    yield watch
+    watch.is_over.set()
+    watch.thread.join()
+
+
+@pytest.fixture(scope="module")
+def outside():
+    with receiving() as hook, receiving_mail() as (box, mail_port):
+        yield hook, box, mail_port
+
+
+@pytest.fixture(scope="module")
+def host(canaries, watch, outside):
+    """Return a running stack with the secrets planted."""
+    host = Host("oroboros-canaries-")
+    try:
+        output = host.script("quickstart")
+        canaries.add("the admin's password", re.search(r"user admin, password (\S+)", output)[1])
+        plant_settings(host, canaries, outside[2])
+        host.script("apply-settings")
+        plant_targets(host, canaries, outside[0].url)
+        yield host
+    finally:
+        host.close()
+
+
+def plant_settings(host, canaries, mail_port):
+    folder = host.home / "var/env"
+    for name in ("api.env", "worker.env"):
+        for key, value in configuration.read_env_file(folder / name).items():
+            if key == "SECRET_KEY":
+                canaries.add(key, value)
+            elif key.endswith("DATABASE_URL") and (password := urlsplit(value).password):
+                canaries.add(f"password in {key}", password)
+    for file, name in PLANTED.items():
+        canaries.add(name, f"canary-{name.lower()}-9f31c07e")
+        append(folder / file, f"{name}={canaries.values[name]}\n")
+    mail = {
+        "NOTIFICATION_NETWORKS": "127.0.0.0/8",
+        "NOTIFICATION_SMTP_HOST": "127.0.0.1",
+        "NOTIFICATION_SMTP_PORT": mail_port,
+        "NOTIFICATION_SMTP_SECURITY": "none",
+        "NOTIFICATION_MAIL_FROM": "oroboros@example.com",
+        "GIT_CREDENTIALS_FILE": folder / "git-credentials",
+    }
+    password = "canary-of-the-git-remote-51d2"
+    canaries.add("git's password", password)
+    line = f"https://bot:{password}@git.example.com\n"
+    (folder / "git-credentials").write_text(line)
+    (folder / "git-credentials").chmod(0o600)
+    append(folder / "worker.env", "".join(f"{key}={value}\n" for key, value in mail.items()))
+    for name in ("api.env", "worker.env"):
+        append(folder / name, "PREVIEW_PROTECTION=protected\n")
+
+
+def append(path, text):
+    path.touch(0o600)
+    path.write_text(path.read_text() + text)
+
+
+def plant_targets(host, canaries, url):
+    canaries.add("a token in a webhook's address", "canary-in-the-path-77aa")
+    address = url.replace("a-token-in-the-path", canaries.values["a token in a webhook's address"])
+    code = f"ADDRESSES = [('webhook', {address!r})]\n{TARGETS}"
+    done = subprocess.run(
+        [".venv/bin/python", "manage.py", "shell"],
+        cwd=host.home, env=host.environ, input=code, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for secret in re.search(r"SECRETS (.*)", done.stdout)[1].split():
+        canaries.add("a webhook's secret", secret)
+
+
+def log_in(host, canaries):
+    """Return a browser of the admin; its cookies are canaries."""
+    browser = requests.Session()
+    login = f"http://127.0.0.1:{host.config.api_port}/admin/login/"
+    page = browser.get(login, timeout=20)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
+    password = canaries.values["the admin's password"]
+    form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
+    browser.post(login, data=form | {"password": f"{password}x"}, headers={"Referer": login})
+    browser.post(login, data=form, headers={"Referer": login}, timeout=20)
+    canaries.add("the session's cookie", browser.cookies["oroboros_session"])
+    return browser
+
+
+def make_branch(host):
+    """Push a branch whose release command and web process print their whole environment."""
+    work = host.home / "var/leak"
+    remote = host.home / "var/demo/guestbook.git"
+    git = ["git", "-c", "safe.directory=*", "-c", "user.name=x", "-c", "user.email=x@example.com"]
+
+    def run(*arguments, cwd=work):
+        subprocess.run([*git, *arguments], cwd=cwd, check=True, capture_output=True)
+
+    run("clone", "-q", str(remote), str(work), cwd=host.home)
+    (work / "backend" / "leak.py").write_text(LEAK)
+    procfile = (work / "Procfile").read_text()
+    assert MIGRATE in procfile
+    (work / "Procfile").write_text(procfile.replace(MIGRATE, "leak"))
+    run("add", "-A")
+    run("commit", "-qm", "Print all")
+    run("push", "-q", "origin", "HEAD:refs/heads/feature/leak")
+    subprocess.run(["rm", "-r", str(work)], check=True)
+
+
+def use_all(host, canaries):
+    """Use each secret: previews, a merge, failures, tokens, links, wrong requests."""
+    token = host.manage("create_token", "e2e", "view", "hold", "approve").split()[-1]
+    canaries.add("a token", token)
+    api = f"http://127.0.0.1:{host.config.api_port}"
+    for path in ("/api/me", "/api/nothing", f"/api/runs?x={'y' * 300}"):
+        requests.get(api + path, headers={"Authorization": f"Bearer {token}"}, timeout=20)
+    requests.post(f"{api}/api/runs", data="{", headers={"Authorization": f"Bearer {token}"})
+    make_branch(host)
+    runs = [host.start_run(name) for name in ("feature/leak", "feature/bad-migration")]
+    leak, _ = (host.wait_until_settled(run, 240) for run in runs)
+    assert leak["status"] == "preview_ready", (leak["failure_code"], leak["failure_detail"])
+    for slot in host.config.slots:
+        path = slot.folder / "environment.json"
+        if path.exists() and (found := re.search(r"://[^:/@]+:([^@/]+)@", path.read_text())):
+            canaries.add(f"database of {slot.slot_id}", found[1])
+    link = host.api(f"/api/runs/{leak['id']}/share-links", {"hours": 1}).json()
+    canaries.add("a share link's secret", urlsplit(link["url"]).query.partition("=")[2])
+    visit(host, leak, canaries, link["url"], token)
+    host.approve(leak)
+    ended = host.wait_until_ended(leak["id"], 240)
+    assert ended["status"] == "merged", (ended["failure_code"], ended["failure_detail"])
+    return leak
+
+
+def visit(host, run, canaries, url, token):
+    parts = urlsplit(run["frontend_url"])
+    router = f"http://127.0.0.1:{host.config.router_port}"
+    headers = {"Host": parts.netloc, "Sec-Fetch-Mode": "navigate"}
+    opened = requests.get(
+        f"{router}/?{urlsplit(url).query}", headers=headers, allow_redirects=False, timeout=20
+    )
+    value = opened.cookies["oroboros_preview"]
+    canaries.add("a visit's cookie", value)
+    for more in ({"X-Oroboros-Bypass": token}, {"X-Oroboros-Bypass": f"{token}x"}):
+        requests.get(f"{router}/api/health", headers=headers | more, timeout=20)
+    cookie = {"Cookie": f"oroboros_preview={value}"}
+    seen = requests.get(f"{router}/api/health", headers=headers | cookie, timeout=20)
+    assert seen.status_code == 200
+    assert canaries.find_in(seen.content) == []
+
+
+def crawl(browser, base, start):
+    """Yield the address and the body of the pages and answers that can be reached by links."""
+    waiting, seen = list(start), set()
+    while waiting and len(seen) < MAX_PAGES:
+        address = waiting.pop(0)
+        if address in seen or "logout" in address or "/static/" in address:
+            continue
+        seen.add(address)
+        answer = browser.get(address, timeout=40)
+        yield address, answer.content
+        links = re.findall(r'(?:href|src)="([^"#]+)"|"((?:/api|/admin)/[^"]+)"', answer.text)
+        for pair in links:
+            link = urljoin(address, (pair[0] or pair[1]).replace("&amp;", "&"))
+            if link.startswith(base):
+                waiting.append(link)
+
+
+def list_api(run):
+    parts = ("", "/events", "/artifacts", "/diff", "/mails", "/share-links", "/logs")
+    own = [f"runs/{run['id']}{part}" for part in parts]
+    return [
+        f"/api/{name}"
+        for name in (
+            "runs", *own, "slots", "shipping", "releases", "deliveries", "outbox", "me", "schema/",
+            "pull-requests", "notification-targets", "notifications", "audit", "audit/export",
+        )
+    ]  # fmt: skip
+
+
+def test_no_planted_secret_shows_anywhere(host, canaries, watch, outside):
+    browser = log_in(host, canaries)
+    run = use_all(host, canaries)
+    hook, box, _ = outside
+    wait_for(lambda: len(hook.requests) >= 3, 60, "no webhook came")
+    base = f"http://127.0.0.1:{host.config.api_port}"
+    found = {}
+
+    def note(where, data):
+        if names := canaries.find_in(data):
+            found[where] = names
+
+    for path in sorted((host.home / "var/log").rglob("*")):
+        if path.is_file():
+            note(str(path), path.read_bytes())
+    artifacts = [path for path in (host.home / "var/artifacts").rglob("*") if path.is_file()]
+    for path in artifacts:
+        note(str(path), path.read_bytes())
+    printed = [path for path in artifacts if b"SHOP_API_KEY" in path.read_bytes()]
+    assert printed, "the branch printed nothing"
+    pages = dict(crawl(browser, base, [f"{base}/admin/", *(base + one for one in list_api(run))]))
+    assert len(pages) > 60, sorted(pages)
+    for address, body in pages.items():
+        note(address, body)
+    for path, headers, body in hook.requests:
+        # The receiver's own address has the token that the operator wrote into it.
+        own = "a token in a webhook's address"
+        assert canaries.find_in(json.dumps([headers, body.decode()]).encode(), but=[own]) == [], (
+            path
+        )
+    for mail in box.mails:
+        note("a mail", mail.content)
+    watch.look()
+    assert watch.seen > 1000
+    assert (found, watch.found) == ({}, set())
