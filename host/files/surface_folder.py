@@ -264,7 +264,10 @@ class SurfaceFolder:
             ownership.delete_tree(entry)
 
     def remove_all_except(self, numbers: Iterable[int]) -> list[int]:
-        """Remove the other versions, and unfinished ones; return the numbers removed."""
+        """Remove the other versions, and unfinished ones; return the numbers removed.
+
+        Nothing else may write a version meanwhile.
+        """
         kept = {str(number) for number in numbers}
         removed = []
         for entry in self.versions.iterdir() if self.versions.exists() else ():

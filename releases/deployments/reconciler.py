@@ -1,6 +1,7 @@
 """Compares the releases' rows with the machine, repairs it, and removes old builds."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from django.db.models import Q
 
@@ -248,13 +249,19 @@ def _remove_stray_folders(config: Config) -> None:
     # Every deployment of a kept build stays: a running request may still read an earlier one.
     numbers = Deployment.objects.filter(release__removed_at=None).values_list("pk", flat=True)
     current_link.remove_folders_except(config, numbers)
-    root, links = config.var / "releases", storage_root(config) / "releases"
+    # Listed before the rows are read: a build that begins meanwhile makes its row, then its folder.
+    entries = _list_entries(config.var / "releases")
+    links = _list_entries(storage_root(config) / "releases")
     kept = set(Release.objects.filter(removed_at=None).values_list("pk", flat=True))
-    for entry in root.iterdir() if root.exists() else ():
+    for entry in entries:
         if entry.is_dir() and entry.name not in kept:
             ownership.delete_tree(entry)
         elif entry.suffix == ".lock":
             remove_lock_file(entry)  # of a build that is over
-    for link in links.iterdir() if links.exists() else ():
+    for link in links:
         if link.name not in kept:
-            link.unlink()
+            link.unlink(missing_ok=True)
+
+
+def _list_entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.exists() else []

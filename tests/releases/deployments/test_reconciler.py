@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -219,6 +220,21 @@ def test_old_builds_are_removed_except_the_last_healthy_ones(config, releases):
     assert left == [releases[1].pk, releases[2].pk]
     assert len(list((config.var / "activations").iterdir())) == 2
     assert reconciler.reconcile(config) == []
+
+
+def test_a_build_that_begins_during_the_removal_of_old_ones_is_kept(
+    config, releases, monkeypatch
+):
+    begun, exists = [], Path.exists
+
+    def begin_build(path, **options):
+        if path == config.var / "releases" and not begun:
+            begun.append(make_release(config, "d"))
+        return exists(path, **options)
+
+    monkeypatch.setattr(Path, "exists", begin_build)
+    reconciler.reconcile(config)
+    assert [build_folder(config, release.pk).is_dir() for release in begun] == [True]
 
 
 def test_build_that_waits_for_its_deployment_is_not_removed(config, releases):
