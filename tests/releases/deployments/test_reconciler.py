@@ -222,9 +222,7 @@ def test_old_builds_are_removed_except_the_last_healthy_ones(config, releases):
     assert reconciler.reconcile(config) == []
 
 
-def test_a_build_that_begins_during_the_removal_of_old_ones_is_kept(
-    config, releases, monkeypatch
-):
+def test_a_build_that_begins_during_the_removal_of_old_ones_is_kept(config, releases, monkeypatch):
     begun, exists = [], Path.exists
 
     def begin_build(path, **options):
