@@ -160,16 +160,18 @@ def _follow_push(event: PushEvent) -> Outcome:
 
 def _follow_checks(config: Config, forge: Forge, event: ChecksEvent) -> Outcome:
     """Decide again what waits for a check of the commit: pull requests and approved runs."""
-    if required_checks.check_waiting(config, event.sha):
-        reason = f"The required checks of {event.sha[:12]} have succeeded: its run may ship."
-        return Outcome(DeliveryDecision.ACTED, reason)
+    may_ship = required_checks.check_waiting(config, event.sha)
     rows = PullRequest.objects.filter(
         forge=forge.settings.forge,
         repository=forge.settings.repository,
         head_sha=event.sha,
         is_requested=True,
     )
-    if not rows.update(is_due=True):
+    is_awaited = rows.update(is_due=True)
+    if may_ship:
+        reason = f"The required checks of {event.sha[:12]} have succeeded: its run may ship."
+        return Outcome(DeliveryDecision.ACTED, reason, rows.first() if is_awaited else None)
+    if not is_awaited:
         reason = f"Nothing can start for a check of {event.sha[:12]}."
         return Outcome(DeliveryDecision.IGNORED, reason)
     reason = "A pull request waits for it, and is decided again."

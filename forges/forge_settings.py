@@ -28,7 +28,8 @@ class ForgeSettings:
     `policy` is one of PULL_REQUEST_POLICIES. Without `token_file`, or `app_id` with its key,
     Oroboros reads deliveries, and neither asks the forge nor reports to it. `per_author`: the open
     previews of one author; 0: any number. `required_checks`: external checks that must succeed
-    before a preview starts.
+    before a preview starts. `ship_checks`: those that must before a run ships; `merges`: the forge
+    merges what was approved.
     """
 
     forge: str
@@ -42,10 +43,17 @@ class ForgeSettings:
     secret_file: Path | None
     per_author: int = 0
     required_checks: tuple[str, ...] = ()
+    ship_checks: tuple[str, ...] = ()
+    merges: bool = False
     approves_by_review: bool = False
     reports_deployments: bool = False
     app_id: str = ""
     app_key_file: Path | None = None
+
+    @property
+    def reads_checks(self) -> bool:
+        """Whether a preview or a run waits for external checks."""
+        return bool(self.required_checks or self.ship_checks)
 
     @property
     def has_token(self) -> bool:
@@ -79,6 +87,8 @@ def read_forge_settings(config: Config) -> ForgeSettings | None:
         paths=tuple(config.get("PREVIEW_PATHS").replace(",", " ").split()),
         per_author=config.get_integer("PREVIEW_PER_AUTHOR", 0),
         required_checks=config.get_names("PREVIEW_REQUIRED_CHECKS"),
+        ship_checks=config.get_names("SHIP_REQUIRED_CHECKS"),
+        merges=config.get_choice("SHIP_THROUGH") == "pull-request",
         approves_by_review=config.get_boolean("APPROVE_BY_REVIEW"),
         target_branch=config.target_branch,
         token_file=_read_path(config.get("FORGE_TOKEN_FILE")),

@@ -20,6 +20,15 @@ class Gitea(GitHub):
     SIGNATURE_HEADER = "x-gitea-signature"
     SIGNATURE_PREFIX = ""
     HOOK_PATH = "/hooks/gitea"
+    HOOK_EVENTS: ClassVar[tuple[str, ...]] = (
+        "push",
+        "pull_request",
+        "pull_request_sync",
+        "pull_request_label",
+        "pull_request_comment",
+    )
+    REVIEW_HOOK_EVENTS: ClassVar[tuple[str, ...]] = ("pull_request_review_approved",)
+    CHECK_HOOK_EVENTS: ClassVar[tuple[str, ...]] = ("status",)
     REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "label_updated")
     LABELLED: ClassVar[tuple[str, ...]] = ()
     PAGE_SIZE_NAME = "limit"

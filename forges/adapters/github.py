@@ -63,6 +63,8 @@ class GitHub(Forge):
     SIGNATURE_PREFIX = "sha256="
     HOOK_PATH = "/hooks/github"
     HOOK_EVENTS: ClassVar[tuple[str, ...]] = ("pull_request", "push", "issue_comment")
+    REVIEW_HOOK_EVENTS: ClassVar[tuple[str, ...]] = ("pull_request_review",)
+    CHECK_HOOK_EVENTS: ClassVar[tuple[str, ...]] = ("status", "check_run")
     REQUESTS: ClassVar[tuple[str, ...]] = ("opened", "reopened", "ready_for_review", "labeled")
     LABELLED: ClassVar[tuple[str, ...]] = ("labeled",)
     PAGE_SIZE_NAME = "per_page"
@@ -281,9 +283,16 @@ class GitHub(Forge):
         needs["metadata"] = "read"
         if self.settings.reports_deployments:
             needs["deployments"] = "write"
-        if self.settings.required_checks:
+        if self.settings.reads_checks:
             needs["checks"] = "read"
+        if self.settings.merges:
+            needs["contents"] = "write"
         return needs
+
+    def _list_hook_events(self) -> tuple[str, ...]:
+        reviews = self.REVIEW_HOOK_EVENTS if self.settings.approves_by_review else ()
+        checks = self.CHECK_HOOK_EVENTS if self.settings.reads_checks else ()
+        return (*self.HOOK_EVENTS, *reviews, *checks)
 
     def describe_hook(self) -> Hook:
         if self.settings.app_id:
@@ -292,7 +301,7 @@ class GitHub(Forge):
             last = next(iter(app.get("/app/hook/deliveries", per_page=1) or ()), None)
             # Its events are those of the App's own page.
             hooks = [(url, True, {"*"}, str(find(last, "status_code") or ""))]
-            return judge_hook(hooks, self.HOOK_PATH, self.HOOK_EVENTS)
+            return judge_hook(hooks, self.HOOK_PATH, self._list_hook_events())
         found = self.client.list_all(f"{self._repository_path}/hooks", self.PAGE_SIZE_NAME)
         hooks = [
             (
@@ -303,7 +312,7 @@ class GitHub(Forge):
             )
             for one in found
         ]
-        return judge_hook(hooks, self.HOOK_PATH, self.HOOK_EVENTS)
+        return judge_hook(hooks, self.HOOK_PATH, self._list_hook_events())
 
     # --- deployments
 

@@ -262,17 +262,19 @@ class GitLab(Forge):
         return judge_gitlab_token(token, self.client.get(self._project_path), DEVELOPER)
 
     def describe_hook(self) -> Hook:
+        # Reviews are among the events of merge requests.
+        needs = (*HOOK_EVENTS, *(("pipeline",) if self.settings.reads_checks else ()))
         hooks = [
             (
                 read_text(one, "url"),
                 # Of a version that does not say so, each is.
                 (read_text(one, "alert_status") or "executable") == "executable",
-                {name for name in HOOK_EVENTS if find(one, f"{name}_events") is True},
+                {name for name in needs if find(one, f"{name}_events") is True},
                 "",
             )
             for one in self.client.list_all(f"{self._project_path}/hooks")
         ]
-        return judge_hook(hooks, "/hooks/gitlab", HOOK_EVENTS)
+        return judge_hook(hooks, "/hooks/gitlab", needs)
 
     # --- deployments
 

@@ -10,6 +10,7 @@ from tests.forges.fake_forge import TOKEN, FakeForge
 from tests.forges.test_github_app import write_key
 
 EVENTS = ["pull_request", "push", "issue_comment"]
+GITEA_EVENTS = ["push", *(f"pull_request{end}" for end in ("", "_sync", "_label", "_comment"))]
 
 
 @pytest.fixture
@@ -42,8 +43,30 @@ def describe_hook(kind, **changes):
     if kind == "gitlab":
         events = dict.fromkeys(("push_events", "merge_requests_events", "note_events"), True)
         return {"url": url, "alert_status": "executable", **events, **changes}
-    hook = {"config": {"url": url}, "active": True, "events": EVENTS}
+    events = EVENTS if kind == "github" else GITEA_EVENTS
+    hook = {"config": {"url": url}, "active": True, "events": events}
     return {**hook, "last_response": {"code": 202}, **changes}
+
+
+REVIEWS_AND_CHECKS = {
+    "github": "pull_request_review, status, check_run",
+    "gitlab": "pipeline",
+    "gitea": "pull_request_review_approved, status",
+}
+
+
+@pytest.mark.parametrize("kind", REVIEWS_AND_CHECKS)
+@pytest.mark.parametrize("setting", ["PREVIEW_REQUIRED_CHECKS", "SHIP_REQUIRED_CHECKS"])
+def test_reviews_and_checks_need_their_events(check, kind, setting):
+    check.forge.hooks = [describe_hook(kind)]
+    names = REVIEWS_AND_CHECKS[kind]
+    values = {setting: "lint", "APPROVE_BY_REVIEW": "true"}
+    hook = check(**values)["webhook on the forge"].observed
+    assert f"It lacks the events {names}." in hook
+    events = [*describe_hook(kind).get("events", ()), *names.split(", ")]
+    more = {"pipeline_events": True} if kind == "gitlab" else {"events": events}
+    check.forge.hooks = [describe_hook(kind, **more)]
+    assert check(**values)["webhook on the forge"].is_ok
 
 
 @pytest.mark.parametrize("kind", ["github", "gitlab", "gitea", "forgejo"])
@@ -79,6 +102,10 @@ def test_an_app_is_confirmed_with_its_permissions_and_its_last_delivery(check, t
     check.forge.permissions["statuses"] = "write"
     github_app._tokens.clear()
     assert all(one.is_ok for one in check(**values).values())
+    github_app._tokens.clear()
+    more = {"SHIP_REQUIRED_CHECKS": "lint", "SHIP_THROUGH": "pull-request"}
+    lacks = check(**values, **more)["forge's token"].observed
+    assert lacks.endswith("lacks checks: read, contents: write")
     github_app._tokens.clear()
 
 

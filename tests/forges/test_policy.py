@@ -126,6 +126,23 @@ def test_a_preview_waits_for_the_required_checks(world):
     assert "Nothing can start" in again.reason
 
 
+def test_a_check_that_lets_a_run_ship_also_starts_the_preview_that_waits(world):
+    world.configure(SHIP_REQUIRED_CHECKS="unit", PREVIEW_REQUIRED_CHECKS="unit")
+    pull = world.pull()
+    assert "It waits" in world.deliver(pull).reason
+    RunFactory(
+        status=Status.APPROVED,
+        branch="copy",
+        commit_sha=pull.sha,
+        approved_at=get_database_time(),
+        awaited_checks="It waits.",
+    )
+    world.forge.checks["unit"] = "success"
+    delivery = world.send(*payloads.checks(world.forge.kind, pull.sha))
+    assert "its run may ship" in delivery.reason
+    assert Run.objects.filter(branch=pull.branch, status=Status.PREPARING).exists()
+
+
 @pytest.mark.parametrize("kind", ["github", pytest.param("gitlab", marks=pytest.mark.full)])
 def test_an_approved_run_ships_once_the_required_checks_have_succeeded(world):
     world.configure(SHIP_REQUIRED_CHECKS="build / test")
