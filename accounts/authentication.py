@@ -112,14 +112,14 @@ def refuse_applications(
 
     Browsers send cookies to every port of a host name, so a backend on this host can receive a
     person's session cookie: it must not be able to use it here. Nor is it asked to log in, or it
-    could lock people out by wrong passwords.
+    could lock people out by wrong passwords. `path_info` is what the URLs are resolved by.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.path in PUBLIC_PATHS or not is_from_application(request.META):
+        if request.path_info in PUBLIC_PATHS or not is_from_application(request.META):
             return get_response(request)
         request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
-        if request.path.startswith("/api/") and "HTTP_AUTHORIZATION" in request.META:
+        if request.path_info.startswith("/api/") and "HTTP_AUTHORIZATION" in request.META:
             return get_response(request)
         return error_response(request, 403, "Applications need a token to use the API.")
 

@@ -39,6 +39,9 @@ when_ready = reloading.take_over
 worker_tmp_dir = "/dev/shm"  # noqa: S108 — gunicorn unlinks its files at once
 # X-Forwarded-* counts from this host only; who the caller is, the socket's owner decides.
 forwarded_allow_ips = "127.0.0.1,::1"
+# By default SCRIPT_NAME and PATH_INFO are believed from this host, so that any process of it could
+# have an address resolved as another than the one that was checked.
+forwarder_headers = ""
 # Written by the loop, not by a thread that a slow reader would hold.
 sendfile = False
 control_socket_disable = True

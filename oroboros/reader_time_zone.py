@@ -23,7 +23,7 @@ def use_reader_time_zone(
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         name = request.COOKIES.get(COOKIE, "")
-        if not request.path.startswith(PAGES) or name not in _list_zones():
+        if not request.path_info.startswith(PAGES) or name not in _list_zones():
             return get_response(request)
         # An answer that is streamed is made later, and has no times for people.
         with timezone.override(name):

@@ -151,7 +151,7 @@ def error_response(
     The page says `advice`, and links `form_url`, the page of a form whose answer was refused.
     """
     body = error_body(CODES[status], detail)
-    if request.path.startswith("/api/") or not request.accepts("text/html"):
+    if request.path_info.startswith("/api/") or not request.accepts("text/html"):
         return JsonResponse(body, status=status)
     context = {**body, "status": status, "advice": advice, "form_url": form_url}
     # An error may come before the middleware that reads the session.
@@ -195,6 +195,6 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's `handler500`. It renders no template and queries no table: either may be broken."""
     detail = "An internal error occurred. The service's log has the cause."
-    if not request.path.startswith("/api/") and request.accepts("text/html"):
+    if not request.path_info.startswith("/api/") and request.accepts("text/html"):
         return HttpResponse(SERVER_ERROR_PAGE.format(detail=detail), status=500)
     return JsonResponse(error_body(CODES[500], detail), status=500)

@@ -27,8 +27,8 @@ def refuse_null_characters(
 
 
 def _iterate_texts(request: HttpRequest) -> Iterator[str]:
-    if not request.path.startswith("/api/"):
-        yield request.path
+    if not request.path_info.startswith("/api/"):
+        yield request.path_info
     forms = [request.GET]
     # Only a form is read here: a view may want to read another body from its stream.
     if request.content_type in FORM_TYPES:

@@ -27,7 +27,7 @@ def audit_requests(
         match = request.resolver_match
         answered = Answered(
             request.method or "",
-            request.path,
+            request.path_info,
             response.status_code,
             match.view_name if match is not None else "",
             match.kwargs if match is not None else None,

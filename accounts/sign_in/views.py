@@ -40,7 +40,7 @@ PAGES = "/admin/account/"
 
 def add_page_context(request: HttpRequest) -> dict[str, Any]:
     """Context processor: what the admin's pages need, for the pages that allauth renders."""
-    if not request.path.startswith(PAGES):
+    if not request.path_info.startswith(PAGES):
         return {}
     return {**admin.site.each_context(request), "title": "Your account"}
 

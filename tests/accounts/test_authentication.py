@@ -10,7 +10,8 @@ from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import IntegrityError, transaction
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 from django.urls import get_resolver, include, path
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -330,3 +331,15 @@ def test_health_needs_no_authentication():
     for name in ("health", "healthz", "readyz"):
         assert Client().get(f"/{name}").json() == {"status": "ok"}
         assert Client().post(f"/{name}").status_code == 405
+
+
+def test_an_application_is_let_through_by_the_address_that_is_resolved(monkeypatch):
+    monkeypatch.setattr(authentication, "is_from_application", lambda meta: True)
+    answer = authentication.refuse_applications(lambda request: HttpResponse(status=200))
+    for prefix, address, status in (
+        ("/api", "/admin/login/", 403),
+        ("", "/api/runs", 200),
+        ("/elsewhere", "/api/runs", 200),
+    ):
+        request = RequestFactory(SCRIPT_NAME=prefix, HTTP_AUTHORIZATION="Bearer x")
+        assert answer(request.post(address)).status_code == status, (prefix, address)

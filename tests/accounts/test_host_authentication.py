@@ -118,6 +118,8 @@ def test_a_session_cookie_from_a_closed_connection_is_ignored(port):
 
 def test_applications_are_not_asked_to_log_in_directly_or_through_the_router(port):
     login = b"POST /admin/login/ HTTP/1.1"
+    # The same page, if SCRIPT_NAME were believed.
+    hidden = b"GET /api/admin/login/ HTTP/1.1\r\nSCRIPT_NAME: /api\r\nAuthorization: Bearer x"
     users = [settings.OROBOROS.job_user, settings.OROBOROS.app_user]
     with running_router(port) as router:
 
@@ -129,6 +131,7 @@ def test_applications_are_not_asked_to_log_in_directly_or_through_the_router(por
             run_as_user(is_refused, user.uid)
             run_as_user(lambda: is_refused(router, b"api.localhost"), user.uid)
             run_as_user(lambda: b" 200 OK" in send_request(port, b"GET /health HTTP/1.1"), user.uid)
+            run_as_user(lambda: b" 404 Not Found" in send_request(port, hidden), user.uid)
         assert not is_refused(router, b"api.localhost")
         run_as_user(lambda: not is_refused())  # a person's browser is of any user of the host
 
