@@ -10,6 +10,7 @@ from host.process import socket_owner
 from web.server.connection import Connection
 
 T = TypeVar("T")
+INTERNAL_PREFIX = b"/internal/"
 
 
 def choose_excess(peers: Mapping[T, str], waiting: Iterable[T], limit: int) -> list[T]:
@@ -52,9 +53,12 @@ def name_peers(connections: Collection[Connection]) -> dict[Connection, str]:
 def is_from_shell(conn: Connection) -> bool:
     """Return whether root or the service's own user sent the request, and not by the router.
 
-    That is the operator's shell, as far as applications have users of their own.
+    That is the operator's shell, as far as applications have users of their own. What the router
+    itself asks of /internal/* names no client, and strangers cause it.
     """
     if not _is_local(conn) or b"x-oroboros-client" in conn.buffer.headers:
+        return False
+    if conn.buffer.path.startswith(INTERNAL_PREFIX):
         return False
     owner = socket_owner.find_owner(*conn.client[:2], *conn.server[:2])
     return owner in (0, os.geteuid())

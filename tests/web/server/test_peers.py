@@ -51,10 +51,9 @@ def accept_from(*users):
                 one.close()
 
 
-def accept_connection(accepted, client, headers=()):
-    return ConnectionStandIn(
-        client=client, server=accepted.getsockname(), buffer=SimpleNamespace(headers={*headers})
-    )
+def accept_connection(accepted, client, headers=(), path=b"/api/runs"):
+    buffer = SimpleNamespace(headers={*headers}, path=path)
+    return ConnectionStandIn(client=client, server=accepted.getsockname(), buffer=buffer)
 
 
 class ConnectionStandIn(SimpleNamespace):
@@ -87,5 +86,8 @@ def test_what_the_router_forwards_is_not_from_the_shell():
         with accepted:
             assert is_from_shell(accept_connection(accepted, client))
             assert not is_from_shell(accept_connection(accepted, client, [b"x-oroboros-client"]))
+            # It asks this for its clients, and names none of them.
+            for path in (b"/internal/preview-access", b"/internal/certificate"):
+                assert not is_from_shell(accept_connection(accepted, client, path=path))
     elsewhere = ConnectionStandIn(client=("192.0.2.7", 1), server=("192.0.2.1", 2))
     assert name_peers([elsewhere]) == {elsewhere: "192.0.2.7"}
