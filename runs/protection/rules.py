@@ -60,9 +60,9 @@ def is_preflight(request: PreviewRequest, origins: str) -> bool:
     """Return whether the surface answers it as a CORS preflight, for an origin of that pattern.
 
     Browsers send no cookies with it. The preflight of another origin would be answered by the
-    application, so it needs access as every request.
+    application, so it needs access as every request. Without a slot there is no surface.
     """
-    is_question = request.method == "OPTIONS" and bool(request.preflight_method)
+    is_question = request.method == "OPTIONS" and bool(request.preflight_method and request.slot)
     return is_question and is_allowed_origin(request.origin, origins)
 
 

@@ -45,6 +45,17 @@ def assert_strangers_are_refused(stack):
     assert internal.status == 404
     absent = request(stack.port, "/", Host="gone-1a2b3c.preview.localhost")
     assert absent.status == 401
+    assert_a_preflight_reads_nothing(stack)
+
+
+def assert_a_preflight_reads_nothing(stack):
+    """Neither what a name without a slot says, nor the health of a preview."""
+    forged = {"Origin": "https://app.example.com", **PREFLIGHT}
+    absent = request(stack.port, "/", "OPTIONS", Host="gone-1a2b3c.preview.localhost", **forged)
+    assert absent.status == 401
+    for path in ("/health", "/healthz", "/readyz"):
+        answer = stack.send(path, "OPTIONS", **forged)
+        assert (answer.status, answer.body) == (204, b"")
 
 
 def open_with_the_query(stack, token):

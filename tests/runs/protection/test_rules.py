@@ -28,20 +28,21 @@ def test_only_a_page_that_a_person_opens_is_sent_to_log_in(fields, answer):
 
 
 @pytest.mark.parametrize(
-    ("method", "asked", "origin", "is_preflight"),
+    ("slot", "method", "asked", "origin", "is_preflight"),
     [
-        ("OPTIONS", "POST", "https://app.example.com", True),
-        ("OPTIONS", "POST", "https://app.example.com.evil.example", False),
-        ("OPTIONS", "POST", "https://evil.example", False),
-        ("OPTIONS", "POST", "", False),
-        ("OPTIONS", "", "https://app.example.com", False),
-        ("GET", "POST", "https://app.example.com", False),
+        ("1", "OPTIONS", "POST", "https://app.example.com", True),
+        ("", "OPTIONS", "POST", "https://app.example.com", False),
+        ("1", "OPTIONS", "POST", "https://app.example.com.evil.example", False),
+        ("1", "OPTIONS", "POST", "https://evil.example", False),
+        ("1", "OPTIONS", "POST", "", False),
+        ("1", "OPTIONS", "", "https://app.example.com", False),
+        ("1", "GET", "POST", "https://app.example.com", False),
     ],
 )
 def test_only_a_preflight_that_the_surface_answers_needs_no_access(
-    method, asked, origin, is_preflight
+    slot, method, asked, origin, is_preflight
 ):
-    request = PreviewRequest("x", method=method, preflight_method=asked, origin=origin)
+    request = PreviewRequest("x", slot=slot, method=method, preflight_method=asked, origin=origin)
     assert rules.is_preflight(request, ORIGINS) is is_preflight
 
 
