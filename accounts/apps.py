@@ -9,11 +9,14 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from allauth.mfa.signals import authenticator_added
+        from allauth.socialaccount.signals import social_account_added
         from django.contrib.auth.models import User
 
+        from accounts.sign_in.provider_accounts import finish_connection
         from accounts.sign_in.second_factor import end_sessions_without_factor
 
         authenticator_added.connect(end_sessions_without_factor)
+        social_account_added.connect(finish_connection)
         # The user model is Django's own, so the validator is added to its field. The admin's
         # forms and `createsuperuser` then run it.
         User._meta.get_field("username").validators.append(validate_not_reserved)

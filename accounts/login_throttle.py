@@ -20,6 +20,7 @@ from unfold.forms import AuthenticationForm
 from accounts.audit.recording import record_request
 from accounts.models import LoginAttempt
 from accounts.peers import get_client_address
+from accounts.sign_in.provider_accounts import is_connected
 from core.clock import ClockTimestamp, get_database_time
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 WINDOW = timedelta(minutes=15)
 # Failed logins within WINDOW. A whole team may share one address.
 LIMITS = {"account": 5, "address": 20}
+CONNECTED = "This account is connected: log in through the provider."
 PASSWORDS_OFF = "Passwords are switched off here: log in through the provider."
 
 
@@ -58,10 +60,16 @@ class LoginForm(AuthenticationForm):
         )
 
     def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
-        """Refuse an account without a role. Only who knows its password is told so."""
+        """Refuse an account without a role, and one that follows the provider.
+
+        Only who knows its password is told so. Someone whom the provider has removed would else
+        go on with the password of before.
+        """
         if user.is_active and not getattr(user, "is_staff", False):
             detail = "This account has no role. An administrator gives it one: Users, its name."
             raise ValidationError(detail, code="no_role")
+        if isinstance(user, User) and not user.is_superuser and is_connected(user):
+            raise ValidationError(CONNECTED, code="connected")
         super().confirm_login_allowed(user)
 
 

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import time
-from datetime import timedelta
 from typing import Any, cast
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -28,7 +27,7 @@ from accounts.login_throttle import clear_attempts
 from accounts.peers import get_client_address
 from accounts.sign_in.provider_accounts import admit_person, apply_role
 from accounts.sign_in.refusals import refuse_sign_in
-from core.clock import get_database_time
+from accounts.sign_in.sessions import limit_session
 from host.errors import Refused
 
 RECENT_SECONDS = 300  # for which a sign-in counts as a confirmation
@@ -59,11 +58,9 @@ class AccountAdapter(DefaultAccountAdapter):
         methods = [record["method"] for record in get_authentication_records(request, user)]
         super().login(request, user)
         provider = settings.SIGN_IN.provider
-        end = None
+        request.session.set_expiry(None)
         if "socialaccount" in methods and provider is not None:
-            # Not from the last request: a group that was taken away must be seen by then.
-            end = get_database_time() + timedelta(hours=provider.session_hours)
-        request.session.set_expiry(end)
+            limit_session(request, provider.session_hours)
         name = user.get_username()
         clear_attempts(name)
         record_request(request, "sign_in", actor=name, target=name, detail=" ".join(methods))

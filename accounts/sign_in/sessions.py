@@ -1,11 +1,15 @@
 """The sessions of people who are logged in: listed, and ended by their owner or an operator."""
 
+from datetime import timedelta
+
 from allauth.usersessions.models import UserSession
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
+from django.http import HttpRequest
 
-from core.clock import ClockTimestamp
+from core.clock import ClockTimestamp, get_database_time
 
 
 def list_sessions() -> QuerySet[UserSession]:
@@ -17,21 +21,33 @@ def list_sessions() -> QuerySet[UserSession]:
 
 
 def end_sessions(user: User, *, keep: str = "") -> int:
-    """End the account's sessions, but not the one with the key `keep`; returns their number."""
-    ended = UserSession.objects.filter(user=user).exclude(session_key=keep)
-    return _delete(ended)
+    """End the account's sessions, but not the one with the key `keep`; returns their number.
+
+    Those too that are not listed: a change of the password gives a session another key, and
+    sessions may be older than their list.
+    """
+    rows = Session.objects.filter(expire_date__gt=ClockTimestamp()).exclude(session_key=keep)
+    keys = [
+        row.session_key
+        for row in rows.iterator()
+        if row.get_decoded().get(SESSION_KEY) == str(user.pk)
+    ]
+    UserSession.objects.filter(user=user).exclude(session_key=keep).delete()
+    return Session.objects.filter(session_key__in=keys).delete()[0]
 
 
 def end_session(session: UserSession) -> None:
     """End one session: its next request is a stranger's."""
-    _delete(UserSession.objects.filter(pk=session.pk))
+    Session.objects.filter(session_key=session.session_key).delete()
+    session.delete()
 
 
-def _delete(ended: QuerySet[UserSession]) -> int:
-    keys = list(ended.values_list("session_key", flat=True))
-    count = Session.objects.filter(session_key__in=keys).delete()[0]
-    ended.delete()
-    return count
+def limit_session(request: HttpRequest, hours: int) -> None:
+    """Have the request's session end so many hours from now, whatever it does.
+
+    Not from its last request: a group that was taken away at the provider must be seen by then.
+    """
+    request.session.set_expiry(get_database_time() + timedelta(hours=hours))
 
 
 def remove_expired() -> None:

@@ -8,7 +8,6 @@ from allauth.account.utils import perform_login
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.adapter import get_adapter
-from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.base import AuthProcess
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
@@ -30,6 +29,7 @@ from requests import RequestException
 from accounts.login_throttle import LoginForm, count_attempt
 from accounts.peers import get_client_address
 from accounts.sign_in.provider import CheckedAdapter
+from accounts.sign_in.provider_accounts import is_connected
 from accounts.sign_in.refusals import refuse_sign_in
 from accounts.sign_in.second_factor import has_factor, is_factor_missing
 from accounts.sign_in.sessions import end_session, end_sessions, list_sessions, remove_expired
@@ -134,7 +134,6 @@ def show_account(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _end_sessions(request)
     rows = Authenticator.objects.filter(user=request.user)
-    links = SocialAccount.objects.filter(user=request.user)
     user = cast("User", request.user)
     provider = settings.SIGN_IN.provider
     context = {
@@ -149,7 +148,7 @@ def show_account(request: HttpRequest) -> HttpResponse:
         "has_password": settings.SIGN_IN.has_passwords
         and cast("User", request.user).has_usable_password(),
         "provider": provider,
-        "is_connected": provider is not None and links.filter(provider=provider.key).exists(),
+        "is_connected": is_connected(user),
         "can_connect": not request.user.is_superuser,
     }
     return render(request, "oroboros/account.html", context)

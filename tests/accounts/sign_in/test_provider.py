@@ -164,6 +164,68 @@ def test_a_superusers_account_is_not_connected_and_a_locals_is_after_a_confirmat
     assert browser.sign_in("rita", connect="1").status_code == 403
 
 
+def connect(browser, sub="rita"):
+    log_in(browser)
+    assert browser.sign_in(sub, connect="1")["Location"] == "/admin/account/"
+
+
+def test_who_is_removed_at_the_provider_does_not_go_on_with_the_password(provider, browser, olga):
+    provider.set_person("rita", ["ops"])
+    other = Browser()
+    log_in(other)
+    connect(browser)
+    assert (browser.person, other.person) == ("olga", "")
+    left = Session.objects.get(pk=browser.session.session_key).expire_date - timezone.now()
+    assert left < timedelta(hours=12.1)
+    entry = AuditEntry.objects.get(detail="connected")
+    assert (entry.kind, entry.actor, entry.target) == ("user_edited", "olga", "olga")
+    provider.set_person("rita", [])
+    stranger = Browser()
+    answer = log_in(stranger)
+    assert (answer.status_code, b"log in through the provider" in answer.content) == (200, True)
+    assert stranger.person == ""
+    assert read_audit()[-1] == "sign_in_failed olga connected"
+
+
+def test_a_connected_account_that_became_a_superusers_logs_in_with_its_password_only(
+    provider, browser, olga
+):
+    provider.set_person("rita", ["ops"])
+    connect(browser)
+    User.objects.update(is_superuser=True)
+    other = Browser()
+    assert (other.sign_in("rita").status_code, other.person) == (403, "")
+    assert read_audit()[-1] == "sign_in_failed olga superuser"
+    log_in(other)
+    assert other.person == "olga"
+
+
+@pytest.mark.parametrize(("group", "is_recent"), [("none", True), ("staff", False)])
+def test_a_connection_that_is_not_made_changes_no_role(provider, browser, olga, group, is_recent):
+    provider.set_person("rita", [group])
+    log_in(browser)
+    address = browser.confirm(browser.begin(connect="1"), "rita")
+    if not is_recent:
+        session = browser.session
+        session["account_authentication_methods"] = [{"method": "password", "at": 1}]
+        session.save()
+    assert browser.get(address).status_code == 403
+    assert not SocialAccount.objects.exists()
+    olga.refresh_from_db()
+    assert (get_role(olga), olga.is_staff, browser.person) == ("operator", True, "olga")
+
+
+def test_a_connection_of_a_session_that_ended_meanwhile_is_refused(provider, browser, olga):
+    provider.set_person("rita", ["staff"])
+    log_in(browser)
+    address = browser.confirm(browser.begin(connect="1"), "rita")
+    session = browser.session
+    del session["_auth_user_id"]
+    session.save()
+    assert browser.get(address).status_code == 403
+    assert not SocialAccount.objects.exists()
+
+
 def test_an_answer_of_another_browser_or_a_used_one_is_refused(provider, browser):
     provider.set_person("rita", ["staff"])
     provider.set_person("eve", ["staff"])

@@ -164,13 +164,9 @@ def test_an_app_is_set_up_and_ends_the_sessions_that_began_without_it(
     log_in(other)
     page = browser.get("/admin/account/app/add/")
     assert (page.status_code, b"data:image/svg+xml" in page.content) == (200, True)
-    secret = browser.session["mfa.totp.secret"]
     assert b"Incorrect code" in browser.post("/admin/account/app/add/", {"code": "1"}).content
-    code = totp.format_hotp_value(
-        totp.hotp_value(secret, next(totp.yield_hotp_counters_from_time()))
-    )
     with django_capture_on_commit_callbacks(execute=True):
-        answer = browser.post("/admin/account/app/add/", {"code": code})
+        answer = add_app(browser)
     assert answer["Location"] == "/admin/account/codes/"
     assert b"Unused codes" in browser.get("/admin/account/codes/").content
     assert (browser.person, other.person) == ("olga", "")
@@ -190,6 +186,39 @@ def test_who_logged_in_some_time_ago_confirms_it_before_a_factor_changes(browser
     right = browser.post(answer["Location"], {"password": PASSWORD})
     assert right["Location"] == "/admin/account/app/add/"
     assert browser.get("/admin/account/app/add/").status_code == 200
+
+
+def test_sessions_that_are_not_listed_end_with_the_others(
+    browser, olga, django_capture_on_commit_callbacks
+):
+    changed, older, rita = Browser(), Browser(), Browser()
+    log_in(changed)
+    new = {"old_password": PASSWORD, "new_password1": "olgas-next-one", "new_password2": ""}
+    new["new_password2"] = new["new_password1"]
+    assert changed.post("/admin/password_change/", new).status_code == 302
+    log_in(older, new["new_password1"])
+    UserSession.objects.filter(session_key=older.session.session_key).delete()
+    rita.force_login(UserFactory(username="rita", groups=["operator"]))
+    log_in(browser, new["new_password1"])
+    assert (changed.person, older.person) == ("olga", "olga")
+    browser.post("/admin/account/", {"session": "others"})
+    assert (browser.person, changed.person, older.person) == ("olga", "", "")
+    assert rita.person == "rita"
+    browser.post("/admin/password_change/", {**new, "old_password": new["new_password1"]})
+    log_in(changed, new["new_password1"])
+    assert browser.person == "olga"
+    with django_capture_on_commit_callbacks(execute=True):
+        add_app(changed)
+    assert (browser.person, changed.person) == ("", "olga")
+
+
+def add_app(browser):
+    """Set up an authenticator app in the browser's session."""
+    browser.get("/admin/account/app/add/")
+    secret = browser.session["mfa.totp.secret"]
+    counter = next(totp.yield_hotp_counters_from_time())
+    code = totp.format_hotp_value(totp.hotp_value(secret, counter))
+    return browser.post("/admin/account/app/add/", {"code": code})
 
 
 @pytest.fixture
