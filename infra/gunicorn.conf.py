@@ -33,7 +33,6 @@ timeout = 60
 graceful_timeout = 10
 # The workers share the memory of the master. A reload (HUP) executes the master anew.
 preload_app = True
-on_reload = reloading.execute_anew
 when_ready = reloading.take_over
 # gunicorn touches a file for each heartbeat: in memory, because a full disk must not stop it.
 worker_tmp_dir = "/dev/shm"  # noqa: S108 — gunicorn unlinks its files at once

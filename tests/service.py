@@ -13,6 +13,7 @@ from host.deadline import wait_until
 from tests.environment import free_port
 
 START_SECONDS = 60
+GUNICORN_CONFIG = configuration.HOME / "infra" / "gunicorn.conf.py"
 
 
 def database_url():
@@ -32,10 +33,9 @@ def api(**environ):
 
 
 @contextmanager
-def api_process(**environ):
+def api_process(config=GUNICORN_CONFIG, **environ):
     """As `api`, yielding the process of gunicorn's master too."""
     port = free_port()
-    config = configuration.HOME / "infra" / "gunicorn.conf.py"
     argv = [sys.executable, "-m", "gunicorn", "--config", config, "--log-level", "warning"]
     server = subprocess.Popen(
         [*argv, "--bind", f"127.0.0.1:{port}"],

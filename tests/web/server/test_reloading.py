@@ -2,12 +2,15 @@
 
 import http.client
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,12 +19,12 @@ from tests import service
 from web.server import reloading
 
 SECONDS = 60
-ORIGINS = ["https://first.example.net", "https://second.example.net"]
+WORKERS = 2
 
 
 def test_the_next_program_has_the_environment_of_the_start_and_what_is_passed():
     start = b"PATH=/bin\0EMPTY=\0LISTEN_FDS=1\0API_OLD_WORKERS=1 2\0"
-    assert reloading.build_environment(start, 7, 2, {31: None, 32: None}) == {
+    assert reloading.build_environment(start, 7, 2, [31, 32]) == {
         "PATH": "/bin",
         "EMPTY": "",
         "LISTEN_PID": "7",
@@ -84,25 +87,52 @@ def ask(port, ended, lost):
             lost.append(repr(error))
 
 
+def change_files(folder, name):
+    """Change a setting, the configuration of gunicorn and a module that it imports."""
+    (folder / "api.env").write_text(f"CORS_APP_ORIGINS=https://{name}.example.net\n")
+    (folder / "api.env").chmod(0o600)
+    (folder / "imported_names.py").write_text(f"{name} = 1\n")
+    text = service.GUNICORN_CONFIG.read_text()
+    (folder / "gunicorn.conf.py").write_text(f"{text}\nfrom imported_names import {name}\n")
+
+
+@contextmanager
+def api_process(folder):
+    change_files(folder, "zero")
+    folders = {"OROBOROS_ENV_DIR": folder, "OROBOROS_VAR": folder / "var", "PYTHONPATH": folder}
+    environ = {name: str(path) for name, path in folders.items()}
+    with service.api_process(folder / "gunicorn.conf.py", **environ) as (port, server):
+        yield port, server
+
+
+def get_old_workers(server):
+    lines = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+    return [line for line in lines if line.startswith(b"API_OLD_WORKERS=")]
+
+
+def get_blocked_signals(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("\nSigBlk:")[2].split(maxsplit=1)[0], 16)
+
+
 @pytest.mark.django_db(transaction=True)
-def test_reloads_lose_no_request_and_read_the_settings_anew(tmp_path):
+def test_reloads_lose_no_request_and_read_the_files_anew(tmp_path):
     ended, lost = threading.Event(), []
-    folders = {"OROBOROS_ENV_DIR": str(tmp_path), "OROBOROS_VAR": str(tmp_path / "var")}
-    with service.api_process(**folders) as (port, server):
+    with api_process(tmp_path) as (port, server):
         sockets = count_sockets(server.pid)
         clients = [threading.Thread(target=ask, args=(port, ended, lost)) for _ in range(2)]
         for client in clients:
             client.start()
-        for origin in ORIGINS:
+        for name in ("first", "second"):
+            origin = f"https://{name}.example.net"
             assert not allows(port, origin)
             before = list_children(server.pid)
-            (tmp_path / "api.env").write_text(f"CORS_APP_ORIGINS={origin}\n")
-            (tmp_path / "api.env").chmod(0o600)
+            change_files(tmp_path, name)
             server.send_signal(signal.SIGHUP)
 
             def are_replaced(before=before):
                 now = list_children(server.pid)
-                return len(now) == len(before) and not now & before
+                return len(now) == WORKERS and not now & before
 
             assert wait_until(are_replaced, seconds=SECONDS, interval=0.05)
             assert allows(port, origin)
@@ -111,3 +141,57 @@ def test_reloads_lose_no_request_and_read_the_settings_anew(tmp_path):
             client.join(SECONDS)
         assert lost == []
         assert count_sockets(server.pid) == sockets
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reload_that_is_asked_for_during_another_follows_it(tmp_path):
+    with api_process(tmp_path) as (port, server):
+        change_files(tmp_path, "first")
+        server.send_signal(signal.SIGHUP)
+        assert wait_until(lambda: get_old_workers(server), seconds=SECONDS, interval=0.02)
+        first = get_old_workers(server)
+        change_files(tmp_path, "second")
+        server.send_signal(signal.SIGHUP)
+
+        def has_followed():
+            now = list_children(server.pid)
+            return get_old_workers(server) != first and len(now) == WORKERS
+
+        assert wait_until(has_followed, seconds=SECONDS, interval=0.05)
+        assert wait_until(
+            lambda: allows(port, "https://second.example.net"), seconds=SECONDS, interval=0.05
+        )
+        processes = [server.pid, *list_children(server.pid)]
+        assert [get_blocked_signals(pid) for pid in processes] == [0] * len(processes)
+
+
+def test_a_stop_after_a_reload_in_the_queue_comes_first():
+    reloads = reloading.Reloads(build_server(), [])
+    reloads.server.SIG_QUEUE.put(signal.SIGTERM)
+    reloads.want()
+    reloads.work()  # and this process is not replaced
+    assert reloads.server.SIG_QUEUE.get_nowait() == signal.SIGTERM
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(reloading.SIGNALS)
+
+
+def test_an_old_worker_that_hangs_is_killed():
+    ignore = "trap '' TERM; echo; exec sleep 60"
+    worker = subprocess.Popen(["/bin/sh", "-c", ignore], stdout=subprocess.PIPE)
+    worker.stdout.readline()
+    worker.terminate()
+    early = reloading.Reloads(build_server(), [worker.pid])
+    early.work()
+    assert early.old_workers == [worker.pid]
+    late = reloading.Reloads(build_server(-reloading.HANG_SECONDS), [worker.pid])
+    late.work()
+    assert worker.wait(SECONDS) == -signal.SIGKILL
+    late.work()
+    assert late.old_workers == []
+
+
+def build_server(graceful_timeout=10):
+    return SimpleNamespace(
+        cfg=SimpleNamespace(graceful_timeout=graceful_timeout),
+        SIG_QUEUE=queue.SimpleQueue(),
+        murder_workers=lambda: None,
+    )
