@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jwt
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -29,6 +30,7 @@ from runs.protection.visits import VISIT_HOURS, begin_visit, hash_secret
 CHECK_PATH = "/internal/preview-access"
 NONCE_COOKIE = f"{PREFIX}oroboros_entry"
 NONCE_SECONDS = 600
+USER_SECONDS = 60  # how long the header of one request names the person
 TEXT_FOR_PROGRAMS = "Programs send a token in the header X-Oroboros-Bypass."
 ORIGINS = settings.CORS_ALLOWED_ORIGIN_REGEXES[0]
 
@@ -110,9 +112,15 @@ def _admit(admission: Admission, request: PreviewRequest) -> HttpResponse:
     if admission.run_id and config.get_boolean("PREVIEW_USER_HEADER"):
         key = user_header.derive_key(settings.SECRET_KEY, admission.run_id)
         host = request.host.partition(":")[0].lower()
-        value = user_header.sign_user(admission.user, host=host, key=key, at=time.time())
+        value = sign_user(admission.user, host=host, key=key, at=time.time())
         response.headers[user_header.HEADER] = value
     return response
+
+
+def sign_user(user: str, *, host: str, key: str, at: float) -> str:
+    """Return a JSON Web Token (RFC 7519) of a visitor of that host name at a Unix time."""
+    claims = {"sub": user, "aud": host, "iat": int(at), "exp": int(at) + USER_SECONDS}
+    return jwt.encode(claims, key, algorithm="HS256")
 
 
 # A kind of cookie, the key of what admits, and the seconds for which the browser keeps the cookie.

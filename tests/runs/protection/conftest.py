@@ -12,7 +12,10 @@ __all__ = ["chromium"]
 @pytest.fixture
 def protected(open_path, transactional_db):
     with running_stack(
-        open_path, PREVIEW_PROTECTION="protected", PREVIEW_WEBSOCKET_SECONDS="3"
+        open_path,
+        PREVIEW_PROTECTION="protected",
+        PREVIEW_WEBSOCKET_SECONDS="1",
+        PREVIEW_USER_HEADER="true",
     ) as stack:
         yield stack
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 import pytest
 from django.conf import settings as conf
 from django.contrib.auth.models import User
@@ -15,9 +16,8 @@ from core.clock import ClockTimestamp
 from host import config as configuration
 from host.app.resources import user_header
 from runs.models import PreviewVisit, ShareLink
-from runs.protection.check import CHECK_PATH
+from runs.protection.check import CHECK_PATH, sign_user
 from tests.factories import LeaseFactory, ShareLinkFactory, SlotFactory, UserFactory
-from tests.host.app.resources.test_user_header import verify
 from web.permissions import RunLimits
 
 pytestmark = pytest.mark.django_db
@@ -121,13 +121,32 @@ def test_only_with_the_setting_a_preview_is_told_which_person_looks(browser, run
     config = settings.OROBOROS
     settings.OROBOROS = replace(config, environ={**config.environ, "PREVIEW_USER_HEADER": "true"})
     key = user_header.derive_key(settings.SECRET_KEY, str(run.pk))
-    claims = verify(browser.open()["X-Oroboros-User"], key)
-    assert (claims["sub"], claims["aud"]) == ("viewer-1", browser.host)
+    value = browser.open()["X-Oroboros-User"]
+    claims = jwt.decode(value, key, ["HS256"], audience=browser.host)
+    assert claims["sub"] == "viewer-1"
     link = Browser(run, "1")
     ShareLinkFactory(run=run, secret="a-secret-of-this-test")
     link.open("/?oroboros_share=a-secret-of-this-test", **PAGE)
     answer = link.open()
     assert (answer.status_code, "X-Oroboros-User" in answer) == (204, False)
+
+
+def test_the_header_names_the_visitor_for_one_host_name_and_a_minute():
+    key = user_header.derive_key("s" * 40, "one")
+    value = sign_user("véra", host="one.preview.oro.test", key=key, at=1000.7)
+    assert value.isascii()
+    options = {"verify_exp": False}
+    assert jwt.decode(value, key, ["HS256"], options, audience="one.preview.oro.test") == {
+        "sub": "véra",
+        "aud": "one.preview.oro.test",
+        "iat": 1000,
+        "exp": 1060,
+    }
+    with pytest.raises(jwt.InvalidSignatureError):
+        other = user_header.derive_key("s" * 40, "two")
+        jwt.decode(value, other, ["HS256"], options, audience="one.preview.oro.test")
+    with pytest.raises(jwt.InvalidAudienceError):
+        jwt.decode(value, key, ["HS256"], options, audience="two.preview.oro.test")
 
 
 def test_a_ticket_or_a_cookie_of_another_preview_is_refused(browser, run):

@@ -2,9 +2,13 @@
 
 import socket
 
+import jwt
 import pytest
+from django.conf import settings
+from django.test import Client
 
-from tests.factories import ShareLinkFactory
+from host.app.resources.user_header import derive_key
+from tests.factories import ShareLinkFactory, UserFactory
 from tests.runs.protection.stack import running_router
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.surface_server import request
@@ -25,6 +29,7 @@ def test_the_router_lets_nothing_through_without_access_and_nothing_of_ours_with
     assert_a_websocket_ends_after_its_link_was_revoked(protected)
     for one in protected.backend.requests:
         assert not any(name in str(one).lower() for name in (*OWN, token)), one
+    assert_the_application_is_told_which_person_looks(protected)
 
 
 def assert_strangers_are_refused(stack):
@@ -82,6 +87,31 @@ def assert_application_sees_its_own(stack, token, cookie):
     assert request(stack.port, "/.well-known/oroboros", **gone).json["run"] is None
     answer = upgrade(stack, f"X-Oroboros-Bypass: {token}")
     assert b" 101 " in answer and answer.endswith(b"echo hello")
+
+
+def assert_the_application_is_told_which_person_looks(stack):
+    """By the router, whatever the visitor sends himself."""
+    cookie = log_in(stack, UserFactory(username="vera", groups=["viewer"]))
+    answer = stack.send("/api/x", Cookie=cookie, X_Oroboros_User="olga", X_Oroboros_Client="x")
+    own = [(name, value) for name, value in answer.json["headers"] if "oroboros" in name]
+    assert [name for name, _ in own] == ["x-oroboros-user"]
+    key = derive_key(settings.SECRET_KEY, str(stack.run.pk))
+    claims = jwt.decode(own[0][1], key, ["HS256"], audience=stack.host)
+    assert claims["sub"] == "vera"
+
+
+def log_in(stack, user):
+    """Open the preview as a person's browser does; return the cookie."""
+    browser = Client()
+    browser.force_login(user)
+    session = "; ".join(f"{one.key}={one.value}" for one in browser.cookies.values())
+    opened = stack.send("/", Sec_Fetch_Mode="navigate")
+    nonce = opened.headers["Set-Cookie"].partition(";")[0]
+    entry = opened.headers["Location"].partition(f":{stack.port}")[2]
+    headers = {"Host": f"api.localhost:{stack.port}", "Cookie": session}
+    ticket = request(stack.port, entry, **headers).headers["Location"]
+    entered = stack.send(ticket.partition(f":{stack.port}")[2], Cookie=nonce)
+    return entered.headers["Set-Cookie"].partition(";")[0]
 
 
 def assert_a_websocket_ends_after_its_link_was_revoked(stack):

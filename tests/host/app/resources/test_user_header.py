@@ -1,9 +1,4 @@
-"""The signed name of who looks at a preview."""
-
-import base64
-import hashlib
-import hmac
-import json
+"""The key that signs who looks at a preview."""
 
 from host import config as configuration
 from host.app import environment
@@ -13,34 +8,13 @@ RUN = "11111111-2222-3333-4444-555555555555"
 SETTINGS = {"SECRET_KEY": "s" * 40}
 
 
-def decode(part):
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-def verify(value, key):
-    """Return the claims as an application reads them; None if the signature is not the key's."""
-    head, claims, signature = value.split(".")
-    expected = hmac.new(key.encode(), f"{head}.{claims}".encode(), hashlib.sha256).digest()
-    assert json.loads(decode(head)) == {"alg": "HS256", "typ": "JWT"}
-    is_valid = hmac.compare_digest(decode(signature), expected)
-    return json.loads(decode(claims)) if is_valid else None
-
-
-def test_the_key_of_a_run_verifies_the_header_and_no_other_key_does():
-    key = user_header.derive_key(SETTINGS["SECRET_KEY"], RUN)
-    value = user_header.sign_user("véra", host="one.preview.oro.test", key=key, at=1000.7)
-    assert value.isascii()
-    assert verify(value, key) == {
-        "sub": "véra",
-        "aud": "one.preview.oro.test",
-        "iat": 1000,
-        "exp": 1060,
+def test_each_run_and_each_installation_has_its_own_key():
+    keys = {
+        user_header.derive_key(secret, run)
+        for secret in (SETTINGS["SECRET_KEY"], "t" * 40)
+        for run in (RUN, RUN.replace("1", "2"))
     }
-    for other in (
-        user_header.derive_key(SETTINGS["SECRET_KEY"], RUN.replace("1", "2")),
-        user_header.derive_key("t" * 40, RUN),
-    ):
-        assert verify(value, other) is None
+    assert len(keys) == 4
 
 
 def test_only_with_the_setting_a_preview_has_the_key_and_no_build_has_it():
