@@ -3,12 +3,17 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from runs.rules import FINAL, Status
 
 LABEL = re.compile(r"([a-z0-9-]{1,63})\.preview\.(.+)")
 PULL_REQUEST = re.compile(r"pr-([1-9][0-9]{0,8})")
 REFRESH_SECONDS = 5
+# After its run's end a name gets a certificate for as long, and says what happened.
+ENDED_DAYS = 30
+# New names that get certificates: an authority such as Let's Encrypt issues 50 a week for a domain.
+NAMES_PER_DAY = 30
 
 # What happened to the run of a name that no slot has, for a reader without an account too.
 SENTENCES = {
@@ -37,6 +42,22 @@ def find_label(host: str, domain: str) -> str | None:
     """Return the label in a preview's host name, with or without a port; None for any other."""
     match = LABEL.fullmatch(host.lower().partition(":")[0].rstrip("."))
     return match[1] if match and match[2] in (domain.lower(), "localhost") else None
+
+
+def find_public_label(host: str, domain: str) -> str | None:
+    """As `find_label`, of names below the domain only: no authority knows those of this host."""
+    is_below = host.lower().rstrip(".").endswith(f".preview.{domain.lower()}")
+    return find_label(host, domain) if is_below else None
+
+
+def is_recent(ended_at: datetime | None, at: datetime) -> bool:
+    """Return whether a run is open at `at`, or ended in the ENDED_DAYS before."""
+    return ended_at is None or ended_at > at - timedelta(days=ENDED_DAYS)
+
+
+def has_budget(added: int, limit: int) -> bool:
+    """Return whether one more new name may have a certificate, after `added` in the last day."""
+    return added < limit
 
 
 def find_number(label: str) -> int | None:

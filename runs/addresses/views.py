@@ -6,6 +6,8 @@ header. The router sends no client's request to /internal (infra/caddy/routes.ca
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -14,7 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from accounts.peers import is_from_own_proxy
-from runs.addresses import rules
+from runs.addresses import certificates, rules
 from runs.addresses.known_labels import KnownLabels
 from runs.addresses.rules import Explanation
 from runs.leasing.queue_status import get_positions
@@ -42,21 +44,22 @@ FindPullRequest = Callable[[int], NamedPullRequest | None]
 def check_certificate(request: HttpRequest, find_pull_request: FindPullRequest) -> HttpResponse:
     """Answer 200 if the name is one of ours, else 404: then the router requests no certificate."""
     name = request.GET.get("domain", "")
-    if not is_from_own_proxy(request.META) or not _is_known(name, find_pull_request):
+    is_known = partial(_is_known, find_pull_request=find_pull_request)
+    if not is_from_own_proxy(request.META) or not certificates.may_request(name, is_known):
         return JsonResponse({"error": "unknown_name", "detail": "No such name here."}, status=404)
     return JsonResponse({"status": "ok"})
 
 
-def _is_known(name: str, find_pull_request: FindPullRequest) -> bool:
-    numbers = [slot.number for slot in settings.OROBOROS.slots]
-    if rules.is_fixed_name(name, settings.DOMAIN, numbers):
+def _is_known(label: str, at: datetime, *, find_pull_request: FindPullRequest) -> bool:
+    """Return whether a run with a preview has the label, or a pull request with a run.
+
+    Anyone may open pull requests, and a queue may be long: what has neither is no name yet.
+    """
+    if known_labels.has_had_slot(label):
         return True
-    label = rules.find_label(name, settings.DOMAIN)
-    if label is None:
-        return False
     number = rules.find_number(label)
-    is_pull_request = number is not None and find_pull_request(number) is not None
-    return is_pull_request or known_labels.has(label)
+    named = find_pull_request(number) if number is not None else None
+    return named is not None and named.run is not None and rules.is_recent(named.run.ended_at, at)
 
 
 @require_GET
@@ -76,7 +79,8 @@ def show_preview_name(request: HttpRequest, find_pull_request: FindPullRequest) 
     if named.run is None:
         detail = f"The pull request has no preview. {named.reason}".strip()
         return _render(label, Explanation(404, detail))
-    if named.run.is_final:
+    # A name that had no slot yet has no certificate: it would lead nowhere.
+    if named.run.is_final or not known_labels.has_had_slot(named.run.label):
         return _explain_run(label, named.run)
     address = check_address(request.headers.get("X-Forwarded-Uri", ""))
     scheme = "https" if settings.HTTPS else "http"

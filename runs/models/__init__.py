@@ -1,5 +1,6 @@
 """Runs, their journal, and the decisions of people about them."""
 
+from runs.models.certificates import CertificateName
 from runs.models.decisions import Approval, Freeze
 from runs.models.journal import Artifact, Event, Heartbeat, Step
 from runs.models.prechecks import Precheck
@@ -9,6 +10,7 @@ from runs.models.run import Run
 __all__ = [
     "Approval",
     "Artifact",
+    "CertificateName",
     "Event",
     "Freeze",
     "Heartbeat",

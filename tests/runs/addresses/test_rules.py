@@ -1,9 +1,14 @@
 """Host names and what they say: values in, values out."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from runs.addresses import rules
 from runs.rules import FINAL, Status
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+DAYS, SECOND = timedelta(days=rules.ENDED_DAYS), timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +64,28 @@ def test_a_name_without_a_slot_says_what_happened_and_waits_for_what_still_comes
 
 def say(status):
     return rules.explain(status, failure_code="BUILD_FAILED", position=2).detail
+
+
+@pytest.mark.parametrize(
+    ("ended", "is_recent"),
+    [(None, True), (AT, True), (AT - DAYS + SECOND, True), (AT - DAYS, False)],
+)
+def test_a_run_is_recent_for_thirty_days_after_its_end(ended, is_recent):
+    assert rules.is_recent(ended, AT) is is_recent
+
+
+@pytest.mark.parametrize(("added", "has_budget"), [(0, True), (29, True), (30, False)])
+def test_a_new_name_needs_a_place_among_those_of_the_day(added, has_budget):
+    assert rules.has_budget(added, rules.NAMES_PER_DAY) is has_budget
+
+
+@pytest.mark.parametrize(
+    ("host", "label"),
+    [
+        ("ONE-1a2b3c.preview.oro.test.", "one-1a2b3c"),
+        ("one-1a2b3c.preview.localhost", None),
+        ("one-1a2b3c.preview.other.test", None),
+    ],
+)
+def test_no_authority_knows_the_names_of_this_host(host, label):
+    assert rules.find_public_label(host, "oro.test") == label
