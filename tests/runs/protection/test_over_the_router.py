@@ -1,6 +1,7 @@
 """Requests through the real router: what reaches the preview, and what the application sees."""
 
 import socket
+from dataclasses import replace
 
 import jwt
 import pytest
@@ -8,6 +9,7 @@ from django.conf import settings
 from django.test import Client
 
 from host.app.resources.user_header import derive_key
+from tests.environment import free_port
 from tests.factories import ShareLinkFactory, UserFactory
 from tests.runs.protection.stack import running_router
 from tests.slots.runtime.answering_backend import echo
@@ -92,12 +94,15 @@ def assert_application_sees_its_own(stack, token, cookie):
 def assert_the_application_is_told_which_person_looks(stack):
     """By the router, whatever the visitor sends himself."""
     cookie = log_in(stack, UserFactory(username="vera", groups=["viewer"]))
-    answer = stack.send("/api/x", Cookie=cookie, X_Oroboros_User="olga", X_Oroboros_Client="x")
-    own = [(name, value) for name, value in answer.json["headers"] if "oroboros" in name]
-    assert [name for name, _ in own] == ["x-oroboros-user"]
     key = derive_key(settings.SECRET_KEY, str(stack.run.pk))
-    claims = jwt.decode(own[0][1], key, ["HS256"], audience=stack.host)
-    assert claims["sub"] == "vera"
+    # A proxy removes what Connection names.
+    for more in ({}, {"Connection": "X-Oroboros-User"}):
+        sent = {"Cookie": cookie, "X_Oroboros_User": "olga", "X_Oroboros_Client": "x", **more}
+        answer = stack.send("/api/x", **sent)
+        own = [(name, value) for name, value in answer.json["headers"] if "oroboros" in name]
+        assert [name for name, _ in own] == ["x-oroboros-user"], more
+        claims = jwt.decode(own[0][1], key, ["HS256"], audience=stack.host)
+        assert claims["sub"] == "vera"
 
 
 def log_in(stack, user):
@@ -154,10 +159,12 @@ def ask_for_upgrade(stack, *headers):
     return connection
 
 
-def test_without_the_protection_the_router_shows_the_preview_without_our_headers(open_config):
-    config = open_config
-    with running_router(config), echo(config.slots[0].web_port):
+def test_without_the_protection_previews_and_production_get_none_of_our_headers(open_config):
+    config = replace(open_config, web_port=free_port())
+    with running_router(config), echo(config.slots[0].web_port), echo(config.web_port):
         headers = {"X_Oroboros_User": "olga", "X_Oroboros_Bypass": "x"}
-        answer = request(config.router_port, "/x", Host="preview1.example.com", **headers)
-        assert answer.status == 200
-        assert not [name for name, _ in answer.json["headers"] if name.startswith("x-oroboros-")]
+        for host in ("preview1.example.com", "app.example.com"):
+            answer = request(config.router_port, "/x", Host=host, **headers)
+            assert answer.status == 200
+            own = [name for name, _ in answer.json["headers"] if name.startswith("x-oroboros-")]
+            assert own == [], host
