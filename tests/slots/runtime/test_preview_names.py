@@ -103,6 +103,13 @@ def test_first_page_of_a_run_is_asked_for_again_without_the_cookies_of_other_run
     second = load(cookie=f"other=1; {seen.partition(';')[0]}")
     assert (second.status, second.headers["Clear-Site-Data"]) == (200, STORAGE)
     assert load(cookie=f"other=1; oroboros_seen=17.{OTHER}").status == 200
+    # One that another run's script has set for all names of the slot is sent first.
+    both = load(cookie=f"oroboros_seen=16.{OTHER}; {seen.partition(';')[0]}")
+    assert (both.status, both.headers["Clear-Site-Data"]) == (200, STORAGE)
+    both = load(cookie=f"oroboros_seen=16.{OTHER}; oroboros_seen=17.{COMMIT}")
+    assert (both.status, both.headers["Clear-Site-Data"]) == (200, None)
+    for other in ("16.x", "117.x", f"17{COMMIT}"):
+        assert load(cookie=f"x_oroboros_seen=17.x; oroboros_seen={other}").status == 307
     for other in (*SHARED, own_names(LABEL)[1]):
         assert load(host=other).status == 200
     assert load("/sw.js", Sec_Fetch_Dest="script").status == 200
@@ -120,6 +127,8 @@ def test_only_the_run_that_was_seen_gets_its_own_service_worker(live, config, sl
 
     assert read_worker(name) == "own worker"
     assert read_worker(name, f"oroboros_seen=16.{COMMIT}") == REMOVAL
+    assert read_worker(name, f"oroboros_seen=17.{COMMIT}0") == REMOVAL
+    assert read_worker(name, f"oroboros_seen=16.{COMMIT}; {seen}") == "own worker"
     for other in (*SHARED, *own_names(GONE)):
         assert read_worker(other) == REMOVAL
     surface.show_preparing(config, slot, "17", OTHER, label=LABEL)
