@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from django.db.models import TextChoices
 
 from forges.adapters.forge import CheckState, PullRequestFacts, PullRequestState
+from runs.rules import explain_awaited_checks
 
 SKIP_MARK = "[skip preview]"
 MERGED_ELSEWHERE = "MERGED_ELSEWHERE"
@@ -185,7 +186,7 @@ def explain_missing_checks(
     if not missing:
         return ""
     states = ", ".join(f"{one} ({checks.get(one, 'not there')})" for one in missing)
-    return f"It waits for the checks of {setting}: {states}."
+    return explain_awaited_checks(setting, states)
 
 
 def needs_permission(facts: PullRequestFacts, trust: Trust) -> bool:

@@ -27,7 +27,7 @@ from host.units.unit_files import OF_SLOT, list_unit_files, render_file
 from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
 from ops import progress, setup_command, virtualenv
 from ops.installed import production_folders, public_router, remote_paths, secret_env_files
-from ops.installed.public_router import render_web_environment as render_web_environment
+from ops.installed.public_router import render_web_environment
 from ops.postgres import system_server
 from ops.preconditions import checkout_path
 from slots.runtime import backend_log, surface_env_files

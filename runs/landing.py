@@ -14,6 +14,7 @@ from django.conf import settings
 from host.config import Config
 from host.errors import Refused
 from runs.models import Event, Run
+from runs.rules import explain_awaited_checks
 
 PULL_REQUEST = "pull-request"
 LANDED = "landed"  # an event's kind; its data names the commit and the run's own
@@ -53,7 +54,7 @@ def read_required_checks(config: Config) -> tuple[str, ...]:
 def describe_required_checks(config: Config) -> str:
     """Return what a run that was approved just now waits for; "" if for no check."""
     names = ", ".join(read_required_checks(config))
-    return f"It waits for the checks of SHIP_REQUIRED_CHECKS: {names}." if names else ""
+    return explain_awaited_checks("SHIP_REQUIRED_CHECKS", names) if names else ""
 
 
 def check_settings(config: Config, *, is_pushed: bool) -> None:

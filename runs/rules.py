@@ -255,3 +255,8 @@ def choose_base(
     if theirs is None or theirs_in_ours:
         return ours
     return None
+
+
+def explain_awaited_checks(setting: str, checks: str = "") -> str:
+    """Return what waits for the external checks of a setting, and for which, as a sentence."""
+    return f"It waits for the checks of {setting}{': ' if checks else ''}{checks}."

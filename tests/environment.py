@@ -3,6 +3,7 @@
 import atexit
 import os
 import random
+import re
 import shutil
 import socket
 import tempfile
@@ -81,8 +82,10 @@ def _start() -> Cluster:
     folder = Path(tempfile.mkdtemp(prefix="oroboros-tests-"))
     folder.chmod(0o755)  # processes of other uids must reach their files below it
     (folder / "var" / "static").mkdir(parents=True)  # WhiteNoise warns if it does not exist
+    example = (config.HOME / ".env.example").read_text()
+    settings = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, re.MULTILINE))
     for name in list(os.environ):  # a host's own configuration must not affect the tests
-        if name.startswith(("OROBOROS_", "MERGE_GATE_", "DEPLOY_", "PREVIEW_", "WORKER_", "FORGE")):
+        if name in settings or name.startswith("OROBOROS_"):
             del os.environ[name]
     port = free_port()
     cluster = Cluster(folder / "postgres", port, config.load({}).postgres_user, find_wheel())

@@ -9,7 +9,7 @@ from host.config import Config
 from runs import landing, merge_queue
 from runs.models import Run
 from runs.models.run import RunQuerySet
-from runs.rules import Status
+from runs.rules import Status, explain_awaited_checks
 
 SETTING = "SHIP_REQUIRED_CHECKS"
 
@@ -41,7 +41,7 @@ def _check(forge: Forge | None, required: tuple[str, ...], run: Run) -> bool:
         checks = forge.list_checks(run.commit_sha) if forge is not None else {}
         reason = explain_missing_checks(SETTING, required, checks)
     except ForgeFailed as failed:
-        reason = f"It waits for the checks of {SETTING}. {failed.detail}"
+        reason = f"{explain_awaited_checks(SETTING)} {failed.detail}"
     if reason == run.awaited_checks:
         return False
     # Of this commit only: the run may have got another one, and another approval.

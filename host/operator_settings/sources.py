@@ -17,6 +17,7 @@ USER_OF_URL = re.compile(r"(?<=://)[^/@\s]+@")
 SECRETS = frozenset({"SECRET_KEY"})
 MASK = "******"
 DEFAULT, ENVIRONMENT, RUN_TIME = "default", "process environment", "operators, at run time"
+CHANGED = "{path}, changed since the start: run ./scripts/apply-settings.sh"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as it is now. `source` is a path or one of the three constants above.
+    """A setting as it is now. `source` is a path, CHANGED or one of the three constants above it.
 
     `unused` is what operators have set and an env file overrides. `may_change`: at run time.
     """
@@ -122,9 +123,11 @@ def _find_value(
     in_effect: Mapping[str, str],
 ) -> tuple[str, str]:
     name = known.name
+    named = {path: found[name] for path, found in files.items() if found.get(name)}
+    changed = next((CHANGED.format(path=path) for path in named), "")
     if value := config.get(name):
-        paths = (path for path, found in files.items() if found.get(name) == value)
-        return value, next(paths, ENVIRONMENT)
+        paths = (path for path, one in named.items() if one == value)
+        return value, next(paths, changed or ENVIRONMENT)
     if name in in_effect:
         return in_effect[name], RUN_TIME
-    return known.default, DEFAULT
+    return known.default, changed or DEFAULT

@@ -25,8 +25,8 @@ def render_web_environment(config: Config) -> str:
     """Return the env file of all surfaces and the router; it has no secrets."""
     settings = web_units.build_router_settings(config)
     return (
-        "# Written from OROBOROS_DOMAIN, OROBOROS_PUBLIC, CORS_APP_ORIGINS, PREVIEW_PROTECTION\n"
-        "# and ACME_*; after a change of these run apply-settings.sh.\n"
+        "# Written from OROBOROS_DOMAIN, OROBOROS_PUBLIC, CORS_APP_ORIGINS, PREVIEW_PROTECTION,\n"
+        "# PREVIEW_WEBSOCKET_SECONDS and ACME_*; after a change of these run apply-settings.sh.\n"
         f"OROBOROS_DOMAIN={config.domain}\n"
         f"LOOPBACKS='{loopback.format_hosts()}'\n"
         f"WEB_ORIGINS='{surface.build_origin_pattern(config)}'\n"

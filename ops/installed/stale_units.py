@@ -49,7 +49,7 @@ def list_read_files(config: Config) -> dict[str, list[Path]]:
 
 def _list_router_files(config: Config) -> list[Path]:
     folder = config.home / "infra/caddy"
-    return [find_router_config(config), folder / "routes.caddy", folder / "options.caddy"]
+    return [find_router_config(config), *sorted(folder.glob("*.caddy"))]
 
 
 def _list_definitions(name: str) -> list[Path]:

@@ -78,6 +78,8 @@ def test_every_lasting_unit_of_the_control_plane_has_the_files_that_it_reads():
     assert "ouroboros-web@preview2" in files
     assert "ouroboros-web@preview3" not in files
     assert config.env_dir / "web.env" in files["ouroboros-web@main"]
+    imported = {path.name for path in files["ouroboros-caddy"]}
+    assert {"routes.caddy", "absent_parts.caddy", "remove_worker.caddy"} <= imported
 
 
 def test_misspelt_settings_are_reported_with_the_setting_that_is_meant():

@@ -10,6 +10,7 @@ import pytest
 from host import config as configuration
 from host.units.stack_ports import list_ports
 from ops import systemd
+from ops.installed import public_router
 from slots.runtime import web_units
 
 UNITS = configuration.HOME / "infra/systemd/units"
@@ -117,7 +118,8 @@ def test_users_logs_and_drop_ins_follow_the_number_of_slots():
     text = systemd.render_file(config, name)
     assert "User=ouroboros-preview-12\n" in text
     assert "preview-1/" not in text
-    assert "WEB_SLOTS='1|2|3|4|5|6|7|8|9|10|11|12'\n" in systemd.render_web_environment(config)
+    web = public_router.render_web_environment(config)
+    assert "WEB_SLOTS='1|2|3|4|5|6|7|8|9|10|11|12'\n" in web
     rule = re.search(r"/\^(ouroboros-.*)\$/", systemd.render_polkit_rule(config))
     for number in (1, 12, 64):
         assert re.fullmatch(rule[1], f"ouroboros-preview@preview-{number}.service")
@@ -148,5 +150,5 @@ def test_systemd_reads_only_env_files_that_both_parsers_read_alike():
     assert names == {"/etc/oroboros/web-%i.env", "/etc/oroboros/web.env"}
     config = configuration.load({"CORS_APP_ORIGINS": "https://shop.example:8443"})
     texts = [path.read_text() for path in UNITS.parent.glob("env/*.env")]
-    for text in [systemd.render_web_environment(config), *texts]:
+    for text in [public_router.render_web_environment(config), *texts]:
         assert [line for line in text.splitlines() if not COMMON_LINE.fullmatch(line)] == []

@@ -49,6 +49,8 @@ def test_each_setting_is_read_where_it_decides(operator):
         (run_time.PREVIEW_TTL, "77"),
         (run_time.PRECHECK, "auto"),
         (run_time.PUSH_MODE, "dry-run"),
+        # tests/runs/test_rollback_state.py has where it decides.
+        (run_time.FREEZE_AFTER_ROLLBACK, "false"),
     ):
         answer = change(operator, name, value)
         assert (answer.status_code, answer.json()["value"]) == (200, value)

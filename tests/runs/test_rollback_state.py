@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
+from host.operator_settings import run_time
 from releases.deployments import rollback_plan
 from releases.models import Deployment
 from runs import merge_queue
@@ -149,6 +150,20 @@ def test_a_rollback_does_not_freeze_where_that_is_switched_off(production, setti
     production.roll_back(1, previous=2)
     sync_rollback_freeze(production.config)
     assert not Freeze.objects.exists()
+
+
+def test_operators_switch_the_freeze_off_and_on_at_run_time(production):
+    config = production.config
+    run_time.write_value(config, run_time.FREEZE_AFTER_ROLLBACK, "false")
+    production.roll_back(1, previous=2)
+    sync_rollback_freeze(config)
+    assert not Freeze.objects.exists()
+    run_time.write_value(config, run_time.FREEZE_AFTER_ROLLBACK, "true")
+    sync_rollback_freeze(config)
+    assert Freeze.objects.get().lifted_at is None
+    run_time.write_value(config, run_time.FREEZE_AFTER_ROLLBACK, "false")
+    assert sync_rollback_freeze(config)
+    assert Freeze.objects.get().lifted_at is not None
 
 
 def test_the_dashboard_has_the_rollback_its_reason_and_the_choices(production):

@@ -52,6 +52,23 @@ def test_an_env_file_wins_and_its_value_cannot_be_changed_here(config):
     assert find(fixed, NAME).source == sources.ENVIRONMENT
 
 
+def test_a_value_that_was_changed_in_a_file_and_not_applied_is_named_as_that(config):
+    path = config.env_dir / "api.env"
+    path.write_text("TOKEN_LIFETIME_DAYS=30\n")
+    changed = f"{path}, changed since the start: run ./scripts/apply-settings.sh"
+    setting = find(config, "TOKEN_LIFETIME_DAYS")
+    assert (setting.value, setting.source) == ("90", changed)
+    before = replace(config, environ={**config.environ, "TOKEN_LIFETIME_DAYS": "60"})
+    setting = find(before, "TOKEN_LIFETIME_DAYS")
+    assert (setting.value, setting.source) == ("60", changed)
+
+
+def test_no_two_settings_have_the_same_meaning():
+    example = (configuration.HOME / ".env.example").read_text()
+    meanings = [one.meaning for one in sources.parse_example(example)]
+    assert [one for one in set(meanings) if meanings.count(one) > 1] == []
+
+
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [

@@ -98,4 +98,4 @@ def test_only_the_units_drop_in_of_public_mode_has_the_capability():
     assert f"{path}, removed" in without
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in public_router.TEXT
     assert path in systemd.list_installed_files(load())
-    assert "ROUTER_CONFIG='Public.Caddyfile'\n" in systemd.render_web_environment(load())
+    assert "ROUTER_CONFIG='Public.Caddyfile'\n" in public_router.render_web_environment(load())
