@@ -128,6 +128,13 @@ def test_a_hostile_preview_finds_no_checkout_above_it_and_shares_no_memory(host,
     assert host.run("ls /dev/shm /tmp").count("of-a-preview") == 0
 
 
+@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp"])
+def test_a_hostile_preview_fills_no_disk_by_way_of_tmp(host, preview, folder):
+    script = f"dd if=/dev/zero of={folder}/big bs=1M count=300 2>&1; rm {folder}/big"
+    assert "No space left on device" in run_in_preview(host, preview, script)[0]
+    assert run_in_preview(host, preview, f"stat -f -c %T {folder}")[0].strip() == "tmpfs"
+
+
 def run_python_in_preview(host, preview, code):
     """Have the preview run Python code that must succeed; return what it printed."""
     encoded = base64.b64encode(code.encode()).decode()
