@@ -70,8 +70,10 @@ def test_a_slots_server_is_empty_and_has_another_password_at_each_start(config):
 
 def test_commands_that_reach_beyond_the_data_are_refused(config):
     url = RedisServer(config, "preview-1").ensure()
+    # Redis 7 has DEBUG and MODULE off by itself, and says so before it asks for rights.
+    refusals = ("-NOPERM", "-ERR DEBUG command not allowed", "-ERR MODULE command not allowed")
     for command in ("CONFIG SET dir /tmp", "MODULE LOAD x", "SAVE", "DEBUG SLEEP 0"):
-        assert call(url, command).startswith("-NOPERM")
+        assert call(url, command).startswith(refusals)
     assert call(url, "CLIENT SETNAME a") == "+OK"
 
 

@@ -20,6 +20,7 @@ from runs.pipelines import merge_gate, shipping
 from runs.prechecks import execution as prechecks
 from runs.prechecks import requests, steps
 from runs.prechecks.rules import SHIPS, PrecheckMode
+from slots.models import Lease
 from tests.factories import ReleaseFactory, UserFactory
 from tests.runs.pipelines.shipping.harness import wait_for
 from tests.runs.pipelines.shipping.processes import forked, wait_until
@@ -273,6 +274,8 @@ def test_the_page_and_the_api_request_and_show_a_precheck(small, ready_small):
     text = page.get(reverse("admin:runs_run_change", args=[run.pk])).content.decode()
     assert "Check now" in text
     assert "Check before approval" in text and " 1 check" in text and ", took " in text
+    slot = Lease.objects.get(run=run).slot_id
+    assert f'href="{reverse("admin:slots_slot_change", args=[slot])}#web"' in text
 
 
 def test_a_temporary_release_is_not_listed_and_not_deployed(db):
