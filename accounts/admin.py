@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from allauth.account.internal.flows.reauthentication import raise_if_reauthentication_required
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth import admin as auth  # importing it registers its models
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
+from django.shortcuts import redirect
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
@@ -88,6 +91,12 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
 
     def get_queryset(self, request):
         return super().get_queryset(request).prefetch_related("groups")
+
+    def user_change_password(self, request, id, form_url=""):
+        if self.get_object(request, unquote(id)) == request.user:  # that page asks for the old one
+            return redirect("admin:password_change")
+        raise_if_reauthentication_required(request, app="accounts")
+        return super().user_change_password(request, id, form_url)
 
     def save_related(self, request, form, formsets, change):
         super().save_related(request, form, formsets, change)

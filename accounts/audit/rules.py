@@ -15,13 +15,17 @@ KINDS = {
     "admin:accounts_apitoken_rotate": "token_rotated",
     "admin:accounts_apitoken_revoke": "token_revoked",
     "admin:auth_user_": "user_edited",
-    "admin:password_change": "user_edited",
+    "account_change_password": "user_edited",
+    "account-overview": "user_edited",
     "admin:logout": "sign_out",
     "account_logout": "sign_out",
     "mfa_": "user_edited",
 }
-# Recorded where they end: the sign-in with all of its steps.
-SIGN_IN_VIEWS = (
+# Recorded where they end: the sign-in with all of its steps, and what is about a person.
+RECORDED_VIEWS = (
+    "admin:usersessions_usersession_end",
+    "admin:usersessions_usersession_end_selected",
+    "admin:usersessions_usersession_reset-factors",
     "admin:login",
     "account_login",
     "account_reauthenticate",
@@ -56,7 +60,7 @@ def decide_kind(answered: Answered) -> str:
         return ""
     if answered.status in REFUSALS and answered.view != "sign-in-callback":
         return "refused"
-    if answered.method in SAFE_METHODS or answered.view in SIGN_IN_VIEWS:
+    if answered.method in SAFE_METHODS or answered.view in RECORDED_VIEWS:
         return ""
     kind = next((one for name, one in KINDS.items() if answered.view.startswith(name)), "change")
     if kind == "sign_out":

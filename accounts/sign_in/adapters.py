@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import logging
 import time
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from allauth.socialaccount.models import SocialApp, SocialLogin
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -26,10 +27,12 @@ from accounts.audit.recording import record_request
 from accounts.login_throttle import clear_attempts
 from accounts.peers import get_client_address
 from accounts.sign_in.provider_accounts import admit_person, apply_role
-from accounts.sign_in.refusals import refuse_sign_in
+from accounts.sign_in.refusals import NOT_CONFIRMED, refuse_sign_in
+from accounts.sign_in.second_factor import has_factor
 from accounts.sign_in.sessions import limit_session
 from host.errors import Refused
 
+log = logging.getLogger(__name__)
 RECENT_SECONDS = 300  # for which a sign-in counts as a confirmation
 UNREADABLE = (
     "This factor cannot be read, since SECRET_KEY was changed. Have an operator reset it: "
@@ -85,6 +88,15 @@ class AccountAdapter(DefaultAccountAdapter):
                 refuse_sign_in(request, "old_sign_in", detail, account=name)
             )
         return True
+
+    def get_reauthentication_methods(
+        self, user: AbstractBaseUser | AnonymousUser
+    ) -> list[dict[str, Any]]:
+        """Return how the account confirms itself: by its second factor where it has one."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if isinstance(user, User) and has_factor(user):
+            return [one for one in methods if one["id"] != "reauthenticate"]
+        return methods
 
     def add_message(
         self, request: HttpRequest, level: int, message_template: Any = None, *args: Any, **kw: Any
@@ -158,11 +170,8 @@ class ProviderAccountAdapter(DefaultSocialAccountAdapter):
         extra_context: Any = None,
     ) -> None:
         """Answer instead of allauth, which has a page for it that says less."""
-        detail = (
-            "The provider did not confirm who you are, or this sign-in was used before or took "
-            "too long. Start it again; if it fails again, the service's log has the cause."
-        )
-        raise ImmediateHttpResponse(refuse_sign_in(request, f"provider_{error}", detail))
+        log.warning("the provider's answer is refused (%s): %.300s", error, exception)
+        raise ImmediateHttpResponse(refuse_sign_in(request, f"provider_{error}", NOT_CONFIRMED))
 
     def get_connect_redirect_url(self, request: HttpRequest, socialaccount: Any) -> str:
         return reverse("account-overview")

@@ -13,6 +13,7 @@ from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from allauth.mfa.utils import decrypt
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from unfold.forms import AdminOwnPasswordChangeForm
 
 from accounts.audit.recording import record_request
 from accounts.login_throttle import count_attempt
@@ -108,6 +109,22 @@ class ReauthenticateForm(ThrottledMixin, PasswordForm):
         attempt = self.begin_attempt()
         try:
             password: str = super().clean_password()
+        except ValidationError as error:
+            self.record_failure(error)
+            raise
+        attempt.delete()
+        return password
+
+
+class OwnPasswordForm(ThrottledMixin, AdminOwnPasswordChangeForm):
+    """The old password and a new one."""
+
+    what = "change of the password"
+
+    def clean_old_password(self) -> str:
+        attempt = self.begin_attempt()
+        try:
+            password: str = super().clean_old_password()
         except ValidationError as error:
             self.record_failure(error)
             raise

@@ -17,7 +17,7 @@ from django.http import HttpResponseBase
 from django.urls import path
 from django.views.generic import RedirectView
 
-from accounts.sign_in.views import SignInView, finish, show_account, start
+from accounts.sign_in.views import ChangePasswordView, SignInView, finish, show_account, start
 
 
 def guard(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
@@ -30,6 +30,7 @@ to_overview = RedirectView.as_view(pattern_name="account-overview")
 
 urlpatterns = [
     path("login/", SignInView.as_view(), name="account_login"),
+    path("password_change/", guard(ChangePasswordView.as_view()), name="account_change_password"),
     path("account/cancel/", LogoutView.as_view(next_page="admin:login"), name="account_logout"),
     path("account/sign-in/", start, name="sign-in-start"),
     path("account/sign-in/callback/", finish, name="sign-in-callback"),

@@ -8,18 +8,21 @@ from allauth.account.utils import perform_login
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.internal.statekit import get_states
 from allauth.socialaccount.providers.base import AuthProcess
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.models import User
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
@@ -28,9 +31,10 @@ from requests import RequestException
 
 from accounts.login_throttle import LoginForm, count_attempt
 from accounts.peers import get_client_address
+from accounts.sign_in.forms import OwnPasswordForm
 from accounts.sign_in.provider import CheckedAdapter
 from accounts.sign_in.provider_accounts import is_connected
-from accounts.sign_in.refusals import refuse_sign_in
+from accounts.sign_in.refusals import NOT_CONFIRMED, refuse_sign_in
 from accounts.sign_in.second_factor import has_factor, is_factor_missing
 from accounts.sign_in.sessions import end_session, end_sessions, list_sessions, remove_expired
 
@@ -84,6 +88,31 @@ class SignInView(LoginView):
         }
 
 
+class ChangePasswordView(PasswordChangeView):
+    """The admin's page that changes the own password, throttled as the log-in is."""
+
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if not has_password(cast("User", request.user)):
+            raise Http404
+        return super().dispatch(request, *args, **kwargs)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response: HttpResponse = super().form_valid(form)
+        UserSession.objects.create_from_request(self.request)  # the session has another key
+        return response
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), **admin.site.each_context(self.request)}
+
+
+def has_password(user: User) -> bool:
+    """Return whether the account has a password that counts for something here."""
+    return settings.SIGN_IN.has_passwords and user.has_usable_password()
+
+
 @require_POST
 def start(request: HttpRequest) -> HttpResponse:
     """Send the browser to the provider; with `connect` to connect it with the own account."""
@@ -114,6 +143,9 @@ def finish(request: HttpRequest) -> HttpResponse:
     """Receive the browser from the provider."""
     if settings.SIGN_IN.provider is None:
         raise Http404
+    if request.GET.get("state", "") not in get_states(request):
+        # Any page can have browsers ask for this address, so it must not close their log-ins.
+        return refuse_sign_in(request, "provider_unknown", NOT_CONFIRMED)
     try:
         attempt = count_attempt("", get_client_address(request.META))
     except ValidationError as error:
@@ -145,8 +177,7 @@ def show_account(request: HttpRequest) -> HttpResponse:
         "is_factor_missing": is_factor_missing(request),
         "sessions": list_sessions().filter(user=request.user),
         "current": request.session.session_key,
-        "has_password": settings.SIGN_IN.has_passwords
-        and cast("User", request.user).has_usable_password(),
+        "has_password": has_password(user),
         "provider": provider,
         "is_connected": is_connected(user),
         "can_connect": not request.user.is_superuser,

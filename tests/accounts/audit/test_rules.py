@@ -33,7 +33,7 @@ from accounts.audit.rules import Answered, decide_kind, name_object
         ("POST", "/api/slots/acquire", 200, "api-slots-acquire", ""),
         ("POST", "/api/slots/acquire", 403, "api-slots-acquire", ""),
         ("POST", "/admin/x/", 302, "admin:accounts_apitoken_revoke", "token_revoked"),
-        ("POST", "/admin/x/", 302, "admin:password_change", "user_edited"),
+        ("POST", "/admin/x/", 302, "account_change_password", "user_edited"),
         ("POST", "/admin/x/", 301, "admin:runs_run_cancel", ""),
         ("POST", "/admin/x/", 303, "admin:runs_run_cancel", ""),
         ("POST", "/admin/x/", 400, "admin:logout", ""),

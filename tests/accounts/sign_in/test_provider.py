@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
+from accounts.login_throttle import count_attempt
 from accounts.models import AuditEntry, LoginAttempt
 from accounts.user_forms import get_role
 from tests.accounts.sign_in.conftest import Browser, log_in, read_query
@@ -284,9 +285,28 @@ def test_a_provider_that_does_not_answer_or_is_another_one_is_named(provider, br
 
 
 def test_failed_answers_of_the_provider_are_throttled_by_address(provider, browser):
-    addresses = [f"/admin/account/sign-in/callback/?code=a&state={n}" for n in range(21)]
-    statuses = [browser.get(address).status_code for address in addresses]
-    assert statuses == [403] * 20 + [429]
+    for number in range(19):
+        count_attempt(f"account-{number}", "127.0.0.1")
+    states = [read_query(browser.begin())["state"] for _ in range(2)]
+    address = "/admin/account/sign-in/callback/?code=a&state="
+    assert [browser.get(address + one).status_code for one in states] == [403, 429]
+
+
+def test_answers_that_belong_to_no_sign_in_of_the_browser_close_no_log_ins(provider, browser):
+    state = read_query(Browser().begin())["state"]
+    for query in (f"code=a&state={state}", "code=a&state=x", "code=a", "error=access_denied", ""):
+        answer = browser.get(f"/admin/account/sign-in/callback/?{query}")
+        assert (answer.status_code, b"did not confirm" in answer.content) == (403, True)
+    assert not LoginAttempt.objects.exists()
+    assert read_audit()[-1] == "sign_in_failed an unknown account provider_unknown"
+
+
+def test_the_log_has_the_cause_of_a_refused_answer(provider, browser, caplog):
+    stolen = read_query(Browser().confirm(Browser().begin(), "rita"))["code"]
+    state = read_query(browser.begin())["state"]
+    browser.get(f"/admin/account/sign-in/callback/?code={stolen}&state={state}")
+    assert "the provider's answer is refused (unknown): " in caplog.text
+    assert "the provider's answer is refused (unknown): None" not in caplog.text
 
 
 def test_passwords_switched_off_leave_the_provider(provider, browser, olga, settings):

@@ -221,6 +221,109 @@ def add_app(browser):
     return browser.post("/admin/account/app/add/", {"code": code})
 
 
+def age(browser):
+    """Have the browser's log-in be long ago."""
+    session = browser.session
+    session["account_authentication_methods"] = [{"method": "password", "at": 1}]
+    session.save()
+
+
+def test_an_account_with_a_factor_confirms_itself_by_the_factor_only(browser, factor):
+    log_in(browser)
+    enter(browser, make_code())
+    age(browser)
+    address = unquote(browser.get("/admin/account/app/remove/")["Location"])
+    assert address == "/admin/account/confirm/code/?next=/admin/account/app/remove/"
+    page = browser.post("/admin/account/confirm/", {"password": PASSWORD})
+    assert page["Location"] == "/admin/account/confirm/code/"
+    assert browser.get("/admin/account/app/remove/").status_code == 302
+    browser.post(address, {"code": factor[0]})
+    assert browser.get("/admin/account/app/remove/").status_code == 200
+
+
+@pytest.fixture
+def ruth(olga):
+    """Another person, with a factor and a session; the address that resets it."""
+    ruth, other = UserFactory(username="ruth", groups=["operator"]), Browser()
+    ruth.set_password(PASSWORD)
+    ruth.save()
+    log_in(other, name="ruth")
+    totp.TOTP.activate(ruth, SECRET)
+    row = UserSession.objects.get(user=ruth)
+    return f"/admin/usersessions/usersession/{row.pk}/reset-factors/"
+
+
+def test_an_operator_resets_factors_of_others_after_a_confirmation(browser, ruth):
+    log_in(browser)
+    age(browser)
+    for answer in (browser.get(ruth), browser.post(ruth)):
+        assert answer["Location"].startswith("/admin/account/confirm/")
+    assert Authenticator.objects.exists()
+    log_in(browser)
+    assert browser.post(ruth).status_code == 302
+    assert not Authenticator.objects.exists()
+    entry = AuditEntry.objects.latest("id")
+    assert (entry.kind, entry.actor, entry.target) == ("user_edited", "olga", "ruth")
+
+
+def test_nobody_resets_the_own_factors_without_them(browser, factor):
+    log_in(browser)
+    enter(browser, make_code())
+    row = UserSession.objects.get()
+    answer = browser.post(f"/admin/usersessions/usersession/{row.pk}/reset-factors/")
+    assert (answer.status_code, b"Your account" in answer.content) == (403, True)
+    assert Authenticator.objects.count() == 2
+
+
+def test_the_end_of_a_session_is_recorded_with_the_persons_name(browser, ruth):
+    log_in(browser)
+    one = ruth.removesuffix("reset-factors/") + "end/"
+    browser.post(one)
+    log_in(browser)
+    row = UserSession.objects.latest("id")
+    browser.post(f"/admin/usersessions/usersession/selected/end/?row={row.pk}")
+    found = AuditEntry.objects.filter(kind__in=["change", "user_edited"]).order_by("id")
+    ended = "session from 127.0.0.1 ended"
+    assert list(found.values_list("kind", "actor", "target", "detail")) == [
+        ("user_edited", "olga", "ruth", ended),
+        ("user_edited", "olga", "olga", ended),
+    ]
+
+
+def test_a_password_is_set_for_another_after_a_confirmation(browser, olga):
+    type(olga).objects.update(is_superuser=True)
+    other = UserFactory(username="rita", groups=["viewer"])
+    address = "/admin/auth/user/{}/password/"
+    log_in(browser)
+    assert browser.get(address.format(other.pk)).status_code == 200
+    for key in (olga.pk, f"0{olga.pk}"):
+        assert browser.get(address.format(key))["Location"] == "/admin/password_change/"
+    age(browser)
+    answer = browser.get(address.format(other.pk))
+    assert answer["Location"].startswith("/admin/account/confirm/")
+
+
+def test_changing_the_password_is_no_way_to_guess_it(browser, olga, settings):
+    log_in(browser)
+    new = {"new_password1": "olgas-next-one", "new_password2": "olgas-next-one"}
+    for number in range(6):
+        page = browser.post("/admin/password_change/", {"old_password": f"g{number}", **new})
+    assert b"Too many logins failed" in page.content
+    details = AuditEntry.objects.filter(kind="sign_in_failed", target="olga")
+    assert set(details.values_list("detail", flat=True)) == {
+        "change of the password: password_incorrect",
+        "change of the password: too_many_logins",
+    }
+    LoginAttempt.objects.all().delete()
+    key = browser.session.session_key
+    browser.post("/admin/password_change/", {"old_password": PASSWORD, **new})
+    assert UserSession.objects.filter(session_key=browser.session.session_key).exists()
+    assert browser.session.session_key != key
+    assert AuditEntry.objects.latest("id").kind == "user_edited"
+    settings.SIGN_IN = replace(settings.SIGN_IN, has_passwords=False)
+    assert browser.get("/admin/password_change/").status_code == 404
+
+
 @pytest.fixture
 def required(settings):
     settings.SIGN_IN = SignIn(provider=None, has_passwords=True, second_factor="operators")
