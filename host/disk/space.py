@@ -16,6 +16,12 @@ from host.files import safe_walk
 from host.process import process_table
 
 BLOCK_BYTES = 512  # of st_blocks, stat(2)
+# Of each file and folder at least: an empty one has an inode and an entry in its folder, and a file
+# system has only so many. The space would otherwise be 0 whatever their number is.
+LEAST_BLOCKS = 4096 // BLOCK_BYTES
+# A file of one name, and smaller, counts again if it is found again: so that a user's many small
+# files need no memory here.
+KNOWN_BLOCKS = 65_536 // BLOCK_BYTES
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Folders in each other that are open at once: a walk that returns by ".." ends where one is moved.
 MAX_OPEN = 64
@@ -48,10 +54,13 @@ class _Count:
     devices: set[int] = field(default_factory=set)
 
     def add(self, status: os.stat_result) -> None:
-        identity = status.st_dev, status.st_ino
-        if identity not in self.seen:
+        has_one_name = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
+        if not has_one_name or status.st_blocks >= KNOWN_BLOCKS:
+            identity = status.st_dev, status.st_ino
+            if identity in self.seen:
+                return
             self.seen.add(identity)
-            self.blocks += status.st_blocks
+        self.blocks += max(status.st_blocks, LEAST_BLOCKS)
 
     @property
     def mb(self) -> int:
@@ -108,24 +117,25 @@ def _add_folder(count: _Count, descriptor: int, uid: int | None, depth: int = 0)
 
 
 def _add_files(count: _Count, descriptor: int, uid: int | None) -> list[str]:
-    """Add the files of one folder; returns the folders in it."""
+    """Add the files and folders in one folder, until it is enough; returns the folders."""
     count.devices.add(os.fstat(descriptor).st_dev)
     folders: list[str] = []
-    names: list[str] = []
     with os.scandir(descriptor) as entries:
         for entry in entries:
-            (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
-    for name in names:
-        try:
-            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-        except PermissionError:  # a folder that may be read and not be entered
-            count.is_complete = False
-            break
-        except OSError:  # it was deleted
-            continue
-        if uid in (None, status.st_uid):
-            count.devices.add(status.st_dev)
-            count.add(status)
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            try:
+                status = os.stat(entry.name, dir_fd=descriptor, follow_symlinks=False)
+            except PermissionError:  # a folder that may be read and not be entered
+                count.is_complete = False
+                break
+            except OSError:  # it was deleted
+                continue
+            if uid in (None, status.st_uid):
+                count.devices.add(status.st_dev)
+                count.add(status)
+                if count.is_enough:
+                    break
     return folders
 
 

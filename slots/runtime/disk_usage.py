@@ -13,8 +13,11 @@ from host.process.users import User
 QUOTA_MB = 10_240
 CHECK_SECONDS = 5.0
 METER_SECONDS = 60.0
+# The unit has started and ended without an answer so often in a row: an application can have it.
+UNANSWERED = 2
 log = logging.getLogger(__name__)
 _pauses: dict[str, Deadline] = {}
+_unanswered: dict[str, int] = {}
 
 
 def list_slot_places(config: Config, slot: SlotConfig) -> list[Place]:
@@ -43,9 +46,19 @@ def _list_homes(config: Config, *users: User | None) -> list[Place]:
 
 
 def describe_excess(config: Config, subject: str, places: Sequence[Place]) -> str:
-    """Return a sentence if the files in these places use more than the quota, else ""."""
+    """Return a sentence if the files in these places use more than the quota, else "".
+
+    Also if they cannot be measured: otherwise an application that prevents it had no limit.
+    """
     quota = config.get_integer("PREVIEW_DISK_MB", QUOTA_MB)
-    if _measure_mb(config, subject, places, quota) <= quota:
+    found = _measure_mb(config, subject, places, quota)
+    if found is None:
+        return (
+            f"{subject} has files whose disk space cannot be measured: ouroboros-disk@ ended"
+            f" {UNANSWERED} times without an answer (see journalctl -u 'ouroboros-disk@*')."
+            " Have the branch write fewer files."
+        )
+    if found <= quota:
         return ""
     return (
         f"{subject} uses more than {quota} MB of disk space (PREVIEW_DISK_MB): have the"
@@ -53,8 +66,10 @@ def describe_excess(config: Config, subject: str, places: Sequence[Place]) -> st
     )
 
 
-def _measure_mb(config: Config, subject: str, places: Sequence[Place], enough_mb: int) -> int:
-    """Return the space in MiB, counted to above `enough_mb`.
+def _measure_mb(
+    config: Config, subject: str, places: Sequence[Place], enough_mb: int
+) -> int | None:
+    """Return the space in MiB, counted to above `enough_mb`; None if it cannot be measured.
 
     Where this process may not look everywhere, as under systemd, a unit that may is asked, at most
     every METER_SECONDS for each subject; in between only what is seen counts.
@@ -66,10 +81,19 @@ def _measure_mb(config: Config, subject: str, places: Sequence[Place], enough_mb
     if pause is not None and not pause.has_passed:
         return found.mb
     _pauses[subject] = Deadline(METER_SECONDS)
-    complete = meter.measure_all(places, enough_mb)
-    if complete is None:
+    answer = meter.measure_all(places, enough_mb)
+    if answer.mb is not None:
+        _unanswered.pop(subject, None)
+        return answer.mb
+    if not answer.has_started:
         log.warning("%s is measured without its closed folders: install the units again", subject)
-    return found.mb if complete is None else complete
+        return found.mb
+    _unanswered[subject] = _unanswered.get(subject, 0) + 1
+    log.warning("ouroboros-disk@ ended without an answer for %s", subject)
+    if _unanswered[subject] < UNANSWERED:
+        return found.mb
+    del _unanswered[subject]
+    return None
 
 
 class DiskWatch:

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,19 @@ def test_each_file_counts_once_however_many_names_it_has(tmp_path):
     assert measure_mb(tmp_path, 100) == 3
     assert space.measure([Place(tmp_path), Place(tmp_path / "a")], 100).mb == 3
     assert space.measure([Place(tmp_path / "absent")], 100) == space.Space(0)
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_empty_files_and_folders_count_and_end_the_counting(tmp_path, make, monkeypatch):
+    for number in range(300):
+        make(tmp_path / str(number))
+    assert measure_mb(tmp_path, 100) == 1
+    real, looked = os.stat, []
+    monkeypatch.setattr(
+        os, "stat", lambda name, **options: looked.append(name) or real(name, **options)
+    )
+    assert measure_mb(tmp_path, 0) == 1
+    assert len(looked) == 256
 
 
 def test_the_counting_ends_above_what_is_enough(tmp_path):

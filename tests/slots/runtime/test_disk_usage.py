@@ -1,8 +1,13 @@
 """The disk space of a slot's run, and what ends because of it."""
 
 import os
+from dataclasses import replace
 
-from host.disk.space import Place
+import pytest
+
+from host.disk import meter, space
+from host.disk.meter import Answer
+from host.disk.space import Place, Space
 from host.process.users import User
 from slots.runtime import disk_usage
 from slots.runtime.disk_usage import DiskWatch, describe_excess, list_slot_places
@@ -44,6 +49,25 @@ def test_files_in_all_places_count_together(config, tmp_path):
     places = [Place(tmp_path / "tree"), Place(tmp_path / "install")]
     assert describe_excess(config, "The build", places[:1]) == ""
     assert describe_excess(config, "The build", places).startswith("The build uses more than 5 MB")
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """What the measuring unit answers in turn."""
+    answers = []
+    monkeypatch.setattr(disk_usage, "METER_SECONDS", 0.0)
+    monkeypatch.setattr(space, "measure", lambda *arguments: Space(1, is_complete=False))
+    monkeypatch.setattr(meter, "measure_all", lambda *arguments: answers.pop(0))
+    return answers
+
+
+def test_files_that_cannot_be_measured_twice_in_a_row_are_an_excess(config, answers):
+    silent = Answer(has_started=True)
+    config = replace(config, is_systemd=True)
+    answers += [silent, Answer(1), Answer(), silent, Answer(), silent]
+    found = [describe_excess(config, "preview-9", []) for _ in range(6)]
+    assert found[:5] == [""] * 5
+    assert found[5].startswith("preview-9 has files whose disk space cannot be measured")
 
 
 def test_a_watch_ends_a_command_above_the_quota_and_one_that_is_stopped(config, slot, monkeypatch):
