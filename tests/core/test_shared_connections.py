@@ -8,7 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from core.shared_connections import SharedConnections
 from host.deadline import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SESSION = "SELECT pg_backend_pid()"
 
 
@@ -51,6 +51,7 @@ def use(shared, function=read_session):
 
 def is_open(session):
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # this one is in a transaction
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [session])
         return cursor.fetchone() == (1,)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import socket
 from contextlib import suppress
 
@@ -126,15 +127,23 @@ REFUSALS = (400, 411, 413, 417, 501, 502)
 
 
 def exchange(port, request):
-    """Send the bytes; return what is answered before the connection ends or it is quiet."""
+    """Send the bytes; return what is answered until it is whole, or the connection ends."""
     answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(request)
         with suppress(TimeoutError, ConnectionError):
             while part := client.recv(65536):
-                answer += part
-                client.settimeout(1)
-    return answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+                answer = (answer + part).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+                if is_whole(answer):
+                    break
+    return answer
+
+
+def is_whole(answer):
+    """Whether an answer has all of its body, by its Content-Length."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return bool(end) and length is not None and len(body) >= int(length[1])
 
 
 def list_requests(run, host, fields):

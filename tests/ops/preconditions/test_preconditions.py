@@ -1,6 +1,7 @@
 """The folder, the remote, the network and the shell are checked before anything is started."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -163,9 +164,8 @@ def run_preflight(tmp_path, **environ):
         ("master", "set MERGE_GATE_GIT_PUSH_BRANCH=master"),
         ("empty", "push a first commit to it"),
         ("shallow", "git fetch --unshallow"),
-        ("absent", "does not appear to be a git repository"),
-        ("absent", "git clone --bare"),
-        ("partial", "is a partial clone (--filter)"),
+        ("absent", "does not appear to be a git repository.* git clone --bare"),
+        ("partial", r"is a partial clone \(--filter\)"),
     ],
 )
 def test_a_remote_that_cannot_be_used_is_refused_before_anything_starts(
@@ -175,7 +175,7 @@ def test_a_remote_that_cannot_be_used_is_refused_before_anything_starts(
     error = run_preflight(tmp_path, GIT_REMOTE_URL=url, GIT_LOCAL_ROOTS=str(remotes))
     assert error.startswith("Not ready, nothing was started:")
     assert url in error
-    assert advice in error
+    assert re.search(advice, error, re.DOTALL)
 
 
 def test_a_password_in_the_remotes_address_is_not_printed(tmp_path):
