@@ -45,7 +45,7 @@ print("SECRETS", *(t.secret for t in targets.Target.objects.all()))
 """
 
 
-class Canaries:
+class PlantedSecrets:
     """The planted secrets by their names."""
 
     def __init__(self):
@@ -68,8 +68,8 @@ class Canaries:
 class ProcessWatch:
     """Reads commands and environments of all processes until it is stopped."""
 
-    def __init__(self, canaries):
-        self.canaries, self.found, self.seen = canaries, set(), 0
+    def __init__(self, planted):
+        self.planted, self.found, self.seen = planted, set(), 0
         self.own = {process.pid for process in psutil.Process().parents()} | {psutil.Process().pid}
         self.is_over = threading.Event()
         self.thread = threading.Thread(target=self.run)
@@ -87,26 +87,26 @@ class ProcessWatch:
                 except OSError:
                     continue
                 self.seen += 1
-                for canary in self.canaries.find_in(data):
-                    if name == "cmdline" or not is_given(canary, data):
-                        self.found.add((name, canary, data[:200]))
+                for secret in self.planted.find_in(data):
+                    if name == "cmdline" or not is_given(secret, data):
+                        self.found.add((name, secret, data[:200]))
 
 
-def is_given(canary, environment):
+def is_given(secret, environment):
     """Return whether the process has the secret because its application was given it."""
     names = {*PLANTED.values(), "DATABASE_URL", "PGPASSWORD"}
     is_applications = b"OROBOROS_HOSTS=" in environment
-    return is_applications and (canary in names or canary.startswith("database of"))
+    return is_applications and (secret in names or secret.startswith("database of"))
 
 
 @pytest.fixture(scope="module")
-def canaries():
-    return Canaries()
+def planted():
+    return PlantedSecrets()
 
 
 @pytest.fixture(scope="module")
-def watch(canaries):
-    watch = ProcessWatch(canaries)
+def watch(planted):
+    watch = ProcessWatch(planted)
     watch.thread.start()
     yield watch
     watch.is_over.set()
@@ -120,31 +120,31 @@ def outside():
 
 
 @pytest.fixture(scope="module")
-def host(canaries, watch, outside):
+def host(planted, watch, outside):
     """Return a running stack with the secrets planted."""
-    host = Host("oroboros-canaries-")
+    host = Host("oroboros-planted-")
     try:
         output = host.script("quickstart")
-        canaries.add("the admin's password", re.search(r"user admin, password (\S+)", output)[1])
-        plant_settings(host, canaries, outside[2])
+        planted.add("the admin's password", re.search(r"user admin, password (\S+)", output)[1])
+        plant_settings(host, planted, outside[2])
         host.script("apply-settings")
-        plant_targets(host, canaries, outside[0].url)
+        plant_targets(host, planted, outside[0].url)
         yield host
     finally:
         host.close()
 
 
-def plant_settings(host, canaries, mail_port):
+def plant_settings(host, planted, mail_port):
     folder = host.home / "var/env"
     for name in ("api.env", "worker.env"):
         for key, value in configuration.read_env_file(folder / name).items():
             if key == "SECRET_KEY":
-                canaries.add(key, value)
+                planted.add(key, value)
             elif key.endswith("DATABASE_URL") and (password := urlsplit(value).password):
-                canaries.add(f"password in {key}", password)
+                planted.add(f"password in {key}", password)
     for file, name in PLANTED.items():
-        canaries.add(name, f"canary-{name.lower()}-9f31c07e")
-        append(folder / file, f"{name}={canaries.values[name]}\n")
+        planted.add(name, f"planted-{name.lower()}-9f31c07e")
+        append(folder / file, f"{name}={planted.values[name]}\n")
     mail = {
         "NOTIFICATION_NETWORKS": "127.0.0.0/8",
         "NOTIFICATION_SMTP_HOST": "127.0.0.1",
@@ -153,8 +153,8 @@ def plant_settings(host, canaries, mail_port):
         "NOTIFICATION_MAIL_FROM": "oroboros@example.com",
         "GIT_CREDENTIALS_FILE": folder / "git-credentials",
     }
-    password = "canary-of-the-git-remote-51d2"
-    canaries.add("git's password", password)
+    password = "planted-of-the-git-remote-51d2"
+    planted.add("git's password", password)
     line = f"https://bot:{password}@git.example.com\n"
     (folder / "git-credentials").write_text(line)
     (folder / "git-credentials").chmod(0o600)
@@ -168,9 +168,9 @@ def append(path, text):
     path.write_text(path.read_text() + text)
 
 
-def plant_targets(host, canaries, url):
-    canaries.add("a token in a webhook's address", "canary-in-the-path-77aa")
-    address = url.replace("a-token-in-the-path", canaries.values["a token in a webhook's address"])
+def plant_targets(host, planted, url):
+    planted.add("a token in a webhook's address", "planted-in-the-path-77aa")
+    address = url.replace("a-token-in-the-path", planted.values["a token in a webhook's address"])
     code = f"ADDRESSES = [('webhook', {address!r})]\n{TARGETS}"
     done = subprocess.run(
         [".venv/bin/python", "manage.py", "shell"],
@@ -178,20 +178,20 @@ def plant_targets(host, canaries, url):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for secret in re.search(r"SECRETS (.*)", done.stdout)[1].split():
-        canaries.add("a webhook's secret", secret)
+        planted.add("a webhook's secret", secret)
 
 
-def log_in(host, canaries):
-    """Return a browser of the admin; its cookies are canaries."""
+def log_in(host, planted):
+    """Return a browser of the admin; its cookies are planted."""
     browser = requests.Session()
     login = f"http://127.0.0.1:{host.config.api_port}/admin/login/"
     page = browser.get(login, timeout=20)
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
-    password = canaries.values["the admin's password"]
+    password = planted.values["the admin's password"]
     form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
     browser.post(login, data=form | {"password": f"{password}x"}, headers={"Referer": login})
     browser.post(login, data=form, headers={"Referer": login}, timeout=20)
-    canaries.add("the session's cookie", browser.cookies["oroboros_session"])
+    planted.add("the session's cookie", browser.cookies["oroboros_session"])
     return browser
 
 
@@ -215,10 +215,10 @@ def make_branch(host):
     subprocess.run(["rm", "-r", str(work)], check=True)
 
 
-def use_all(host, canaries):
+def use_all(host, planted):
     """Use each secret: previews, a merge, failures, tokens, links, wrong requests."""
     token = host.manage("create_token", "e2e", "view", "hold", "approve").split()[-1]
-    canaries.add("a token", token)
+    planted.add("a token", token)
     api = f"http://127.0.0.1:{host.config.api_port}"
     for path in ("/api/me", "/api/nothing", f"/api/runs?x={'y' * 300}"):
         requests.get(api + path, headers={"Authorization": f"Bearer {token}"}, timeout=20)
@@ -230,17 +230,17 @@ def use_all(host, canaries):
     for slot in host.config.slots:
         path = slot.folder / "environment.json"
         if path.exists() and (found := re.search(r"://[^:/@]+:([^@/]+)@", path.read_text())):
-            canaries.add(f"database of {slot.slot_id}", found[1])
+            planted.add(f"database of {slot.slot_id}", found[1])
     link = host.api(f"/api/runs/{leak['id']}/share-links", {"hours": 1}).json()
-    canaries.add("a share link's secret", urlsplit(link["url"]).query.partition("=")[2])
-    visit(host, leak, canaries, link["url"], token)
+    planted.add("a share link's secret", urlsplit(link["url"]).query.partition("=")[2])
+    visit(host, leak, planted, link["url"], token)
     host.approve(leak)
     ended = host.wait_until_ended(leak["id"], 240)
     assert ended["status"] == "merged", (ended["failure_code"], ended["failure_detail"])
     return leak
 
 
-def visit(host, run, canaries, url, token):
+def visit(host, run, planted, url, token):
     parts = urlsplit(run["frontend_url"])
     router = f"http://127.0.0.1:{host.config.router_port}"
     headers = {"Host": parts.netloc, "Sec-Fetch-Mode": "navigate"}
@@ -248,13 +248,13 @@ def visit(host, run, canaries, url, token):
         f"{router}/?{urlsplit(url).query}", headers=headers, allow_redirects=False, timeout=20
     )
     value = opened.cookies["oroboros_preview"]
-    canaries.add("a visit's cookie", value)
+    planted.add("a visit's cookie", value)
     for more in ({"X-Oroboros-Bypass": token}, {"X-Oroboros-Bypass": f"{token}x"}):
         requests.get(f"{router}/api/health", headers=headers | more, timeout=20)
     cookie = {"Cookie": f"oroboros_preview={value}"}
     seen = requests.get(f"{router}/api/health", headers=headers | cookie, timeout=20)
     assert seen.status_code == 200
-    assert canaries.find_in(seen.content) == []
+    assert planted.find_in(seen.content) == []
 
 
 def crawl(browser, base, start):
@@ -286,16 +286,16 @@ def list_api(run):
     ]  # fmt: skip
 
 
-def test_no_planted_secret_shows_anywhere(host, canaries, watch, outside):
-    browser = log_in(host, canaries)
-    run = use_all(host, canaries)
+def test_no_planted_secret_shows_anywhere(host, planted, watch, outside):
+    browser = log_in(host, planted)
+    run = use_all(host, planted)
     hook, box, _ = outside
     wait_for(lambda: len(hook.requests) >= 3, 60, "no webhook came")
     base = f"http://127.0.0.1:{host.config.api_port}"
     found = {}
 
     def note(where, data):
-        if names := canaries.find_in(data):
+        if names := planted.find_in(data):
             found[where] = names
 
     for path in sorted((host.home / "var/log").rglob("*")):
@@ -313,9 +313,7 @@ def test_no_planted_secret_shows_anywhere(host, canaries, watch, outside):
     for path, headers, body in hook.requests:
         # The receiver's own address has the token that the operator wrote into it.
         own = "a token in a webhook's address"
-        assert canaries.find_in(json.dumps([headers, body.decode()]).encode(), but=[own]) == [], (
-            path
-        )
+        assert planted.find_in(json.dumps([headers, body.decode()]).encode(), but=[own]) == [], path
     for mail in box.mails:
         note("a mail", mail.content)
     watch.look()
