@@ -17,7 +17,7 @@ from pathlib import Path
 
 from host import config as configuration
 from host.config import Config
-from host.git.remote_refs import hide_password
+from host.masking.urls import hide_password
 from host.process import process_table, runner, socket_owner
 from host.process.users import User
 from host.units import managers

@@ -1,11 +1,8 @@
 """What a git remote is: the branch of its HEAD, its branches, and why they cannot be used."""
 
-import re
 from dataclasses import dataclass, field
 
 SHA1_LENGTH = 40
-# Of https a user may be a token; of ssh it is a part of the address.
-USER_INFO = re.compile(r"(?<=https://)[^/@]*@|(?<=http://)[^/@]*@|:[^/@]*(?=@)")
 # More branches than these are only counted.
 NAMED_BRANCHES = 5
 
@@ -31,11 +28,6 @@ def parse_remote_refs(text: str) -> RemoteRefs:
         elif name.startswith("refs/heads/"):
             branches[name.removeprefix("refs/heads/")] = value
     return RemoteRefs(head, branches)
-
-
-def hide_password(url: str) -> str:
-    """Return the address of a remote as it may be printed: one with a password is refused later."""
-    return USER_INFO.sub("", url)
 
 
 def has_rejected_shallow_roots(errors: str) -> bool:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from host.config import APPLICATION_FILES, CONTROL_FILES, HOME, Config, read_env_file
 from host.errors import Refused
 from host.masking.known_secrets import read_masks
+from host.masking.urls import hide_password
 from host.operator_settings import run_time
 
 ASSIGNMENT = re.compile(r"#?(?P<name>[A-Z][A-Z0-9_]+)=(?P<default>.*)")
 SECTION = re.compile(r"# --- (?P<title>[^(:]*)")
-# In a URL: a role and its password, or a token.
-USER_OF_URL = re.compile(r"(?<=://)[^/@\s]+@")
 SECRETS = frozenset({"SECRET_KEY"})
 MASK = "******"
 DEFAULT, ENVIRONMENT, RUN_TIME = "default", "process environment", "operators, at run time"
@@ -87,7 +86,7 @@ def hide_secrets(name: str, value: str) -> str:
     """Return the value as a page may show it."""
     if name in SECRETS:
         return MASK if value else ""
-    return USER_OF_URL.sub(f"{MASK}@", value)
+    return hide_password(value)
 
 
 def parse_example(text: str) -> Iterator[Known]:

@@ -12,8 +12,8 @@ from host.git.remote_refs import (
     describe_partial_remote,
     describe_shallow_remote,
     explain_remote,
-    hide_password,
 )
+from host.masking.urls import hide_password
 
 REMOTE_SECONDS = 30.0
 PARTIAL = re.compile(r"^\s*(?:promisor\s*=\s*true|partialclone\s*=)", re.IGNORECASE | re.MULTILINE)

@@ -7,7 +7,7 @@ import pytest
 from host import config as configuration
 from host.errors import Refused
 from host.git.bare_repository import Repository
-from host.git.remote_refs import RemoteRefs, explain_remote, hide_password, parse_remote_refs
+from host.git.remote_refs import RemoteRefs, explain_remote, parse_remote_refs
 
 SHA = "a" * 40
 
@@ -59,17 +59,3 @@ def test_a_fetch_from_a_shallow_remote_is_refused(tmp_path):
     assert refused.value.code == "git_remote_shallow"
     assert "--unshallow" in refused.value.detail
     assert repository.read_remote_refs(str(shallow)).head_branch == "main"
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("https://ada:s3cr3t@g.example/a.git", "https://g.example/a.git"),
-        ("https://s3cr3t@g.example:8443/a.git", "https://g.example:8443/a.git"),
-        ("ssh://git:s3cr3t@g.example/a.git", "ssh://git@g.example/a.git"),
-        ("ssh://git@g.example:22/a.git", "ssh://git@g.example:22/a.git"),
-        ("/srv/git/a@b.git", "/srv/git/a@b.git"),
-    ],
-)
-def test_a_remotes_password_is_not_shown(url, shown):
-    assert hide_password(url) == shown

@@ -99,9 +99,9 @@ def test_secrets_are_hidden_and_every_setting_has_a_meaning(config):
     environ = {**config.environ, "DATABASE_URL": url, "SECRET_KEY": "sesame" * 8}
     environ["GIT_REMOTE_URL"] = "https://sesame@git.example/team/app.git"
     found = {one.name: one for one in sources.list_settings(replace(config, environ=environ))}
-    assert found["DATABASE_URL"].value == "postgresql://******@127.0.0.1/db"
+    assert found["DATABASE_URL"].value == "postgresql://role@127.0.0.1/db"
     assert found["SECRET_KEY"].value == "******"
-    assert found["GIT_REMOTE_URL"].value == "https://******@git.example/team/app.git"
+    assert found["GIT_REMOTE_URL"].value == "https://git.example/team/app.git"
     assert "sesame" not in str(found.values())
     assert set(run_time.NAMES) <= set(found)
     assert [one.name for one in found.values() if not one.meaning] == []
