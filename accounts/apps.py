@@ -12,10 +12,12 @@ class AccountsConfig(AppConfig):
         from allauth.socialaccount.signals import social_account_added
         from django.contrib.auth.models import User
 
+        from accounts.sign_in.forms import spend_first_code
         from accounts.sign_in.provider_accounts import finish_connection
         from accounts.sign_in.second_factor import end_sessions_without_factor
 
         authenticator_added.connect(end_sessions_without_factor)
+        authenticator_added.connect(spend_first_code)
         social_account_added.connect(finish_connection)
         # The user model is Django's own, so the validator is added to its field. The admin's
         # forms and `createsuperuser` then run it.

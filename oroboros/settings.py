@@ -169,6 +169,8 @@ MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_FORMS = {
     "authenticate": "accounts.sign_in.forms.FactorForm",
     "reauthenticate": "accounts.sign_in.forms.FactorAgainForm",
+    "authenticate_webauthn": "accounts.sign_in.forms.KeyForm",
+    "reauthenticate_webauthn": "accounts.sign_in.forms.KeyAgainForm",
 }
 
 LANGUAGE_CODE = "en"
@@ -287,6 +289,7 @@ WORKER_TASKS = (
     ("the checks before shipping", 30.0, "forges.shipping.required_checks.check_waiting"),
     ("the forge's pull requests", 120.0, "forges.reconciler.reconcile"),
     ("the notifications", 1.0, "notifications.sending.notify"),
+    ("ended sessions", 3600.0, "accounts.sign_in.sessions.remove_expired"),
     ("old notifications", 3600.0, "notifications.collecting.remove_old"),
 )
 

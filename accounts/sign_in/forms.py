@@ -1,6 +1,7 @@
 """The forms of second factors and of confirmations: throttled as the log-in is."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from allauth.account.forms import ReauthenticateForm as PasswordForm
@@ -11,8 +12,10 @@ from allauth.mfa.base import forms as allauth_forms
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from allauth.mfa.utils import decrypt
+from allauth.mfa.webauthn.forms import AuthenticateWebAuthnForm, ReauthenticateWebAuthnForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.http import HttpRequest
 from unfold.forms import AdminOwnPasswordChangeForm
 
 from accounts.audit.recording import record_request
@@ -86,6 +89,15 @@ def spend_code(authenticator: Authenticator, code: str) -> None:
         row.save(update_fields=["data"])
 
 
+def spend_first_code(
+    sender: Any, request: HttpRequest, authenticator: Authenticator, **given: Any
+) -> None:
+    """Receive allauth's signal: the code that set the app up counts for no sign-in."""
+    if authenticator.type == Authenticator.Type.TOTP:
+        with suppress(ValidationError):  # it has just ended
+            spend_code(authenticator, request.POST.get("code", ""))
+
+
 class FactorForm(ThrottledCodeMixin, allauth_forms.AuthenticateForm):
     """The second factor at the sign-in. The attempts are deleted once it is complete."""
 
@@ -98,6 +110,36 @@ class FactorAgainForm(ThrottledCodeMixin, allauth_forms.ReauthenticateForm):
     def save(self) -> None:
         super().save()
         LoginAttempt.objects.filter(account=self.user.username).delete()
+
+
+class ThrottledKeyMixin(ThrottledMixin):
+    """A passkey or a security key."""
+
+    def clean_credential(self) -> Authenticator:
+        attempt = self.begin_attempt()
+        try:
+            authenticator: Authenticator = self._read_credential()
+        except ValidationError as error:
+            self.record_failure(error)
+            raise
+        attempt.delete()
+        return authenticator
+
+    def _read_credential(self) -> Authenticator:
+        try:
+            return super().clean_credential()  # type: ignore[misc]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValidationError("This is no passkey's answer.", code="key_malformed") from error
+
+
+class KeyForm(ThrottledKeyMixin, AuthenticateWebAuthnForm):
+    """The key at the sign-in."""
+
+
+class KeyAgainForm(ThrottledKeyMixin, ReauthenticateWebAuthnForm):
+    """The key as a confirmation."""
+
+    what = "confirmation by second factor"
 
 
 class ReauthenticateForm(ThrottledMixin, PasswordForm):

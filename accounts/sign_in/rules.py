@@ -1,6 +1,7 @@
 """Decisions about who signs in, and as what: values in, values out."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -38,10 +39,14 @@ def choose_role(groups: Collection[str], mapping: Mapping[str, str]) -> str:
 
 
 def choose_name(claims: Mapping[str, Any], name: str) -> str:
-    """Return the user name of a new account; characters that none may have become hyphens."""
+    """Return the user name of a new account; characters that none may have become hyphens.
+
+    In NFKC, as the log-in's form and the page Users have it: two names that look alike are one.
+    """
     value = read_claim(claims, name)
     text = value if isinstance(value, str) and value.strip() else str(claims.get("sub", ""))
-    return STRANGE_CHARACTERS.sub("-", text.strip())[:LONGEST_NAME]
+    normal = unicodedata.normalize("NFKC", text.strip())
+    return STRANGE_CHARACTERS.sub("-", normal)[:LONGEST_NAME]
 
 
 def choose_email(claims: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from core.clock import ClockTimestamp, get_database_time
+from host.config import Config
 
 
 def list_sessions() -> QuerySet[UserSession]:
@@ -50,7 +51,7 @@ def limit_session(request: HttpRequest, hours: int) -> None:
     request.session.set_expiry(get_database_time() + timedelta(hours=hours))
 
 
-def remove_expired() -> None:
-    """Remove what is left of sessions that are over."""
+def remove_expired(config: Config) -> None:
+    """Remove what is left of sessions that are over. The worker calls it."""
     Session.objects.filter(expire_date__lte=ClockTimestamp()).delete()
     UserSession.objects.exclude(session_key__in=Session.objects.values("session_key")).delete()

@@ -1,5 +1,6 @@
 """The pages of the sign-in, and the page Your account."""
 
+import logging
 from typing import Any, cast
 
 from allauth.account.internal.flows.login import record_authentication
@@ -36,8 +37,11 @@ from accounts.sign_in.provider import CheckedAdapter
 from accounts.sign_in.provider_accounts import is_connected
 from accounts.sign_in.refusals import NOT_CONFIRMED, refuse_sign_in
 from accounts.sign_in.second_factor import has_factor, is_factor_missing
-from accounts.sign_in.sessions import end_session, end_sessions, list_sessions, remove_expired
+from accounts.sign_in.sessions import end_session, end_sessions, list_sessions
 
+log = logging.getLogger(__name__)
+# What a provider's documents and answers raise that are missing, or are none.
+MALFORMED = (RequestException, OAuth2Error, KeyError, TypeError, ValueError, AttributeError)
 STATE_SECONDS = 600  # for which the provider may take
 PAGES = "/admin/account/"
 
@@ -122,7 +126,6 @@ def start(request: HttpRequest) -> HttpResponse:
     if "connect" in request.POST and request.user.is_authenticated:
         raise_if_reauthentication_required(request, app="allauth.socialaccount")
         process = AuthProcess.CONNECT
-    remove_expired()
     if not request.user.is_authenticated:
         request.session.set_expiry(STATE_SECONDS)
     try:
@@ -130,8 +133,9 @@ def start(request: HttpRequest) -> HttpResponse:
         answer = provider.redirect(request, process, next_url=find_next(request))
     except ImmediateHttpResponse as error:
         return error.response
-    except (RequestException, OAuth2Error, KeyError, ValueError) as error:
-        detail = f"The provider cannot be used now: {error}"
+    except MALFORMED as error:
+        log.warning("the provider cannot be used: %.300s", error)
+        detail = "The provider cannot be used now. The service's log has the cause."
         return refuse_sign_in(request, "provider_unreachable", detail, status=503)
     # A redirect would be the form's target, which the Content-Security-Policy limits to us.
     return render(request, "oroboros/to_provider.html", {"url": answer["Location"]})
@@ -156,6 +160,9 @@ def finish(request: HttpRequest) -> HttpResponse:
     except IntegrityError:  # the same person's other tab was first
         detail = "Your account was just created: log in again."
         return refuse_sign_in(request, "account_exists", detail, status=409)
+    except MALFORMED as error:
+        log.warning("the provider's answers cannot be read", exc_info=error)
+        return refuse_sign_in(request, "provider_unreachable", NOT_CONFIRMED, status=503)
     if response.status_code == 302:
         attempt.delete()
     return response

@@ -1,16 +1,20 @@
 """Signing in through a real OpenID Connect provider."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import requests
 from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.login_throttle import count_attempt
 from accounts.models import AuditEntry, LoginAttempt
+from accounts.sign_in.sessions import remove_expired
 from accounts.user_forms import get_role
 from tests.accounts.sign_in.conftest import Browser, log_in, read_query
 from tests.factories import UserFactory
@@ -273,15 +277,51 @@ def test_a_person_who_is_switched_off_stays_out(provider, browser):
     assert (answer.status_code, b"switched off" in answer.content) == (403, True)
 
 
-def test_a_provider_that_does_not_answer_or_is_another_one_is_named(provider, browser, settings):
+def test_a_provider_that_does_not_answer_or_is_another_one_is_named(
+    provider, browser, settings, caplog
+):
     wrong = replace(settings.SIGN_IN.provider, issuer="http://localhost:1")
     settings.SIGN_IN = replace(settings.SIGN_IN, provider=wrong)
     page = browser.post("/admin/account/sign-in/")
     assert (page.status_code, b"The provider cannot be used now" in page.content) == (503, True)
+    assert b"localhost:1" not in page.content
+    assert "localhost" in caplog.text
     other = replace(wrong, issuer=f"{provider.url}/")
     settings.SIGN_IN = replace(settings.SIGN_IN, provider=other)
     page = browser.post("/admin/account/sign-in/")
-    assert (page.status_code, b"calls itself" in page.content) == (503, True)
+    assert (page.status_code, b"calls itself" in page.content) == (503, False)
+    assert "calls itself" in caplog.text
+
+
+@pytest.mark.parametrize("document", [{}, [], None, {"keys": 1}, {"keys": ["x"]}])
+def test_malformed_documents_of_the_provider_are_refused(
+    provider, browser, settings, monkeypatch, document
+):
+    provider.set_person("rita", ["staff"])
+    address = browser.confirm(browser.begin(), "rita")
+    good = requests.Session.get
+
+    def get(session, url, **options):
+        response = good(session, url, **options)
+        is_keys = isinstance(document, dict) and "keys" in document
+        if is_keys is ("jwks" in url):
+            response._content = json.dumps(document).encode()
+        return response
+
+    monkeypatch.setattr(requests.Session, "get", get)
+    answer = browser.get(address)
+    assert (answer.status_code in (403, 503), b"did not confirm" in answer.content) == (True, True)
+    assert browser.person == ""
+
+
+def test_the_worker_removes_what_is_left_of_sessions_that_are_over(browser, olga):
+    log_in(browser)
+    other = Browser()
+    log_in(other)
+    Session.objects.filter(pk=other.session.session_key).update(expire_date=timezone.now())
+    remove_expired(None)
+    assert Session.objects.get().pk == UserSession.objects.get().session_key
+    assert browser.person == "olga"
 
 
 def test_failed_answers_of_the_provider_are_throttled_by_address(provider, browser):

@@ -6,6 +6,7 @@ from io import StringIO
 from urllib.parse import unquote
 
 import pytest
+from allauth.core.context import request_context
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal import auth as totp
@@ -15,6 +16,7 @@ from django.core.cache import cache
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEntry, LoginAttempt
+from accounts.sign_in.forms import KeyAgainForm, KeyForm
 from accounts.sign_in.options import SignIn
 from runs.models import PreviewVisit
 from tests.accounts.sign_in.conftest import PASSWORD, Browser, log_in
@@ -218,7 +220,30 @@ def add_app(browser):
     secret = browser.session["mfa.totp.secret"]
     counter = next(totp.yield_hotp_counters_from_time())
     code = totp.format_hotp_value(totp.hotp_value(secret, counter))
-    return browser.post("/admin/account/app/add/", {"code": code})
+    answer = browser.post("/admin/account/app/add/", {"code": code})
+    answer.code = code
+    return answer
+
+
+def test_the_code_that_set_the_app_up_is_used_up(browser, olga, django_capture_on_commit_callbacks):
+    log_in(browser)
+    with django_capture_on_commit_callbacks(execute=True):
+        code = add_app(browser).code
+    other = Browser()
+    log_in(other)
+    assert b"was used before" in enter(other, code).content
+    assert other.person == ""
+
+
+def test_failed_passkeys_are_counted_and_recorded(rf, olga):
+    with request_context(rf.post(FACTOR)):
+        for kind in (KeyForm, KeyForm, KeyForm, KeyAgainForm, KeyAgainForm, KeyForm):
+            assert not kind(user=olga, data={"credential": '{"id": 1}'}).is_valid()
+    assert list(AuditEntry.objects.order_by("id").values_list("target", "detail")) == [
+        *[("olga", "second factor: key_malformed")] * 3,
+        *[("olga", "confirmation by second factor: key_malformed")] * 2,
+        ("olga", "second factor: too_many_logins"),
+    ]
 
 
 def age(browser):
@@ -367,7 +392,11 @@ def test_others_need_no_factor_where_operators_do_until_they_become_one(required
 )
 def test_there_is_no_other_way_in(browser, factor, address):
     body = {"username": "olga", "password": PASSWORD, "email": "olga@example.org"}
-    assert browser.post(address, body).status_code in (302, 404)
+    answer = browser.post(address, body)
+    if address.startswith("/admin/"):
+        assert answer["Location"].startswith("/admin/login/?next=")
+    else:
+        assert answer.status_code == 404
     assert browser.person == ""
 
 
