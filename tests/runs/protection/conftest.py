@@ -11,6 +11,13 @@ __all__ = ["chromium"]
 
 @pytest.fixture
 def protected(open_path, transactional_db):
+    with running_stack(open_path, PREVIEW_PROTECTION="protected") as stack:
+        yield stack
+
+
+@pytest.fixture
+def telling(open_path, transactional_db):
+    """As `protected`; the application is told who looks, and WebSockets end soon."""
     with running_stack(
         open_path,
         PREVIEW_PROTECTION="protected",

@@ -20,18 +20,16 @@ PREFLIGHT = {"Access_Control_Request_Method": "POST", "Access_Control_Request_He
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_router_lets_nothing_through_without_access_and_nothing_of_ours_with_it(
-    protected, token
-):
-    assert_strangers_are_refused(protected)
-    assert protected.backend.requests == []
-    cookie = open_with_the_query(protected, token)
-    assert protected.backend.requests == []
-    assert_application_sees_its_own(protected, token, cookie)
-    assert_a_websocket_ends_after_its_link_was_revoked(protected)
-    for one in protected.backend.requests:
+def test_the_router_lets_nothing_through_without_access_and_nothing_of_ours_with_it(telling, token):
+    assert_strangers_are_refused(telling)
+    assert telling.backend.requests == []
+    cookie = open_with_the_query(telling, token)
+    assert telling.backend.requests == []
+    assert_application_sees_its_own(telling, token, cookie)
+    assert_a_websocket_ends_after_its_link_was_revoked(telling)
+    for one in telling.backend.requests:
         assert not any(name in str(one).lower() for name in (*OWN, token)), one
-    assert_the_application_is_told_which_person_looks(protected)
+    assert_the_application_is_told_which_person_looks(telling)
 
 
 def assert_strangers_are_refused(stack):
