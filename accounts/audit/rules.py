@@ -21,7 +21,7 @@ KINDS = {
     "account_logout": "sign_out",
     "mfa_": "user_edited",
 }
-# Recorded where they end: the sign-in with all of its steps, and what is about a person.
+# Recorded where they end: the sign-in with all of its steps, what is about a person, and settings.
 RECORDED_VIEWS = (
     "admin:usersessions_usersession_end",
     "admin:usersessions_usersession_end_selected",
@@ -34,6 +34,8 @@ RECORDED_VIEWS = (
     "mfa_reauthenticate_webauthn",
     "sign-in-start",
     "sign-in-callback",
+    "api-setting",
+    "admin-setting-change",
 )
 # The parts of an address that name what a request is about.
 OBJECT_ARGUMENTS = ("run_id", "slot_id", "release_id", "object_id", "id", "name", "delivery_id")

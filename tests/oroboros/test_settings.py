@@ -71,6 +71,7 @@ def test_a_change_is_on_the_audit_trail_with_both_values_and_the_reason(operator
     assert (first.target, first.actor) == (run_time.REQUIRED_COUNT, "token operator")
     assert (first.detail, first.reason) == ("not set → 2", "two pairs of eyes")
     assert last.detail == "2 → not set"
+    assert AuditEntry.objects.filter(target=run_time.REQUIRED_COUNT).count() == 2
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,7 @@ def test_an_operator_changes_a_setting_on_the_page(operator):
     assert f"You changed {run_time.SELF_APPROVAL}: not set → forbidden." in page
     assert "by operator: as agreed" in page
     assert not read_policy().is_self_allowed
+    assert AuditEntry.objects.filter(target=run_time.SELF_APPROVAL).count() == 1
     wrong = browser.post(
         reverse("admin-setting-change", args=[run_time.REQUIRED_COUNT]),
         {"value": "many", "reason": "x"},
