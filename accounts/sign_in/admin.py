@@ -94,7 +94,8 @@ class UserSessionAdmin(ReadOnlyAdmin):
     def action_view(
         self, request: HttpRequest, action: AdminAction, object_id: str
     ) -> HttpResponse:
-        if action.name == RESET:
+        # Who may not do it is refused, and not asked to confirm.
+        if action.name == RESET and has_ability(request, action.ability):
             raise_if_reauthentication_required(request, app="accounts")
         return super().action_view(request, action, object_id)
 

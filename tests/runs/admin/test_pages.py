@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
@@ -52,7 +53,14 @@ OURS = [
 
 def log_in(*groups, **user):
     client = Client()
-    client.force_login(UserFactory(groups=groups, **user))
+    person = UserFactory(groups=groups, **user)
+    client.force_login(person)
+    # Some actions ask for the password, if it was not given again within minutes.
+    session = client.session
+    again = {"method": "password", "at": time.time(), "reauthenticated": True}
+    session["account_authentication_methods"] = [again]
+    session["account_authentication_methods_user"] = str(person.pk)
+    session.save()
     return client
 
 

@@ -284,6 +284,7 @@ def test_process_beside_the_idle_page_is_ended(config, slot, tmp_path):
     log = tmp_path / "other.log"
     other = runner.spawn(["sleep", "60"], cwd=Path("/"), env={}, user=user, log=log)
     try:
+        assert wait_until(lambda: other.pid in user.pids(), seconds=20, interval=0.01)
         found = backend.replace_with_idle_page(config, slot)
         assert not other.is_alive()
     finally:
