@@ -306,19 +306,19 @@ class Forge(ABC):
     def describe_hook(self) -> Hook:
         """Return the webhook to us. Raises ForgeFailed, also if the token may not read webhooks."""
 
-    # --- deployments, of those in FORGES_WITH_DEPLOYMENTS
+    # --- deployments: called for those in FORGES_WITH_DEPLOYMENTS only
 
+    @abstractmethod
     def find_deployment(self, report: DeploymentReport) -> int | None:
         """Return our deployment of the commit to the environment."""
-        raise NotImplementedError
 
+    @abstractmethod
     def create_deployment(self, report: DeploymentReport) -> int:
         """Create the deployment; returns its id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_deployment_state(self, deployment_id: int, report: DeploymentReport) -> None:
         """Set the state of the deployment."""
-        raise NotImplementedError
 
     @abstractmethod
     def head_ref(self, number: int) -> str:
