@@ -98,13 +98,18 @@ class ClaimableQuerySet(models.QuerySet[Row]):
         claim.valid_until = started + LOST_AFTER_SECONDS
         return True
 
-    def expire_claims_of(self, pids: Iterable[int], *, is_shutdown: bool = False) -> int:
+    def expire_claims_of(
+        self, session: int, pids: Iterable[int] | None = None, *, is_shutdown: bool = False
+    ) -> int:
         """End the claims of processes of this host that are known to have ended. Returns how many.
 
-        The next task for such a row claims it at once, and not after CLAIM_SECONDS. After a
-        shutdown (`is_shutdown`) they count as no attempt: the work did not end its process.
+        They are those of one session (setsid(2)): all of it, or those with these pids. The next
+        task for such a row claims it at once, and not after CLAIM_SECONDS. After a shutdown
+        (`is_shutdown`) they count as no attempt: the work did not end its process.
         """
-        owners = [Q(claim_owner__startswith=make_owner_prefix(pid)) for pid in pids]
+        prefix = make_owner_prefix(session)
+        prefixes = [prefix] if pids is None else [f"{prefix}{pid}:" for pid in pids]
+        owners = [Q(claim_owner__startswith=each) for each in prefixes]
         if not owners:
             return 0
         now = ClockTimestamp()
@@ -135,13 +140,13 @@ class Claimable(models.Model):
 
 
 def make_owner_name() -> str:
-    """Return a new claim owner: host, process id and a random part, so that no two are equal."""
-    return f"{make_owner_prefix(os.getpid())}{uuid.uuid4().hex[:8]}"
+    """Return a new claim owner: host, session, pid and a random part, so that no two are equal."""
+    return f"{make_owner_prefix(os.getsid(0))}{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
-def make_owner_prefix(pid: int) -> str:
-    """Return how the claim owner of every claim of that process of this host begins."""
-    return f"{socket.gethostname()[:60]}:{pid}:"
+def make_owner_prefix(session: int) -> str:
+    """Return how the owner of every claim of the processes of that session of this host begins."""
+    return f"{socket.gethostname()[:60]}:{session}:"
 
 
 @contextmanager

@@ -43,13 +43,15 @@ class QueueProcesses:
         self.members |= {ProcessId(entry.pid, entry.start_time) for entry in found}
         return ended
 
-    def kill_members(self) -> set[ProcessId]:
-        """Kill what is left of a cluster that has ended, and return all of its processes."""
+    def kill_members(self) -> None:
+        """Kill what is known to be left of a cluster that has ended.
+
+        What it forked since the last `update` ends with its parent (PR_SET_PDEATHSIG).
+        """
         for member in self.members:
             if member.is_alive():
                 with suppress(ProcessLookupError):
                     os.kill(member.pid, signal.SIGKILL)
-        return self.members
 
     def find_max_age(self, now: float) -> float:
         """Return for how many seconds a heartbeat shows that the queue delivers."""
@@ -65,12 +67,14 @@ class QueueProcesses:
         return self.lost_at is not None and now - self.lost_at < SUSPICIOUS_SECONDS
 
 
-def expire_claims(ended: Iterable[int], *, is_shutdown: bool = False) -> int:
-    """Let the runs and deployments of processes that ended, by their pids, be claimed at once.
+def expire_claims(
+    session: int, pids: Iterable[int] | None = None, *, is_shutdown: bool = False
+) -> int:
+    """Let the work of ended processes be claimed at once: of a session, or of its `pids` only.
 
-    Not after CLAIM_SECONDS: that time is for processes of which nothing is known. Those that
-    `is_shutdown` ended count as no attempt. Returns how many.
+    Not after CLAIM_SECONDS: that time is for processes of which nothing is known. What
+    `is_shutdown` ended counts as no attempt. Returns how many claims have ended.
     """
-    pids = list(ended)
+    ended = None if pids is None else list(pids)
     rows = (Run.objects.all(), Deployment.objects.all(), Precheck.objects.all())
-    return sum(each.expire_claims_of(pids, is_shutdown=is_shutdown) for each in rows)
+    return sum(each.expire_claims_of(session, ended, is_shutdown=is_shutdown) for each in rows)

@@ -206,10 +206,12 @@ class Supervisor:
 
     def _end_work(self) -> None:
         """End the cluster, and the claims of what it did not stop in time."""
+        cluster = self.cluster
         self._stop_cluster()
-        pids = [os.getpid(), *(one.pid for one in self.processes.kill_members())]
         with suppress(DatabaseError):  # the claims expire by themselves
-            queue_processes.expire_claims(pids, is_shutdown=True)
+            queue_processes.expire_claims(os.getsid(0), [os.getpid()], is_shutdown=True)
+            if cluster is not None:
+                queue_processes.expire_claims(cluster.pid, is_shutdown=True)
 
     def ensure_threads(self) -> None:
         """Start a thread for each periodic task that has none, or whose thread a bug ended."""
@@ -228,25 +230,21 @@ class Supervisor:
         now = time.monotonic()
         if self.cluster is None or not self.cluster.is_alive():
             log.error("the queue's cluster has ended; starting it again")
-            # Without their sentinel they would go on, unwatched, beside the next cluster.
-            self._release_claims(self.processes.kill_members())
-            self._start_cluster()
+            self._restart_cluster()
             return
-        self._release_claims(self.processes.update(self.cluster, now))
+        if ended := self.processes.update(self.cluster, now):
+            self._release_claims(self.cluster, [one.pid for one in ended])
         if self._is_delivering(self.processes.find_max_age(now)):
             notify_systemd(WATCHDOG)
         elif self.processes.is_restart_due(now):
             log.error("the queue no longer delivers; restarting its cluster")
-            self._stop_cluster(STUCK_STOP_SECONDS)
-            self._release_claims(self.processes.kill_members())
-            self._start_cluster()
+            self._restart_cluster()
 
-    def _release_claims(self, ended: set[ProcessId]) -> None:
-        """Let what killed queue processes worked on be claimed at once."""
-        if not ended:
-            return
+    def _release_claims(self, cluster: ProcessId, pids: list[int] | None = None) -> None:
+        """Let what a cluster worked on, or its processes of these pids, be claimed at once."""
         try:
-            count = queue_processes.expire_claims(one.pid for one in ended)
+            # By its session, since a process may have been forked after the last look at them.
+            count = queue_processes.expire_claims(cluster.pid, pids)
         except DatabaseError:  # the claims expire by themselves
             connection.close()
             return
@@ -285,10 +283,20 @@ class Supervisor:
         self.cluster = self.queue_processes.fork(create_log_path(self.config, "queue"))
         self.processes = QueueProcesses(started=time.monotonic())
 
+    def _restart_cluster(self) -> None:
+        """Start the cluster again, after the end of what is left of the last one."""
+        if self.cluster is not None:
+            last = self.cluster
+            self._stop_cluster(STUCK_STOP_SECONDS)
+            self._release_claims(last)
+        self._start_cluster()
+
     def _stop_cluster(self, grace: float = STOP_SECONDS) -> None:
         if self.cluster is not None:
             # Not its children: the sentinel would wait for ever for a child that died first.
             runner.stop(self.cluster, grace=grace, leader_only=True)
+            # Without their sentinel they would go on, unwatched, beside the next cluster.
+            self.processes.kill_members()
             self.cluster = None
 
 

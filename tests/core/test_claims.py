@@ -52,11 +52,21 @@ def test_a_row_is_claimed_once_and_the_attempt_is_counted(run):
 
 
 def test_claims_of_an_ended_process_end_and_those_of_others_stay(run):
-    claim, other = claim_run(run), RunFactory()
-    Run.objects.claim(other.pk, claims.make_owner_prefix(os.getpid() + 1) + "x")
-    assert Run.objects.all().expire_claims_of([]) == 0
-    assert Run.objects.all().expire_claims_of([os.getpid()]) == 1
+    claim, other, session = claim_run(run), RunFactory(), os.getsid(0)
+    Run.objects.claim(other.pk, f"{claims.make_owner_prefix(session)}{os.getpid() + 1}:x")
+    assert Run.objects.all().expire_claims_of(session, []) == 0
+    assert Run.objects.all().expire_claims_of(session + 1, [os.getpid()]) == 0
+    assert Run.objects.all().expire_claims_of(session, [os.getpid()]) == 1
     assert not Run.objects.renew(claim)
+    assert claim_run(run) is not None
+    assert claim_run(other) is None
+
+
+def test_claims_of_an_ended_session_end_and_those_of_others_stay(run):
+    session, other = os.getsid(0), RunFactory()
+    Run.objects.claim(run.pk, f"{claims.make_owner_prefix(session)}{os.getpid() + 1}:x")
+    Run.objects.claim(other.pk, f"{claims.make_owner_prefix(session + 1)}{os.getpid()}:x")
+    assert Run.objects.all().expire_claims_of(session) == 1
     assert claim_run(run) is not None
     assert claim_run(other) is None
 
@@ -75,10 +85,10 @@ def test_a_claim_and_its_end_change_one_row(run):
 
 def test_only_valid_claims_of_an_ended_process_end(run):
     claim_run(run)
-    assert Run.objects.all().expire_claims_of([os.getpid()]) == 1
+    assert Run.objects.all().expire_claims_of(os.getsid(0), [os.getpid()]) == 1
     ended = read_row(run)
     assert ended["claim_expires_at"] <= get_database_time()
-    assert Run.objects.all().expire_claims_of([os.getpid(), os.getpid() + 1]) == 0
+    assert Run.objects.all().expire_claims_of(os.getsid(0), [os.getpid(), os.getpid() + 1]) == 0
     assert read_row(run) == ended
 
 
@@ -86,7 +96,7 @@ def test_only_valid_claims_of_an_ended_process_end(run):
 def test_a_claim_that_a_shutdown_ended_counts_as_no_attempt(run, before, after):
     claim_run(run)
     Run.objects.filter(pk=run.pk).update(attempts=before)
-    assert Run.objects.all().expire_claims_of([os.getpid()], is_shutdown=True) == 1
+    assert Run.objects.all().expire_claims_of(os.getsid(0), [os.getpid()], is_shutdown=True) == 1
     assert read_row(run)["attempts"] == after
     assert claim_run(run) is not None
 

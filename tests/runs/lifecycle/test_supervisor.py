@@ -11,12 +11,15 @@ from django.db import DatabaseError, InterfaceError
 from django_q.models import Schedule
 
 from core import outages
+from core.claims import make_owner_name, make_owner_prefix
 from core.clock import get_database_time
 from host.errors import Refused
+from host.process.process_id import ProcessId
 from runs.lifecycle.queue_health import QUEUE
 from runs.lifecycle.supervisor import PeriodicTask, Supervisor
-from runs.models import Heartbeat
+from runs.models import Heartbeat, Run
 from tests.environment import free_port
+from tests.factories import RunFactory
 
 
 @pytest.fixture
@@ -128,3 +131,14 @@ def test_health_is_not_answered_before_the_last_clusters_heartbeat_is_deleted(
     monkeypatch.setattr(signal, "signal", lambda *how: None)
     supervisor.run()
     assert found == [(False, 4)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_no_look_has_seen_loses_its_claim_with_its_cluster(supervisor, monkeypatch):
+    supervisor.periodic_tasks = []
+    monkeypatch.setattr(supervisor, "_start_cluster", lambda: None)
+    supervisor.cluster, run = ProcessId(1 << 22, 0.0), RunFactory()
+    assert Run.objects.claim(run.pk, f"{make_owner_prefix(1 << 22)}4000:x")
+    assert supervisor.processes.members == set()
+    supervisor.step()
+    assert Run.objects.claim(run.pk, make_owner_name())
