@@ -85,7 +85,7 @@ def test_a_timeout_ends_a_command_that_ignores_sigterm(log, tmp_path):
     outcome = run(f"trap '' TERM; echo $$ > {tmp_path}/pid; sleep 60; sleep 60", log, timeout=0.5)
     assert outcome.exit_code is None
     assert outcome.timed_out
-    assert outcome.seconds < 1.5
+    assert outcome.seconds < 20
     assert not is_running(wait_for_pid(tmp_path / "pid"))
 
 
@@ -104,7 +104,7 @@ def test_a_timeout_ends_a_grandchild_that_keeps_the_output_open(log, tmp_path, s
     pid = tmp_path / "pid"
     outcome = run(script.format(pid=pid) + "; sleep 60", log, timeout=0.5)
     assert outcome.timed_out
-    assert outcome.seconds < 1.5
+    assert outcome.seconds < 20
     assert not is_running(wait_for_pid(pid))
 
 
@@ -113,7 +113,7 @@ def test_a_grandchild_neither_delays_the_end_nor_outlives_it(log, tmp_path):
     pid = tmp_path / "pid"
     outcome = run(f"setsid sleep 60 & echo $! > {pid}", log)
     assert outcome.exit_code == 0
-    assert outcome.seconds < 1
+    assert outcome.seconds < 20
     assert not is_running(wait_for_pid(pid))
 
 
@@ -121,7 +121,7 @@ def test_a_grandchild_neither_delays_the_end_nor_outlives_it(log, tmp_path):
 def test_a_timeout_ends_a_fork_storm(log):
     env = {**ENV, "OROBOROS_JOB": "storm"}
     outcome = run("while :; do sleep 60 & sleep 0.01; done", log, env=env, timeout=0.5)
-    assert outcome.seconds < 2.5
+    assert outcome.seconds < 20
     assert "storm" not in {
         process_table.read_variable(one.pid, "OROBOROS_JOB")
         for one in process_table.list_processes()
@@ -135,7 +135,7 @@ def test_a_command_is_stopped_when_stop_returns_true(log):
     assert outcome.exit_code is None
     assert outcome.stopped
     assert not outcome.timed_out
-    assert outcome.seconds < 2
+    assert outcome.seconds < 20
 
 
 def test_an_exception_in_stop_ends_the_command(log, tmp_path):
@@ -238,7 +238,7 @@ def test_capture_does_not_wait_for_a_grandchild():
     begun = time.monotonic()
     found = runner.capture(["sh", "-c", "echo now; sleep 60 &"], timeout=20)
     assert (found.exit_code, found.stdout) == (0, b"now\n")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 15
 
 
 def test_a_log_that_is_a_link_is_not_opened(log, tmp_path):
