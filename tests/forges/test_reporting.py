@@ -17,6 +17,13 @@ from tests.factories import StepFactory
 from tests.forges.fake_forge import TOKEN
 
 pytestmark = pytest.mark.django_db
+OUTAGES = pytest.mark.parametrize(
+    "kind",
+    [
+        "github",
+        *(pytest.param(kind, marks=pytest.mark.full) for kind in ("gitlab", "gitea", "forgejo")),
+    ],
+)
 OTHERS = pytest.mark.parametrize(
     "kind",
     [
@@ -234,6 +241,7 @@ def test_a_comment_that_a_person_deleted_is_written_again_once(world, pull):
     assert len(pull.comments) == 1
 
 
+@OUTAGES
 def test_while_the_forge_is_down_nothing_is_lost_and_the_newest_is_sent_after(world, pull):
     world.forge.is_down = True
     for _ in range(8):
@@ -252,6 +260,7 @@ def test_while_the_forge_is_down_nothing_is_lost_and_the_newest_is_sent_after(wo
     assert not OutgoingMessage.objects.waiting().exists()
 
 
+@OUTAGES
 def test_a_limit_is_waited_for_by_all_messages(world, pull):
     world.forge.failures = [(429, {"Retry-After": "300"})]
     world.report()
@@ -264,6 +273,7 @@ def test_a_limit_is_waited_for_by_all_messages(world, pull):
     assert len(world.forge.requests) == sent
 
 
+@OUTAGES
 def test_a_revoked_token_is_tried_again_until_another_is_there(world, pull, tmp_path):
     world.forge.token = "another"
     world.report()
