@@ -5,7 +5,7 @@ and the demo is left out.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from host import config as configuration
@@ -17,6 +17,7 @@ from host.process import runner
 from host.units import control_units
 from ops import demo, detect, env_files, live_release, progress, setup_command, stack
 from ops.api_client import ApiClient, Json
+from ops.doctor import forge_checks
 
 BRANCH = "feature/reactions"
 TITLE = "Reactions on the guestbook's entries"
@@ -65,6 +66,8 @@ def prepare() -> Config:
         progress.print_line(f"  Note: {sentence}")
     if not demo.is_demo(config) and not has_release(config):
         detect.print_target_branch(config)
+    for sentence in describe_forge(config):
+        progress.print_line(f"  Note: {sentence}")
     with progress.step("Starting PostgreSQL"):
         cluster = stack.get_cluster(config)
         cluster.start()
@@ -75,6 +78,17 @@ def prepare() -> Config:
         cluster.ensure_role(admin, admin_password, "CREATEDB", "CREATEROLE")
         cluster.close_to_public({"postgres": [admin], "template1": [], "oroboros": [role]})
     return config
+
+
+def describe_forge(config: Config) -> Iterator[str]:
+    """Yield what the doctor finds of the forge, with what to do; nothing if none is set.
+
+    A fault stops nothing: without its forge the stack previews what people ask for.
+    """
+    if config.get("FORGE"):
+        for found in forge_checks.check_forge(config):
+            remedy = "" if found.is_ok else f". {found.remedy}"
+            yield f"{found.subject}: {found.observed}{remedy}"
 
 
 def ship_first_release(config: Config, environ: Mapping[str, str]) -> None:

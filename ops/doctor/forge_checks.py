@@ -16,8 +16,13 @@ from ops.doctor.findings import Finding
 SECRETS = ("FORGE_WEBHOOK_SECRET_FILE", "FORGE_TOKEN_FILE", "FORGE_APP_KEY_FILE")
 
 
-def check_forge(config: Config, describe_last_delivery: Callable[[], str]) -> Iterator[Finding]:
-    """Check what is set; `describe_last_delivery` returns "" if none has come yet."""
+def check_forge(
+    config: Config, describe_last_delivery: Callable[[], str] | None = None
+) -> Iterator[Finding]:
+    """Check what is set; `describe_last_delivery` returns "" if none has come yet.
+
+    Without it, as before the start, whether deliveries arrive is not checked.
+    """
     try:
         settings = read_forge_settings(config)
     except Refused as refused:
@@ -31,7 +36,8 @@ def check_forge(config: Config, describe_last_delivery: Callable[[], str]) -> It
     yield _check_token(settings)
     if settings.has_token:
         yield _check_hook(settings, config)
-    yield findings.judge_webhook(settings.forge, config.is_https, describe_last_delivery())
+    if describe_last_delivery is not None:
+        yield findings.judge_webhook(settings.forge, config.is_https, describe_last_delivery())
 
 
 def _check_secrets(config: Config) -> Iterator[Finding]:
