@@ -6,8 +6,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
@@ -23,11 +22,10 @@ from web.admin_actions import (
     ActionResult,
     AdminAction,
     DetailPageAdmin,
-    ReadOnlyAdmin,
     ReasonForm,
     offer_if,
 )
-from web.logs.listing import describe_logs
+from web.logs.admin_page import ProcessLogsAdmin, describe_page_logs
 from web.permissions import ALLOWED, OPERATE, ActionState, get_actor_name, has_ability
 from web.templatetags.presentation import CHIP_TYPES
 
@@ -95,7 +93,7 @@ ROLLBACK = AdminAction(
 
 
 @admin.register(Release)
-class ReleaseAdmin(ReadOnlyAdmin):
+class ReleaseAdmin(ProcessLogsAdmin):
     list_display = [
         "titled",
         "state",
@@ -133,23 +131,16 @@ class ReleaseAdmin(ReadOnlyAdmin):
         "deployment_list",
     ]
     page_actions = (ROLLBACK,)
-    change_form_outer_after_template = "oroboros/process_logs.html"
+    process_logs_note = "Older lines may be of releases that ran in the same place."
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        release = self.get_object(request, unquote(object_id))
-        may_read = release is not None and has_ability(request, OPERATE)
-        context = {
-            "process_logs": _list_logs(release) if may_read else [],
-            "process_logs_note": "Older lines may be of releases that ran in the same place.",
-            **(extra_context or {}),
-        }
-        return super().change_view(request, object_id, form_url, context)
+    def list_process_logs(self, request: HttpRequest, row: Release) -> list[dict[str, Any]]:
+        if not has_ability(request, OPERATE):
+            return []
+        return describe_page_logs(
+            list_logs(settings.OROBOROS, row),
+            source="production",
+            make_url=lambda name: reverse("api-release-log", args=[row.pk, name]),
+        )
 
     def get_queryset(self, request: HttpRequest) -> ReleaseQuerySet:
         return super().get_queryset(request).filter(is_temporary=False)
@@ -201,19 +192,6 @@ class ReleaseAdmin(ReadOnlyAdmin):
         """List the release's deployments, the newest first, with links to their pages."""
         lines = map(_describe_deployment, release.deployments.all()[:DEPLOYMENT_LIMIT])
         return format_html_join("\n", '<a href="{}">{}</a> {}', lines) or "none"
-
-
-def _list_logs(release: Release) -> list[dict[str, Any]]:
-    """Return the logs of the release's processes for the page, with the address of each text."""
-    return [
-        {
-            **log,
-            "url": reverse("api-release-log", args=[release.pk, log["name"]]),
-            "filename": f"production-{log['name']}",
-            "is_running": True,
-        }
-        for log in describe_logs(list_logs(settings.OROBOROS, release))
-    ]
 
 
 @admin.register(Deployment)

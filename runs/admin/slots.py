@@ -5,9 +5,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
@@ -22,11 +21,10 @@ from slots.runtime import backend_log
 from web.admin_actions import (
     ActionResult,
     AdminAction,
-    ReadOnlyAdmin,
     ReasonForm,
     offer_if,
 )
-from web.logs.listing import describe_logs
+from web.logs.admin_page import ProcessLogsAdmin, describe_page_logs
 from web.permissions import OPERATE, get_actor_name
 from web.templatetags.presentation import moment, render_chip
 
@@ -104,27 +102,25 @@ ACTIONS = (
 
 
 @admin.register(Slot)
-class SlotAdmin(ReadOnlyAdmin):
+class SlotAdmin(ProcessLogsAdmin):
     list_display = ["slot_id", "state", "holder", "since", "until", "reason", "fence"]
     fields = ["slot_id", "host", "fence", "state", "holder", "since", "until", "reason"]
     readonly_fields = ["state", "holder", "since", "until", "reason"]
     page_actions = ACTIONS
-    change_form_outer_after_template = "oroboros/process_logs.html"
+    process_logs_note = "Of the run that holds the slot, or held it last."
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        slot = self.get_object(request, unquote(object_id))
-        context = {
-            "process_logs": _list_logs(slot) if slot else [],
-            "process_logs_note": "Of the run that holds the slot, or held it last.",
-            **(extra_context or {}),
-        }
-        return super().change_view(request, object_id, form_url, context)
+    def list_process_logs(self, request: HttpRequest, row: Slot) -> list[dict[str, Any]]:
+        config = settings.OROBOROS
+        try:
+            logs = backend_log.list_logs(config, config.slot(row.slot_id))
+        except Refused:  # it is not configured any more
+            return []
+        return describe_page_logs(
+            logs,
+            source=row.slot_id,
+            make_url=lambda name: reverse("api-slot-log", args=[row.slot_id, name]),
+            is_running=lambda name: not name.startswith("previous:"),
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Slot]:
         leases = Lease.objects.filter(state__in=STATES_WITH_SLOT).select_related("run")
@@ -162,24 +158,6 @@ class SlotAdmin(ReadOnlyAdmin):
     @display(description="Reason")
     def reason(self, slot):
         return describe_withdrawal(slot) or "–"
-
-
-def _list_logs(slot: Slot) -> list[dict[str, Any]]:
-    """Return the logs of the slot's processes for the page, each with the address of its text."""
-    config = settings.OROBOROS
-    try:
-        logs = backend_log.list_logs(config, config.slot(slot.slot_id))
-    except Refused:  # it is not configured any more
-        return []
-    return [
-        {
-            **log,
-            "url": reverse("api-slot-log", args=[slot.slot_id, log["name"]]),
-            "filename": f"{slot.slot_id}-{log['name']}",
-            "is_running": not log["name"].startswith("previous:"),
-        }
-        for log in describe_logs(logs)
-    ]
 
 
 def _lease(slot):
