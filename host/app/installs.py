@@ -329,11 +329,11 @@ def _prepare_argv(work: _Work, argv: Argv) -> Sequence[str]:
 
     Raises Refused `command_refused`.
     """
-    if argv[0] == "npm" and shutil.which("npm", path=SYSTEM_PATH) is None:
+    path = os.pathsep.join([*map(str, work.bins), SYSTEM_PATH])
+    if argv[0] == "npm" and shutil.which("npm", path=path) is None:
         detail = "npm is not on this host; install nodejs and npm."
         raise ApplicationRefused("command_refused", detail)
     if argv not in work.install.custom_commands:
-        path = os.pathsep.join([*map(str, work.bins), SYSTEM_PATH])
         return [shutil.which(argv[0], path=path) or argv[0], *argv[1:]]
     if argv[0] == "uv":
         command_policy.check_command(argv)

