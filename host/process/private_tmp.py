@@ -1,9 +1,10 @@
 """Gives the programs that this process starts as root a /tmp, /var/tmp and /dev/shm of their own.
 
 They also have IPC objects of their own (ipc_namespaces(7)): a POSIX message queue outlives every
-process, and is found only where a file system of them is mounted. And our checkout is hidden from
-them: many tools look for their configuration, or for a repository, in the folders above an
-application's tree, and would find ours.
+process, and is found only where a file system of them is mounted. They have pseudo-terminals of
+their own (devpts in the kernel's documentation): all users share the host's number of them, and
+without one there is no log-in. And our checkout is hidden from them: many tools look for their
+configuration, or for a repository, in the folders above an application's tree, and would find ours.
 
 The calling thread enters new namespaces, starts the program, which inherits them, and returns.
 Source: mount_namespaces(7), unshare(2), setns(2). Python has these calls from 3.12 on. The kernel
@@ -24,10 +25,20 @@ if TYPE_CHECKING:
 CLONE_NEWNS, CLONE_NEWIPC = 0x20000, 0x8000000
 # Their names below /proc/<pid>/ns. The mounts are the first: without them nothing is private.
 NAMESPACES = {CLONE_NEWNS: "mnt", CLONE_NEWIPC: "ipc"}
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 CAP_SYS_ADMIN = 1 << 21
 # Of memory, for the three folders of a program together. TMPDIR lies on the disk.
 SIZE = "512m"
+TERMINALS = Path("/dev/pts")
+# Of these the kernel keeps 1024 of the host's 4096 for the host's own file system of them.
+TERMINAL_OPTIONS = "newinstance,ptmxmode=0666,mode=0600,max=64"
+# Of a program's IPC namespace, proc_sys_kernel(5). The kernel's own would let a user fill the
+# memory: no limit of a process counts these objects.
+IPC_LIMITS = {
+    "shmall": f"{512 * 2**20 // os.sysconf('SC_PAGE_SIZE')}",  # in pages
+    "msgmni": "256",
+    "sem": "250 32000 100 256",
+}
 SHM = Path("/dev/shm")  # noqa: S108 — it is replaced
 SHARED_FOLDERS = (Path("/tmp"), Path("/var/tmp"), SHM)  # noqa: S108
 
@@ -89,7 +100,10 @@ def private_tmp(folders: PrivateFolders) -> Iterator[bool]:
         }
         entered = _enter_new(own)
         try:
-            yield CLONE_NEWNS in entered and _mount_all(folders)
+            works = CLONE_NEWNS in entered and _mount_all(folders)
+            if CLONE_NEWIPC in entered:
+                _limit_ipc()
+            yield works
         finally:
             for kind in entered:
                 _call("setns", own[kind], kind)
@@ -133,7 +147,18 @@ def _mount_all(folders: PrivateFolders) -> bool:
             _mount(str(part), folder, MS_BIND | MS_REC)
     except OSError:
         return False
+    # Where it is refused, as in some containers, the host's are used.
+    with suppress(OSError):
+        flags = MS_NOSUID | MS_NOEXEC
+        _mount("devpts", TERMINALS, flags, "devpts", TERMINAL_OPTIONS)
     return True
+
+
+def _limit_ipc() -> None:
+    """Limit the IPC objects of this thread's namespace. In some containers these are read-only."""
+    for name, value in IPC_LIMITS.items():
+        with suppress(OSError):
+            Path("/proc/sys/kernel", name).write_text(value)
 
 
 def _keep_visible(path: Path, parts: dict[Path, Path]) -> None:

@@ -1,4 +1,7 @@
-"""Application processes that listen on a port of the stack which is not their own.
+"""Application processes that take ports which others need.
+
+They listen on a port of the stack which is not their own, or only bind it, which keeps others from
+it just as well (bind(2)). Or they use up the host's local ports.
 
 A port is free on each address of each family, so a preview could listen on `[::1]:8111` or
 `127.0.0.2:3100` although another process has the port of 127.0.0.1. Applications are known by
@@ -6,7 +9,7 @@ their users, which they have only where this process is root or under systemd. T
 kept from binding such a port (SocketBindDeny), but not by a kernel without BPF for cgroups (v2).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from host.config import Config, SlotConfig
@@ -25,16 +28,21 @@ from host.units.stack_ports import (
 from host.units.systemd_manager import SystemdManager
 from host.units.unit import stop_together
 
+# States of a socket that listens, or that was only bound, which the kernel reports as closed.
+UNCONNECTED = (socket_owner.LISTEN, socket_owner.CLOSE)
+
 
 @dataclass(frozen=True)
 class PortRules:
     """Who may listen where: `allowed` has the uids of applications for each port of the stack.
 
-    Any other uid than those in `applications` is left alone.
+    Any other uid than those in `applications` is left alone. A connection may be from any of the
+    `local_ports`, which the kernel chose for it.
     """
 
     allowed: Mapping[int, frozenset[int]]
     applications: frozenset[int]
+    local_ports: range = range(0)
 
 
 def build_rules(config: Config) -> PortRules:
@@ -49,21 +57,33 @@ def build_rules(config: Config) -> PortRules:
         if unit.startswith(REDIS_PREFIX):
             user = config.redis_user(unit.removeprefix(REDIS_PREFIX))
         allowed[port] = frozenset() if user is None else frozenset({user.uid})
-    return PortRules(allowed, config.application_uids)
+    return PortRules(allowed, config.application_uids, socket_owner.read_local_ports())
 
 
-def select_foreign(listeners: Iterable[Socket], rules: PortRules) -> list[Socket]:
-    """Return the listeners of applications on ports of the stack that are not their own.
+def select_foreign(sockets: Iterable[Socket], rules: PortRules) -> list[Socket]:
+    """Return the sockets of applications that have ports of the stack that are not their own.
 
     Whatever the address and its family: all interfaces, both loopbacks and every other one.
     """
     return [
         one
-        for one in listeners
+        for one in sockets
         if one.uid in rules.applications
         and one.port in rules.allowed
         and one.uid not in rules.allowed[one.port]
+        and (one.state in UNCONNECTED or one.port not in rules.local_ports)
     ]
+
+
+def select_hoarders(held: Mapping[int, int], enough: int) -> list[int]:
+    """Return the uids that hold the most ports, so many that the others hold `enough` at most."""
+    uids = sorted(held, key=lambda uid: (-held[uid], uid))
+    total = sum(held.values())
+    chosen: list[int] = []
+    while total > enough:
+        chosen.append(uids[len(chosen)])
+        total -= held[chosen[-1]]
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -75,30 +95,94 @@ class ForeignListeners:
     is_ended: bool
 
 
-def end_foreign_listeners(config: Config, *, dry_run: bool = False) -> list[ForeignListeners]:
-    """End applications' processes that listen on our ports.
+def end_foreign_listeners(
+    config: Config, *, dry_run: bool = False, is_quick: bool = False
+) -> list[ForeignListeners]:
+    """End applications' processes that listen on our ports, or hold one otherwise.
 
     Root can, and under systemd a slot's units are stopped; otherwise they are only reported.
+    `is_quick`: only those that listen, since the kernel takes ten times as long to find the others.
     """
     rules = build_rules(config)
     if not rules.applications:
         return []
-    found = select_foreign(socket_owner.list_listeners(), rules)
-    return _end_all(config, found, dry_run=dry_run)
+    sockets = socket_owner.list_listeners() if is_quick else socket_owner.list_open_sockets()
+    return _end_all(config, select_foreign(sockets, rules), dry_run=dry_run)
+
+
+def end_port_hoarders(config: Config) -> list[ForeignListeners]:
+    """End the applications' processes that leave the host too few local ports, as root or systemd.
+
+    A program that connects needs a local port which no process has bound, on any address. Above
+    half of them the users that hold the most are ended. Production is left: what it runs was
+    approved, and it may have thousands of connections.
+    """
+    ports = socket_owner.read_local_ports()
+    enough = len(ports) // 2
+    app = config.app_user
+    uids = config.application_uids - ({app.uid} if app is not None else set())
+    counts = socket_owner.count_sockets()
+    return [
+        entry
+        for protocol, number in counts.items()
+        if uids and number > enough
+        for entry in _end_hoarders(config, uids, protocol, enough)
+    ]
+
+
+def _end_hoarders(
+    config: Config, uids: frozenset[int], protocol: str, enough: int
+) -> list[ForeignListeners]:
+    inodes = _find_hoards(uids, protocol, enough)
+    slots = _map_slots(config)
+    entries = []
+    for uid, held in inodes.items():
+        slot = slots.get(uid)
+        subject = f"uid {uid}" if slot is None else slot.slot_id
+        text = (
+            f"Processes of {subject} held so many local {protocol} ports that others of the host"
+            f" could not connect (with other applications more than {enough})"
+        )
+        is_ended = _end(config, uid, held, slot, is_urgent=True)
+        text = f"{text}: ended" if is_ended else text
+        entries.append(ForeignListeners(text, "" if slot is None else slot.slot_id, is_ended))
+    return entries
+
+
+def _find_hoards(uids: frozenset[int], protocol: str, enough: int) -> dict[int, set[int]]:
+    """Return the inodes of the sockets of each user that holds too many ports, by uid."""
+    local = socket_owner.read_local_ports()
+    is_tcp = protocol == socket_owner.TCP
+    every = socket_owner.list_open_sockets() if is_tcp else socket_owner.list_udp_sockets()
+    mine = [one for one in every if one.uid in uids and one.port in local]
+    ports = {uid: {one.port for one in mine if one.uid == uid} for uid in uids}
+    chosen = select_hoarders({uid: len(held) for uid, held in ports.items()}, enough)
+    if chosen or not is_tcp:
+        return {uid: {one.inode for one in mine if one.uid == uid} for uid in chosen}
+    # A kernel that does not report sockets which are only bound: by the processes' descriptors,
+    # which only root can read.
+    processes = {uid: process_table.list_processes_of(uid) for uid in uids}
+    open_by = {
+        uid: socket_owner.list_inodes(entry.pid for entry in entries)
+        for uid, entries in processes.items()
+    }
+    chosen = select_hoarders({uid: len(inodes) for uid, inodes in open_by.items()}, enough)
+    return {uid: open_by[uid] for uid in chosen}
 
 
 def clear_port(config: Config, port: int | None) -> None:
-    """End every application's process that listens on a port whose unit is about to start.
+    """End every application's process that holds a port whose unit is about to start.
 
     Also its own user's: nothing of the unit runs now, so it is a process that an earlier one left.
     Only root can.
     """
     if port is None or not config.is_root:
         return
-    listeners = socket_owner.list_listeners(port)
-    if not listeners:
-        return
-    found = [one for one in listeners if one.uid in config.application_uids]
+    found = [
+        one
+        for one in socket_owner.list_open_sockets()
+        if one.port == port and one.uid in config.application_uids
+    ]
     for foreign in _end_all(config, found):
         import logging  # Only here: the command that restarts a backend starts sooner without.
 
@@ -109,41 +193,64 @@ def _end_all(
     config: Config, found: Sequence[Socket], *, dry_run: bool = False
 ) -> list[ForeignListeners]:
     """Return one entry for each user: a process can listen on any number of addresses."""
-    slots = {
-        user.uid: slot for slot in config.slots if (user := config.slot_user(slot)) is not None
-    }
+    slots = _map_slots(config)
     entries = []
     for uid in sorted({one.uid for one in found}):
         mine = [one for one in found if one.uid == uid]
         text, slot = _describe(mine), slots.get(uid)
-        is_ended = not dry_run and _end(config, uid, mine, slot)
+        is_ended = not dry_run and _end(config, uid, {one.inode for one in mine}, slot)
         if is_ended:
             text = f"{text}: ended"
         entries.append(ForeignListeners(text, "" if slot is None else slot.slot_id, is_ended))
     return entries
 
 
-def _describe(listeners: Sequence[Socket]) -> str:
-    first = listeners[0]
-    others = f" and {len(listeners) - 1} more addresses" if len(listeners) > 1 else ""
+def _map_slots(config: Config) -> dict[int, SlotConfig]:
+    """Return the slots by the uids of their users."""
+    return {user.uid: slot for slot in config.slots if (user := config.slot_user(slot)) is not None}
+
+
+def _describe(sockets: Sequence[Socket]) -> str:
+    first = sockets[0]
+    others = f" and {len(sockets) - 1} more addresses" if len(sockets) > 1 else ""
+    did = "listened on" if first.state == socket_owner.LISTEN else "had bound"
     return (
-        f"{describe_holder(first)} listened on {describe_socket(first)}{others},"
+        f"{describe_holder(first)} {did} {describe_socket(first)}{others},"
         " which is a port of Oroboros and not its own"
     )
 
 
-def _end(config: Config, uid: int, listeners: Sequence[Socket], slot: SlotConfig | None) -> bool:
-    """End the processes; returns whether this process may, and did."""
+def _end(
+    config: Config,
+    uid: int,
+    inodes: Collection[int],
+    slot: SlotConfig | None,
+    *,
+    is_urgent: bool = False,
+) -> bool:
+    """End the processes that have these sockets; returns whether this process may, and did.
+
+    `is_urgent`: under systemd, where nothing says which job has them, all jobs of the user.
+    """
     if config.is_systemd:
-        return slot is not None and _stop_units(config, slot)
+        if slot is None:
+            return is_urgent and _kill_jobs(config, uid)
+        return _stop_units(config, slot)
     if not config.is_root:
         return False
-    if slot is not None:
-        # Or a parent of it, which has left every family, would start it again.
+    holders = socket_owner.find_holders(*inodes)
+    if slot is not None or not holders:
+        # Or a parent of it, which has left every family, would start it again. Without a holder
+        # the socket is in a message that no process has received yet (SCM_RIGHTS, unix(7)).
         return termination.kill_user(uid)
-    for pid in socket_owner.find_holders(*(one.inode for one in listeners)):
+    for pid in holders:
         _kill_family(pid)
     return True
+
+
+def _kill_jobs(config: Config, uid: int) -> bool:
+    users = [user for user in config.application_users if user.uid == uid]
+    return bool(users) and users[0].kill_all()
 
 
 def _stop_units(config: Config, slot: SlotConfig) -> bool:

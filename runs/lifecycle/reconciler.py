@@ -18,6 +18,7 @@ from host.errors import Refused
 from host.files import var_folders
 from host.postgres import guard
 from host.units import control_units, foreign_listeners, managers
+from host.units.foreign_listeners import ForeignListeners
 from host.units.stack_ports import POSTGRES, list_ports
 from releases.deployments import reconciler as deployments
 from releases.production import gate_start
@@ -60,7 +61,7 @@ def reconcile(config: Config, dry_run: bool = False) -> list[str]:
 
 def repair_quickly(config: Config) -> list[str]:
     """Repair what people would notice within seconds: slots and their backends."""
-    checks: tuple[Check, ...] = (_finish_cleaning, _end_foreign_listeners, _check_slots)
+    checks: tuple[Check, ...] = (_finish_cleaning, _end_listeners, _check_slots)
     sentences = [sentence for check in checks for sentence in check(config, False)]
     return [*sentences, *merge_queue.sync_rollback_freeze(config)]
 
@@ -174,12 +175,30 @@ def _clean_free_slot(config: Config, row: Slot, slot: SlotConfig, dry_run: bool)
         yield _record_repair(sentence, slot.slot_id)
 
 
-def _end_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:
-    """End applications' processes that listen on a port of ours which is not their own.
+def free_local_ports(config: Config) -> list[str]:
+    """End the applications that use up the host's local ports.
 
-    One that stays, such as a job under systemd, is an event too.
+    First, and without the database, to which a new connection may need such a port.
     """
-    for foreign in foreign_listeners.end_foreign_listeners(config, dry_run=dry_run):
+    ended = foreign_listeners.end_port_hoarders(config)
+    return list(_record_ended(config, ended, False))
+
+
+def _end_foreign_listeners(config: Config, dry_run: bool) -> Iterator[str]:
+    """End applications' processes that hold a port of ours which is not their own."""
+    ended = foreign_listeners.end_foreign_listeners(config, dry_run=dry_run)
+    yield from _record_ended(config, ended, dry_run)
+
+
+def _end_listeners(config: Config, dry_run: bool) -> Iterator[str]:
+    """As above, but only those that listen: what else holds a port waits for the next pass."""
+    ended = foreign_listeners.end_foreign_listeners(config, dry_run=dry_run, is_quick=True)
+    yield from _record_ended(config, ended, dry_run)
+
+
+def _record_ended(config: Config, ended: list[ForeignListeners], dry_run: bool) -> Iterator[str]:
+    """Record what was ended, with its run. What stays, as a job under systemd may, is one too."""
+    for foreign in ended:
         if foreign.is_ended:
             held = Lease.objects.filter(state=LeaseState.HELD, slot__slot_id=foreign.slot_id)
             lease = held.on_host(config.host_name).select_related("run").first()

@@ -154,6 +154,7 @@ class Supervisor:
             PeriodicTask("dead units", 1.0, partial(reconciler.start_dead_units, config)),
             PeriodicTask("services", 1.0, partial(services.restart_dead_servers, config)),
             PeriodicTask("disk usage", 15.0, partial(backend_supervision.check_disk_usage, config)),
+            PeriodicTask("local ports", 1.0, partial(reconciler.free_local_ports, config)),
             PeriodicTask("quick repair", 2.0, partial(reconciler.repair_quickly, config)),
             # Apart from the quick repair, which waits for previews that do not answer.
             PeriodicTask("production", 2.0, partial(reconciler.repair_production, config)),

@@ -74,6 +74,47 @@ def test_ipc_objects_of_each_kind_end_with_their_program(run):
         assert (call(*arguments), ctypes.get_errno()) == (-1, errno.ENOENT), call
 
 
+EXHAUST = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+def count(make, limit=1100):
+    for number in range(limit):
+        if make() < 0:
+            return number
+    return limit
+def terminal():
+    try:
+        return os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return -1
+def semaphores():
+    return libc.semget(0, 250, 0o600)
+print(count(terminal), count(lambda: libc.msgget(0, 0o600)), count(semaphores), flush=True)
+size = ctypes.c_size_t(64 * 2**20)
+print(count(lambda: libc.shmget(0, size, 0o600)), flush=True)
+ours, theirs = os.openpty()
+"""
+
+
+def test_a_program_has_a_limited_number_of_terminals_and_ipc_objects(run):
+    """Of its own: another one has as many, and the host's are not fewer."""
+    before = Path("/proc/sys/kernel/sem").read_text()
+    script = f"{sys.executable} -I -S -c '{EXHAUST.replace(chr(39), chr(34))}'"
+    for _ in range(2):
+        code, text = run(script, hidden=Path("/srv"))
+        assert text.splitlines()[:2] == ["64 256 128", "8"], text
+        assert code != 0
+        assert "OSError" in text  # no terminal is left to it
+    for end in os.openpty():
+        os.close(end)
+    assert Path("/proc/sys/kernel/sem").read_text() == before
+
+
+def test_a_program_opens_terminals_by_their_names(run):
+    script = "python3 -c 'import os, pty; a, b = pty.openpty(); print(os.ttyname(b))'; ls /dev/pts"
+    assert run(script) == (0, "/dev/pts/0\nptmx\n")
+
+
 @pytest.fixture
 def below_tmp():
     """A folder below /tmp itself that other users can reach, wherever TMPDIR is."""

@@ -1,9 +1,10 @@
 """A hostile program: it listens on addresses of a port, where no mark and no parent leads to it.
 
-    python foreign_listener.py <port> again|once <file> <address> ...
+    python foreign_listener.py <port> again|once|bound|connected <file> <address> ...
 
-With "again" a process of another session starts it again as often as it ends. The pids that
-listened are appended to the file.
+With "again" a process of another session starts it again as often as it ends, with "bound" it does
+not listen, and with "connected" it connects from the port, to the port after the address's @. The
+pids that listened are appended to the file.
 """
 
 import os
@@ -29,13 +30,22 @@ def fork_again(is_repeated):
     os.setsid()
 
 
-def listen(address, port):
+def connect(address, port):
+    address, _, peer_port = address.partition("@")
+    one = socket.socket()
+    one.bind((address, port))
+    one.connect((address, int(peer_port)))
+    return one
+
+
+def listen(address, port, is_listening=True):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     one = socket.socket(family)
     if family == socket.AF_INET6:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     one.bind((address, port))
-    one.listen()
+    if is_listening:
+        one.listen()
     return one
 
 
@@ -43,7 +53,10 @@ if __name__ == "__main__":
     port, word, pids, *addresses = sys.argv[1:]
     detach()
     fork_again(word == "again")
-    sockets = [listen(address, int(port)) for address in addresses]
+    if word == "connected":
+        sockets = [connect(address, int(port)) for address in addresses]
+    else:
+        sockets = [listen(address, int(port), word != "bound") for address in addresses]
     with Path(pids).open("a") as file:
         file.write(f"{os.getpid()}\n")
     time.sleep(600)

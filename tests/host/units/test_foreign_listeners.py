@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from dataclasses import replace
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 
 from host import config as configuration
 from host.process import runner, socket_owner
-from host.process.socket_owner import LISTEN, Socket
+from host.process.socket_owner import CLOSE, ESTABLISHED, LISTEN, TCP, UDP, Socket
 from host.units import foreign_listeners
-from host.units.foreign_listeners import PortRules, select_foreign
+from host.units.foreign_listeners import PortRules, select_foreign, select_hoarders
 from host.units.jobs import JobUser
 from host.units.listeners import select_not_owned
 from host.units.local_manager import LocalManager
@@ -40,10 +41,26 @@ PORTS, UIDS = st.sampled_from([3100, 8101, 8110, 9000]), st.sampled_from([0, 1, 
 RULES = PortRules(
     {3100: frozenset(), 8101: frozenset({1}), 8110: frozenset({60})}, frozenset({1, 2, 50, 60})
 )
+HOARD = """
+import os, socket, sys, time
+kind, first, last = (int(word) for word in sys.argv[1:])
+held = []
+for port in range(first, last):
+    one = socket.socket(socket.AF_INET, kind)
+    try:
+        one.bind(("0.0.0.0", port))
+    except OSError:
+        continue
+    held.append(one)
+if os.fork() == 0:
+    os.setsid()
+    open("ready", "w").close()
+    time.sleep(600)
+"""
 
 
-def listener(address, port, uid):
-    return Socket(address, port, IPv4Address(0), 0, LISTEN, uid, 1)
+def listener(address, port, uid, state=LISTEN):
+    return Socket(address, port, IPv4Address(0), 0, state, uid, 1)
 
 
 @given(ADDRESSES, PORTS, UIDS)
@@ -52,6 +69,25 @@ def test_an_application_listens_on_no_address_of_another_port_of_the_stack(addre
     is_own = (port, uid) in ((8101, 1), (8110, 60))
     found = select_foreign([listener(address, port, uid)], RULES)
     assert bool(found) == (is_application and is_port_of_ours and not is_own)
+
+
+@given(ADDRESSES, st.sampled_from([LISTEN, CLOSE, ESTABLISHED]), st.booleans())
+def test_any_use_of_another_port_is_foreign_but_a_connection_from_a_local_port(
+    address, state, is_local
+):
+    rules = replace(RULES, local_ports=range(3000, 3200) if is_local else range(32768, 60999))
+    found = select_foreign([listener(address, 3100, 1, state)], rules)
+    assert bool(found) == (state != ESTABLISHED or not is_local)
+
+
+@given(st.dictionaries(st.integers(1, 60), st.integers(0, 9000)), st.integers(0, 20_000))
+def test_those_who_hold_the_most_ports_are_ended_and_no_more_of_them(held, enough):
+    chosen = select_hoarders(held, enough)
+    left = [held[uid] for uid in held if uid not in chosen]
+    assert sum(left) <= enough
+    if chosen:
+        assert sum(left) + held[chosen[-1]] > enough
+        assert held[chosen[-1]] >= max(left, default=0)
 
 
 @given(st.lists(st.tuples(ADDRESSES, PORTS, UIDS)))
@@ -98,17 +134,45 @@ def config(folder):
 def listen_as(folder):
     """Listen on addresses of a port as a user; returns the pid that listens."""
 
-    def listen_as(user, port, *addresses, again=False):
+    def listen_as(user, port, *addresses, again=False, how=""):
         pids = folder / f"pids-{user.uid}"
         pids.touch()
         pids.chmod(0o666)
-        word = "again" if again else "once"
+        word = how or ("again" if again else "once")
         argv = [sys.executable, "foreign_listener.py", str(port), word, str(pids), *addresses]
         user = replace(user, folders=None)  # it sees this checkout's Python
         runner.spawn(argv, cwd=folder, env=ENV, user=user, log=folder / "log")
         return int(wait_for(pids.read_text).split()[0])
 
     return listen_as
+
+
+@pytest.fixture
+def hoard_as(folder):
+    """Have a user bind all free ports of a range, and do nothing with them."""
+
+    def hoard_as(user, kind, ports):
+        folder.chmod(0o777)
+        argv = [sys.executable, "-c", HOARD, str(int(kind)), str(ports.start), str(ports.stop)]
+        user = replace(user, folders=None)
+        runner.spawn(argv, cwd=folder, env=ENV, user=user, log=folder / "log")
+        wait_for((folder / "ready").exists)
+
+    return hoard_as
+
+
+def reports_bound_sockets():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        return any(other.port == port for other in socket_owner.list_open_sockets())
+
+
+def free_port_outside_the_local_ones():
+    local = socket_owner.read_local_ports()
+    taken = {one.port for one in socket_owner.list_open_sockets()}
+    first = 20_200 + os.getpid() % 5000
+    return next(port for port in range(first, 32_000) if port not in taken and port not in local)
 
 
 def is_free(port):
@@ -146,6 +210,64 @@ def test_a_job_that_listens_on_our_port_is_ended_and_production_is_left(config, 
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("word", ["bound", "connected"])
+def test_a_preview_that_holds_our_port_without_listening_is_ended(config, listen_as, word):
+    if word == "bound" and not reports_bound_sockets():
+        pytest.skip("this kernel does not report sockets that are only bound (Linux 6.8)")
+    config = replace(config, api_port=free_port_outside_the_local_ones())
+    slot, user = config.slots[0], config.slot_user(config.slots[0])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = f"127.0.0.1@{server.getsockname()[1]}"
+        listen_as(user, config.api_port, "127.0.0.1" if word == "bound" else peer, how=word)
+        assert foreign_listeners.end_foreign_listeners(config, is_quick=True) == []
+        [foreign] = foreign_listeners.end_foreign_listeners(config)
+    assert foreign.slot_id == slot.slot_id
+    assert f"had bound 127.0.0.1:{config.api_port}" in foreign.text
+    assert user.pids() == set()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("protocol", "kind"), [(TCP, socket.SOCK_STREAM), (UDP, socket.SOCK_DGRAM)]
+)
+def test_a_preview_that_binds_all_local_ports_is_ended_and_production_is_not(
+    config, hoard_as, folder, monkeypatch, protocol, kind
+):
+    ports = range(20_000, 20_100)
+    monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
+    monkeypatch.setattr(socket_owner, "count_sockets", lambda: {protocol: 51})
+    for user, has_ended in ((config.app_user, False), (config.slot_user(config.slots[1]), True)):
+        hoard_as(user, kind, ports)
+        (folder / "ready").unlink()
+        ended = foreign_listeners.end_port_hoarders(config)
+        assert bool(ended) == has_ended
+        assert bool(user.pids()) != has_ended
+        user.kill_all()
+    assert ended[0].slot_id == config.slots[1].slot_id
+    assert f"so many local {protocol} ports" in ended[0].text
+
+
+@pytest.mark.root
+def test_a_job_that_binds_all_local_ports_is_ended(config, hoard_as, monkeypatch):
+    ports = range(20_100, 20_200)
+    monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
+    monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 51})
+    hoard_as(config.job_user, socket.SOCK_STREAM, ports)
+    # As a kernel that does not report sockets which are only bound.
+    monkeypatch.setattr(socket_owner, "list_open_sockets", list)
+    [job] = foreign_listeners.end_port_hoarders(config)
+    assert (job.slot_id, job.is_ended) == ("", True)
+    assert wait_for(lambda: not config.job_user.pids())
+
+
+def test_nothing_is_looked_for_while_there_are_enough_local_ports(config, monkeypatch):
+    monkeypatch.setattr(socket_owner, "read_local_ports", lambda: range(100))
+    monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 50, UDP: 50})
+    monkeypatch.setattr(socket_owner, "list_open_sockets", None)
+    assert foreign_listeners.end_port_hoarders(config) == []
+
+
+@pytest.mark.root
 def test_a_dry_run_names_a_foreign_listener_and_leaves_it(config, listen_as):
     pid = listen_as(config.job_user, config.web_port, "::1")
     assert len(foreign_listeners.end_foreign_listeners(config, dry_run=True)) == 1
@@ -161,7 +283,7 @@ def test_under_systemd_a_slots_units_are_stopped_and_a_job_is_only_named(config,
     found = [listener(ip_address("::1"), config.api_port, user.uid) for user in users.values()]
     stop = lambda manager, name: stopped.append(name) or True  # noqa: E731
     monkeypatch.setattr(configuration.jobs, "find_user", users.get)
-    monkeypatch.setattr(socket_owner, "list_listeners", lambda: found)
+    monkeypatch.setattr(socket_owner, "list_open_sockets", lambda: found)
     monkeypatch.setattr(SystemdManager, "list_names", lambda _: [f"ouroboros-{n}" for n in names])
     monkeypatch.setattr(SystemdManager, "stop", stop)
     monkeypatch.setattr(JobUser, "kill_all", lambda user: stop(None, f"jobs of {user.role}"))

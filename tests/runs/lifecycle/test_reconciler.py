@@ -458,11 +458,23 @@ def test_a_foreign_listener_that_stays_is_named_in_each_pass_and_is_one_event(
     config, clean_slot, monkeypatch
 ):
     stays = ForeignListeners("a job listened on [::1]:8111", slot_id="", is_ended=False)
-    find = lambda config, dry_run: [stays]  # noqa: E731
+    find = lambda config, dry_run, is_quick: [stays]  # noqa: E731
     monkeypatch.setattr(reconciler.foreign_listeners, "end_foreign_listeners", find)
     for _ in range(2):
         assert stays.text in reconciler.repair_quickly(config)
     assert events("repaired").count(stays.text) == 1
+
+
+def test_a_preview_that_held_too_many_local_ports_is_an_event_of_its_run(
+    config, place, clean_slot, monkeypatch
+):
+    run = RunFactory()
+    leases.request_slot(run, actor="alice")
+    held = ForeignListeners("it held so many ports: ended", place.slot_id, is_ended=True)
+    monkeypatch.setattr(reconciler.foreign_listeners, "end_port_hoarders", lambda config: [held])
+    assert reconciler.free_local_ports(config) == [held.text]
+    [event] = Event.objects.filter(kind="repaired", run=run, slot_id=str(clean_slot))
+    assert event.text == held.text
 
 
 def test_a_preview_that_uses_too_much_disk_space_fails_and_its_slot_is_cleaned(
