@@ -26,7 +26,13 @@ from host.units import jobs
 from host.units.unit_files import OF_SLOT, list_unit_files, render_file
 from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
 from ops import progress, setup_command, virtualenv
-from ops.installed import production_folders, public_router, remote_paths, secret_env_files
+from ops.installed import (
+    bytecode,
+    production_folders,
+    public_router,
+    remote_paths,
+    secret_env_files,
+)
 from ops.installed.public_router import render_web_environment
 from ops.postgres import system_server
 from ops.preconditions import checkout_path
@@ -160,6 +166,11 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
         yield _text_step(path, text) if text else _absent_step(path)
     path = UNITS / public_router.DROP_IN
     yield _text_step(path, public_router.TEXT) if config.is_public else _absent_step(path)
+    yield InstallStep(
+        "the bytecode of the modules, which the units' users cannot write",
+        lambda: bytecode.has_current(config.home),
+        lambda: bytecode.compile_modules(config.home),
+    )
 
 
 def list_temporary_paths(config: Config) -> list[Path]:
