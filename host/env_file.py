@@ -6,7 +6,7 @@ quotes, and comments after a blank. `docs/reference/env-files.md` describes them
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from host.errors import Refused
@@ -145,3 +145,21 @@ def format_assignment(name: str, value: str) -> str:
         return f"{name}={value}\n"
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{escaped}"\n'
+
+
+def replace_values(text: str, values: Mapping[str, str | None]) -> str:
+    """Return the text of an env file with these values; None is for a variable to remove.
+
+    A variable keeps its place and a new one is appended; all other lines stay. Raises Refused as
+    `parse_env`.
+    """
+    lines, missing = text.split("\n"), dict(values)
+    for assignment in reversed(list(parse_assignments(text, "the file"))):
+        if assignment.name in values:
+            value = missing.pop(assignment.name, None)
+            line = [] if value is None else [format_assignment(assignment.name, value)[:-1]]
+            end = assignment.line + assignment.written.count("\n")
+            lines[assignment.line - 1 : end] = line
+    rest = "".join(format_assignment(name, one) for name, one in missing.items() if one is not None)
+    kept = "\n".join(lines).rstrip("\n")
+    return (f"{kept}\n" if kept else "") + rest

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from host.config import Config
-from host.env_file import find_surprises, format_assignment, parse_assignments, parse_env
+from host.env_file import find_surprises, format_assignment, parse_env, replace_values
 from host.errors import Refused
 from host.files import safe_files
 from ops.preconditions.shell_settings import find_differing
@@ -57,16 +57,6 @@ def keep_shell_settings(config: Config) -> list[str]:
             safe_files.write_atomic(path, replace_values(text, values).encode(), 0o600)
             sentences.append(f"{', '.join(changed)} of the shell is now in {path}.")
     return sentences
-
-
-def replace_values(text: str, values: Mapping[str, str]) -> str:
-    """Return the text of an env file with these values; all its other lines stay."""
-    for assignment in reversed(list(parse_assignments(text, ""))):
-        if assignment.name in values:
-            lines = text.split("\n")
-            end = assignment.line + assignment.written.count("\n")
-            text = "\n".join(lines[: assignment.line - 1] + lines[end:])
-    return text.rstrip("\n") + "\n" + _format_lines(values)
 
 
 def build_contents(config: Config, remote: Path) -> dict[str, str]:

@@ -28,6 +28,7 @@ from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
 from ops import progress, setup_command, virtualenv
 from ops.installed import (
     bytecode,
+    env_folder,
     production_folders,
     public_router,
     remote_paths,
@@ -146,7 +147,9 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
         lambda: _run_command(*tmpfiles),
     )
     yield InstallStep(
-        str(SYSTEM_ENV_DIR), SYSTEM_ENV_DIR.is_dir, lambda: SYSTEM_ENV_DIR.mkdir(mode=0o755)
+        f"{SYSTEM_ENV_DIR}/",
+        lambda: env_folder.is_ready(SYSTEM_ENV_DIR),
+        lambda: env_folder.prepare(SYSTEM_ENV_DIR),
     )
     for name in surface_env_files.list_names(config):
         path = surface_env_files.find_path(config, name)

@@ -8,7 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from forges.hooks import receive_hook
 from forges.pull_requests import find_named
 from oroboros import health
-from oroboros.operator_settings import pages
+from oroboros.operator_settings import pages, variable_pages
 from runs.addresses.views import check_certificate, show_preview_name
 from runs.api.metrics import MetricsView
 from runs.protection.entry import enter_preview
@@ -33,6 +33,7 @@ urlpatterns = [
     path("internal/certificate", check_certificate, {"find_pull_request": find_named}),
     path("internal/preview", show_preview_name, {"find_pull_request": find_named}),
     *pages.urlpatterns,
+    *variable_pages.urlpatterns,
     # Before the admin's own log-in, which asks for a password only.
     path("admin/", include("accounts.sign_in.urls")),
     path("admin/", admin.site.urls),

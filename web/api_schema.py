@@ -51,7 +51,7 @@ COMMIT = {"pattern": "^[0-9a-f]{40}$"}
 # What the JSON parser refuses in any text, and what a field on a single line refuses besides.
 CONTROLS = "\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f"
 LINE_CONTROLS = "\\u0000-\\u001f"
-MULTILINE = ("reason", "checklist")
+MULTILINE = ("reason", "checklist", "value")
 ERROR = {
     "type": "object",
     "properties": {

@@ -36,6 +36,9 @@ RECORDED_VIEWS = (
     "sign-in-callback",
     "api-setting",
     "admin-setting-change",
+    "api-variable-file",
+    "admin-variable-set",
+    "admin-variable-remove",
 )
 # The parts of an address that name what a request is about.
 OBJECT_ARGUMENTS = ("run_id", "slot_id", "release_id", "object_id", "id", "name", "delivery_id")

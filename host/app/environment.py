@@ -20,6 +20,8 @@ from host.app import command_line
 from host.app.dependencies import registries
 from host.app.environment_policy import (
     can_manifest_set,
+    describe_left_out,
+    forbid,
     is_blocked,
     is_matched_by,
     is_reserved,
@@ -296,19 +298,27 @@ def _derive_secret(config: Config, purpose: str, name: str) -> str:
 
 def _read_operator_file(config: Config, file: str, notes: list[str]) -> dict[str, str]:
     """Return the variables of the operator's file that the allow-list and the blocklist pass."""
-    allowed, blocked = _patterns(config, "ALLOWLIST"), _patterns(config, "BLOCKLIST")
     variables = {}
     for name, value in read_env_file(config.env_dir / file).items():
-        if is_blocked(name) or is_reserved(name):
-            raise _forbidden(name, file)
-        if is_matched_by(name, blocked):
-            notes.append(f"{name} of {file} is in WORKER_SUBPROCESS_ENV_BLOCKLIST.")
-        elif allowed and not is_matched_by(name, allowed):
-            notes.append(f"{name} of {file} is not in WORKER_SUBPROCESS_ENV_ALLOWLIST.")
+        if note := check_operator_variable(config, name, value, file):
+            notes.append(note)
         else:
-            _check_no_control_secret(config, name, value, file)
             variables[name] = value
     return variables
+
+
+def check_operator_variable(config: Config, name: str, value: str, file: str) -> str:
+    """Return why no process gets a variable of the operator's file; "" if they get it.
+
+    Raises Refused `env_key_forbidden`, `env_secret_forbidden` (400).
+    """
+    if is_blocked(name) or is_reserved(name):
+        raise forbid(name, file)
+    allowed, blocked = _patterns(config, "ALLOWLIST"), _patterns(config, "BLOCKLIST")
+    if note := describe_left_out(name, file, allowed, blocked):
+        return note
+    _check_no_control_secret(config, name, value, file)
+    return ""
 
 
 def _filter_app_json(config: Config, values: Mapping[str, str], notes: list[str]) -> dict[str, str]:
@@ -329,7 +339,7 @@ def _map_variables(
     mapped = {}
     for name, text in manifest.env.items():
         if not can_manifest_set(name):
-            raise _forbidden(name, "oroboros.toml, [env]")
+            raise forbid(name, "oroboros.toml, [env]")
         if is_matched_by(name, _patterns(config, "BLOCKLIST")):
             notes.append(f"{name} of oroboros.toml is in WORKER_SUBPROCESS_ENV_BLOCKLIST.")
             continue
@@ -388,9 +398,3 @@ def _masked(value: Variable, secrets: Iterable[str]) -> str:
 
 def _patterns(config: Config, name: str) -> list[str]:
     return split_patterns(config.get(f"WORKER_SUBPROCESS_ENV_{name}"))
-
-
-def _forbidden(name: str, origin: str) -> Refused:
-    return Refused(
-        "env_key_forbidden", f"{name} may not be set in {origin}: take it out.", status=400
-    )

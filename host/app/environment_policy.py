@@ -1,8 +1,10 @@
 """Which environment variables an application or the operator may not set. Pure functions."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
+
+from host.errors import Refused
 
 # Variables that make a program run other code than its own, and those of the control plane.
 # Sources: ld.so(8), bash(1), perlrun(1), git(1), the documentation of libpq, of Python and of Node.
@@ -83,3 +85,24 @@ def is_matched_by(name: str, patterns: Iterable[str]) -> bool:
 def split_patterns(text: str) -> list[str]:
     """Return the patterns of a setting, which blanks or commas separate."""
     return [pattern for pattern in re.split(r"[,\s]+", text) if pattern]
+
+
+def describe_left_out(
+    name: str, file: str, allowed: Collection[str], blocked: Collection[str]
+) -> str:
+    """Return which of the operator's patterns keeps a variable of `file` from all processes.
+
+    "" if none does. Without a pattern in `allowed` all names are allowed.
+    """
+    if is_matched_by(name, blocked):
+        return f"{name} of {file} is in WORKER_SUBPROCESS_ENV_BLOCKLIST."
+    if allowed and not is_matched_by(name, allowed):
+        return f"{name} of {file} is not in WORKER_SUBPROCESS_ENV_ALLOWLIST."
+    return ""
+
+
+def forbid(name: str, origin: str) -> Refused:
+    """Return the refusal of a variable that `origin` may not set."""
+    return Refused(
+        "env_key_forbidden", f"{name} may not be set in {origin}: take it out.", status=400
+    )

@@ -65,11 +65,12 @@ def write_value(config: Config, name: str, value: str) -> str:
     """Set a setting of NAMES, with "" to nothing. Returns the value before, "" without one.
 
     Raises Refused `setting_not_changeable` (404), `setting_invalid` (400), `set_elsewhere` (409) if
-    an env file or the process environment sets it.
+    an env file or the process environment sets it, `settings_busy` (409).
     """
     check_change(config, name, value)
     path = stored_path(config)
-    with file_lock(path.with_suffix(".lock"), seconds=LOCK_SECONDS):
+    busy = Refused("settings_busy", "Another change of a setting is being written: try again.")
+    with file_lock(path.with_suffix(".lock"), seconds=LOCK_SECONDS, refusal=busy):
         stored = dict(read_stored(config))
         before = stored.pop(name, "")
         if value:

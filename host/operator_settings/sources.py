@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from host.config import APPLICATION_FILES, CONTROL_FILES, HOME, Config, read_env_file
+from host.config import CONTROL_FILES, HOME, Config, read_env_file
 from host.errors import Refused
 from host.masking.known_secrets import read_masks
 from host.masking.urls import hide_password
@@ -69,16 +69,6 @@ def list_settings(config: Config) -> list[Setting]:
                 unused="" if one.name in in_effect else stored.get(one.name, ""),
             )
         )
-    return found
-
-
-def list_application_variables(config: Config) -> dict[str, list[str]]:
-    """Return the names of the variables for applications by their file; values are not read out."""
-    found = {}
-    for name in APPLICATION_FILES:
-        path = config.env_dir / name
-        with suppress(OSError, Refused):
-            found[str(path)] = sorted(read_env_file(path))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Changes of settings at run time: checked, written, and put on the audit trail."""
+"""Changes of settings and of variables: checked, written, and put on the audit trail."""
 
 from dataclasses import replace
 
@@ -10,7 +10,8 @@ from accounts.audit.recording import record_request
 from accounts.models import AuditEntry
 from host.config import Config
 from host.errors import Refused
-from host.operator_settings import run_time
+from host.operator_settings import run_time, variable_files
+from host.operator_settings.variable_files import VariableFile
 from runs import landing
 from runs.repository import push_mode
 from runs.rules import PushMode
@@ -34,15 +35,40 @@ def change_setting(request: HttpRequest, name: str, value: str, reason: str) -> 
         )
     before = run_time.write_value(config, name, value)
     detail = f"{before or UNSET} → {value or UNSET}"
+    _record(request, name, reason, detail)
+    return f"You changed {name}: {detail}."
+
+
+def change_variable(
+    request: HttpRequest,
+    file: VariableFile,
+    name: str,
+    value: str | None,
+    reason: str,
+    version: str = "",
+) -> str:
+    """Set a variable of applications, with None remove it. Returns what was done, without values.
+
+    Raises Refused as `variable_files.check_reason` and `variable_files.write_variable`.
+    """
+    variable_files.check_reason(reason, value)
+    done, note = variable_files.write_variable(
+        settings.OROBOROS, file, name, value, version=version
+    )
+    _record(request, f"{file.name} {name}", reason, done)
+    text = f"You {done} {name} in {file.name}."
+    return f"{text} No process gets it: {note}" if note else text
+
+
+def _record(request: HttpRequest, target: str, reason: str, detail: str) -> None:
     record_request(
         request,
         AuditEntry.Kind.SETTING,
         actor=get_actor_name(request),
-        target=name,
+        target=target,
         reason=reason,
         detail=detail,
     )
-    return f"You changed {name}: {detail}."
 
 
 def _check_push_mode(changed: Config) -> None:
@@ -52,6 +78,9 @@ def _check_push_mode(changed: Config) -> None:
         raise Refused(refused.code, refused.detail, status=400) from None
 
 
-def list_changes() -> QuerySet[AuditEntry]:
-    """Return the last changes of settings, the newest first."""
-    return AuditEntry.objects.filter(kind=AuditEntry.Kind.SETTING)[:HISTORY]
+def list_changes(file: VariableFile | None = None) -> QuerySet[AuditEntry]:
+    """Return the last changes of settings and variables, or of one file's, the newest first."""
+    changes = AuditEntry.objects.filter(kind=AuditEntry.Kind.SETTING)
+    if file is not None:
+        changes = changes.filter(target__startswith=f"{file.name} ")
+    return changes[:HISTORY]

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from host.errors import Refused
-from host.operator_settings import run_time, sources
+from host.operator_settings import run_time, sources, variable_files
 from host.operator_settings.sources import Setting
 from host.settings_rules import BOOLEANS, CHOICES, NUMBERS
 from oroboros.operator_settings.changes import change_setting, list_changes
@@ -51,7 +51,7 @@ class SettingForm(ReasonForm):
 
 def show_settings(request: HttpRequest) -> HttpResponse:
     """All settings by section, the variables of applications by name, and the last changes."""
-    _require_operator(request)
+    require_operator(request)
     found = sources.list_settings(settings.OROBOROS)
     context = {
         **admin.site.each_context(request),
@@ -61,7 +61,9 @@ def show_settings(request: HttpRequest) -> HttpResponse:
             (section, [one for one in group if one.name not in run_time.NAMES])
             for section, group in groupby(found, key=lambda one: one.section)
         ],
-        "variables": sources.list_application_variables(settings.OROBOROS),
+        "files": [
+            variable_files.read_state(settings.OROBOROS, one) for one in variable_files.FILES
+        ],
         "changes": list_changes(),
     }
     return TemplateResponse(request, "oroboros/settings.html", context)
@@ -69,7 +71,7 @@ def show_settings(request: HttpRequest) -> HttpResponse:
 
 def change_page(request: HttpRequest, name: str) -> HttpResponse:
     """Ask for the new value of one setting; on POST change it, or show why it was refused."""
-    _require_operator(request)
+    require_operator(request)
     found = sources.list_settings(settings.OROBOROS)
     setting = next((one for one in found if one.name == name and one.may_change), None)
     if setting is None:
@@ -104,7 +106,7 @@ def _describe_change(setting: Setting) -> AdminAction:
     return AdminAction("change", "Change", OPERATE, text, lambda *_: ActionResult(""))
 
 
-def _require_operator(request: HttpRequest) -> None:
+def require_operator(request: HttpRequest) -> None:
     if not has_ability(request, OPERATE):
         raise PermissionDenied
 

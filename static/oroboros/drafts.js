@@ -1,11 +1,11 @@
 /* What was typed in a form is kept in this tab until the form was accepted: a session that ends meanwhile loses nothing.
-   Neither passwords nor hidden fields are kept, and only the user who typed it gets it back. */
+   Neither passwords, other secrets nor hidden fields are kept, and only the user who typed it gets it back. */
 "use strict";
 (() => {
   const PREFIX = "oroboros-draft:";
   const NOT_KEPT = ["hidden", "password", "file", "submit", "button"];
 
-  const listFields = (form) => [...form.elements].filter((field) => field.name && !NOT_KEPT.includes(field.type));
+  const listFields = (form) => [...form.elements].filter((field) => field.name && !NOT_KEPT.includes(field.type) && !("secret" in field.dataset));
   const isChoice = (field) => field.type === "checkbox" || field.type === "radio";
   const nameOf = (field) => (isChoice(field) ? `${field.name}=${field.value}` : field.name);
   const read = (field) => (isChoice(field) ? field.checked : field.value);

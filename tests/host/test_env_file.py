@@ -1,9 +1,11 @@
 """The rules of env files: as python-dotenv has them, nothing filled in."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from host import env_file
-from host.env_file import format_assignment
+from host.env_file import format_assignment, replace_values
 from host.errors import Refused
 from ops.installed import secret_env_files
 
@@ -103,3 +105,32 @@ def test_values_that_may_be_read_differently_are_listed_without_their_text():
 )
 def test_the_parser_reads_what_the_installation_writes(name, value):
     assert parse(format_assignment(name, value)) == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "result"),
+    [
+        ("", {"A": "1"}, "A=1\n"),
+        ("# first\nA=1\n\n# last\n", {"B": "2"}, "# first\nA=1\n\n# last\nB=2\n"),
+        ("A=1 # why\nB=2", {"A": "x y"}, 'A="x y"\nB=2\n'),
+        ("A='1\n2'\nB=2\n", {"A": "3"}, "A=3\nB=2\n"),
+        ("B=2\nexport A=1\nC=3\n", {"A": None}, "B=2\nC=3\n"),
+        ("A=1\n", {"A": None}, ""),
+        ("A=1\n", {"B": None}, "A=1\n"),
+        ("B=2\r\nA=1\r\n", {"A": "3"}, "B=2\r\nA=3\n"),
+    ],
+)
+def test_a_changed_variable_keeps_its_place_and_every_other_line(text, values, result):
+    assert replace_values(text, values) == result
+
+
+VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
+
+
+@settings(max_examples=100, derandomize=True, database=None, deadline=None)
+@given(st.dictionaries(st.sampled_from("ABCD"), VALUES), st.sampled_from("ABCD"), VALUES)
+def test_any_value_is_read_as_it_was_set_and_leaves_the_others(before, name, value):
+    text = "# by hand\n" + "".join(format_assignment(*item) for item in before.items())
+    assert parse(replace_values(text, {name: value})) == {**before, name: value}
+    without = {one: kept for one, kept in before.items() if one != name}
+    assert parse(replace_values(text, {name: None})) == without

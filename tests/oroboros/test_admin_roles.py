@@ -185,6 +185,9 @@ none      /admin/runs/sharelink/add/
 viewer    /admin/search/
 operator  /admin/settings/
 operator  /admin/settings/<str:name>/change/
+operator  /admin/settings/variables/<str:key>/
+operator  /admin/settings/variables/<str:key>/remove/
+operator  /admin/settings/variables/<str:key>/set/
 viewer    /admin/slots/lease/
 viewer    /admin/slots/lease/<path:object_id>/
 viewer    /admin/slots/lease/<path:object_id>/change/
@@ -215,8 +218,8 @@ operator  /admin/usersessions/usersession/selected/end/
 viewer    /previews/enter
 """
 ROWS = dict(reversed(line.split()) for line in TABLE.splitlines() if line)
-# Of the mails of a run, which the rows of the test lack: these pages are reached with 404.
-MISSING = ("/admin/runs/run/<uuid:run_id>/mails/",)
+# Of the mails of a run and of variables, which the test lacks: these pages are reached with 404.
+MISSING = ("/admin/runs/run/<uuid:run_id>/mails/", "/admin/settings/variables/<str:key>/remove/")
 # tests/oroboros/test_roles.py, and those of the router: tests/runs/addresses.
 OTHERS = ("api/", "metrics", "health", "readyz", "hooks/", "internal/")
 # An account without a role is told so; without a provider nothing comes back from it; who is logged
@@ -265,7 +268,7 @@ def build_address(page, keys):
     address = next((one for start, one in PATTERNS.items() if page.startswith(start)), page)
     for name in ("<path:object_id>", "<id>", "<uuid:run_id>"):
         address = address.replace(name, key)
-    address = address.replace("<str:name>", "APPROVAL_SELF")
+    address = address.replace("<str:name>", "APPROVAL_SELF").replace("<str:key>", "previews")
     for name in ("<path:content_type_id>", "<int:pk>", "<int:number>"):
         address = address.replace(name, "1")
     return f"{address}?row={key}" if "/selected/" in page else address

@@ -71,6 +71,8 @@ GET  operate api/notifications
 GET  view    api/me
 GET  operate api/settings
 POST operate api/settings/<str:name>
+GET  operate api/variables
+POST operate api/variables/<str:name>
 GET  operate api/audit
 GET  operate api/audit/export
 """

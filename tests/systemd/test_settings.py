@@ -52,6 +52,32 @@ def test_units_may_write_to_the_roots_of_local_remotes_and_to_nothing_else(host)
     host.run(f"{APPLY} && rm -r /home/git /home/secret")
 
 
+def test_the_admin_changes_variables_of_applications_and_no_setting_of_its_own(host):
+    body = '{"name": "SHOP_KEY", "value": "sesame-4711", "reason": "new"}'
+    post = (
+        "curl -sf -X POST -H 'Content-Type: application/json' http://127.0.0.1:8000/api/variables"
+    )
+    for file, name in (("previews", "worker-preview"), ("builds", "build")):
+        said = host.run(f"{post}/{file} -d '{body}'")
+        assert ("SHOP_KEY" in said, "sesame-4711" in said) == (True, False)
+        path = f"/etc/oroboros/{name}.env"
+        assert "SHOP_KEY=sesame-4711" in host.run(f"cat {path}")
+        assert host.run(f"stat -c '%a %U' {path}").split() == ["600", "oroboros"]
+    inside = f"nsenter -m -t {host.pid('ouroboros-api')} setpriv --reuid oroboros"
+    inside += " --regid oroboros --clear-groups"
+    for command in (
+        "sh -c 'echo A=1 >>/etc/oroboros/api.env'",
+        "sh -c 'echo A=1 >>/etc/oroboros/worker.env'",
+        "rm -f /etc/oroboros/worker.env",
+        "mv /etc/oroboros/build.env /etc/oroboros/api.env",
+        "rm -f /etc/oroboros/web.env",
+        "mv /etc/oroboros/build.env /etc/oroboros/web.env",
+    ):
+        assert host.run_unchecked(f"{inside} {command}", cwd="/").returncode != 0, command
+    host.run("rm /etc/oroboros/build.env && sed -i /SHOP_KEY/d /etc/oroboros/worker-preview.env")
+    assert "0 files and 0 units differ" in host.run(f"{APPLY} --dry-run")
+
+
 def free_all_slots(host):
     """Cancel the runs that other tests left in slots: a slot with a run is not removed."""
     for run in host.get("/api/runs")["results"]:

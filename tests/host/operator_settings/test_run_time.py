@@ -108,9 +108,3 @@ def test_secrets_are_hidden_and_every_setting_has_a_meaning(config):
     assert found["APPROVAL_CODEOWNERS"].meaning.startswith("Whether owners")
     assert found["ALLOWED_HOSTS"].meaning == "The host names that the control plane accepts."
     assert found["OROBOROS_SLOTS"].section == "the control plane"
-
-
-def test_the_variables_of_applications_are_named_without_values(config):
-    path = config.env_dir / "worker-preview.env"
-    path.write_text("API_KEY=sesame\nB=1\n")
-    assert sources.list_application_variables(config)[str(path)] == ["API_KEY", "B"]

@@ -112,7 +112,7 @@ def test_a_corrected_setting_of_the_shell_is_kept_and_reported(tmp_path):
     sentences = env_files.keep_shell_settings(config)
     path = config.env_dir / "worker.env"
     assert path.read_text() == (
-        "# mine\nGIT_REMOTE_URL=/a\nPREVIEW_TTL_SECONDS=7\nMERGE_GATE_GIT_PUSH_BRANCH=master\n"
+        "# mine\nGIT_REMOTE_URL=/a\nMERGE_GATE_GIT_PUSH_BRANCH=master\nPREVIEW_TTL_SECONDS=7\n"
     )
     assert configuration.read_env_file(config.env_dir / "api.env") == {"OROBOROS_SLOTS": "2"}
     assert [sentence.split()[0] for sentence in sentences] == [

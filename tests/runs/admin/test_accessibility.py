@@ -78,6 +78,8 @@ def list_addresses(run):
         reverse("admin:accounts_apitoken_new"),
         reverse("admin-settings"),
         reverse("admin-setting-change", args=["APPROVAL_SELF"]),
+        reverse("admin-variables", args=["previews"]),
+        reverse("admin-variable-set", args=["production"]),
         reverse("admin:auth_user_add"),
         reverse("admin:django_q_schedule_changelist"),
         reverse("admin:password_change"),
