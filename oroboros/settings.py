@@ -349,6 +349,7 @@ UNFOLD = {
     "DASHBOARD_CALLBACK": "runs.admin.dashboard.add_dashboard_context",
     "STYLES": [lambda request: static("oroboros/admin.css")],
     "SCRIPTS": [
+        lambda request: static("oroboros/alpine-setup.js"),
         lambda request: static("oroboros/live.js"),
         lambda request: static("oroboros/preview-check.js"),
         lambda request: static("oroboros/changes.js"),

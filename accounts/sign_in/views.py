@@ -48,7 +48,8 @@ PAGES = "/admin/account/"
 
 def add_page_context(request: HttpRequest) -> dict[str, Any]:
     """Context processor: what the admin's pages need, for the pages that allauth renders."""
-    if not request.path_info.startswith(PAGES):
+    # An error may come before the middleware that reads the session.
+    if not request.path_info.startswith(PAGES) or not hasattr(request, "user"):
         return {}
     return {**admin.site.each_context(request), "title": "Your account"}
 

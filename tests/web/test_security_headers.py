@@ -12,7 +12,7 @@ def test_every_response_has_a_content_security_policy():
         directives = dict(part.split(" ", 1) for part in policy.split("; "))
         assert directives["frame-ancestors"] == "'none'"
         assert directives["default-src"] == "'self'"
-        assert directives["script-src"] == "'self' 'unsafe-eval'"
+        assert directives["script-src"] == "'self'"
 
 
 def test_every_answer_refuses_devices_and_windows_of_other_origins():
