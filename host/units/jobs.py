@@ -39,6 +39,9 @@ POLL_SECONDS = 0.1
 SYSTEMCTL_SECONDS = 330.0  # above the longest stop_timeout of a process
 # Longer than systemd waits at a shutdown before it kills us.
 SHUTDOWN_SECONDS = 180.0
+# systemctl(1): refused while a stop of the unit is queued, which it would cancel by default. Who
+# stops all units stops the worker too, but perhaps later.
+START_OPTIONS = ("--job-mode=fail",)
 
 
 class JobInterrupted(Refused):
@@ -257,7 +260,7 @@ def _read_mark(name: str) -> str:
 
 
 def _start(name: str) -> None:
-    done = run_systemctl("start", "--", unit_name(name))
+    done = run_systemctl("start", *START_OPTIONS, "--", unit_name(name))
     if done.exit_code != 0:
         raise Refused("job_refused", done.stderr.decode(errors="replace").strip())
 

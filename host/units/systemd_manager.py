@@ -65,7 +65,7 @@ class SystemdManager(UnitFiles):
             self._write(unit)
             # Earlier failures must not count against the unit's StartLimitBurst.
             run_systemctl("reset-failed", unit.name)
-            started = run_systemctl("start", unit.name)
+            started = run_systemctl("start", unit.name, *jobs.START_OPTIONS)
             # A start may fail because the command ended: then it has a new start time.
             if started.exit_code != 0 and self.status(unit.name).start_time == status.start_time:
                 raise Refused("unit_refused", started.stderr.decode(errors="replace").strip())

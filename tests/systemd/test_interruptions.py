@@ -87,6 +87,8 @@ UNDISTURBED = {"status": "merged", "remote": True, "live": True, "failed": 0, "f
 def test_a_run_that_is_interrupted_at_any_moment_ends_as_one_that_is_not(host, seconds, interrupt):
     generator = random.Random(SEED)
     differences, moments = [], Counter()
+    # An interruption of the test before may have failed half-way.
+    host.run("./scripts/runtime-up.sh")
     for number in range(ROUNDS):
         run = begin(host, f"{interrupt.__name__}-{number}")
         # Each part of a run gets its share of the interruptions.
@@ -97,6 +99,7 @@ def test_a_run_that_is_interrupted_at_any_moment_ends_as_one_that_is_not(host, s
         interrupt(host)
         now = try_to_merge(host, run, MERGE_SECONDS)
         end = describe_end(host, now)
+        print(f"{interrupt.__name__} {number}: at {moment:.1f} s, {running}: {end}", flush=True)  # noqa: T201
         if end != UNDISTURBED:
             differences.append((round(moment, 1), running, now["failure_detail"], end))
     print(f"a run takes {seconds:.0f} s; interrupted in {dict(moments)}")  # noqa: T201
