@@ -11,8 +11,10 @@ kept from binding such a port (SocketBindDeny), but not by a kernel without BPF 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from host.config import Config, SlotConfig
+from host.deadline import Deadline
 from host.process import process_table, socket_owner, termination
 from host.process.process_id import ProcessId
 from host.process.socket_owner import Socket
@@ -30,6 +32,8 @@ from host.units.unit import stop_together
 
 # States of a socket that listens, or that was only bound, which the kernel reports as closed.
 UNCONNECTED = (socket_owner.LISTEN, socket_owner.CLOSE)
+PAUSE_SECONDS = 5.0
+_pauses: dict[Path, Deadline] = {}
 
 
 @dataclass(frozen=True)
@@ -115,19 +119,22 @@ def end_port_hoarders(config: Config) -> list[ForeignListeners]:
 
     A program that connects needs a local port which no process has bound, on any address. Above
     half of them the users that hold the most are ended. Production is left: what it runs was
-    approved, and it may have thousands of connections.
+    approved, and it may have thousands of connections. Where others than applications have so many
+    sockets, as a busy server of this host may, it is looked again only after PAUSE_SECONDS.
     """
+    pause = _pauses.get(config.var)
+    if pause is not None and not pause.has_passed:
+        return []
     ports = socket_owner.read_local_ports()
     enough = len(ports) // 2
     app = config.app_user
     uids = config.application_uids - ({app.uid} if app is not None else set())
     counts = socket_owner.count_sockets()
-    return [
-        entry
-        for protocol, number in counts.items()
-        if uids and number > enough
-        for entry in _end_hoarders(config, uids, protocol, enough)
-    ]
+    many = [protocol for protocol, number in counts.items() if uids and number > enough]
+    ended = [one for protocol in many for one in _end_hoarders(config, uids, protocol, enough)]
+    if many and not ended:
+        _pauses[config.var] = Deadline(PAUSE_SECONDS)
+    return ended
 
 
 def _end_hoarders(
@@ -238,10 +245,10 @@ def _end(
         return _stop_units(config, slot)
     if not config.is_root:
         return False
-    holders = socket_owner.find_holders(*inodes)
-    if slot is not None or not holders:
-        # Or a parent of it, which has left every family, would start it again. Without a holder
-        # the socket is in a message that no process has received yet (SCM_RIGHTS, unix(7)).
+    # All of a slot's: or a parent, which has left every family, would start it again. All of a
+    # job's without a holder: then it is in a message that was not received (SCM_RIGHTS, unix(7)).
+    holders = socket_owner.find_holders(*inodes) if slot is None else []
+    if not holders:
         return termination.kill_user(uid)
     for pid in holders:
         _kill_family(pid)

@@ -236,6 +236,7 @@ def test_a_preview_that_binds_all_local_ports_is_ended_and_production_is_not(
     ports = range(20_000, 20_100)
     monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {protocol: 51})
+    monkeypatch.setattr(foreign_listeners, "PAUSE_SECONDS", 0.0)
     for user, has_ended in ((config.app_user, False), (config.slot_user(config.slots[1]), True)):
         hoard_as(user, kind, ports)
         (folder / "ready").unlink()
@@ -265,6 +266,18 @@ def test_nothing_is_looked_for_while_there_are_enough_local_ports(config, monkey
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 50, UDP: 50})
     monkeypatch.setattr(socket_owner, "list_open_sockets", None)
     assert foreign_listeners.end_port_hoarders(config) == []
+
+
+def test_sockets_of_others_are_looked_at_again_only_after_a_pause(config, monkeypatch):
+    looks = []
+    monkeypatch.setattr(configuration.Config, "application_uids", frozenset({7}))
+    monkeypatch.setattr(socket_owner, "read_local_ports", lambda: range(100))
+    monkeypatch.setattr(socket_owner, "count_sockets", lambda: {UDP: 51})
+    monkeypatch.setattr(socket_owner, "list_udp_sockets", lambda: looks.append(1) or [])
+    monkeypatch.setattr(foreign_listeners, "PAUSE_SECONDS", 600.0)
+    for _ in range(2):
+        assert foreign_listeners.end_port_hoarders(config) == []
+    assert looks == [1]
 
 
 @pytest.mark.root

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.models import LoginAttempt
-from host.files import leftovers, ownership, safe_files
+from host.files import leftovers, ownership, safe_files, tree_shield
 from host.postgres.administration import DatabaseAdmin
 from ops import env_files
 from runs.lifecycle import execution, operations
@@ -123,7 +123,9 @@ def targets(place, api, router, root):
         ],
         "public": [str(config.var / name) for name in ("cache/installs", "releases")]
         + [str(slot.folder / "activations") for slot in config.slots]
-        + [str(place.slot.folder / "worktree.commit")],
+        + [str(place.slot.folder / "worktree.commit")]
+        # At which tools end their search in the folders above a tree.
+        + [str(config.var / name) for name in tree_shield.FILES],
         # The application's home; the developer's own folders, beside the host's.
         "mine": [
             *(str(path) for path in (place.slot.folder / "home", place.config.var / "drop")),
