@@ -12,7 +12,7 @@ from notifications.models import Notification, Target
 from notifications.rules import NotificationEvent
 from releases.models import Deployment, Release
 from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus
-from runs.models import Approval, Artifact, Event, Freeze, Run, ShareLink, Step
+from runs.models import Approval, Artifact, Comment, Event, Freeze, Run, ShareLink, Step
 from runs.protection.visits import hash_secret
 from runs.rules import FINAL, Status, StepStatus
 from slots.models import Lease, Slot
@@ -116,6 +116,19 @@ class ApprovalFactory(DjangoModelFactory):
     verdict = Approval.APPROVED
     actor = "bob"
     person = factory.LazyAttribute(lambda approval: approval.actor)
+    at = factory.LazyFunction(timezone.now)
+
+
+class CommentFactory(DjangoModelFactory):
+    """A comment on the run's commit; give `path`, `line` and `side` for one on a line."""
+
+    class Meta:
+        model = Comment
+
+    run = factory.SubFactory(RunFactory)
+    commit_sha = factory.LazyAttribute(lambda comment: comment.run.commit_sha)
+    text = "Why?"
+    actor = "bob"
     at = factory.LazyFunction(timezone.now)
 
 

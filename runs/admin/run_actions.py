@@ -94,6 +94,7 @@ def _get_approve_details(request: HttpRequest, run: Run) -> dict[str, Any]:
         "schema": run_page.describe_schema(run),
         "facts": run_page.describe_facts(run),
         "approval_state": read_state(run),
+        "open_comments": run.comments.filter(resolved_at=None).count(),
         "omitted_fields": omitted,
     }
 

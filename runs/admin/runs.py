@@ -14,11 +14,11 @@ from unfold.decorators import display
 
 from host.durations import format_duration
 from runs import presenters
-from runs.admin import mails, run_actions, run_filters, run_page, share_links
+from runs.admin import comments, mails, run_actions, run_filters, run_page, share_links
 from runs.mail.parsing import Mail
 from runs.models import Artifact, Run
 from web.admin_actions import DetailPageAdmin
-from web.permissions import OPERATE, has_ability
+from web.permissions import HOLD, OPERATE, has_ability
 from web.security_headers import allow_connections
 from web.templatetags.presentation import CHIP_TYPES
 
@@ -40,7 +40,7 @@ class RunAdmin(DetailPageAdmin):
     list_filter_submit = True
     search_fields = ["title", "branch", "commit_sha", "id"]
     search_help_text = "Title, branch, commit or id"
-    page_actions = (*run_actions.ACTIONS, share_links.SHARE)
+    page_actions = (*run_actions.ACTIONS, comments.COMMENT, share_links.SHARE)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         return presenters.select_runs()
@@ -68,10 +68,13 @@ class RunAdmin(DetailPageAdmin):
         """Return the data of the page; with `?live`, which live.js adds, without the difference."""
         is_live = "live" in request.GET
         file = request.GET.get("path")
+        changes = {} if is_live else run_actions.get_difference(row, file)
         return {
             **run_page.build_context(row, is_live=is_live),
             "share_links": share_links.list_share_links(row),
-            **({} if is_live else run_actions.get_difference(row, file)),
+            **changes,
+            **comments.build_context(row, changes.get("difference")),
+            "may_hold": has_ability(request, HOLD),
             "may_operate": has_ability(request, OPERATE),
         }
 

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from runs.api import artifacts, mails, maintenance, runs, shipping, slots
+from runs.comments import api as comments_api
 from runs.protection import api as protection_api
 
 RUN = "runs/<str:run_id>"
@@ -31,6 +32,17 @@ urlpatterns = [
         f"{RUN}/share-links/<int:link_id>/revoke",
         protection_api.RevokeShareLinkView.as_view(),
         name="api-share-link-revoke",
+    ),
+    path(f"{RUN}/comments", comments_api.CommentListView.as_view(), name="api-comments"),
+    path(
+        f"{RUN}/comments/<int:comment_id>/resolve",
+        comments_api.ResolveCommentView.as_view(),
+        name="api-comment-resolve",
+    ),
+    path(
+        f"{RUN}/comments/<int:comment_id>/reopen",
+        comments_api.ReopenCommentView.as_view(),
+        name="api-comment-reopen",
     ),
     path("slots", slots.SlotListView.as_view(), name="api-slots"),
     path("slots/acquire", slots.AcquireView.as_view(), name="api-slots-acquire"),

@@ -1,6 +1,7 @@
 """Runs, their journal, and the decisions of people about them."""
 
 from runs.models.certificates import CertificateName
+from runs.models.comments import Comment
 from runs.models.decisions import Approval, Freeze
 from runs.models.journal import Artifact, Event, Heartbeat, Step
 from runs.models.prechecks import Precheck
@@ -11,6 +12,7 @@ __all__ = [
     "Approval",
     "Artifact",
     "CertificateName",
+    "Comment",
     "Event",
     "Freeze",
     "Heartbeat",

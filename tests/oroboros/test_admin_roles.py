@@ -137,6 +137,14 @@ none      /admin/releases/release/<path:object_id>/delete/
 viewer    /admin/releases/release/<path:object_id>/history/
 operator  /admin/releases/release/<path:object_id>/rollback/
 none      /admin/releases/release/add/
+viewer    /admin/runs/comment/
+viewer    /admin/runs/comment/<path:object_id>/
+viewer    /admin/runs/comment/<path:object_id>/change/
+none      /admin/runs/comment/<path:object_id>/delete/
+viewer    /admin/runs/comment/<path:object_id>/history/
+approver  /admin/runs/comment/<path:object_id>/reopen/
+approver  /admin/runs/comment/<path:object_id>/resolve/
+none      /admin/runs/comment/add/
 viewer    /admin/runs/event/
 viewer    /admin/runs/event/<path:object_id>/
 viewer    /admin/runs/event/<path:object_id>/change/
@@ -154,6 +162,7 @@ viewer    /admin/runs/run/<path:object_id>/
 approver  /admin/runs/run/<path:object_id>/approve/
 approver  /admin/runs/run/<path:object_id>/cancel/
 viewer    /admin/runs/run/<path:object_id>/change/
+approver  /admin/runs/run/<path:object_id>/comment/
 none      /admin/runs/run/<path:object_id>/delete/
 operator  /admin/runs/run/<path:object_id>/force-release/
 viewer    /admin/runs/run/<path:object_id>/history/

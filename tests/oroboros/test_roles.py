@@ -31,6 +31,10 @@ GET  view    api/runs/<str:run_id>/mails
 GET  view    api/runs/<str:run_id>/share-links
 POST hold    api/runs/<str:run_id>/share-links
 POST hold    api/runs/<str:run_id>/share-links/<int:link_id>/revoke
+GET  view    api/runs/<str:run_id>/comments
+POST hold    api/runs/<str:run_id>/comments
+POST hold    api/runs/<str:run_id>/comments/<int:comment_id>/resolve
+POST hold    api/runs/<str:run_id>/comments/<int:comment_id>/reopen
 POST approve api/runs/<str:run_id>/approve
 POST approve api/runs/<str:run_id>/precheck
 POST approve api/runs/<str:run_id>/reject
@@ -86,6 +90,8 @@ WRITES_OF_RUNS = {
         for verb in ("approve", "precheck", "reject", "cancel", "retry", "keep")
     ),
     "api/runs/<str:run_id>/share-links", "api/runs/<str:run_id>/share-links/<int:link_id>/revoke",
+    "api/runs/<str:run_id>/comments", "api/runs/<str:run_id>/comments/<int:comment_id>/resolve",
+    "api/runs/<str:run_id>/comments/<int:comment_id>/reopen",
 }  # fmt: skip
 ARGUMENTS = {
     "<str:run_id>": "00000000-0000-0000-0000-000000000000",
@@ -96,6 +102,7 @@ ARGUMENTS = {
     "<str:name>": "log",
     "<int:number>": "1",
     "<int:link_id>": "1",
+    "<int:comment_id>": "1",
 }
 
 

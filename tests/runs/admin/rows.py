@@ -11,6 +11,7 @@ from runs.rules import Status, StepStatus
 from tests.factories import (
     ApprovalFactory,
     ArtifactFactory,
+    CommentFactory,
     DeliveryFactory,
     DeploymentFactory,
     EventFactory,
@@ -45,6 +46,7 @@ def create_rows():
     StepFactory(run=lease.run, name="worktree", status=StepStatus.RUNNING)
     EventFactory(run=lease.run)
     ApprovalFactory(run=merged)
+    CommentFactory(run=lease.run)
     FreezeFactory()
     RunFactory(status=Status.FAILED)
     held = PullRequestFactory(is_fork=True, effect="hold", reason="An operator must allow it.")
