@@ -20,6 +20,14 @@ APT_SECONDS = 900.0
 # Each has a PostgreSQL server of its own, and many tests start whole stacks.
 MAX_TEST_PROCESSES = 4
 BROWSER = "chromium"
+# What the applications of the long tests are written in. The gems are those of the distribution,
+# since the registry of gems may be out of reach; Rails and what `rails new` requires are among them.
+TOOLCHAINS = (
+    *("golang-go", "php-cli", "composer", "redis-server"),
+    *("ruby-bundler", "ruby-sinatra", "ruby-webrick"),
+    *("ruby-rails", "ruby-pg", "ruby-sass-rails", "ruby-jbuilder", "puma"),
+)
+QUERY_SECONDS = 30.0
 # The whole stack, and what root hides of users, files and processes: as root every uid is ours.
 ORDINARY_TESTS = (
     "tests/system",
@@ -51,6 +59,8 @@ def run_all(
         return run_in_copy(config, environ, [*(["--full"] if full else []), *pytest_arguments])
     virtualenv.install_requirements(config, "dev")
     install_browser(environ)
+    if full:
+        install_toolchains(environ)
     path = f"{config.home / '.venv/bin'}{os.pathsep}{environ['PATH']}"
     env = {**environ, "PATH": path}
     checks = list_checks(config)
@@ -196,16 +206,44 @@ def install_browser(environ: Mapping[str, str]) -> None:
     if shutil.which(BROWSER) is not None:
         return
     if os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        with progress.step(f"Installing {BROWSER}") as report_waiting:
-            log = Path(tempfile.mkdtemp(prefix="oroboros-apt-")) / "apt.log"
-            env = {**environ, "DEBIAN_FRONTEND": "noninteractive"}
-            for argv in (["update", "-q"], ["install", "-qy", "--no-install-recommends", BROWSER]):
-                runner.run(
-                    ["apt-get", *argv], cwd=Path("/"), log=log, timeout=APT_SECONDS, env=env,
-                    stop=report_waiting,
-                )  # fmt: skip
+        install_packages([BROWSER], environ)
     if shutil.which(BROWSER) is None:
         detail = f"{BROWSER} is missing, so no page is tested in a browser: install it as root."
         if environ.get("CI") == "true":
             raise Refused("browser_missing", detail)
         progress.print_line(detail)
+
+
+def install_toolchains(environ: Mapping[str, str]) -> None:
+    """Install what is missing of TOOLCHAINS, if this is root; otherwise say how to.
+
+    The tests that need a package which cannot be installed fail, and name it.
+    """
+    missing = list_missing_packages(TOOLCHAINS)
+    if missing and os.geteuid() == 0 and shutil.which("apt-get") is not None:
+        install_packages(missing, environ)
+        missing = list_missing_packages(TOOLCHAINS)
+    if missing:
+        progress.print_line(f"Tests need packages that are missing: {' '.join(missing)}")
+
+
+def list_missing_packages(names: Sequence[str]) -> list[str]:
+    """Return which packages dpkg has not installed; all of them on a host without dpkg."""
+    if shutil.which("dpkg-query") is None:
+        return list(names)
+    argv = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
+    answer = runner.capture(argv, timeout=QUERY_SECONDS)
+    found = [line.split() for line in answer.stdout.decode(errors="replace").splitlines()]
+    return [name for name in names if [name, "installed"] not in found]
+
+
+def install_packages(names: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Have apt-get install packages of the distribution; its output goes to a file."""
+    with progress.step(f"Installing {' '.join(names)}") as report_waiting:
+        log = Path(tempfile.mkdtemp(prefix="oroboros-apt-")) / "apt.log"
+        env = {**environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for argv in (["update", "-q"], ["install", "-qy", "--no-install-recommends", *names]):
+            runner.run(
+                ["apt-get", *argv], cwd=Path("/"), log=log, timeout=APT_SECONDS, env=env,
+                stop=report_waiting,
+            )  # fmt: skip

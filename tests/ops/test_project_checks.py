@@ -26,3 +26,15 @@ def test_tests_of_users_files_and_processes_run_as_an_ordinary_user(monkeypatch)
     assert quick[quick.index("-k") + 1] == "not (system and killed)"
     assert "not root and not alone and not full" in quick
     assert "-k" not in full and "not root and not alone" in full
+
+
+def test_packages_are_missing_that_dpkg_has_not_installed(monkeypatch, tmp_path):
+    program = tmp_path / "dpkg-query"
+    program.write_text("#!/bin/sh\necho 'here installed'\necho 'gone config-files'\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    names = ["here", "gone", "unknown"]
+    assert project_checks.list_missing_packages(names) == ["gone", "unknown"]
+    program.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert project_checks.list_missing_packages(names) == names

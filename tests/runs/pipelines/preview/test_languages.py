@@ -1,6 +1,6 @@
 """Examples of docs/reference/manifest.md in Ruby, PHP and Go, as previews on this host.
 
-They need Debian's packages: ruby-bundler ruby-sinatra ruby-webrick php-cli composer golang-go.
+They need the packages of TOOLCHAINS in ops/project_checks.py, which `test.sh --full` installs.
 """
 
 import subprocess
