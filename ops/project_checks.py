@@ -20,8 +20,8 @@ APT_SECONDS = 900.0
 # Each has a PostgreSQL server of its own, and many tests start whole stacks.
 MAX_TEST_PROCESSES = 4
 BROWSER = "chromium"
-# What the applications of the long tests are written in. The gems are those of the distribution,
-# since the registry of gems may be out of reach; Rails and what `rails new` requires are among them.
+# What the applications of the long tests are written in. The gems are the distribution's, since the
+# registry of gems may be out of reach; Rails and what `rails new` requires are among them.
 TOOLCHAINS = (
     *("golang-go", "php-cli", "composer", "redis-server"),
     *("ruby-bundler", "ruby-sinatra", "ruby-webrick"),

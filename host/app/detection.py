@@ -12,19 +12,11 @@ from typing import Any
 
 from host.app.dependencies import node_projects, python_projects
 from host.app.dependencies.project_files import join
-from host.app.frameworks import django_project, other_languages, site_servers
+from host.app.frameworks import django_project, other_languages, python_apps, site_servers
 from host.app.frameworks import routes as framework_routes
 from host.files.source_tree import SourceTree
 
 PYTHON_FILES = ("uv.lock", "requirements.txt", "pyproject.toml", "Pipfile")
-FASTAPI_FILES = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
-# The call that makes an application, the files in which the framework's command looks for it, the
-# requirement that brings this command, and the framework, whose command has its name.
-# Sources: https://fastapi.tiangolo.com/fastapi-cli/, https://flask.palletsprojects.com/cli/
-PYTHON_APPS = (
-    (b"FastAPI(", FASTAPI_FILES, r"fastapi(-cli|\[[a-z,]*standard)", "FastAPI"),
-    (b"Flask(", ("app.py", "wsgi.py"), r"\bflask\b", "Flask"),
-)
 # The bundlers of static frontends, by their package, and their output folders.
 BUNDLERS = {"vite": "dist", "react-scripts": "build", "@vue/cli-service": "dist", "astro": "dist"}
 # The usual folders of each part, those of workspaces after the others.
@@ -53,10 +45,10 @@ EXAMPLES = {
     "uvicorn": "web: uvicorn main:app --port $PORT",
     **dict.fromkeys(NODE_SERVERS, "web: node server.js"),
 }
-ASGI_NAME = re.compile(
-    r"^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?(FastAPI|Starlette|Litestar|Quart)\(", re.MULTILINE
-)
-UVICORN = re.compile(r"\b(?:uvicorn\b|litestar\[[a-z,]*standard)", re.IGNORECASE)
+
+
+# A script that starts the package in another folder.
+STARTS_FOLDER = re.compile(r"(?:\bcd |--prefix[ =]|--cwd[ =]|\s-C )")
 
 
 def read_package_json(tree: SourceTree, folder: str) -> Mapping[str, Any] | None:
@@ -187,9 +179,8 @@ def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected |
         found = (
             _detect_django(tree, folder)
             or _detect_python_app(tree, folder)
-            or _detect_uvicorn_app(tree, folder)
             or _detect_node_server(tree, folder)
-            or _detect_site(tree, folder)
+            or _detect_site(tree, folder, declared)
             or _detect_other_language(tree, folder)
         )
         if found:
@@ -205,9 +196,12 @@ def _detect_backend(tree: SourceTree, declared: Mapping[str, Any]) -> Detected |
 def _order_folders(tree: SourceTree, folders: Sequence[str]) -> list[str]:
     """Return the folders in the order in which they are looked at.
 
-    The root of a workspace comes last: its scripts start all of the packages.
+    The root of a workspace comes last, and a root whose script `start` goes into another folder:
+    they start other packages.
     """
-    return sorted(folders, key=lambda one: one == "." and node_projects.is_workspace(tree, "."))
+    start = str(_scripts(read_package_json(tree, ".") or {}).get("start", ""))
+    is_last = node_projects.is_workspace(tree, ".") or bool(STARTS_FOLDER.search(start))
+    return sorted(folders, key=lambda one: one == "." and is_last)
 
 
 def _is_built_for(declared: Mapping[str, Any], backend: Mapping[str, Any]) -> bool:
@@ -243,27 +237,8 @@ def _detect_django(tree: SourceTree, folder: str) -> Detected | None:
 
 
 def _detect_python_app(tree: SourceTree, folder: str) -> Detected | None:
-    """Return how a FastAPI or Flask application starts: by its framework's command."""
-    required = _read_requirements(tree, folder)
-    for call, files, requirement, framework in PYTHON_APPS:
-        found = [name for name in files if call in (tree.read_bytes(f"{folder}/{name}") or b"")]
-        if found and re.search(requirement, required, re.IGNORECASE):
-            web = (framework.lower(), "run", "--host", "127.0.0.1", "--port", "$PORT")
-            return Detected(framework, {"web": web, "health_path": "/"}, (join(folder, found[0]),))
-    return None
-
-
-def _detect_uvicorn_app(tree: SourceTree, folder: str) -> Detected | None:
-    """Return how an ASGI application starts whose requirements bring uvicorn."""
-    if not UVICORN.search(_read_requirements(tree, folder)):
-        return None
-    for name in FASTAPI_FILES:
-        match = ASGI_NAME.search(tree.read_text(f"{folder}/{name}") or "")
-        if match:
-            module = name.removesuffix(".py").replace("/", ".")
-            web = ("uvicorn", f"{module}:{match[1]}", "--host", "127.0.0.1", "--port", "$PORT")
-            return Detected(match[2], {"web": web, "health_path": "/"}, (join(folder, name),))
-    return None
+    found = python_apps.detect(tree, folder, _read_requirements(tree, folder))
+    return Detected(found[0], found[1], (found[2],)) if found else None
 
 
 def find_unknown_backend(tree: SourceTree, fields: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -291,22 +266,33 @@ def _read_requirements(tree: SourceTree, folder: str) -> str:
 def _detect_node_server(tree: SourceTree, folder: str) -> Detected | None:
     """Return how a Node server starts.
 
-    A package with a bundler is none: its `start` script starts the bundler's development server.
+    The `start` script of a package with a bundler starts the bundler's development server, unless
+    it starts a program and the package requires a server: the frontend is built to files then.
     """
     data = read_package_json(tree, folder)
-    if data is None or _find_files(tree, folder, data) or "start" not in _scripts(data):
+    if data is None or "start" not in _scripts(data):
+        return None
+    required = _table(data, "dependencies")
+    server = next((package for package in NODE_SERVERS if package in required), "")
+    files = _find_files(tree, folder, data)
+    site = site_servers.read_folder(tree, folder)
+    if site and (files or site.argv != ("npm", "start")):
+        return None
+    if files and not (server and site_servers.starts_program(data)):
         return None
     script = next((name for name in NODE_BUILDS if name in _scripts(data)), None)
-    build = {"backend_build": (("npm", "run", script),)} if script else {}
-    required = _table(data, "dependencies")
-    server = next((package for package in NODE_SERVERS if package in required), "Node.js")
-    fields = {"web": ("npm", "start"), "health_path": "/", **build}
-    return Detected(server, fields, (join(folder, "package.json"),))
+    build = {"backend_build": (("npm", "run", script),)} if script and not files else {}
+    # Nest's own `start` compiles first, into a tree that is read-only.
+    has_compiled = server == "@nestjs/core" and "start:prod" in _scripts(data)
+    web = ("npm", "run", "start:prod") if has_compiled else ("npm", "start")
+    fields = {"web": web, "health_path": "/", **build}
+    framework = site.package if site else server or "Node.js"
+    return Detected(framework, fields, (join(folder, "package.json"),))
 
 
-def _detect_site(tree: SourceTree, folder: str) -> Detected | None:
+def _detect_site(tree: SourceTree, folder: str, declared: Mapping[str, Any]) -> Detected | None:
     """Return how the server of a framework starts whose package has a bundler or no `start`."""
-    site = site_servers.read_folder(tree, folder)
+    site = site_servers.read_folder(tree, folder, declared.get("web"))
     if site is None:
         return None
     build = {"backend_build": (("npm", "run", site.script),)} if site.script else {}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.app import detection
-from host.app.frameworks import migration_tools
+from host.app.frameworks import migration_tools, site_servers
 from host.app.manifest import Check, Manifest
 from host.app.manifest_file import ManifestFile
 from host.app.process_types import background, procfile
@@ -72,6 +72,8 @@ def load_manifest(root: Path) -> Manifest:
     fields["processes"], new = background.list_processes(declared, files, fields)
     notes += new
     notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
+    if "frontend_output" in detected.fields:
+        _check_output(tree, fields)
     _check_complete(fields, files)
     _check_routes(fields, files)
     notes += migration_tools.list_notes(tree, fields)
@@ -156,6 +158,12 @@ def _check_backend(tree: SourceTree, fields: Fields, *, is_stated: bool) -> list
         "frontend is to be served",
         "web",
     )
+
+
+def _check_output(tree: SourceTree, fields: Fields) -> None:
+    """Refuse a detected frontend whose build makes no files that could be served."""
+    if problem := site_servers.find_problem(tree, fields["frontend_dir"]):
+        raise ManifestFile("Procfile", "").refuse(problem, "web")
 
 
 def _read_procfile(file: ManifestFile, notes: list[str]) -> Fields:

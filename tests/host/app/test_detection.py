@@ -62,6 +62,60 @@ def test_a_fastapi_application_with_uvicorn_alone_starts_by_uvicorn(load_files, 
     assert found.web == ("uvicorn", app, "--host", "127.0.0.1", "--port", "$PORT")
 
 
+FACTORY = "def create_app():\n    return Flask(__name__)\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "options"),
+    [
+        ("wsgi.py", "from shop import create_app\napp = create_app()\n", ()),
+        ("app.py", FACTORY, ()),
+        ("main.py", "app = Flask(__name__)\n", ("--app", "main")),
+        ("run.py", "app = create_app('production')\n", ("--app", "run")),
+        ("shop/__init__.py", FACTORY, ("--app", "shop")),
+        ("src/shop/__init__.py", FACTORY, ("--app", "src/shop")),
+    ],
+)
+def test_flask_starts_the_application_or_its_factory(load_files, path, text, options):
+    found = load_files({path: text, "tests/__init__.py": FACTORY, "requirements.txt": "Flask==3"})
+    assert found.framework == "Flask"
+    assert found.web == ("flask", *options, "run", "--host", "127.0.0.1", "--port", "$PORT")
+    # The same text without the requirement is no application.
+    with pytest.raises(Refused, match="what to run"):
+        load_files({"requirements.txt": "idna"})
+
+
+@pytest.mark.parametrize(
+    ("required", "web"),
+    [
+        ("fastapi\nuvicorn", "uvicorn app.main:application"),
+        ("fastapi[standard]", "fastapi run"),
+        ("litestar\nuvicorn", "uvicorn app.main:application"),
+    ],
+)
+def test_an_asgi_application_that_a_factory_makes_is_detected(load_files, required, web):
+    text = "from app.factory import create_app\n\napplication: FastAPI = create_app(settings)\n"
+    found = load_files({"app/main.py": text, "requirements.txt": required})
+    assert " ".join(found.web).startswith(web)
+    with pytest.raises(Refused):
+        load_files({"requirements.txt": "uvicorn"})
+
+
+@pytest.mark.parametrize(
+    "start", ["npm start --prefix server", "cd server && npm start", "yarn --cwd server start"]
+)
+def test_a_root_that_starts_another_folder_is_not_the_backend(load_files, start):
+    root = {"scripts": {"start": start, "build": "npm run build --prefix client"}}
+    api = {"scripts": {"start": "node ."}, "dependencies": {"express": "5"}}
+    files = {"server/package.json": json.dumps(api), "client/package.json": json.dumps(VITE)}
+    found = load_files({"package.json": json.dumps(root), **files})
+    assert (found.backend_dir, found.web, found.backend_build) == ("server", ("npm", "start"), ())
+    assert found.public_dir == "client/dist"
+    # Without such a folder it is.
+    alone = load_files({"server/package.json": "{}", "client/package.json": "{}"})
+    assert (alone.backend_dir, alone.web) == (".", ("npm", "start"))
+
+
 VITE = {"scripts": {"build": "vite build"}, "devDependencies": {"vite": "^7"}}
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from host.errors import Refused
+
 API = {"backend/requirements.txt": "fastapi[standard]", "backend/main.py": "app = FastAPI()"}
 NODE_ADAPTER = {"@sveltejs/kit": "2", "@sveltejs/adapter-node": "5"}
 START = {"build": "x build", "start": "x start"}
@@ -117,3 +119,126 @@ def test_alone_it_is_web_with_a_bundler_or_without_a_start_too(load_files, text,
 def test_pages_that_need_no_server_are_served_as_files(load_files, files, output):
     found = load_files(files)
     assert (found.web, found.frontend_output) == (None, output)
+
+
+def build_only(*required, **scripts):
+    """Return a package.json that has these packages for development, and a script `build`."""
+    scripts = {"build": "vite build", **scripts}
+    return json.dumps({"scripts": scripts, "devDependencies": dict.fromkeys(required, "1")})
+
+
+SSR = {"build": "vite build && vite build --ssr src/entry-server.js --outDir dist/server"}
+STARTS = {"start": "cross-env NODE_ENV=production node server.js"}
+SERVERS = {
+    "Astro": (
+        build_only("astro", "@astrojs/node", build="astro build", start="astro dev"),
+        "node dist/server/entry.mjs",
+    ),
+    "Vite": (build_only("vite", **SSR, **STARTS), "npm start"),
+    "TanStack Start": (
+        build_only("vite", "@tanstack/react-start", "nitro"), "node .output/server/index.mjs",
+    ),
+    "React Router": (build_only("vite", "@react-router/dev", **STARTS), "npm start"),
+    "SolidStart": (build_only("vinxi", "@solidjs/start", start="vinxi start"), "npm start"),
+    "Angular": (
+        build_only("@angular/ssr", start="ng serve", **{"serve:ssr:x": "node dist/x/server.mjs"}),
+        "npm run serve:ssr:x",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_build_for_a_server_is_started_and_not_served_as_files(load_files, name):
+    text, command = SERVERS[name]
+    alone = load_files({"package.json": text})
+    assert (" ".join(alone.web), alone.frontend_output) == (command, None)
+    assert alone.backend_build == (("npm", "run", "build"),)
+    beside = load_files({**API, "frontend/package.json": text})
+    [server] = beside.processes
+    assert (beside.framework, " ".join(server.argv)) == ("FastAPI", command)
+    assert beside.sources["routes"].startswith(name)
+    assert beside.frontend_output is None
+
+
+UNSERVED = {
+    "write `web: node server.js`": {"package.json": build_only("vite", **SSR)},
+    "have @astrojs/node as adapter with the mode standalone": {
+        "package.json": build_only("astro", "@astrojs/node"),
+        "astro.config.mjs": 'adapter: node({ mode: "middleware" })',
+    },
+    "(`npx astro add node`)": {
+        "package.json": build_only("astro", "@astrojs/netlify"),
+        "astro.config.ts": "output: 'server'",
+    },
+    "adapter-auto makes nothing that runs here: have @sveltejs/adapter-node": {
+        "package.json": build_only("vite", "@sveltejs/kit", "@sveltejs/adapter-auto"),
+    },
+    "require nitro and add its plugin": {
+        "package.json": build_only("vite", "@tanstack/react-start"),
+    },
+    "require @react-router/serve and have it as script `start`": {
+        "package.json": build_only("vite", "@react-router/dev"),
+    },
+    "require @remix-run/serve": {"package.json": build_only("vite", "@remix-run/dev")},
+}
+
+
+@pytest.mark.parametrize("line", UNSERVED)
+def test_a_build_for_a_server_that_starts_nowhere_is_refused_with_the_line(load_files, line):
+    files = UNSERVED[line]
+    with pytest.raises(Refused) as refusal:
+        load_files(files)
+    assert (refusal.value.code, line in refusal.value.detail) == ("manifest_invalid", True)
+    # Beside an API too; and what the manifest states counts.
+    inner = {f"frontend/{name}": text for name, text in files.items()}
+    with pytest.raises(Refused, match=r"package\.json"):
+        load_files({**API, **inner})
+    stated = {"oroboros.toml": '[frontend]\noutput = "dist"\n'}
+    assert load_files({**files, **stated}).frontend_output == "dist"
+
+
+def test_the_command_of_a_procfile_starts_a_build_for_a_server(load_files):
+    found = load_files({"package.json": build_only("vite", **SSR), "Procfile": "web: node s.js"})
+    assert (found.web, found.frontend_output) == (("node", "s.js"), None)
+    assert found.backend_build == (("npm", "run", "build"),)
+
+
+@pytest.mark.parametrize(
+    ("files", "output"),
+    [
+        ({"package.json": build_only("astro", build="astro build")}, "dist"),
+        ({"package.json": build_only("vite", "@sveltejs/kit", "@sveltejs/adapter-static")},
+         "build"),
+        ({"package.json": build_only("vite", "@remix-run/dev"),
+          "vite.config.ts": "remix({ ssr: false })"}, "build/client"),
+        ({"package.json": build_only("@angular/cli", build="ng build", start="ng serve"),
+          "angular.json": json.dumps({"projects": {"shop": {"architect": {"build": {
+              "builder": "@angular/build:application"}}}}})}, "dist/shop/browser"),
+        ({"package.json": build_only("@angular/cli", build="ng build", start="ng serve"),
+          "angular.json": json.dumps({"projects": {"shop": {"architect": {"build": {
+              "builder": "x:browser", "options": {"outputPath": "out"}}}}}})}, "out"),
+    ],
+)  # fmt: skip
+def test_a_build_to_files_is_served_whatever_its_start_script_is(load_files, files, output):
+    found = load_files(files)
+    assert (found.web, found.frontend_output) == (None, output)
+
+
+def test_a_server_beside_its_bundler_is_started_and_the_files_are_served(load_files):
+    package = {
+        "scripts": {"build": "vite build", "start": "node server.js"},
+        "dependencies": {"express": "5"},
+        "devDependencies": {"vite": "7"},
+    }
+    found = load_files({"package.json": json.dumps(package)})
+    assert (found.framework, found.web) == ("express", ("npm", "start"))
+    assert (found.public_dir, found.backend_build) == ("dist", ())
+
+
+def test_nest_starts_what_its_build_compiled(load_files):
+    package = {
+        "scripts": {"build": "nest build", "start": "nest start", "start:prod": "node dist/main"},
+        "dependencies": {"@nestjs/core": "11"},
+    }
+    found = load_files({"package.json": json.dumps(package)})
+    assert (found.web, len(found.backend_build)) == (("npm", "run", "start:prod"), 1)

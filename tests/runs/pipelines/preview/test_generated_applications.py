@@ -1,7 +1,6 @@
 """What the generators of popular frameworks make is previewed and ships, or is refused early.
 
-That of Rails needs Debian's packages: ruby-rails ruby-bundler ruby-pg ruby-sass-rails ruby-jbuilder
-puma.
+That of Rails needs the packages of TOOLCHAINS in ops/project_checks.py.
 """
 
 import json
@@ -98,6 +97,82 @@ def test_an_astro_site_of_three_pages_is_previewed_and_ships(shows, tmp_path):
     run_starter("npm", "install", "--package-lock-only", cwd=site)
     pages = {"/": "index", "/about/": "about", "/team/": "team"}
     shows(site, {path: f"<h1>{text}</h1>" for path, text in pages.items()})
+
+
+ASTRO_SERVER = {
+    "package.json": json.dumps(
+        {**ASTRO_PACKAGE, "dependencies": {"astro": "^5", "@astrojs/node": "^9"}}
+    ),
+    "astro.config.mjs": """\
+import node from "@astrojs/node";
+import { defineConfig } from "astro/config";
+export default defineConfig({ output: "server", adapter: node({ mode: "standalone" }) });
+""",
+    "src/pages/index.astro": "<html><body><h1>{2 + 3} of the server</h1></body></html>\n",
+    "src/pages/api/time.js": "export const GET = () => Response.json({ now: Date.now() });\n",
+}
+
+
+@pytest.mark.full
+def test_an_astro_site_with_a_server_is_previewed_and_ships(shows, tmp_path):
+    write_files(tmp_path / "site", ASTRO_SERVER)
+    run_starter("npm", "install", "--package-lock-only", cwd=tmp_path / "site")
+    shows(tmp_path / "site", {"/": "<h1>5 of the server</h1>", "/api/time": '"now"'})
+
+
+@pytest.mark.full
+def test_a_new_vite_project_that_renders_on_a_server_is_previewed_and_ships(shows, tmp_path):
+    run_starter(
+        "npm", "exec", "--yes", "create-vite-extra@latest", "--", "site", "--template",
+        "ssr-vanilla", cwd=tmp_path,
+    )  # fmt: skip
+    # The line that it is refused with.
+    write_files(tmp_path / "site", {"Procfile": "web: node server.js\n"})
+    place = shows(tmp_path / "site", {"/": '<section id="center">'})
+    assert place.page("/server/entry-server.js").text == place.page("/").text
+
+
+@pytest.mark.full
+def test_a_new_nest_application_is_previewed_and_ships(shows, tmp_path):
+    run_starter(
+        "npm", "exec", "--yes", "@nestjs/cli@11", "--", "new", "api", "--skip-git",
+        "--skip-install", "--package-manager", "npm", cwd=tmp_path,
+    )  # fmt: skip
+    run_starter("npm", "install", "--package-lock-only", cwd=tmp_path / "api")
+    shows(tmp_path / "api", {"/": "Hello World!"})
+
+
+@pytest.mark.full
+def test_a_new_vue_project_that_asks_for_a_newer_node_is_previewed_and_ships(shows, tmp_path):
+    run_starter(
+        "npm", "exec", "--yes", "create-vue@latest", "--", "site", "--default", cwd=tmp_path
+    )
+    shows(tmp_path / "site", {"/": "/assets/index-"})
+
+
+BUN_SERVER = """\
+import { Hono } from "hono";
+
+const app = new Hono();
+app.get("/", (context) => context.text(`hello from bun ${Bun.version}`));
+export default { hostname: "127.0.0.1", port: process.env.PORT, fetch: app.fetch };
+"""
+
+
+@pytest.mark.full
+def test_a_server_that_bun_installs_and_runs_is_previewed_and_ships(shows, tmp_path):
+    package = {
+        "name": "api",
+        "scripts": {"start": "bun run index.ts"},
+        "dependencies": {"hono": "^4"},
+    }
+    files = {"package.json": json.dumps(package), "index.ts": BUN_SERVER}
+    write_files(tmp_path / "api", files)
+    run_starter(
+        "npm", "exec", "--yes", "--package=bun@1.4.5", "--", "bun", "install", "--lockfile-only",
+        cwd=tmp_path / "api",
+    )  # fmt: skip
+    shows(tmp_path / "api", {"/": "hello from bun 1."})
 
 
 SERVER = """\

@@ -1,8 +1,11 @@
 """Applications with the manifests of docs/reference/manifest.md, complete where the page is short.
 
 Django with its admin, static and uploaded files beside a Vite frontend; FastAPI with Alembic and a
-React frontend. Each has a list of items in its database.
+React frontend. Each has a list of items in its database. Next.js beside FastAPI has none: its page
+is rendered with what the API of the same generation answers.
 """
+
+import json
 
 DJANGO_SETTINGS = """\
 import os
@@ -204,4 +207,40 @@ FASTAPI_AND_REACT = {
     "frontend/package.json": REACT_PACKAGE,
     "frontend/index.html": '<div id="app"></div><script type="module" src="/main.jsx"></script>\n',
     "frontend/main.jsx": REACT_MAIN,
+}
+
+NEXT_PAGE = """\
+export const dynamic = "force-dynamic";
+
+export default async function Page() {
+  const answer = await fetch(`${process.env.API_URL}/api/items`);
+  return <h1>Items of {(await answer.json()).commit}</h1>;
+}
+"""
+NEXT_LAYOUT = """\
+export default function Layout({ children }) {
+  return <html><body>{children}</body></html>;
+}
+"""
+NEXT_API = """\
+import os
+
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/api/items")
+def list_items():
+    return {"commit": os.environ["OROBOROS_COMMIT"]}
+"""
+NEXT_PACKAGE = {
+    "scripts": {"build": "next build", "start": "next start"},
+    "dependencies": {"next": "^16", "react": "^19", "react-dom": "^19"},
+}
+NEXT_AND_FASTAPI = {
+    "backend/main.py": NEXT_API,
+    "frontend/app/layout.js": NEXT_LAYOUT,
+    "frontend/app/page.js": NEXT_PAGE,
+    "frontend/package.json": json.dumps(NEXT_PACKAGE),
 }

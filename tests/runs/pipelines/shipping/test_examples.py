@@ -1,7 +1,6 @@
 """Examples of docs/reference/manifest.md are previewed, ship, and are rolled back to.
 
-Those in other languages need Debian's packages: ruby-bundler ruby-sinatra ruby-webrick php-cli
-composer golang-go.
+Those in other languages need the packages of TOOLCHAINS in ops/project_checks.py.
 """
 
 import subprocess
@@ -15,7 +14,11 @@ from runs.lifecycle import execution, operations
 from runs.models import Run
 from tests.host.app.inspection.examples import read_examples
 from tests.runs.pipelines.shipping.conftest import opened
-from tests.runs.pipelines.shipping.framework_samples import DJANGO_AND_VITE, FASTAPI_AND_REACT
+from tests.runs.pipelines.shipping.framework_samples import (
+    DJANGO_AND_VITE,
+    FASTAPI_AND_REACT,
+    NEXT_AND_FASTAPI,
+)
 from tests.runs.pipelines.shipping.world import World
 
 EXAMPLES = {example.title: example for example in read_examples()}
@@ -63,8 +66,11 @@ def make_world(transactional_db, settings, monkeypatch):
         world.close()
 
 
-def ship(world, branch, look=lambda port: None):
-    """Ship a branch; `look` is called with the port of the preview and, after it, production's."""
+def ship(world, branch, look=lambda port: None, *, has_same_page=True):
+    """Ship a branch; `look` is called with the port of the preview and, after it, production's.
+
+    `has_same_page`: the page of both builds is the same, byte for byte.
+    """
     world.commit(branch, {"NOTES.md": branch})
     run = operations.create_run(title=branch, branch=branch, actor="ada")
     execution.execute_run(run.pk)
@@ -76,7 +82,7 @@ def ship(world, branch, look=lambda port: None):
     execution.execute_run(run.pk)
     run = Run.objects.get(pk=run.pk)
     assert run.status == "merged", (run.failure_code, run.failure_detail)
-    assert world.get(world.config.web_port).text == preview
+    assert not has_same_page or world.get(world.config.web_port).text == preview
     look(world.config.web_port)
     return run
 
@@ -181,3 +187,24 @@ def test_fastapi_with_alembic_and_a_react_frontend(make_world):
     roll_back(world, first)
     look(production)
     assert world.get(production, "/api/items").json() == {"items": ["apple"]}
+
+
+@pytest.mark.full
+def test_next_beside_fastapi(make_world, tmp_path):
+    (tmp_path / "package.json").write_text(NEXT_AND_FASTAPI["frontend/package.json"])
+    subprocess.run(["npm", "install", "--package-lock-only"], cwd=tmp_path, check=True)
+    lock = {"frontend/package-lock.json": (tmp_path / "package-lock.json").read_text()}
+    world = make_world("Next.js beside FastAPI", NEXT_AND_FASTAPI | lock)
+
+    def look(port):
+        page = world.get(port)
+        commit = page.headers["X-Oroboros-Commit"]
+        # Pages and API are of one commit, and the page was made from what the API answers.
+        assert page.text.partition("<h1>")[2].partition("</h1>")[0].endswith(commit)
+        assert world.get(port, "/api/items").json() == {"commit": commit}
+        assert "Swagger UI" in world.get(port, "/docs").text
+
+    first = ship(world, "feature/first", look, has_same_page=False)
+    ship(world, "feature/second", look, has_same_page=False)
+    roll_back(world, first)
+    look(world.config.web_port)
