@@ -1,0 +1,17 @@
+"""Each row of docs/security.md names tests that exist."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "security.md").read_text()
+
+
+def test_every_test_and_path_that_the_page_names_exists():
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    defined = set(re.findall(r"^ *def (test_\w+)\(", sources, re.MULTILINE))
+    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    paths = set(re.findall(r"`((?:tests|bench)/[\w./]+)`", PAGE))
+    assert len(named) > 50
+    assert named - defined == set()
+    assert [path for path in paths if not (ROOT / path).exists()] == []
