@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import reduce
+from functools import cache, reduce
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connection, models
@@ -23,7 +24,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Greatest
 
 from core.clock import ClockTimestamp
-from host.process import shutdown
+from host.process import process_table, shutdown
 
 CLAIM_SECONDS = 30
 RENEW_SECONDS = 1.0
@@ -32,6 +33,8 @@ RENEW_SECONDS = 1.0
 LOST_AFTER_SECONDS = CLAIM_SECONDS * 2 / 3
 # Claims in a row whose process died. After them the work is given up, not tried again.
 MAX_ATTEMPTS = 3
+# Of the host's name in that of a claim's owner, which has at most 100 characters.
+HOST_LENGTH = 40
 
 Row = TypeVar("Row", bound="Claimable")
 
@@ -117,6 +120,18 @@ class ClaimableQuerySet(models.QuerySet[Row]):
         attempts = Greatest(F("attempts") - 1, 0) if is_shutdown else F("attempts")
         return claimed.update(claim_expires_at=now, attempts=attempts)
 
+    def expire_claims_of_dead_processes(self) -> int:
+        """End the claims of processes of this kernel that do not exist any more.
+
+        Those of an earlier boot, or of a host with the same name, expire by themselves: nothing is
+        known of their processes. Returns how many.
+        """
+        now, prefix = ClockTimestamp(), make_host_prefix()
+        claimed = self.filter(claim_owner__startswith=prefix, claim_expires_at__gt=now)
+        owners = claimed.values_list("claim_owner", flat=True)
+        dead = [each for each in owners if not has_process(each)]
+        return claimed.filter(claim_owner__in=dead).update(claim_expires_at=now) if dead else 0
+
     def release_claim(self, claim: Claim) -> None:
         """End the claim, so that the next task for the row can claim it at once."""
         self.with_valid_claim(claim).update(claim_expires_at=None, claim_owner="")
@@ -140,13 +155,39 @@ class Claimable(models.Model):
 
 
 def make_owner_name() -> str:
-    """Return a new claim owner: host, session, pid and a random part, so that no two are equal."""
+    """Return a new claim owner: host, kernel, session, pid, and a random part.
+
+    No two are equal.
+    """
     return f"{make_owner_prefix(os.getsid(0))}{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 def make_owner_prefix(session: int) -> str:
     """Return how the owner of every claim of the processes of that session of this host begins."""
-    return f"{socket.gethostname()[:60]}:{session}:"
+    return f"{make_host_prefix()}{session}:"
+
+
+@cache
+def make_host_prefix() -> str:
+    """Return how the owner of every claim of this host begins, until its next boot.
+
+    It names what its pids are numbers of: the boot, and the namespace of a container. The name of
+    a host may be another one's too.
+    """
+    boot, namespace = process_table.read_boot_id()[:8], Path("/proc/self/ns/pid").stat().st_ino
+    return f"{socket.gethostname()[:HOST_LENGTH]}:{boot}.{namespace}:"
+
+
+def has_process(owner: str) -> bool:
+    """Return whether the process of an owner of this boot, or another with its pid, exists."""
+    try:
+        # Not by /proc, which may hide the processes of other users.
+        os.kill(int(owner.split(":")[3]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 @contextmanager

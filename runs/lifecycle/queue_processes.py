@@ -23,6 +23,7 @@ GRACE_SECONDS = 45.0
 LOSS_SECONDS = 12.0
 # For so long after a loss the shorter limit holds.
 SUSPICIOUS_SECONDS = 60.0
+CLAIMED = (Run, Deployment, Precheck)
 
 
 @dataclass
@@ -76,5 +77,15 @@ def expire_claims(
     `is_shutdown` ended counts as no attempt. Returns how many claims have ended.
     """
     ended = None if pids is None else list(pids)
-    rows = (Run.objects.all(), Deployment.objects.all(), Precheck.objects.all())
-    return sum(each.expire_claims_of(session, ended, is_shutdown=is_shutdown) for each in rows)
+    return sum(
+        model.objects.all().expire_claims_of(session, ended, is_shutdown=is_shutdown)
+        for model in CLAIMED
+    )
+
+
+def expire_claims_of_dead_processes() -> int:
+    """Let the work of a worker that was killed with all its processes be claimed at once.
+
+    Returns how many claims have ended.
+    """
+    return sum(model.objects.all().expire_claims_of_dead_processes() for model in CLAIMED)

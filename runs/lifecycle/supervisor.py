@@ -281,6 +281,9 @@ class Supervisor:
         with suppress(DatabaseError):
             queue_health.forget_heartbeat()
             schedules.sync_schedules()
+            # Of a worker that was killed with all its processes, which said nothing of its end.
+            if count := queue_processes.expire_claims_of_dead_processes():
+                log.warning("%d claims of processes that do not exist any more have ended", count)
         self.cluster = self.queue_processes.fork(create_log_path(self.config, "queue"))
         self.processes = QueueProcesses(started=time.monotonic())
 

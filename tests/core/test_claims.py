@@ -1,6 +1,7 @@
 """Claims: exclusive, renewed while the work lasts, lost at their end, and fenced."""
 
 import os
+import subprocess
 import threading
 from datetime import timedelta
 from types import SimpleNamespace
@@ -69,6 +70,45 @@ def test_claims_of_an_ended_session_end_and_those_of_others_stay(run):
     assert Run.objects.all().expire_claims_of(session) == 1
     assert claim_run(run) is not None
     assert claim_run(other) is None
+
+
+def find_dead_pid():
+    """Return the pid of a process that has ended; Linux counts on before it uses one again."""
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
+
+
+def test_the_claim_of_a_process_that_does_not_exist_ends(run):
+    Run.objects.claim(run.pk, f"{claims.make_owner_prefix(1)}{find_dead_pid()}:x")
+    assert Run.objects.all().expire_claims_of_dead_processes() == 1
+    assert read_row(run)["attempts"] == 1
+    assert claim_run(run) is not None
+
+
+def test_claims_of_processes_that_exist_or_of_another_boot_or_host_stay(run):
+    claim, dead = claim_run(run), find_dead_pid()
+    host, boot, _ = claims.make_owner_prefix(1).split(":", 2)
+    owners = [
+        f"{claims.make_owner_prefix(1)}1:x",  # init, which is another user's
+        f"{host}:0{boot[1:]}-:1:{dead}:x",
+        f"{host}2:{boot}:1:{dead}:x",
+        f"{host}:1:{dead}:x",  # as an earlier version named them
+    ]
+    others = [RunFactory() for _ in owners]
+    for other, owner in zip(others, owners, strict=True):
+        assert Run.objects.claim(other.pk, owner)
+    assert Run.objects.all().expire_claims_of_dead_processes() == 0
+    assert Run.objects.renew(claim)
+    assert [claim_run(other) for other in others] == [None] * len(others)
+
+
+def test_the_longest_owner_name_fits_its_column(monkeypatch):
+    claims.make_host_prefix.cache_clear()
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 64)
+    longest = f"{claims.make_owner_prefix(1 << 22)}{1 << 22}:{'x' * 8}"
+    claims.make_host_prefix.cache_clear()
+    assert len(longest) <= Run._meta.get_field("claim_owner").max_length
 
 
 def test_a_claim_and_its_end_change_one_row(run):

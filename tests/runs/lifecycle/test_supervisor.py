@@ -3,7 +3,9 @@
 import dataclasses
 import logging
 import signal
+import subprocess
 import threading
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -141,4 +143,15 @@ def test_a_process_that_no_look_has_seen_loses_its_claim_with_its_cluster(superv
     assert Run.objects.claim(run.pk, f"{make_owner_prefix(1 << 22)}4000:x")
     assert supervisor.processes.members == set()
     supervisor.step()
+    assert Run.objects.claim(run.pk, make_owner_name())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_worker_ends_the_claims_of_one_that_was_killed_as_a_whole(supervisor, monkeypatch):
+    child, run = subprocess.Popen(["true"]), RunFactory()
+    child.wait()
+    assert Run.objects.claim(run.pk, f"{make_owner_prefix(child.pid)}{child.pid}:x")
+    supervisor.queue_processes = SimpleNamespace(fork=lambda log: None)
+    supervisor.periodic_tasks = []
+    supervisor._start_cluster()
     assert Run.objects.claim(run.pk, make_owner_name())
