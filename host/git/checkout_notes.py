@@ -81,8 +81,9 @@ def describe(left_out: LeftOut) -> list[str]:
         for path in left_out.submodules
     ]
     if left_out.pointers:
+        contain = "contains" if len(left_out.pointers) == 1 else "contain"
         notes.append(
-            f"Git LFS is not supported: {name_files(left_out.pointers)} contain the pointer that "
+            f"Git LFS is not supported: {name_files(left_out.pointers)} {contain} the pointer that "
             "git has in place of the file. To show the files themselves, take them out of LFS: "
             "git lfs migrate export --include='<pattern>'."
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from host import log_message
 from host.app.command_runner import CommandFailed, run_command
 from host.app.planning import Command
-from host.app.resources import storage
+from host.app.resources import held_locks, storage
 from host.app.resources.folder_copy import FolderCopy
 from host.config import Config
 from host.errors import Refused
@@ -52,7 +52,8 @@ class StartFailed(Exception):
 class GateStart:
     """What the start of one run's release works with; `database_url` is the gate's database.
 
-    `has_files`: its home or storage has files of production's.
+    `has_files`: its home or storage has files of production's. `locks`: what is locked there, or in
+    the database, because the live application's processes have such locks.
     """
 
     config: Config
@@ -64,6 +65,7 @@ class GateStart:
     stop: Callable[[], bool]
     job: str
     has_files: bool = False
+    locks: tuple[str, ...] = ()
 
     @property
     def instance(self) -> Instance:
@@ -112,7 +114,7 @@ def start_once(start: GateStart, web: Command) -> list[str]:
             _remove(config, run_id)  # of a worker that was killed
         cleanup.callback(_remove, config, start.run_id)
         notes = _copy_files(start)
-        start = replace(start, has_files=_has_files(start))
+        start = replace(start, has_files=_has_files(start), locks=_hold_locks(start, cleanup))
         unit = app_instance.make_unit(config, start.release, start.spec, web, start.instance)
         if start.spec.release is not None:
             _run_release_command(start, start.spec.release, unit)
@@ -165,18 +167,46 @@ def _copy_files(start: GateStart) -> list[str]:
     ownership.give_tree(instance.home, config.app_user)
     names = start.spec.manifest.storage
     storage.make_targets(instance.storage, names, config.app_user)
-    folders = {"HOME": (colours.ensure_home(config), instance.home)} | {
-        f"the storage {name}": (production_storage(config) / name, instance.storage / name)
-        for name in names
-    }
     limit_mb = config.get_integer("MERGE_GATE_COPY_MB", COPY_MB)
     copy = FolderCopy(config.app_user, limit_mb, start.log, start.stop, start.job)
     notes = []
-    for subject, (source, target) in folders.items() if limit_mb else ():
+    for subject, source, target in _list_folders(start) if limit_mb else ():
         reason = copy.fill(source, target) if source.is_dir() else ""
         _raise_if_stopping(start)
         notes += [_describe_incomplete(subject, reason)] if reason else []
     return notes
+
+
+def _list_folders(start: GateStart) -> list[tuple[str, Path, Path]]:
+    """Return the name of each folder that is copied, production's, and the gate's."""
+    config, instance = start.config, start.instance
+    return [
+        ("HOME", colours.ensure_home(config), instance.home),
+        *(
+            (f"the storage {name}", production_storage(config) / name, instance.storage / name)
+            for name in start.spec.manifest.storage
+        ),
+    ]
+
+
+def _hold_locks(start: GateStart, cleanup: ExitStack) -> tuple[str, ...]:
+    """Hold on the copies what the live application has locked: it runs while production switches.
+
+    Returns the names of the files, and of the database if it has advisory locks.
+    """
+    config = start.config
+    files = [
+        name
+        for _, source, target in _list_folders(start)
+        if source.is_dir()
+        for name in cleanup.enter_context(held_locks.hold_file_locks(source, target))
+    ]
+    production = config.production_database
+    locks = held_locks.hold_advisory_locks(
+        DatabaseAdmin(config), production, production, guard.gate_name(start.run_id)
+    )
+    count = cleanup.enter_context(locks)
+    return (*files, *(["the database (advisory locks)"] if count else []))
 
 
 def _describe_incomplete(subject: str, reason: str) -> str:
@@ -250,10 +280,15 @@ def _explain(start: GateStart, command: Command, reason: str) -> StartFailed:
     # The reason of a process that ended has the message already.
     output = f"It printed:\n{message}" if message and message not in reason else ""
     copied = [f"Its HOME ({start.instance.home}) and storage are copies of production's."]
+    locked = [
+        f"The live release has locked {', '.join(start.locks)}, as it will have while production "
+        "switches to this one: both run then. Start to listen without such a lock."
+    ]
     parts = [
         "The sealed release does not start in production's environment.",
         *found,
         *(copied if start.has_files else []),
+        *(locked if start.locks else []),
         reason,
     ]
     return StartFailed("\n".join([*parts, output]).rstrip())

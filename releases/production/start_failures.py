@@ -62,6 +62,8 @@ TASKS = re.compile(
     r"|cannot fork|fork: (?:retry|Resource)|BlockingIOError: \[Errno 11\]",
     re.I,
 )
+# A lock that another process has fails with the same number as a fork beyond the limit.
+LOCKED = re.compile(r"\b(?:flock|lockf|LOCK_NB|F_(?:OFD_)?SETLK)\b", re.I)
 MEMORY = re.compile(r"\bMemoryError\b|cannot allocate memory|heap out of memory|\bENOMEM\b", re.I)
 REFUSED = re.compile(r"connection refused|\bECONNREFUSED\b", re.I)
 ADDRESS = re.compile(
@@ -198,12 +200,18 @@ def _describe_missing(path: str, facts: Facts) -> Iterator[str]:
 
 def _find_limits(lines: list[str], facts: Facts) -> Iterator[str]:
     text = "\n".join(lines)
+    is_lock = TASKS.search(text) and LOCKED.search(text)
+    if is_lock:
+        yield (
+            "It takes a lock that another process has: while production switches, the release that "
+            "is live runs too."
+        )
     for pattern, what, limit in (
         (OPEN_FILES, "more open files", "LimitNOFILE"),
         (TASKS, "more processes or threads", "TasksMax"),
         (MEMORY, "more memory", "MemoryMax"),
     ):
-        if pattern.search(text):
+        if pattern.search(text) and not (is_lock and pattern is TASKS):
             yield f"It needs {what} than production's limit: {_advise_on_limit(limit)}"
     if RAISED.search(text):
         name = _find_raised_limit(text)

@@ -65,6 +65,9 @@ CASES = [
     ("./web: line 2: ulimit: max locked memory: cannot modify limit: Operation not permitted",
      "raise LimitMEMLOCK"),
     ("RuntimeError: can't start new thread", "raise TasksMax"),
+    ("os.fork()\nBlockingIOError: [Errno 11] Resource temporarily unavailable", "raise TasksMax"),
+    ("fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+     "BlockingIOError: [Errno 11] Resource temporarily unavailable", "a lock that another process"),
     ("FATAL ERROR: JavaScript heap out of memory", "raise MemoryMax"),
     # services and the network
     ("redis.exceptions.ConnectionError: Error 111 connecting to localhost:6379. Connection refused",

@@ -159,6 +159,16 @@ def test_single_page_application_shows_its_page_for_routes_only(application):
         assert "Accept" in navigated.headers["Vary"]
 
 
+def test_an_absent_well_known_address_is_no_route(web, config, slot):
+    public = build_site(slot, {"index.html": "home", ".well-known/a.json": "{}"}, "single")
+    surface.show_live(config, slot, 17, COMMIT, public, None)
+    assert answer(web, "/route", Accept="text/html") == (200, "home")
+    assert answer(web, "/.well-known/a.json") == (200, "{}")
+    # RFC 8615; password managers ask for a name that no site has, and expect 404.
+    for path in ("/.well-known/change-password", "/.well-known/", "//.well-known/x"):
+        assert answer(web, path, Accept="text/html") == (404, ""), path
+
+
 def test_manifest_decides_whether_it_is_a_single_page_application(web, config, slot):
     several = build_site(slot, {"index.html": "home", "frame.html": "frame"}, "several")
     surface.show_live(config, slot, 17, COMMIT, several, None, is_single_page=True)

@@ -225,6 +225,33 @@ def test_a_release_that_needs_what_production_has_in_its_home_ships(small, home,
     restore_main(small)
 
 
+LOCK = 'import fcntl; lock = open(os.environ["HOME"] + "/made", "w")'
+TAKE = "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+
+def test_a_release_that_wants_a_lock_of_the_live_one_is_not_merged(small, home, ready_small, ships):
+    assert ships("locks/first", server(f"{LOCK}; {TAKE}")).status == "merged"
+    main = small.remote_main()
+    run = approve_and_execute(ready_small("locks/next"))
+    assert (run.status, run.failure_code) == ("failed", "START_FAILED"), run.failure_detail
+    assert "The live release has locked made" in run.failure_detail
+    assert small.remote_main() == main
+    assert not Freeze.objects.filter(lifted_at=None).exists()
+    assert find_remains(small) == []
+    restore_main(small)
+
+
+@pytest.mark.full
+def test_a_release_that_starts_without_the_lock_ships(small, home, ready_small, ships):
+    takes = (
+        f"import threading; {LOCK}; threading.Thread(target=fcntl.flock, args=(lock, 2)).start()"
+    )
+    assert ships("locks/waits", server(takes)).status == "merged"
+    run = approve_and_execute(ready_small("locks/waits-too"))
+    assert run.status == "merged", run.failure_detail
+    restore_main(small)
+
+
 @pytest.mark.full
 def test_a_home_above_the_limit_is_not_copied_and_the_run_says_so(
     small, home, ready_small, monkeypatch

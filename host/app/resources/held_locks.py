@@ -1,0 +1,171 @@
+"""Locks that running processes hold on files and in a database, held on copies of these too.
+
+A release that production starts meets the locks of the one that still serves. Where it is started
+on copies, it would meet none: a lock belongs to a file, and an advisory lock to a database.
+"""
+
+import fcntl
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TypeVar
+
+from host.errors import Refused
+from host.files import safe_files, safe_walk
+from host.postgres.administration import DatabaseAdmin
+
+LOCKS = Path("/proc/locks")
+# Exclusive ones only: shared ones are part of protocols such as that of SQLite's write-ahead log,
+# where the first process without another beside it recovers a copy. The device is not read: on
+# some file systems it is not the one that stat(2) shows.
+LOCK = re.compile(
+    r"^\d+: (FLOCK|POSIX|OFDLCK) +ADVISORY +WRITE +-?\d+ \w+:\w+:(\d+) (\d+) (\d+|EOF)$", re.M
+)
+# What is held in each of them is kept by a process; the others are those of transactions.
+SAMPLES = 3
+PAUSE_SECONDS = 0.25
+ADVISORY_QUERY = """
+SELECT lock.classid::bigint, lock.objid::bigint, lock.objsubid
+FROM pg_locks AS lock JOIN pg_stat_activity AS session USING (pid)
+WHERE lock.locktype = 'advisory' AND lock.granted AND lock.mode = 'ExclusiveLock'
+  AND session.datname = %s AND session.usename = %s
+"""
+ADVISORY_PAIR = 2  # of objsubid: the key is two integers, else one of 64 bits
+Lock = TypeVar("Lock")
+
+
+@dataclass(frozen=True)
+class FileLock:
+    """An exclusive lock on `length` bytes from `start` on; 0 is up to the end, wherever it is."""
+
+    kind: str
+    inode: int
+    start: int
+    length: int
+
+
+def parse_locks(text: str) -> set[FileLock]:
+    """Return the exclusive locks of /proc/locks; those that are waited for are not among them."""
+    return {
+        FileLock(kind, int(inode), int(start), 0 if end == "EOF" else int(end) - int(start) + 1)
+        for kind, inode, start, end in LOCK.findall(text)
+    }
+
+
+@contextmanager
+def hold_file_locks(source: Path, target: Path) -> Iterator[list[str]]:
+    """Hold on the files of `target`, a copy of `source`, the locks that processes keep on those.
+
+    Yields the files' paths, relative to `target`. A file that has no copy, or that we may not
+    open, is left out.
+    """
+    with ExitStack() as held:
+        names = set()
+        for name, lock in _find_kept_locks(source):
+            with suppress(OSError, Refused):
+                _lock(held.enter_context(_open_copy(target, name)), lock)
+                names.add(name)
+        yield sorted(names)
+
+
+@contextmanager
+def hold_advisory_locks(admin: DatabaseAdmin, source: str, role: str, target: str) -> Iterator[int]:
+    """Hold in the database `target` the advisory locks that sessions of `role` keep in `source`.
+
+    Yields how many. Raises Refused, as `DatabaseAdmin.connection`.
+    """
+    kept = find_in_all_samples(lambda: _read_advisory_locks(admin, source, role))
+    if not kept:
+        yield 0
+        return
+    with admin.connection(target) as connection:
+        for lock in sorted(kept):
+            connection.execute(*make_advisory_statement(*lock))
+        yield len(kept)
+
+
+def find_in_all_samples(read: Callable[[], set[Lock]]) -> set[Lock]:
+    """Return what `read` returns SAMPLES times, PAUSE_SECONDS apart."""
+    kept = read()
+    for _ in range(SAMPLES - 1):
+        if not kept:
+            break
+        time.sleep(PAUSE_SECONDS)
+        kept &= read()
+    return kept
+
+
+def make_advisory_statement(classid: int, objid: int, objsubid: int) -> tuple[str, tuple[int, ...]]:
+    """Return a statement that takes the advisory lock that pg_locks shows so, and its arguments."""
+    if objsubid == ADVISORY_PAIR:
+        return "SELECT pg_try_advisory_lock(%s::int, %s::int)", (
+            _read_signed(classid, 32),
+            _read_signed(objid, 32),
+        )
+    return "SELECT pg_try_advisory_lock(%s::bigint)", (_read_signed(classid << 32 | objid, 64),)
+
+
+def _read_signed(number: int, bits: int) -> int:
+    return number - (1 << bits) if number >> (bits - 1) else number
+
+
+def _read_advisory_locks(
+    admin: DatabaseAdmin, database: str, role: str
+) -> set[tuple[int, int, int]]:
+    with admin.connection() as connection:
+        return set(connection.execute(ADVISORY_QUERY, [database, role]).fetchall())
+
+
+def _find_kept_locks(root: Path) -> list[tuple[str, FileLock]]:
+    """Return the locks that are held in all samples, with the file's path relative to `root`."""
+    try:
+        found = list(_find_files(root, _read_file_locks()))
+    except OSError:  # a process moved folders meanwhile
+        return []
+    kept = find_in_all_samples(lambda: _read_file_locks() & {lock for _, lock in found})
+    return [(name, lock) for name, lock in found if lock in kept]
+
+
+def _find_files(root: Path, locks: set[FileLock]) -> Iterator[tuple[str, FileLock]]:
+    by_inode: dict[int, list[FileLock]] = {}
+    for lock in locks:
+        by_inode.setdefault(lock.inode, []).append(lock)
+    for folder in safe_walk.walk_folders(root) if locks else ():
+        for name in folder.names:
+            with suppress(FileNotFoundError):
+                inode = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_ino
+                for lock in by_inode.get(inode, ()):
+                    yield "/".join([*folder.parts, name]), lock
+
+
+def _read_file_locks() -> set[FileLock]:
+    try:
+        return parse_locks(LOCKS.read_text())
+    except OSError:  # hidden from us (ProcSubset=pid)
+        return set()
+
+
+@contextmanager
+def _open_copy(root: Path, name: str) -> Iterator[IO[bytes]]:
+    """Open a regular file below `root` for an exclusive lock, which wants it writable."""
+    *folders, last = name.split("/")
+    with safe_files.folder_beneath(root, folders) as folder:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(last, flags, dir_fd=folder)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            yield file
+        else:
+            raise OSError("not a regular file")
+
+
+def _lock(file: IO[bytes], lock: FileLock) -> None:
+    if lock.kind == "FLOCK":
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, lock.length, lock.start)
