@@ -216,7 +216,10 @@ def _is_built_for(declared: Mapping[str, Any], backend: Mapping[str, Any]) -> bo
 
 
 def _detect_django(tree: SourceTree, folder: str) -> Detected | None:
-    """Return how a Django project starts: by gunicorn if it is required, else by runserver."""
+    """Return how a Django project starts: by gunicorn if it is required, else by runserver.
+
+    One with channels has WebSockets, which gunicorn cannot serve: its ASGI server starts it.
+    """
     manage = tree.read_bytes(f"{folder}/manage.py")
     if manage is None or b"DJANGO_SETTINGS_MODULE" not in manage:
         return None
@@ -224,8 +227,12 @@ def _detect_django(tree: SourceTree, folder: str) -> Detected | None:
         name for name in tree.list_folders(folder) if tree.has_file(f"{folder}/{name}/wsgi.py")
     ]
     web: tuple[str, ...] = ("python", "manage.py", "runserver", "--noreload", "127.0.0.1:$PORT")
-    if re.search(r"\bgunicorn\b", _read_requirements(tree, folder)) and len(modules) == 1:
+    required = _read_requirements(tree, folder)
+    if re.search(r"\bgunicorn\b", required) and len(modules) == 1:
         web = ("gunicorn", f"{modules[0]}.wsgi", "--bind", "127.0.0.1:$PORT")
+        has_asgi = tree.has_file(f"{folder}/{modules[0]}/asgi.py")
+        if has_asgi and re.search(r"\bchannels\b", required):
+            web = _find_asgi_server(required, f"{modules[0]}.asgi:application") or web
     build = django_project.find_collect_static(tree, folder)
     fields = {
         "web": web,
@@ -234,6 +241,15 @@ def _detect_django(tree: SourceTree, folder: str) -> Detected | None:
         **({"backend_build": build} if build else {}),
     }
     return Detected("Django", fields, (join(folder, "manage.py"),))
+
+
+def _find_asgi_server(required: str, application: str) -> tuple[str, ...] | None:
+    """Return the command of the ASGI server among the requirements; None if there is none."""
+    if re.search(r"\bdaphne\b", required):
+        return ("daphne", "-b", "127.0.0.1", "-p", "$PORT", application)
+    if re.search(r"\buvicorn\b", required):
+        return ("uvicorn", application, "--host", "127.0.0.1", "--port", "$PORT")
+    return None
 
 
 def _detect_python_app(tree: SourceTree, folder: str) -> Detected | None:

@@ -62,6 +62,26 @@ def test_a_fastapi_application_with_uvicorn_alone_starts_by_uvicorn(load_files, 
     assert found.web == ("uvicorn", app, "--host", "127.0.0.1", "--port", "$PORT")
 
 
+@pytest.mark.parametrize(
+    ("required", "web"),
+    [
+        ("channels daphne gunicorn", "daphne -b 127.0.0.1 -p $PORT chat.asgi:application"),
+        (
+            "channels gunicorn uvicorn",
+            "uvicorn chat.asgi:application --host 127.0.0.1 --port $PORT",
+        ),
+        ("channels gunicorn", "gunicorn chat.wsgi --bind 127.0.0.1:$PORT"),
+        ("gunicorn uvicorn", "gunicorn chat.wsgi --bind 127.0.0.1:$PORT"),
+        ("channels daphne", "python manage.py runserver --noreload 127.0.0.1:$PORT"),
+    ],
+)
+def test_django_with_channels_starts_by_the_asgi_server_that_it_requires(load_files, required, web):
+    manage = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chat.settings")'
+    files = {"manage.py": manage, "chat/wsgi.py": "", "chat/asgi.py": "", "chat/settings.py": ""}
+    text = required.replace(" ", "\n")
+    assert " ".join(load_files({**files, "requirements.txt": text}).web) == web
+
+
 FACTORY = "def create_app():\n    return Flask(__name__)\n"
 
 
