@@ -13,7 +13,8 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from accounts.sign_in.provider import check_discovery, read_id_token
+from accounts.sign_in.documents import check_discovery
+from accounts.sign_in.provider import read_id_token
 from accounts.sign_in.rules import (
     choose_email,
     choose_name,

@@ -10,6 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.core.cache import cache
 from django.utils import timezone
 
 from accounts.login_throttle import count_attempt
@@ -299,6 +300,7 @@ def test_malformed_documents_of_the_provider_are_refused(
 ):
     provider.set_person("rita", ["staff"])
     address = browser.confirm(browser.begin(), "rita")
+    cache.clear()
     good = requests.Session.get
 
     def get(session, url, **options):
