@@ -7,13 +7,9 @@ from django.contrib.auth.models import Group, User
 from unfold import forms as unfold_forms
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
-from web.permissions import GROUPS
+from core.roles import ROLES, find_highest
 
-ROLES = (
-    ("viewer", "Viewer"),
-    ("approver", "Approver"),
-    ("operator", "Operator"),
-)
+CHOICES = tuple((role, role.capitalize()) for role in ROLES)
 NO_ROLE = ("", "None")
 ROLES_HELP = (
     "A viewer reads. An approver also creates, approves and rejects runs. An operator may do "
@@ -23,13 +19,12 @@ ROLES_HELP = (
 
 def get_role(user: User) -> str:
     """Return the user's role, the one with most abilities of several; "" without one."""
-    names = {group.name for group in user.groups.all()}
-    return next((name for name in reversed(GROUPS) if name in names), "")
+    return find_highest({group.name for group in user.groups.all()})
 
 
 def set_role(user: User, role: str) -> None:
     """Replace the user's role, "" for none. Other groups are left as they are."""
-    user.groups.remove(*Group.objects.filter(name__in=GROUPS))
+    user.groups.remove(*Group.objects.filter(name__in=ROLES))
     if role:
         user.groups.add(Group.objects.get_or_create(name=role)[0])
 
@@ -38,7 +33,7 @@ class RoleMixin(forms.ModelForm):
     """Gives a user with a role the staff status, which Django's admin requires to log in."""
 
     role = forms.ChoiceField(
-        choices=ROLES, widget=UnfoldAdminRadioSelectWidget, help_text=ROLES_HELP
+        choices=CHOICES, widget=UnfoldAdminRadioSelectWidget, help_text=ROLES_HELP
     )
 
     def clean(self) -> dict[str, Any] | None:
@@ -56,7 +51,7 @@ class UserChangeForm(RoleMixin, unfold_forms.UserChangeForm):
     """As above, and whether the account is active. The password has a form of its own."""
 
     role = forms.ChoiceField(
-        choices=(NO_ROLE, *ROLES),
+        choices=(NO_ROLE, *CHOICES),
         widget=UnfoldAdminRadioSelectWidget,
         required=False,
         help_text=ROLES_HELP,

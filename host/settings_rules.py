@@ -263,7 +263,7 @@ def _check_issuer(values: Mapping[str, str], name: str) -> None:
 
 def _check_way_in(values: Mapping[str, str], name: str) -> None:
     if not read_boolean(values, name) and not values.get("OIDC_ISSUER"):
-        detail = "PASSWORD_SIGN_IN=false needs OIDC_ISSUER: there would be no way to sign in."
+        detail = "PASSWORD_SIGN_IN=false needs OIDC_ISSUER: there would be no way to log in."
         raise Refused("setting_invalid", detail)
 
 

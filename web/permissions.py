@@ -26,6 +26,7 @@ from django.http import HttpRequest
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from core import roles
 from host.errors import Refused
 
 if TYPE_CHECKING:  # an import cycle: DRF's views import its settings, which import this module
@@ -36,9 +37,9 @@ VIEW, HOLD, APPROVE, OPERATE = ABILITIES
 PREVIEW = "preview"  # of tokens; who has `view` may look at previews too
 TOKEN_ABILITIES = (*ABILITIES, PREVIEW)
 GROUPS: dict[str, frozenset[str]] = {
-    "viewer": frozenset({VIEW}),
-    "approver": frozenset({VIEW, HOLD, APPROVE}),
-    "operator": frozenset(ABILITIES),
+    roles.VIEWER: frozenset({VIEW}),
+    roles.APPROVER: frozenset({VIEW, HOLD, APPROVE}),
+    roles.OPERATOR: frozenset(ABILITIES),
 }
 
 

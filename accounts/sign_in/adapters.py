@@ -82,7 +82,7 @@ class AccountAdapter(DefaultAccountAdapter):
         if any(time.time() - record["at"] < RECENT_SECONDS for record in records):
             return False
         if not self.get_reauthentication_methods(request.user):
-            detail = "This needs a sign-in of the last five minutes: log out, and log in again."
+            detail = "This needs a log-in of the last five minutes: log out, and log in again."
             name = request.user.get_username()
             raise ImmediateHttpResponse(
                 refuse_sign_in(request, "old_sign_in", detail, account=name)

@@ -21,7 +21,7 @@ from web.permissions import OPERATE, get_actor_name, has_ability
 RESET = "reset-factors"
 LIST = "admin:usersessions_usersession_changelist"
 OF_ONESELF = "Your own second factors change on the page Your account."
-OF_SUPERUSERS = "Only a superuser, or a shell on the host, changes a superuser's sign-in."
+OF_SUPERUSERS = "Only a superuser, or a shell on the host, changes a superuser's log-in."
 
 
 def _check_rank(request: HttpRequest, user: User) -> None:

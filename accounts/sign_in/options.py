@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.roles import ROLES
 from host.config import Config
 from host.masking.secret_file import read_secret
 
@@ -77,7 +78,7 @@ def read_options(config: Config) -> SignIn:
 def _read_provider(config: Config) -> Provider:
     groups = {
         group: role
-        for role in ("viewer", "approver", "operator")  # of several roles the last counts
+        for role in ROLES  # of several roles the last counts
         for group in split_list(config.get(f"OIDC_{role.upper()}_GROUPS"))
     }
     secret_file = config.get("OIDC_CLIENT_SECRET_FILE")

@@ -85,7 +85,7 @@ def _check_connection(request: HttpRequest, user: User, sociallogin: SocialLogin
     adapter = get_account_adapter(request)
     is_old = user.is_anonymous or adapter.is_reauthentication_required(app="allauth.socialaccount")
     if is_old:
-        detail = "Connecting needs a sign-in of the last five minutes: start it again."
+        detail = "Connecting needs a log-in of the last five minutes: start it again."
         raise Refused("old_sign_in", detail, status=403)
     has_other = SocialAccount.objects.filter(user=user).exclude(uid=sociallogin.account.uid)
     if (sociallogin.is_existing and sociallogin.user != user) or has_other.exists():

@@ -6,7 +6,7 @@ from django.shortcuts import render
 from accounts.audit.recording import record_request
 
 NOT_CONFIRMED = (
-    "The provider did not confirm who you are, or this sign-in was used before or took too long. "
+    "The provider did not confirm who you are, or this log-in was used before or took too long. "
     "Start it again; if it fails again, the service's log has the cause."
 )
 

@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from typing import Any
 
-ROLES = ("viewer", "approver", "operator")  # each has the abilities of those before it
+from core.roles import find_highest
+
 LONGEST_NAME = 150
 STRANGE_CHARACTERS = re.compile(r"[^\w.@+-]")
 # Signed with the provider's private key. Never `none`, and never a shared secret: with HS256 a
@@ -35,7 +36,7 @@ def read_groups(claims: Mapping[str, Any], name: str) -> frozenset[str]:
 def choose_role(groups: Collection[str], mapping: Mapping[str, str]) -> str:
     """Return the role of a person in these groups of the provider; "" for none."""
     found = {mapping[group] for group in groups if group in mapping}
-    return next((role for role in reversed(ROLES) if role in found), "")
+    return find_highest(found)
 
 
 def choose_name(claims: Mapping[str, Any], name: str) -> str:

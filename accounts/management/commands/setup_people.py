@@ -11,7 +11,7 @@ from django.db import transaction
 
 from accounts.login_throttle import unlock_login
 from core.audit_trail import Entry, append_entry
-from web.permissions import GROUPS
+from core.roles import OPERATOR, ROLES
 
 
 class Command(BaseCommand):
@@ -32,12 +32,12 @@ class Command(BaseCommand):
             User._meta.get_field("username").clean(admin, None)
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
-        groups = {name: Group.objects.get_or_create(name=name)[0] for name in GROUPS}
+        groups = {name: Group.objects.get_or_create(name=name)[0] for name in ROLES}
         user, is_new = User.objects.get_or_create(
             username=admin, defaults={"is_staff": True, "is_superuser": True}
         )
         if is_new:
-            user.groups.add(groups["operator"])
+            user.groups.add(groups[OPERATOR])
         if not is_new and not reset:
             self.stdout.write(f"user {admin} exists; setup_people --reset sets a new password")
             return
