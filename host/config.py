@@ -47,6 +47,8 @@ APPLICATION_FILES = ("worker-preview.env", "app.env", "build.env")
 SLOT_ID = re.compile(r"preview-?([1-9][0-9]?)")
 # Of the hundred uids of a checkout, those of roles are from 50 to 79, those of slots the others.
 FIRST_ROLE, SLOTS_ABOVE_ROLES = 50, 30
+# Of the Chromium that takes pictures: of each of its processes, all of whose threads are counted.
+BROWSER_LIMITS = Limits(processes=512, data_bytes=2 * 2**30, file_bytes=2**28, oom_score=900)
 SYSTEM_ENV_DIR = Path("/etc/oroboros")
 BOOTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 INSTALLED_UNIT = Path("/etc/systemd/system/ouroboros-app@.service")
@@ -168,6 +170,15 @@ class Config(Addresses):
         return job if self.is_systemd or user is None or job is None else replace(user, gid=job.gid)
 
     @property
+    def screenshot_user(self) -> User | None:
+        """The user of the Chromium that takes pictures of previews; None if we cannot change it.
+
+        No other program runs as this user; under systemd it is the jobs' user, as for a precheck.
+        """
+        user = self.job_user if self.is_systemd else self._user("screenshot", 53)
+        return user if self.is_systemd or user is None else replace(user, limits=BROWSER_LIMITS)
+
+    @property
     def install_user(self) -> User | None:
         """The user who installs shared dependencies: no command of a branch runs as this user."""
         return self._user("install", 51)
@@ -181,7 +192,7 @@ class Config(Addresses):
     @property
     def application_users(self) -> list[User]:
         """The users of slots, jobs and production; none if we cannot change the user."""
-        jobs = (self.job_user, self.precheck_user, self.install_user)
+        jobs = (self.job_user, self.precheck_user, self.screenshot_user, self.install_user)
         others = (*jobs, self.app_user, self.redis_user("job"))
         return [one for one in (*map(self.slot_user, self.slots), *others) if one is not None]
 

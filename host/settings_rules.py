@@ -59,6 +59,7 @@ CHOICES = {
     "APPROVAL_SELF": ("allowed", "forbidden"),
     "APPROVAL_CODEOWNERS": ("off", "required"),
     "MERGE_GATE_PRECHECK": ("manual", "auto"),
+    "PREVIEW_SCREENSHOTS": ("auto", "off"),
     "SHIP_THROUGH": ("push", "pull-request"),
     "NOTIFICATION_SMTP_SECURITY": ("starttls", "tls", "none"),
     "SECOND_FACTOR": ("optional", "operators", "everyone"),

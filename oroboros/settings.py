@@ -357,6 +357,7 @@ UNFOLD = {
         lambda request: static("oroboros/time-zone.js"),
         lambda request: static("oroboros/keyboard.js"),
         lambda request: static("oroboros/logs.js"),
+        lambda request: static("oroboros/screenshots.js"),
     ],
     "ACCOUNT": {
         "navigation": [{"title": "Your account", "link": reverse_lazy("account-overview")}]

@@ -36,9 +36,11 @@ from host.config import Config
 from host.masking.known_secrets import read_masks
 from runs import presenters
 from runs.admin import run_page
-from runs.models import Event, Run
+from runs.mail import messages
+from runs.models import Artifact, Event, Run
 from runs.pipelines import preview, schema_changes
 from runs.rules import FINAL, Status, StepStatus
+from runs.screenshots.facts import read_screenshots
 
 COMMENT = "comment"
 # A pull request that is over is reported on for so long after its run's end.
@@ -61,6 +63,8 @@ def announce(config: Config, forge_settings: ForgeSettings) -> None:
 
 def _list_reported(forge_settings: ForgeSettings) -> Iterator[PullRequest]:
     events = Event.objects.filter(run=OuterRef("run")).order_by().values("run")
+    kept = Artifact.objects.filter(run=OuterRef("run"), name__startswith=messages.PREFIX)
+    mails = kept.order_by().values("run")
     is_recent = Q(run__ended_at=None, run__isnull=False) | Q(
         run__ended_at__gt=ClockTimestamp() - REPORTED_AFTER_END
     )
@@ -71,17 +75,20 @@ def _list_reported(forge_settings: ForgeSettings) -> Iterator[PullRequest]:
         rows.filter(Q(state=PullRequestState.OPEN) | is_recent)
         .exclude(effect="")
         .select_related("run")
-        .annotate(events=Coalesce(Subquery(events.values(count=Count("pk"))), 0))
+        .annotate(
+            events=Coalesce(Subquery(events.values(count=Count("pk"))), 0),
+            mails=Coalesce(Subquery(mails.values(count=Count("pk"))), 0),
+        )
     )
 
 
 def _compute_seen(row: PullRequest) -> str:
     """Return a text that differs as soon as there is something else to report.
 
-    Whatever happens to a run is an event of it, and events are only added.
+    Whatever happens to a run is an event of it, and events are only added; a mail is none.
     """
-    events = row.events  # type: ignore[attr-defined]
-    values = (row.run_id, events, row.effect, row.reason, row.head_sha, row.answer)
+    counts = (row.events, row.mails)  # type: ignore[attr-defined]
+    values = (row.run_id, counts, row.effect, row.reason, row.head_sha, row.answer)
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
@@ -96,7 +103,7 @@ def build_messages(
         stages = list_stages(summarize_run(run))
         sha, url = run.commit_sha, presenters.build_run_url(config, run.pk)
     masks = read_masks(config)
-    messages = {
+    found = {
         f"status:{sha}:{stage.context}": {
             "sha": sha,
             "context": stage.context,
@@ -109,9 +116,9 @@ def build_messages(
     if run is not None and row.effect != Effect.HOLD and forge_settings.reports_deployments:
         for report in _list_deployments(config, row, run, stages, url):
             target = f"{DEPLOYMENT}{report.sha}:{report.environment}"
-            messages[target] = asdict(replace(report, text=masks.mask(report.text)))
+            found[target] = asdict(replace(report, text=masks.mask(report.text)))
     text = write_comment(_describe(config, row, run, stages, sha, url))
-    return {**messages, COMMENT: {"text": masks.mask(text)}}
+    return {**found, COMMENT: {"text": masks.mask(text)}}
 
 
 def _list_deployments(
@@ -207,6 +214,8 @@ def _describe(
         failure=_describe_failure(run),
         next_action=_describe_next_action(run),
         notes=run.list_notes(),
+        screenshot_change=read_screenshots(run).largest_change_text,
+        mail_count=messages.count_messages(run),
         answer=row.answer,
     )
 

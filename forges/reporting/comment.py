@@ -48,6 +48,8 @@ class CommentFacts:
     failure: Failure | None = None
     next_action: str = ""
     notes: Sequence[str] = ()
+    screenshot_change: str = ""
+    mail_count: int = 0
     answer: str = ""
 
 
@@ -59,6 +61,7 @@ def write_comment(facts: CommentFacts) -> str:
         _write_head(facts),
         _write_stages(facts.stages),
         _write_schema(facts),
+        _write_what_it_shows(facts),
         _write_failure(facts.failure),
         _write_lines("Notes", facts.notes),
         f"**Latest command**: {format_code(facts.answer)}" if facts.answer else "",
@@ -77,6 +80,19 @@ def _write_head(facts: CommentFacts) -> str:
     what = f"{format_code(facts.branch)} at " if facts.branch else ""
     title = f"### Preview of {what}{format_code(facts.commit[:12])}"
     return "\n\n".join([title, " · ".join(links)]) if links else title
+
+
+def _write_what_it_shows(facts: CommentFacts) -> str:
+    """Return what the run's page shows of the preview: neither pictures nor mails are public."""
+    lines = []
+    if facts.screenshot_change:
+        link = f"[screenshots]({facts.run_url})"
+        lines.append(f"- Up to {facts.screenshot_change} of a page's pixels changed: {link}")
+    if facts.mail_count:
+        mails = "mail" if facts.mail_count == 1 else "mails"
+        link = f"[{facts.mail_count} {mails}]({facts.run_url})"
+        lines.append(f"- The preview has sent {link}, none of them delivered.")
+    return "\n".join(lines)
 
 
 def _write_stages(stages: Sequence[StageState]) -> str:

@@ -99,6 +99,15 @@ def read_checklist(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(toml.approval.checklist))
 
 
+def read_screenshot_paths(text: str) -> tuple[str, ...]:
+    """Return the pages that have pictures, by an `oroboros.toml`. Raises as `load_manifest`."""
+    from host.app import manifest_validation  # see _read_app_json
+
+    file = ManifestFile("oroboros.toml", text.removeprefix(BOM))
+    toml = manifest_validation.validate_toml(file, _parse_toml(file))
+    return tuple(dict.fromkeys(toml.screenshots.paths))
+
+
 def _check_complete(fields: Fields, files: Mapping[str, ManifestFile]) -> None:
     """Refuse a manifest with nothing to run or to serve, or with a build of no known output."""
     if "web" not in fields and "frontend_output" not in fields:

@@ -28,14 +28,13 @@ from host.app.command_line import Argv, CommandLineInvalid
 from host.app.manifest import CHECK_SECONDS, PROCESS_STOP_SECONDS
 from host.app.process_types.background import MAX_PROCESSES, NOT_IN_THE_BACKGROUND, TYPE_NAME
 from host.app.resources import extensions, storage
-from host.app.resources.tables import Services, Table
+from host.app.resources.tables import HEALTH_PATH, Screenshots, Services, Table
 from host.errors import Refused
 
 MAX_CHECK_SECONDS = 3600
 MAX_STOP_SECONDS = 300
 CHECK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-HEALTH_PATH = r"^/[!-~]{0,199}$"
 # `*` only as the last part: a pattern of a path's middle would need a language of its own.
 ROUTE_PART = "/[A-Za-z0-9._~!$&'()+,;=:@-]+"
 ROUTE_PATH = rf"^(?=/)(?!(.*/)?\.\.?(/|$))({ROUTE_PART})*(/\*?)?$"
@@ -273,6 +272,7 @@ class OroborosToml(Table):
         description="a path of the frontend's address, and the process type that answers it",
     )
     approval: Approval = Field(default_factory=Approval)
+    screenshots: Screenshots = Field(default_factory=Screenshots)
     checks: dict[CheckName, CheckEntry] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
     env: dict[MappedName, Text] = Field(default={}, json_schema_extra=ONLY_SUCH_NAMES)
     processes: dict[ProcessType, ProcessTable] = Field(

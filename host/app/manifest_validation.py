@@ -22,9 +22,11 @@ from host.app.manifest_schema import (
     Frontend,
     OroborosToml,
     ProcessTable,
+    Screenshots,
     Services,
 )
 from host.app.process_types.background import MAX_PROCESSES
+from host.app.resources.tables import MAX_SCREENSHOTS
 from host.errors import Refused
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,6 +37,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "frontend": Frontend,
     "backend": Backend,
     "database": Database,
+    "screenshots": Screenshots,
     "services": Services,
 }
 # What to write, by pydantic's type of the error.
@@ -107,6 +110,8 @@ def _describe(file: ManifestFile, error: ErrorDetails) -> str:
             return f"a name here matches {error['ctx']['pattern']}"
         case "string_pattern_mismatch" if location[0] == "approval":
             return "give sentences on one line, without blanks at their ends"
+        case "too_long" if location[0] == "screenshots":
+            return f"give at most {MAX_SCREENSHOTS} paths"
         case "string_pattern_mismatch":
             return HEALTH_PATH_PROBLEM
         case "int_type" | "greater_than_equal" | "less_than_equal" if location[0] == "formation":

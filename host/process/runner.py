@@ -170,13 +170,14 @@ def spawn(
     mark: str | None = None,
     die_with_parent: bool = False,
     output: IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> ProcessId:
     """Start a daemon and return its identity; its output is appended to `log`, or goes to `output`.
 
     It outlives us unless `die_with_parent`: then it is killed when the thread that started it
     ends. It gets a mark of its own, not that of the job we run for. A caller that must find it
-    even after a crash right now writes down a `mark` first and passes it. Raises OSError if it
-    cannot be started.
+    even after a crash right now writes down a `mark` first and passes it. It inherits the
+    descriptors `pass_fds` under their numbers. Raises OSError if it cannot be started.
     """
     mark = mark or _new_mark()
     opened = log_files.open_append(log, get_gid(user)) if output is None else nullcontext(output)
@@ -188,6 +189,7 @@ def spawn(
             user,
             (source, target, target),
             die_with_parent=die_with_parent,
+            pass_fds=pass_fds,
         )
     return _keep_daemon(child, mark)
 
@@ -277,6 +279,7 @@ def _start(
     streams: tuple[IO[bytes], IO[bytes], IO[bytes]],
     *,
     die_with_parent: bool,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start the child. With `die_with_parent` it is killed when the calling thread ends."""
     _require(argv[0], cwd, env)
@@ -294,6 +297,7 @@ def _start(
             stderr=stderr,
             umask=UMASK,
             start_new_session=True,  # no terminal, and a process group that can be killed
+            pass_fds=pass_fds,
         )
 
 

@@ -23,10 +23,11 @@ from runs.leasing import queue_status
 from runs.mail import messages
 from runs.models import Artifact, Run, Step
 from runs.pipelines import preview, schema_changes, shipping
+from runs.pipelines.preview_answer import IDENTITY_PATH
 from runs.rules import FAILURES, SHIPPING, Status, StepStatus
+from runs.screenshots.facts import read_screenshots
+from runs.screenshots.rules import ARTIFACT_PREFIX
 
-# Answered by the surface, never by the application (infra/caddy/Surface.Caddyfile).
-IDENTITY_PATH = "/.well-known/oroboros"
 ACTIVE_SECONDS, IDLE_SECONDS = 2, 4
 EVENTS = 100
 OPEN_APPROVALS = (Status.PREPARING, Status.PREVIEW_READY, *SHIPPING)
@@ -92,9 +93,10 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "artifacts": [
             one
             for one in run.artifacts.select_related("step")
-            if not one.name.startswith(messages.PREFIX)
+            if not one.name.startswith((messages.PREFIX, ARTIFACT_PREFIX))
         ],
         **describe_mails(run),
+        "screenshots": read_screenshots(run) if run.prepare else None,
         # Not `environment`: that is the chip of unfold's head.
         "backend_environment": read_environment(run),
         "checks": describe_checks(run, stages),
@@ -130,7 +132,7 @@ def describe_forecast(
 def describe_mails(run: Run) -> dict[str, Any]:
     """Return the messages that the preview sent, and what is not shown of them."""
     shown = mails.list_mails(run)
-    count = messages.list_messages(run).filter(generation=run.generation).count()
+    count = messages.count_messages(run)
     return {
         "mails": shown,
         "older_mails": count - len(shown) if len(shown) == mails.LISTED else 0,

@@ -61,7 +61,7 @@ class ArtifactContentView(APIView):
         header `X-Oroboros-Next`.
         """
         generation = request.query_params.get("generation", "")
-        artifact = _find_artifact(find_run(request, run_id), name, generation)
+        artifact = find_artifact(find_run(request, run_id), name, generation)
         return answers.answer_log(request, _open(artifact), artifact.name)
 
 
@@ -69,7 +69,11 @@ def _not_found() -> Refused:
     return Refused("artifact_not_found", "The run has no artifact of this name.", status=404)
 
 
-def _find_artifact(run: Run, name: str, generation: str) -> Artifact:
+def find_artifact(run: Run, name: str, generation: str) -> Artifact:
+    """Return the run's artifact, of the newest generation if none is given.
+
+    Raises Refused `artifact_not_found` (404), `generation_invalid` (400).
+    """
     # PostgreSQL refuses NUL in a parameter.
     artifacts = Artifact.objects.filter(run=run, name=name.replace("\0", ""))
     if generation:

@@ -17,6 +17,7 @@ from runs.approval_facts import read_approval_facts
 from runs.approvals.state import find_approver, read_state
 from runs.models import Artifact, Event, Freeze, Run, Step
 from runs.rules import Status
+from runs.screenshots.rules import ARTIFACT_PREFIX, build_picture_url
 from web.permissions import APPROVE, get_abilities, get_actor_name, get_required_owner
 
 
@@ -323,5 +324,7 @@ class ArtifactSerializer(serializers.ModelSerializer):
 
     @extend_schema_field({"type": "string"})
     def get_url(self, artifact):
+        if artifact.name.startswith(ARTIFACT_PREFIX):
+            return build_picture_url(artifact.run_id, artifact.name, artifact.generation)
         query = f"?generation={artifact.generation}"
         return f"/api/runs/{artifact.run_id}/artifacts/{artifact.name}{query}"

@@ -5,6 +5,7 @@ from django.urls import path
 from runs.api import artifacts, mails, maintenance, runs, shipping, slots
 from runs.comments import api as comments_api
 from runs.protection import api as protection_api
+from runs.screenshots import api as screenshots_api
 
 RUN = "runs/<str:run_id>"
 SLOT = "slots/<str:slot_id>"
@@ -21,6 +22,16 @@ urlpatterns = [
     ),
     path(f"{RUN}/diff", runs.RunDiffView.as_view(), name="api-run-diff"),
     path(f"{RUN}/mails", mails.MailListView.as_view(), name="api-run-mails"),
+    path(
+        f"{RUN}/screenshots",
+        screenshots_api.ScreenshotListView.as_view(),
+        name="api-run-screenshots",
+    ),
+    path(
+        f"{RUN}/screenshots/<str:name>",
+        screenshots_api.ScreenshotView.as_view(),
+        name="api-run-screenshot",
+    ),
     path(f"{RUN}/approve", runs.ApproveView.as_view(), name="api-run-approve"),
     path(f"{RUN}/precheck", runs.PrecheckView.as_view(), name="api-run-precheck"),
     path(f"{RUN}/reject", runs.RejectView.as_view(), name="api-run-reject"),

@@ -15,7 +15,7 @@ from host.process import process_table
 from host.process.process_id import ProcessId
 from releases.models import Deployment
 from runs.lifecycle import queue_health
-from runs.models import Precheck, Run
+from runs.models import Precheck, Run, ScreenshotSet
 
 # A cluster that starts needs a while before the first heartbeat can be back.
 GRACE_SECONDS = 45.0
@@ -23,7 +23,7 @@ GRACE_SECONDS = 45.0
 LOSS_SECONDS = 12.0
 # For so long after a loss the shorter limit holds.
 SUSPICIOUS_SECONDS = 60.0
-CLAIMED = (Run, Deployment, Precheck)
+CLAIMED = (Run, Deployment, Precheck, ScreenshotSet)
 
 
 @dataclass

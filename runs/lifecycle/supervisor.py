@@ -40,6 +40,7 @@ from runs.lifecycle.queue_processes import QueueProcesses
 from runs.mail import sink
 from runs.pipelines import template_databases
 from runs.prechecks import execution as prechecks
+from runs.screenshots import execution as screenshots
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,7 @@ class Supervisor:
         self.periodic_tasks = [
             PeriodicTask("enqueueing unclaimed runs", 1.0, execution.enqueue_unclaimed_runs),
             PeriodicTask("prechecks", 2.0, partial(prechecks.sweep, config)),
+            PeriodicTask("screenshots", 2.0, partial(screenshots.sweep, config)),
             PeriodicTask(
                 "the heartbeat", queue_health.HEARTBEAT_SECONDS, queue_health.send_heartbeat
             ),

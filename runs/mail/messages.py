@@ -75,6 +75,11 @@ def list_messages(run: Run) -> QuerySet[Artifact]:
     return run.artifacts.filter(name__startswith=PREFIX).order_by("pk")
 
 
+def count_messages(run: Run) -> int:
+    """Return how many messages of the run's present commit are kept."""
+    return list_messages(run).filter(generation=run.generation).count()
+
+
 def has_exceeded_limit(run: Run) -> bool:
     """Return whether a message of the run was not kept."""
     return Event.objects.filter(run=run, kind=LIMIT_EVENT).exists()

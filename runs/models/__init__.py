@@ -7,6 +7,7 @@ from runs.models.journal import Artifact, Event, Heartbeat, Step
 from runs.models.prechecks import Precheck
 from runs.models.protection import PreviewVisit, ShareLink
 from runs.models.run import Run
+from runs.models.screenshots import ScreenshotSet
 
 __all__ = [
     "Approval",
@@ -19,6 +20,7 @@ __all__ = [
     "Precheck",
     "PreviewVisit",
     "Run",
+    "ScreenshotSet",
     "ShareLink",
     "Step",
 ]

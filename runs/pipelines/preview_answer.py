@@ -9,6 +9,8 @@ from host.units.listeners import find_foreign_listener
 from runs.engine.step_context import StepContext, StepResult
 from runs.engine.step_errors import StepFailed
 
+# Answered by the surface, never by the application (infra/caddy/Surface.Caddyfile).
+IDENTITY_PATH = "/.well-known/oroboros"
 PROBE_TIMEOUT_SECONDS = 15.0
 PROBE_INTERVAL_SECONDS = 0.05
 # The status counts: an event stream at / never ends.

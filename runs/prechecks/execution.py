@@ -7,32 +7,28 @@ begins again with the first step, so that nothing is continued that another proc
 import logging
 import uuid
 from contextlib import suppress
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
-from django_q.tasks import async_task
 
 from core import claims
 from core.claims import MAX_ATTEMPTS, Claim, ClaimLost, make_owner_name
 from core.clock import get_database_time
 from host.config import Config
 from host.errors import Refused
-from host.files.file_lock import file_lock
 from host.process.users import DelegatedUser
 from host.units.jobs import JobInterrupted
 from releases.builds import build
 from runs import freezes
 from runs.engine import journal
 from runs.engine.events import WORKER, record_event
+from runs.engine.side_work import enqueue_due, side_work_lock
 from runs.engine.step_errors import StepFailed, StepStopped, translate_errors
 from runs.leasing import grants
-from runs.lifecycle.execution import REENQUEUE_SECONDS, kill_leftover_processes
+from runs.lifecycle.execution import kill_leftover_processes
 from runs.models import Precheck, Run
-from runs.models.prechecks import PrecheckQuerySet
 from runs.pipelines import merge_gate
 from runs.prechecks import requests, rules, steps
 from runs.prechecks.rules import PrecheckStatus, Subject
@@ -76,25 +72,14 @@ def sweep(config: Config) -> int:
         waiting = ours.filter(status=PrecheckStatus.WAITING)
         waiting.exclude(detail=reason).update(detail=reason)
         # One that has ended otherwise, or whose worker was killed, is cleaned up in any case.
-        _enqueue(ours, at)
+        enqueue_due(ours, at, requests.TASK)
     return ours.count()
 
 
-def _enqueue(ours: PrecheckQuerySet, at: datetime) -> None:
-    since = at - timedelta(seconds=REENQUEUE_SECONDS)
-    due = ours.filter(Q(enqueued_at=None) | Q(enqueued_at__lt=since))
-    with transaction.atomic():
-        if due.update(enqueued_at=at):
-            async_task(requests.TASK)
-
-
 def execute_next() -> None:
-    """Execute the oldest precheck that can run or has to end; without one, do nothing.
-
-    The lock is the kernel's, so that a worker that is killed does not keep it.
-    """
+    """Execute the oldest precheck that can run or has to end; without one, do nothing."""
     config: Config = settings.OROBOROS
-    with file_lock(config.var / "run" / "prechecks.lock", seconds=0) as is_taken:
+    with side_work_lock(config) as is_taken:
         if not is_taken:
             return
         may_run = not find_wait_reason(config)

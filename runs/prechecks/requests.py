@@ -32,7 +32,7 @@ def request_precheck(run: Run, *, actor: str) -> Precheck:
         raise Refused("not_ready", detail)
     if run.stop_status:
         raise Refused("already_stopping", f"The run is already being ended ({run.stop_status}).")
-    precheck, is_new = Precheck.objects.request(run, actor=actor)
+    precheck, is_new = Precheck.objects.request(run, requested_by=actor)
     if is_new:
         text = f"requested a check of {run.commit_sha[:12]} before its approval"
         record_event("precheck_requested", text, actor=actor, run=run)

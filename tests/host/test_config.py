@@ -119,7 +119,7 @@ def test_64_slots_have_ports_and_uids_of_their_own_and_a_65th_is_refused(monkeyp
     assert slot_ports <= set(ports)
     assert not {*most.colour_ports, most.gate_port, most.router_port} & slot_ports
     uids = [user.uid for user in (*most.application_users, most.postgres_user)]
-    assert len(set(uids)) == len(uids) == 64 + 6
+    assert len(set(uids)) == len(uids) == 64 + 7
     assert all(0 < uid - most.uid_base < 100 for uid in uids)
     refusal = get_refusal(config.load, {"OROBOROS_SLOTS": str(MAX_SLOTS + 1)})
     assert (refusal.code, refusal.detail) == (

@@ -28,6 +28,8 @@ GET  view    api/runs/<str:run_id>/artifacts
 GET  view    api/runs/<str:run_id>/artifacts/<path:name>
 GET  view    api/runs/<str:run_id>/diff
 GET  view    api/runs/<str:run_id>/mails
+GET  view    api/runs/<str:run_id>/screenshots
+GET  view    api/runs/<str:run_id>/screenshots/<str:name>
 GET  view    api/runs/<str:run_id>/share-links
 POST hold    api/runs/<str:run_id>/share-links
 POST hold    api/runs/<str:run_id>/share-links/<int:link_id>/revoke

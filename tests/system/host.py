@@ -70,6 +70,8 @@ class Host:
         # Other users can execute the Python that runs the tests.
         self.environ["OROBOROS_PYTHON"] = os.path.realpath(sys.executable)
         self.environ["OROBOROS_PORT_OFFSET"] = str(free_offset())
+        # A browser for each preview would slow down what these tests wait for.
+        self.environ["PREVIEW_SCREENSHOTS"] = "off"
         values = {**self.environ, "OROBOROS_VAR": str(self.home / "var")}
         self.config = configuration.load(values, home=self.home)
 

@@ -1,9 +1,14 @@
-"""The tables of `oroboros.toml`: what they have in common, and the one of services.
+"""The tables of `oroboros.toml`: what they have in common, and those of services and pictures.
 
 As `host.app.manifest_schema`, import it only to read a manifest: it needs pydantic.
 """
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
+
+HEALTH_PATH = r"^/[!-~]{0,199}$"
+MAX_SCREENSHOTS = 5
 
 
 class Table(BaseModel):
@@ -21,3 +26,11 @@ class Services(Table):
     redis: bool = Field(
         default=False, strict=True, description="whether it has a Redis server, at REDIS_URL"
     )
+
+
+class Screenshots(Table):
+    """The pages of which the run's page has pictures, of its preview and of production."""
+
+    paths: Annotated[
+        list[Annotated[str, Field(pattern=HEALTH_PATH)]], Field(max_length=MAX_SCREENSHOTS)
+    ] = Field(default=["/"], description="their paths; by default / alone, with [] none")

@@ -1,0 +1,1 @@
+"""Pictures of pages: the program that drives Chromium, and what is done with its pictures."""

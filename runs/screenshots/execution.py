@@ -1,0 +1,228 @@
+"""Taking pictures: beside the pipeline, one set at a time on a host, as `runs.prechecks`.
+
+Neither the readiness of a preview nor its approval waits for it or fails with it. A worker that is
+killed leaves an open row; the next claim kills what is left and begins again.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+
+from core import claims
+from core.claims import MAX_ATTEMPTS, Claim, ClaimLost, make_owner_name
+from core.clock import get_database_time
+from host.app import manifest_loader
+from host.config import Config
+from host.errors import Refused
+from host.screenshots.pictures import PagePicture
+from host.units.jobs import JobInterrupted
+from releases.models import Release
+from runs import presenters
+from runs.engine.events import WORKER, record_event
+from runs.engine.side_work import enqueue_due, side_work_lock
+from runs.models import Run, ScreenshotSet
+from runs.prechecks.execution import find_wait_reason
+from runs.repository import open_repository
+from runs.rules import Status
+from runs.screenshots import camera, rules, storage
+from runs.screenshots.availability import find_obstacle
+from runs.screenshots.camera import Surface
+from runs.screenshots.rules import ScreenshotStatus, Shot, Side
+
+log = logging.getLogger(__name__)
+
+TASK = "runs.screenshots.execution.execute_next"
+
+
+class _Stopped(Exception):
+    """The set has ended, or gives way: `_must_stop` or a lost claim."""
+
+
+def sweep(config: Config) -> int:
+    """Request the pictures of ready runs that have none, and enqueue a task if one can run.
+
+    Returns how many sets are open.
+    """
+    if not find_obstacle(config):
+        _request_due(config)
+    ours = ScreenshotSet.objects.on_host(config.host_name).open()
+    if not ours.exists():
+        return 0
+    at = get_database_time()
+    if not ours.filter(claim_expires_at__gt=at).exists():
+        reason = find_wait_reason(config)
+        waiting = ours.filter(status=ScreenshotStatus.WAITING)
+        waiting.exclude(detail=reason).update(detail=reason)
+        enqueue_due(ours, at, TASK)
+    return ours.count()
+
+
+def _request_due(config: Config) -> None:
+    taken = ScreenshotSet.objects.filter(
+        run=OuterRef("pk"), generation=OuterRef("generation"), commit_sha=OuterRef("commit_sha")
+    )
+    ready = Run.objects.on_host(config.host_name).filter(
+        prepare=True, status=Status.PREVIEW_READY, stop_status=""
+    )
+    for run in ready.exclude(Exists(taken)):
+        ScreenshotSet.objects.request(run)
+
+
+def execute_next() -> None:
+    """Take the pictures of the oldest set that can run or has to end; without one, do nothing."""
+    config: Config = settings.OROBOROS
+    with side_work_lock(config) as is_taken:
+        if not is_taken:
+            return
+        may_run = not find_wait_reason(config)
+        for one in ScreenshotSet.objects.on_host(config.host_name).open().order_by("requested_at"):
+            is_ending = one.status == ScreenshotStatus.RUNNING or find_end_reason(one)
+            if (may_run or is_ending) and execute(config, one):
+                return
+
+
+def find_end_reason(one: ScreenshotSet) -> str:
+    """Return why the pictures are of no use any more; "" while they are. Reads the run again."""
+    run = Run.objects.get(pk=one.run_id)
+    return rules.find_end_reason(
+        run.status,
+        run.commit_sha,
+        run.generation,
+        of=(one.commit_sha, one.generation),
+        is_stopping=bool(run.stop_status),
+    )
+
+
+def execute(config: Config, one: ScreenshotSet) -> bool:
+    """Claim a set and take its pictures, or give way. Returns whether it was claimed."""
+    claim = ScreenshotSet.objects.claim(one.pk, make_owner_name())
+    if claim is None:
+        return False
+    one.refresh_from_db()
+    rows = ScreenshotSet.objects.all()
+    try:
+        must_stop = partial(_must_stop, config, one)
+        with claims.renew_while_running(rows, claim, must_stop), suppress(ClaimLost):
+            if one.is_open:
+                _execute_claimed(config, one, claim)
+            # As for a run: what ended without an exception killed no worker.
+            rows.filter(pk=claim.pk, claim_fence=claim.fence).update(attempts=0)
+    except JobInterrupted as interrupted:
+        log.warning("%s; the pictures are taken again", interrupted.detail)
+    return True
+
+
+def _must_stop(config: Config, one: ScreenshotSet) -> bool:
+    return bool(find_end_reason(one) or find_wait_reason(config))
+
+
+def _execute_claimed(config: Config, one: ScreenshotSet, claim: Claim) -> None:
+    camera.remove_processes(config)  # of a worker that was killed
+    try:
+        if one.attempts > MAX_ATTEMPTS:
+            raise Refused("step_kept_dying", f"The worker died {one.attempts - 1} times.")
+        _take(config, one, claim)
+    except Refused as refused:
+        if isinstance(refused, JobInterrupted):
+            raise
+        _end(one, claim, ScreenshotStatus.FAILED, refused.detail)
+    except _Stopped:
+        if claim.is_lost:
+            return  # another process has it, or the next worker begins again
+        if reason := find_end_reason(one):
+            one.end(claim, ScreenshotStatus.CANCELED, reason)
+        else:
+            one.wait(claim, find_wait_reason(config))
+    finally:
+        camera.remove_processes(config)
+
+
+def _take(config: Config, one: ScreenshotSet, claim: Claim) -> None:
+    """Take and store all pictures. Raises Refused, ClaimLost, _Stopped."""
+    if _must_stop(config, one):
+        raise _Stopped
+    one.start(claim)
+    run = presenters.select_runs().get(pk=one.run_id)
+    shots = rules.plan_shots(read_paths(config, one.commit_sha))
+    release = Release.objects.live() if shots else None
+    found: dict[Side, list[PagePicture]] = {}
+    if shots:
+        found[Side.PREVIEW] = _photograph_preview(config, run, shots, claim)
+    if release is not None:
+        found[Side.PRODUCTION] = _photograph_production(config, release, shots, claim)
+    # Read again: they show the commit that the row names, or nothing is stored.
+    if _must_stop(config, one):
+        raise _Stopped
+    pairs = [
+        storage.store_pair(config, run, shot, {side: taken[i] for side, taken in found.items()})
+        for i, shot in enumerate(shots)
+    ]
+    one.update(claim, pictures=pairs, release=release)
+    detail = "" if shots else "oroboros.toml names no pages ([screenshots] paths)."
+    _end(one, claim, ScreenshotStatus.TAKEN, detail)
+
+
+def _end(one: ScreenshotSet, claim: Claim, to: ScreenshotStatus, detail: str) -> None:
+    with transaction.atomic():
+        one.end(claim, to, detail)
+        text = f"screenshots {to}{f': {detail}' if detail else ''}"
+        record_event(f"screenshots_{to}", text, actor=WORKER, run=one.run)
+
+
+def read_paths(config: Config, commit: str) -> tuple[str, ...]:
+    """Return the pages that the commit's oroboros.toml names; by default / alone."""
+    raw = open_repository(config).read_file(commit, "oroboros.toml") or b""
+    # It was read before the preview was made, so it is valid.
+    return manifest_loader.read_screenshot_paths(raw.decode(errors="replace"))
+
+
+def _photograph_preview(
+    config: Config, run: Run, shots: Sequence[Shot], claim: Claim
+) -> list[PagePicture]:
+    slot = presenters.get_served_slot(run)
+    if slot is None:
+        raise _Stopped
+    surface = camera.preview_surface(config, slot, run)
+    found = _photograph(config, surface, shots, claim, partial(camera.shows_run, surface, run))
+    if found is None:
+        detail = f"{slot.slot_id} did not show {run.commit_sha[:12]} all the while."
+        raise Refused("preview_not_shown", detail)
+    return found
+
+
+def _photograph_production(
+    config: Config, release: Release, shots: Sequence[Shot], claim: Claim
+) -> list[PagePicture]:
+    surface = camera.production_surface(config)
+
+    def shows_it() -> bool:
+        return Release.objects.live() == release and camera.shows_release(surface, release)
+
+    found = _photograph(config, surface, shots, claim, shows_it)
+    error = PagePicture(error=f"production did not show {release} all the while")
+    return [error] * len(shots) if found is None else found
+
+
+def _photograph(
+    config: Config,
+    surface: Surface,
+    shots: Sequence[Shot],
+    claim: Claim,
+    shows_it: Callable[[], bool],
+) -> list[PagePicture] | None:
+    """Return the pictures; None unless `shows_it` before and after them. Raises _Stopped."""
+
+    def is_stopping() -> bool:
+        return claim.is_lost or claim.stop_requested.is_set()
+
+    if not shows_it():
+        return None
+    found = camera.take_pictures(config, surface, shots, is_stopping)
+    if is_stopping():
+        raise _Stopped
+    return found if shows_it() else None

@@ -1,0 +1,110 @@
+"""Which pictures are requested, and when a set ends, waits or is given up."""
+
+from dataclasses import replace
+
+import pytest
+from django_q.models import OrmQ
+
+from core.claims import MAX_ATTEMPTS
+from runs.models import Run, ScreenshotSet
+from runs.prechecks.rules import SHIPS
+from runs.rules import Status
+from runs.screenshots import execution
+from runs.screenshots.facts import read_screenshots
+from runs.screenshots.rules import MOVED, NO_CHROMIUM, NO_USER, SWITCHED_OFF
+from tests.factories import RunFactory
+
+
+def read_set():
+    return ScreenshotSet.objects.get()
+
+
+def test_a_ready_run_has_one_set_for_each_generation_and_commit(config, ready):
+    RunFactory(status=Status.PREPARING)
+    assert execution.sweep(config) == execution.sweep(config) == 1
+    row = read_set()
+    assert (row.run, row.commit_sha, row.generation) == (ready, ready.commit_sha, 1)
+    assert (row.status, row.detail) == ("waiting", "")
+    assert OrmQ.objects.count() == 1  # not again within the seconds of a task
+    ScreenshotSet.objects.update(status="failed")
+    assert execution.sweep(config) == 0
+    Run.objects.update(generation=2)
+    assert execution.sweep(config) == 1
+    assert [one.generation for one in ScreenshotSet.objects.order_by("pk")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("environ", "changes", "reason"),
+    [
+        ({"PREVIEW_SCREENSHOTS": "off"}, {}, SWITCHED_OFF),
+        ({}, {"is_root": False}, NO_USER),
+    ],
+)
+def test_a_host_that_takes_none_says_why(settings, config, ready, environ, changes, reason):
+    config = replace(config, environ={**config.environ, **environ}, **changes)
+    settings.OROBOROS = config
+    assert execution.sweep(config) == 0
+    assert not ScreenshotSet.objects.exists()
+    assert read_screenshots(ready).reason == reason
+
+
+def test_a_host_without_chromium_names_the_package(config, ready, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert execution.sweep(config) == 0
+    assert read_screenshots(ready).reason == NO_CHROMIUM
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"generation": 2}, MOVED),
+        ({"commit_sha": "f" * 40}, MOVED),
+        ({"status": Status.MERGING}, "The run is merging."),
+        ({"stop_status": Status.CANCELED}, "The run is being ended."),
+    ],
+)
+def test_a_set_ends_once_its_run_has_moved_on(config, ready, changes, reason):
+    execution.sweep(config)
+    Run.objects.update(**changes)
+    execution.execute_next()
+    row = read_set()
+    assert (row.status, row.detail, row.pictures) == ("canceled", reason, [])
+    assert row.claim_expires_at is None
+    assert not ready.artifacts.exists()
+
+
+def test_a_set_waits_while_another_run_ships(config, ready):
+    execution.sweep(config)
+    other = RunFactory(status=Status.APPROVED)
+    execution.execute_next()
+    assert (read_set().status, read_set().started_at) == ("waiting", None)
+    execution.sweep(config)
+    assert read_set().detail == SHIPS
+    assert read_screenshots(ready).reason == SHIPS
+    other.delete()
+    execution.sweep(config)
+    assert read_set().detail == ""
+
+
+def test_a_set_is_given_up_after_workers_died(config, ready):
+    execution.sweep(config)
+    ScreenshotSet.objects.update(status="running", attempts=MAX_ATTEMPTS)
+    execution.execute_next()
+    row = read_set()
+    assert (row.status, row.attempts) == ("failed", 0)
+    assert row.detail == f"The worker died {MAX_ATTEMPTS} times."
+    assert ready.events.get(kind="screenshots_failed")
+    ready.refresh_from_db()
+    assert ready.status == Status.PREVIEW_READY
+
+
+def test_a_claimed_set_is_left_alone(config, ready):
+    execution.sweep(config)
+    row = read_set()
+    assert ScreenshotSet.objects.claim(row.pk, "another worker")
+    ScreenshotSet.objects.update(enqueued_at=None)
+    OrmQ.objects.all().delete()
+    execution.sweep(config)
+    execution.execute_next()
+    assert not OrmQ.objects.exists()
+    assert read_set().claim_owner == "another worker"

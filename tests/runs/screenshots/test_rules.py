@@ -1,0 +1,75 @@
+"""When pictures are taken, and how they are described."""
+
+import pytest
+
+from runs.rules import Status
+from runs.screenshots.rules import (
+    MOVED,
+    NO_CHROMIUM,
+    NO_USER,
+    SWITCHED_OFF,
+    Shot,
+    Side,
+    describe_pair,
+    find_end_reason,
+    find_obstacle,
+    format_share,
+    plan_shots,
+)
+
+A, B = "a" * 40, "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("status", "commit", "generation", "is_stopping", "reason"),
+    [
+        (Status.PREVIEW_READY, A, 1, False, ""),
+        (Status.APPROVED, A, 1, False, ""),
+        (Status.PREVIEW_READY, A, 1, True, "The run is being ended."),
+        (Status.PREVIEW_READY, B, 1, False, MOVED),
+        (Status.PREVIEW_READY, A, 2, False, MOVED),
+        (Status.MERGING, A, 1, False, "The run is merging."),
+        (Status.EXPIRED, A, 1, False, "The run is expired."),
+    ],
+)
+def test_pictures_are_of_use_while_the_run_shows_that_commit(
+    status, commit, generation, is_stopping, reason
+):
+    found = find_end_reason(status, commit, generation, of=(A, 1), is_stopping=is_stopping)
+    assert found == reason
+
+
+def test_what_a_host_lacks_is_said_with_what_to_do():
+    assert find_obstacle(is_off=False, has_chromium=True, has_user=True) == ""
+    assert find_obstacle(is_off=True, has_chromium=False, has_user=False) == SWITCHED_OFF
+    assert find_obstacle(is_off=False, has_chromium=False, has_user=True) == NO_CHROMIUM
+    assert "apt-get install chromium" in NO_CHROMIUM
+    assert find_obstacle(is_off=False, has_chromium=True, has_user=False) == NO_USER
+
+
+def test_each_page_has_a_picture_for_each_device():
+    shots = plan_shots(["/", "/about"])
+    assert [(shot.path, shot.device, shot.size) for shot in shots] == [
+        ("/", "desktop", (1440, 900)),
+        ("/", "phone", (390, 844)),
+        ("/about", "desktop", (1440, 900)),
+        ("/about", "phone", (390, 844)),
+    ]
+    names = {shot.artifact_name(side) for shot in shots for side in Side}
+    assert len(names) == 8 and "screenshot_2_phone_production" in names
+
+
+def test_a_pair_keeps_status_and_error_of_each_side():
+    pair = describe_pair(Shot(1, "/", "phone"), {Side.PREVIEW: (404, "")}, None)
+    assert pair == {
+        "number": 1, "path": "/", "device": "phone", "changed": None,
+        "preview": {"status": 404, "error": ""},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0 %"), (0.0001, "under 0.1 %"), (0.0345, "3.5 %"), (0.5, "50 %"), (1, "100 %")],
+)
+def test_a_share_is_zero_only_if_nothing_changed(share, text):
+    assert format_share(share) == text
