@@ -19,11 +19,11 @@ from host.process import runner
 from host.screenshots import chromium
 from host.screenshots.devtools import Browser, BrowserFailed
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 # Until the load event of a page, and for a command such as the picture.
-LOAD_SECONDS = 20.0
-COMMAND_SECONDS = 10.0
+LOAD_SECONDS = 30.0
+COMMAND_SECONDS = 30.0
 # After the load event: scripts draw what they load first.
 SETTLE_SECONDS = 1.0
 # Descriptors of --remote-debugging-pipe, and the lowest number of our own.

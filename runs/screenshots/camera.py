@@ -25,7 +25,7 @@ from runs.pipelines.preview_answer import IDENTITY_PATH
 from runs.screenshots.rules import Shot
 
 # Above the limits of the program itself, which gives up on single pages.
-START_SECONDS, PAGE_SECONDS = 60.0, 40.0
+START_SECONDS, PAGE_SECONDS = 120.0, 100.0
 REPORT_BYTES = 64 * 1024 * 1024
 HTTP_PORT = 80
 
