@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ STOP_SECONDS = 5.0
 # Until the load event of a page, and for a command such as the picture.
 LOAD_SECONDS = 30.0
 COMMAND_SECONDS = 30.0
-# After the load event: scripts draw what they load first.
-SETTLE_SECONDS = 1.0
+# After the load event: how long nothing is loaded any more, and how long that is waited for.
+QUIET_SECONDS, SETTLE_SECONDS = 1.0, 10.0
 # Descriptors of --remote-debugging-pipe, and the lowest number of our own.
 COMMANDS, ANSWERS, OUR_FIRST = 3, 4, 10
 LOG = "chromium.log"
@@ -134,37 +135,64 @@ def take_picture(browser: Browser, context: str, page: Mapping[str, Any]) -> dic
     return {"status": status, "png": shot["data"]}
 
 
-def _load(browser: Browser, session: str, url: str) -> int:
-    """Navigate, wait for the load event and a moment more. Returns the status of the page.
+@dataclass
+class PageLoad:
+    """How far a page is, by the events of its session; `loader` is the number of the navigation."""
 
-    Raises BrowserFailed, also if the page does not load in time.
+    loader: str
+    status: int = 0
+    is_loaded: bool = False
+    pending: set[str] = field(default_factory=set)
+
+    def follow(self, event: Mapping[str, Any]) -> None:
+        """Take note of an event. Raises BrowserFailed if the page crashed."""
+        params = event["params"]
+        match event["method"]:
+            case "Inspector.targetCrashed":
+                raise BrowserFailed("the page crashed, as one does that needs too much memory")
+            case "Page.loadEventFired":
+                self.is_loaded = True
+            case "Network.requestWillBeSent":
+                self.pending.add(params["requestId"])
+            case "Network.loadingFinished" | "Network.loadingFailed":
+                self.pending.discard(params["requestId"])
+            case "Network.responseReceived" if params["type"] == "Document":
+                if params["loaderId"] == self.loader:
+                    self.status = int(params["response"]["status"])
+
+
+def _load(browser: Browser, session: str, url: str) -> int:
+    """Navigate, and wait until the page has loaded and drawn. Returns the status of its answer.
+
+    Raises BrowserFailed, also if it does not load in time.
     """
     deadline = Deadline(LOAD_SECONDS)
-    loader = browser.call("Page.navigate", deadline, session, url=url)
-    if "errorText" in loader:
-        raise BrowserFailed(loader["errorText"])
-    status = 0
-    while (event := browser.wait_for_event(deadline)) is not None:
-        if event.get("sessionId") != session:
-            continue
-        if event["method"] == "Inspector.targetCrashed":
-            raise BrowserFailed("the page crashed, as one does that needs too much memory")
-        if event["method"] == "Page.loadEventFired":
-            break
-        status = _read_status(event, loader["loaderId"]) or status
-    else:
-        raise BrowserFailed(f"the page did not finish loading within {LOAD_SECONDS:.0f} s")
-    settled = Deadline(SETTLE_SECONDS)
-    while browser.wait_for_event(settled) is not None:
-        continue
-    return status
+    answer = browser.call("Page.navigate", deadline, session, url=url)
+    if "errorText" in answer:
+        raise BrowserFailed(answer["errorText"])
+    page = PageLoad(answer["loaderId"])
+    while not page.is_loaded:
+        event = browser.wait_for_event(deadline)
+        if event is None:
+            raise BrowserFailed(f"the page did not finish loading within {LOAD_SECONDS:.0f} s")
+        if event.get("sessionId") == session:
+            page.follow(event)
+    _settle(browser, session, page)
+    return page.status
 
 
-def _read_status(event: Mapping[str, Any], loader: str) -> int:
-    """Return the status if the event is the answer to the navigation; else 0."""
-    params = event["params"]
-    is_document = event["method"] == "Network.responseReceived" and params["loaderId"] == loader
-    return int(params["response"]["status"]) if is_document and params["type"] == "Document" else 0
+def _settle(browser: Browser, session: str, page: PageLoad) -> None:
+    """Wait until nothing was asked for or answered for a while: scripts load what they draw.
+
+    A page that keeps a request open, such as an event stream, is waited for SETTLE_SECONDS.
+    """
+    deadline = Deadline(SETTLE_SECONDS)
+    while not deadline.has_passed:
+        event = browser.wait_for_event(Deadline(min(QUIET_SECONDS, deadline.seconds_left)))
+        if event is None and not page.pending:
+            return
+        if event is not None and event.get("sessionId") == session:
+            page.follow(event)
 
 
 def report(plan: Mapping[str, Any]) -> dict[str, Any]:
