@@ -20,8 +20,8 @@ LOG_BYTES = 10 * 2**20  # host/files/log_files.py
 def preview(host):
     """A preview whose backend runs any command that it is sent: see hostile.py."""
     files = {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"}
-    for branch in ("feature/hostile", "feature/hostile-leaves", "feature/hostile-listens"):
-        host.make_branch(branch, files)
+    for name in ("hostile", "hostile-leaves", "hostile-listens", "hostile-hoards"):
+        host.make_branch(f"feature/{name}", files)
     run = host.make_run("feature/hostile")
     yield run
     release_slot(host, run)
@@ -178,9 +178,53 @@ def test_a_hostile_preview_keeps_no_port_of_the_stack_on_any_address(host, previ
     find = f"ss -Hlnte | grep -E ':({ports}) ' | grep -w uid:{uid}"
     wait_for(lambda: host.run_unchecked(find).returncode == 1, 60, "it still listens")
     host.run("curl -fsS http://127.0.0.1:8000/health")
-    events = host.get(f"/api/runs/{run['id']}/events")["results"]
-    stopped = [one["text"] for one in events if "is a port of Oroboros" in one["text"]]
-    assert len(stopped) == bool(listening)
+
+    def list_stops():
+        events = host.get(f"/api/runs/{run['id']}/events")["results"]
+        return [one for one in events if "is a port of Oroboros" in one["text"]]
+
+    if listening:  # it is recorded after the listener has ended
+        wait_for(list_stops, 60, "its end is no event")
+    assert len(list_stops()) == bool(listening)
+    host.post(f"/api/runs/{run['id']}/cancel")
+
+
+HOARD = """
+import os, resource, socket, time
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+first, last = map(int, open("/proc/sys/net/ipv4/ip_local_port_range").read().split())
+for begin in range(first, last + 1, limit - 50):
+    if os.fork() == 0:
+        os.setsid()
+        held = []
+        for port in range(begin, min(begin + limit - 50, last + 1)):
+            one = socket.socket()
+            try:
+                one.bind(("0.0.0.0", port))
+                held.append(one)
+            except OSError:
+                one.close()
+        null = os.open("/dev/null", os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        time.sleep(3600)
+"""
+
+
+def test_a_hostile_preview_that_binds_all_local_ports_is_ended(host, preview):
+    run = host.make_run("feature/hostile-hoards")
+    uid = host.run(f"id -u ouroboros-{run['slot_id']}").strip()
+    encoded = base64.b64encode(HOARD.encode()).decode()
+    run_in_preview(host, run, f"echo {encoded} | base64 -d | python3 -")
+
+    def is_recorded():
+        answer = host.run_unchecked(f"curl -fsS http://127.0.0.1:8000/api/runs/{run['id']}/events")
+        return b"so many local TCP ports" in answer.stdout
+
+    wait_for(is_recorded, 120, "it holds all local ports")
+    host.run("curl -fsS http://127.0.0.1:8000/health")
+    assert host.run_unchecked(f"pgrep -u {uid} -f 'python3 -$'").returncode == 1
     host.post(f"/api/runs/{run['id']}/cancel")
 
 
