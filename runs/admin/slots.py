@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
+from core.clock import format_minute
 from host.errors import Refused
 from runs.leasing import maintenance
 from runs.leasing.cleanup import return_to_service
@@ -29,6 +30,7 @@ from web.permissions import OPERATE, get_actor_name
 from web.templatetags.presentation import moment, render_chip
 
 FormData = Mapping[str, Any]
+LISTED_LEASES = 20
 
 
 def _drain(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
@@ -104,8 +106,18 @@ ACTIONS = (
 @admin.register(Slot)
 class SlotAdmin(ProcessLogsAdmin):
     list_display = ["slot_id", "state", "holder", "since", "until", "reason", "fence"]
-    fields = ["slot_id", "host", "fence", "state", "holder", "since", "until", "reason"]
-    readonly_fields = ["state", "holder", "since", "until", "reason"]
+    fields = [
+        "slot_id",
+        "host",
+        "fence",
+        "state",
+        "holder",
+        "since",
+        "until",
+        "reason",
+        "lease_list",
+    ]
+    readonly_fields = ["state", "holder", "since", "until", "reason", "lease_list"]
     page_actions = ACTIONS
     process_logs_note = "Of the run that holds the slot, or held it last."
 
@@ -158,6 +170,25 @@ class SlotAdmin(ProcessLogsAdmin):
     @display(description="Reason")
     def reason(self, slot):
         return describe_withdrawal(slot) or "–"
+
+    @display(description="Last leases")
+    def lease_list(self, slot):
+        """List the leases of the slot, the newest first: run, times, restarts, end."""
+        leases = slot.leases.exclude(granted_at=None).select_related("run")
+        lines = map(_describe_lease, leases.order_by("-fence")[:LISTED_LEASES])
+        return format_html_join("\n", '<a href="{}">{}</a> ({}) {}{}', lines) or "none"
+
+
+def _describe_lease(lease: Lease) -> tuple[str, ...]:
+    """Return the run's address, title and creator, the times, and the restarts with the end."""
+    times = " – ".join(
+        format_minute(at) if at is not None else "now" for at in (lease.granted_at, lease.ended_at)
+    )
+    restarts = [f"{name} {count} times" for name, count in sorted(lease.process_restarts.items())]
+    rest = f"; restarted {', '.join(restarts)}" if restarts else ""
+    rest += f"; {lease.end_reason}" if lease.end_reason else ""
+    url = reverse("admin:runs_run_change", args=[lease.run_id])
+    return url, lease.run.title, lease.run.created_by, times, rest
 
 
 def _lease(slot):

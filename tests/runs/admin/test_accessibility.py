@@ -14,11 +14,17 @@ from notifications.models import Notification, Target
 from releases.models import Deployment, Release
 from runs import difference
 from runs.difference import Difference, FileChange
-from runs.models import Event, Freeze, Run
+from runs.models import Comment, Event, Freeze, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
 from tests.chromium import NARROW, WIDE
-from tests.factories import FreezeFactory, RunFactory, SlotFactory
+from tests.factories import (
+    ApprovalFactory,
+    CommentFactory,
+    FreezeFactory,
+    RunFactory,
+    SlotFactory,
+)
 from tests.host.postgres.schema_snapshots import snapshot_text
 from tests.runs.admin.artifacts import write_artifact
 from tests.runs.admin.rows import create_rows
@@ -27,7 +33,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SERIOUS = ("serious", "critical")
 ROWS = (
     Lease, Release, Deployment, Event, Freeze, ApiToken, User, Slot, Delivery, PullRequest,
-    OutgoingMessage, Target, Notification,
+    OutgoingMessage, Target, Notification, Comment,
 )  # fmt: skip
 
 
@@ -48,6 +54,9 @@ def run(monkeypatch):
         SlotFactory(number=number)
     Slot.objects.filter(number=3).update(drained_at="2026-01-01T00:00Z", drain_reason="a kernel")
     ready = create_rows()
+    CommentFactory(run=ready, path="app.py", side="new", line=1, quote="+a line")
+    CommentFactory(run=ready, resolved_at="2026-01-01T00:00Z", resolved_by="olga")
+    ApprovalFactory(run=ready, voided_at="2026-01-01T00:00Z", void_reason="a new commit")
     write_artifact(ready, "environment", "API_KEY=******  # worker-preview.env\n")
     write_artifact(ready, "schema_before", snapshot_text({"public.a": {"id": "bigint"}}))
     write_artifact(ready, "schema_after", snapshot_text({"public.a": {"it": "text"}}))
@@ -58,7 +67,7 @@ def run(monkeypatch):
 
 def list_addresses(run):
     """Return the addresses of every kind of page."""
-    actions = ("approve", "precheck", "reject", "keep", "cancel", "force-release")
+    actions = ("approve", "precheck", "reject", "keep", "cancel", "force-release", "comment")
     lists = ("new", "freeze", "unfreeze", "push", "revert", "changelist")
     models = (*ROWS, Run)
     names = [f"{model._meta.app_label}_{model._meta.model_name}" for model in models]

@@ -147,3 +147,17 @@ def test_unknown_and_retired_states_are_grey():
 def test_a_chip_of_a_run_shows_text_of_people_as_text():
     assert "&lt;b&gt;" in render_chip("", "<b>")
     assert RunFactory.build().title not in render_chip("", "x")
+
+
+def test_a_slots_page_lists_its_leases_with_restarts_and_how_each_ended(operator):
+    at = timezone.now()
+    options = {"held": True, "slot__number": 1}
+    ended = LeaseFactory(run__title="First", process_restarts={"web": 2}, **options)
+    Lease.objects.filter(pk=ended.pk).update(
+        state="ended", ended_at=at, end_reason="RELEASED", fence=1
+    )
+    LeaseFactory(run__title="Second", **options)
+    Lease.objects.exclude(pk=ended.pk).update(fence=2)
+    page = read(operator, reverse("admin:slots_slot_change", args=[ended.slot_id]))
+    assert f"{format_minute(at)}; restarted web 2 times; RELEASED" in page
+    assert page.index(url_of(Lease.objects.get(fence=2).run)) < page.index(url_of(ended.run))
