@@ -56,7 +56,7 @@ def make_all(host: Host, page: Page) -> None:
     show(page, "run-conflict", run_address(ready))
     changes = host.wait_until_settled(host.start_run("feature/failing-check"))
     show(page, "run-ready", run_address(changes))
-    show(page, "run-changes", f"{run_address(changes)}approve/")
+    show(page, "run-changes", run_address(changes, "approve"))
     show(page, "dashboard", "/admin/")
     show(page, "releases", "/admin/releases/release/")
     page.set_viewport_size(NARROW)
@@ -68,13 +68,18 @@ def make_all(host: Host, page: Page) -> None:
     show(page, "rolled-back", "/admin/")
 
 
-def run_address(run: dict) -> str:
-    return f"/admin/runs/run/{run['id']}/change/"
+def run_address(run: dict, page: str = "change") -> str:
+    return f"/admin/runs/run/{run['id']}/{page}/"
 
 
 def show(page: Page, name: str, address: str) -> None:
-    """Write what the window shows of the page, when all of it is loaded."""
-    page.goto(address, wait_until="networkidle")
+    """Write what the window shows of the page, when all of it is loaded.
+
+    Raises AssertionError for a page that is an error's.
+    """
+    answer = page.goto(address, wait_until="networkidle")
+    assert answer is not None
+    assert answer.ok, (address, answer.status)
     page.screenshot(path=FOLDER / f"{name}.png")
     sys.stdout.write(f"docs/images/{name}.png\n")
 
