@@ -75,8 +75,8 @@ def run_job(spec: dict[str, Any]) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda *_: _report_stop(channel))
         child = start_command(spec, *_receive_streams(channel))
         if not _wait(child, channel):
-            # Stopped by the process that waited for it, or left by one that was killed: nobody
-            # reads an exit code, and the unit would be listed as failed. systemd ends the rest.
+            # Stopped by the process that waited for it, or left by one that was killed: an exit
+            # code is read by no process, and would only list the unit as failed. systemd ends it.
             sys.exit(0)
         exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         channel.sendall(str(exit_code).encode())
