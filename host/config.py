@@ -171,12 +171,13 @@ class Config(Addresses):
 
     @property
     def screenshot_user(self) -> User | None:
-        """The user of the Chromium that takes pictures of previews; None if we cannot change it.
+        """The user of the Chromium that takes pictures of previews; None if there is none.
 
-        No other program runs as this user; under systemd it is the jobs' user, as for a precheck.
+        No other program runs as this user. Under systemd it does not exist: the jobs' user also
+        builds what ships, and a job's unit refuses the sandbox of Chromium.
         """
-        user = self.job_user if self.is_systemd else self._user("screenshot", 53)
-        return user if self.is_systemd or user is None else replace(user, limits=BROWSER_LIMITS)
+        user = None if self.is_systemd else self._user("screenshot", 53)
+        return user and replace(user, limits=BROWSER_LIMITS)
 
     @property
     def install_user(self) -> User | None:

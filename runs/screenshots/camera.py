@@ -13,7 +13,6 @@ from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import var_folders
 from host.process import runner
-from host.process.users import DelegatedUser
 from host.screenshots import pictures
 from host.screenshots.chromium import find_chromium
 from host.screenshots.devices import PHONE
@@ -75,12 +74,9 @@ def shows_release(surface: Surface, release: Release) -> bool:
 
 
 def remove_processes(config: Config) -> None:
-    """Kill every process of the pictures' user, however it hides. Raises Refused if one stays.
-
-    Under systemd none outlives its job's unit, and the user is that of other jobs too.
-    """
+    """Kill every process of the pictures' user, however it hides. Raises Refused if one stays."""
     user = config.screenshot_user
-    if user is not None and not isinstance(user, DelegatedUser) and not user.kill_all():
+    if user is not None and not user.kill_all():
         raise Refused("screenshots_still_run", f"Processes of uid {user.uid} do not end.")
 
 
@@ -89,7 +85,7 @@ def take_pictures(
 ) -> list[PagePicture]:
     """Return a picture of each page of the surface, or why there is none.
 
-    Raises Refused and JobInterrupted as `runner.run_attached`, `no_chromium` without Chromium.
+    Raises Refused `no_chromium` without Chromium or without a user for it.
     """
     user, program = config.screenshot_user, find_chromium()
     if user is None or program is None:

@@ -20,13 +20,12 @@ from host.app import manifest_loader
 from host.config import Config
 from host.errors import Refused
 from host.screenshots.pictures import PagePicture
-from host.units.jobs import JobInterrupted
 from releases.models import Release
 from runs import presenters
 from runs.engine.events import WORKER, record_event
 from runs.engine.side_work import enqueue_due, side_work_lock
-from runs.models import Run, ScreenshotSet
-from runs.prechecks.execution import find_wait_reason
+from runs.models import Precheck, Run, ScreenshotSet
+from runs.prechecks import execution as prechecks
 from runs.repository import open_repository
 from runs.rules import Status
 from runs.screenshots import camera, rules, storage
@@ -86,8 +85,24 @@ def execute_next() -> None:
                 return
 
 
+def find_wait_reason(config: Config) -> str:
+    """Return why no pictures are taken on this host now; "" if they may be.
+
+    The reasons of a precheck, and an open precheck itself: a person waits for that.
+    """
+    if reason := prechecks.find_wait_reason(config):
+        return reason
+    is_open = Precheck.objects.on_host(config.host_name).open().exists()
+    return rules.PRECHECK if is_open else ""
+
+
 def find_end_reason(one: ScreenshotSet) -> str:
-    """Return why the pictures are of no use any more; "" while they are. Reads the run again."""
+    """Return why the pictures are of no use any more; "" while they are. Reads the run again.
+
+    Where this host takes none any more, such as switched off, what is open ends as well.
+    """
+    if obstacle := find_obstacle(settings.OROBOROS):
+        return obstacle
     run = Run.objects.get(pk=one.run_id)
     return rules.find_end_reason(
         run.status,
@@ -105,15 +120,12 @@ def execute(config: Config, one: ScreenshotSet) -> bool:
         return False
     one.refresh_from_db()
     rows = ScreenshotSet.objects.all()
-    try:
-        must_stop = partial(_must_stop, config, one)
-        with claims.renew_while_running(rows, claim, must_stop), suppress(ClaimLost):
-            if one.is_open:
-                _execute_claimed(config, one, claim)
-            # As for a run: what ended without an exception killed no worker.
-            rows.filter(pk=claim.pk, claim_fence=claim.fence).update(attempts=0)
-    except JobInterrupted as interrupted:
-        log.warning("%s; the pictures are taken again", interrupted.detail)
+    must_stop = partial(_must_stop, config, one)
+    with claims.renew_while_running(rows, claim, must_stop), suppress(ClaimLost):
+        if one.is_open:
+            _execute_claimed(config, one, claim)
+        # As for a run: what ended without an exception killed no worker.
+        rows.filter(pk=claim.pk, claim_fence=claim.fence).update(attempts=0)
     return True
 
 
@@ -122,14 +134,12 @@ def _must_stop(config: Config, one: ScreenshotSet) -> bool:
 
 
 def _execute_claimed(config: Config, one: ScreenshotSet, claim: Claim) -> None:
-    camera.remove_processes(config)  # of a worker that was killed
     try:
         if one.attempts > MAX_ATTEMPTS:
             raise Refused("step_kept_dying", f"The worker died {one.attempts - 1} times.")
+        camera.remove_processes(config)  # of a worker that was killed
         _take(config, one, claim)
     except Refused as refused:
-        if isinstance(refused, JobInterrupted):
-            raise
         _end(one, claim, ScreenshotStatus.FAILED, refused.detail)
     except _Stopped:
         if claim.is_lost:
@@ -139,7 +149,15 @@ def _execute_claimed(config: Config, one: ScreenshotSet, claim: Claim) -> None:
         else:
             one.wait(claim, find_wait_reason(config))
     finally:
+        _remove_processes(config)
+
+
+def _remove_processes(config: Config) -> None:
+    """Kill what is left. A process that stays fails the next set, and is nothing of this one's."""
+    try:
         camera.remove_processes(config)
+    except Refused as refused:
+        log.warning("screenshots have left something: %s", refused.detail)
 
 
 def _take(config: Config, one: ScreenshotSet, claim: Claim) -> None:

@@ -16,9 +16,11 @@ MOVED = "The run has a new commit, or its preview was prepared again."
 SWITCHED_OFF = "Screenshots are switched off (PREVIEW_SCREENSHOTS)."
 NO_CHROMIUM = f"There are no screenshots: this host has no Chromium. Install it: {INSTALL}"
 NO_USER = (
-    "There are no screenshots: Oroboros runs neither as root nor under systemd here, so Chromium "
-    "would load the pages of unreviewed code as its own user."
+    "There are no screenshots: Oroboros does not run as root here, so Chromium would load the "
+    "pages of unreviewed code as its own user."
 )
+SYSTEMD = "Screenshots are not taken on a host with systemd yet."
+PRECHECK = "A check before an approval comes first; the screenshots follow when it has ended."
 
 
 class ScreenshotStatus(TextChoices):
@@ -63,10 +65,12 @@ def plan_shots(paths: Sequence[str]) -> list[Shot]:
     return [Shot(number, path, device) for number, path in numbered for device in DEVICES]
 
 
-def find_obstacle(*, is_off: bool, has_chromium: bool, has_user: bool) -> str:
+def find_obstacle(*, is_off: bool, is_systemd: bool, has_chromium: bool, has_user: bool) -> str:
     """Return why this host takes no pictures; "" if it does."""
     if is_off:
         return SWITCHED_OFF
+    if is_systemd:
+        return SYSTEMD
     if not has_chromium:
         return NO_CHROMIUM
     return "" if has_user else NO_USER

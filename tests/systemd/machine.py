@@ -41,8 +41,6 @@ class Machine:
     def boot(self):
         """Boot, and start the proxy through which installers reach the package registries."""
         self._run_sandbox("up")
-        # A browser for each preview would slow down what these tests wait for.
-        self.run("systemctl set-environment PREVIEW_SCREENSHOTS=off", cwd="/")
         self._start_proxy()
 
     def reboot(self):

@@ -6,12 +6,13 @@ import pytest
 from django_q.models import OrmQ
 
 from core.claims import MAX_ATTEMPTS
-from runs.models import Run, ScreenshotSet
+from host.errors import Refused
+from runs.models import Precheck, Run, ScreenshotSet
 from runs.prechecks.rules import SHIPS
 from runs.rules import Status
-from runs.screenshots import execution
+from runs.screenshots import camera, execution
 from runs.screenshots.facts import read_screenshots
-from runs.screenshots.rules import MOVED, NO_CHROMIUM, NO_USER, SWITCHED_OFF
+from runs.screenshots.rules import MOVED, NO_CHROMIUM, NO_USER, PRECHECK, SWITCHED_OFF, SYSTEMD
 from tests.factories import RunFactory
 
 
@@ -38,6 +39,7 @@ def test_a_ready_run_has_one_set_for_each_generation_and_commit(config, ready):
     [
         ({"PREVIEW_SCREENSHOTS": "off"}, {}, SWITCHED_OFF),
         ({}, {"is_root": False}, NO_USER),
+        ({}, {"is_systemd": True}, SYSTEMD),
     ],
 )
 def test_a_host_that_takes_none_says_why(settings, config, ready, environ, changes, reason):
@@ -96,6 +98,50 @@ def test_a_set_is_given_up_after_workers_died(config, ready):
     assert ready.events.get(kind="screenshots_failed")
     ready.refresh_from_db()
     assert ready.status == Status.PREVIEW_READY
+
+
+def test_a_set_gives_way_to_a_precheck(config, ready):
+    execution.sweep(config)
+    precheck, _ = Precheck.objects.request(ready, requested_by="ada")
+    execution.execute_next()
+    assert (read_set().status, read_set().started_at, read_set().attempts) == ("waiting", None, 0)
+    execution.sweep(config)
+    assert read_set().detail == read_screenshots(ready).reason == PRECHECK
+    # As while it takes pictures: it was claimed before the request.
+    ScreenshotSet.objects.update(status="running")
+    execution.execute_next()
+    assert (read_set().status, read_set().detail) == ("waiting", PRECHECK)
+    Precheck.objects.filter(pk=precheck.pk).update(status="passed")
+    assert execution.find_wait_reason(config) == ""
+
+
+def test_what_is_open_ends_when_pictures_are_switched_off(settings, config, ready):
+    execution.sweep(config)
+    OrmQ.objects.all().delete()
+    ScreenshotSet.objects.update(enqueued_at=None)
+    off = replace(config, environ={**config.environ, "PREVIEW_SCREENSHOTS": "off"})
+    settings.OROBOROS = off
+    execution.sweep(off)
+    assert OrmQ.objects.count() == 1
+    execution.execute_next()
+    assert (read_set().status, read_set().detail) == ("canceled", SWITCHED_OFF)
+    assert execution.sweep(off) == 0
+
+
+def test_a_process_that_stays_holds_up_no_other_set(config, ready, monkeypatch, caplog):
+    def stay(config):
+        raise Refused("screenshots_still_run", "Processes of uid 7 do not end.")
+
+    monkeypatch.setattr(camera, "remove_processes", stay)
+    execution.sweep(config)
+    execution.execute_next()
+    row = read_set()
+    assert (row.status, row.detail) == ("failed", "Processes of uid 7 do not end.")
+    assert row.claim_expires_at is None
+    assert "screenshots have left something" in caplog.text
+    ScreenshotSet.objects.update(status="running", attempts=MAX_ATTEMPTS)
+    execution.execute_next()
+    assert read_set().detail == f"The worker died {MAX_ATTEMPTS} times."
 
 
 def test_a_claimed_set_is_left_alone(config, ready):

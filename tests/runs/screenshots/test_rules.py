@@ -8,6 +8,7 @@ from runs.screenshots.rules import (
     NO_CHROMIUM,
     NO_USER,
     SWITCHED_OFF,
+    SYSTEMD,
     Shot,
     Side,
     describe_pair,
@@ -40,11 +41,14 @@ def test_pictures_are_of_use_while_the_run_shows_that_commit(
 
 
 def test_what_a_host_lacks_is_said_with_what_to_do():
-    assert find_obstacle(is_off=False, has_chromium=True, has_user=True) == ""
-    assert find_obstacle(is_off=True, has_chromium=False, has_user=False) == SWITCHED_OFF
-    assert find_obstacle(is_off=False, has_chromium=False, has_user=True) == NO_CHROMIUM
+    able = {"is_off": False, "is_systemd": False, "has_chromium": True, "has_user": True}
+    unable = {name: not value for name, value in able.items()}
+    assert find_obstacle(**able) == ""
+    assert find_obstacle(**unable) == SWITCHED_OFF
+    assert find_obstacle(**{**unable, "is_off": False}) == SYSTEMD
+    assert find_obstacle(**{**able, "has_chromium": False}) == NO_CHROMIUM
     assert "apt-get install chromium" in NO_CHROMIUM
-    assert find_obstacle(is_off=False, has_chromium=True, has_user=False) == NO_USER
+    assert find_obstacle(**{**able, "has_user": False}) == NO_USER
 
 
 def test_each_page_has_a_picture_for_each_device():
