@@ -38,7 +38,9 @@ def list_processes_of(uid: int) -> list[ProcessEntry]:
     """Return every living process that has that uid as one of its own."""
     # The uids first: of the other processes nothing else is read.
     pids = [pid for pid in list_pids() if uid in read_uids(pid)]
-    return [entry for pid in pids if (entry := find_process(pid)) is not None]
+    entries = [entry for pid in pids if (entry := find_process(pid)) is not None]
+    # Once more, since the pid may have been another process's when its start time was read.
+    return [entry for entry in entries if uid in read_uids(entry.pid)]
 
 
 def list_pids() -> list[int]:

@@ -25,6 +25,8 @@ FIN_WAIT1, LAST_ACK, CLOSING, FIN_WAIT2, TIME_WAIT = 4, 9, 11, 5, 6
 TCP, UDP = "TCP", "UDP"
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 ACCEPTS_CONNECTIONS = 0x10000
+LOCAL_PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+DEFAULT_LOCAL_PORTS = range(32768, 61000)
 ANY = IPv4Address(0)
 TIMEOUT_SECONDS = 2.0  # the kernel answers at once; a sandbox may drop the request
 BUFFER_BYTES = 64 * 1024
@@ -125,8 +127,14 @@ def count_sockets() -> dict[str, int]:
 
 
 def read_local_ports() -> range:
-    """Return the ports from which programs connect, and which they get for port 0 (ip(7))."""
-    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    """Return the ports from which programs connect, and which they get for port 0 (ip(7)).
+
+    The kernel's default where a sandbox does not show the setting.
+    """
+    try:
+        first, last = map(int, LOCAL_PORTS_FILE.read_text().split())
+    except OSError:
+        return DEFAULT_LOCAL_PORTS
     return range(first, last + 1)
 
 

@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from host.deadline import Deadline
@@ -83,6 +83,29 @@ def kill_user(uid: int) -> bool:
     if uid in (0, os.getuid(), os.geteuid()):
         raise ValueError(f"uid {uid} is not a reserved one")
     return _kill_all(lambda: process_table.list_processes_of(uid))
+
+
+def kill_families(uid: int, members: Collection[ProcessEntry]) -> bool:
+    """Kill these processes of a reserved uid with their families (as root only).
+
+    Only that user's, whatever their marks: a program sets its own environment. Returns whether all
+    have ended.
+    """
+    if uid in (0, os.getuid(), os.geteuid()):
+        raise ValueError(f"uid {uid} is not a reserved one")
+    known = set(members)
+    marks = {one: process_table.read_variable(one.pid, MARK_VARIABLE) or "" for one in members}
+    ids = [ProcessId(one.pid, one.start_time, mark) for one, mark in marks.items()]
+
+    def find() -> list[ProcessEntry]:
+        table = process_table.list_processes_of(uid)
+        started = {entry.pid: entry.start_time for entry in table}
+        for one in ids:
+            is_ours = started.get(one.pid, one.start_time) == one.start_time
+            known.update(select_family(one, table, is_pid_ours=is_ours))
+        return [entry for entry in known if entry.is_alive()]
+
+    return _kill_all(find)
 
 
 def kill_orphans(uid: int, *, since: float = 0.0, only_unmarked: bool = False) -> bool:

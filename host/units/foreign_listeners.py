@@ -16,9 +16,8 @@ from pathlib import Path
 from host.config import Config, SlotConfig
 from host.deadline import Deadline
 from host.process import process_table, socket_owner, termination
-from host.process.process_id import ProcessId
+from host.process.process_table import ProcessEntry
 from host.process.socket_owner import Socket
-from host.process.termination import MARK_VARIABLE
 from host.units.listeners import describe_holder, describe_socket
 from host.units.stack_ports import (
     APP_PREFIX,
@@ -79,6 +78,22 @@ def select_foreign(sockets: Iterable[Socket], rules: PortRules) -> list[Socket]:
     ]
 
 
+def select_in_the_way(sockets: Iterable[Socket], port: int, rules: PortRules) -> list[Socket]:
+    """Return the sockets of applications that keep the port from its unit, which does not run.
+
+    A connection counts only if it is of the unit's own user and its port is not the kernel's
+    choice: another user's, such as production's to a database, is not ended for it.
+    """
+    own = rules.allowed.get(port, frozenset())
+    return [
+        one
+        for one in sockets
+        if one.port == port
+        and one.uid in rules.applications
+        and (one.state in UNCONNECTED or (one.uid in own and port not in rules.local_ports))
+    ]
+
+
 def select_hoarders(held: Mapping[int, int], enough: int) -> list[int]:
     """Return the uids that hold the most ports, so many that the others hold `enough` at most."""
     uids = sorted(held, key=lambda uid: (-held[uid], uid))
@@ -107,11 +122,10 @@ def end_foreign_listeners(
     Root can, and under systemd a slot's units are stopped; otherwise they are only reported.
     `is_quick`: only those that listen, since the kernel takes ten times as long to find the others.
     """
-    rules = build_rules(config)
-    if not rules.applications:
+    if not config.application_uids:
         return []
     sockets = socket_owner.list_listeners() if is_quick else socket_owner.list_open_sockets()
-    return _end_all(config, select_foreign(sockets, rules), dry_run=dry_run)
+    return _end_all(config, select_foreign(sockets, build_rules(config)), dry_run=dry_run)
 
 
 def end_port_hoarders(config: Config) -> list[ForeignListeners]:
@@ -125,12 +139,13 @@ def end_port_hoarders(config: Config) -> list[ForeignListeners]:
     pause = _pauses.get(config.var)
     if pause is not None and not pause.has_passed:
         return []
-    ports = socket_owner.read_local_ports()
-    enough = len(ports) // 2
     app = config.app_user
     uids = config.application_uids - ({app.uid} if app is not None else set())
+    if not uids:
+        return []
+    enough = len(socket_owner.read_local_ports()) // 2
     counts = socket_owner.count_sockets()
-    many = [protocol for protocol, number in counts.items() if uids and number > enough]
+    many = [protocol for protocol, number in counts.items() if number > enough]
     ended = [one for protocol in many for one in _end_hoarders(config, uids, protocol, enough)]
     if many and not ended:
         _pauses[config.var] = Deadline(PAUSE_SECONDS)
@@ -185,12 +200,10 @@ def clear_port(config: Config, port: int | None) -> None:
     """
     if port is None or not config.is_root:
         return
-    found = [
-        one
-        for one in socket_owner.list_open_sockets()
-        if one.port == port and one.uid in config.application_uids
-    ]
-    for foreign in _end_all(config, found):
+    sockets = [one for one in socket_owner.list_open_sockets() if one.port == port]
+    if not any(one.uid in config.application_uids for one in sockets):
+        return  # the rules take longer, and a backend starts after each change
+    for foreign in _end_all(config, select_in_the_way(sockets, port, build_rules(config))):
         import logging  # Only here: the command that restarts a backend starts sooner without.
 
         logging.getLogger(__name__).warning("%s", foreign.text)
@@ -247,12 +260,20 @@ def _end(
         return False
     # All of a slot's: or a parent, which has left every family, would start it again. All of a
     # job's without a holder: then it is in a message that was not received (SCM_RIGHTS, unix(7)).
-    holders = socket_owner.find_holders(*inodes) if slot is None else []
-    if not holders:
-        return termination.kill_user(uid)
-    for pid in holders:
-        _kill_family(pid)
-    return True
+    holders = _find_holders(uid, inodes) if slot is None else []
+    return termination.kill_families(uid, holders) if holders else termination.kill_user(uid)
+
+
+def _find_holders(uid: int, inodes: Collection[int]) -> list[ProcessEntry]:
+    """Return the processes of that user that have one of these sockets open.
+
+    Never another user's, such as a daemon's of this host to which it was passed (SCM_RIGHTS).
+    """
+    return [
+        entry
+        for entry in process_table.list_processes_of(uid)
+        if not socket_owner.list_inodes([entry.pid]).isdisjoint(inodes)
+    ]
 
 
 def _kill_jobs(config: Config, uid: int) -> bool:
@@ -272,11 +293,3 @@ def _stop_units(config: Config, slot: SlotConfig) -> bool:
     has_ended = stop_together(manager, [backend, *names])
     user = config.slot_user(slot)
     return has_ended and (user is None or user.kill_all())
-
-
-def _kill_family(pid: int) -> None:
-    entry = process_table.find_process(pid)
-    if entry is not None:
-        mark = process_table.read_variable(pid, MARK_VARIABLE) or ""
-        process_id = ProcessId(pid, entry.start_time, mark)
-        termination.kill_family(process_id, {entry}, is_pid_ours=True)

@@ -140,3 +140,11 @@ def test_a_process_that_ended_has_no_sockets():
     child = subprocess.Popen(["true"])
     child.wait()
     assert socket_owner.list_inodes([child.pid]) == set()
+
+
+def test_the_local_ports_are_the_kernels_default_where_no_setting_is_shown(tmp_path, monkeypatch):
+    file = tmp_path / "ip_local_port_range"
+    monkeypatch.setattr(socket_owner, "LOCAL_PORTS_FILE", file)
+    assert socket_owner.read_local_ports() == range(32768, 61000)
+    file.write_text("20000\t20099\n")
+    assert socket_owner.read_local_ports() == range(20000, 20100)

@@ -28,6 +28,11 @@ from tests.host.processes import (
 
 # No process has it, so a test in which the refusal is missing kills none.
 UNUSED_UID = 61_977
+KILLS = [
+    termination.kill_user,
+    termination.kill_orphans,
+    lambda uid: termination.kill_families(uid, []),
+]
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 
@@ -156,7 +161,7 @@ def test_kill_user_refuses_our_own_uid_and_root():
             termination.kill_user(uid)
 
 
-@pytest.mark.parametrize("kill", [termination.kill_user, termination.kill_orphans])
+@pytest.mark.parametrize("kill", KILLS)
 @pytest.mark.parametrize("identity", ["getuid", "geteuid"])
 def test_the_uid_that_we_run_as_is_no_reserved_one(monkeypatch, kill, identity):
     monkeypatch.setattr(termination.os, identity, lambda: UNUSED_UID)
@@ -165,7 +170,7 @@ def test_the_uid_that_we_run_as_is_no_reserved_one(monkeypatch, kill, identity):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("kill", [termination.kill_user, termination.kill_orphans])
+@pytest.mark.parametrize("kill", KILLS)
 def test_a_reserved_uid_without_processes_has_nothing_to_kill(kill):
     assert kill(UNUSED_UID)
 

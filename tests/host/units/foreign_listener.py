@@ -1,10 +1,11 @@
 """A hostile program: it listens on addresses of a port, where no mark and no parent leads to it.
 
-    python foreign_listener.py <port> again|once|bound|connected <file> <address> ...
+    python foreign_listener.py <port> again|once|bound|connected|passed <file> <address> ...
 
 With "again" a process of another session starts it again as often as it ends, with "bound" it does
-not listen, and with "connected" it connects from the port, to the port after the address's @. The
-pids that listened are appended to the file.
+not listen, and with "connected" it connects from the port, to the port after the address's @. With
+"passed" it listens, and passes the socket to the process that listens on the Unix socket "passed".
+The pids that listened are appended to the file.
 """
 
 import os
@@ -49,6 +50,13 @@ def listen(address, port, is_listening=True):
     return one
 
 
+def pass_on(one):
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect("passed")
+        socket.send_fds(link, [b"1"], [one.fileno()])
+        link.recv(1)  # until it was received
+
+
 if __name__ == "__main__":
     port, word, pids, *addresses = sys.argv[1:]
     detach()
@@ -57,6 +65,8 @@ if __name__ == "__main__":
         sockets = [connect(address, int(port)) for address in addresses]
     else:
         sockets = [listen(address, int(port), word != "bound") for address in addresses]
+    if word == "passed":
+        pass_on(sockets[0])
     with Path(pids).open("a") as file:
         file.write(f"{os.getpid()}\n")
     time.sleep(600)

@@ -16,8 +16,14 @@ from hypothesis import strategies as st
 from host import config as configuration
 from host.process import runner, socket_owner
 from host.process.socket_owner import CLOSE, ESTABLISHED, LISTEN, TCP, UDP, Socket
+from host.process.termination import terminate_family
 from host.units import foreign_listeners
-from host.units.foreign_listeners import PortRules, select_foreign, select_hoarders
+from host.units.foreign_listeners import (
+    PortRules,
+    select_foreign,
+    select_hoarders,
+    select_in_the_way,
+)
 from host.units.jobs import JobUser
 from host.units.listeners import select_not_owned
 from host.units.local_manager import LocalManager
@@ -41,6 +47,18 @@ PORTS, UIDS = st.sampled_from([3100, 8101, 8110, 9000]), st.sampled_from([0, 1, 
 RULES = PortRules(
     {3100: frozenset(), 8101: frozenset({1}), 8110: frozenset({60})}, frozenset({1, 2, 50, 60})
 )
+RECEIVER = """
+import os, socket, time
+server = socket.socket(socket.AF_UNIX)
+server.bind("passed")
+os.chmod("passed", 0o777)
+server.listen()
+open("ready", "w").close()
+link, _ = server.accept()
+_, held, _, _ = socket.recv_fds(link, 1, 1)
+link.send(b"1")
+time.sleep(600)
+"""
 HOARD = """
 import os, socket, sys, time
 kind, first, last = (int(word) for word in sys.argv[1:])
@@ -78,6 +96,22 @@ def test_any_use_of_another_port_is_foreign_but_a_connection_from_a_local_port(
     rules = replace(RULES, local_ports=range(3000, 3200) if is_local else range(32768, 60999))
     found = select_foreign([listener(address, 3100, 1, state)], rules)
     assert bool(found) == (state != ESTABLISHED or not is_local)
+
+
+@given(
+    ADDRESSES,
+    st.sampled_from([LISTEN, CLOSE, ESTABLISHED]),
+    st.sampled_from([0, 1, 2]),
+    st.booleans(),
+)
+def test_a_connection_keeps_a_port_from_its_unit_only_as_its_own_users_choice(
+    address, state, uid, is_local
+):
+    rules = replace(RULES, local_ports=range(8000, 9000) if is_local else range(32768, 60999))
+    is_in_the_way = state != ESTABLISHED or (uid == 1 and not is_local)
+    found = select_in_the_way([listener(address, 8101, uid, state)], 8101, rules)
+    assert bool(found) == (uid != 0 and is_in_the_way)
+    assert select_in_the_way([listener(address, 8110, uid, state)], 8101, rules) == []
 
 
 @given(st.dictionaries(st.integers(1, 60), st.integers(0, 9000)), st.integers(0, 20_000))
@@ -161,6 +195,24 @@ def hoard_as(folder):
     return hoard_as
 
 
+@pytest.fixture
+def receive_as(folder):
+    """Start a program that receives a socket and keeps it; returns its pid."""
+    started = []
+
+    def receive_as(user):
+        folder.chmod(0o777)
+        user = user and replace(user, folders=None)
+        argv = [sys.executable, "-c", RECEIVER]
+        started.append(runner.spawn(argv, cwd=folder, env=ENV, user=user, log=folder / "log"))
+        wait_for((folder / "ready").exists)
+        return started[-1].pid
+
+    yield receive_as
+    for one in started:
+        terminate_family(one, grace=0)
+
+
 def reports_bound_sockets():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -207,6 +259,39 @@ def test_a_job_that_listens_on_our_port_is_ended_and_production_is_left(config, 
     [foreign] = foreign_listeners.end_foreign_listeners(config)
     assert f"[::]:{config.gate_port}" in foreign.text
     assert (is_running(pid), is_running(own)) == (False, True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("owner", ["", "app"])
+def test_a_process_of_another_user_that_received_the_socket_is_left(
+    config, listen_as, receive_as, owner
+):
+    receiver = receive_as(config.app_user if owner else None)
+    pid = listen_as(config.job_user, config.gate_port, "::1", how="passed")
+    [foreign] = foreign_listeners.end_foreign_listeners(config)
+    assert f"[::1]:{config.gate_port}" in foreign.text
+    assert (is_running(pid), is_running(receiver)) == (False, True)
+
+
+@pytest.mark.root
+def test_a_unit_starts_without_an_end_of_production_that_connects_from_its_port(
+    config, listen_as, monkeypatch
+):
+    port = free_port_outside_the_local_ones()
+    monkeypatch.setattr(socket_owner, "read_local_ports", lambda: range(port, port + 1))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = f"127.0.0.1@{server.getsockname()[1]}"
+        pid = listen_as(config.app_user, port, peer, how="connected")
+        foreign_listeners.clear_port(config, port)
+        assert is_running(pid)
+
+
+def test_without_users_of_applications_nothing_is_read(config, monkeypatch):
+    monkeypatch.setattr(configuration.Config, "application_uids", frozenset())
+    for name in ("read_local_ports", "count_sockets", "list_open_sockets"):
+        monkeypatch.setattr(socket_owner, name, None)
+    assert foreign_listeners.end_foreign_listeners(config) == []
+    assert foreign_listeners.end_port_hoarders(config) == []
 
 
 @pytest.mark.root
