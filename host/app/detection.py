@@ -14,6 +14,7 @@ from host.app.dependencies import node_projects, python_projects
 from host.app.dependencies.project_files import join
 from host.app.frameworks import django_project, other_languages, python_apps, site_servers
 from host.app.frameworks import routes as framework_routes
+from host.app.frameworks.python_requirements import read_requirements
 from host.files.source_tree import SourceTree
 
 PYTHON_FILES = ("uv.lock", "requirements.txt", "pyproject.toml", "Pipfile")
@@ -227,12 +228,10 @@ def _detect_django(tree: SourceTree, folder: str) -> Detected | None:
         name for name in tree.list_folders(folder) if tree.has_file(f"{folder}/{name}/wsgi.py")
     ]
     web: tuple[str, ...] = ("python", "manage.py", "runserver", "--noreload", "127.0.0.1:$PORT")
-    required = _read_requirements(tree, folder)
-    if re.search(r"\bgunicorn\b", required) and len(modules) == 1:
+    if re.search(r"\bgunicorn\b", _read_requirements(tree, folder)) and len(modules) == 1:
         web = ("gunicorn", f"{modules[0]}.wsgi", "--bind", "127.0.0.1:$PORT")
-        has_asgi = tree.has_file(f"{folder}/{modules[0]}/asgi.py")
-        if has_asgi and re.search(r"\bchannels\b", required):
-            web = _find_asgi_server(required, f"{modules[0]}.asgi:application") or web
+        if django_project.uses_channels(tree, folder, f"{folder}/{modules[0]}/asgi.py"):
+            web = _find_asgi_server(tree, folder, f"{modules[0]}.asgi:application") or web
     build = django_project.find_collect_static(tree, folder)
     fields = {
         "web": web,
@@ -243,17 +242,25 @@ def _detect_django(tree: SourceTree, folder: str) -> Detected | None:
     return Detected("Django", fields, (join(folder, "manage.py"),))
 
 
-def _find_asgi_server(required: str, application: str) -> tuple[str, ...] | None:
-    """Return the command of the ASGI server among the requirements; None if there is none."""
-    if re.search(r"\bdaphne\b", required):
-        return ("daphne", "-b", "127.0.0.1", "-p", "$PORT", application)
-    if re.search(r"\buvicorn\b", required):
+def _find_asgi_server(tree: SourceTree, folder: str, application: str) -> tuple[str, ...] | None:
+    """Return the command of the ASGI server among the requirements; None if there is none.
+
+    None too if channels is not among them.
+    """
+    required = read_requirements(tree, folder).all
+    if "channels" not in required:
+        return None
+    if required & {"daphne", "channels[daphne]"}:
+        # Unlike the others, it believes the proxy's X-Forwarded-Proto with this option only.
+        return ("daphne", "--proxy-headers", "-b", "127.0.0.1", "-p", "$PORT", application)
+    if required & {"uvicorn", "uvicorn-worker"}:
         return ("uvicorn", application, "--host", "127.0.0.1", "--port", "$PORT")
     return None
 
 
 def _detect_python_app(tree: SourceTree, folder: str) -> Detected | None:
-    found = python_apps.detect(tree, folder, _read_requirements(tree, folder))
+    direct = read_requirements(tree, folder).direct
+    found = python_apps.detect(tree, folder, _read_requirements(tree, folder), direct)
     return Detected(found[0], found[1], (found[2],)) if found else None
 
 

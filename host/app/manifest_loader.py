@@ -73,7 +73,7 @@ def load_manifest(root: Path) -> Manifest:
     notes += new
     notes += _check_backend(tree, fields, is_stated="frontend_output" in stated)
     if "frontend_output" in detected.fields:
-        _check_output(tree, fields)
+        notes += _check_output(tree, fields)
     _check_complete(fields, files)
     _check_routes(fields, files)
     notes += migration_tools.list_notes(tree, fields)
@@ -169,10 +169,15 @@ def _check_backend(tree: SourceTree, fields: Fields, *, is_stated: bool) -> list
     )
 
 
-def _check_output(tree: SourceTree, fields: Fields) -> None:
-    """Refuse a detected frontend whose build makes no files that could be served."""
+def _check_output(tree: SourceTree, fields: Fields) -> list[str]:
+    """Refuse a detected frontend whose build makes no files that could be served.
+
+    Returns the notes on one that makes more than files.
+    """
     if problem := site_servers.find_problem(tree, fields["frontend_dir"]):
         raise ManifestFile("Procfile", "").refuse(problem, "web")
+    note = site_servers.find_note(tree, fields["frontend_dir"])
+    return [note] if note else []
 
 
 def _read_procfile(file: ManifestFile, notes: list[str]) -> Fields:

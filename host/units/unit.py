@@ -56,8 +56,9 @@ class HealthCheck:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The request's headers besides Host."""
-        return {"X-Forwarded-Proto": "https"} if self.is_https else {}
+        """The request's headers besides Host; an address too, without which daphne reads none."""
+        forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.1"}
+        return forwarded if self.is_https else {}
 
     def accepts(self, status: int) -> bool:
         """Return whether an answer with that status is healthy."""

@@ -14,6 +14,9 @@ SETTINGS_NAME = "DJANGO_SETTINGS_MODULE"
 NAMED_SETTINGS = re.compile(rf"{SETTINGS_NAME}['\"]\]?\s*[,=]\s*['\"]([\w.]+)['\"]")
 STATIC_ROOT = re.compile(r"^STATIC_ROOT\s*[:=]", re.MULTILINE)
 SERVED_MODULE = re.compile(r"([\w.]+\.[wa]sgi)(?::\w+)?")
+# `from channels.routing import ProtocolTypeRouter`; `INSTALLED_APPS = ["daphne", "channels"]`.
+IMPORTED_CHANNELS = re.compile(r"^\s*(?:from|import)\s+channels\b", re.MULTILINE)
+INSTALLED_CHANNELS = re.compile(r"""^[^#\n]*["']channels["']""", re.MULTILINE)
 MANAGE_FILES = ("manage.py", "./manage.py")
 # What may leave out a call in a statement, so that its variable is not needed.
 BRANCHES = (ast.IfExp, ast.BoolOp, ast.Lambda, ast.comprehension)
@@ -36,6 +39,19 @@ def find_collect_static(tree: SourceTree, folder: str) -> tuple[Argv, ...]:
     if STATIC_ROOT.search(text) and "django.contrib.staticfiles" in text:
         return (COLLECT_STATIC,)
     return ()
+
+
+def uses_channels(tree: SourceTree, folder: str, asgi: str) -> bool:
+    """Return whether there is an ASGI application at that path, and it uses channels.
+
+    Also if the settings do. gunicorn serves no WebSocket; a project without channels has none.
+    """
+    text = tree.read_bytes(asgi)
+    if text is None:
+        return False
+    _, settings = read_settings(tree, folder)
+    is_imported = IMPORTED_CHANNELS.search(text.decode(errors="replace"))
+    return bool(is_imported or INSTALLED_CHANNELS.search(settings))
 
 
 def check_settings(

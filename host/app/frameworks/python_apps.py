@@ -1,7 +1,7 @@
 """Recognizes Flask, FastAPI and other ASGI applications, and says how each starts."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from host.app.command_line import Argv
@@ -10,6 +10,7 @@ from host.files.source_tree import SourceTree
 
 # The framework, fields of the Manifest, and the file that says so.
 Found = tuple[str, dict[str, Any], str]
+Finder = Callable[[SourceTree, str, str, Set[str]], Found | None]
 
 # Where the command of FastAPI looks for the application, and where people have it for uvicorn.
 # Source: https://fastapi.tiangolo.com/fastapi-cli/
@@ -29,38 +30,55 @@ FACTORY_NAME = re.compile(
 # Source: https://flask.palletsprojects.com/cli/
 FLASK_OWN_FILES = ("app.py", "wsgi.py")
 FLASK_FILES = ("main.py", "run.py", "server.py", "autoapp.py", "application.py")
-FLASK = re.compile(r"\bflask\b", re.IGNORECASE)
-FLASK_APP = re.compile(r"\bFlask\(|\b(?:create|make)_app\(")
+FLASK_CLASS = re.compile(r"\bFlask\(")
+FLASK_FACTORY = re.compile(r"\b(?:create|make)_app\(")
 NO_PACKAGES = ("tests", "test", "migrations", "docs")
 
 
-def detect(tree: SourceTree, folder: str, required: str) -> Found | None:
-    """Return how the application of the folder starts; `required` is the text of its lists."""
-    return (
-        _detect_fastapi(tree, folder, required)
-        or (_detect_flask(tree, folder) if FLASK.search(required) else None)
-        or (_detect_uvicorn(tree, folder, required) if UVICORN.search(required) else None)
-    )
+def detect(tree: SourceTree, folder: str, required: str, direct: Set[str]) -> Found | None:
+    """Return how the application of the folder starts; `required` is the text of its lists.
+
+    `direct` are the names of what it requires itself: a lock file names what others bring too.
+    """
+    finders: list[Finder] = [_detect_fastapi, _detect_flask, _detect_uvicorn]
+    if direct & {name.lower() for name in ASGI_FRAMEWORKS}:
+        finders = [_detect_fastapi, _detect_uvicorn, _detect_flask]
+    found = (find(tree, folder, required, direct) for find in finders)
+    return next(filter(None, found), None)
 
 
-def _detect_fastapi(tree: SourceTree, folder: str, required: str) -> Found | None:
+def _detect_fastapi(tree: SourceTree, folder: str, required: str, direct: Set[str]) -> Found | None:
     """Return how FastAPI's own command starts an application, if it is installed."""
     if not FASTAPI_COMMAND.search(required):
         return None
     for name in FASTAPI_FILES:
         text = tree.read_text(f"{folder}/{name}") or ""
-        if "FastAPI(" in text or FACTORY_NAME.search(text):
+        is_factory = FACTORY_NAME.search(text) and _is_meant("fastapi", direct, text)
+        if "FastAPI(" in text or is_factory:
             web = ("fastapi", "run", "--host", "127.0.0.1", "--port", "$PORT")
             return "FastAPI", _fields(web), join(folder, name)
     return None
 
 
-def _detect_flask(tree: SourceTree, folder: str) -> Found | None:
+def _detect_flask(tree: SourceTree, folder: str, required: str, direct: Set[str]) -> Found | None:
+    if not _names("flask", required):
+        return None
     for name, option in _list_flask_places(tree, folder):
-        if FLASK_APP.search(tree.read_text(f"{folder}/{name}") or ""):
+        text = tree.read_text(f"{folder}/{name}") or ""
+        is_factory = FLASK_FACTORY.search(text) and _is_meant("flask", direct, text)
+        if FLASK_CLASS.search(text) or is_factory:
             web = ("flask", *option, "run", "--host", "127.0.0.1", "--port", "$PORT")
             return "Flask", _fields(web), join(folder, name)
     return None
+
+
+def _is_meant(framework: str, direct: Set[str], text: str) -> bool:
+    """Return whether a factory without its class makes an application of that framework."""
+    return framework in direct or _names(framework, text)
+
+
+def _names(framework: str, text: str) -> bool:
+    return bool(re.search(rf"\b{framework}\b", text, re.IGNORECASE))
 
 
 def _list_flask_places(tree: SourceTree, folder: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -75,12 +93,13 @@ def _list_flask_places(tree: SourceTree, folder: str) -> Iterator[tuple[str, tup
                 yield f"{parent}{package}/__init__.py", ("--app", f"{parent}{package}")
 
 
-def _detect_uvicorn(tree: SourceTree, folder: str, required: str) -> Found | None:
+def _detect_uvicorn(tree: SourceTree, folder: str, required: str, direct: Set[str]) -> Found | None:
     """Return how an ASGI application starts whose requirements bring uvicorn."""
-    for name in FASTAPI_FILES:
+    for name in FASTAPI_FILES if UVICORN.search(required) else ():
         text = tree.read_text(f"{folder}/{name}") or ""
-        made, factory = ASGI_NAME.search(text), FACTORY_NAME.search(text)
-        framework = made[2] if made else _name_framework(required)
+        made = ASGI_NAME.search(text)
+        factory = None if FLASK_CLASS.search(text) else FACTORY_NAME.search(text)
+        framework = made[2] if made else _name_framework(required, direct)
         if (match := made or factory) and framework:
             module = name.removesuffix(".py").replace("/", ".")
             app = f"{module}:{match[1]}"
@@ -89,10 +108,13 @@ def _detect_uvicorn(tree: SourceTree, folder: str, required: str) -> Found | Non
     return None
 
 
-def _name_framework(required: str) -> str | None:
-    """Return the framework among the requirements whose factory an application may call."""
-    found = (name for name in ASGI_FRAMEWORKS if re.search(rf"\b{name}\b", required, re.IGNORECASE))
-    return next(found, None)
+def _name_framework(required: str, direct: Set[str]) -> str | None:
+    """Return the framework whose factory an application may call: one that it requires itself.
+
+    Without one it is any that the lists name.
+    """
+    own = (name for name in ASGI_FRAMEWORKS if name.lower() in direct)
+    return next(own, None) or next((one for one in ASGI_FRAMEWORKS if _names(one, required)), None)
 
 
 def _fields(web: Argv) -> dict[str, Any]:

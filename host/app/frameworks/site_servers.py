@@ -11,6 +11,8 @@ from typing import Any
 from host.app.command_line import Argv
 from host.app.dependencies import node_projects
 from host.app.dependencies.project_files import get_table, get_text, join, read_json
+from host.app.frameworks import on_demand_pages
+from host.app.frameworks.package_scripts import list_build_commands
 from host.files.source_tree import SourceTree
 
 # By the package that builds or serves the pages. Each server listens on $PORT.
@@ -45,11 +47,13 @@ STARTED = ("next", "nuxt", SVELTE, "@remix-run/serve", "@react-router/serve")
 # A script that starts a program, perhaps with variables before it: a bundler's server is none.
 STARTS_PROGRAM = re.compile(r"^(?:cross-env\s+)?(?:\w+=\S*\s+)*(?:node|tsx|ts-node|bun|vinxi)\b")
 SERVER_BUILD = re.compile(r"\bvite build\b.*\s--ssr\b")
+# A program of the build, which writes pages with what was built for a server.
+RUNS_PROGRAM = re.compile(r"(?:^|[&;|]\s*|\s)(?:node|tsx|ts-node|bun(?! run))\s+[\w./-]")
 # The pages are files then, and no server is needed.
 NEXT_CONFIGS = ("next.config.js", "next.config.mjs", "next.config.ts")
 STATIC_EXPORT = re.compile(r"""\boutput\s*:\s*["']export["']""")
 ASTRO_CONFIGS = ("astro.config.mjs", "astro.config.js", "astro.config.ts", "astro.config.mts")
-SERVER_OUTPUT = re.compile(r"""\boutput\s*:\s*["']server["']""")
+SERVER_OUTPUT = re.compile(r"""^(?!\s*//).*\boutput\s*:\s*["'](?:server|hybrid)["']""", re.M)
 MIDDLEWARE = re.compile(r"""\bmode\s*:\s*["']middleware["']""")
 # The file in which React Router and Remix are told to render in the browser only.
 RENDERING_CONFIGS = {
@@ -147,9 +151,24 @@ def find_problem(tree: SourceTree, folder: str) -> str | None:
         advice = f"have {SVELTE_ADAPTER} (a server) or @sveltejs/adapter-static (files)"
         return f"{where}: {adapter} makes nothing that runs here: {advice}" if adapter else None
     package = next(_list_frameworks(tree, folder, data), None)
-    if package is None or find_output(tree, folder) or _find_command(tree, folder, data, package):
+    # Whether Vite's output has pages of its own is seen after the build only: see `find_note`.
+    if package is None or package == "vite" or find_output(tree, folder):
+        return None
+    if _find_command(tree, folder, data, package):
         return None
     return f"{where}: the build of {FRAMEWORKS[package]} is for a server: {_advise(package)}"
+
+
+def find_note(tree: SourceTree, folder: str) -> str | None:
+    """Return a note on a build of Vite that makes code for a server too, which nothing starts."""
+    data = read_json(tree, folder, "package.json")
+    if next(_list_frameworks(tree, folder, data), None) != "vite":
+        return None
+    return (
+        f"{join(folder, 'package.json')}: its build makes code for a server too (vite build --ssr),"
+        " and only its files are served: if a server renders the pages, write `web: node server.js`"
+        " into a Procfile, or a script `start`."
+    )
 
 
 def _advise(package: str) -> str:
@@ -169,19 +188,32 @@ def _list_frameworks(
 ) -> Iterator[str]:
     """Yield the packages of FRAMEWORKS in use whose pages come from a server."""
     required = _list_required(data)
-    scripts = get_table(data, "scripts")
     for package in FRAMEWORKS:
         if package not in required:
             continue
         if package == ASTRO:
-            is_server = ASTRO_ADAPTER in required or "@astrojs/vercel" in required
-            is_server = is_server or _is_configured(tree, folder, ASTRO_CONFIGS, SERVER_OUTPUT)
+            is_server = _has_astro_server(tree, folder, data)
         elif package == "vite":
-            is_server = any(SERVER_BUILD.search(str(text)) for text in scripts.values())
+            commands = list_build_commands(get_table(data, "scripts"))
+            is_prerendered = any(map(RUNS_PROGRAM.search, commands)) and not starts_program(data)
+            is_server = any(map(SERVER_BUILD.search, commands)) and not is_prerendered
         else:
             is_server = True
         if is_server:
             yield package
+
+
+def _has_astro_server(tree: SourceTree, folder: str, data: Mapping[str, Any] | None) -> bool:
+    """Return whether Astro's build is for a server: an adapter alone does not make it one.
+
+    Source: https://docs.astro.build/en/guides/on-demand-rendering/
+    """
+    if _is_configured(tree, folder, ASTRO_CONFIGS, SERVER_OUTPUT):
+        return True
+    if not _list_required(data).keys() & {ASTRO_ADAPTER, "@astrojs/vercel"}:
+        return False
+    starts_entry = "dist/server/entry" in get_text(data, "scripts", "start")
+    return starts_entry or on_demand_pages.has_any(tree, folder)
 
 
 def _find_command(

@@ -62,24 +62,64 @@ def test_a_fastapi_application_with_uvicorn_alone_starts_by_uvicorn(load_files, 
     assert found.web == ("uvicorn", app, "--host", "127.0.0.1", "--port", "$PORT")
 
 
+CHAT = {
+    "manage.py": 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chat.settings")',
+    "chat/wsgi.py": "",
+    "chat/asgi.py": "from channels.routing import ProtocolTypeRouter\n",
+    "chat/settings.py": "",
+}
+DAPHNE = "daphne --proxy-headers -b 127.0.0.1 -p $PORT chat.asgi:application"
+GUNICORN = "gunicorn chat.wsgi --bind 127.0.0.1:$PORT"
+
+
 @pytest.mark.parametrize(
     ("required", "web"),
     [
-        ("channels daphne gunicorn", "daphne -b 127.0.0.1 -p $PORT chat.asgi:application"),
+        ("channels daphne gunicorn", DAPHNE),
+        ("channels[daphne]>=4 gunicorn", DAPHNE),
         (
             "channels gunicorn uvicorn",
             "uvicorn chat.asgi:application --host 127.0.0.1 --port $PORT",
         ),
-        ("channels gunicorn", "gunicorn chat.wsgi --bind 127.0.0.1:$PORT"),
-        ("gunicorn uvicorn", "gunicorn chat.wsgi --bind 127.0.0.1:$PORT"),
+        ("channels gunicorn", GUNICORN),
+        ("gunicorn uvicorn", GUNICORN),
+        ("channels-redis gunicorn daphne", GUNICORN),
         ("channels daphne", "python manage.py runserver --noreload 127.0.0.1:$PORT"),
     ],
 )
 def test_django_with_channels_starts_by_the_asgi_server_that_it_requires(load_files, required, web):
-    manage = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chat.settings")'
-    files = {"manage.py": manage, "chat/wsgi.py": "", "chat/asgi.py": "", "chat/settings.py": ""}
     text = required.replace(" ", "\n")
-    assert " ".join(load_files({**files, "requirements.txt": text}).web) == web
+    assert " ".join(load_files({**CHAT, "requirements.txt": text}).web) == web
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": '[project]\ndependencies = ["channels>=4", "daphne", "gunicorn"]\n'},
+        {"uv.lock": "".join(f'[[package]]\nname = "{one}"\n' for one in
+                            ("channels", "daphne", "gunicorn"))},
+        {"requirements.txt": "gunicorn", "poetry.lock": 'name = "channels"\nname = "daphne"\n'},
+        {"requirements.txt": "gunicorn\nchannels\ndaphne", "chat/asgi.py": "",
+         "chat/settings.py": "INSTALLED_APPS = [\n    'daphne',\n    'channels',\n]\n"},
+    ],
+)  # fmt: skip
+def test_channels_is_found_in_each_list_of_requirements(load_files, files):
+    assert " ".join(load_files({**CHAT, **files}).web) == DAPHNE
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": '[tool.pixi.workspace]\nchannels = ["conda-forge"]\n'},
+        {"pyproject.toml": '[project]\nname = "x"\ndescription = "Chat channels of a team"\n'},
+        {"requirements.txt": "# without channels\ngunicorn\nuvicorn\n"},
+        {"requirements.txt": "channels\ngunicorn\nuvicorn", "chat/asgi.py": "import channel\n",
+         "chat/settings.py": "INSTALLED_APPS = [\n    # 'channels',\n]\n"},
+    ],
+)  # fmt: skip
+def test_the_word_channels_alone_leaves_a_project_to_gunicorn(load_files, files):
+    required = {"requirements.txt": "gunicorn\nuvicorn\n"}
+    assert " ".join(load_files({**CHAT, **required, **files}).web) == GUNICORN
 
 
 FACTORY = "def create_app():\n    return Flask(__name__)\n"
@@ -119,6 +159,30 @@ def test_an_asgi_application_that_a_factory_makes_is_detected(load_files, requir
     assert " ".join(found.web).startswith(web)
     with pytest.raises(Refused):
         load_files({"requirements.txt": "uvicorn"})
+
+
+LOCUST = 'name = "flask"\nname = "locust"\nname = "uvicorn"\nname = "starlette"\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "framework"),
+    [
+        ({"pyproject.toml": '[project]\ndependencies = ["litestar", "uvicorn"]'}, "Litestar"),
+        ({"requirements.txt": "fastapi\nuvicorn\nflask\n"}, "FastAPI"),
+        ({"requirements.txt": "Flask\n"}, "Flask"),
+        ({"app.py": "from shop import create_app  # a Flask\napp = create_app()\n"}, "Flask"),
+    ],
+)
+def test_a_factory_makes_what_the_application_requires_itself(load_files, files, framework):
+    made = {"app.py": "from shop.factory import create_app\n\napp = create_app()\n"}
+    assert load_files({**made, "uv.lock": LOCUST, **files}).framework == framework
+
+
+def test_what_another_package_brings_takes_no_factory(load_files):
+    made = "from shop.factory import create_app\n\napp = create_app()\n"
+    files = {"web.py": "", "wsgi.py": made, "pyproject.toml": '[project]\ndependencies = ["sanic"]'}
+    with pytest.raises(Refused, match="nothing here says how it starts"):
+        load_files({**files, "uv.lock": 'name = "flask"\nname = "locust"\nname = "fastapi-cli"\n'})
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.health(302)
 
     def forwarded(self):
-        self.health(200 if self.headers["X-Forwarded-Proto"] == "https" else 301)
+        # As daphne does: without an address it reads no scheme.
+        is_forwarded = self.headers["X-Forwarded-For"] is not None
+        is_https = is_forwarded and self.headers["X-Forwarded-Proto"] == "https"
+        self.health(200 if is_https else 301)
 
     def login(self):
         self.send_response(302)

@@ -1,6 +1,7 @@
 """Frontends that are servers of their own are recognized beside a separate API."""
 
 import json
+import shutil
 
 import pytest
 
@@ -130,10 +131,6 @@ def build_only(*required, **scripts):
 SSR = {"build": "vite build && vite build --ssr src/entry-server.js --outDir dist/server"}
 STARTS = {"start": "cross-env NODE_ENV=production node server.js"}
 SERVERS = {
-    "Astro": (
-        build_only("astro", "@astrojs/node", build="astro build", start="astro dev"),
-        "node dist/server/entry.mjs",
-    ),
     "Vite": (build_only("vite", **SSR, **STARTS), "npm start"),
     "TanStack Start": (
         build_only("vite", "@tanstack/react-start", "nitro"), "node .output/server/index.mjs",
@@ -160,11 +157,43 @@ def test_a_build_for_a_server_is_started_and_not_served_as_files(load_files, nam
     assert beside.frontend_output is None
 
 
+ASTRO = {
+    "package.json": build_only("astro", "@astrojs/node", build="astro build", start="astro dev")
+}
+ON_DEMAND = "---\nexport const prerender = false;\n---\n<h1>x</h1>\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "is_server"),
+    [
+        ({"astro.config.mjs": "output: 'server', adapter: node({ mode: 'standalone' })"}, True),
+        ({"astro.config.ts": 'export default {\n  output: "hybrid",\n}'}, True),
+        ({"src/pages/index.astro": ON_DEMAND}, True),
+        ({"src/pages/api/time.ts": "export const prerender = false\n"}, True),
+        ({"src/components/cart.astro": "<Cart server:defer />"}, True),
+        ({"src/actions/index.ts": "export const server = {}"}, True),
+        ({"package.json": build_only("astro", "@astrojs/node", build="astro build",
+                                     start="node ./dist/server/entry.mjs")}, True),
+        ({}, False),
+        ({"astro.config.mjs": "{\n  // output: 'server'\n  adapter: node({})\n}"}, False),
+        ({"astro.config.mjs": "output: 'static'", "src/pages/index.astro": "<h1>x</h1>"}, False),
+        ({"src/pages/index.astro": "<p>export const prerender = false</p>"}, False),
+        ({"src/layouts/x.ts": "export const prerender = false"}, False),
+    ],
+)  # fmt: skip
+def test_astro_with_an_adapter_is_a_server_only_with_pages_on_demand(load_files, files, is_server):
+    found = load_files({**ASTRO, **files})
+    assert found.frontend_output == (None if is_server else "dist")
+    assert (found.web is not None) == is_server
+    inner = {f"frontend/{name}": text for name, text in {**ASTRO, **files}.items()}
+    beside = load_files({**API, "package.json": "{}", **inner})
+    assert [one.type for one in beside.processes] == ["web-frontend"] * is_server
+
+
 UNSERVED = {
-    "write `web: node server.js`": {"package.json": build_only("vite", **SSR)},
     "have @astrojs/node as adapter with the mode standalone": {
         "package.json": build_only("astro", "@astrojs/node"),
-        "astro.config.mjs": 'adapter: node({ mode: "middleware" })',
+        "astro.config.mjs": 'output: "server", adapter: node({ mode: "middleware" })',
     },
     "(`npx astro add node`)": {
         "package.json": build_only("astro", "@astrojs/netlify"),
@@ -195,6 +224,43 @@ def test_a_build_for_a_server_that_starts_nowhere_is_refused_with_the_line(load_
         load_files({**API, **inner})
     stated = {"oroboros.toml": '[frontend]\noutput = "dist"\n'}
     assert load_files({**files, **stated}).frontend_output == "dist"
+
+
+PRERENDER = "vite build && vite build --ssr src/entry-server.js && node prerender.js"
+
+
+@pytest.mark.parametrize(
+    ("scripts", "has_note"),
+    [
+        ({"build": PRERENDER}, False),
+        ({"build": "npm run build:client && npm run build:server && npm run render",
+          "build:client": "vite build", "build:server": "vite build --ssr src/server.js",
+          "render": "tsx render.ts"}, False),
+        ({"build": "vite build", "build:ssr": "vite build --ssr x.js"}, False),
+        ({"build": "vite build", "ssr": "vite build --ssr x.js", "start": "node x.js"}, False),
+        (SSR, True),
+        ({"build": "run-s b:*", "b:a": "vite build", "b:b": "vite build --ssr a"}, True),
+    ],
+)  # fmt: skip
+def test_a_vite_build_that_starts_no_server_is_served_as_files(
+    load_files, tmp_path, scripts, has_note
+):
+    text = build_only("vite", **scripts)
+    beside = load_files({**API, "frontend/package.json": text})
+    assert (beside.processes, beside.public_dir) == ((), "frontend/dist")
+    if "start" in scripts:
+        return
+    shutil.rmtree(tmp_path / "frontend")
+    shutil.rmtree(tmp_path / "backend")
+    found = load_files({"package.json": text})
+    assert (found.web, found.frontend_output) == (None, "dist")
+    assert [("vite build --ssr" in note) for note in found.notes] == [True] * has_note
+
+
+def test_a_prerendered_site_beside_a_node_program_is_served_as_files(load_files):
+    files = {"package.json": build_only("vite", build=PRERENDER), "Procfile": "web: node api.js"}
+    found = load_files(files)
+    assert (found.web, found.frontend_output) == (("node", "api.js"), "dist")
 
 
 def test_the_command_of_a_procfile_starts_a_build_for_a_server(load_files):
