@@ -1,4 +1,4 @@
-"""Takes the pictures of one address: reads a plan as JSON from its input, prints a report as JSON.
+"""Takes the pictures of one address: reads a plan as JSON, prints one line of JSON for each page.
 
 It runs as a user without rights, beside the pages of unreviewed code: what it prints is read
 (`host.screenshots.pictures`) as something that those pages could have written.
@@ -7,7 +7,9 @@ It runs as a user without rights, beside the pages of unreviewed code: what it p
 import fcntl
 import json
 import os
+import shutil
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +20,10 @@ from host.deadline import Deadline
 from host.files import safe_files
 from host.process import runner
 from host.screenshots import chromium
-from host.screenshots.devtools import Browser, BrowserFailed
+from host.screenshots.devtools import Browser, BrowserEnded, BrowserFailed
 
-START_SECONDS = 60.0
 STOP_SECONDS = 5.0
-# Until the load event of a page, and for a command such as the picture.
+# Until the load event of a page, and for each command such as the picture.
 LOAD_SECONDS = 30.0
 COMMAND_SECONDS = 30.0
 # After the load event: how long nothing is loaded any more, and how long that is waited for.
@@ -30,18 +31,46 @@ QUIET_SECONDS, SETTLE_SECONDS = 1.0, 10.0
 # Descriptors of --remote-debugging-pipe, and the lowest number of our own.
 COMMANDS, ANSWERS, OUR_FIRST = 3, 4, 10
 LOG = "chromium.log"
+OUT_OF_TIME = "the pages before it took all the time"
 REDUCED_MOTION = [{"name": "prefers-reduced-motion", "value": "reduce"}]
 
 
-def take_pictures(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return for each page of the plan its picture, or why there is none."""
-    folder = Path(plan["folder"])
+class Limits:
+    """The time of all pages together, of which each part of a page has a share."""
+
+    def __init__(self, seconds: float) -> None:
+        self.all = Deadline(seconds)
+
+    def begin(self, seconds: float) -> Deadline:
+        """Return the deadline of a part that begins now: never after that of all pages."""
+        return Deadline(min(seconds, self.all.seconds_left))
+
+
+def take_pictures(plan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield for each page of the plan its picture, or why there is none.
+
+    After a page without a picture Chromium is started anew: it may have ended, or hang in it.
+    """
+    folder, limits = Path(plan["folder"]), Limits(plan["seconds"])
     has_sandbox = can_have_sandbox(folder)
-    with start_browser(plan, folder, has_sandbox=has_sandbox) as browser:
-        deadline = Deadline(START_SECONDS)
-        browser.call("Browser.setDownloadBehavior", deadline, behavior="deny")
-        pictures = [take_or_explain(browser, page) for page in plan["pages"]]
-    return {"has_sandbox": has_sandbox, "pictures": pictures}
+    pages = deque(plan["pages"])
+    while pages and not limits.all.has_passed:
+        try:
+            with start_browser(plan, folder, has_sandbox=has_sandbox) as browser:
+                while pages:
+                    found = take_picture(browser, pages[0], limits)
+                    pages.popleft()
+                    yield found
+        except BrowserFailed as failed:
+            pages.popleft()
+            yield {"error": explain(failed, folder)}
+    yield from [{"error": OUT_OF_TIME}] * len(pages)
+
+
+def explain(failed: BrowserFailed, folder: Path) -> str:
+    """Return why a page has no picture; if Chromium ended, with the last line of its log."""
+    last = safe_files.read_tail(folder / LOG, 1).strip() if isinstance(failed, BrowserEnded) else ""
+    return f"{failed}: {last}" if last else str(failed)
 
 
 def can_have_sandbox(folder: Path) -> bool:
@@ -78,6 +107,10 @@ def start_browser(plan: Mapping[str, Any], folder: Path, *, has_sandbox: bool) -
         yield Browser(our_commands, our_answers)
     finally:
         runner.stop(process, grace=STOP_SECONDS)
+        os.close(our_commands)
+        os.close(our_answers)
+        # The next one begins with an empty profile.
+        shutil.rmtree(folder / chromium.PROFILE, ignore_errors=True)
 
 
 def _open_pipe() -> tuple[int, int]:
@@ -89,34 +122,36 @@ def _open_pipe() -> tuple[int, int]:
     return first, second
 
 
-def take_or_explain(browser: Browser, page: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the picture of a page as base64 and its status, or `error`.
+def take_picture(browser: Browser, page: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    """Return the picture of a page as base64, once it has loaded, and its status.
 
     Each page has a browser context of its own: neither cookies nor storage of the one before.
+    Raises BrowserFailed.
     """
-    deadline = Deadline(COMMAND_SECONDS)
+    deadline = limits.begin(COMMAND_SECONDS)
     context = browser.call("Target.createBrowserContext", deadline)["browserContextId"]
-    try:
-        return take_picture(browser, context, page)
-    except BrowserFailed as failed:
-        return {"error": str(failed)}
-    finally:
-        # Not waited for: a page that hangs may not close.
-        browser.send("Target.disposeBrowserContext", browserContextId=context)
+    # Without the context it would concern the default one, in which no page is.
+    browser.call("Browser.setDownloadBehavior", deadline, behavior="deny", browserContextId=context)
+    session = _open_page(browser, context, page, deadline)
+    status = _load(browser, session, page["url"], limits)
+    deadline = limits.begin(COMMAND_SECONDS)
+    shot = browser.call("Page.captureScreenshot", deadline, session, format="png")
+    browser.call("Target.disposeBrowserContext", deadline, browserContextId=context)
+    return {"status": status, "png": shot["data"]}
 
 
-def take_picture(browser: Browser, context: str, page: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the picture of a page once it has loaded. Raises BrowserFailed."""
-    deadline = Deadline(COMMAND_SECONDS)
+def _open_page(browser: Browser, context: str, page: Mapping[str, Any], deadline: Deadline) -> str:
+    """Open a window of the page's size and return its session. Raises BrowserFailed."""
     size = {"width": page["width"], "height": page["height"]}
-    target = browser.call(
+    target: str = browser.call(
         "Target.createTarget", deadline, url="about:blank", browserContextId=context, **size
     )["targetId"]
-    session = browser.call("Target.attachToTarget", deadline, targetId=target, flatten=True)[
+    session: str = browser.call("Target.attachToTarget", deadline, targetId=target, flatten=True)[
         "sessionId"
     ]
     for domain in ("Page.enable", "Network.enable"):
         browser.call(domain, deadline, session)
+    browser.call("Page.setLifecycleEventsEnabled", deadline, session, enabled=True)
     browser.call(
         "Emulation.setDeviceMetricsOverride",
         deadline,
@@ -129,20 +164,27 @@ def take_picture(browser: Browser, context: str, page: Mapping[str, Any]) -> dic
         browser.call("Emulation.setTouchEmulationEnabled", deadline, session, enabled=True)
     browser.call("Emulation.setEmulatedMedia", deadline, session, features=REDUCED_MOTION)
     browser.call("Network.setExtraHTTPHeaders", deadline, session, headers=page["headers"])
-    status = _load(browser, session, page["url"])
-    deadline = Deadline(COMMAND_SECONDS)
-    shot = browser.call("Page.captureScreenshot", deadline, session, format="png")
-    return {"status": status, "png": shot["data"]}
+    return session
 
 
 @dataclass
 class PageLoad:
-    """How far a page is, by the events of its session; `loader` is the number of the navigation."""
+    """How far a page is, by the events of its session.
+
+    `loader` is the number of the navigation whose document is shown: a page that opens another one
+    changes it, but not the window's empty page before ours. `is_shown`: ours was shown.
+    """
 
     loader: str
-    status: int = 0
+    is_shown: bool = False
     is_loaded: bool = False
+    statuses: dict[str, int] = field(default_factory=dict)
     pending: set[str] = field(default_factory=set)
+
+    @property
+    def status(self) -> int:
+        """The status of the answer with which the document came; 0 if it is not known."""
+        return self.statuses.get(self.loader, 0)
 
     def follow(self, event: Mapping[str, Any]) -> None:
         """Take note of an event. Raises BrowserFailed if the page crashed."""
@@ -150,23 +192,27 @@ class PageLoad:
         match event["method"]:
             case "Inspector.targetCrashed":
                 raise BrowserFailed("the page crashed, as one does that needs too much memory")
-            case "Page.loadEventFired":
-                self.is_loaded = True
+            case "Page.frameNavigated" if "parentId" not in params["frame"]:
+                self.is_shown = self.is_shown or params["frame"]["loaderId"] == self.loader
+                if self.is_shown:
+                    self.loader = params["frame"]["loaderId"]
+            case "Page.lifecycleEvent" if params["name"] == "load":
+                self.is_loaded = self.is_loaded or params["loaderId"] == self.loader
             case "Network.requestWillBeSent":
                 self.pending.add(params["requestId"])
             case "Network.loadingFinished" | "Network.loadingFailed":
                 self.pending.discard(params["requestId"])
             case "Network.responseReceived" if params["type"] == "Document":
-                if params["loaderId"] == self.loader:
-                    self.status = int(params["response"]["status"])
+                self.statuses[params["loaderId"]] = int(params["response"]["status"])
 
 
-def _load(browser: Browser, session: str, url: str) -> int:
+def _load(browser: Browser, session: str, url: str, limits: Limits) -> int:
     """Navigate, and wait until the page has loaded and drawn. Returns the status of its answer.
 
     Raises BrowserFailed, also if it does not load in time.
     """
-    deadline = Deadline(LOAD_SECONDS)
+    deadline = limits.begin(LOAD_SECONDS)
+    seconds = deadline.seconds_left
     answer = browser.call("Page.navigate", deadline, session, url=url)
     if "errorText" in answer:
         raise BrowserFailed(answer["errorText"])
@@ -174,19 +220,18 @@ def _load(browser: Browser, session: str, url: str) -> int:
     while not page.is_loaded:
         event = browser.wait_for_event(deadline)
         if event is None:
-            raise BrowserFailed(f"the page did not finish loading within {LOAD_SECONDS:.0f} s")
+            raise BrowserFailed(f"the page did not finish loading within {seconds:.0f} s")
         if event.get("sessionId") == session:
             page.follow(event)
-    _settle(browser, session, page)
+    _settle(browser, session, page, limits.begin(SETTLE_SECONDS))
     return page.status
 
 
-def _settle(browser: Browser, session: str, page: PageLoad) -> None:
+def _settle(browser: Browser, session: str, page: PageLoad, deadline: Deadline) -> None:
     """Wait until nothing was asked for or answered for a while: scripts load what they draw.
 
-    A page that keeps a request open, such as an event stream, is waited for SETTLE_SECONDS.
+    A page that keeps a request open, such as an event stream, is waited for until the deadline.
     """
-    deadline = Deadline(SETTLE_SECONDS)
     while not deadline.has_passed:
         event = browser.wait_for_event(Deadline(min(QUIET_SECONDS, deadline.seconds_left)))
         if event is None and not page.pending:
@@ -195,14 +240,7 @@ def _settle(browser: Browser, session: str, page: PageLoad) -> None:
             page.follow(event)
 
 
-def report(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the pictures; without a browser why there is none, with the end of its log."""
-    try:
-        return take_pictures(plan)
-    except BrowserFailed as failed:
-        last = safe_files.read_tail(Path(plan["folder"], LOG), 1).strip()
-        return {"error": f"{failed}: {last}" if last else str(failed)}
-
-
 if __name__ == "__main__":
-    json.dump(report(json.load(sys.stdin)), sys.stdout)
+    for picture in take_pictures(json.load(sys.stdin)):
+        # A line for each page as it is made: what comes later cannot take it back.
+        print(json.dumps(picture), flush=True)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PROGRAM = "chromium"
+# The folder of what it stores, below the one that it may write.
+PROFILE = "profile"
 INSTALL = "apt-get install chromium"
 # In a user namespace of its own, as which the sandbox of Chromium's renderers begins.
 NAMESPACE_TEST = ("unshare", "--user", "--pid", "--fork", "true")
@@ -69,7 +71,7 @@ def build_argv(
         *([] if has_sandbox else ["--no-sandbox"]),
         "--no-proxy-server",
         f"--host-resolver-rules={build_resolver_rules(host, address)}",
-        f"--user-data-dir={folder / 'profile'}",
+        f"--user-data-dir={folder / PROFILE}",
         "--remote-debugging-pipe",
         "about:blank",
     ]

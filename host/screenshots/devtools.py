@@ -13,11 +13,15 @@ from host.deadline import Deadline
 
 READ_BYTES = 1 << 16
 # Above the largest picture: noise has under four bytes for each pixel, and base64 a third more.
-MESSAGE_BYTES = 16 * 1024 * 1024
+MESSAGE_BYTES = 12 * 1024 * 1024
 
 
 class BrowserFailed(Exception):
     """The browser ended, refused a command, or did not answer in time."""
+
+
+class BrowserEnded(BrowserFailed):
+    """The browser is gone, or what it sends is not readable any more."""
 
 
 class Browser:
@@ -31,7 +35,7 @@ class Browser:
         self.last_id = 0
 
     def send(self, method: str, session: str = "", **params: Any) -> int:
-        """Send a command; returns its number, which its answer has."""
+        """Send a command; returns its number, which its answer has. Raises BrowserEnded."""
         self.last_id += 1
         message: dict[str, Any] = {"id": self.last_id, "method": method, "params": params}
         if session:
@@ -41,7 +45,7 @@ class Browser:
             while data:
                 data = data[os.write(self.commands, data) :]
         except BrokenPipeError:
-            raise BrowserFailed("Chromium ended") from None
+            raise BrowserEnded("Chromium ended") from None
         return self.last_id
 
     def call(self, method: str, deadline: Deadline, session: str = "", **params: Any) -> Any:
@@ -59,13 +63,14 @@ class Browser:
                 return message["result"]
 
     def wait_for_event(self, deadline: Deadline) -> dict[str, Any] | None:
-        """Return the next event; None if none came in time. Raises BrowserFailed."""
-        while not self.events:
+        """Return the next event; None once the deadline has passed. Raises BrowserFailed."""
+        while not deadline.has_passed:
+            if self.events:
+                return self.events.popleft()
             message = self._read(deadline)
-            if message is None:
-                return None
-            self._keep(message)
-        return self.events.popleft()
+            if message is not None:
+                self._keep(message)
+        return None
 
     def _keep(self, message: dict[str, Any]) -> None:
         if "method" not in message:
@@ -78,15 +83,18 @@ class Browser:
         self.events.append(message)
 
     def _read(self, deadline: Deadline) -> dict[str, Any] | None:
-        while (end := self.buffer.find(b"\0")) < 0:
+        """Return the next message; None once the deadline has passed, however much comes."""
+        while not deadline.has_passed:
+            if (end := self.buffer.find(b"\0")) >= 0:
+                message: dict[str, Any] = json.loads(self.buffer[:end])
+                del self.buffer[: end + 1]
+                return message
             if len(self.buffer) > MESSAGE_BYTES:
-                raise BrowserFailed("Chromium answered with too much")
+                raise BrowserEnded("Chromium answered with too much")
             if not select.select([self.answers], [], [], deadline.seconds_left)[0]:
                 return None
             data = os.read(self.answers, READ_BYTES)
             if not data:
-                raise BrowserFailed("Chromium ended")
+                raise BrowserEnded("Chromium ended")
             self.buffer += data
-        message: dict[str, Any] = json.loads(self.buffer[:end])
-        del self.buffer[: end + 1]
-        return message
+        return None

@@ -4,15 +4,20 @@ import base64
 import binascii
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import IO
 
 from PIL import Image, ImageChops
 
+from host.visible_text import make_line_visible
+
 # Two pixels are the same up to this difference of a colour: of 255, as text is smoothed.
 TOLERANCE = 16
-ERROR_LENGTH = 300
+ERROR_LENGTH, TEXT_LENGTH = 300, 1000
+# Above the largest picture as base64, with its status.
+LINE_BYTES = 12 * 1024 * 1024
 MISSING = "Chromium made no picture"
 
 
@@ -25,35 +30,46 @@ class PagePicture:
     error: str = ""
 
 
-def read_report(raw: bytes, sizes: Sequence[tuple[int, int]]) -> list[PagePicture]:
+def read_report(
+    file: IO[bytes], sizes: Sequence[tuple[int, int]], missing: str = MISSING
+) -> list[PagePicture]:
     """Return the picture of each page, of that size, from what the program printed.
 
-    Pages of unreviewed code may have written it: what is not as expected becomes an error.
+    It is one line for each page. Pages of unreviewed code may have written it: what is not as
+    expected becomes an error. `missing` is that of a page without a line.
     """
+    found = [_read_page(line, size) for size, line in zip(sizes, _read_lines(file), strict=False)]
+    return found + [PagePicture(error=missing)] * (len(sizes) - len(found))
+
+
+def _read_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines, up to the first one that is too long or has no end."""
+    while (line := file.readline(LINE_BYTES)).endswith(b"\n"):
+        yield line
+
+
+def _read_page(line: bytes, size: tuple[int, int]) -> PagePicture:
     try:
-        report = json.loads(raw)
+        page = json.loads(line)
     except (ValueError, RecursionError):
-        report = None
-    if not isinstance(report, dict):
-        return [PagePicture(error=MISSING)] * len(sizes)
-    found = report.get("pictures")
-    pages = found if isinstance(found, list) else []
-    pages += [{"error": report.get("error") or MISSING}] * (len(sizes) - len(pages))
-    return [_read_page(page, size) for page, size in zip(pages, sizes, strict=False)]
-
-
-def _read_page(page: object, size: tuple[int, int]) -> PagePicture:
+        page = None
     if not isinstance(page, dict) or not isinstance(page.get("png"), str):
         text = page.get("error") if isinstance(page, dict) else None
-        error = " ".join(text.split())[:ERROR_LENGTH] if isinstance(text, str) else MISSING
-        return PagePicture(error=error.replace("\0", ""))
+        return PagePicture(error=_shorten(text) if isinstance(text, str) else MISSING)
     status = page.get("status")
     try:
         png = encode_again(base64.b64decode(page["png"], validate=True), size)
     except (binascii.Error, ValueError) as wrong:
-        return PagePicture(error=str(wrong)[:ERROR_LENGTH])
+        return PagePicture(error=_shorten(str(wrong)))
     is_status = isinstance(status, int) and 100 <= status < 600
     return PagePicture(png, status if is_status and isinstance(status, int) else 0)
+
+
+def _shorten(text: str) -> str:
+    """Return the text as one short line, in which nothing is hidden."""
+    # Half of a surrogate pair, as JSON may have it, is no text that can be stored.
+    whole = " ".join(text[:TEXT_LENGTH].split()).encode("utf-8", "replace").decode()
+    return make_line_visible(whole)[:ERROR_LENGTH] or MISSING
 
 
 def encode_again(data: bytes, size: tuple[int, int]) -> bytes:

@@ -23,9 +23,9 @@ from runs.models import Run
 from runs.pipelines.preview_answer import IDENTITY_PATH
 from runs.screenshots.rules import Shot
 
-# Above the limits of the program itself, which gives up on single pages.
-START_SECONDS, PAGE_SECONDS = 120.0, 100.0
-REPORT_BYTES = 64 * 1024 * 1024
+# Of all pages of one surface: what has no picture by then has a note. And above it, for the program
+# to start and to end.
+SURFACE_SECONDS, PROGRAM_SECONDS = 180.0, 60.0
 HTTP_PORT = 80
 
 
@@ -91,6 +91,7 @@ def take_pictures(
     if user is None or program is None:
         raise Refused("no_chromium", "There is no Chromium on this host, or no user for it.")
     sizes = [shot.size for shot in shots]
+    most = len(sizes) * pictures.LINE_BYTES
     with (
         var_folders.private_folder(config, user) as folder,
         tempfile.TemporaryFile() as plan,
@@ -105,13 +106,14 @@ def take_pictures(
             env={"PATH": os.defpath, "PYTHONPATH": str(config.home), "LC_ALL": "C.UTF-8"},
             user=user,
             streams=(plan, report, errors),
-            timeout=START_SECONDS + PAGE_SECONDS * len(shots),
-            stop=lambda: stop() or os.fstat(report.fileno()).st_size > REPORT_BYTES,
+            timeout=SURFACE_SECONDS + PROGRAM_SECONDS,
+            stop=lambda: stop() or os.fstat(report.fileno()).st_size > most,
         )
-        if outcome.exit_code != 0:
-            return [PagePicture(error=f"Chromium's program {outcome.failure}")] * len(shots)
         report.seek(0)
-        return pictures.read_report(report.read(REPORT_BYTES), sizes)
+        if outcome.exit_code == 0:
+            return pictures.read_report(report, sizes)
+        # Those of the pages that it had finished are kept.
+        return pictures.read_report(report, sizes, f"Chromium's program {outcome.failure}")
 
 
 def _plan(surface: Surface, shots: Sequence[Shot], program: str, folder: str) -> dict[str, object]:
@@ -133,5 +135,6 @@ def _plan(surface: Surface, shots: Sequence[Shot], program: str, folder: str) ->
         "folder": folder,
         "host": surface.origin,
         "address": f"127.0.0.1:{surface.port}",
+        "seconds": SURFACE_SECONDS,
         "pages": pages,
     }

@@ -7,6 +7,7 @@ import json
 import pytest
 from PIL import Image, PngImagePlugin
 
+from host.screenshots import pictures
 from host.screenshots.pictures import (
     MISSING,
     TOLERANCE,
@@ -33,8 +34,8 @@ def paint(png, box, colour):
     return output.getvalue()
 
 
-def report(*pages, **more):
-    return json.dumps({"pictures": pages, **more}).encode()
+def report(*pages):
+    return io.BytesIO(b"".join(json.dumps(one).encode() + b"\n" for one in pages))
 
 
 def page(png, **more):
@@ -56,17 +57,29 @@ def test_a_picture_is_encoded_again_without_what_else_the_file_had():
     "raw",
     [
         b"",
-        b"\xff",
-        b"[]",
-        b"{}",
-        b"[" * 100_000,
-        b'{"pictures": 3}',
-        report("no"),
-        report({"png": 1}),
+        b"\xff\n",
+        b"[]\n",
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b'"no"\n',
+        b'{"png": 1}\n',
+        b'{"error": ""}\n',
+        b'{"error": "without an end"}',
     ],
 )
-def test_a_report_that_is_none_is_an_error_for_each_page(raw):
-    assert read_report(raw, [SIZE, SIZE]) == [PagePicture(error=MISSING)] * 2
+def test_a_line_that_is_none_is_an_error_of_its_page(raw):
+    assert read_report(io.BytesIO(raw), [SIZE]) == [PagePicture(error=MISSING)]
+
+
+def test_a_page_without_a_line_says_why_and_those_before_are_kept(monkeypatch):
+    first, second = read_report(report(page(make_png())), [SIZE, SIZE], "it ended")
+    assert first.png and second == PagePicture(error="it ended")
+    # A line that is too long ends the report: nothing of it is read as a line.
+    good = report(page(make_png())).getvalue()
+    monkeypatch.setattr(pictures, "LINE_BYTES", len(good))
+    raw = io.BytesIO(good + b" " * len(good) + good)
+    found = read_report(raw, [SIZE] * 3)
+    assert [bool(one.png) for one in found] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +101,10 @@ def test_what_is_no_png_of_that_size_is_refused(came):
 
 
 def test_an_error_is_one_short_line_and_a_page_too_many_is_left_out():
-    found = read_report(report({"error": "a\nb\0" + "x" * 999}, page(make_png())), [SIZE])
+    found = read_report(report({"error": "a\nb" + "x" * 999}, page(make_png())), [SIZE])
     assert len(found) == 1 and found[0].error.startswith("a b") and len(found[0].error) <= 300
-    assert read_report(report(error="Chromium ended"), [SIZE])[0].error == "Chromium ended"
+    hidden = report({"error": "a\0b\u202ec\ud800"})
+    assert read_report(hidden, [SIZE])[0].error == "a<U+0000>b<U+202E>c?"
     assert read_report(report({"png": "###"}), [SIZE])[0].error
     assert read_report(report(page(make_png(), status="200")), [SIZE])[0].status == 0
     assert read_report(report(page(make_png(), status=10**6)), [SIZE])[0].status == 0

@@ -111,7 +111,7 @@ def test_preview_and_production_have_pictures_on_both_devices(small, ready_small
 @pytest.mark.browser
 @pytest.mark.full
 def test_a_page_that_hangs_or_is_huge_is_said_and_the_others_have_pictures(ready_small):
-    paths = ["/memory", "/", "/hangs", "/loops", "/huge"]
+    paths = ["/memory", "/", "/huge", "/hangs", "/loops"]
     run = ready_small("shots/bad", files("rgb(255,0,0)", f"[screenshots]\npaths = {paths}\n"))
     row = take(run)
     assert row.status == "taken"
@@ -119,7 +119,7 @@ def test_a_page_that_hangs_or_is_huge_is_said_and_the_others_have_pictures(ready
     assert len(pairs) == 10
     for device in ("desktop", "phone"):
         assert pairs["/", device] == {"status": 200, "error": ""}
-        assert "did not finish loading within 30 s" in pairs["/hangs", device]["error"]
+        assert "did not finish loading within" in pairs["/hangs", device]["error"]
         assert pairs["/loops", device]["error"]
         assert pairs["/huge", device] == {"status": 200, "error": ""}
         # At its limit of memory the script fails, or the page crashes: the next pages are shown.
