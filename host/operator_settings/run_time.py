@@ -5,7 +5,7 @@ file of the host's administrator has the last word. Every process reads the file
 value. `docs/decisions/0035` says why.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -61,9 +61,12 @@ def read_in_effect(config: Config) -> dict[str, str]:
     return {name: value for name, value in stored.items() if not config.get(name)}
 
 
-def write_value(config: Config, name: str, value: str) -> str:
+def write_value(
+    config: Config, name: str, value: str, *, record: Callable[[str], None] = lambda before: None
+) -> str:
     """Set a setting of NAMES, with "" to nothing. Returns the value before, "" without one.
 
+    `record` gets the value before; the file is written after it, and not if it raises.
     Raises Refused `setting_not_changeable` (404), `setting_invalid` (400), `set_elsewhere` (409) if
     an env file or the process environment sets it, `settings_busy` (409).
     """
@@ -76,6 +79,7 @@ def write_value(config: Config, name: str, value: str) -> str:
         if value:
             stored[name] = value
         lines = (format_assignment(one, stored[one]) for one in sorted(stored))
+        record(before)
         safe_files.write_atomic(path, (HEADER + "".join(lines)).encode(), 0o600)
     return before
 

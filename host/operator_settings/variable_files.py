@@ -7,6 +7,7 @@ here returns a value: what is set is not shown again.
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from host.env_file import parse_env, replace_values
 from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
-from host.masking.masks import MIN_SECRET_LENGTH
+from host.masking.masks import create_masks
 from host.process.users import User
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -25,6 +26,8 @@ VALUE_LENGTH = 32 * 1024  # characters; a whole file may have 64 KiB
 ABSENT = "absent"  # the version of a file that does not exist
 LOCK_SECONDS = 10.0
 PRIVATE = 0o600
+# The restart: a running API does not see a folder that was made after its start.
+INSTALL = "./scripts/systemd-install-runtime.sh and systemctl restart ouroboros-api"
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,19 @@ def read_state(config: Config, file: VariableFile) -> FileState:
 
 
 def write_variable(
-    config: Config, file: VariableFile, name: str, value: str | None, *, version: str = ""
+    config: Config,
+    file: VariableFile,
+    name: str,
+    value: str | None,
+    *,
+    version: str = "",
+    record: Callable[[str], None] = lambda done: None,
 ) -> tuple[str, str]:
     """Set a variable, with None remove it. All other lines of the file stay.
 
     `version` is that of the file which the person saw; "" for any. Returns "added", "changed" or
-    "removed", and a sentence if no process will get the variable, else "".
+    "removed", and a sentence if no process will get the variable, else "". `record` gets the first
+    of them; the file is written after it, and not if it raises.
     Raises Refused `env_key_invalid`, `env_key_forbidden`, `env_secret_forbidden`,
     `env_value_invalid`, `env_file_too_large` (400), `variable_not_set` (404), `env_file_changed`,
     `env_file_not_writable`, `env_file_busy` (409), and as `read_env_file`.
@@ -123,8 +133,10 @@ def write_variable(
         text = path.read_bytes().decode() if before or path.exists() else ""
         changed = replace_values(text, {name: value})
         _check_result(changed, {**before, name: value}, file, name)
+        done = "removed" if value is None else "changed" if name in before else "added"
+        record(done)
         _write(path, changed)
-    return ("removed" if value is None else "changed" if name in before else "added"), note
+    return done, note
 
 
 def check_variable(config: Config, file: VariableFile, name: str, value: str) -> str:
@@ -143,8 +155,11 @@ def check_variable(config: Config, file: VariableFile, name: str, value: str) ->
 
 
 def check_reason(reason: str, value: str | None) -> None:
-    """Raise Refused `value_in_reason` (400) for a reason that would put the value on record."""
-    if value and len(value) >= MIN_SECRET_LENGTH and value in reason:
+    """Raise Refused `value_in_reason` (400) for a reason that would put the value on record.
+
+    That is what an application's log would be masked for: a password in it, or one of its lines.
+    """
+    if value and create_masks([value]).mask(reason) != reason:
         detail = "The reason contains the value: it is for others to read, so leave the value out."
         raise Refused("value_in_reason", detail, status=400, fields={"reason": detail})
 
@@ -191,4 +206,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _advise(path: Path) -> str:
-    return f"edit {path.name} on the host, or run ./scripts/systemd-install-runtime.sh there."
+    return f"edit {path.name} on the host, or run {INSTALL} there."

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -33,10 +34,13 @@ def change_setting(request: HttpRequest, name: str, value: str, reason: str) -> 
         _check_push_mode(
             replace(config, environ={**config.environ, name: value or PushMode.MANUAL})
         )
-    before = run_time.write_value(config, name, value)
-    detail = f"{before or UNSET} → {value or UNSET}"
-    _record(request, name, reason, detail)
-    return f"You changed {name}: {detail}."
+
+    def record(before: str) -> None:
+        _record(request, name, reason, _describe(before, value))
+
+    with transaction.atomic():
+        before = run_time.write_value(config, name, value, record=record)
+    return f"You changed {name}: {_describe(before, value)}."
 
 
 def change_variable(
@@ -52,12 +56,20 @@ def change_variable(
     Raises Refused as `variable_files.check_reason` and `variable_files.write_variable`.
     """
     variable_files.check_reason(reason, value)
-    done, note = variable_files.write_variable(
-        settings.OROBOROS, file, name, value, version=version
-    )
-    _record(request, f"{file.name} {name}", reason, done)
+
+    def record(done: str) -> None:
+        _record(request, f"{file.name} {name}", reason, done)
+
+    with transaction.atomic():
+        done, note = variable_files.write_variable(
+            settings.OROBOROS, file, name, value, version=version, record=record
+        )
     text = f"You {done} {name} in {file.name}."
     return f"{text} No process gets it: {note}" if note else text
+
+
+def _describe(before: str, value: str) -> str:
+    return f"{before or UNSET} → {value or UNSET}"
 
 
 def _record(request: HttpRequest, target: str, reason: str, detail: str) -> None:

@@ -9,11 +9,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters
 
 from host.errors import Refused
 from host.operator_settings import variable_files
-from host.operator_settings.variable_files import FileState
+from host.operator_settings.variable_files import FileState, VariableFile
 from oroboros.operator_settings.changes import change_variable, list_changes
 from oroboros.operator_settings.pages import require_operator
 from web.admin_actions import ActionResult, AdminAction, ReasonForm
@@ -87,7 +88,7 @@ def remove_page(request: HttpRequest, key: str) -> HttpResponse:
     """Ask whether to remove the variable in `?name=`; on POST remove it."""
     state = _read_state(request, key)
     name = request.GET.get("name", "")
-    if request.method != "POST" and name not in state.names:
+    if not name or (request.method != "POST" and name not in state.names):
         raise Http404
     data = request.POST if request.method == "POST" else None
     form = RemovalForm(data, initial={"version": state.version}, label_suffix="")
@@ -113,7 +114,7 @@ def _answer(
                 request, state.file, name, value, fields["reason"], fields["version"]
             )
         except Refused as refused:
-            form.add_error(None, refused.detail)
+            _show_refusal(form, state.file, refused)
             status = refused.status
         else:
             messages.success(request, text)
@@ -132,6 +133,18 @@ def _answer(
         "back_url": page,
     }
     return TemplateResponse(request, "oroboros/action_form.html", context, status=status)
+
+
+def _show_refusal(form: forms.Form, file: VariableFile, refused: Refused) -> None:
+    """Show the refusal. After a conflict the form is about the file as it is now."""
+    if refused.code != "env_file_changed":
+        form.add_error(None, refused.detail)
+        return
+    version = variable_files.read_state(settings.OROBOROS, file).version
+    form.data = {**dict(form.data.items()), "version": version}
+    address = reverse("admin-variables", args=[file.key])
+    link = '{} <a href="{}">Names and last changes of {}</a>'
+    form.add_error(None, format_html(link, refused.detail, address, file.name))
 
 
 def _read_state(request: HttpRequest, key: str) -> FileState:

@@ -1,5 +1,6 @@
 """Variables of previews, production and builds, which operators change on pages and by the API."""
 
+import errno
 import shutil
 
 import pytest
@@ -56,10 +57,16 @@ def test_an_operator_sets_changes_and_removes_a_variable_on_the_pages(operator, 
     assert "OTHER" not in read_env_file(path)
     answer = operator.post(f"{SET}?name=API_KEY", data)
     assert (answer.status_code, "was changed meanwhile" in read(answer)) == (409, True)
+    assert f'<a href="{PAGE}">Names and last changes' in read(answer)
+    # The form that is shown then is about the file as it is now.
+    data["version"] = answer.context["form"]["version"].value()
+    assert f'value="{data["version"]}"' in read(answer)
+    assert operator.post(f"{SET}?name=API_KEY", data).status_code == 302
     assert operator.get(f"{REMOVE}?name=API_KEY").status_code == 200
     assert operator.post(f"{REMOVE}?name=API_KEY", {"reason": "unused"}).status_code == 302
     assert "API_KEY" not in read_env_file(path)
     assert operator.get(f"{REMOVE}?name=API_KEY").status_code == 404
+    assert operator.post(REMOVE, {"reason": "unused"}).status_code == 404
 
 
 def test_no_page_and_no_entry_of_the_audit_trail_has_a_value(operator, path):
@@ -78,6 +85,19 @@ def test_no_page_and_no_entry_of_the_audit_trail_has_a_value(operator, path):
     assert (entry.detail, entry.reason) == ("added", "first")
     assert not any(VALUE in str(row) for row in AuditEntry.objects.values_list())
     assert "worker-preview.env API_KEY" in read(operator.get(PAGE))
+
+
+def test_a_change_whose_file_cannot_be_written_is_not_on_the_audit_trail(
+    operator, path, monkeypatch
+):
+    monkeypatch.setattr(variable_files.safe_files, "write_atomic", fail_to_write)
+    answer = operator.post(SET, {"name": "API_KEY", "value": VALUE, "reason": "first"})
+    assert (answer.status_code, path.exists()) == (409, False)
+    assert not AuditEntry.objects.filter(kind="setting_changed").exists()
+
+
+def fail_to_write(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_the_api_sets_and_removes_and_answers_names_only(path):

@@ -112,6 +112,19 @@ def test_a_change_of_what_another_person_changed_meanwhile_is_refused(config, pa
     assert refused(config, "A", "2", file=BUILDS, version=absent) == "env_file_changed"
 
 
+def test_what_cannot_be_recorded_is_not_written(config, path):
+    before = path.read_bytes()
+    seen = []
+
+    def fail(done):
+        seen.append(done)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        variable_files.write_variable(config, PREVIEWS, "A", "2", record=fail)
+    assert (seen, path.read_bytes()) == (["changed"], before)
+
+
 def test_two_changes_at_a_time_wait_for_each_other_and_not_for_ever(config, path, monkeypatch):
     monkeypatch.setattr(variable_files, "LOCK_SECONDS", 0.1)
     with file_lock(config.var / "settings" / f"{PREVIEWS.name}.lock", seconds=0):
@@ -144,5 +157,9 @@ def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(config):
 def test_a_reason_that_has_the_value_is_refused():
     with pytest.raises(Refused, match="leave the value out"):
         variable_files.check_reason("it is sesame-4711 now", "sesame-4711")
+    with pytest.raises(Refused, match="leave the value out"):
+        variable_files.check_reason("password is sesame-4711", "https://ann:sesame-4711@b.example")
+    with pytest.raises(Refused, match="leave the value out"):
+        variable_files.check_reason("line is sesame-4711", "first line\nsesame-4711\n")
     variable_files.check_reason("on for all", "on")
     variable_files.check_reason("not used", None)
