@@ -6,6 +6,7 @@ import pwd
 import stat
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 
 from host.errors import Refused
@@ -49,8 +50,23 @@ def refuse_unreadable(path: Path, owners: AbstractSet[int], *, always: bool = Fa
     raise Refused(
         "env_file_unreadable",
         f"{path} cannot be read by {me}, so nothing starts without its settings: "
-        f"chown {wanted}: {path}; chmod 600 {path}; then ./scripts/runtime-up.sh",
+        f"{describe_repair(path, wanted)}; then ./scripts/runtime-up.sh",
     )
+
+
+def describe_repair(path: Path, owner: str) -> str:
+    """Return what root does to give the file to `owner` alone.
+
+    The commands name the file that a link of the folder's owner leads to. Another link may be of a
+    user who wants root to change a file of the host: it is not to be followed.
+    """
+    file = path
+    with suppress(OSError):  # a user of the host who may not look
+        if path.is_symlink() and path.lstat().st_uid == path.parent.stat().st_uid:
+            file = path.parent / path.readlink()
+        if file.is_symlink():
+            return f"{file} is a link to {file.readlink()}: read where it leads, then rm {file}"
+    return f"chown -h {owner}: {file}; chmod 600 {file}"
 
 
 def refuse_exposed(path: Path, find_owners: Callable[[], AbstractSet[int]]) -> None:
@@ -64,7 +80,8 @@ def refuse_exposed(path: Path, find_owners: Callable[[], AbstractSet[int]]) -> N
     except (FileNotFoundError, NotADirectoryError):
         return
     if problem := describe_exposure(status.st_mode, status.st_uid, owners):
-        detail = f"{path} holds secrets and {problem}: set its owner back, then chmod 600 {path}"
+        repair = describe_repair(path, find_user_name(max(owners)))
+        detail = f"{path} holds secrets and {problem}: {repair}"
         raise Refused("env_file_exposed", detail)
 
 

@@ -110,6 +110,7 @@ def find_problems(config: Config) -> list[str]:
         problems.append(f"{config.var} has an embedded database: use a checkout of its own.")
     if config.web_port != MAIN_WEB_PORT:
         problems.append("Unset OROBOROS_PORT_OFFSET: the installed units have fixed ports.")
+    problems += env_folder.find_problems(SYSTEM_ENV_DIR)
     return problems + ([] if config.database_url else system_server.find_problems())
 
 
@@ -148,8 +149,13 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
     )
     yield InstallStep(
         f"{SYSTEM_ENV_DIR}/",
-        lambda: env_folder.is_ready(SYSTEM_ENV_DIR),
-        lambda: env_folder.prepare(SYSTEM_ENV_DIR),
+        lambda: env_folder.is_closed(SYSTEM_ENV_DIR),
+        lambda: env_folder.close(SYSTEM_ENV_DIR),
+    )
+    yield InstallStep(
+        f"{SYSTEM_ENV_DIR / env_folder.VARIABLES}/, with the files of applications' variables",
+        lambda: env_folder.has_variables(SYSTEM_ENV_DIR),
+        lambda: env_folder.move_variables(SYSTEM_ENV_DIR, HEADER, find_service_user()),
     )
     for name in surface_env_files.list_names(config):
         path = surface_env_files.find_path(config, name)

@@ -19,7 +19,7 @@ from host.capacity import read_available_memory_mb, read_free_disk_mb
 from host.config import CONTROL_FILES, Config, read_env_file
 from host.disk import space
 from host.disk.space import Place
-from host.env_file_access import find_user_name, read_mode_and_owner
+from host.env_file_access import describe_repair, find_user_name, read_mode_and_owner
 from host.errors import Refused
 from host.files import var_folders
 from host.operator_settings import run_time
@@ -210,10 +210,10 @@ def check_isolation(config: Config) -> Findings:
 def check_secrets(config: Config) -> Findings:
     """Check that only the control plane reads its secrets, and only root writes its code."""
     user = find_user_name(os.geteuid())
-    for name in secret_env_files.SECRET_FILES:
+    for name in secret_env_files.ALL_NAMES:
         path = config.env_dir / name
         mode, owner = read_mode_and_owner(path)
-        yield findings.judge_secret(str(path), mode, owner, user)
+        yield findings.judge_secret(str(path), mode, owner, user, describe_repair(path, user))
     if config.is_systemd:
         mode, owner = read_mode_and_owner(config.home)
         yield findings.judge_checkout(str(config.home), mode or 0, owner, "root")

@@ -197,14 +197,15 @@ def judge_right(unit: str, is_allowed: bool, is_wanted: bool) -> Finding:
     return Finding(f"right {unit}", is_allowed is is_wanted, observed, remedy)
 
 
-def judge_secret(path: str, mode: int | None, owner: str, wanted_owner: str) -> Finding:
+def judge_secret(
+    path: str, mode: int | None, owner: str, wanted_owner: str, repair: str
+) -> Finding:
     """Judge the mode and the owner of a file of secrets; `mode` is None if it is missing."""
     if mode is None:
         remedy = "Run the installation again; it keeps all other files."
         return Finding(path, False, "missing", remedy)
     is_private = stat.S_IMODE(mode) == 0o600 and owner == wanted_owner
-    remedy = f"chown {wanted_owner}: {path}; chmod 600 {path}"
-    return Finding(path, is_private, f"{stat.S_IMODE(mode):o}, of {owner}", remedy)
+    return Finding(path, is_private, f"{stat.S_IMODE(mode):o}, of {owner}", repair)
 
 
 def report_env_values(folder: str, surprises: Sequence[str]) -> Finding:

@@ -1,4 +1,4 @@
-"""The installation's env files with secrets: api.env, worker.env and those of applications."""
+"""The installation's env files with secrets, and what the first installation writes there."""
 
 import secrets
 from collections.abc import Callable
@@ -45,6 +45,6 @@ def _build_worker_env(config: Config) -> dict[str, str]:
 SECRET_FILES: dict[str, Callable[[Config], dict[str, str]]] = {
     "api.env": _build_api_env,
     "worker.env": _build_worker_env,
-    "worker-preview.env": lambda config: {},
-    "app.env": lambda config: {},
 }
+# With those of applications that every installation has.
+ALL_NAMES = (*SECRET_FILES, "worker-preview.env", "app.env")

@@ -321,7 +321,7 @@ def test_an_unreadable_env_file_is_refused_by_name_with_the_grant(unreadable, na
     owner = pwd.getpwuid(path.parent.stat().st_uid).pw_name
     assert refusal.code == "env_file_unreadable"
     assert f"{path} cannot be read by {owner}" in refusal.detail
-    assert f"chown {owner}: {path}; chmod 600 {path}; then ./scripts" in refusal.detail
+    assert f"chown -h {owner}: {path}; chmod 600 {path}; then ./scripts" in refusal.detail
 
 
 def test_a_user_of_the_host_who_may_read_no_env_file_has_no_settings(unreadable, monkeypatch):
@@ -341,3 +341,27 @@ def test_the_service_does_not_take_its_unreadable_installation_for_anothers(
     assert get_refusal(config.find_env_dir, {}).code == "env_file_unreadable"
     monkeypatch.setattr(env_file_access.os, "geteuid", lambda: 12345)
     assert config.find_env_dir({}, path.parent) == path.parent / "var" / "env"
+
+
+def test_a_repair_names_the_file_of_the_folders_own_link_and_follows_no_other(tmp_path):
+    inner = tmp_path / "variables"
+    inner.mkdir()
+    link, file = tmp_path / "app.env", inner / "app.env"
+    link.symlink_to("variables/app.env")
+    file.touch()
+    wanted = f"chown -h ann: {file}; chmod 600 {file}"
+    assert env_file_access.describe_repair(link, "ann") == wanted
+    assert env_file_access.describe_repair(file, "ann") == wanted
+    file.unlink()
+    file.symlink_to("/etc/shadow")
+    said = env_file_access.describe_repair(link, "ann")
+    assert said == f"{file} is a link to /etc/shadow: read where it leads, then rm {file}"
+
+
+@pytest.mark.root
+def test_a_repair_does_not_follow_a_link_of_another_user_than_the_folders(tmp_path):
+    link = tmp_path / "app.env"
+    link.symlink_to("/etc/shadow")
+    os.chown(link, 60999, 60999, follow_symlinks=False)
+    assert "chown" not in env_file_access.describe_repair(link, "ann")
+    assert f"rm {link}" in env_file_access.describe_repair(link, "ann")

@@ -57,9 +57,9 @@ WANTED = {"app.example.com": 200, "unknown.example.com": 404}
         ),
         (findings.judge_right("a", False, True), "may not", "apt-get install polkitd"),
         (findings.judge_right("a", True, False), "may be started", "systemd-install-runtime.sh"),
-        (findings.judge_secret("/e", None, "", "me"), "missing", "again"),
-        (findings.judge_secret("/e", 0o100640, "me", "me"), "640", "chmod 600 /e"),
-        (findings.judge_secret("/e", 0o100600, "eve", "me"), "of eve", "chown me: /e"),
+        (findings.judge_secret("/e", None, "", "me", "x"), "missing", "again"),
+        (findings.judge_secret("/e", 0o100640, "me", "me", "chmod"), "640", "chmod"),
+        (findings.judge_secret("/e", 0o100600, "eve", "me", "chown"), "of eve", "chown"),
         (findings.judge_checkout("/srv", 0o40775, "root", "root"), "775", "chmod go-w /srv"),
         (findings.judge_checkout("/srv", 0o40755, "eve", "root"), "of eve", "chown root: /srv"),
         (findings.judge_server("database", 140010), "PostgreSQL 14", "15 or newer"),
@@ -120,7 +120,7 @@ def test_a_fault_names_what_was_observed_and_its_remedy(finding, observed, remed
         findings.judge_unit("a.service", "enabled", False),
         findings.judge_right("a", True, True),
         findings.judge_right("a", False, False),
-        findings.judge_secret("/e", 0o100600, "me", "me"),
+        findings.judge_secret("/e", 0o100600, "me", "me", "x"),
         findings.judge_checkout("/srv", 0o40755, "root", "root"),
         findings.judge_isolation(True),
         findings.judge_isolation(False),
@@ -164,7 +164,7 @@ def faults(findings):
 @pytest.fixture
 def secrets(config):
     config.env_dir.mkdir()
-    for name in secret_env_files.SECRET_FILES:
+    for name in secret_env_files.ALL_NAMES:
         path = config.env_dir / name
         path.touch(0o600)
     return config.env_dir

@@ -128,7 +128,7 @@ def test_a_second_installation_changes_nothing(up):
 
 def test_only_the_control_plane_can_read_the_secrets(up):
     for name in ("api", "worker", "worker-preview", "app"):
-        mode_and_owner = up.run(f"stat -c '%a %U' /etc/oroboros/{name}.env").split()
+        mode_and_owner = up.run(f"stat -L -c '%a %U' /etc/oroboros/{name}.env").split()
         assert mode_and_owner == ["600", "oroboros"]
     assert up.run_unchecked("runuser -u ouroboros-job -- cat /etc/oroboros/api.env").returncode != 0
     link = up.run("readlink /etc/oroboros/web-preview1.env").strip()

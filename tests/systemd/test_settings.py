@@ -53,6 +53,9 @@ def test_units_may_write_to_the_roots_of_local_remotes_and_to_nothing_else(host)
 
 
 def test_the_admin_changes_variables_of_applications_and_no_setting_of_its_own(host):
+    # Another module may have put the folder back, which a running unit does not see.
+    host.run("systemctl restart ouroboros-api")
+    assert host.run("stat -c '%a %U %G' /etc/oroboros").split() == ["755", "root", "root"]
     body = '{"name": "SHOP_KEY", "value": "sesame-4711", "reason": "new"}'
     post = (
         "curl -sf -X POST -H 'Content-Type: application/json' http://127.0.0.1:8000/api/variables"
@@ -62,7 +65,11 @@ def test_the_admin_changes_variables_of_applications_and_no_setting_of_its_own(h
         assert ("SHOP_KEY" in said, "sesame-4711" in said) == (True, False)
         path = f"/etc/oroboros/{name}.env"
         assert "SHOP_KEY=sesame-4711" in host.run(f"cat {path}")
-        assert host.run(f"stat -c '%a %U' {path}").split() == ["600", "oroboros"]
+        assert host.run(f"stat -L -c '%a %U' {path}").split() == ["600", "oroboros"]
+        assert host.run(f"readlink {path}").strip() == f"variables/{name}.env"
+        # Also where the kernel has Debian's fs.protected_regular=2.
+        host.run(f"sh -c 'echo BY_HAND=1 >>{path}' && echo AND=2 | tee -a {path} >/dev/null")
+    host.run("sed -i '$a# replaced by hand' /etc/oroboros/api.env")
     inside = f"nsenter -m -t {host.pid('ouroboros-api')} setpriv --reuid oroboros"
     inside += " --regid oroboros --clear-groups"
     for command in (
@@ -72,10 +79,40 @@ def test_the_admin_changes_variables_of_applications_and_no_setting_of_its_own(h
         "mv /etc/oroboros/build.env /etc/oroboros/api.env",
         "rm -f /etc/oroboros/web.env",
         "mv /etc/oroboros/build.env /etc/oroboros/web.env",
+        "touch /etc/oroboros/deploy_key",
+        "ln -s /etc/shadow /etc/oroboros/planted.env",
+        "rm -f /etc/oroboros/build.env",
     ):
         assert host.run_unchecked(f"{inside} {command}", cwd="/").returncode != 0, command
-    host.run("rm /etc/oroboros/build.env && sed -i /SHOP_KEY/d /etc/oroboros/worker-preview.env")
+    host.run("sed -i '/# replaced by hand/d' /etc/oroboros/api.env")
+    for name in ("worker-preview", "build"):
+        words = "/SHOP_KEY/d; /BY_HAND/d; /AND=/d"
+        host.run(f"sed -i --follow-symlinks '{words}' /etc/oroboros/{name}.env")
+    host.run(APPLY)
     assert "0 files and 0 units differ" in host.run(f"{APPLY} --dry-run")
+
+
+def test_an_installation_of_an_earlier_version_gets_its_variables_moved(host):
+    host.run("systemctl stop ouroboros-api && echo KEPT=sesame >>/etc/oroboros/app.env")
+    host.run("chgrp oroboros /etc/oroboros && chmod 1775 /etc/oroboros")
+    for name in ("worker-preview", "app"):
+        link = f"/etc/oroboros/{name}.env"
+        host.run(f"file=$(readlink -f {link}) && rm {link} && mv $file {link}")
+    host.run("rm /etc/oroboros/build.env && rm -r /etc/oroboros/variables")
+    said = host.run("./scripts/systemd-install-runtime.sh --dry-run 2>&1")
+    assert "would write /etc/oroboros/variables/" in said
+    assert host.run("test -L /etc/oroboros/app.env || echo file").strip() == "file"
+    host.run(APPLY)
+    assert "KEPT=sesame" in host.run("cat /etc/oroboros/variables/app.env")
+    assert host.run("readlink /etc/oroboros/app.env").strip() == "variables/app.env"
+    assert host.run("stat -c '%a %U' /etc/oroboros").split() == ["755", "root"]
+    host.run("sed -i /KEPT/d /etc/oroboros/app.env")  # puts a file in the link's place
+    done = host.run_unchecked("./scripts/systemd-install-runtime.sh --dry-run")
+    assert b"mv /etc/oroboros/app.env /etc/oroboros/variables/app.env" in done.stdout + done.stderr
+    host.run("mv /etc/oroboros/app.env /etc/oroboros/variables/app.env")
+    host.run(APPLY)
+    assert "KEPT" not in host.run("cat /etc/oroboros/app.env")
+    host.run("./scripts/doctor.sh")
 
 
 def free_all_slots(host):
