@@ -147,7 +147,7 @@ def end_port_hoarders(config: Config) -> list[ForeignListeners]:
     counts = socket_owner.count_sockets()
     many = [protocol for protocol, number in counts.items() if number > enough]
     ended = [one for protocol in many for one in _end_hoarders(config, uids, protocol, enough)]
-    if many and not ended:
+    if many and not any(one.is_ended for one in ended):
         _pauses[config.var] = Deadline(PAUSE_SECONDS)
     return ended
 
@@ -176,20 +176,25 @@ def _find_hoards(uids: frozenset[int], protocol: str, enough: int) -> dict[int, 
     local = socket_owner.read_local_ports()
     is_tcp = protocol == socket_owner.TCP
     every = socket_owner.list_open_sockets() if is_tcp else socket_owner.list_udp_sockets()
+    # Connections too: one that was bound to its port first keeps it from all others, and the
+    # kernel does not say which were.
     mine = [one for one in every if one.uid in uids and one.port in local]
     ports = {uid: {one.port for one in mine if one.uid == uid} for uid in uids}
     chosen = select_hoarders({uid: len(held) for uid, held in ports.items()}, enough)
-    if chosen or not is_tcp:
-        return {uid: {one.inode for one in mine if one.uid == uid} for uid in chosen}
+    listed = {uid: {one.inode for one in mine if one.uid == uid} for uid in uids}
+    if chosen or not is_tcp or any(one.state == socket_owner.CLOSE for one in every):
+        return {uid: listed[uid] for uid in chosen}
     # A kernel that does not report sockets which are only bound: by the processes' descriptors,
-    # which only root can read.
+    # which only root can read, without the sockets that the kernel does report.
+    others = [*every, *socket_owner.list_udp_sockets()]
+    known = {one.inode for one in others} | socket_owner.list_unix_inodes()
     processes = {uid: process_table.list_processes_of(uid) for uid in uids}
-    open_by = {
-        uid: socket_owner.list_inodes(entry.pid for entry in entries)
+    bound = {
+        uid: socket_owner.list_inodes(entry.pid for entry in entries) - known
         for uid, entries in processes.items()
     }
-    chosen = select_hoarders({uid: len(inodes) for uid, inodes in open_by.items()}, enough)
-    return {uid: open_by[uid] for uid in chosen}
+    chosen = select_hoarders({uid: len(ports[uid]) + len(bound[uid]) for uid in uids}, enough)
+    return {uid: listed[uid] | bound[uid] for uid in chosen}
 
 
 def clear_port(config: Config, port: int | None) -> None:

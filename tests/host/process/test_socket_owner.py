@@ -148,3 +148,10 @@ def test_the_local_ports_are_the_kernels_default_where_no_setting_is_shown(tmp_p
     assert socket_owner.read_local_ports() == range(32768, 61000)
     file.write_text("20000\t20099\n")
     assert socket_owner.read_local_ports() == range(20000, 20100)
+
+
+def test_unix_sockets_are_listed_with_their_inodes_named_or_not():
+    with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as unnamed:
+        named.bind("")  # an abstract name of the kernel's choice
+        inodes = {os.fstat(one.fileno()).st_ino for one in (named, unnamed)}
+        assert inodes <= socket_owner.list_unix_inodes()

@@ -59,6 +59,14 @@ _, held, _, _ = socket.recv_fds(link, 1, 1)
 link.send(b"1")
 time.sleep(600)
 """
+ACCEPTOR = """
+import os, socket, time
+server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=100)
+clients = [socket.create_connection(server.getsockname()) for _ in range(60)]
+held = [server.accept() for _ in clients]
+open("ready", "w").close()
+time.sleep(600)
+"""
 HOARD = """
 import os, socket, sys, time
 kind, first, last = (int(word) for word in sys.argv[1:])
@@ -344,6 +352,37 @@ def test_a_job_that_binds_all_local_ports_is_ended(config, hoard_as, monkeypatch
     [job] = foreign_listeners.end_port_hoarders(config)
     assert (job.slot_id, job.is_ended) == ("", True)
     assert wait_for(lambda: not config.job_user.pids())
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("how", ["UDP", "reported"])
+def test_a_job_is_not_ended_for_sockets_that_keep_no_tcp_port(config, hoard_as, monkeypatch, how):
+    ports = range(20_200, 20_300)
+    monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
+    monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 51})
+    hoard_as(config.job_user, socket.SOCK_DGRAM if how == "UDP" else socket.SOCK_STREAM, ports)
+    # A kernel that reports sockets which are only bound reports all of them.
+    bound = [] if how == "UDP" else [listener(ip_address("::1"), 1, 0, CLOSE)]
+    monkeypatch.setattr(socket_owner, "list_open_sockets", lambda: bound)
+    assert foreign_listeners.end_port_hoarders(config) == []
+    assert config.job_user.pids()
+
+
+@pytest.mark.root
+def test_connections_that_a_job_accepted_are_no_local_ports(config, folder, monkeypatch):
+    monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 51})
+    monkeypatch.setattr(socket_owner, "read_local_ports", lambda: range(20_300, 20_400))
+    user = replace(config.job_user, folders=None)
+    folder.chmod(0o777)
+    env = {**ENV, "PORT": str(free_port())}
+    runner.spawn([sys.executable, "-c", ACCEPTOR], cwd=folder, env=env, user=user, log=folder / "l")
+    wait_for((folder / "ready").exists)
+    # As a kernel that does not report sockets which are only bound.
+    every = socket_owner.list_open_sockets
+    reported = lambda: [one for one in every() if one.state != CLOSE]  # noqa: E731
+    monkeypatch.setattr(socket_owner, "list_open_sockets", reported)
+    assert foreign_listeners.end_port_hoarders(config) == []
+    assert user.pids()
 
 
 def test_nothing_is_looked_for_while_there_are_enough_local_ports(config, monkeypatch):
