@@ -9,7 +9,8 @@ their users, which they have only where this process is root or under systemd. T
 kept from binding such a port (SocketBindDeny), but not by a kernel without BPF for cgroups (v2).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from host.units.unit import stop_together
 UNCONNECTED = (socket_owner.LISTEN, socket_owner.CLOSE)
 PAUSE_SECONDS = 5.0
 _pauses: dict[Path, Deadline] = {}
+# The inodes of sockets that no process of the user that made them has any more, by `var`.
+_survivors: dict[Path, set[int]] = {}
 
 
 @dataclass(frozen=True)
@@ -248,28 +251,79 @@ def _describe(sockets: Sequence[Socket]) -> str:
 def _end(
     config: Config,
     uid: int,
-    inodes: Collection[int],
+    inodes: AbstractSet[int],
     slot: SlotConfig | None,
     *,
     is_urgent: bool = False,
 ) -> bool:
-    """End the processes that have these sockets; returns whether this process may, and did.
+    """End the processes that have these sockets; returns whether that freed their ports.
 
     `is_urgent`: under systemd, where nothing says which job has them, all jobs of the user.
     """
-    if config.is_systemd:
-        if slot is None:
-            return is_urgent and _kill_jobs(config, uid)
-        return _stop_units(config, slot)
-    if not config.is_root:
+    if config.is_root and not config.is_systemd:
+        has_ended = _end_as_root(config, uid, inodes)
+        return has_ended and inodes.isdisjoint(_list_open_inodes())
+    # Who has a socket that outlived its user's processes is not seen here: its slot is left alone.
+    if not config.is_systemd or inodes <= _survivors.get(config.var, set()):
         return False
-    # All of a slot's: or a parent, which has left every family, would start it again. All of a
-    # job's without a holder: then it is in a message that was not received (SCM_RIGHTS, unix(7)).
-    holders = _find_holders(uid, inodes) if slot is None else []
-    return termination.kill_families(uid, holders) if holders else termination.kill_user(uid)
+    if slot is None:
+        return is_urgent and _kill_jobs(config, uid)
+    return _stop_units(config, slot) and not _keep_survivors(config, inodes)
 
 
-def _find_holders(uid: int, inodes: Collection[int]) -> list[ProcessEntry]:
+def _end_as_root(config: Config, uid: int, inodes: AbstractSet[int]) -> bool:
+    """End the holders among the user's processes, then those of other users of applications.
+
+    The latter received the socket (SCM_RIGHTS, unix(7)). Production is left, since anyone may have
+    passed it one. Returns whether any was ended.
+    """
+    is_any = _end_holders(config, [uid], inodes)
+    left = inodes & _list_open_inodes()
+    pids = socket_owner.find_holders(*left) if left else []
+    if pids:
+        production = config.app_user
+        users = {one for pid in pids for one in process_table.read_uids(pid)} - {uid}
+        users &= config.application_uids - ({production.uid} if production else set())
+        return _end_holders(config, sorted(users), left) or is_any
+    if not left or left <= _survivors.get(config.var, set()):
+        return is_any
+    # It is in a message that was not received. If it outlives all processes of its user, none of
+    # them had sent it to itself, and those that start later, as of another run, are innocent.
+    is_any = bool(process_table.list_processes_of(uid)) or is_any
+    if termination.kill_user(uid):
+        _keep_survivors(config, left)
+    return is_any
+
+
+def _end_holders(config: Config, uids: Iterable[int], inodes: AbstractSet[int]) -> bool:
+    """End those users' processes that have these sockets; returns whether there were any.
+
+    All of a slot's: or a parent, which has left every family, would start it again.
+    """
+    slots = _map_slots(config)
+    held = {uid: found for uid in uids if (found := _find_holders(uid, inodes))}
+    for uid, holders in held.items():
+        if uid in slots:
+            termination.kill_user(uid)
+        else:
+            termination.kill_families(uid, holders)
+    return bool(held)
+
+
+def _list_open_inodes() -> set[int]:
+    sockets = [*socket_owner.list_open_sockets(), *socket_owner.list_udp_sockets()]
+    return {one.inode for one in sockets}
+
+
+def _keep_survivors(config: Config, inodes: AbstractSet[int]) -> AbstractSet[int]:
+    """Note and return those of the sockets that outlived all processes of their user."""
+    current = _list_open_inodes()
+    left = inodes & current
+    _survivors[config.var] = (_survivors.get(config.var, set()) & current) | left
+    return left
+
+
+def _find_holders(uid: int, inodes: AbstractSet[int]) -> list[ProcessEntry]:
     """Return the processes of that user that have one of these sockets open.
 
     Never another user's, such as a daemon's of this host to which it was passed (SCM_RIGHTS).

@@ -1,10 +1,11 @@
 """A hostile program: it listens on addresses of a port, where no mark and no parent leads to it.
 
-    python foreign_listener.py <port> again|once|bound|connected|passed <file> <address> ...
+    python foreign_listener.py <port> again|once|bound|connected|passed|sent <file> <address> ...
 
 With "again" a process of another session starts it again as often as it ends, with "bound" it does
 not listen, and with "connected" it connects from the port, to the port after the address's @. With
-"passed" it listens, and passes the socket to the process that listens on the Unix socket "passed".
+"passed" it listens, and passes the socket to the process that listens on the Unix socket "passed",
+with "sent" without waiting until it was received.
 The pids that listened are appended to the file.
 """
 
@@ -50,11 +51,12 @@ def listen(address, port, is_listening=True):
     return one
 
 
-def pass_on(one):
+def pass_on(one, is_received):
     with socket.socket(socket.AF_UNIX) as link:
         link.connect("passed")
         socket.send_fds(link, [b"1"], [one.fileno()])
-        link.recv(1)  # until it was received
+        if is_received:
+            link.recv(1)
 
 
 if __name__ == "__main__":
@@ -65,8 +67,8 @@ if __name__ == "__main__":
         sockets = [connect(address, int(port)) for address in addresses]
     else:
         sockets = [listen(address, int(port), word != "bound") for address in addresses]
-    if word == "passed":
-        pass_on(sockets[0])
+    if word in ("passed", "sent"):
+        pass_on(sockets[0], word == "passed")
     with Path(pids).open("a") as file:
         file.write(f"{os.getpid()}\n")
     time.sleep(600)

@@ -48,12 +48,14 @@ RULES = PortRules(
     {3100: frozenset(), 8101: frozenset({1}), 8110: frozenset({60})}, frozenset({1, 2, 50, 60})
 )
 RECEIVER = """
-import os, socket, time
+import os, socket, sys, time
 server = socket.socket(socket.AF_UNIX)
 server.bind("passed")
 os.chmod("passed", 0o777)
 server.listen()
 open("ready", "w").close()
+if sys.argv[1:] == ["unread"]:
+    time.sleep(600)
 link, _ = server.accept()
 _, held, _, _ = socket.recv_fds(link, 1, 1)
 link.send(b"1")
@@ -67,6 +69,7 @@ held = [server.accept() for _ in clients]
 open("ready", "w").close()
 time.sleep(600)
 """
+UNUSED_UID = 61_977  # no process has it
 HOARD = """
 import os, socket, sys, time
 kind, first, last = (int(word) for word in sys.argv[1:])
@@ -208,10 +211,10 @@ def receive_as(folder):
     """Start a program that receives a socket and keeps it; returns its pid."""
     started = []
 
-    def receive_as(user):
+    def receive_as(user, *args):
         folder.chmod(0o777)
         user = user and replace(user, folders=None)
-        argv = [sys.executable, "-c", RECEIVER]
+        argv = [sys.executable, "-c", RECEIVER, *args]
         started.append(runner.spawn(argv, cwd=folder, env=ENV, user=user, log=folder / "log"))
         wait_for((folder / "ready").exists)
         return started[-1].pid
@@ -279,6 +282,35 @@ def test_a_process_of_another_user_that_received_the_socket_is_left(
     [foreign] = foreign_listeners.end_foreign_listeners(config)
     assert f"[::1]:{config.gate_port}" in foreign.text
     assert (is_running(pid), is_running(receiver)) == (False, True)
+
+
+@pytest.mark.root
+def test_a_preview_that_received_the_socket_of_another_is_ended_with_it(
+    config, listen_as, receive_as
+):
+    first, second = (config.slot_user(slot) for slot in config.slots[:2])
+    receive_as(second)
+    listen_as(first, config.gate_port, "::1", how="passed")
+    [foreign] = foreign_listeners.end_foreign_listeners(config)
+    assert (foreign.slot_id, foreign.is_ended) == (config.slots[0].slot_id, True)
+    assert (first.pids(), second.pids()) == (set(), set())
+    assert is_free(config.gate_port)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("word", ["passed", "sent"])
+def test_the_next_run_of_a_slot_is_not_ended_for_a_socket_of_an_earlier_one(
+    config, listen_as, receive_as, folder, word
+):
+    user = config.slot_user(config.slots[0])
+    receive_as(None, *(["unread"] if word == "sent" else []))
+    listen_as(user, config.gate_port, "::1", how=word)
+    [foreign] = foreign_listeners.end_foreign_listeners(config)
+    assert (user.pids(), foreign.is_ended) == (set(), False)
+    (folder / f"pids-{user.uid}").unlink()
+    innocent = listen_as(user, free_port(), "127.0.0.1")
+    [foreign] = foreign_listeners.end_foreign_listeners(config)
+    assert (foreign.is_ended, is_running(innocent)) == (False, True)
 
 
 @pytest.mark.root
@@ -404,6 +436,21 @@ def test_sockets_of_others_are_looked_at_again_only_after_a_pause(config, monkey
     assert looks == [1]
 
 
+def test_sockets_that_stay_are_looked_at_again_only_after_a_pause(config, monkeypatch):
+    looks = []
+    address = ip_address("127.0.0.1")
+    stay = [replace(listener(address, port, UNUSED_UID), inode=0) for port in range(60)]
+    monkeypatch.setattr(configuration.Config, "application_uids", frozenset({UNUSED_UID}))
+    monkeypatch.setattr(socket_owner, "read_local_ports", lambda: range(100))
+    monkeypatch.setattr(socket_owner, "count_sockets", lambda: looks.append(1) or {UDP: 60})
+    monkeypatch.setattr(socket_owner, "list_udp_sockets", lambda: stay)
+    monkeypatch.setattr(foreign_listeners, "PAUSE_SECONDS", 600.0)
+    [entry] = foreign_listeners.end_port_hoarders(config)
+    assert not entry.is_ended
+    assert foreign_listeners.end_port_hoarders(config) == []
+    assert looks == [1]
+
+
 @pytest.mark.root
 def test_a_dry_run_names_a_foreign_listener_and_leaves_it(config, listen_as):
     pid = listen_as(config.job_user, config.web_port, "::1")
@@ -418,7 +465,7 @@ def test_under_systemd_a_slots_units_are_stopped_and_a_job_is_only_named(config,
     )
     users = {"preview-1": JobUser(7, 7, "preview-1"), "job": JobUser(8, 8)}
     found = [listener(ip_address("::1"), config.api_port, user.uid) for user in users.values()]
-    stop = lambda manager, name: stopped.append(name) or True  # noqa: E731
+    stop = lambda manager, name: stopped.append(name) or found.clear() or True  # noqa: E731
     monkeypatch.setattr(configuration.jobs, "find_user", users.get)
     monkeypatch.setattr(socket_owner, "list_open_sockets", lambda: found)
     monkeypatch.setattr(SystemdManager, "list_names", lambda _: [f"ouroboros-{n}" for n in names])
