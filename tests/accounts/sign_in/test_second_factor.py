@@ -99,7 +99,8 @@ def test_a_code_counts_once_in_every_process(browser, factor):
 @pytest.mark.django_db(transaction=True)
 def test_of_parallel_uses_of_a_code_one_counts(olga):
     totp.TOTP.activate(olga, SECRET)
-    browsers = [Browser() for _ in range(3)]
+    # With the two log-ins four attempts, which the throttle allows also if all are counted first.
+    browsers = [Browser() for _ in range(2)]
     for one in browsers:
         log_in(one)
     code = make_code()
@@ -108,7 +109,7 @@ def test_of_parallel_uses_of_a_code_one_counts(olga):
         cache.clear()
         return enter(one, code).status_code
 
-    assert sorted(together(use, browsers)) == [200, 200, 302]
+    assert sorted(together(use, browsers)) == [200, 302]
 
 
 def test_codes_are_throttled_with_the_passwords_and_a_password_gives_no_new_ones(browser, factor):
