@@ -7,6 +7,7 @@ folder of its home is named for the run; it exists before the unit starts and is
 unit has stopped, so it says whose unit may be running, also after a crash.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from host.app.command_runner import CommandFailed, run_command
 from host.app.planning import Command
 from host.app.resources import held_locks, storage
 from host.app.resources.folder_copy import FolderCopy
+from host.app.resources.held_locks import HeldLocks
 from host.config import Config
 from host.errors import Refused
 from host.files import ownership, safe_files
@@ -106,23 +108,51 @@ def start_once(start: GateStart, web: Command) -> list[str]:
     DeploymentLost if `stop` returned true.
     """
     config = start.config
-    seconds = DeploySettings.read(config).start_seconds
     with _lock(config, start.stop) as is_taken, ExitStack() as cleanup:
         _raise_if_stopping(start)
         _require(is_taken)
         for run_id in list_run_ids(config):
             _remove(config, run_id)  # of a worker that was killed
         cleanup.callback(_remove, config, start.run_id)
-        notes = _copy_files(start)
-        start = replace(start, has_files=_has_files(start), locks=_hold_locks(start, cleanup))
-        unit = app_instance.make_unit(config, start.release, start.spec, web, start.instance)
-        if start.spec.release is not None:
-            _run_release_command(start, start.spec.release, unit)
-        _start_and_probe(start, web, unit, seconds)
-        servers = app_instance.make_server_units(config, start.release, start.spec, start.instance)
-        for server, server_unit in zip(start.spec.servers, servers, strict=True):
-            _start_and_probe(start, server.command, server_unit, seconds)
+        notes = _start_beside_locks(start, web)
+        if notes is None:
+            # Its locks were those of a moment, such as a transaction's: it will not meet them.
+            _remove(config, start.run_id)
+            notes = _copy_files(start)
+            _start_all(start, web)
         return notes
+
+
+def _start_beside_locks(start: GateStart, web: Command) -> list[str] | None:
+    """Make the copies, and start the release on them beside the locks of the live one.
+
+    Returns what `_copy_files` does; None if it did not start and the live one no longer has all of
+    these locks.
+    """
+    with ExitStack() as cleanup:
+        notes = _copy_files(start)
+        locks = _hold_locks(start, cleanup)
+        try:
+            _start_all(replace(start, locks=tuple(n for one in locks for n in one.names)), web)
+        except StartFailed:
+            if all(one.are_kept() for one in locks):
+                raise
+            return None
+        return notes
+
+
+def _start_all(start: GateStart, web: Command) -> None:
+    """Run `release:` on the copies, and start each server until it is healthy."""
+    config = start.config
+    start = replace(start, has_files=_has_files(start))
+    seconds = DeploySettings.read(config).start_seconds
+    unit = app_instance.make_unit(config, start.release, start.spec, web, start.instance)
+    if start.spec.release is not None:
+        _run_release_command(start, start.spec.release, unit)
+    _start_and_probe(start, web, unit, seconds)
+    servers = app_instance.make_server_units(config, start.release, start.spec, start.instance)
+    for server, server_unit in zip(start.spec.servers, servers, strict=True):
+        _start_and_probe(start, server.command, server_unit, seconds)
 
 
 def remove(config: Config, run_id: str) -> None:
@@ -189,24 +219,24 @@ def _list_folders(start: GateStart) -> list[tuple[str, Path, Path]]:
     ]
 
 
-def _hold_locks(start: GateStart, cleanup: ExitStack) -> tuple[str, ...]:
+def _hold_locks(start: GateStart, cleanup: ExitStack) -> list[HeldLocks]:
     """Hold on the copies what the live application has locked: it runs while production switches.
 
-    Returns the names of the files, and of the database if it has advisory locks.
+    Files, and the advisory locks of its database.
     """
     config = start.config
-    files = [
-        name
+    uid = config.app_user.uid if config.app_user else os.getuid()
+    held = [
+        cleanup.enter_context(held_locks.hold_file_locks(source, target, uid, start.stop))
         for _, source, target in _list_folders(start)
         if source.is_dir()
-        for name in cleanup.enter_context(held_locks.hold_file_locks(source, target))
     ]
+    _raise_if_stopping(start)
     production = config.production_database
     locks = held_locks.hold_advisory_locks(
         DatabaseAdmin(config), production, production, guard.gate_name(start.run_id)
     )
-    count = cleanup.enter_context(locks)
-    return (*files, *(["the database (advisory locks)"] if count else []))
+    return [*held, cleanup.enter_context(locks)]
 
 
 def _describe_incomplete(subject: str, reason: str) -> str:

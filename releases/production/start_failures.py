@@ -64,6 +64,8 @@ TASKS = re.compile(
 )
 # A lock that another process has fails with the same number as a fork beyond the limit.
 LOCKED = re.compile(r"\b(?:flock|lockf|LOCK_NB|F_(?:OFD_)?SETLK)\b", re.I)
+WOULD_BLOCK = re.compile(r"\bBlockingIOError\b|\bEAGAIN\b")
+NEAR_LINES = 4  # between a call in a stack and the error, or the reverse
 MEMORY = re.compile(r"\bMemoryError\b|cannot allocate memory|heap out of memory|\bENOMEM\b", re.I)
 REFUSED = re.compile(r"connection refused|\bECONNREFUSED\b", re.I)
 ADDRESS = re.compile(
@@ -200,24 +202,35 @@ def _describe_missing(path: str, facts: Facts) -> Iterator[str]:
 
 def _find_limits(lines: list[str], facts: Facts) -> Iterator[str]:
     text = "\n".join(lines)
-    is_lock = TASKS.search(text) and LOCKED.search(text)
-    if is_lock:
+    refused_locks = _find_refused_locks(lines)
+    if refused_locks:
         yield (
             "It takes a lock that another process has: while production switches, the release that "
             "is live runs too."
         )
+    others = "\n".join(line for number, line in enumerate(lines) if number not in refused_locks)
     for pattern, what, limit in (
         (OPEN_FILES, "more open files", "LimitNOFILE"),
         (TASKS, "more processes or threads", "TasksMax"),
         (MEMORY, "more memory", "MemoryMax"),
     ):
-        if pattern.search(text) and not (is_lock and pattern is TASKS):
+        if pattern.search(others):
             yield f"It needs {what} than production's limit: {_advise_on_limit(limit)}"
     if RAISED.search(text):
         name = _find_raised_limit(text)
         limit = f"the limit {name}" if name else "a resource limit"
         advice = _advise_on_limit(f"Limit{name or 'NOFILE'}")
         yield f"It raises {limit} above production's: {advice}"
+
+
+def _find_refused_locks(lines: list[str]) -> set[int]:
+    """Return the numbers of the lines that say that a lock was refused: its call is near them."""
+    calls = [number for number, line in enumerate(lines) if LOCKED.search(line)]
+    return {
+        number
+        for number, line in enumerate(lines)
+        if WOULD_BLOCK.search(line) and any(abs(number - call) <= NEAR_LINES for call in calls)
+    }
 
 
 def _find_raised_limit(text: str) -> str:

@@ -24,8 +24,9 @@ LOCKS = Path("/proc/locks")
 # where the first process without another beside it recovers a copy. The device is not read: on
 # some file systems it is not the one that stat(2) shows.
 LOCK = re.compile(
-    r"^\d+: (FLOCK|POSIX|OFDLCK) +ADVISORY +WRITE +-?\d+ \w+:\w+:(\d+) (\d+) (\d+|EOF)$", re.M
+    r"^\d+: (FLOCK|POSIX|OFDLCK) +ADVISORY +WRITE +(-?\d+) \w+:\w+:(\d+) (\d+) (\d+|EOF)$", re.M
 )
+UID = re.compile(r"^Uid:\s+(\d+)", re.M)
 # What is held in each of them is kept by a process; the others are those of transactions.
 SAMPLES = 3
 PAUSE_SECONDS = 0.25
@@ -34,16 +35,22 @@ SELECT lock.classid::bigint, lock.objid::bigint, lock.objsubid
 FROM pg_locks AS lock JOIN pg_stat_activity AS session USING (pid)
 WHERE lock.locktype = 'advisory' AND lock.granted AND lock.mode = 'ExclusiveLock'
   AND session.datname = %s AND session.usename = %s
+  AND session.xact_start IS NULL  -- one in a transaction may have the lock until its end only
 """
+ADVISORY_NAME = "the database (advisory locks)"
 ADVISORY_PAIR = 2  # of objsubid: the key is two integers, else one of 64 bits
 Lock = TypeVar("Lock")
 
 
 @dataclass(frozen=True)
 class FileLock:
-    """An exclusive lock on `length` bytes from `start` on; 0 is up to the end, wherever it is."""
+    """An exclusive lock on `length` bytes from `start` on; 0 is up to the end, wherever it is.
+
+    `pid` is the process that took it, at most 0 if that is not known here.
+    """
 
     kind: str
+    pid: int
     inode: int
     start: int
     length: int
@@ -52,41 +59,62 @@ class FileLock:
 def parse_locks(text: str) -> set[FileLock]:
     """Return the exclusive locks of /proc/locks; those that are waited for are not among them."""
     return {
-        FileLock(kind, int(inode), int(start), 0 if end == "EOF" else int(end) - int(start) + 1)
-        for kind, inode, start, end in LOCK.findall(text)
+        FileLock(kind, int(pid), int(inode), int(start), _read_length(int(start), end))
+        for kind, pid, inode, start, end in LOCK.findall(text)
     }
 
 
+def _read_length(start: int, end: str) -> int:
+    return 0 if end == "EOF" else int(end) - start + 1
+
+
+@dataclass(frozen=True)
+class HeldLocks:
+    """What is held: the names of what is locked, and whether the processes keep all their locks."""
+
+    names: tuple[str, ...]
+    are_kept: Callable[[], bool]
+
+
 @contextmanager
-def hold_file_locks(source: Path, target: Path) -> Iterator[list[str]]:
+def hold_file_locks(
+    source: Path, target: Path, uid: int, stop: Callable[[], bool]
+) -> Iterator[HeldLocks]:
     """Hold on the files of `target`, a copy of `source`, the locks that processes keep on those.
 
-    Yields the files' paths, relative to `target`. A file that has no copy, or that we may not
-    open, is left out.
+    The processes are those of the user `uid`. Yields the files' paths, relative to `target`. A file
+    that we may not open is left out; nothing is held once `stop` returns true.
     """
     with ExitStack() as held:
-        names = set()
-        for name, lock in _find_kept_locks(source):
+        taken = dict[FileLock, str]()
+        for name, lock in _find_kept_locks(source, target, uid, stop):
             with suppress(OSError, Refused):
-                _lock(held.enter_context(_open_copy(target, name)), lock)
-                names.add(name)
-        yield sorted(names)
+                _lock(held.enter_context(_open_copy(target, name, lock.kind)), lock)
+                taken[lock] = name
+        names = tuple(sorted(set(taken.values())))
+        yield HeldLocks(names, lambda: taken.keys() <= find_in_all_samples(_read_file_locks))
 
 
 @contextmanager
-def hold_advisory_locks(admin: DatabaseAdmin, source: str, role: str, target: str) -> Iterator[int]:
+def hold_advisory_locks(
+    admin: DatabaseAdmin, source: str, role: str, target: str
+) -> Iterator[HeldLocks]:
     """Hold in the database `target` the advisory locks that sessions of `role` keep in `source`.
 
-    Yields how many. Raises Refused, as `DatabaseAdmin.connection`.
+    Raises Refused, as `DatabaseAdmin.connection`.
     """
-    kept = find_in_all_samples(lambda: _read_advisory_locks(admin, source, role))
+
+    def read() -> set[tuple[int, int, int]]:
+        return _read_advisory_locks(admin, source, role)
+
+    kept = find_in_all_samples(read)
     if not kept:
-        yield 0
+        yield HeldLocks((), lambda: True)
         return
     with admin.connection(target) as connection:
         for lock in sorted(kept):
             connection.execute(*make_advisory_statement(*lock))
-        yield len(kept)
+        yield HeldLocks((ADVISORY_NAME,), lambda: kept <= find_in_all_samples(read))
 
 
 def find_in_all_samples(read: Callable[[], set[Lock]]) -> set[Lock]:
@@ -121,26 +149,57 @@ def _read_advisory_locks(
         return set(connection.execute(ADVISORY_QUERY, [database, role]).fetchall())
 
 
-def _find_kept_locks(root: Path) -> list[tuple[str, FileLock]]:
-    """Return the locks that are held in all samples, with the file's path relative to `root`."""
+def _find_kept_locks(
+    source: Path, target: Path, uid: int, stop: Callable[[], bool]
+) -> list[tuple[str, FileLock]]:
+    """Return the locks that are held in all samples, with the file's path relative to `source`."""
     try:
-        found = list(_find_files(root, _read_file_locks()))
+        found = list(_find_files(source, target, _read_file_locks(), stop))
     except OSError:  # a process moved folders meanwhile
         return []
+    found = [(name, lock) for name, lock in found if _may_be_of(uid, lock.pid)]
     kept = find_in_all_samples(lambda: _read_file_locks() & {lock for _, lock in found})
     return [(name, lock) for name, lock in found if lock in kept]
 
 
-def _find_files(root: Path, locks: set[FileLock]) -> Iterator[tuple[str, FileLock]]:
+def _find_files(
+    source: Path, target: Path, locks: set[FileLock], stop: Callable[[], bool]
+) -> Iterator[tuple[str, FileLock]]:
+    """Yield the locks on files of `source` that are in `target` too, which is of limited size."""
     by_inode: dict[int, list[FileLock]] = {}
     for lock in locks:
         by_inode.setdefault(lock.inode, []).append(lock)
-    for folder in safe_walk.walk_folders(root) if locks else ():
+    for folder in safe_walk.walk_folders(target) if locks else ():
+        if stop():
+            return
+        for name, inode in _read_inodes(source, folder):
+            for lock in by_inode.get(inode, ()):
+                yield "/".join([*folder.parts, name]), lock
+
+
+def _read_inodes(source: Path, folder: safe_walk.Folder) -> list[tuple[str, int]]:
+    """Return the names of a folder that are in that of `source` too, with their inodes there."""
+    found = list[tuple[str, int]]()
+    if not folder.names:
+        return found
+    with suppress(OSError, Refused), safe_files.folder_beneath(source, folder.parts) as original:
         for name in folder.names:
             with suppress(FileNotFoundError):
-                inode = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_ino
-                for lock in by_inode.get(inode, ()):
-                    yield "/".join([*folder.parts, name]), lock
+                inode = os.stat(name, dir_fd=original, follow_symlinks=False).st_ino
+                found.append((name, inode))
+    return found
+
+
+def _may_be_of(uid: int, pid: int) -> bool:
+    """Return whether the process may be that user's: what is not known of it may be anything.
+
+    A lock of flock(2) outlives the process that took it, if it has children.
+    """
+    try:
+        match = UID.search(Path(f"/proc/{pid}/status").read_text()) if pid > 0 else None
+    except OSError:
+        return True
+    return match is None or int(match[1]) == uid
 
 
 def _read_file_locks() -> set[FileLock]:
@@ -151,13 +210,17 @@ def _read_file_locks() -> set[FileLock]:
 
 
 @contextmanager
-def _open_copy(root: Path, name: str) -> Iterator[IO[bytes]]:
-    """Open a regular file below `root` for an exclusive lock, which wants it writable."""
+def _open_copy(root: Path, name: str, kind: str) -> Iterator[IO[bytes]]:
+    """Open a regular file below `root` for an exclusive lock of that kind.
+
+    Those of fcntl(2) want it writable; flock(2) does not, and the file may be read-only.
+    """
+    access, mode = (os.O_RDONLY, "rb") if kind == "FLOCK" else (os.O_RDWR, "r+b")
     *folders, last = name.split("/")
     with safe_files.folder_beneath(root, folders) as folder:
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        flags = access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(last, flags, dir_fd=folder)
-    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+    with os.fdopen(descriptor, mode, buffering=0) as file:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             yield file
         else:

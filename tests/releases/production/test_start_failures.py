@@ -103,6 +103,23 @@ def test_other_lines_name_no_difference(line):
     assert find_differences(line, FACTS) == []
 
 
+def test_a_fork_beyond_the_limit_is_not_taken_for_a_lock():
+    refused = "BlockingIOError: [Errno 11] Resource temporarily unavailable"
+    between = "line\n" * 8
+    far = f"INFO flock of the cache taken\n{between}os.fork()\n{refused}"
+    [sentence] = find_differences(far, FACTS)
+    assert "raise TasksMax" in sentence
+    thread = "fcntl.lockf(f, 6)\nRuntimeError: can't start new thread"
+    [sentence] = find_differences(thread, FACTS)
+    assert "raise TasksMax" in sentence
+    both = f"fcntl.flock(f, 6)\n^^^^^^\n{refused}\n{between}os.fork()\n{refused}"
+    first, second = find_differences(both, FACTS)
+    assert "a lock that another process" in first
+    assert "raise TasksMax" in second
+    node = "Error: EAGAIN: resource temporarily unavailable, flock"
+    assert "a lock that another process" in find_differences(node, FACTS)[0]
+
+
 def test_a_long_log_names_at_most_three_differences():
     lines = [f"{DENIED}'file{number}'" for number in range(9)]
     assert len(find_differences("\n".join(lines), FACTS)) == 3

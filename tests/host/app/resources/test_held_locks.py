@@ -1,9 +1,13 @@
 """Locks of running processes are held on copies of their files and databases too."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -32,15 +36,18 @@ fcntl.flock(files["flock"], fcntl.LOCK_EX)
 fcntl.flock(files["shared"], fcntl.LOCK_SH)
 fcntl.lockf(files["inner/posix"], fcntl.LOCK_EX, 10, 5)
 print("locked", flush=True)
+sys.stdin.readline()
+fcntl.flock(files["flock"], fcntl.LOCK_UN)
+print("unlocked", flush=True)
 sys.stdin.read()
 """
 
 
 def test_exclusive_locks_that_are_held_are_read():
     assert parse_locks(LOCKS) == {
-        FileLock("FLOCK", 2465907, 0, 0),
-        FileLock("POSIX", 2465909, 5, 10),
-        FileLock("OFDLCK", 25353, 0, 0),
+        FileLock("FLOCK", 511, 2465907, 0, 0),
+        FileLock("POSIX", 511, 2465909, 5, 10),
+        FileLock("OFDLCK", -1, 25353, 0, 0),
     }
 
 
@@ -57,8 +64,12 @@ def folders(tmp_path):
     ) as held:
         assert held.stdout.readline() == "locked\n"
         shutil.copytree(source, target)
-        yield source, target
+        yield source, target, held
         held.stdin.close()
+
+
+def hold(source, target, uid=None, stop=lambda: False):
+    return held_locks.hold_file_locks(source, target, os.getuid() if uid is None else uid, stop)
 
 
 TRY = """\
@@ -79,9 +90,10 @@ def is_locked(path, kind):
 
 
 def test_the_copies_are_locked_as_the_files_are(folders):
-    source, target = folders
-    with held_locks.hold_file_locks(source, target) as names:
-        assert names == ["flock", "inner/posix"]
+    source, target, _ = folders
+    with hold(source, target) as held:
+        assert held.names == ("flock", "inner/posix")
+        assert held.are_kept()
         assert is_locked(target / "flock", "flock")
         assert is_locked(target / "inner/posix", "posix")
         assert not is_locked(target / "shared", "flock")
@@ -91,14 +103,63 @@ def test_the_copies_are_locked_as_the_files_are(folders):
 
 
 def test_what_an_application_puts_in_place_of_a_copy_is_not_opened(folders, tmp_path):
-    source, target = folders
+    source, target, _ = folders
     (tmp_path / "secret").write_text("text")
     (target / "flock").unlink()
     (target / "flock").symlink_to(tmp_path / "secret")
     shutil.rmtree(target / "inner")
     (target / "inner").symlink_to(source / "inner")
-    with held_locks.hold_file_locks(source, target) as names:
-        assert names == []
+    with hold(source, target) as held:
+        assert held.names == ()
+
+
+def test_a_lock_that_the_process_gives_up_is_not_kept(folders):
+    source, target, process = folders
+    with hold(source, target) as held:
+        assert held.are_kept()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "unlocked\n"
+        assert not held.are_kept()
+
+
+def test_a_file_of_flock_needs_not_be_writable(folders):
+    source, target, _ = folders
+    with hold(source, target):
+        assert read_access(target / "flock") == os.O_RDONLY
+        assert read_access(target / "inner/posix") == os.O_RDWR
+
+
+def read_access(path):
+    """Return how this process has opened the file."""
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the folder's own
+            if link.readlink() == path:
+                info = Path(f"/proc/self/fdinfo/{link.name}").read_text()
+                return int(re.search(r"flags:\s+(\d+)", info)[1], 8) & os.O_ACCMODE
+    return None
+
+
+def test_locks_of_another_user_are_left_out(folders):
+    source, target, process = folders
+    with hold(source, target, os.getuid() + 1) as held:
+        assert held.names == ()
+    assert held_locks._may_be_of(os.getuid(), process.pid)
+    # One that has ended may have left its lock to its children.
+    assert held_locks._may_be_of(os.getuid() + 1, 2**30)
+    assert held_locks._may_be_of(os.getuid() + 1, -1)
+
+
+def test_only_the_copies_are_walked(folders, tmp_path):
+    source, target, _ = folders
+    (tmp_path / "empty").mkdir()
+    asked = []
+    with hold(source, tmp_path / "empty", stop=lambda: asked.append(1)) as held:
+        assert (held.names, len(asked)) == ((), 1)
+    with hold(source, target, stop=lambda: asked.append(1)) as held:
+        assert len(asked) == 3
+    with hold(source, target, stop=lambda: True) as held:
+        assert held.names == ()
 
 
 def test_a_lock_that_is_held_for_a_moment_is_left_out(monkeypatch):
@@ -143,12 +204,17 @@ def test_advisory_locks_are_held_in_the_other_database(admin):
         ]
 
     with holder, other:
-        with held_locks.hold_advisory_locks(admin, SOURCE, SOURCE, TARGET) as count:
-            assert count == len(KEYS)
+        with held_locks.hold_advisory_locks(admin, SOURCE, SOURCE, TARGET) as held:
+            assert held.names == (held_locks.ADVISORY_NAME,)
+            assert held.are_kept()
             assert find_refused() == KEYS
         deadline = time.monotonic() + 60  # the server ends a session after its client has left
         while find_refused() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert find_refused() == []
-        with held_locks.hold_advisory_locks(admin, SOURCE, TARGET, TARGET) as count:
-            assert count == 0
+        with held_locks.hold_advisory_locks(admin, SOURCE, TARGET, TARGET) as held:
+            assert held.names == ()
+        # A transaction's lock ends with it.
+        holder.execute("BEGIN")
+        with held_locks.hold_advisory_locks(admin, SOURCE, SOURCE, TARGET) as held:
+            assert held.names == ()

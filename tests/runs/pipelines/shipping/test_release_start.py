@@ -252,6 +252,39 @@ def test_a_release_that_starts_without_the_lock_ships(small, home, ready_small, 
     restore_main(small)
 
 
+# Its file names the home; it gives up its lock once there is a file `wanted` in it.
+GIVES_UP = """\
+    import fcntl, threading, time
+    home = os.environ["HOME"]
+    lock = open(home + "/made", "r+" if os.path.exists(home + "/made") else "w+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        live = lock.read()
+        open(live + "/wanted", "w").close()
+        fcntl.flock(open(live + "/made"), fcntl.LOCK_EX)
+        raise
+    if "app-gates" not in home:
+        lock.write(home)
+        lock.flush()
+    def give_up():
+        while not os.path.exists(home + "/wanted"):
+            time.sleep(0.05)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    threading.Thread(target=give_up, daemon=True).start()
+"""
+
+
+@pytest.mark.full
+def test_a_release_that_meets_a_lock_of_a_moment_is_started_again(small, home, ready_small, ships):
+    files = server(GIVES_UP.strip())
+    assert ships("locks/moment", files).status == "merged"
+    run = approve_and_execute(ready_small("locks/moment-next"))
+    assert run.status == "merged", run.failure_detail
+    assert (home / "wanted").exists()
+    restore_main(small)
+
+
 @pytest.mark.full
 def test_a_home_above_the_limit_is_not_copied_and_the_run_says_so(
     small, home, ready_small, monkeypatch
