@@ -56,7 +56,6 @@ def make_all(host: Host, page: Page) -> None:
     show(page, "run-conflict", run_address(ready))
     changes = host.wait_until_settled(host.start_run("feature/failing-check"))
     show(page, "run-ready", run_address(changes))
-    show(page, "run-changes", run_address(changes, "approve"))
     show(page, "dashboard", "/admin/")
     show(page, "releases", "/admin/releases/release/")
     page.set_viewport_size(NARROW)

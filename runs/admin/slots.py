@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
@@ -184,7 +185,10 @@ def _describe_lease(lease: Lease) -> tuple[str, ...]:
     times = " – ".join(
         format_minute(at) if at is not None else "now" for at in (lease.granted_at, lease.ended_at)
     )
-    restarts = [f"{name} {count} times" for name, count in sorted(lease.process_restarts.items())]
+    restarts = [
+        f"{name} {count} time{pluralize(count)}"
+        for name, count in sorted(lease.process_restarts.items())
+    ]
     rest = f"; restarted {', '.join(restarts)}" if restarts else ""
     rest += f"; {lease.end_reason}" if lease.end_reason else ""
     url = reverse("admin:runs_run_change", args=[lease.run_id])

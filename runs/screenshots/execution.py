@@ -5,7 +5,7 @@ killed leaves an open row; the next claim kills what is left and begins again.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -36,6 +36,13 @@ from runs.screenshots.rules import ScreenshotStatus, Shot, Side
 log = logging.getLogger(__name__)
 
 TASK = "runs.screenshots.execution.execute_next"
+
+
+class _NotShown(Refused):
+    """A surface did not answer as what it is to show: it may have been started anew."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("surface_not_shown", detail)
 
 
 class _Stopped(Exception):
@@ -122,8 +129,8 @@ def execute(config: Config, one: ScreenshotSet) -> bool:
     rows = ScreenshotSet.objects.all()
     must_stop = partial(_must_stop, config, one)
     with claims.renew_while_running(rows, claim, must_stop), suppress(ClaimLost):
-        if one.is_open:
-            _execute_claimed(config, one, claim)
+        if one.is_open and not _execute_claimed(config, one, claim):
+            return True  # the attempt counts
         # As for a run: what ended without an exception killed no worker.
         rows.filter(pk=claim.pk, claim_fence=claim.fence).update(attempts=0)
     return True
@@ -133,23 +140,28 @@ def _must_stop(config: Config, one: ScreenshotSet) -> bool:
     return bool(find_end_reason(one) or find_wait_reason(config))
 
 
-def _execute_claimed(config: Config, one: ScreenshotSet, claim: Claim) -> None:
+def _execute_claimed(config: Config, one: ScreenshotSet, claim: Claim) -> bool:
+    """Take the pictures, end the set or let it wait. Returns False if it is to be tried again."""
     try:
         if one.attempts > MAX_ATTEMPTS:
             raise Refused("step_kept_dying", f"The worker died {one.attempts - 1} times.")
         camera.remove_processes(config)  # of a worker that was killed
         _take(config, one, claim)
     except Refused as refused:
+        if isinstance(refused, _NotShown) and one.attempts < MAX_ATTEMPTS:
+            one.wait(claim, refused.detail)
+            return False
         _end(one, claim, ScreenshotStatus.FAILED, refused.detail)
     except _Stopped:
         if claim.is_lost:
-            return  # another process has it, or the next worker begins again
+            return True  # another process has it, or the next worker begins again
         if reason := find_end_reason(one):
             one.end(claim, ScreenshotStatus.CANCELED, reason)
         else:
             one.wait(claim, find_wait_reason(config))
     finally:
         _remove_processes(config)
+    return True
 
 
 def _remove_processes(config: Config) -> None:
@@ -168,21 +180,26 @@ def _take(config: Config, one: ScreenshotSet, claim: Claim) -> None:
     run = presenters.select_runs().get(pk=one.run_id)
     shots = rules.plan_shots(read_paths(config, one.commit_sha))
     release = Release.objects.live() if shots else None
-    found: dict[Side, list[PagePicture]] = {}
+    found: dict[Side, dict[Shot, PagePicture]] = {}
     if shots:
         found[Side.PREVIEW] = _photograph_preview(config, run, shots, claim)
     if release is not None:
-        found[Side.PRODUCTION] = _photograph_production(config, release, shots, claim)
+        known = rules.select_known(shots, _read_live_paths(config, release))
+        is_last = one.attempts >= MAX_ATTEMPTS
+        found[Side.PRODUCTION] = _photograph_production(config, release, known, claim, is_last)
     # Read again: they show the commit that the row names, or nothing is stored.
     if _must_stop(config, one):
         raise _Stopped
-    pairs = [
-        storage.store_pair(config, run, shot, {side: taken[i] for side, taken in found.items()})
-        for i, shot in enumerate(shots)
-    ]
+    pairs = [storage.store_pair(config, run, shot, _select_sides(found, shot)) for shot in shots]
     one.update(claim, pictures=pairs, release=release)
     detail = "" if shots else "oroboros.toml names no pages ([screenshots] paths)."
     _end(one, claim, ScreenshotStatus.TAKEN, detail)
+
+
+def _select_sides(
+    found: Mapping[Side, Mapping[Shot, PagePicture]], shot: Shot
+) -> dict[Side, PagePicture]:
+    return {side: taken[shot] for side, taken in found.items() if shot in taken}
 
 
 def _end(one: ScreenshotSet, claim: Claim, to: ScreenshotStatus, detail: str) -> None:
@@ -199,31 +216,42 @@ def read_paths(config: Config, commit: str) -> tuple[str, ...]:
     return manifest_loader.read_screenshot_paths(raw.decode(errors="replace"))
 
 
+def _read_live_paths(config: Config, release: Release) -> tuple[str, ...]:
+    """Return the pages that the release's own oroboros.toml names; none if it is not readable."""
+    try:
+        return read_paths(config, release.commit_sha)
+    except Refused:  # by the rules of an earlier version
+        return ()
+
+
 def _photograph_preview(
     config: Config, run: Run, shots: Sequence[Shot], claim: Claim
-) -> list[PagePicture]:
+) -> dict[Shot, PagePicture]:
     slot = presenters.get_served_slot(run)
     if slot is None:
         raise _Stopped
     surface = camera.preview_surface(config, slot, run)
     found = _photograph(config, surface, shots, claim, partial(camera.shows_run, surface, run))
     if found is None:
-        detail = f"{slot.slot_id} did not show {run.commit_sha[:12]} all the while."
-        raise Refused("preview_not_shown", detail)
+        raise _NotShown(f"{slot.slot_id} did not show {run.commit_sha[:12]} all the while.")
     return found
 
 
 def _photograph_production(
-    config: Config, release: Release, shots: Sequence[Shot], claim: Claim
-) -> list[PagePicture]:
+    config: Config, release: Release, shots: Sequence[Shot], claim: Claim, is_last: bool
+) -> dict[Shot, PagePicture]:
     surface = camera.production_surface(config)
 
     def shows_it() -> bool:
         return Release.objects.live() == release and camera.shows_release(surface, release)
 
     found = _photograph(config, surface, shots, claim, shows_it)
-    error = PagePicture(error=f"production did not show {release} all the while")
-    return [error] * len(shots) if found is None else found
+    if found is not None:
+        return found
+    detail = f"production did not show {release} all the while"
+    if not is_last:
+        raise _NotShown(detail)
+    return dict.fromkeys(shots, PagePicture(error=detail))
 
 
 def _photograph(
@@ -232,15 +260,17 @@ def _photograph(
     shots: Sequence[Shot],
     claim: Claim,
     shows_it: Callable[[], bool],
-) -> list[PagePicture] | None:
+) -> dict[Shot, PagePicture] | None:
     """Return the pictures; None unless `shows_it` before and after them. Raises _Stopped."""
 
     def is_stopping() -> bool:
         return claim.is_lost or claim.stop_requested.is_set()
 
+    if not shots:
+        return {}
     if not shows_it():
         return None
     found = camera.take_pictures(config, surface, shots, is_stopping)
     if is_stopping():
         raise _Stopped
-    return found if shows_it() else None
+    return dict(zip(shots, found, strict=True)) if shows_it() else None

@@ -18,6 +18,8 @@ from runs.screenshots.rules import (
     format_share,
 )
 
+TAKING = "They are being taken."
+
 
 @dataclass(frozen=True)
 class SideView:
@@ -31,7 +33,10 @@ class SideView:
 
 @dataclass(frozen=True)
 class PairView:
-    """A page on a device, before and after; `production` is None if no release was live."""
+    """A page on a device, before and after.
+
+    `production` is None if no release was live, or the live one does not name the page.
+    """
 
     shot: Shot
     preview: SideView
@@ -77,7 +82,8 @@ def read_screenshots(run: Run) -> ScreenshotFacts:
     if row is None:
         return ScreenshotFacts(None, reason=_explain_absence(run))
     if row.status != ScreenshotStatus.TAKEN:
-        return ScreenshotFacts(row, reason=row.detail)
+        is_running = row.status == ScreenshotStatus.RUNNING
+        return ScreenshotFacts(row, reason=row.detail or (TAKING if is_running else ""))
     # Those that retention has not removed.
     names = run.artifacts.filter(generation=row.generation, name__startswith=ARTIFACT_PREFIX)
     kept = set(names.values_list("name", flat=True))

@@ -1,7 +1,7 @@
 """When pictures are taken, what they are of, and how they are stored: decisions without I/O."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,14 @@ def plan_shots(paths: Sequence[str]) -> list[Shot]:
     """Return the pictures of the pages, in the order in which they are shown."""
     numbered = enumerate(paths, start=1)
     return [Shot(number, path, device) for number, path in numbered for device in DEVICES]
+
+
+def select_known(shots: Sequence[Shot], paths: Collection[str]) -> list[Shot]:
+    """Return the pictures that production has: of / and of the `paths` that its release names.
+
+    A branch may name any path, and a request for it could have an effect.
+    """
+    return [shot for shot in shots if shot.path == "/" or shot.path in paths]
 
 
 def find_obstacle(*, is_off: bool, is_systemd: bool, has_chromium: bool, has_user: bool) -> str:

@@ -152,12 +152,12 @@ def test_a_chip_of_a_run_shows_text_of_people_as_text():
 def test_a_slots_page_lists_its_leases_with_restarts_and_how_each_ended(operator):
     at = timezone.now()
     options = {"held": True, "slot__number": 1}
-    ended = LeaseFactory(run__title="First", process_restarts={"web": 2}, **options)
+    ended = LeaseFactory(run__title="First", process_restarts={"web": 2, "cron": 1}, **options)
     Lease.objects.filter(pk=ended.pk).update(
         state="ended", ended_at=at, end_reason="RELEASED", fence=1
     )
     LeaseFactory(run__title="Second", **options)
     Lease.objects.exclude(pk=ended.pk).update(fence=2)
     page = read(operator, reverse("admin:slots_slot_change", args=[ended.slot_id]))
-    assert f"{format_minute(at)}; restarted web 2 times; RELEASED" in page
+    assert f"{format_minute(at)}; restarted cron 1 time, web 2 times; RELEASED" in page
     assert page.index(url_of(Lease.objects.get(fence=2).run)) < page.index(url_of(ended.run))

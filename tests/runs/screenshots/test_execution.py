@@ -7,11 +7,12 @@ from django_q.models import OrmQ
 
 from core.claims import MAX_ATTEMPTS
 from host.errors import Refused
+from runs import presenters
 from runs.models import Precheck, Run, ScreenshotSet
 from runs.prechecks.rules import SHIPS
 from runs.rules import Status
 from runs.screenshots import camera, execution
-from runs.screenshots.facts import read_screenshots
+from runs.screenshots.facts import TAKING, read_screenshots
 from runs.screenshots.rules import MOVED, NO_CHROMIUM, NO_USER, PRECHECK, SWITCHED_OFF, SYSTEMD
 from tests.factories import RunFactory
 
@@ -23,6 +24,7 @@ def read_set():
 def test_a_ready_run_has_one_set_for_each_generation_and_commit(config, ready):
     RunFactory(status=Status.PREPARING)
     assert execution.sweep(config) == execution.sweep(config) == 1
+    assert read_screenshots(ready).reason == ""
     row = read_set()
     assert (row.run, row.commit_sha, row.generation) == (ready, ready.commit_sha, 1)
     assert (row.status, row.detail) == ("waiting", "")
@@ -144,6 +146,22 @@ def test_a_process_that_stays_holds_up_no_other_set(config, ready, monkeypatch, 
     assert read_set().detail == f"The worker died {MAX_ATTEMPTS} times."
 
 
+def test_a_surface_that_does_not_answer_is_asked_again(config, ready, monkeypatch):
+    """Nothing listens on the slot's port."""
+    monkeypatch.setattr(execution, "read_paths", lambda config, commit: ("/",))
+    monkeypatch.setattr(presenters, "get_served_slot", lambda run: config.slots[0])
+    monkeypatch.setattr(camera, "shows_run", lambda surface, run: False)
+    execution.sweep(config)
+    for attempt in range(1, MAX_ATTEMPTS):
+        execution.execute_next()
+        row = read_set()
+        assert (row.status, row.attempts, row.claim_expires_at) == ("waiting", attempt, None)
+        assert "did not show" in row.detail
+    execution.execute_next()
+    assert (read_set().status, read_set().attempts) == ("failed", 0)
+    assert "did not show" in read_set().detail
+
+
 def test_a_claimed_set_is_left_alone(config, ready):
     execution.sweep(config)
     row = read_set()
@@ -154,3 +172,5 @@ def test_a_claimed_set_is_left_alone(config, ready):
     execution.execute_next()
     assert not OrmQ.objects.exists()
     assert read_set().claim_owner == "another worker"
+    ScreenshotSet.objects.update(status="running")
+    assert read_screenshots(ready).reason == TAKING

@@ -16,6 +16,7 @@ from runs.screenshots.rules import (
     find_obstacle,
     format_share,
     plan_shots,
+    select_known,
 )
 
 A, B = "a" * 40, "b" * 40
@@ -61,6 +62,12 @@ def test_each_page_has_a_picture_for_each_device():
     ]
     names = {shot.artifact_name(side) for shot in shots for side in Side}
     assert len(names) == 8 and "screenshot_2_phone_production" in names
+
+
+def test_production_is_asked_only_for_paths_of_its_own_release():
+    shots = plan_shots(["/", "/logout", "/prices"])
+    assert {shot.path for shot in select_known(shots, ["/prices", "/old"])} == {"/", "/prices"}
+    assert {shot.path for shot in select_known(shots, [])} == {"/"}
 
 
 def test_a_pair_keeps_status_and_error_of_each_side():
