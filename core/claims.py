@@ -181,8 +181,9 @@ def make_host_prefix() -> str:
 def has_process(owner: str) -> bool:
     """Return whether the process of an owner of this boot, or another with its pid, exists."""
     try:
-        # Not by /proc, which may hide the processes of other users.
-        os.kill(int(owner.split(":")[3]), 0)
+        # Not by /proc, which may hide the processes of other users. From the end: the name of the
+        # host, which comes first, may have a colon.
+        os.kill(int(owner.rsplit(":", 2)[1]), 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # of another user

@@ -86,6 +86,11 @@ def test_the_claim_of_a_process_that_does_not_exist_ends(run):
     assert claim_run(run) is not None
 
 
+def test_the_name_of_an_owners_host_may_have_a_colon():
+    assert claims.has_process(f"a:1:b:boot.1:7:{os.getpid()}:x")
+    assert not claims.has_process(f"a:1:b:boot.1:7:{find_dead_pid()}:x")
+
+
 def test_claims_of_processes_that_exist_or_of_another_boot_or_host_stay(run):
     claim, dead = claim_run(run), find_dead_pid()
     host, boot, _ = claims.make_owner_prefix(1).split(":", 2)
