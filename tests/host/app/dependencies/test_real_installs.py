@@ -13,7 +13,6 @@ from host.app.dependencies.interpreters import NODE_WHEELS
 from host.app.inspection.empty_installs import describe_empty_installs
 
 pytestmark = pytest.mark.full
-HOST_NODE = subprocess.check_output(["node", "--version"], text=True)
 UV = str(Path(sys.executable).with_name("uv"))
 POETRY = {
     "Procfile": "web: python app.py\n",
@@ -244,7 +243,8 @@ def test_packages_that_were_installed_elsewhere_are_noted(project):
 
 
 def test_the_node_that_an_application_asks_for_runs_npm_and_its_scripts(project):
-    version = next(one for one in NODE_WHEELS if not HOST_NODE.startswith(f"v{one[:2]}."))
+    host_node = subprocess.check_output(["node", "--version"], text=True)
+    version = next(one for one in NODE_WHEELS if not host_node.startswith(f"v{one[:2]}."))
     script = "node -p process.version > node_modules/of-script"
     package = {**PACKAGE, "scripts": {"postinstall": script}}
     project.write(**{"package.json": json.dumps(package), ".nvmrc": version, "oroboros.toml": TOML})
