@@ -70,7 +70,7 @@ def expect(get, pages, commit):
 def test_a_new_next_project_is_previewed_and_ships(shows, tmp_path):
     # Without --empty its layout fetches fonts of a third party while it builds.
     run_starter(
-        "npm", "exec", "--yes", "create-next-app@latest", "--", "site", "--yes", "--use-npm",
+        "npm", "exec", "--yes", "create-next-app@16.4.3", "--", "site", "--yes", "--use-npm",
         "--empty", "--skip-install", "--disable-git", cwd=tmp_path,
     )  # fmt: skip
     run_starter("npm", "install", "--package-lock-only", cwd=tmp_path / "site")
@@ -123,7 +123,7 @@ def test_an_astro_site_with_a_server_is_previewed_and_ships(shows, tmp_path):
 @pytest.mark.full
 def test_a_new_vite_project_that_renders_on_a_server_is_previewed_and_ships(shows, tmp_path):
     run_starter(
-        "npm", "exec", "--yes", "create-vite-extra@latest", "--", "site", "--template",
+        "npm", "exec", "--yes", "create-vite-extra@5.0.3", "--", "site", "--template",
         "ssr-vanilla", cwd=tmp_path,
     )  # fmt: skip
     # The line that it is refused with.
@@ -145,7 +145,7 @@ def test_a_new_nest_application_is_previewed_and_ships(shows, tmp_path):
 @pytest.mark.full
 def test_a_new_vue_project_that_asks_for_a_newer_node_is_previewed_and_ships(shows, tmp_path):
     run_starter(
-        "npm", "exec", "--yes", "create-vue@latest", "--", "site", "--default", cwd=tmp_path
+        "npm", "exec", "--yes", "create-vue@3.24.0", "--", "site", "--default", cwd=tmp_path
     )
     shows(tmp_path / "site", {"/": "/assets/index-"})
 
@@ -206,7 +206,7 @@ def workspace(tmp_path):
         write_files(root, {"package.json": json.dumps(package)})
         write_files(root / "server", server)
         run_starter(
-            "npm", "exec", "--yes", "create-vite@latest", "--", "client", "--template", "vanilla",
+            "npm", "exec", "--yes", "create-vite@9.3.0", "--", "client", "--template", "vanilla",
             "--no-interactive", cwd=root,
         )  # fmt: skip
         if manager == "npm":
