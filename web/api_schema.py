@@ -1,8 +1,12 @@
 """Completes the OpenAPI schema: the statuses of every view, and what its request bodies refuse."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from drf_spectacular.plumbing import ResolvedComponent, force_instance
+from rest_framework import serializers
+
+AnyField = serializers.Field[Any, Any, Any, Any]
 METHODS = {"get", "post", "put", "patch", "delete"}
 STATUSES = {
     400: "The request is malformed, or a value is not allowed.",
@@ -51,7 +55,6 @@ COMMIT = {"pattern": "^[0-9a-f]{40}$"}
 # What the JSON parser refuses in any text, and what a field on a single line refuses besides.
 CONTROLS = "\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f"
 LINE_CONTROLS = "\\u0000-\\u001f"
-MULTILINE = ("reason", "checklist", "value")
 ERROR = {
     "type": "object",
     "properties": {
@@ -74,7 +77,8 @@ def complete_schema(result: dict[str, Any], generator: Any, **kwargs: Any) -> di
             parameter["schema"] |= PARAMETERS.get(parameter["name"], {})
     # Several operations can have the same body.
     for name in {name for operation in operations for name in _list_body_components(operation)}:
-        _close_body(schemas[name], BODIES.get(name, {}))
+        serializer = force_instance(generator.registry[name, ResolvedComponent.SCHEMA].object)
+        _close_body(schemas[name], BODIES.get(name, {}), serializer.fields)
     for operation in operations:
         _require_body(operation, schemas)
     _replace_nullable(result)
@@ -106,12 +110,15 @@ def _list_body_components(operation: dict[str, Any]) -> Iterator[str]:
             yield reference.rsplit("/", 1)[1]
 
 
-def _close_body(body: dict[str, Any], rules: dict[str, Any]) -> None:
+def _close_body(
+    body: dict[str, Any], rules: dict[str, Any], fields: Mapping[str, AnyField]
+) -> None:
     body |= {"additionalProperties": False, **rules}
-    for field, schema in body.get("properties", {}).items():
-        _state_text(field, schema, field in body.get("required", ()))
+    for name, schema in body.get("properties", {}).items():
+        field = fields[name]
+        _state_text(field, schema, name in body.get("required", ()))
         if schema.get("type") == "array":
-            _state_text(field, schema["items"], is_required=False)
+            _state_text(getattr(field, "child", field), schema["items"], is_required=False)
 
 
 def _require_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -120,17 +127,18 @@ def _require_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
             operation["requestBody"]["required"] = True
 
 
-def _state_text(name: str, schema: dict[str, Any], is_required: bool) -> None:
+def _state_text(field: AnyField, schema: dict[str, Any], is_required: bool) -> None:
     """State which text the field takes: a required one, and a branch, must not be blank."""
     if "oneOf" in schema:  # with a pattern, and as the other case the empty text, which it allows
         schema |= schema.pop("oneOf")[0]
     if schema.get("type") != "string" or "format" in schema:
         return
+    name = field.field_name
     if name in ("commit", "commit_sha"):
         schema |= COMMIT
         return
     pattern = schema.get("pattern", f"^[^{CONTROLS}\\u007f]*$")
-    if name not in MULTILINE:
+    if not getattr(field, "multiline", False):
         pattern = pattern.replace(CONTROLS, LINE_CONTROLS)
     if is_required or name == "branch":
         characters = pattern.removeprefix("^[^").removesuffix("]*$")

@@ -132,6 +132,22 @@ def test_the_schema_states_the_errors_and_the_limits_of_bodies():
     assert re.match(cancel["pattern"], "")
 
 
+@pytest.mark.parametrize(
+    ("body", "field", "is_multiline"),
+    [
+        ("CommentRequest", "text", True),
+        ("VariableRequest", "value", True),
+        ("SettingRequest", "value", False),
+        ("SettingRequest", "reason", True),
+        ("CreateRunRequest", "title", False),
+    ],
+)
+def test_the_schema_allows_several_lines_where_the_field_does(body, field, is_multiline):
+    schema = SchemaGenerator().get_schema(public=True)["components"]["schemas"][body]
+    pattern = schema["properties"][field]["pattern"]
+    assert bool(re.match(pattern, "two\nlines")) == is_multiline
+
+
 def test_the_schema_states_what_the_api_refuses():
     schema = SchemaGenerator().get_schema(public=True)
     bodies, paths = schema["components"]["schemas"], schema["paths"]
