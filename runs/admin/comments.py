@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
@@ -19,6 +19,8 @@ from runs.models import Comment, Run
 from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
 from web.permissions import HOLD, get_actor_name
 from web.visible_answers import TEXT
+
+SHOWN = 50  # on the run's page, which asks again every few seconds
 
 
 class CommentForm(forms.Form):
@@ -91,13 +93,15 @@ class CommentedLine:
 
 
 def build_context(run: Run, difference: Difference | None) -> dict[str, Any]:
-    """Return the run's comments, and each changed file with its lines and the comments on them."""
-    comments = list(run.comments.all())
-    current = [one for one in comments if one.commit_sha == run.commit_sha]
+    """Return the run's newest comments, and each changed file with the comments on its lines."""
+    numbers = run.comments.order_by().aggregate(
+        comment_count=Count("pk"), open_comments=Count("pk", filter=Q(resolved_at=None))
+    )
+    current = run.comments.filter(commit_sha=run.commit_sha)
     return {
-        "comments": comments,
-        "open_comments": sum(1 for one in comments if one.resolved_at is None),
-        "changed_files": list_files(difference, current) if difference else [],
+        **numbers,
+        "comments": list(run.comments.all()[:SHOWN]),
+        "changed_files": list_files(difference, list(current)) if difference else [],
     }
 
 

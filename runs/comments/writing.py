@@ -1,10 +1,12 @@
 """Adding a comment to a run."""
 
 from django.conf import settings
+from django.db import transaction
 
 from core.clock import ClockTimestamp
 from host.errors import Refused
 from host.masking.known_secrets import read_masks
+from host.masking.masks import Masks
 from host.visible_text import make_line_visible
 from runs import difference
 from runs.comments.rules import NEW, find_line
@@ -13,7 +15,7 @@ from runs.models import Comment, Run
 from runs.repository import open_repository
 
 TEXT_LENGTH = 5000
-MAX_COMMENTS = 1000  # of one run
+MAX_COMMENTS = 200  # of one run
 QUOTE_LENGTH = EVENT_LENGTH = 500  # characters
 MAX_LINE = 2**31 - 1
 
@@ -39,30 +41,37 @@ def add_comment(
     if commit_sha and commit_sha != run.commit_sha:
         detail = f"The run is at {run.commit_sha} now: look at it again, then comment on that."
         raise Refused("commit_moved", detail)
-    if run.comments.count() >= MAX_COMMENTS:
-        raise Refused("too_many_comments", f"A run has at most {MAX_COMMENTS} comments.")
-    quote = _read_quote(run, path, line, side)
     masks = read_masks(settings.OROBOROS)
-    comment = Comment.objects.create(
+    comment = Comment(
         run=run,
         commit_sha=run.commit_sha,
         path=path,
         side=side if line is not None else "",
         line=line,
-        quote=masks.mask(quote),
+        quote=_read_quote(run, path, line, side, masks),
         text=masks.mask(text),
         actor=by,
         at=ClockTimestamp(),
     )
+    with transaction.atomic():
+        _save_within_limit(comment)
+        # Masked before it is cut: a part of a secret is not recognised.
+        about = f"commented on {comment.place}: {comment.text[:EVENT_LENGTH]}"
+        record_event("commented", about, actor=by, run=run)
     comment.refresh_from_db()
-    record_event(
-        "commented", f"commented on {comment.place}: {text[:EVENT_LENGTH]}", actor=by, run=run
-    )
     return comment
 
 
-def _read_quote(run: Run, path: str, line: int | None, side: str) -> str:
-    """Return the line as the difference shows it, "" without a line. Raises Refused."""
+def _save_within_limit(comment: Comment) -> None:
+    """Save it, while no other process adds one to the run. Raises Refused."""
+    run = Run.objects.select_for_update(no_key=True).get(pk=comment.run_id)
+    if run.comments.count() >= MAX_COMMENTS:
+        raise Refused("too_many_comments", f"A run has at most {MAX_COMMENTS} comments.")
+    comment.save(force_insert=True)
+
+
+def _read_quote(run: Run, path: str, line: int | None, side: str, masks: Masks) -> str:
+    """Return the line as the difference shows it, masked, "" without a line. Raises Refused."""
     if not path:
         if line is not None:
             raise Refused("path_required", "A line needs the path of its file.", status=400)
@@ -75,7 +84,7 @@ def _read_quote(run: Run, path: str, line: int | None, side: str) -> str:
     if found is None:
         detail = f"The changes of {path} do not show line {line}: comment on the file."
         raise Refused("line_unknown", detail, status=404)
-    return make_line_visible(found.text)[:QUOTE_LENGTH]
+    return make_line_visible(masks.mask(found.text))[:QUOTE_LENGTH]
 
 
 def find_comment(run: Run, comment_id: int) -> Comment:

@@ -1,12 +1,19 @@
 """Comments on a run: what they are bound to, who may write them, and what the pages show."""
 
+import re
+import threading
+
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
+from host.deadline import wait_until
 from host.errors import Refused
+from host.masking.masks import create_masks
 from runs import difference
+from runs.admin import comments as admin_comments
+from runs.comments import writing
 from runs.comments.writing import add_comment
 from runs.difference import Difference, FileChange
 from runs.models import Comment, Run
@@ -59,6 +66,81 @@ def test_a_comment_on_a_line_is_kept_with_its_commit_and_the_line_as_it_was(run)
     assert comment.commit_sha == run.commit_sha
     event = run.events.filter(kind="commented").first()
     assert (event.actor, event.text) == ("ann", f"commented on {PATH} deleted line 8: Why not?")
+
+
+def test_a_secret_is_masked_also_where_a_text_is_cut_in_it(run, monkeypatch):
+    secret = "tau-epsilon-4711"
+    monkeypatch.setattr(writing, "read_masks", lambda config: create_masks([secret]))
+    lines = [("hunk", "@@ -0,0 +1 @@"), ("add", f"+{'x' * 494}{secret}")]
+    change = FileChange(PATH, "added", added=1, deleted=0, lines=lines)
+    changes = Difference("0" * 40, run.commit_sha, files=[PATH], changes=[change])
+    monkeypatch.setattr(difference, "compute_difference", lambda *arguments: changes)
+    comment = add_comment(run, by="ann", text="y" * 495 + secret, path=PATH, line=1)
+    event = run.events.filter(kind="commented").first()
+    for shown in (comment.text, comment.quote, event.text):
+        assert secret[:4] not in shown
+
+
+def test_a_comment_without_its_event_is_not_kept(run, monkeypatch):
+    def fail(*arguments, **fields):
+        raise OSError("no more space")
+
+    monkeypatch.setattr(writing, "record_event", fail)
+    with pytest.raises(OSError, match="no more space"):
+        add_comment(run, by="ann", text="Why?")
+    assert not Comment.objects.exists()
+
+
+def test_a_run_has_a_limited_number_of_comments_and_its_page_the_newest(run, monkeypatch):
+    monkeypatch.setattr(writing, "MAX_COMMENTS", 3)
+    monkeypatch.setattr(admin_comments, "SHOWN", 2)
+    made = [add_comment(run, by="ann", text=f"Why {number}?") for number in range(3)]
+    with pytest.raises(Refused) as refused:
+        add_comment(run, by="ann", text="Why?")
+    assert refused.value.code == "too_many_comments"
+    browser = log_in("viewer")
+    page = read(browser, page_of(run))
+    shown = [f'id="comment-{comment.pk}"' in page for comment in made]
+    assert shown == [False, True, True]
+    [address] = re.findall(r'newest 2 of <a href="([^"]+)">all 3 comments</a>', page)
+    CommentFactory(text="of another run")
+    every = read(browser, address)
+    assert all(comment.text in every for comment in made)
+    assert "of another run" not in every
+
+
+def count_waiting():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # which a transaction keeps
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_comment_at_once_do_not_exceed_the_limit(run, monkeypatch):
+    monkeypatch.setattr(writing, "MAX_COMMENTS", 1)
+    refused = []
+
+    def comment():
+        try:
+            add_comment(run, by="ann", text="Why?")
+        except Refused as refusal:
+            refused.append(refusal.code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=comment) for _ in range(2)]
+    with transaction.atomic():
+        Run.objects.select_for_update(no_key=True).get(pk=run.pk)
+        for thread in threads:
+            thread.start()
+        assert wait_until(lambda: count_waiting() == len(threads), seconds=60)
+    for thread in threads:
+        thread.join()
+    assert (Comment.objects.count(), refused) == (1, ["too_many_comments"])
 
 
 @pytest.mark.parametrize(
