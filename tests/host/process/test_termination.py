@@ -121,7 +121,9 @@ def test_leader_only_sends_sigterm_to_no_child(spawn, log):
     process_id = spawn(f"trap 'echo leader; exit' TERM; ({child}) & while :; do sleep 0.02; done")
     wait_for(lambda: "ready" in log.read_text())
     assert runner.stop(process_id, grace=5, leader_only=True)
-    assert log.read_text() == "ready\nleader\n"
+    # A shell whose sleep is killed before itself says so.
+    said = log.read_text().splitlines()
+    assert said[:2] == ["ready", "leader"] and "child" not in said
     assert not termination.find_family(process_id)
 
 
