@@ -91,8 +91,13 @@ class RequestBuffer:
         return bytes(parts[1].split(b"?", 1)[0]) if len(parts) == 3 else b""
 
     @property
+    def is_delivery(self) -> bool:
+        """Whether a forge sends it: nobody looks at the answer."""
+        return self.path.startswith(HOOK_PREFIX)
+
+    @property
     def _body_limit(self) -> int:
-        return HOOK_BODY_BYTES if self.path.startswith(HOOK_PREFIX) else BODY_BYTES
+        return HOOK_BODY_BYTES if self.is_delivery else BODY_BYTES
 
     def _advance(self, added: int, at: float) -> None:
         if self.head_bytes is None:

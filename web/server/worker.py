@@ -120,8 +120,10 @@ class BufferingWorker(ThreadWorker):
             self._refuse(conn, 503)
             return
         self._stop_waiting(conn)
+        is_deferred = conn.buffer.is_delivery
         size = conn.start_request()
-        pool.submit(partial(self.handle, conn), partial(self._defer_finish, conn), size)
+        done = partial(self._defer_finish, conn)
+        pool.submit(partial(self.handle, conn), done, size, is_deferred=is_deferred)
 
     def _choose_pool(self, conn: Connection) -> PacedPool:
         if conn.buffer.path in HEALTH_PATHS:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from host.deadline import wait_until
 from web.server import paced_pool
-from web.server.paced_pool import COMPUTING_AT_ONCE, WAITING_SECONDS, PacedPool, count_startable
+from web.server.paced_pool import (
+    COMPUTING_AT_ONCE,
+    DEFERRED_SECONDS,
+    WAITING_SECONDS,
+    PacedPool,
+    count_startable,
+    is_deferred_next,
+)
 
 NEW, OLD = 0.0, WAITING_SECONDS
 
@@ -49,10 +56,10 @@ def pool(threads=4):
     with ThreadPoolExecutor(threads) as executor:
         paced = PacedPool(executor, threads)
 
-        def submit(size=1):
+        def submit(size=1, **options):
             number, event = len(events), threading.Event()
             events.append(event)
-            paced.submit(lambda: event.wait(30) and number, answers.append, size)
+            paced.submit(lambda: event.wait(30) and number, answers.append, size, **options)
             return event
 
         yield paced, submit, answers
@@ -90,6 +97,37 @@ def test_calls_that_wait_for_something_else_do_not_keep_the_next_from_a_thread(m
         assert not paced.is_busy
         submit().set()
         assert wait_until(lambda: answers, seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("queued", "deferred_age", "expected"),
+    [
+        (0, None, False),
+        (3, None, False),
+        (0, 0.0, True),
+        (1, 0.0, False),
+        (1, DEFERRED_SECONDS - 0.001, False),
+        (1, DEFERRED_SECONDS, True),
+    ],
+)
+def test_a_deferred_call_is_next_after_the_others_but_not_for_ever(queued, deferred_age, expected):
+    assert is_deferred_next(queued, deferred_age) is expected
+
+
+@pytest.mark.parametrize(("seconds", "order"), [(1000.0, [0, 3, 4, 1, 2]), (0.0, [0, 1, 2, 3, 4])])
+def test_deferred_calls_start_after_the_others(monkeypatch, seconds, order):
+    monkeypatch.setattr(paced_pool, "WAITING_SECONDS", 1000.0)
+    monkeypatch.setattr(paced_pool, "DEFERRED_SECONDS", seconds)
+    with pool() as (paced, submit, answers):
+        events = [
+            submit(),
+            *(submit(is_deferred=is_early) for is_early in (True, True, False, False)),
+        ]
+        assert paced.is_busy and paced.has_queue
+        for event in events:
+            event.set()
+        assert wait_until(lambda: _drain(paced) and len(answers) == 5, seconds=30, interval=0.01)
+        assert [one.result() for one in answers] == order
 
 
 def test_a_pool_is_full_by_the_number_and_by_the_size_of_what_is_queued(monkeypatch):
