@@ -3,7 +3,7 @@
 Each thread that computes makes the worker's loop, and the thread of the probes, wait longer for the
 interpreter's lock. A request that has run for WAITING_SECONDS is taken to wait for git or for the
 database: then it does not keep the next one from a thread. Deliveries of a forge, for whose answers
-nobody waits, start after the other calls.
+no person waits, start after the other calls.
 """
 
 import time

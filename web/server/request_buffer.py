@@ -92,7 +92,7 @@ class RequestBuffer:
 
     @property
     def is_delivery(self) -> bool:
-        """Whether a forge sends it: nobody looks at the answer."""
+        """Whether a forge sends it: no person waits for the answer."""
         return self.path.startswith(HOOK_PREFIX)
 
     @property
