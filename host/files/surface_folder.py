@@ -1,6 +1,7 @@
 """The folder that a surface's web server reads: numbered versions, and a link to the current one.
 
     <root>/current         -> activations/<n>, replaced by one rename
+    <root>/current.changed when the link was removed, or what listens at its address was replaced
     <root>/activations/<n>/live       one line, see `LiveFile`
                            public     the built frontend (a folder, or a link to one)
                            previous   production: hashed assets of the release before
@@ -30,6 +31,7 @@ from host.files.site_fallback import Fallback
 # As many as the surface's configuration can try, one after the other.
 MAX_LAYERS = 6
 UNFINISHED_PREFIX = "fresh-"
+CHANGED = "current.changed"
 NONE = "-"
 LIVE = re.compile(
     r"(?P<number>[0-9]+) (?P<address>127\.0\.0\.1:[0-9]+) (?P<commit>[0-9a-f]{40}|-)"
@@ -233,7 +235,11 @@ class SurfaceFolder:
     def clear(self) -> None:
         """Remove the link, so that the surface serves nothing. May be repeated."""
         self.link.unlink(missing_ok=True)
-        self._cleared.touch()
+        self.restart_age()
+
+    def restart_age(self) -> None:
+        """Have `read_age` count from now, as after a switch. The folder must exist."""
+        self._changed.touch()
 
     def read_age(self) -> float:
         """Return for how many seconds the surface has served the same version, or none.
@@ -241,15 +247,14 @@ class SurfaceFolder:
         A request that read the link before that may still wait for the address of an earlier one.
         """
         changes = [0.0]
-        for path in (self.link, self._cleared):
+        for path in (self.link, self._changed):
             with suppress(FileNotFoundError):
                 changes.append(path.lstat().st_mtime)
         return time.time() - max(changes)
 
     @property
-    def _cleared(self) -> Path:
-        # Its time says when the link was removed.
-        return self.root / "current.cleared"
+    def _changed(self) -> Path:
+        return self.root / CHANGED
 
     def remove_superseded(self, grace_seconds: float) -> None:
         """Remove versions whose successor is older than `grace_seconds`, and unfinished ones.

@@ -18,6 +18,7 @@ from host.deadline import Deadline
 from host.errors import Refused
 from host.files import leftovers, log_files
 from host.files.file_lock import file_lock
+from host.files.surface_folder import SurfaceFolder
 from host.process import termination
 from host.process.users import DelegatedUser, User
 from host.units import managers
@@ -158,7 +159,11 @@ def replace_with_idle_page(config: Config, slot: SlotConfig) -> BackendStatus:
     with _spec_lock(config, slot):
         _remove(config, slot)
         started = _start(config, slot, specs.IDLE_SPEC)
-    return _wait_until_healthy(config, slot, started, IDLE_START_SECONDS, None)
+    idle = _wait_until_healthy(config, slot, started, IDLE_START_SECONDS, None)
+    if not idle.was_running:
+        # Requests that wait for the run's backend are answered from now on, not since the switch.
+        SurfaceFolder(slot.folder).restart_age()
+    return idle
 
 
 def remove_backend(config: Config, slot: SlotConfig) -> None:

@@ -25,9 +25,9 @@ from slots.runtime import idle_page, surface_env_files, worktree
 # A request that has read the link may still open files of the version that was current then.
 GRACE_SECONDS = 10.0
 PORT_REUSE_SECONDS = 0.5
-# The surface tries a server beside `web` for so long (lb_try_duration), and nothing else listens on
-# its port between two runs.
-SERVER_PORT_REUSE_SECONDS = 2.0
+# The surface tries a server beside `web` for two seconds (lb_try_duration), and nothing else
+# listens on its port between two runs.
+SERVER_PORT_REUSE_SECONDS = 2.5
 LABEL_PATTERN = "[a-z0-9-]+"
 
 
@@ -39,7 +39,7 @@ def read_state(slot: SlotConfig) -> LiveFile | None:
 def wait_until_port_is_quiet(slot: SlotConfig, *, has_servers: bool = False) -> None:
     """Wait until no request of an earlier run or commit waits for the slot's backend port.
 
-    The idle page listens there since the surface shows that a run is prepared, and answers them:
+    The idle page answers them once it listens there (`replace_with_idle_page` restarts the age):
     the surface tries again every 50 ms. Their headers name the earlier run. `has_servers`: the same
     for the ports of the servers beside `web`.
     """

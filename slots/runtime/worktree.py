@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from host.config import Config, SlotConfig
 from host.files import ownership
+from host.files.surface_folder import CHANGED
 from host.process.users import User
 
 if TYPE_CHECKING:  # importing it would slow down the start of a slot's commands
@@ -20,7 +21,7 @@ TRASH_PREFIX = "trash-"
 # What an interrupted check-out, removal or sealing leaves.
 REMAINS = (TRASH_PREFIX, "fresh-", ".fresh-", ".worktree.")
 # What a slot's folder contains whether the slot is leased or not: its surface and its locks.
-PERMANENT_ENTRIES = ("activations", "current", "surface.lock", "backend.lock")
+PERMANENT_ENTRIES = ("activations", "current", CHANGED, "surface.lock", "backend.lock")
 
 
 def path(slot: SlotConfig) -> Path:

@@ -131,14 +131,14 @@ def test_remove_all_except_returns_the_removed_numbers(folder):
     assert [entry.name for entry in folder.versions.iterdir()] == ["2"]
 
 
-@pytest.mark.parametrize("change", ["switch", "clear"])
+@pytest.mark.parametrize("change", ["switch", "clear", "restart_age"])
 def test_the_age_counts_from_the_last_switch_or_removal(folder, change):
     write(folder, 1)
     folder.switch(1)
     past = time.time() - 100
     os.utime(folder.link, (past, past), follow_symlinks=False)
     assert folder.read_age() >= 99
-    folder.switch(1) if change == "switch" else folder.clear()
+    folder.switch(1) if change == "switch" else getattr(folder, change)()
     assert folder.read_age() < 50
 
 

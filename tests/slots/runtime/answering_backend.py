@@ -1,8 +1,10 @@
 """A backend for tests: it answers with the request as JSON, streams, and upgrades."""
 
 import json
+import socket
+import struct
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -92,3 +94,28 @@ def echo(port, **attributes):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def dropping_server(port):
+    """Reset each connection once the path of its request has come; yields the set of the paths."""
+    paths = set()
+
+    def drop(listener):
+        with suppress(OSError):  # the listener was closed
+            while True:
+                client, _ = listener.accept()
+                with client, suppress(OSError, IndexError):
+                    client.settimeout(10)
+                    paths.add(client.recv(1000).split()[1].decode())
+                    # A reset leaves no connection in TIME_WAIT.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        thread = threading.Thread(target=drop, args=(listener,))
+        thread.start()
+        try:
+            yield paths
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()

@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from host.deadline import wait_until
 from host.errors import Refused
+from host.files.surface_folder import SurfaceFolder
 from slots.runtime import backend, surface, worktree
-from tests.slots.runtime.answering_backend import echo
+from tests.slots.runtime.answering_backend import dropping_server, echo
 from tests.slots.runtime.surface_server import (
     COMMIT,
     OTHER,
@@ -274,15 +276,23 @@ def test_request_that_waited_for_an_ended_runs_backend_gets_no_answer_of_the_nex
 ):
     surface.show_live(config, slot, 17, COMMIT, None)
     answers = []
+    paths = [f"/{number}" for number in range(10)]
     clients = [
-        threading.Thread(target=lambda: answers.append(request(web, "/"))) for _ in range(10)
+        threading.Thread(target=lambda path=path: answers.append(request(web, path)))
+        for path in paths
     ]
-    for client in clients:
-        client.start()
-    time.sleep(0.3)  # they have read the state
+    with dropping_server(slot.backend_port) as dropped:
+        for client in clients:
+            client.start()
+        # They have read the state; the surface tries again.
+        assert wait_until(lambda: set(paths) <= dropped, seconds=30, interval=0.01)
     surface.show_preparing(config, slot, "18", OTHER)
+    folder = SurfaceFolder(slot.folder)
+    # The idle page may start long after the switch.
+    os.utime(folder.link, (time.time() - 100,) * 2, follow_symlinks=False)
     unit = backend.replace_with_idle_page(config, slot).unit_status
     assert unit.is_active
+    assert folder.read_age() < 50
     surface.wait_until_port_is_quiet(slot)
     backend.stop(config, slot)
     with echo(slot.backend_port) as server:
