@@ -28,8 +28,8 @@ def running_router(api_port):
             stderr=subprocess.DEVNULL,
         )
         try:
-            assert wait_until(lambda: is_listening(port), seconds=20, interval=0.01)
+            assert wait_until(lambda: is_listening(port), seconds=60, interval=0.01)
             yield port
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)

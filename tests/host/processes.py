@@ -9,8 +9,10 @@ from host.process.users import User
 
 ROOT = Path("/")
 ENV = {"PATH": os.environ.get("PATH", os.defpath)}
-# A uid of no user of the host, so that all its processes are the test's.
-RESERVED_USER = User(61_990, 61_990)
+# A uid of no user of the host and of no other process of the tests, so that all its processes are
+# the test's: some tests kill every process of it.
+RESERVED_UID = 3_000_000 + 2 * os.getpid()
+RESERVED_USER = User(RESERVED_UID, RESERVED_UID)
 
 
 def wait_for(condition, seconds=20):
@@ -31,5 +33,5 @@ def wait_for_pid(path):
 
 def run(script, log, **options):
     """Run a shell script with the runner, and return its Outcome."""
-    options = {"cwd": ROOT, "env": ENV, "timeout": 20, **options}
+    options = {"cwd": ROOT, "env": ENV, "timeout": 60, **options}
     return runner.run(["sh", "-c", script], log=log, **options)

@@ -32,7 +32,7 @@ def no_ipv6(monkeypatch):
 
 def fetch(address, port):
     url = f"http://{loopback.format_host(address)}:{port}/health"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read()
 
 

@@ -95,9 +95,9 @@ def test_failed_write_creates_no_version_and_its_remnant_is_removed(folder):
 def test_superseded_versions_are_removed_after_their_grace(folder):
     for number in (1, 2, 10):
         write(folder, number)
-    past = time.time() - 60
+    past = time.time() - 6000
     os.utime(folder.version(2), (past, past))
-    folder.remove_superseded(30)
+    folder.remove_superseded(3000)
     assert sorted(entry.name for entry in folder.versions.iterdir()) == ["10", "2"]
 
 
@@ -109,17 +109,17 @@ def test_next_number_follows_the_largest_although_older_versions_were_removed(fo
     assert folder.next_number() == 11
 
 
-@pytest.mark.parametrize(("seconds", "kept"), [(25, ["1", "2"]), (35, ["2"])])
+@pytest.mark.parametrize(("seconds", "kept"), [(2500, ["1", "2"]), (3500, ["2"])])
 def test_version_stays_for_its_grace_after_it_was_superseded_whatever_its_age(
     folder, seconds, kept
 ):
     for number in (1, 2):
         write(folder, number)
-    ages = {1: 3600, 2: seconds}
+    ages = {1: 36_000, 2: seconds}
     for number, age in ages.items():
         past = time.time() - age
         os.utime(folder.version(number), (past, past))
-    folder.remove_superseded(30)
+    folder.remove_superseded(3000)
     assert sorted(entry.name for entry in folder.versions.iterdir()) == kept
 
 
@@ -135,11 +135,11 @@ def test_remove_all_except_returns_the_removed_numbers(folder):
 def test_the_age_counts_from_the_last_switch_or_removal(folder, change):
     write(folder, 1)
     folder.switch(1)
-    past = time.time() - 100
+    past = time.time() - 10_000
     os.utime(folder.link, (past, past), follow_symlinks=False)
-    assert folder.read_age() >= 99
+    assert folder.read_age() >= 9999
     folder.switch(1) if change == "switch" else getattr(folder, change)()
-    assert folder.read_age() < 50
+    assert folder.read_age() < 5000
 
 
 def test_the_age_of_a_surface_that_never_served_is_large(folder):

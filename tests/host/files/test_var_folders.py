@@ -50,7 +50,7 @@ def test_the_home_of_a_killed_process_is_deleted_and_that_of_a_living_one_stays(
         name = killed.stdout.readline().strip()
         assert var_folders.remove_abandoned_folders(config) == []
         killed.send_signal(signal.SIGKILL)
-        killed.wait(10)
+        killed.wait(60)
         assert var_folders.remove_abandoned_folders(config, dry_run=True) == [f"tmp/{name}"]
         assert var_folders.remove_abandoned_folders(config) == [f"tmp/{name}"]
         assert list((config.var / "tmp").iterdir()) == [own]

@@ -58,13 +58,13 @@ def fork(owner, log):
     before = log.read_text().count("ready") if log.exists() else 0
     pid = int(ask(owner, "fork"))
     assert wait_until(
-        lambda: log.exists() and log.read_text().count("ready") == before + 1, seconds=10.0
+        lambda: log.exists() and log.read_text().count("ready") == before + 1, seconds=60.0
     )
     return pid
 
 
 def has_ended(pid):
-    return wait_until(lambda: process_table.find_process(pid) is None, seconds=10.0)
+    return wait_until(lambda: process_table.find_process(pid) is None, seconds=60.0)
 
 
 def test_each_fork_is_a_new_process_in_a_session_of_its_own_with_its_output_in_the_log(

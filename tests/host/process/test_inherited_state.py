@@ -31,7 +31,7 @@ env = {"PATH": os.defpath}
 log = Path(sys.argv[2])
 user = eval(sys.argv[4])
 argv = ["/usr/bin/python3", "-I", "-c", sys.argv[3]]
-outcome = runner.run(argv, cwd=Path("/"), log=log, timeout=20, env=env, user=user)
+outcome = runner.run(argv, cwd=Path("/"), log=log, timeout=120, env=env, user=user)
 assert outcome.exit_code == 0, log.read_text()
 """
 
@@ -40,7 +40,7 @@ def start(tmp_path, setting, user="None"):
     """Return what a program sees whose starter has executed `setting` first."""
     log = tmp_path / f"{len(list(tmp_path.iterdir()))}.log"
     argv = [sys.executable, "-c", STARTER, setting, str(log), PROGRAM, user]
-    subprocess.run(argv, check=True, cwd=ROOT, timeout=60)
+    subprocess.run(argv, check=True, cwd=ROOT, timeout=180)
     return json.loads(log.read_text().splitlines()[-1])
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 from host.process import log_writer
+from tests.host.processes import wait_for
 
 
 def test_it_ends_with_the_output_and_not_with_the_signals_of_a_stop(tmp_path):
@@ -15,10 +16,9 @@ def test_it_ends_with_the_output_and_not_with_the_signals_of_a_stop(tmp_path):
         )
     writer.stdin.write(b"first\n")
     writer.stdin.flush()
-    while not log.read_bytes():
-        assert writer.poll() is None
+    wait_for(log.read_bytes)
     os.killpg(writer.pid, signal.SIGTERM)
     writer.stdin.write(b"last words\n")
     writer.stdin.close()
-    assert writer.wait(20) == 0
+    assert writer.wait(60) == 0
     assert log.read_text() == "first\nlast words\n"

@@ -28,7 +28,7 @@ def run(open_path):
         log.unlink(missing_ok=True)
         user = replace(RESERVED_USER, folders=PrivateFolders(hidden, tuple(visible)))
         outcome = runner.run(
-            ["sh", "-c", script], cwd=cwd, log=log, timeout=10, env=dict(env), user=user
+            ["sh", "-c", script], cwd=cwd, log=log, timeout=60, env=dict(env), user=user
         )
         return outcome.exit_code, log.read_text()
 
@@ -141,7 +141,7 @@ def test_the_callers_own_folders_and_working_directory_stay(run, open_path):
     Path(open_path / "own").write_text("x")
     asked, seen = threading.Event(), []
     other = threading.Thread(
-        target=lambda: asked.wait(10) and seen.append((open_path / "own").exists())
+        target=lambda: asked.wait(60) and seen.append((open_path / "own").exists())
     )
     other.start()
     with private_tmp.private_tmp(PrivateFolders(open_path, ())) as works:
@@ -167,7 +167,7 @@ def test_nothing_of_the_checkout_is_found_above_an_applications_tree(run, tmp_pa
     script = f"cd {conf.home}; ls -A; cat host/config.py | head -c 3; echo x >new"
     log = tmp_path / "log"
     user = replace(conf.job_user, uid=RESERVED_USER.uid, gid=RESERVED_USER.gid)
-    runner.run(["sh", "-c", script], cwd=Path("/"), log=log, timeout=10, env=dict(ENV), user=user)
+    runner.run(["sh", "-c", script], cwd=Path("/"), log=log, timeout=60, env=dict(ENV), user=user)
     names = set(log.read_text().partition('"""')[0].split())
     assert {".venv", "host", "slots"} <= names <= {".venv", "host", "slots", "var"}
     assert "Permission denied" in log.read_text() or "cannot create" in log.read_text()
@@ -195,6 +195,6 @@ print(sorted(os.listdir("/")), os.getcwd())
 def test_a_process_in_a_chroot_returns_to_its_root(tmp_path):
     program = [sys.executable, "-c", IN_A_CHROOT, str(tmp_path)]
     done = subprocess.run(
-        program, cwd=config.HOME, capture_output=True, text=True, timeout=30, check=False
+        program, cwd=config.HOME, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout == "['dev', 'opt', 'proc', 'tmp', 'var'] /opt\n", done.stderr

@@ -28,10 +28,10 @@ def test_a_fork_sees_what_its_parent_says_later(monkeypatch):
 
 
 def test_a_process_of_no_worker_does_not_wait(monkeypatch):
-    monkeypatch.setattr(shutdown, "NOTICE_SECONDS", 30.0)
+    monkeypatch.setattr(shutdown, "NOTICE_SECONDS", 300.0)
     begun = time.monotonic()
     assert not shutdown.wait_for_notice()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 100
 
 
 def test_a_process_of_a_worker_waits_for_the_notice(monkeypatch):

@@ -4,13 +4,13 @@ import contextlib
 import os
 import socket
 import subprocess
-import time
 
 import pytest
 
 from host.process import socket_owner
+from tests.host.processes import RESERVED_USER, wait_for
 
-CLIENT_UID = 61_990
+CLIENT_UID = RESERVED_USER.uid
 # Connects to the given port, prints its own port, and keeps the connection open.
 CLIENT = (
     "import socket, sys; c = socket.create_connection(('127.0.0.1', int(sys.argv[1])));"
@@ -93,9 +93,8 @@ def test_a_client_of_another_user_has_that_owner(source):
             )
             client.kill()
             client.wait()
-            deadline = time.monotonic() + 5
-            while socket_owner.find_owner("127.0.0.1", client_port, "127.0.0.1", port) is not None:
-                assert time.monotonic() < deadline
+            names = ("127.0.0.1", client_port, "127.0.0.1", port)
+            wait_for(lambda: socket_owner.find_owner(*names) is None)
 
 
 def test_a_listener_is_found_with_its_holder(source):

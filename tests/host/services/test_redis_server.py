@@ -44,7 +44,7 @@ def config():
 def call(url, *commands):
     """Send the commands to the server of that URL; returns its answer to the last one."""
     parts = urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port), 10) as link:
+    with socket.create_connection((parts.hostname, parts.port), 60) as link:
         lines = (f"AUTH {parts.password}", *commands, "QUIT")
         link.sendall("".join(f"{line}\r\n" for line in lines).encode())
         answers = link.makefile("rb").read().decode().split("\r\n")
@@ -83,12 +83,12 @@ def test_a_killed_server_is_started_again_and_productions_keeps_its_data(config,
     url = server.ensure()
     call(url, "SET a b")
     dump = server.folder / "dump.rdb"
-    assert wait_until(dump.exists, seconds=30)
+    assert wait_until(dump.exists, seconds=60)
     pid = find_pid(config, server)
     os.kill(pid, signal.SIGKILL)
     started = []
     assert wait_until(
-        lambda: started.extend(redis_server.start_dead_servers(config)) or started, seconds=5
+        lambda: started.extend(redis_server.start_dead_servers(config)) or started, seconds=60
     )
     assert [one.name for one in started] == [PRODUCTION]
     assert find_pid(config, server) != pid

@@ -31,7 +31,7 @@ while True:
 
 @pytest.fixture
 def manager(tmp_path, monkeypatch):
-    monkeypatch.setattr(unit, "SETTLE_SECONDS", 20)  # it returns as soon as the unit listens
+    monkeypatch.setattr(unit, "SETTLE_SECONDS", 60)  # it returns as soon as the unit listens
     manager = LocalManager(config.load({"OROBOROS_VAR": str(tmp_path)}))
     yield manager
     for name in manager.list_names():
@@ -51,7 +51,7 @@ def make_unit(tmp_path, port, mode):
 
 
 def connect(port):
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         assert client.recv(16) == b"served"
         assert client.recv(16) == b""
 
@@ -65,11 +65,11 @@ def test_a_unit_starts_on_a_port_whose_connections_were_just_closed(
     port = free_port()
     manager.start(make_unit(tmp_path, port, first))
     connect(port)
-    assert manager.stop("web", grace=5)
+    assert manager.stop("web", grace=60)
     assert [one.state for one in socket_owner.list_closing(port)] == [socket_owner.TIME_WAIT]
     manager.start(make_unit(tmp_path, port, second))
     connect(port)
-    assert manager.stop("web", grace=5)
+    assert manager.stop("web", grace=60)
 
 
 def test_a_listener_and_its_open_connection_survive_the_removal():

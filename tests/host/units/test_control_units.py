@@ -47,7 +47,7 @@ def manager(config, monkeypatch):
     manager = LocalManager(config)
     yield manager
     for name in (API, WORKER):
-        manager.stop(name, grace=5)
+        manager.stop(name, grace=60)
 
 
 def start(manager, name):
@@ -69,7 +69,7 @@ def test_one_that_died_is_started_again_and_one_that_was_stopped_is_not(config, 
     assert control_units.start_if_dead(config, name)
     assert manager.status(name).is_active
     assert not control_units.start_if_dead(config, name)
-    manager.stop(name, grace=5)
+    manager.stop(name, grace=60)
     assert not control_units.start_if_dead(config, name)
 
 

@@ -52,14 +52,14 @@ def test_an_exit_code_of_a_signal_is_the_commands_own(channel):
 def test_a_unit_that_is_stopped_ends_without_a_failure(tmp_path, ends):
     """The program in the unit; systemd's stop is said to us before the end."""
     address = tmp_path / "job.sock"
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     argv = [sys.executable, "-c", code]
     spec = {"argv": argv, "cwd": str(tmp_path), "env": {}, "socket": str(address)}
     (tmp_path / "unit").write_text(json.dumps(spec))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
         listener.listen()
-        listener.settimeout(30)
+        listener.settimeout(60)
         program = [sys.executable, "-I", "-S", str(Path(systemd_exec.__file__))]
         unit = subprocess.Popen(program, env={"CREDENTIALS_DIRECTORY": str(tmp_path)})
         connection, _ = listener.accept()
@@ -73,5 +73,5 @@ def test_a_unit_that_is_stopped_ends_without_a_failure(tmp_path, ends):
                 assert connection.recv(16) == systemd_exec.STOPPED
             else:
                 connection.close()
-            assert unit.wait(30) == 0
+            assert unit.wait(60) == 0
             os.kill(command, signal.SIGKILL)  # as systemd does with the rest of the unit

@@ -19,7 +19,7 @@ def end(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -27,7 +27,7 @@ def stop(path, pid):
     """Run the program as systemd does: no credentials, and the unit's MAINPID."""
     argv = [sys.executable, "-I", "-S", str(PROGRAM), str(path)]
     env = {"MAINPID": str(pid), "CREDENTIALS_DIRECTORY": "/nonexistent"}
-    return subprocess.run(argv, env=env, timeout=20, capture_output=True, text=True)
+    return subprocess.run(argv, env=env, timeout=60, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def worker():
 
 def test_a_process_has_the_time_of_its_file_to_end(worker, tmp_path):
     path = tmp_path / "unit"
-    path.write_text("15.0")
+    path.write_text("60.0")
     done = stop(path, worker.pid)
     assert (done.returncode, done.stderr) == (0, "")
     assert worker.stdout.readline() == "ended\n"
-    assert worker.wait(5) == 0
+    assert worker.wait(60) == 0
 
 
 def test_a_process_that_does_not_end_is_waited_for_no_longer(worker, tmp_path):
@@ -53,8 +53,8 @@ def test_a_process_that_does_not_end_is_waited_for_no_longer(worker, tmp_path):
     path.write_text("0.1")
     began = time.monotonic()
     assert stop(path, worker.pid).returncode == 0
-    assert time.monotonic() - began < 20
-    assert worker.poll() is None or worker.wait(5) == 0
+    assert time.monotonic() - began < 50
+    assert worker.poll() is None or worker.wait(60) == 0
 
 
 def test_without_a_file_or_a_process_nothing_fails(tmp_path):

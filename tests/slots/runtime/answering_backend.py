@@ -19,7 +19,7 @@ class Echo(BaseHTTPRequestHandler):
             return self.stream()
         length = int(self.headers.get("Content-Length") or 0)
         if self.path in self.hanging_paths:
-            self.server.go_on.wait(20)
+            self.server.go_on.wait(600)
         request = {
             "name": self.name,
             "path": self.path,
@@ -56,7 +56,7 @@ class Echo(BaseHTTPRequestHandler):
         for line in (b"first\n", b"second\n"):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             self.wfile.flush()
-            self.server.go_on.wait(5)
+            self.server.go_on.wait(600)
         self.wfile.write(b"0\r\n\r\n")
 
     def upgrade(self):

@@ -25,13 +25,13 @@ def caddy(config, name):
         surface.build_command(config), env=environ, cwd=config.home, stderr=subprocess.DEVNULL
     )
     try:
-        assert wait_until(lambda: is_listening(port), seconds=10, interval=0.01), (
+        assert wait_until(lambda: is_listening(port), seconds=60, interval=0.01), (
             "Caddy does not listen"
         )
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 class Response:
@@ -46,7 +46,7 @@ class Response:
 
 
 def request(port, path, method="GET", body=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
         return Response(connection.getresponse())

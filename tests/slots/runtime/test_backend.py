@@ -15,7 +15,7 @@ from host.deadline import Deadline, wait_until
 from host.errors import Refused
 from host.files import log_files, ownership
 from host.process import runner
-from host.units import managers
+from host.units import health, managers, unit
 from slots.runtime import backend, backend_log, worktree
 from slots.runtime import spec as specs
 from slots.runtime.spec import Spec
@@ -69,7 +69,22 @@ def write(config, slot, code, run="17", **changes):
 
 
 def is_alive(pid):
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def steady_soon(monkeypatch):
+    """Have the wait for a backend end soon after its first wrong answer, however late that is."""
+    monkeypatch.setattr(health, "STEADY_SECONDS", 0.2)
+
+
+def wait_for_log(config, slot, text):
+    """Wait until the log has that text: it is copied from a pipe, after the backend answers."""
+    log = backend_log.path(config, slot)
+    assert wait_until(lambda: log.read_text() == text, seconds=60, interval=0.01), log.read_text()
 
 
 def test_backend_starts_is_healthy_and_stops(config, slot):
@@ -120,12 +135,13 @@ def test_concurrent_starts_make_one_process_and_one_reports_that_it_was_running(
         thread.join()
     assert sorted(one.was_running for one in found) == [False, True]
     assert len({one.unit_status.pid for one in found}) == 1
-    assert backend_log.path(config, slot).read_text().count("serving") == 1
+    wait_for_log(config, slot, "serving\n")
 
 
-def test_crash_on_start_is_reported_at_once_with_the_last_lines(config, slot):
+def test_crash_on_start_is_reported_at_once_with_the_last_lines(config, slot, monkeypatch):
+    monkeypatch.setattr(unit, "SETTLE_SECONDS", 60.0)
     write(config, slot, "print('before', flush=True)\nraise SystemExit('no such column: mood')\n")
-    deadline = Deadline(5)
+    deadline = Deadline(50)
     with pytest.raises(Refused, match="no such column: mood") as refusal:
         backend.start(config, slot)
     assert refusal.value.code == "unit_crashed"
@@ -142,33 +158,35 @@ def test_restart_of_broken_code_reports_its_error(config, slot):
     assert not backend.health(config, slot).ok
 
 
-def test_backend_that_is_never_healthy_is_stopped_again(config, slot):
+def test_backend_that_is_never_healthy_is_stopped_again(config, slot, steady_soon):
     write(config, slot, SERVE + RUN, health_path="/nothing-here")
     with pytest.raises(Refused, match="answered 404") as refusal:
-        backend.start(config, slot, seconds=0.5)
+        backend.start(config, slot, seconds=60)
     assert refusal.value.code == "backend_unhealthy"
     assert backend.status(config, slot).kind == "none"
 
 
-def test_start_of_an_unhealthy_backend_that_runs_already_leaves_it_running(config, slot):
+def test_start_of_an_unhealthy_backend_that_runs_already_leaves_it_running(
+    config, slot, steady_soon
+):
     write(config, slot, SERVE + RUN, health_path="/nothing-here")
-    unit = backend._build_unit(config, slot, specs.read(slot))
-    pid = managers.get_manager(config).start(unit).pid
+    present = backend._build_unit(config, slot, specs.read(slot))
+    pid = managers.get_manager(config).start(present).pid
     with pytest.raises(Refused, match="answered 404"):
-        backend.start(config, slot, seconds=0.2)
+        backend.start(config, slot, seconds=60)
     assert backend.status(config, slot).unit_status.pid == pid
     assert is_alive(pid)
 
 
 def test_process_that_replaced_the_started_one_is_not_stopped_in_its_place(config, slot):
     write(config, slot, SERVE + RUN, health_path="/nothing-here")
-    unit = backend._build_unit(config, slot, specs.read(slot))
+    present = backend._build_unit(config, slot, specs.read(slot))
     manager, replaced = managers.get_manager(config), []
 
     def replace_process():
         if not replaced:
-            manager.stop(unit.name, grace=1)
-            replaced.append(manager.start(unit).pid)
+            manager.stop(present.name, grace=1)
+            replaced.append(manager.start(present).pid)
         return True
 
     with pytest.raises(Refused):
@@ -183,7 +201,7 @@ def test_a_guessed_health_path_and_the_time_to_start_come_from_spec_and_settings
     backend.stop(config, slot)
     write(config, slot, "import time; time.sleep(600)\n", is_health_guess=True)
     config.environ["PREVIEW_START_SECONDS"] = "1"
-    deadline = Deadline(20)
+    deadline = Deadline(60)
     with pytest.raises(Refused, match="does not listen"):
         backend.start(config, slot)
     assert not deadline.has_passed
@@ -191,7 +209,7 @@ def test_a_guessed_health_path_and_the_time_to_start_come_from_spec_and_settings
 
 def test_stopped_start_leaves_nothing_running(config, slot):
     write(config, slot, "import time; time.sleep(600)\n")
-    deadline = Deadline(10)
+    deadline = Deadline(60)
     with pytest.raises(Refused):
         backend.start(config, slot, stop=lambda: True)
     assert not deadline.has_passed
@@ -224,9 +242,11 @@ def test_state_file_that_names_a_foreign_process_signals_no_process(config, slot
     other = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         write(config, slot, SERVE + RUN)
-        # A start time has a resolution of 10 ms, and the two must differ.
-        later = other.create_time() + 0.02
-        assert wait_until(lambda: time.time() > later, seconds=5, interval=0.005)
+        # A start time has a resolution of 10 ms on the clock since boot, and the two must differ.
+        later = time.clock_gettime(time.CLOCK_BOOTTIME) + 0.02
+        assert wait_until(
+            lambda: time.clock_gettime(time.CLOCK_BOOTTIME) > later, seconds=60, interval=0.005
+        )
         pid = backend.start(config, slot).unit_status.pid
         state = config.var / "run" / f"{backend.unit_name(slot)}.json"
         state.write_text(state.read_text().replace(f'"pid": {pid}', f'"pid": {other.pid}'))
@@ -284,7 +304,7 @@ def test_process_beside_the_idle_page_is_ended(config, slot, tmp_path):
     log = tmp_path / "other.log"
     other = runner.spawn(["sleep", "60"], cwd=Path("/"), env={}, user=user, log=log)
     try:
-        assert wait_until(lambda: other.pid in user.pids(), seconds=20, interval=0.01)
+        assert wait_until(lambda: other.pid in user.pids(), seconds=60, interval=0.01)
         found = backend.replace_with_idle_page(config, slot)
         assert not other.is_alive()
     finally:
@@ -297,7 +317,7 @@ def test_killed_backend_is_noticed_and_can_be_started(config, slot):
     write(config, slot, SERVE + RUN)
     pid = backend.start(config, slot).unit_status.pid
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: backend.has_exited(config, slot), seconds=5, interval=0.01)
+    assert wait_until(lambda: backend.has_exited(config, slot), seconds=60, interval=0.01)
     assert not backend.status(config, slot).matches_spec
     assert backend.start(config, slot).unit_status.pid != pid
 
@@ -306,6 +326,7 @@ def test_log_is_linked_for_the_runbook_and_has_the_lines_of_one_run(config, slot
     write(config, slot, SERVE + RUN)
     backend.start(config, slot)
     name, warning = backend_log.ensure_link(config, slot)
+    wait_for_log(config, slot, "serving\n")
     assert (name.read_text(), warning) == ("serving\n", "")
     write(config, slot, SERVE.replace("serving", "another"), run="18")
     assert not backend_log.path(config, slot).exists()
@@ -322,6 +343,7 @@ def test_new_spec_of_the_same_run_keeps_its_log(config, slot):
 def test_large_log_of_a_running_backend_is_emptied(config, slot, monkeypatch):
     write(config, slot, SERVE + RUN)
     backend.start(config, slot)
+    wait_for_log(config, slot, "serving\n")
     assert not backend_log.trim(config, slot)
     monkeypatch.setattr(log_files, "LOG_BYTES", 3)
     log = backend_log.path(config, slot)

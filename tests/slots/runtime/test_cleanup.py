@@ -34,7 +34,7 @@ def use_slot(config, slot):
     surface.show_live(config, slot, 17, COMMIT, None)
     target = guard.resolve_target(config, slot)
     url = guard.application_url(target, slot.database, password)
-    return psycopg.connect(url, connect_timeout=5)
+    return psycopg.connect(url, connect_timeout=60)
 
 
 def test_clean_slot_leaves_nothing_of_the_run_and_may_be_repeated(config, slot):

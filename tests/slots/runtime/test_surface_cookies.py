@@ -22,7 +22,7 @@ def test_backend_sets_no_cookie_of_ours_in_interim_answers(web, config, slot):
     with socket.create_server(("127.0.0.1", slot.backend_port)) as server:
         backend = threading.Thread(target=answer_once, args=(server,))
         backend.start()
-        with socket.create_connection(("127.0.0.1", web), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", web), timeout=60) as client:
             client.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             received = b"".join(iter(lambda: client.recv(65536), b"")).decode("latin-1").lower()
         backend.join()

@@ -64,7 +64,7 @@ def test_a_websocket_passes_on_any_path_and_an_upload_has_no_limit_of_ours(appli
     size = 6 * 1024 * 1024
     response = request(application, "/admin/upload", "POST", b"x" * size)
     assert len(response.json["body"]) == size
-    with socket.create_connection(("127.0.0.1", application), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", application), timeout=60) as client:
         client.sendall(
             b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         )
@@ -85,7 +85,7 @@ def send_events(handler):
     for number in (1, 2):
         handler.wfile.write(b"data: %d\n\n" % number)
         handler.wfile.flush()
-        handler.server.go_on.wait(10)
+        handler.server.go_on.wait(600)
     handler.close_connection = True
 
 
@@ -93,7 +93,7 @@ def test_events_are_sent_at_once_and_the_browsers_compression_does_not_hold_them
     public = build_public(slot, index_html="home")
     surface.show_live(config, slot, 17, COMMIT, public, routes=LiveRoutes("^/feed$"))
     with echo(slot.backend_port, do_GET=send_events) as server:
-        connection = http.client.HTTPConnection("127.0.0.1", web, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", web, timeout=60)
         connection.request("GET", "/feed", headers={"Accept-Encoding": "gzip"})
         response = connection.getresponse()
         assert response.readline() == b"data: 1\n"
