@@ -10,6 +10,9 @@ from core.clock import ClockTimestamp
 from host.masking.known_secrets import read_masks
 from runs.models.run import Run
 
+# The states that all of it begins with.
+WAITING, RUNNING = "waiting", "running"
+
 
 class SideWorkQuerySet(ClaimableQuerySet[Row]):
     """Such rows by their state and their host."""
@@ -39,6 +42,7 @@ class SideWork(Claimable):
     """What all of it has: the generation and the commit that it is about, its state and times."""
 
     OPEN: ClassVar[tuple[str, ...]]
+    status: str
 
     generation = models.PositiveIntegerField()
     commit_sha = models.CharField(max_length=40)
@@ -55,7 +59,7 @@ class SideWork(Claimable):
 
     @property
     def is_open(self) -> bool:
-        return self.status in self.OPEN  # type: ignore[attr-defined]
+        return self.status in self.OPEN
 
     def update(self, claim: Claim, **fields: Any) -> None:
         """Write the fields while the claim is valid, secrets masked. Raises ClaimLost otherwise."""

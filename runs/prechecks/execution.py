@@ -15,16 +15,14 @@ from django.db import transaction
 
 from core import claims
 from core.claims import MAX_ATTEMPTS, Claim, ClaimLost, make_owner_name
-from core.clock import get_database_time
 from host.config import Config
 from host.errors import Refused
 from host.process.users import DelegatedUser
 from host.units.jobs import JobInterrupted
 from releases.builds import build
 from runs import freezes
-from runs.engine import journal
+from runs.engine import journal, side_work
 from runs.engine.events import WORKER, record_event
-from runs.engine.side_work import enqueue_due, side_work_lock
 from runs.engine.step_errors import StepFailed, StepStopped, translate_errors
 from runs.leasing import grants
 from runs.lifecycle.execution import kill_leftover_processes
@@ -60,33 +58,19 @@ def find_end_reason(precheck: Precheck) -> str:
 def sweep(config: Config) -> int:
     """Request the automatic prechecks that are due, and enqueue a task if one can run.
 
-    Returns how many prechecks are open. A reason to wait is stored with those that wait.
+    Returns how many prechecks are open.
     """
     requests.request_due(config)
-    at = get_database_time()
-    ours = Precheck.objects.on_host(config.host_name).open()
-    if not ours.exists():
-        return 0
-    if not ours.filter(claim_expires_at__gt=at).exists():
-        reason = find_wait_reason(config)
-        waiting = ours.filter(status=PrecheckStatus.WAITING)
-        waiting.exclude(detail=reason).update(detail=reason)
-        # One that has ended otherwise, or whose worker was killed, is cleaned up in any case.
-        enqueue_due(ours, at, requests.TASK)
-    return ours.count()
+    ours = Precheck.objects.on_host(config.host_name)
+    return side_work.sweep(ours, requests.TASK, partial(find_wait_reason, config))
 
 
 def execute_next() -> None:
     """Execute the oldest precheck that can run or has to end; without one, do nothing."""
     config: Config = settings.OROBOROS
-    with side_work_lock(config) as is_taken:
-        if not is_taken:
-            return
-        may_run = not find_wait_reason(config)
-        for precheck in Precheck.objects.on_host(config.host_name).open().order_by("requested_at"):
-            is_ending = precheck.status == PrecheckStatus.RUNNING or find_end_reason(precheck)
-            if (may_run or is_ending) and execute(precheck.pk):
-                return
+    ours = Precheck.objects.on_host(config.host_name)
+    reason = partial(find_wait_reason, config)
+    side_work.execute_oldest(config, ours, reason, find_end_reason, lambda one: execute(one.pk))
 
 
 def execute(precheck_id: uuid.UUID) -> bool:

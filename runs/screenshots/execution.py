@@ -15,15 +15,14 @@ from django.db.models import Exists, OuterRef
 
 from core import claims
 from core.claims import MAX_ATTEMPTS, Claim, ClaimLost, make_owner_name
-from core.clock import get_database_time
 from host.app import manifest_loader
 from host.config import Config
 from host.errors import Refused
 from host.screenshots.pictures import PagePicture
 from releases.models import Release
 from runs import presenters
+from runs.engine import side_work
 from runs.engine.events import WORKER, record_event
-from runs.engine.side_work import enqueue_due, side_work_lock
 from runs.models import Precheck, Run, ScreenshotSet
 from runs.prechecks import execution as prechecks
 from runs.repository import open_repository
@@ -56,16 +55,8 @@ def sweep(config: Config) -> int:
     """
     if not find_obstacle(config):
         _request_due(config)
-    ours = ScreenshotSet.objects.on_host(config.host_name).open()
-    if not ours.exists():
-        return 0
-    at = get_database_time()
-    if not ours.filter(claim_expires_at__gt=at).exists():
-        reason = find_wait_reason(config)
-        waiting = ours.filter(status=ScreenshotStatus.WAITING)
-        waiting.exclude(detail=reason).update(detail=reason)
-        enqueue_due(ours, at, TASK)
-    return ours.count()
+    ours = ScreenshotSet.objects.on_host(config.host_name)
+    return side_work.sweep(ours, TASK, partial(find_wait_reason, config))
 
 
 def _request_due(config: Config) -> None:
@@ -82,14 +73,9 @@ def _request_due(config: Config) -> None:
 def execute_next() -> None:
     """Take the pictures of the oldest set that can run or has to end; without one, do nothing."""
     config: Config = settings.OROBOROS
-    with side_work_lock(config) as is_taken:
-        if not is_taken:
-            return
-        may_run = not find_wait_reason(config)
-        for one in ScreenshotSet.objects.on_host(config.host_name).open().order_by("requested_at"):
-            is_ending = one.status == ScreenshotStatus.RUNNING or find_end_reason(one)
-            if (may_run or is_ending) and execute(config, one):
-                return
+    ours = ScreenshotSet.objects.on_host(config.host_name)
+    reason = partial(find_wait_reason, config)
+    side_work.execute_oldest(config, ours, reason, find_end_reason, partial(execute, config))
 
 
 def find_wait_reason(config: Config) -> str:
