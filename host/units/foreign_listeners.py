@@ -97,7 +97,7 @@ def select_in_the_way(sockets: Iterable[Socket], port: int, rules: PortRules) ->
     ]
 
 
-def select_hoarders(held: Mapping[int, int], enough: int) -> list[int]:
+def select_excessive_users(held: Mapping[int, int], enough: int) -> list[int]:
     """Return the uids that hold the most ports, so many that the others hold `enough` at most."""
     uids = sorted(held, key=lambda uid: (-held[uid], uid))
     total = sum(held.values())
@@ -131,7 +131,7 @@ def end_foreign_listeners(
     return _end_all(config, select_foreign(sockets, build_rules(config)), dry_run=dry_run)
 
 
-def end_port_hoarders(config: Config) -> list[ForeignListeners]:
+def end_port_exhaustion(config: Config) -> list[ForeignListeners]:
     """End the applications' processes that leave the host too few local ports, as root or systemd.
 
     A program that connects needs a local port which no process has bound, on any address. Above
@@ -149,16 +149,16 @@ def end_port_hoarders(config: Config) -> list[ForeignListeners]:
     enough = len(socket_owner.read_local_ports()) // 2
     counts = socket_owner.count_sockets()
     many = [protocol for protocol, number in counts.items() if number > enough]
-    ended = [one for protocol in many for one in _end_hoarders(config, uids, protocol, enough)]
+    ended = [one for protocol in many for one in _end_exhaustion(config, uids, protocol, enough)]
     if many and not any(one.is_ended for one in ended):
         _pauses[config.var] = Deadline(PAUSE_SECONDS)
     return ended
 
 
-def _end_hoarders(
+def _end_exhaustion(
     config: Config, uids: frozenset[int], protocol: str, enough: int
 ) -> list[ForeignListeners]:
-    inodes = _find_hoards(uids, protocol, enough)
+    inodes = _find_excessive_sockets(uids, protocol, enough)
     slots = _map_slots(config)
     entries = []
     for uid, held in inodes.items():
@@ -174,7 +174,9 @@ def _end_hoarders(
     return entries
 
 
-def _find_hoards(uids: frozenset[int], protocol: str, enough: int) -> dict[int, set[int]]:
+def _find_excessive_sockets(
+    uids: frozenset[int], protocol: str, enough: int
+) -> dict[int, set[int]]:
     """Return the inodes of the sockets of each user that holds too many ports, by uid."""
     local = socket_owner.read_local_ports()
     is_tcp = protocol == socket_owner.TCP
@@ -183,7 +185,7 @@ def _find_hoards(uids: frozenset[int], protocol: str, enough: int) -> dict[int, 
     # kernel does not say which were.
     mine = [one for one in every if one.uid in uids and one.port in local]
     ports = {uid: {one.port for one in mine if one.uid == uid} for uid in uids}
-    chosen = select_hoarders({uid: len(held) for uid, held in ports.items()}, enough)
+    chosen = select_excessive_users({uid: len(held) for uid, held in ports.items()}, enough)
     listed = {uid: {one.inode for one in mine if one.uid == uid} for uid in uids}
     if chosen or not is_tcp or any(one.state == socket_owner.CLOSE for one in every):
         return {uid: listed[uid] for uid in chosen}
@@ -196,7 +198,9 @@ def _find_hoards(uids: frozenset[int], protocol: str, enough: int) -> dict[int, 
         uid: socket_owner.list_inodes(entry.pid for entry in entries) - known
         for uid, entries in processes.items()
     }
-    chosen = select_hoarders({uid: len(ports[uid]) + len(bound[uid]) for uid in uids}, enough)
+    chosen = select_excessive_users(
+        {uid: len(ports[uid]) + len(bound[uid]) for uid in uids}, enough
+    )
     return {uid: listed[uid] | bound[uid] for uid in chosen}
 
 

@@ -33,10 +33,12 @@ def sweep(rows: SideWorkQuerySet[Work], task: str, find_wait_reason: Callable[[]
 
     A reason to wait is stored with those that wait.
     """
-    at = get_database_time()
     open_rows = rows.open()
     count = open_rows.count()
-    if count and not open_rows.filter(claim_expires_at__gt=at).exists():
+    if not count:
+        return 0
+    at = get_database_time()
+    if not open_rows.filter(claim_expires_at__gt=at).exists():
         reason = find_wait_reason()
         open_rows.filter(status=WAITING).exclude(detail=reason).update(detail=reason)
         # One that has ended otherwise, or whose worker was killed, is cleaned up in any case.

@@ -180,7 +180,7 @@ def free_local_ports(config: Config) -> list[str]:
 
     First, and without the database, to which a new connection may need such a port.
     """
-    ended = foreign_listeners.end_port_hoarders(config)
+    ended = foreign_listeners.end_port_exhaustion(config)
     return list(_record_ended(config, ended, False))
 
 

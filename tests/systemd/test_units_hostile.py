@@ -20,7 +20,7 @@ LOG_BYTES = 10 * 2**20  # host/files/log_files.py
 def preview(host):
     """A preview whose backend runs any command that it is sent: see hostile.py."""
     files = {"backend/hostile.py": HOSTILE.read_text(), "Procfile": "web: python hostile.py\n"}
-    for name in ("hostile", "hostile-leaves", "hostile-listens", "hostile-hoards"):
+    for name in ("hostile", "hostile-leaves", "hostile-listens", "hostile-ports"):
         host.make_branch(f"feature/{name}", files)
     run = host.make_run("feature/hostile")
     yield run
@@ -189,7 +189,7 @@ def test_a_hostile_preview_keeps_no_port_of_the_stack_on_any_address(host, previ
     host.post(f"/api/runs/{run['id']}/cancel")
 
 
-HOARD = """
+HOLD_PORTS = """
 import os, resource, socket, time
 limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
@@ -213,9 +213,9 @@ for begin in range(first, last + 1, limit - 50):
 
 
 def test_a_hostile_preview_that_binds_all_local_ports_is_ended(host, preview):
-    run = host.make_run("feature/hostile-hoards")
+    run = host.make_run("feature/hostile-ports")
     uid = host.run(f"id -u ouroboros-{run['slot_id']}").strip()
-    encoded = base64.b64encode(HOARD.encode()).decode()
+    encoded = base64.b64encode(HOLD_PORTS.encode()).decode()
     run_in_preview(host, run, f"echo {encoded} | base64 -d | python3 -")
 
     def is_recorded():

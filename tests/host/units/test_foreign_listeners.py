@@ -20,8 +20,8 @@ from host.process.termination import terminate_family
 from host.units import foreign_listeners
 from host.units.foreign_listeners import (
     PortRules,
+    select_excessive_users,
     select_foreign,
-    select_hoarders,
     select_in_the_way,
 )
 from host.units.jobs import JobUser
@@ -70,7 +70,7 @@ open("ready", "w").close()
 time.sleep(600)
 """
 UNUSED_UID = 61_977  # no process has it
-HOARD = """
+HOLD_PORTS = """
 import os, socket, sys, time
 kind, first, last = (int(word) for word in sys.argv[1:])
 held = []
@@ -127,7 +127,7 @@ def test_a_connection_keeps_a_port_from_its_unit_only_as_its_own_users_choice(
 
 @given(st.dictionaries(st.integers(1, 60), st.integers(0, 9000)), st.integers(0, 20_000))
 def test_those_who_hold_the_most_ports_are_ended_and_no_more_of_them(held, enough):
-    chosen = select_hoarders(held, enough)
+    chosen = select_excessive_users(held, enough)
     left = [held[uid] for uid in held if uid not in chosen]
     assert sum(left) <= enough
     if chosen:
@@ -193,17 +193,17 @@ def listen_as(folder):
 
 
 @pytest.fixture
-def hoard_as(folder):
+def hold_ports_as(folder):
     """Have a user bind all free ports of a range, and do nothing with them."""
 
-    def hoard_as(user, kind, ports):
+    def hold_ports_as(user, kind, ports):
         folder.chmod(0o777)
-        argv = [sys.executable, "-c", HOARD, str(int(kind)), str(ports.start), str(ports.stop)]
+        argv = [sys.executable, "-c", HOLD_PORTS, str(int(kind)), str(ports.start), str(ports.stop)]
         user = replace(user, folders=None)
         runner.spawn(argv, cwd=folder, env=ENV, user=user, log=folder / "log")
         wait_for((folder / "ready").exists)
 
-    return hoard_as
+    return hold_ports_as
 
 
 @pytest.fixture
@@ -331,7 +331,7 @@ def test_without_users_of_applications_nothing_is_read(config, monkeypatch):
     for name in ("read_local_ports", "count_sockets", "list_open_sockets"):
         monkeypatch.setattr(socket_owner, name, None)
     assert foreign_listeners.end_foreign_listeners(config) == []
-    assert foreign_listeners.end_port_hoarders(config) == []
+    assert foreign_listeners.end_port_exhaustion(config) == []
 
 
 @pytest.mark.root
@@ -356,16 +356,16 @@ def test_a_preview_that_holds_our_port_without_listening_is_ended(config, listen
     ("protocol", "kind"), [(TCP, socket.SOCK_STREAM), (UDP, socket.SOCK_DGRAM)]
 )
 def test_a_preview_that_binds_all_local_ports_is_ended_and_production_is_not(
-    config, hoard_as, folder, monkeypatch, protocol, kind
+    config, hold_ports_as, folder, monkeypatch, protocol, kind
 ):
     ports = range(20_000, 20_100)
     monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {protocol: 51})
     monkeypatch.setattr(foreign_listeners, "PAUSE_SECONDS", 0.0)
     for user, has_ended in ((config.app_user, False), (config.slot_user(config.slots[1]), True)):
-        hoard_as(user, kind, ports)
+        hold_ports_as(user, kind, ports)
         (folder / "ready").unlink()
-        ended = foreign_listeners.end_port_hoarders(config)
+        ended = foreign_listeners.end_port_exhaustion(config)
         assert bool(ended) == has_ended
         assert bool(user.pids()) != has_ended
         user.kill_all()
@@ -374,29 +374,31 @@ def test_a_preview_that_binds_all_local_ports_is_ended_and_production_is_not(
 
 
 @pytest.mark.root
-def test_a_job_that_binds_all_local_ports_is_ended(config, hoard_as, monkeypatch):
+def test_a_job_that_binds_all_local_ports_is_ended(config, hold_ports_as, monkeypatch):
     ports = range(20_100, 20_200)
     monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 51})
-    hoard_as(config.job_user, socket.SOCK_STREAM, ports)
+    hold_ports_as(config.job_user, socket.SOCK_STREAM, ports)
     # As a kernel that does not report sockets which are only bound.
     monkeypatch.setattr(socket_owner, "list_open_sockets", list)
-    [job] = foreign_listeners.end_port_hoarders(config)
+    [job] = foreign_listeners.end_port_exhaustion(config)
     assert (job.slot_id, job.is_ended) == ("", True)
     assert wait_for(lambda: not config.job_user.pids())
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("how", ["UDP", "reported"])
-def test_a_job_is_not_ended_for_sockets_that_keep_no_tcp_port(config, hoard_as, monkeypatch, how):
+def test_a_job_is_not_ended_for_sockets_that_keep_no_tcp_port(
+    config, hold_ports_as, monkeypatch, how
+):
     ports = range(20_200, 20_300)
     monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 51})
-    hoard_as(config.job_user, socket.SOCK_DGRAM if how == "UDP" else socket.SOCK_STREAM, ports)
+    hold_ports_as(config.job_user, socket.SOCK_DGRAM if how == "UDP" else socket.SOCK_STREAM, ports)
     # A kernel that reports sockets which are only bound reports all of them.
     bound = [] if how == "UDP" else [listener(ip_address("::1"), 1, 0, CLOSE)]
     monkeypatch.setattr(socket_owner, "list_open_sockets", lambda: bound)
-    assert foreign_listeners.end_port_hoarders(config) == []
+    assert foreign_listeners.end_port_exhaustion(config) == []
     assert config.job_user.pids()
 
 
@@ -413,7 +415,7 @@ def test_connections_that_a_job_accepted_are_no_local_ports(config, folder, monk
     every = socket_owner.list_open_sockets
     reported = lambda: [one for one in every() if one.state != CLOSE]  # noqa: E731
     monkeypatch.setattr(socket_owner, "list_open_sockets", reported)
-    assert foreign_listeners.end_port_hoarders(config) == []
+    assert foreign_listeners.end_port_exhaustion(config) == []
     assert user.pids()
 
 
@@ -421,7 +423,7 @@ def test_nothing_is_looked_for_while_there_are_enough_local_ports(config, monkey
     monkeypatch.setattr(socket_owner, "read_local_ports", lambda: range(100))
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 50, UDP: 50})
     monkeypatch.setattr(socket_owner, "list_open_sockets", None)
-    assert foreign_listeners.end_port_hoarders(config) == []
+    assert foreign_listeners.end_port_exhaustion(config) == []
 
 
 def test_sockets_of_others_are_looked_at_again_only_after_a_pause(config, monkeypatch):
@@ -432,7 +434,7 @@ def test_sockets_of_others_are_looked_at_again_only_after_a_pause(config, monkey
     monkeypatch.setattr(socket_owner, "list_udp_sockets", lambda: looks.append(1) or [])
     monkeypatch.setattr(foreign_listeners, "PAUSE_SECONDS", 600.0)
     for _ in range(2):
-        assert foreign_listeners.end_port_hoarders(config) == []
+        assert foreign_listeners.end_port_exhaustion(config) == []
     assert looks == [1]
 
 
@@ -445,9 +447,9 @@ def test_sockets_that_stay_are_looked_at_again_only_after_a_pause(config, monkey
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: looks.append(1) or {UDP: 60})
     monkeypatch.setattr(socket_owner, "list_udp_sockets", lambda: stay)
     monkeypatch.setattr(foreign_listeners, "PAUSE_SECONDS", 600.0)
-    [entry] = foreign_listeners.end_port_hoarders(config)
+    [entry] = foreign_listeners.end_port_exhaustion(config)
     assert not entry.is_ended
-    assert foreign_listeners.end_port_hoarders(config) == []
+    assert foreign_listeners.end_port_exhaustion(config) == []
     assert looks == [1]
 
 

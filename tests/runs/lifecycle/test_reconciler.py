@@ -471,7 +471,7 @@ def test_a_preview_that_held_too_many_local_ports_is_an_event_of_its_run(
     run = RunFactory()
     leases.request_slot(run, actor="alice")
     held = ForeignListeners("it held so many ports: ended", place.slot_id, is_ended=True)
-    monkeypatch.setattr(reconciler.foreign_listeners, "end_port_hoarders", lambda config: [held])
+    monkeypatch.setattr(reconciler.foreign_listeners, "end_port_exhaustion", lambda config: [held])
     assert reconciler.free_local_ports(config) == [held.text]
     [event] = Event.objects.filter(kind="repaired", run=run, slot_id=str(clean_slot))
     assert event.text == held.text
