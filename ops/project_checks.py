@@ -94,13 +94,17 @@ def run_pytest(
 
 
 def list_checks(config: Config) -> list[tuple[str, list[str]]]:
-    """Return the checks that run before the tests, each with its title and its argv."""
+    """Return the checks that run before the tests, each with its title and its argv.
+
+    None reads a list of known vulnerabilities: pip-audit gets its own from the network.
+    """
     manage = ["python", "-W", "ignore::RuntimeWarning", "manage.py"]
     scripts = sorted(str(path) for path in (config.home / "scripts").glob("*.sh"))
     return [
         ("ruff check", ["ruff", "check", "--quiet", "."]),
         ("ruff format", ["ruff", "format", "--quiet", "--check", "."]),
         ("mypy", ["mypy", "--no-error-summary"]),
+        ("bandit", ["bandit", "--quiet", "--configfile", "pyproject.toml", "--recursive", "."]),
         ("check --deploy", [*manage, "check", "--deploy", "--fail-level", "WARNING"]),
         ("makemigrations", [*manage, "makemigrations", "--check", "--dry-run"]),
         ("shellcheck", ["shellcheck", *scripts, ".ci/run"]),

@@ -20,8 +20,9 @@ def open_append(path: Path, gid: int | None = None) -> IO[bytes]:
     # 0640: logs may quote data, so other users cannot read them.
     log = os.fdopen(os.open(path, flags, 0o640), "ab", buffering=0)
     if gid is not None:
-        os.fchown(log.fileno(), -1, gid)
-        os.fchmod(log.fileno(), 0o660)  # nosec B103
+        descriptor = log.fileno()
+        os.fchown(descriptor, -1, gid)
+        os.fchmod(descriptor, 0o660)  # nosec B103
     return log
 
 
