@@ -15,9 +15,12 @@ from pathlib import Path
 from host import config
 from host.postgres.programs import server_programs
 from host.postgres.programs.server_programs import Programs
+from host.units import stack_ports
 from ops.postgres.embedded_server import Cluster
 
 PASSWORD = "only-for-the-tests-on-loopback"
+# The ports of a stack are between 3100 and 3164, between 8000 and 8767, and 54329.
+FIRST_OFFSET, LAST_OFFSET, STACK_SPAN = 6_700, 11_200, 768
 FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
@@ -49,15 +52,39 @@ def _can_bind(port: int) -> bool:
     return False
 
 
+def free_offset() -> int:
+    """Return a port offset with which all ports of a stack are free.
+
+    Each process of pytest-xdist has offsets of its own, so that no other one uses such a port
+    before this one does. The ports are below those of `free_port`; PostgreSQL's is above the ports
+    that the kernel gives to connections by default.
+    """
+    worker, workers = _read_worker()
+    span = (LAST_OFFSET - FIRST_OFFSET) // workers
+    first = FIRST_OFFSET + worker * span
+    while True:
+        offset = random.SystemRandom().randrange(first, max(first + span - STACK_SPAN, first + 1))
+        loaded = config.load({"OROBOROS_PORT_OFFSET": str(offset)})
+        ports = {port for _, port, _ in stack_ports.list_ports(loaded)}
+        ports |= {loaded.discard_port, *(slot.mail_port for slot in loaded.slots)}
+        if all(map(_can_bind, ports)):
+            return offset
+
+
 @cache
 def list_test_ports() -> range:
     """Return the ports of this process of pytest-xdist, above those of any stack of the tests."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker, workers = _read_worker()
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     # The last one is for a host whose connections may have any port.
     spans = ((20_000, first), (last + 1, 65_536), (20_000, 65_536))
     return next(filter(None, (range(start + worker, end, workers) for start, end in spans)))
+
+
+def _read_worker() -> tuple[int, int]:
+    """Return the number of this process of pytest-xdist, and how many there are."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return worker, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def is_listening(port: int) -> bool:

@@ -1,6 +1,7 @@
 """The doctor's findings: one line for what is right, and a remedy for each fault."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from ops.doctor import checks, findings, forge_checks, git_checks
 from ops.doctor.checks import MinimumFree
 from ops.installed import secret_env_files
 from runs.repository import check_settings
-from tests.environment import CLUSTER
+from tests.environment import CLUSTER, free_offset
 
 NO_FLOORS = MinimumFree(0, 0)
 SERVER = (
@@ -153,7 +154,7 @@ def config(tmp_path):
         if name.startswith(("DATABASE", "PREVIEW", "PATH"))
     }
     folders = {"OROBOROS_VAR": str(tmp_path / "var"), "OROBOROS_ENV_DIR": str(tmp_path / "env")}
-    offset = {"OROBOROS_PORT_OFFSET": str(24_000 + os.getpid() % 900)}
+    offset = {"OROBOROS_PORT_OFFSET": str(free_offset())}
     return configuration.load({**databases, **folders, **offset})
 
 
@@ -204,10 +205,10 @@ def test_a_worker_that_died_is_a_fault_with_how_it_ended(config, tmp_path):
     (tmp_path / "health").touch()
     manager.start(unit)
     try:
-        wait_until_healthy(manager, unit, 10)
+        wait_until_healthy(manager, unit, 60)
         assert find_worker(config).is_ok
         os.kill(manager.status("ouroboros-worker").pid, 9)
-        assert wait_until(lambda: not manager.status("ouroboros-worker").is_active, seconds=10)
+        assert wait_until(lambda: not manager.status("ouroboros-worker").is_active, seconds=60)
         finding = find_worker(config)
     finally:
         manager.stop("ouroboros-worker")
@@ -285,7 +286,7 @@ def test_a_clock_that_is_an_hour_off_is_a_fault(config, monkeypatch):
     now = checks.time.time()
     monkeypatch.setattr(checks.time, "time", lambda: now - 3600)
     [found] = faults(checks.check_clock(config))
-    assert "3600." in found.observed or "3599." in found.observed
+    assert 3599 <= max(map(float, re.findall(r"[\d.]+\d", found.observed))) < 3700
 
 
 def test_disk_and_memory_below_their_floors_are_faults(config):

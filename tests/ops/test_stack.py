@@ -21,8 +21,7 @@ from ops.live_release import LiveBackend
 from ops.stack import Row
 from releases.production import current_link
 from slots.runtime import backend, surface, surface_env_files
-from tests.environment import free_port
-from tests.system.host import free_offset
+from tests.environment import free_offset, is_listening
 
 URL = "postgresql://oroboros:secret@127.0.0.1:1/oroboros"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -122,8 +121,7 @@ def test_without_a_running_stack_every_row_has_a_reason(tmp_path):
 
 def load_stopped(tmp_path):
     """Return the configuration of a checkout on whose ports no process listens."""
-    offset = str(free_port() % 5000 + 40000 - 8000)
-    return load(tmp_path, OROBOROS_PORT_OFFSET=offset, DATABASE_URL=URL)
+    return load(tmp_path, OROBOROS_PORT_OFFSET=str(free_offset()), DATABASE_URL=URL)
 
 
 def make_live(config, colour, **manifest):
@@ -167,7 +165,7 @@ def test_main_surface_without_a_release_is_healthy_unless_its_link_is_broken(tmp
     try:
         is_probed = lambda: probe_main_surface(config) == (True, "no release is live yet")  # noqa: E731
         # On a busy host Caddy may listen only after the start has returned.
-        assert wait_until(is_probed, seconds=30, interval=0.05)
+        assert wait_until(is_probed, seconds=60, interval=0.05)
         (config.var / "current").symlink_to("activations/9")
         assert probe_main_surface(config) == (False, "/health answered 503.")
     finally:
@@ -274,6 +272,8 @@ def router(tmp_path):
     unit = next(unit for unit in stack.build_control_units(config, {}) if unit.name == stack.ROUTER)
     manager = LocalManager(config)
     manager.start(unit)
+    # On a busy host Caddy may listen only after the start has returned.
+    assert wait_until(lambda: is_listening(config.router_port), seconds=60, interval=0.05)
     yield config
     assert manager.stop(unit.name)
     for server in servers:
@@ -283,7 +283,7 @@ def router(tmp_path):
 
 def get(config, host, path="/health"):
     url = f"http://127.0.0.1:{config.router_port}{path}"
-    return requests.get(url, headers={"Host": host}, timeout=5)
+    return requests.get(url, headers={"Host": host}, timeout=60)
 
 
 def test_the_router_sends_each_host_name_to_its_port_and_answers_404_to_others(router):

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import os
-import random
 import socket
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from host.units import managers
 from releases.models import Release
 from releases.production import draining
 from slots.runtime import surface
+from tests.environment import free_offset
 from tests.releases.application import Repo
 from tests.releases.production_state import deploy, make_live, make_release
 
@@ -31,14 +31,6 @@ def is_free(port):
         except OSError:
             return False
         return True
-
-
-def free_offset():
-    """Return a port offset whose ports are all free now."""
-    while True:
-        offset = random.randrange(15000, 24000)
-        if all(is_free(port + offset) for port in (3100, 8094, 8095)):
-            return offset
 
 
 @pytest.fixture
@@ -59,7 +51,7 @@ def config(base_folder, monkeypatch, settings):
         "OROBOROS_PRODUCTION_DATABASE": f"app_production_{uuid.uuid4().hex[:8]}",
         "OROBOROS_UID_BASE": str(100000 + 100 * (os.getpid() % 5000)),
         "DEPLOY_HEALTH_SECONDS": "0.3",
-        "DEPLOY_START_SECONDS": "10",
+        "DEPLOY_START_SECONDS": "60",
         "DEPLOY_DRAIN_SECONDS": "0",
     }
     for name, value in given.items():
@@ -91,7 +83,7 @@ def web(config):
     log = (config.var / "caddy.log").open("wb")
     caddy = subprocess.Popen(surface.build_command(config), env=env, stdout=log, stderr=log)
     try:
-        wait_until(lambda: caddy.poll() is not None or not is_free(config.web_port), seconds=10)
+        wait_until(lambda: caddy.poll() is not None or not is_free(config.web_port), seconds=60)
         assert caddy.poll() is None and not is_free(config.web_port), "Caddy does not start"
         yield Web(config.web_port)
     finally:
@@ -121,7 +113,7 @@ class Web:
     def __init__(self, port):
         self.port = port
 
-    def get(self, path="/", timeout=10):
+    def get(self, path="/", timeout=60):
         with contextlib.closing(
             http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         ) as link:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from host import config as configuration
-from tests.releases.conftest import free_offset
+from tests.environment import free_offset
 
 RELEASE = "r-20261124120000-abcdef012345"
 PLAN = {
@@ -69,7 +69,7 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=messages,
-                timeout=30,
+                timeout=120,
             )
         return done.returncode, json.loads(done.stdout)
 

@@ -16,7 +16,7 @@ from host import config as configuration
 from host.deadline import wait_until
 from host.files import ownership
 from host.units import managers
-from tests.environment import free_port
+from tests.environment import free_offset
 from tests.slot_leftovers import assert_nothing_is_left
 
 TEST_VARIABLES = (
@@ -32,23 +32,11 @@ QUEUE_PROCESS_NAME = "queue"  # see runs.lifecycle.supervisor
 END_STATUSES = ("preview_ready", "merged", "failed", "rejected", "canceled", "expired")
 
 
-def wait_for(condition, seconds=90, why=""):
+def wait_for(condition, seconds=180, why=""):
     """Return the result of `condition` once it is true; fail with `why` after `seconds`."""
     result = wait_until(condition, seconds=seconds)
     assert result, f"not within {seconds} s: {why or condition}"
     return result
-
-
-def free_offset():
-    """Return a port offset with which none of the stack's ports is in use now."""
-    while True:
-        offset = free_port() % 9000 + 1000
-        config = configuration.load({"OROBOROS_PORT_OFFSET": str(offset)})
-        ports = [config.api_port, config.worker_port, config.web_port, config.postgres_port]
-        ports += [config.router_port, *config.colour_ports]
-        ports += [port for slot in config.slots for port in (slot.web_port, slot.backend_port)]
-        if not any(conn.laddr.port in ports for conn in psutil.net_connections("tcp")):
-            return offset
 
 
 class Host:
@@ -101,20 +89,20 @@ class Host:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def get(self, port, path="/health", **options):
-        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=20, **options)
+        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=60, **options)
 
     def api(self, path, body=None):
         """Send a GET, or a POST if there is a body, as the operator of this host."""
         url = f"http://127.0.0.1:{self.config.api_port}{path}"
         if body is None:
-            return requests.get(url, timeout=20)
-        return requests.post(url, json=body, timeout=40)
+            return requests.get(url, timeout=60)
+        return requests.post(url, json=body, timeout=120)
 
     def run(self, run_id):
         return self.api(f"/api/runs/{run_id}").json()
@@ -125,7 +113,7 @@ class Host:
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 
-    def wait_until_settled(self, run_id, seconds=120):
+    def wait_until_settled(self, run_id, seconds=240):
         """Wait until the run's preview is ready or the run has ended; return the run."""
         return wait_for(
             lambda: (run := self.run(run_id))["status"] in END_STATUSES and run,
@@ -137,7 +125,7 @@ class Host:
         answer = self.api(f"/api/runs/{run['id']}/approve", {"commit_sha": run["commit_sha"]})
         assert answer.status_code == 200, answer.text
 
-    def wait_until_ended(self, run_id, seconds=120):
+    def wait_until_ended(self, run_id, seconds=240):
         """Wait until an approved run has ended; return it."""
         return wait_for(
             lambda: (run := self.run(run_id))["ended_at"] and run, seconds, f"run {run_id}"
@@ -152,7 +140,7 @@ class Host:
         As root nothing else of its user may be left.
         """
         slot = self.config.slots[number - 1]
-        wait_for(lambda: self.slot(number)["state"] == "free", 30, str(self.slot(number)))
+        wait_for(lambda: self.slot(number)["state"] == "free", 120, str(self.slot(number)))
         assert_nothing_is_left(self.config, slot)
         idle = self.get(slot.backend_port).json()
         return idle == {"status": "idle", "slot_id": slot.slot_id}
@@ -191,7 +179,7 @@ class Host:
         queue = [one for one in process.children(recursive=True) if is_queue_process(one)]
         assert len(queue) > 2, "the queue's processes"
         process.send_signal(signal.SIGKILL)
-        _, alive = psutil.wait_procs([process, *queue], timeout=10)
+        _, alive = psutil.wait_procs([process, *queue], timeout=60)
         assert not alive, alive
 
     def processes(self):
@@ -206,7 +194,7 @@ class Host:
     def close(self):
         if (self.home / ".venv").exists():
             self.script("runtime-down")
-        wait_for(lambda: not self.processes(), 15, str(self.processes()))
+        wait_for(lambda: not self.processes(), 60, str(self.processes()))
         ownership.delete_tree(self.home)  # installs are read-only
 
 

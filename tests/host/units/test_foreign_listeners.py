@@ -233,9 +233,7 @@ def reports_bound_sockets():
 
 def free_port_outside_the_local_ones():
     local = socket_owner.read_local_ports()
-    taken = {one.port for one in socket_owner.list_open_sockets()}
-    first = 20_200 + os.getpid() % 5000
-    return next(port for port in range(first, 32_000) if port not in taken and port not in local)
+    return next(port for port in iter(free_port, None) if port not in local)
 
 
 def is_free(port):
@@ -358,7 +356,7 @@ def test_a_preview_that_holds_our_port_without_listening_is_ended(config, listen
 def test_a_preview_that_binds_all_local_ports_is_ended_and_production_is_not(
     config, hold_ports_as, folder, monkeypatch, protocol, kind
 ):
-    ports = range(20_000, 20_100)
+    ports = range(2_000, 2_100)
     monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {protocol: 51})
     monkeypatch.setattr(foreign_listeners, "PAUSE_SECONDS", 0.0)
@@ -375,7 +373,7 @@ def test_a_preview_that_binds_all_local_ports_is_ended_and_production_is_not(
 
 @pytest.mark.root
 def test_a_job_that_binds_all_local_ports_is_ended(config, hold_ports_as, monkeypatch):
-    ports = range(20_100, 20_200)
+    ports = range(2_100, 2_200)
     monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 51})
     hold_ports_as(config.job_user, socket.SOCK_STREAM, ports)
@@ -391,7 +389,7 @@ def test_a_job_that_binds_all_local_ports_is_ended(config, hold_ports_as, monkey
 def test_a_job_is_not_ended_for_sockets_that_keep_no_tcp_port(
     config, hold_ports_as, monkeypatch, how
 ):
-    ports = range(20_200, 20_300)
+    ports = range(2_200, 2_300)
     monkeypatch.setattr(socket_owner, "read_local_ports", lambda: ports)
     monkeypatch.setattr(socket_owner, "count_sockets", lambda: {TCP: 51})
     hold_ports_as(config.job_user, socket.SOCK_DGRAM if how == "UDP" else socket.SOCK_STREAM, ports)

@@ -14,7 +14,7 @@ from ops import env_files, systemd
 from ops.preconditions.checkout_path import find_path_problems, find_unit_path_problems
 from ops.preconditions.proxies import find_proxy, find_proxy_problems
 from ops.preconditions.shell_settings import describe_shell_settings, find_differing
-from tests.system.host import free_offset
+from tests.environment import free_offset
 
 INDEX = "https://index.example.net/simple"
 

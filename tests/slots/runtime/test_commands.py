@@ -16,11 +16,10 @@ from ops.postgres.embedded_server import Cluster
 from slots.runtime import backend, backend_log, cleanup, spec, worktree
 from slots.runtime.__main__ import run_command
 from slots.runtime.spec import Spec
-from tests.environment import FAST, PASSWORD, free_port
+from tests.environment import FAST, PASSWORD, free_offset, free_port
 from tests.slots.runtime.answering_backend import echo
 from tests.slots.runtime.test_backend import COMMIT, RUN, SERVE
 
-OFFSET = "12000"
 MIGRATION = """
 import os
 import psycopg
@@ -35,7 +34,7 @@ def environ(folder, config, monkeypatch):
     """The environment of this test's checkout, for its subprocesses and for `run_command` here."""
     own = {
         "OROBOROS_VAR": str(config.var),
-        "OROBOROS_PORT_OFFSET": OFFSET,
+        "OROBOROS_PORT_OFFSET": str(free_offset()),
         "OROBOROS_UID_BASE": str(config.uid_base),
         "OROBOROS_RUNTIME_LOG_DIR": str(folder / "runtime-logs"),
     }
@@ -62,6 +61,7 @@ def run(environ, *words):
 
 
 def test_runbook_commands_on_a_free_slot(environ):
+    port = configuration.load().slots[0].backend_port
     for words in (
         ["restart", "--slot", "preview-1"],
         ["status", "--slot", "preview1"],
@@ -71,7 +71,7 @@ def test_runbook_commands_on_a_free_slot(environ):
     ):
         answer = run(environ, *words)
         assert (answer["ok"], answer["command"], answer["slot_id"]) == (True, words[0], "preview-1")
-        assert (answer["port"], answer["run"], answer["db_name"]) == (20101, None, None)
+        assert (answer["port"], answer["run"], answer["db_name"]) == (port, None, None)
         if words[0] == "stop":
             assert (answer["occupant"], answer["health"], answer["pid"]) == (
                 "none",
@@ -128,7 +128,7 @@ def test_health_of_a_stopped_slot_fails(environ):
 
 
 def test_start_on_a_taken_port_is_refused(environ):
-    with echo(20101):
+    with echo(configuration.load().slots[0].backend_port):
         answer = run(environ, "start", "--slot", "preview-1")
     assert (answer["ok"], answer["error"]) == (False, "port_taken")
 

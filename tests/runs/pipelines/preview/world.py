@@ -11,9 +11,10 @@ from host import config as configuration
 from runs.engine.artifacts import artifacts_folder
 from runs.lifecycle import execution, operations
 from runs.models import Run
+from tests.environment import free_offset
 from tests.runs.pipelines.shipping.world import World
 from tests.service import database_url
-from tests.system.host import free_offset, wait_for
+from tests.system.host import wait_for
 
 # Beyond what the other world of the same session may have: a clean slot kills all of its uid.
 UIDS = 1_000_000
@@ -92,7 +93,7 @@ class WorkedHost(Host):
             yield
         finally:
             worker.terminate()
-            worker.wait(40)
+            worker.wait(120)
 
     def _is_well(self):
         try:

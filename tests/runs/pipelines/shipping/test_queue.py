@@ -22,12 +22,13 @@ from host.config import HOME
 from host.files.file_lock import file_lock
 from runs.lifecycle import operations, schedules
 from runs.models import Event, Heartbeat, Run
+from tests.environment import free_offset
 from tests.runs.pipelines.shipping import tiny
 from tests.runs.pipelines.shipping.conftest import opened
 from tests.runs.pipelines.shipping.harness import Harness
-from tests.runs.pipelines.shipping.processes import sleepers, wait_until
+from tests.runs.pipelines.shipping.processes import LOOK_SECONDS, OWN, sleepers, wait_until
 from tests.runs.pipelines.shipping.world import World
-from tests.system.host import free_offset, is_queue_process
+from tests.system.host import is_queue_process
 
 # The worker as it is started, with shorter limits for its cluster.
 HASTY = """\
@@ -35,8 +36,11 @@ import django
 
 django.setup()
 from django.conf import settings
+from core import claims
 from runs.lifecycle import queue_health, queue_processes, schedules, supervisor
 
+# A claim that the supervisor does not end is there for longer than the tests wait.
+claims.CLAIM_SECONDS = 3600
 queue_health.HEARTBEAT_SECONDS, queue_health.HEARTBEAT_MAX_AGE_SECONDS = 1.0, 6.0
 queue_processes.GRACE_SECONDS, supervisor.STOP_SECONDS = {grace}, 2.0
 queue_processes.LOSS_SECONDS = 6.0
@@ -47,8 +51,8 @@ UNCHANGED = [sys.executable, "manage.py", "run_worker"]
 ROLE = re.compile(r"(ready for work|monitoring) at (\d+)")
 # Only previews have a database as they are built.
 # Builds have the same variables everywhere: a preview's are told by its address.
-WAITS = 'case "$FRONTEND_URL" in *.preview*) sleep 4545 || true;; esac\n'
-SLEEP = "4545"
+SLEEP = f"4545{OWN}"
+WAITS = f'case "$FRONTEND_URL" in *.preview*) sleep {SLEEP} || true;; esac\n'
 BUILD = '[backend]\nbuild = "sh waits.sh"\n[checks]\nquick = "true"\n'
 
 
@@ -153,8 +157,8 @@ class Worker:
             assert self.cluster(), (self.world.folder / "worker.log").read_text()
             queue = processes_of(self.cluster())
             self.process.terminate()
-            assert self.process.wait(40) == 0
-            assert not psutil.wait_procs(queue, 10)[1]
+            assert self.process.wait(120) == 0
+            assert not psutil.wait_procs(queue, 60)[1]
         finally:
             self.process.kill()
             self.process.wait()
@@ -213,9 +217,9 @@ def test_a_frozen_queue_is_reported_and_restarted(victim, worker, host, monkeypa
         wait_until(worker.kill_idle)
     run = make_run(host, "frozen")
     wait_until(lambda: worker.health() == "queue_frozen")
-    wait_until(lambda: worker.health() == "ok", 150)
+    wait_until(lambda: worker.health() == "ok", 300)
     assert worker.cluster() not in before
-    assert not psutil.wait_procs(before, 5)[1]
+    assert not psutil.wait_procs(before, 60)[1]
     approve_when_ready(run)
     assert_merged_once(run, harness)
 
@@ -227,10 +231,11 @@ def test_a_killed_cluster_leaves_no_process_and_repeats_no_step(worker, host, mo
     [first] = sleepers(SLEEP)
     before = processes_of(worker.cluster())
     before[0].kill()
-    assert not psutil.wait_procs(before, 10)[1]
+    assert not psutil.wait_procs(before, 60)[1]
     wait_until(lambda: worker.cluster() not in (None, *before))
     # Before the claim would have expired by itself: the supervisor knows that its process is dead.
-    wait_until(lambda: Run.objects.get(pk=run.pk).claim_fence == 2, CLAIM_SECONDS - 5)
+    seconds = LOOK_SECONDS if worker.is_hasty else CLAIM_SECONDS - 5
+    wait_until(lambda: Run.objects.get(pk=run.pk).claim_fence == 2, seconds)
     wait_until(lambda: sleepers(SLEEP) not in ([], [first]))
     [second] = sleepers(SLEEP)
     os.kill(second, signal.SIGKILL)
@@ -266,7 +271,7 @@ def test_a_frozen_cluster_has_its_schedules_run_by_the_supervisor(host):
     with run_worker(host, is_hasty=True, grace=600.0, overdue=0.2) as worker:
         enqueue_due_schedules()
         wait_until(lambda: detail_of(reaper) == "0 leases ended")
-        assert worker.read_health()["overdue_schedules"] == []
+        wait_until(lambda: worker.read_health()["overdue_schedules"] == [])
         stopped = processes_of(worker.cluster())
         for process in stopped:
             process.suspend()
