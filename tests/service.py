@@ -48,12 +48,12 @@ def api_process(config=GUNICORN_CONFIG, **environ):
         yield port, server
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def _is_healthy(port):
     http_connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    with suppress(OSError):
+    with suppress(OSError, http.client.HTTPException):
         http_connection.request("GET", "/health")
         return http_connection.getresponse().status == 200
     return False

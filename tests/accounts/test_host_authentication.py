@@ -34,7 +34,7 @@ def build_request(port, line, body=b"", cookie=b"", host=None, content_type=b"ap
 
 
 def send_request(port, line, body=b"", cookie=b"", **options):
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(build_request(port, line, body, cookie, **options))
         return b"".join(iter(lambda: client.recv(65536), b""))
 
@@ -65,7 +65,7 @@ def test_a_request_whose_connection_is_closed_at_once_has_no_effect(port):
 
     def post_and_close():
         for number in range(1000):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
                 client.sendall(whole)
                 if number % 2:  # reset instead of an orderly end
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -103,7 +103,7 @@ def test_a_session_cookie_from_a_closed_connection_is_ignored(port):
 
     def post_and_close():
         for _ in range(200):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
                 client.sendall(whole)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         return True
@@ -111,7 +111,7 @@ def test_a_session_cookie_from_a_closed_connection_is_ignored(port):
     run_as_user(post_and_close, settings.OROBOROS.app_user.uid)
     assert b" 200 OK" in send_request(port, b"GET /api/runs HTTP/1.1")  # the last of them are over
     assert Run.objects.count() == 0
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(whole)
         assert b" 201 Created" in b"".join(iter(lambda: client.recv(65536), b""))
 

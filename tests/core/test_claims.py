@@ -226,7 +226,7 @@ def test_a_claim_and_its_renewal_last_30_seconds(run):
     claim = claim_run(run)
     for _ in range(2):
         left = read_row(run)["claim_expires_at"] - get_database_time()
-        assert timedelta(seconds=25) < left <= timedelta(seconds=30)
+        assert timedelta(seconds=10) < left <= timedelta(seconds=30)
         Run.objects.filter(pk=run.pk).update(
             claim_expires_at=get_database_time() + timedelta(seconds=5)
         )
@@ -256,7 +256,7 @@ class TestRenewal:
         first = Run.objects.get(pk=run.pk).claim_expires_at
         with claims.renew_while_running(Run.objects.all(), claim):
             assert wait_until(
-                lambda: Run.objects.get(pk=run.pk).claim_expires_at > first, seconds=5
+                lambda: Run.objects.get(pk=run.pk).claim_expires_at > first, seconds=60
             )
         assert Run.objects.get(pk=run.pk).claim_expires_at is None
 
@@ -264,7 +264,7 @@ class TestRenewal:
         claim = claim_run(run)
         with claims.renew_while_running(Run.objects.all(), claim):
             Run.objects.filter(pk=run.pk).update(claim_owner="another")
-            assert claim.lost.wait(5)
+            assert claim.lost.wait(60)
         assert Run.objects.get(pk=run.pk).claim_owner == "another"
 
     def test_a_requested_stop_is_passed_on(self, run):
@@ -272,4 +272,4 @@ class TestRenewal:
         with claims.renew_while_running(Run.objects.all(), claim, requested.is_set):
             assert not claim.stop_requested.is_set()
             requested.set()
-            assert claim.stop_requested.wait(5)
+            assert claim.stop_requested.wait(60)

@@ -37,7 +37,7 @@ def run_in_thread(function):
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(30)
+    thread.join(60)
     return results[0]
 
 
@@ -57,7 +57,7 @@ def is_open(session):
 
 
 def has_ended(session):
-    return wait_until(lambda: not is_open(session), seconds=10, interval=0.02)
+    return wait_until(lambda: not is_open(session), seconds=60, interval=0.02)
 
 
 def test_threads_that_take_turns_use_one_connection(shared):
@@ -70,7 +70,7 @@ def test_threads_at_the_same_time_have_one_each_and_the_surplus_is_closed(shared
     def run():
         with shared.lend():
             session = read_session()
-            together.wait(30)
+            together.wait(60)
             sessions.append(session)
 
     sessions = []
@@ -78,7 +78,7 @@ def test_threads_at_the_same_time_have_one_each_and_the_surplus_is_closed(shared
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(set(sessions)) == 4
     assert {use(shared) for _ in range(3)} < set(sessions)
     assert len(shared._idle) == 2
@@ -92,7 +92,7 @@ def test_a_thread_that_asks_nothing_opens_no_connection(shared):
 def test_a_session_that_the_server_ended_meanwhile_is_replaced(shared):
     first = use(shared)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
+        cursor.execute("SELECT pg_terminate_backend(%s, 60000)", [first])
     second = use(shared)
     assert isinstance(second, int)
     assert second != first

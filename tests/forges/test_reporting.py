@@ -267,7 +267,7 @@ def test_a_limit_is_waited_for_by_all_messages(world, pull):
     sent = len(world.forge.requests)
     at = get_database_time()
     for message in OutgoingMessage.objects.all():
-        assert timedelta(seconds=200) < message.due_at - at < timedelta(seconds=301)
+        assert timedelta(seconds=200) < message.due_at - at < timedelta(seconds=400)
     make_ready()
     world.report()
     assert len(world.forge.requests) == sent

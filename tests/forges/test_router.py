@@ -53,7 +53,7 @@ def router():
 def test_only_webhooks_may_be_large(router, path, size, status):
     headers = {"Host": "api.localhost"}
     url = f"http://127.0.0.1:{router}{path}"
-    answer = requests.post(url, b"x" * size, headers=headers, timeout=30)
+    answer = requests.post(url, b"x" * size, headers=headers, timeout=60)
     assert answer.status_code == status
     if status == 200:
         assert answer.text == str(size)

@@ -1,6 +1,7 @@
 """Helpers for tests of real processes."""
 
 import os
+import time
 from pathlib import Path
 
 from host.deadline import wait_until
@@ -24,6 +25,15 @@ def wait_for(condition, seconds=20):
 
 def is_running(pid):
     return process_table.find_process(pid) is not None
+
+
+def wait_for_another_start_time():
+    """Wait until a process that starts now has another start time than those that have started.
+
+    It has a resolution of 10 ms on the clock since boot, see proc_pid_stat(5).
+    """
+    later = time.clock_gettime(time.CLOCK_BOOTTIME) + 0.02
+    wait_for(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) > later)
 
 
 def wait_for_pid(path):

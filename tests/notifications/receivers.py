@@ -79,7 +79,7 @@ class Mailbox:
 @contextmanager
 def receiving_mail():
     box, port = Mailbox(), free_port()
-    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller = Controller(box, hostname="127.0.0.1", port=port, ready_timeout=60.0)
     controller.start()
     try:
         yield box, port

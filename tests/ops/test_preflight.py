@@ -12,7 +12,7 @@ import pytest
 
 from host import config as configuration
 from host.process.users import User
-from host.units.health import wait_until_healthy
+from host.units import health
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from ops import preflight
@@ -76,7 +76,8 @@ def test_a_port_in_use_on_another_address_is_a_problem(config, one_port, address
     assert f"Port {one_port} (control API) is taken by process {os.getpid()}" in problem
 
 
-def test_a_port_that_its_own_unit_listens_on_is_no_problem(config, one_port, tmp_path):
+def test_a_port_that_its_own_unit_listens_on_is_no_problem(config, one_port, tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "STEADY_SECONDS", 0.2)
     manager = LocalManager(config)
     unit = Unit(
         "ouroboros-api", (sys.executable, "-c", SERVER, str(one_port)), tmp_path,
@@ -84,7 +85,7 @@ def test_a_port_that_its_own_unit_listens_on_is_no_problem(config, one_port, tmp
     )  # fmt: skip
     manager.start(unit)
     try:
-        assert wait_until_healthy(manager, unit, 2).reason == "/health answered 404."
+        assert health.wait_until_healthy(manager, unit, 60).reason == "/health answered 404."
     finally:
         problems = list(preflight.check_ports(config))
         manager.stop(unit.name)

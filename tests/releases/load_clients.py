@@ -28,7 +28,7 @@ class Client(threading.Thread):
         self.slowest = 0.0
 
     def run(self):
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         due, version = time.monotonic(), None
         while not self.stop.is_set():
             for kind in ("page", "api", "asset"):

@@ -70,7 +70,7 @@ def run_and_kill(point, when, action, argument):
         env=subprocess_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 

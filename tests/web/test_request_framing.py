@@ -129,7 +129,7 @@ REFUSALS = (400, 411, 413, 417, 501, 502)
 def exchange(port, request):
     """Send the bytes; return what is answered until it is whole, or the connection ends."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(request)
         with suppress(TimeoutError, ConnectionError):
             while part := client.recv(65536):

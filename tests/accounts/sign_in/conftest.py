@@ -66,7 +66,7 @@ class ProviderPeople:
             "groups": list(groups),
             **claims,
         }
-        assert requests.put(f"{self.url}/users/{sub}", json=body, timeout=5).status_code == 204
+        assert requests.put(f"{self.url}/users/{sub}", json=body, timeout=60).status_code == 204
 
 
 class Browser(Client):
@@ -80,7 +80,7 @@ class Browser(Client):
 
     def confirm(self, url, sub):
         """Log in at the provider; return the address that it sends the browser back to."""
-        answer = requests.post(url, data={"sub": sub}, allow_redirects=False, timeout=5)
+        answer = requests.post(url, data={"sub": sub}, allow_redirects=False, timeout=60)
         assert answer.status_code == 302, answer.text
         parts = urlsplit(answer.headers["Location"])
         return f"{parts.path}?{parts.query}"

@@ -271,7 +271,7 @@ def test_a_trees_user_may_add_to_its_packages_and_not_change_them(project, conf)
         ["/bin/sh", "-c", script],
         cwd=project.root / "node_modules",
         log=project.log,
-        timeout=10,
+        timeout=60,
         env={"PATH": os.defpath},
         user=user,
     )

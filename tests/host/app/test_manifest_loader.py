@@ -334,7 +334,7 @@ def test_a_file_full_of_mistakes_is_refused_quickly(load_files):
     text = "[env]\n" + "\n".join(f"A{number} = 1" for number in range(5000))
     started = time.monotonic()
     assert refusal(load_files, {"oroboros.toml": text}).fields["line"] == "2"
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(

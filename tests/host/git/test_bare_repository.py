@@ -227,7 +227,7 @@ def test_a_push_is_fast_forward_only(remote, repository, tmp_path):
     log = tmp_path / "push.log"
 
     def push(sha, **more):
-        return repository.push(str(remote.path), sha, "main", log=log, timeout=30, **more)
+        return repository.push(str(remote.path), sha, "main", log=log, timeout=120, **more)
 
     assert push(two, dry_run=True).exit_code == 0
     assert remote.head() == one
@@ -246,7 +246,7 @@ def test_a_push_that_a_remote_hook_rejects_fails_with_its_message(remote, reposi
     hook.write_text("#!/bin/sh\necho no pushes on Fridays\nexit 1\n")
     hook.chmod(0o755)
     log = tmp_path / "push.log"
-    outcome = repository.push(str(remote.path), two, "main", log=log, timeout=30)
+    outcome = repository.push(str(remote.path), two, "main", log=log, timeout=120)
     assert outcome.exit_code == 1
     assert remote.head() == one
     assert "no pushes on Fridays" in log.read_text()
@@ -263,7 +263,7 @@ def test_hooks_of_our_repository_do_not_run(remote, repository, tmp_path):
     repository.fetch(str(remote.path))
     repository.update_ref("refs/heads/main", one, None)
     repository.export_commit(one, tmp_path / "tree")
-    repository.push(str(remote.path), one, "copy", log=tmp_path / "log", timeout=30)
+    repository.push(str(remote.path), one, "copy", log=tmp_path / "log", timeout=120)
     assert remote.head("copy") == one
     assert not mark.exists()
 
@@ -276,7 +276,7 @@ def test_a_local_remote_of_another_owner_is_trusted_by_its_path(remote, reposito
     repository.fetch(str(remote.path))
     assert repository.find_branch_head("main") == one
     log = tmp_path / "log"
-    assert repository.push(str(remote.path), one, "copy", log=log, timeout=30).exit_code == 0
+    assert repository.push(str(remote.path), one, "copy", log=log, timeout=120).exit_code == 0
 
 
 def test_an_exported_commit_has_its_files_unfiltered(remote, repository, tmp_path, monkeypatch):

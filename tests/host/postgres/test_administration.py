@@ -32,7 +32,7 @@ def target(config, slot):
 
 
 def connect(url):
-    return psycopg.connect(url, autocommit=True, connect_timeout=5)
+    return psycopg.connect(url, autocommit=True, connect_timeout=60)
 
 
 def url_of(admin, name, role, password):

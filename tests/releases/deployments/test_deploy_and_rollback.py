@@ -95,7 +95,7 @@ def test_one_of_two_concurrent_rollbacks_is_refused(config, repo, web, two_relea
         )
         for release in two_releases
     ]
-    answers = [json.loads(child.communicate(timeout=60)[0]) for child in children]
+    answers = [json.loads(child.communicate(timeout=180)[0]) for child in children]
     [winner] = [answer for answer in answers if answer["ok"]]
     [loser] = [answer for answer in answers if not answer["ok"]]
     assert loser["error"] == "activation_in_progress"

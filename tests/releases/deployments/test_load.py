@@ -51,7 +51,7 @@ def test_no_response_fails_or_mixes_releases_during_deployments(rounds, config, 
 def wait_for_responses(load, number):
     """Wait until the clients have received `number` more responses."""
     first = count_responses(load)
-    assert wait_until(lambda: count_responses(load) >= first + number, seconds=30)
+    assert wait_until(lambda: count_responses(load) >= first + number, seconds=120)
 
 
 def count_responses(load):

@@ -54,7 +54,8 @@ def commit(repo, version, **changes):
 
 
 def read_history(config):
-    return (config.var / "app" / "history").read_text().splitlines()
+    path = config.var / "app" / "history"
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def find_pids(config):
@@ -63,7 +64,7 @@ def find_pids(config):
 
 
 def wait_for_history(config, count):
-    assert wait_until(lambda: len(read_history(config)) >= count, seconds=20)
+    assert wait_until(lambda: len(read_history(config)) >= count, seconds=60)
     return read_history(config)
 
 
@@ -125,7 +126,7 @@ def test_a_killed_process_is_started_again_and_reported(config, repo, web):
     os.kill(before[background.unit_name("worker")], signal.SIGKILL)
     manager = managers.get_manager(config)
     unit = background.unit_name("worker")
-    assert wait_until(lambda: not manager.status(unit).is_active, seconds=5, interval=0.01)
+    assert wait_until(lambda: not manager.status(unit).is_active, seconds=60, interval=0.01)
     repairs = reconciler.repair_production(config)
     assert repairs[0].startswith(f"{unit} ended")
     assert repairs[0].endswith("It is started again (restart 1).")
@@ -145,7 +146,7 @@ def test_a_killed_process_is_started_again_and_reported(config, repo, web):
     assert all(path.is_file() for path in logs.values())
     # The next one waits for the delay.
     os.kill(manager.status(unit).pid, signal.SIGKILL)
-    assert wait_until(lambda: not manager.status(unit).is_active, seconds=5, interval=0.01)
+    assert wait_until(lambda: not manager.status(unit).is_active, seconds=60, interval=0.01)
     known = keeping.read_restarts(config)
     keeping._write_restarts(config, {unit: replace(known[unit], count=10)})
     assert reconciler.repair_production(config) == []

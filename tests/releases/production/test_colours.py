@@ -40,7 +40,7 @@ def test_foreign_listener_on_the_port_of_the_new_colour_fails_the_deploy(config,
         stderr=subprocess.DEVNULL,
     )
     try:
-        assert wait_until(lambda: is_listening(port), seconds=10)
+        assert wait_until(lambda: is_listening(port), seconds=60)
         with pytest.raises(DeploymentFailed, match=f"Port {port}"):
             deploy(config, repo.commit("two"))
         assert stranger.poll() is None

@@ -20,6 +20,7 @@ from releases.models import Deployment, Release
 from releases.production import colours, current_link, draining
 from releases.rules import DeploymentKind, DeploymentOutcome, ReleaseStatus, other_colour
 from tests.releases.production_state import assert_consistent, deploy, make_live, make_release
+from tests.slots.runtime.answering_backend import dropping_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,14 +34,14 @@ class SlowRequest(threading.Thread):
         port = colours.port(config, colour)
         before = socket_owner.count_connections(port)
         self.start()
-        assert wait_until(lambda: socket_owner.count_connections(port) > before, seconds=5)
+        assert wait_until(lambda: socket_owner.count_connections(port) > before, seconds=60)
 
     def run(self):
-        status, _, body = self.web.get(self.path, timeout=30)
+        status, _, body = self.web.get(self.path, timeout=120)
         self.version = json.loads(body)["version"] if status == 200 else status
 
     def wait(self):
-        self.join(20)
+        self.join(120)
         return self.version
 
 
@@ -99,7 +100,7 @@ def list_running(config):
 
 
 def test_open_connection_and_time_decide_whether_a_colour_drains(config, releases):
-    config.environ["DEPLOY_DRAIN_SECONDS"] = "30"
+    config.environ["DEPLOY_DRAIN_SECONDS"] = "3000"
     live = Deployment.objects.latest_switch_to(Release.objects.live())
     colour = other_colour(live.colour)
 
@@ -110,9 +111,9 @@ def test_open_connection_and_time_decide_whether_a_colour_drains(config, release
     with socket.create_server(("127.0.0.1", colours.port(config, colour))) as server:
         with socket.create_connection(server.getsockname()) as client, server.accept()[0]:
             assert socket_owner.count_connections(server.getsockname()[1]) == 1
-            set_age(29)
+            set_age(2900)
             assert draining.is_draining(config, colour)
-            set_age(31)
+            set_age(3001)
             assert not draining.is_draining(config, colour)
             set_age(5)
             assert draining.is_draining(config, colour)
@@ -144,7 +145,7 @@ def test_long_request_survives_a_deploy_and_a_rollback(config, repo, web):
     assert time.monotonic() - started < 6  # its process still serves: no wait
     assert (new.wait(), old.wait()) == ("two", "one")
     Deployment.objects.update(ended_at=first.created_at)  # no process waits any more
-    assert wait_until(lambda: not draining.is_draining(config, "green"), seconds=5)
+    assert wait_until(lambda: not draining.is_draining(config, "green"), seconds=60)
     reconciler.reconcile(config)
     assert_consistent(config, first, web)
 
@@ -271,16 +272,22 @@ def test_a_request_that_waits_for_a_dead_colour_is_not_answered_by_the_next_rele
     number = current_link.read(config).number
     fail_in_its_gate(config, make_release(config, "b"), live)
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(web.get("/page"))) for _ in range(10)]
+    paths = [f"/page{number}" for number in range(10)]
+    threads = [
+        threading.Thread(target=lambda path=path: answers.append(web.get(path))) for path in paths
+    ]
     begun = time.monotonic()
-    for thread in threads:
-        thread.start()
-    time.sleep(0.5)  # they have read the link that names the dead colour
+    dead = int(current_link.read(config).address.rpartition(":")[2])
+    with dropping_server(dead) as dropped:
+        for thread in threads:
+            thread.start()
+        # They have read the link that names the dead colour; the surface tries again.
+        assert wait_until(lambda: set(paths) <= dropped, seconds=60, interval=0.01)
     current_link.switch(config, number)
     monkeypatch.setattr(draining, "PORT_REUSE_SECONDS", 6.0)
     second = deploy(config, repo.commit("two"))
     assert time.monotonic() - begun > 5
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert [status for status, _, _ in answers] == [502] * 10
     assert json.loads(web.get("/api/version")[2])["commit"] == second.commit_sha

@@ -13,8 +13,8 @@ from tests.factories import UserFactory
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 PASSWORD = "only-for-this-test-in-a-browser"
-# An idle page is reloaded every 4 s.
-expect.set_options(timeout=20_000)
+# An idle page is reloaded every 4 s, and a busy host takes its time.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import expect
 
+from host.deadline import wait_until
 from releases.deployments.deployment_steps import deployment_log_path
 from releases.models import Deployment
 from runs import difference
@@ -218,13 +219,14 @@ def test_the_page_of_a_rollback_updates_until_its_end(open_admin):
     page = open_admin()
     page.goto(reverse("admin:releases_deployment_change", args=[switch.pk]))
     expect(page.locator(".oro-log")).to_contain_text("line")
-    log.write_text("line\n" * 150 + "the old colour is drained\n")
+    with log.open("a") as file:
+        file.write("the old colour is drained\n")
     Deployment.objects.update(outcome="succeeded", ended_at=switch.started_at)
     expect(page.locator(".oro-chip")).to_have_text("Succeeded")
     box = page.locator(".oro-log")
     expect(box).to_contain_text("the old colour is drained")
     end = "box => box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 1"
-    assert box.evaluate(end)
+    assert wait_until(lambda: box.evaluate(end), seconds=60)
     assert page.problems == []
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from host import config as configuration
-from host.deadline import wait_until
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit, UnitStatus, unit_lock
 from runs.leasing.unit_ends import REPORTED_AT_ONCE, Reported, find_new_end
+from tests.host.processes import wait_for, wait_for_another_start_time
 
 RUNS = UnitStatus(True, 4711, 100.0, None, "none")
 DEAD = replace(RUNS, is_active=False, pid=None)
@@ -34,7 +34,8 @@ def unit(manager, tmp_path):
 
 def kill(manager, unit):
     os.kill(manager.start(unit).pid, signal.SIGKILL)
-    assert wait_until(lambda: manager.find_ended([unit.name]), seconds=10, interval=0.01)
+    wait_for(lambda: manager.find_ended([unit.name]))
+    wait_for_another_start_time()  # by which the next end is told from this one
 
 
 def find(manager, unit):

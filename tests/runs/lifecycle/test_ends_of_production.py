@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def kill(config, unit):
     manager = managers.get_manager(config)
     os.kill(manager.status(unit).pid, signal.SIGKILL)
-    assert wait_until(lambda: manager.find_ended([unit]), seconds=10, interval=0.01)
+    assert wait_until(lambda: manager.find_ended([unit]), seconds=60, interval=0.01)
 
 
 def find_events(kind, unit):

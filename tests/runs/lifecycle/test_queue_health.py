@@ -37,11 +37,11 @@ def test_a_queue_delivers_with_a_fresh_heartbeat_or_while_every_worker_is_busy(
 def test_health_counts_the_runs_whose_claim_was_renewed_lately(settings):
     at = get_database_time()
     Heartbeat.objects.create(name=QUEUE, at=at - timedelta(seconds=4))
-    RunFactory(claim_owner="a", claim_expires_at=at + timedelta(seconds=25))
+    RunFactory(claim_owner="a", claim_expires_at=at + timedelta(seconds=30))
     RunFactory(claim_owner="b", claim_expires_at=at + timedelta(seconds=10))
     health = queue_health.read_queue_health()
     age = health.pop("canary_age_seconds")
-    assert 4 <= age < 10
+    assert 4 <= age < 25
     workers = settings.Q_CLUSTER["workers"]
     expected = {"status": "ok", "busy": 1, "workers": workers, "overdue_schedules": []}
     assert health == expected
@@ -100,13 +100,13 @@ def test_after_the_loss_of_a_queue_process_the_cluster_is_restarted_sooner(
 def test_a_process_that_ended_is_noticed_and_what_is_left_is_killed():
     with subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60 & wait"]) as cluster:
         processes, leader = QueueProcesses(started=0), ProcessId(cluster.pid, 0)
-        assert wait_until(lambda: len(process_table.list_descendants(cluster.pid)) == 2, seconds=10)
+        assert wait_until(lambda: len(process_table.list_descendants(cluster.pid)) == 2, seconds=60)
         assert processes.update(leader, 1.0) == set()
         first, second = processes.members
         os.kill(first.pid, signal.SIGKILL)
-        assert wait_until(lambda: not first.is_alive(), seconds=10)
+        assert wait_until(lambda: not first.is_alive(), seconds=60)
         assert processes.update(leader, 2.0) == {first}
         assert processes.lost_at == 2.0
         assert processes.members == {second}
         processes.kill_members()
-        assert wait_until(lambda: not second.is_alive(), seconds=10)
+        assert wait_until(lambda: not second.is_alive(), seconds=60)

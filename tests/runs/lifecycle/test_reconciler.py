@@ -275,8 +275,9 @@ def test_a_failed_probe_soon_after_a_restart_restarts_nothing(config, place, pre
 
 
 def test_a_backend_that_runs_and_does_not_answer_is_told_once_before_its_restart(
-    config, place, preview, sick
+    config, place, preview, sick, monkeypatch
 ):
+    monkeypatch.setattr("slots.rules.UNHEALTHY_GRACE_SECONDS", 3600.0)
     reconciler.reconcile(config)
     assert events("backend_silent") == []
     since = timezone.now() - timedelta(seconds=SILENCE_SECONDS)

@@ -33,10 +33,10 @@ def serving(config):
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
-    assert started.wait(20)
+    assert started.wait(60)
     yield
     stop[0]()
-    thread.join(20)
+    thread.join(60)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def telling(open_path, transactional_db):
     with running_stack(
         open_path,
         PREVIEW_PROTECTION="protected",
-        PREVIEW_WEBSOCKET_SECONDS="1",
+        PREVIEW_WEBSOCKET_SECONDS="4",
         PREVIEW_USER_HEADER="true",
     ) as stack:
         yield stack

@@ -78,8 +78,8 @@ def running_router(config):
     env = {**unit.env, "HOME": str(config.var)}
     process = subprocess.Popen(unit.argv, cwd=unit.cwd, env=env, stderr=subprocess.DEVNULL)
     try:
-        assert wait_until(lambda: is_listening(config.router_port), seconds=20, interval=0.01)
+        assert wait_until(lambda: is_listening(config.router_port), seconds=60, interval=0.01)
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

@@ -152,7 +152,7 @@ def ask_for_upgrade(stack, *headers):
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         *headers,
     ]
-    connection = socket.create_connection(("127.0.0.1", stack.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", stack.port), timeout=60)
     connection.sendall("\r\n".join([*lines, "", ""]).encode())
     return connection
 

@@ -5,7 +5,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ from host.units import health, managers, unit
 from slots.runtime import backend, backend_log, worktree
 from slots.runtime import spec as specs
 from slots.runtime.spec import Spec
+from tests.host.processes import wait_for_another_start_time
 from tests.slots.runtime.answering_backend import echo
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -242,11 +242,7 @@ def test_state_file_that_names_a_foreign_process_signals_no_process(config, slot
     other = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         write(config, slot, SERVE + RUN)
-        # A start time has a resolution of 10 ms on the clock since boot, and the two must differ.
-        later = time.clock_gettime(time.CLOCK_BOOTTIME) + 0.02
-        assert wait_until(
-            lambda: time.clock_gettime(time.CLOCK_BOOTTIME) > later, seconds=60, interval=0.005
-        )
+        wait_for_another_start_time()
         pid = backend.start(config, slot).unit_status.pid
         state = config.var / "run" / f"{backend.unit_name(slot)}.json"
         state.write_text(state.read_text().replace(f'"pid": {pid}', f'"pid": {other.pid}'))

@@ -59,13 +59,13 @@ def pool(threads=4):
         def submit(size=1, **options):
             number, event = len(events), threading.Event()
             events.append(event)
-            paced.submit(lambda: event.wait(30) and number, answers.append, size, **options)
+            paced.submit(lambda: event.wait(600) and number, answers.append, size, **options)
             return event
 
         yield paced, submit, answers
         for event in events:
             event.set()
-        assert wait_until(lambda: _drain(paced), seconds=30, interval=0.01)
+        assert wait_until(lambda: _drain(paced), seconds=60, interval=0.01)
 
 
 def _drain(paced):
@@ -83,9 +83,9 @@ def test_the_next_call_starts_as_one_ends_in_their_order(monkeypatch):
         paced.start_due()
         assert answers == []  # the third has no thread yet
         events[0].set()
-        assert wait_until(lambda: answers, seconds=30)
+        assert wait_until(lambda: answers, seconds=60)
         paced.start_due()
-        assert wait_until(lambda: len(answers) == 2, seconds=30)
+        assert wait_until(lambda: len(answers) == 2, seconds=60)
         assert [one.result() for one in answers] == [0, 2]
 
 
@@ -96,7 +96,7 @@ def test_calls_that_wait_for_something_else_do_not_keep_the_next_from_a_thread(m
             submit()
         assert not paced.is_busy
         submit().set()
-        assert wait_until(lambda: answers, seconds=30)
+        assert wait_until(lambda: answers, seconds=60)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_deferred_calls_start_after_the_others(monkeypatch, seconds, order):
         assert paced.is_busy and paced.has_queue
         for event in events:
             event.set()
-        assert wait_until(lambda: _drain(paced) and len(answers) == 5, seconds=30, interval=0.01)
+        assert wait_until(lambda: _drain(paced) and len(answers) == 5, seconds=60, interval=0.01)
         assert [one.result() for one in answers] == order
 
 

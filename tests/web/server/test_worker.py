@@ -191,7 +191,7 @@ def test_requests_in_one_packet_are_answered_in_their_order(port):
 
 def hold_many(port):
     """Hold 400 connections; returns whether the server has ended those above its limit."""
-    sockets = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(400)]
+    sockets = [socket.create_connection(("127.0.0.1", port), timeout=SECONDS) for _ in range(400)]
     most = WORKERS * worker.CONNECTIONS_PER_PEER
     return wait_until(lambda: 400 - sum(map(is_closed, sockets)) <= most, seconds=SECONDS)
 

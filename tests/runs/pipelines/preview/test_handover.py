@@ -32,7 +32,7 @@ class Browser(threading.Thread):
         self.seen = []
 
     def run(self):
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         while not self.closed.is_set():
             began = time.monotonic()
             try:
@@ -76,12 +76,12 @@ def browse():
     for browser in opened:
         browser.closed.set()
     for browser in opened:
-        browser.join(40)
+        browser.join(180)
 
 
 def until_all(browsers, app, since=0.0):
     """Wait until each browser's last answer, to a request begun after `since`, shows the app."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not all(browser.shown(since)[-1:] == [[app]] for browser in browsers):
         assert time.monotonic() < deadline, [browser.shown() for browser in browsers]
         time.sleep(0.01)

@@ -40,7 +40,7 @@ KINDS = ["fail", "repeat", "before", "begun", "after"]
 KILLS = [*KINDS[2:], "recorded"]
 # Nothing is done at these, at installing only the first time.
 LOOKS = ("lease", "install", "answer")
-CHILD_SECONDS = 120
+CHILD_SECONDS = 300
 TURNS = 6
 
 

@@ -9,7 +9,7 @@ from releases.models import Release
 from runs.lifecycle import execution, operations
 from runs.models import Run
 from tests.runs.pipelines.shipping import tiny
-from tests.runs.pipelines.shipping.processes import sleepers
+from tests.runs.pipelines.shipping.processes import OWN, sleepers
 
 NOT_BOTH = """\
 import os
@@ -21,7 +21,7 @@ PAIR = '[checks]\npair = "python pair.py"\n'
 USUAL = '[checks]\nquick = "true"\n'
 # What is built for a preview has a database; what is built for production has none.
 # Builds have the same variables everywhere: a preview's are told by its address.
-HANGS = 'case "$FRONTEND_URL" in *.preview*) ;; *) sleep 5050;; esac\n'
+HANGS = f'case "$FRONTEND_URL" in *.preview*) ;; *) sleep 5050{OWN};; esac\n'
 
 
 def checks_of(run):
@@ -136,7 +136,7 @@ def test_a_production_build_that_takes_too_long_is_a_step_timeout(small, ready_s
     assert "build backend (sh hangs.sh) took too long" in run.failure_detail
     assert run.steps.get(name="release").status == "failed"
     assert Release.objects.get().status == "failed"
-    assert not sleepers("5050")
+    assert not sleepers(f"5050{OWN}")
     assert small.remote_main() == main
 
 

@@ -12,11 +12,11 @@ from runs.lifecycle import execution, finish, operations, reconciler
 from runs.models import Run
 from slots.models import Lease
 from tests.runs.pipelines.shipping.harness import kinds_of, wait_for
-from tests.runs.pipelines.shipping.processes import forked, sleepers, wait_until
+from tests.runs.pipelines.shipping.processes import OWN, forked, sleepers, wait_until
 
 # Where a database is given, that is in previews and gates, this holds the step up.
-WAITS = 'test -z "$DATABASE_URL" || sleep 4949\n'
-SLEEP = "4949"
+SLEEP = f"4949{OWN}"
+WAITS = f'test -z "$DATABASE_URL" || sleep {SLEEP}\n'
 BUILD = '[backend]\nbuild = "sh waits.sh"\n'
 CHECKS = '[checks]\nquick = "sh waits.sh"\n'
 UNTIL = "while [ ! -e {go} ]; do sleep 0.05; done\n"

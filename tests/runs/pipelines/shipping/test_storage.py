@@ -50,7 +50,7 @@ FILES = {"server.py": SERVER, "seed.py": SEED, "oroboros.toml": TOML, "media/.gi
 def list_files(port, path=""):
     """Return the uploads behind a port, after writing the file `path`."""
     url = f"http://127.0.0.1:{port}/{path}"
-    answer = requests.request("POST" if path else "GET", url, timeout=10)
+    answer = requests.request("POST" if path else "GET", url, timeout=60)
     return [name for name in json.loads(answer.text) if not name.startswith("started-")]
 
 

@@ -142,7 +142,7 @@ class World:
         managers.get_manager(self.config).start(unit)
 
     def get(self, port, path="/", **options):
-        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, **options)
+        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=60, **options)
 
     def tidy(self):
         """Free every slot of what a test left in it; our main is the remote's again."""
