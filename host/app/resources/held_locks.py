@@ -21,11 +21,15 @@ from host.postgres.administration import DatabaseAdmin
 
 LOCKS = Path("/proc/locks")
 # Exclusive ones only: shared ones are part of protocols such as that of SQLite's write-ahead log,
-# where the first process without another beside it recovers a copy. The device is not read: on
-# some file systems it is not the one that stat(2) shows.
+# where the first process without another beside it recovers a copy.
 LOCK = re.compile(
-    r"^\d+: (FLOCK|POSIX|OFDLCK) +ADVISORY +WRITE +(-?\d+) \w+:\w+:(\d+) (\d+) (\d+|EOF)$", re.M
+    r"^\d+: (FLOCK|POSIX|OFDLCK) +ADVISORY +WRITE +(-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+)"
+    r" (\d+) (\d+|EOF)$",
+    re.M,
 )
+MOUNTS = Path("/proc/self/mountinfo")
+MOUNT = re.compile(r"^(\d+) \d+ (\d+):(\d+) ", re.M)
+MOUNT_OF_DESCRIPTOR = re.compile(r"^mnt_id:\s+(\d+)", re.M)
 UID = re.compile(r"^Uid:\s+(\d+)", re.M)
 # What is held in each of them is kept by a process; the others are those of transactions.
 SAMPLES = 3
@@ -40,6 +44,7 @@ WHERE lock.locktype = 'advisory' AND lock.granted AND lock.mode = 'ExclusiveLock
 ADVISORY_NAME = "the database (advisory locks)"
 ADVISORY_PAIR = 2  # of objsubid: the key is two integers, else one of 64 bits
 Lock = TypeVar("Lock")
+Device = tuple[int, int]  # major and minor, of the file system
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class FileLock:
 
     kind: str
     pid: int
+    device: Device
     inode: int
     start: int
     length: int
@@ -59,8 +65,15 @@ class FileLock:
 def parse_locks(text: str) -> set[FileLock]:
     """Return the exclusive locks of /proc/locks; those that are waited for are not among them."""
     return {
-        FileLock(kind, int(pid), int(inode), int(start), _read_length(int(start), end))
-        for kind, pid, inode, start, end in LOCK.findall(text)
+        FileLock(
+            kind,
+            int(pid),
+            (int(major, 16), int(minor, 16)),
+            int(inode),
+            int(start),
+            _read_length(int(start), end),
+        )
+        for kind, pid, major, minor, inode, start, end in LOCK.findall(text)
     }
 
 
@@ -169,25 +182,49 @@ def _find_files(
     by_inode: dict[int, list[FileLock]] = {}
     for lock in locks:
         by_inode.setdefault(lock.inode, []).append(lock)
+    devices = _read_devices() if locks else {}
     for folder in safe_walk.walk_folders(target) if locks else ():
         if stop():
             return
-        for name, inode in _read_inodes(source, folder):
+        for name, inode, mount in _read_inodes(source, folder):
             for lock in by_inode.get(inode, ()):
-                yield "/".join([*folder.parts, name]), lock
+                if devices.get(mount, lock.device) == lock.device:
+                    yield "/".join([*folder.parts, name]), lock
 
 
-def _read_inodes(source: Path, folder: safe_walk.Folder) -> list[tuple[str, int]]:
-    """Return the names of a folder that are in that of `source` too, with their inodes there."""
-    found = list[tuple[str, int]]()
+def _read_inodes(source: Path, folder: safe_walk.Folder) -> list[tuple[str, int, int]]:
+    """Return the names of a folder that are in that of `source` too.
+
+    With their inodes there and the folder's mount, as `_read_devices` has it, 0 if unknown.
+    """
+    found = list[tuple[str, int, int]]()
     if not folder.names:
         return found
     with suppress(OSError, Refused), safe_files.folder_beneath(source, folder.parts) as original:
+        mount = _read_mount(original)
         for name in folder.names:
             with suppress(FileNotFoundError):
                 inode = os.stat(name, dir_fd=original, follow_symlinks=False).st_ino
-                found.append((name, inode))
+                found.append((name, inode, mount))
     return found
+
+
+def _read_mount(descriptor: int) -> int:
+    match = MOUNT_OF_DESCRIPTOR.search(Path(f"/proc/self/fdinfo/{descriptor}").read_text())
+    return int(match[1]) if match is not None else 0
+
+
+def _read_devices() -> dict[int, Device]:
+    """Return the devices of the mounts, by the mounts' numbers; none if they are hidden from us.
+
+    They are those that /proc/locks shows. The st_dev of stat(2) is another one on some file
+    systems, such as the subvolumes of Btrfs.
+    """
+    try:
+        text = MOUNTS.read_text(errors="surrogateescape")
+    except OSError:
+        return {}
+    return {int(mount): (int(major), int(minor)) for mount, major, minor in MOUNT.findall(text)}
 
 
 def _may_be_of(uid: int, pid: int) -> bool:

@@ -45,9 +45,9 @@ sys.stdin.read()
 
 def test_exclusive_locks_that_are_held_are_read():
     assert parse_locks(LOCKS) == {
-        FileLock("FLOCK", 511, 2465907, 0, 0),
-        FileLock("POSIX", 511, 2465909, 5, 10),
-        FileLock("OFDLCK", -1, 25353, 0, 0),
+        FileLock("FLOCK", 511, (254, 0), 2465907, 0, 0),
+        FileLock("POSIX", 511, (254, 0), 2465909, 5, 10),
+        FileLock("OFDLCK", -1, (0, 76), 25353, 0, 0),
     }
 
 
@@ -148,6 +148,22 @@ def test_locks_of_another_user_are_left_out(folders):
     # One that has ended may have left its lock to its children.
     assert held_locks._may_be_of(os.getuid() + 1, 2**30)
     assert held_locks._may_be_of(os.getuid() + 1, -1)
+
+
+def test_a_lock_on_the_file_of_that_number_of_another_file_system_is_left_out(
+    folders, tmp_path, monkeypatch
+):
+    source, target, _ = folders
+    shown = held_locks.LOCKS.read_text()
+    inode = (source / "flock").stat().st_ino
+    (tmp_path / "locks").write_text(re.sub(rf"\w+:\w+:{inode} ", f"ff:fe:{inode} ", shown))
+    monkeypatch.setattr(held_locks, "LOCKS", tmp_path / "locks")
+    with hold(source, target) as held:
+        assert held.names == ("inner/posix",)
+    # Where the mounts are hidden, the number decides.
+    monkeypatch.setattr(held_locks, "MOUNTS", tmp_path / "missing")
+    with hold(source, target) as held:
+        assert held.names == ("flock", "inner/posix")
 
 
 def test_only_the_copies_are_walked(folders, tmp_path):
