@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, LiteralString
 
 from host.app.command_runner import CommandFailed
 from host.config import Config
@@ -27,6 +28,11 @@ LOCK_HOLDER_QUERY = (
     "SELECT pid, left(query, 200) FROM pg_stat_activity WHERE datname = current_database()"
     " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1"
 )
+# The one that has waited longest is that behind which the others wait.
+LOCK_WAIT_QUERY = (
+    "SELECT pid, left(query, 200) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND wait_event_type = 'Lock' ORDER BY query_start, pid LIMIT 1"
+)
 
 
 def read_lock_timeout(config: Config) -> int:
@@ -36,14 +42,30 @@ def read_lock_timeout(config: Config) -> int:
 
 def describe_lock_holders(url: str) -> str:
     """Return a sentence about the longest transaction on the database; "" if unknown."""
+    row = _read_row(url, LOCK_HOLDER_QUERY)
+    return f"The longest transaction is that of process {row[0]}: {row[1]}" if row else ""
+
+
+def describe_lock_wait(url: str) -> str:
+    """Return sentences about a session that waits for a lock now; "" if none does, or unknown."""
+    row = _read_row(url, LOCK_WAIT_QUERY)
+    if row is None:
+        return ""
+    return (
+        f"The session of process {row[0]} of the database waits for a lock, and other sessions may "
+        f"wait behind it: {row[1]}\nA migration belongs into `release:`, which waits for a limited "
+        f"time and is repeated.\n{describe_lock_holders(url)}"
+    ).rstrip()
+
+
+def _read_row(url: str, query: LiteralString) -> tuple[Any, ...] | None:
     import psycopg  # here, because it slows down the commands that need no database
 
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
-            row = connection.execute(LOCK_HOLDER_QUERY).fetchone()
+            return connection.execute(query).fetchone()
     except psycopg.Error:
-        return ""
-    return f"The longest transaction is that of process {row[0]}: {row[1]}" if row else ""
+        return None
 
 
 def run_with_retries(

@@ -21,6 +21,7 @@ from host.errors import Refused
 from host.files import log_files, ownership
 from host.files.file_lock import file_lock
 from host.files.surface_folder import NO_ROUTES, LiveRoutes
+from host.postgres import lock_timeout
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import HealthCheck, Unit, start_or_replace, stop_together
@@ -201,15 +202,18 @@ def _require_health(
     log_start: int,
 ) -> None:
     """Wait until the started unit is healthy. Raises Unhealthy, DeploymentLost."""
-    manager = managers.get_manager(context.config)
+    config = context.config
     seconds = max(deadline.seconds_left, 0.0)
-    health = wait_until_healthy(manager, unit, seconds, context.is_stopping)
+    health = wait_until_healthy(managers.get_manager(config), unit, seconds, context.is_stopping)
     context.raise_if_stopping()
     if health.ok:
         return
     name = unit.env["OROBOROS_PROCESS"]
     reason = describe_failed_start(health, unit, log_start, describe_key(name))
     text = f"{describe_subject(name)} of {deployment.release} is not healthy: {reason}"
+    # While it still runs: an application that migrates when it starts may wait for a lock.
+    waits = lock_timeout.describe_lock_wait(production_database_url(config))
+    text = f"{text}\n{waits}".rstrip()
     raise Unhealthy(explain_start(context, deployment, text))
 
 

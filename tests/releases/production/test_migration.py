@@ -9,9 +9,10 @@ import pytest
 
 from host.deadline import wait_until
 from host.postgres import lock_timeout
+from host.units.health import Health
 from releases.deployments.deployment_steps import DeploymentFailed
 from releases.models import Release
-from releases.production import database
+from releases.production import colours, database
 from releases.rules import ReleaseStatus
 from tests.releases import killed_process
 from tests.releases.production_state import (
@@ -124,6 +125,32 @@ def test_a_lock_that_stays_fails_the_release_and_names_who_holds_it(config, repo
             deploy(config, repo.commit("two", **ALTER))
     assert "waited too long for a lock, 2 times" in failed.value.detail
     assert f"process {pid}: SELECT count(*) FROM note" in failed.value.detail
+
+
+def test_a_start_that_waits_for_a_lock_in_a_migration_of_its_own_is_explained(
+    config, repo, web, monkeypatch
+):
+    deploy(config, repo.commit("one"))
+    start = {"Procfile": "web: sh start.sh\n", "backend/start.sh": "sh migrate.sh; sleep 600\n"}
+
+    def is_waiting():
+        with psycopg.connect(database.production_database_url(config)) as session:
+            query = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+            return session.execute(query, [config.production_database]).fetchone()
+
+    def wait_until_it_waits(manager, unit, seconds, stop):
+        assert wait_until(is_waiting, seconds=60)
+        return Health(False, f"It does not listen on port {unit.port}.")
+
+    with held_table(config) as holder, monkeypatch.context() as late:
+        late.setattr(colours, "wait_until_healthy", wait_until_it_waits)
+        pid = holder.info.backend_pid
+        with pytest.raises(DeploymentFailed, match="waits for a lock") as failed:
+            deploy(config, repo.commit("two", **ALTER, **start))
+    detail = failed.value.detail
+    assert "wait behind it: ALTER TABLE note ADD COLUMN" in detail
+    assert "belongs into `release:`" in detail
+    assert f"process {pid}: SELECT count(*) FROM note" in detail
 
 
 def test_a_reader_is_not_held_up_until_the_lock_is_free(config, repo, web, monkeypatch):
