@@ -13,6 +13,10 @@ from host.errors import Refused
 from host.files.public_folder import is_hidden, open_public_folder
 
 INDEX_PAGE = "index.html"
+# The names of an output that another one answers for: /api is the backend's, also without one, and
+# the others are the surface's health check.
+COVERED_FOLDER = "api"
+COVERED_NAMES = (COVERED_FOLDER, "health", "healthz", "readyz")
 
 
 class Fallback(StrEnum):
@@ -54,6 +58,12 @@ def find_fallback(
     return fallback
 
 
+def list_covered(folder: int) -> list[str]:
+    """Return what is never served of an open output, because its paths are not the frontend's."""
+    names = [name for name in COVERED_NAMES if _is_file(folder, name)]
+    return [*names, f"{COVERED_FOLDER}/"] if _is_folder(folder, COVERED_FOLDER) else names
+
+
 def _list_some_pages(folder: int) -> list[str]:
     """Return the index page, if there is one, and one other page, if there is one."""
     index = [INDEX_PAGE] if _is_file(folder, INDEX_PAGE) else []
@@ -73,10 +83,19 @@ def _walk_pages(folder: int) -> Iterator[str]:
 
 
 def _is_file(folder: int, name: str) -> bool:
+    return stat.S_ISREG(_read_mode(folder, name))
+
+
+def _is_folder(folder: int, name: str) -> bool:
+    return stat.S_ISDIR(_read_mode(folder, name))
+
+
+def _read_mode(folder: int, name: str) -> int:
+    """Return the mode of an entry of the open folder, 0 if there is none."""
     try:
-        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError:
-        return False
+        return 0
 
 
 def _refuse_without_index(folder: int, relative: Path) -> Refused:

@@ -39,6 +39,10 @@ NO_INDEX_PAGE = (
     "The build's output {folder} has no index.html: the backend answers every path that is no file "
     "of it."
 )
+COVERED = (
+    "Not served of the frontend's output: {names}. /api and what is below it are the backend's, "
+    "also without one, and /health, /healthz and /readyz are the health check of the web port."
+)
 
 
 def write_application(
@@ -174,10 +178,14 @@ def check_output(app: Application) -> list[str]:
         return []
     with open_public_folder(app.root, Path(folder)) as output:
         _refuse_pointers([*list_files_with_header(output, LFS_HEADER, LFS_BYTES)])
+        covered = site_fallback.list_covered(output)
     fallback = site_fallback.find_fallback(
         app.root, Path(folder), app.manifest.frontend_spa, has_backend=has_backend
     )
-    return [NO_INDEX_PAGE.format(folder=folder)] if fallback == Fallback.BACKEND else []
+    return [
+        *([COVERED.format(names=", ".join(covered))] if covered else []),
+        *([NO_INDEX_PAGE.format(folder=folder)] if fallback == Fallback.BACKEND else []),
+    ]
 
 
 def describe_left_out(paths: Sequence[str]) -> list[str]:
