@@ -19,6 +19,7 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from django.apps import apps
 from django.db import DatabaseError, InterfaceError, connection, models
 from django.db.models import F, Q
 from django.db.models.functions import Greatest
@@ -152,6 +153,11 @@ class Claimable(models.Model):
     def is_claimed(self, at: datetime) -> bool:
         """Return whether a process works on the row at `at`, the database's time."""
         return self.claim_expires_at is not None and self.claim_expires_at > at
+
+
+def list_claimable_models() -> list[Any]:
+    """Return the models whose rows are claimed, of all apps."""
+    return [model for model in apps.get_models() if issubclass(model, Claimable)]
 
 
 def make_owner_name() -> str:

@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from core import claims
 from host.process import process_table
 from host.process.process_id import ProcessId
-from releases.models import Deployment
 from runs.lifecycle import queue_health
-from runs.models import Precheck, Run, ScreenshotSet
 
 # A cluster that starts needs a while before the first heartbeat can be back.
 GRACE_SECONDS = 45.0
@@ -23,7 +22,6 @@ GRACE_SECONDS = 45.0
 LOSS_SECONDS = 12.0
 # For so long after a loss the shorter limit holds.
 SUSPICIOUS_SECONDS = 60.0
-CLAIMED = (Run, Deployment, Precheck, ScreenshotSet)
 
 
 @dataclass
@@ -79,7 +77,7 @@ def expire_claims(
     ended = None if pids is None else list(pids)
     return sum(
         model.objects.all().expire_claims_of(session, ended, is_shutdown=is_shutdown)
-        for model in CLAIMED
+        for model in claims.list_claimable_models()
     )
 
 
@@ -88,4 +86,5 @@ def expire_claims_of_dead_processes() -> int:
 
     Returns how many claims have ended.
     """
-    return sum(model.objects.all().expire_claims_of_dead_processes() for model in CLAIMED)
+    models = claims.list_claimable_models()
+    return sum(model.objects.all().expire_claims_of_dead_processes() for model in models)

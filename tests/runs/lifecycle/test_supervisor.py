@@ -15,6 +15,7 @@ from django_q.models import Schedule
 from core import outages
 from core.claims import make_owner_name, make_owner_prefix
 from core.clock import get_database_time
+from forges.models import Delivery
 from host.errors import Refused
 from host.process.process_id import ProcessId
 from runs.lifecycle.queue_health import QUEUE
@@ -152,8 +153,12 @@ def test_a_process_that_no_look_has_seen_loses_its_claim_with_its_cluster(superv
 def test_a_new_worker_ends_the_claims_of_one_that_was_killed_as_a_whole(supervisor, monkeypatch):
     child, run = subprocess.Popen(["true"]), RunFactory()
     child.wait()
-    assert Run.objects.claim(run.pk, f"{make_owner_prefix(child.pid)}{child.pid}:x")
+    delivery = Delivery.objects.create(body=b"{}", received_at=get_database_time())
+    rows = [(Run, run), (Delivery, delivery)]
+    for model, row in rows:
+        assert model.objects.claim(row.pk, f"{make_owner_prefix(child.pid)}{child.pid}:x")
     supervisor.queue_processes = SimpleNamespace(fork=lambda log: None)
     supervisor.periodic_tasks = []
     supervisor._start_cluster()
-    assert Run.objects.claim(run.pk, make_owner_name())
+    for model, row in rows:
+        assert model.objects.claim(row.pk, make_owner_name())
