@@ -1,14 +1,17 @@
 """The login throttle: limits by account and by address, and the ways to lift them."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from allauth.socialaccount.models import SocialAccount
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
 from accounts import login_throttle
-from accounts.models import LoginAttempt
+from accounts.models import AuditEntry, LoginAttempt
+from accounts.sign_in.options import Provider, SignIn
 from tests.factories import UserFactory
 from tests.runs.conftest import together
 
@@ -50,7 +53,9 @@ def test_a_throttled_account_refuses_even_the_right_password():
     fail_logins(1, name="grace")
     for password in (WRONG, RIGHT):
         page = login(password, address="198.51.100.1")
-        assert f"{TOO_MANY} 15 min, at " in page
+        first = LoginAttempt.objects.order_by("at").first()
+        end = timezone.localtime(first.at + login_throttle.WINDOW)
+        assert f"{TOO_MANY} 15 min, at {end:%H:%M %Z}, or " in page
     assert LoginAttempt.objects.filter(account="olga").count() == 5
     LoginAttempt.objects.update(at=timezone.now() - login_throttle.WINDOW)
     assert login(RIGHT) == ""
@@ -62,6 +67,37 @@ def test_the_wait_ends_15_minutes_after_the_oldest_failure():
     first.at = timezone.now() - timedelta(minutes=12)
     first.save()
     assert f"{TOO_MANY} 3 min, at " in login(RIGHT)
+
+
+def read_failures():
+    entries = AuditEntry.objects.filter(kind="sign_in_failed").order_by("pk")
+    return list(entries.values_list("target", "detail"))
+
+
+def test_who_knows_the_password_of_an_account_without_a_role_is_told_so(olga):
+    type(olga).objects.update(is_staff=False)
+    assert "This account has no role. An administrator gives it one" in login(RIGHT)
+    assert INCORRECT in login(WRONG)
+    assert read_failures() == [("olga", "no_role"), ("olga", "invalid_login")]
+
+
+def test_who_knows_the_password_of_a_connected_account_is_sent_to_the_provider(olga, settings):
+    provider = Provider(
+        issuer="https://sso.example.com",
+        name="Ours",
+        client_id="oroboros",
+        secret_file=Path("/nonexistent"),
+        scopes=("openid",),
+        groups_claim="groups",
+        name_claim="preferred_username",
+        groups={},
+        session_hours=12,
+    )
+    settings.SIGN_IN = SignIn(provider, has_passwords=True, second_factor="optional")
+    SocialAccount.objects.create(user=olga, provider=provider.key, uid="s-1")
+    assert "This account is connected: log in through the provider." in login(RIGHT)
+    assert INCORRECT in login(WRONG)
+    assert read_failures() == [("olga", "connected"), ("olga", "invalid_login")]
 
 
 def test_an_address_that_tries_many_accounts_is_throttled_alone():

@@ -12,7 +12,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "runs/leasing/rules.py": ("tests/runs/leasing/test_rules.py",),
     "core/claims.py": ("tests/core/test_claims.py",),
     "runs/leasing/leases.py": LEASES,
-    "runs/leasing/grants.py": LEASES,
+    "runs/leasing/grants.py": ("tests/runs/leasing/test_grants.py", *LEASES),
     "runs/leasing/reservations.py": SLOTS_API,
     "runs/leasing/reaper.py": ("tests/runs/leasing/test_reaper.py",),
     "runs/engine/journal.py": ("tests/runs/engine/test_journal.py",),
@@ -34,7 +34,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "releases/deployments/deployment_steps.py": (
         "tests/releases/deployments/test_deployment_steps.py",
     ),
-    "releases/deployments/rollback_plan.py": ("tests/releases/deployments/test_rollback_plan.py",),
+    "releases/deployments/rollback_plan.py": (
+        "tests/releases/deployments/test_rollback_plan.py",
+        "tests/runs/test_rollback_state.py",
+    ),
     "releases/deployments/reconciler.py": ("tests/releases/deployments/test_reconciler.py",),
     # who may do what
     "accounts/peers.py": ("tests/accounts/test_peers.py", "tests/accounts/test_client_address.py"),
@@ -63,17 +66,20 @@ MODULES: dict[str, tuple[str, ...]] = {
     "host/app/environment_policy.py": ("tests/host/app/test_environment.py",),
     "host/git/git_commands.py": ("tests/host/git/test_git_commands.py",),
     "host/process/termination.py": ("tests/host/process/test_termination.py",),
-    "host/process/runner.py": ("tests/host/process/test_runner.py",),
+    "host/process/runner.py": (
+        "tests/host/process/test_runner.py",
+        "tests/host/process/test_termination.py",
+    ),
     "host/process/process_table.py": ("tests/host/process/test_process_table.py",),
     "host/process/socket_owner.py": ("tests/host/process/test_socket_owner.py",),
     "host/process/inherited_state.py": ("tests/host/process/test_inherited_state.py",),
-    "host/process/log_writer.py": ("tests/host/process/test_log_writer.py",),
-    "host/process/outcome.py": ("tests/host/process/test_outcome.py",),
+    "host/process/log_writer.py": (
+        "tests/host/process/test_log_writer.py",
+        "tests/host/process/test_bounded_output.py",
+    ),
     "host/process/users.py": ("tests/host/process/test_users.py",),
     "host/process/bounded_output.py": ("tests/host/process/test_bounded_output.py",),
-    "host/process/fork_server.py": ("tests/host/process/test_fork_server.py",),
     "host/process/private_tmp.py": ("tests/host/process/test_private_tmp.py",),
     "host/process/process_id.py": ("tests/host/process/test_process_id.py",),
     "host/process/shutdown.py": ("tests/host/process/test_shutdown.py",),
-    "host/process/terminal_relay.py": ("tests/host/process/test_terminal_relay.py",),
 }

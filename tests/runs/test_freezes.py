@@ -1,15 +1,24 @@
 """Freezes: how long they may last, and which of them stop shipping."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
 
-from core.clock import get_database_time
+from core.clock import format_minute, get_database_time
 from host.errors import Refused
 from runs import freezes
 from runs.models import Event, Freeze
-from tests.factories import FreezeFactory, RunFactory
+from runs.repository import open_repository
+from tests.factories import (
+    DeploymentFactory,
+    FreezeFactory,
+    ReleaseFactory,
+    RunFactory,
+    sha,
+)
+from tests.runs.commits import make_commit
 
 pytestmark = pytest.mark.django_db
 YEAR = 366 * 24.0
@@ -60,9 +69,11 @@ def test_freeze_is_stored_with_its_end_and_stops_shipping(hours):
         "a party",
         until,
     )
-    text = freezes.describe_freeze(active)
-    assert text.startswith("Shipping is frozen by ada since ")
-    assert (" until " in text, text.endswith(": a party")) == (hours is not None, True)
+    end = f" until {format_minute(active.until)}" if hours else ""
+    since = format_minute(active.since)
+    assert freezes.describe_freeze(active) == (
+        f"Shipping is frozen by ada since {since}{end}: a party"
+    )
 
 
 def test_freeze_stops_shipping_until_its_end_or_until_it_is_lifted():
@@ -132,3 +143,48 @@ def test_freeze_without_a_run_and_without_a_rollback_stops_every_run(monkeypatch
     assert freezes.list_repaired_freezes(settings.OROBOROS, run) == []
     monkeypatch.setattr(freezes, "_restores_files", lambda config, run, failed: True)
     assert freezes.list_repaired_freezes(settings.OROBOROS, run) == [failed]
+
+
+class History:
+    """Commits of our repository: before a merge, the merge, and three branches."""
+
+    def __init__(self, config):
+        repo = open_repository(config)
+        self.before = make_commit(repo, "before")
+        self.merged = make_commit(repo, "merged", self.before)
+        self.restores = make_commit(repo, "before", self.merged)
+        self.goes_on = make_commit(repo, "other", self.merged)
+        self.has_old_files_only = make_commit(repo, "before", self.before)
+
+
+@pytest.fixture
+def history(settings, tmp_path):
+    settings.OROBOROS = replace(settings.OROBOROS, var=tmp_path, git_remote_url="")
+    return History(settings.OROBOROS)
+
+
+def list_that_ship(history, freeze):
+    """Return the names of the branches that may ship during the freeze."""
+    names = ("restores", "goes_on", "has_old_files_only")
+    runs = {name: RunFactory(commit_sha=getattr(history, name)) for name in names}
+    config = settings.OROBOROS
+    return [name for name in names if freezes.can_ship_despite(config, runs[name], freeze)]
+
+
+def test_run_that_takes_back_the_failed_merge_with_its_files_may_ship(history):
+    failed = RunFactory(base_sha=history.before, candidate_sha=history.merged)
+    assert list_that_ship(history, FreezeFactory(run=failed)) == ["restores"]
+    unmerged = RunFactory(base_sha=history.before, candidate_sha="")
+    assert list_that_ship(history, FreezeFactory(run=unmerged)) == []
+
+
+def test_run_that_takes_back_what_a_rollback_left_may_ship(history):
+    old, left = (ReleaseFactory(commit_sha=each) for each in (history.before, history.merged))
+    rollback = DeploymentFactory(kind="rollback", release=old, previous=left)
+    assert list_that_ship(history, FreezeFactory(rollback=rollback)) == ["restores"]
+    lost = DeploymentFactory(
+        kind="rollback", release=ReleaseFactory(commit_sha=sha(5)), previous=left
+    )
+    assert list_that_ship(history, FreezeFactory(rollback=lost)) == []
+    first = DeploymentFactory(kind="rollback", release=old, previous=None)
+    assert list_that_ship(history, FreezeFactory(rollback=first)) == []

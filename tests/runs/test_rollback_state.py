@@ -1,6 +1,5 @@
 """A production that was rolled back: what is not live, what it stops, and the ways out."""
 
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -16,7 +15,7 @@ from runs.models import Event, Freeze, Run
 from runs.repository import open_repository
 from runs.rollback_state import read_rollback_state, sync_rollback_freeze
 from tests.factories import DeploymentFactory, ReleaseFactory, RunFactory, UserFactory
-from tests.runs.pipelines.shipping.world import GIT
+from tests.runs.commits import make_commit
 
 pytestmark = pytest.mark.django_db
 
@@ -26,24 +25,14 @@ class Production:
 
     def __init__(self, config):
         self.config, self.repo = config, open_repository(config)
-        commits, parents = [], []
+        commits = []
         for name in ("one", "two", "three"):
-            blob = self.git("hash-object", "-w", "--stdin", stdin=name)
-            tree = self.git("mktree", stdin=f"100644 blob {blob}\t{name}.txt\n")
-            commits.append(self.git("commit-tree", "-m", name, *parents, tree))
-            parents = ["-p", commits[-1]]
+            commits.append(make_commit(self.repo, name, *commits[-1:]))
         self.repo.update_ref("refs/heads/main", commits[-1], None)
         self.releases = [ReleaseFactory(commit_sha=commit) for commit in commits]
         self.deploy(0)
         self.deploy(1)
         self.deploy(2)
-
-    def git(self, *words, stdin=""):
-        argv = ["git", f"--git-dir={self.repo.path}", *words]
-        answer = subprocess.run(
-            argv, env=GIT, check=True, capture_output=True, text=True, input=stdin
-        )
-        return answer.stdout.strip()
 
     def deploy(self, index, *, kind="deploy", previous=None, **fields):
         for release in self.releases:

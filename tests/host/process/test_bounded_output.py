@@ -39,6 +39,14 @@ def test_of_long_output_the_beginning_and_the_end_are_kept_and_the_cut_is_told()
     assert told == f"[{sum(map(len, lines)) - kept:,} bytes were left out here.]"
 
 
+@pytest.mark.parametrize("masks", [NO_MASKS, create_masks([SECRET])])
+def test_the_kept_end_is_as_long_as_the_tail_wherever_the_output_ends(masks):
+    for count in range(100, 140):
+        lines = [b"%07d\n" % number for number in range(count)]
+        end = write(lines, masks, head=16, tail=48).rpartition(b"left out here.]\n")[2]
+        assert end == b"".join(lines)[-48:] or (len(end) == 40 and b"".join(lines).endswith(end))
+
+
 @given(
     st.lists(st.sampled_from([SECRET, SECRET[:9], "x" * 30, "\n", "y"]), max_size=60),
     st.integers(1, 50),

@@ -2,11 +2,14 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from host.process import inherited_state
 
 ROOT = Path(__file__).parents[3]
 # Prints what it inherited.
@@ -65,6 +68,49 @@ def test_a_program_has_a_umask_an_interrupt_and_many_files(tmp_path):
     assert (seen["umask"], seen["interrupt"], seen["hangup"]) == ("0022", True, True)
     soft, hard = seen["limits"]["NOFILE"]
     assert soft == (65536 if hard == -1 else min(hard, 65536))
+
+
+@pytest.mark.parametrize(
+    ("name", "soft", "wanted"), [("NOFILE", 200, 65536), ("FSIZE", 10**9, None)]
+)
+def test_a_soft_limit_is_raised_to_what_programs_get_anywhere(name, soft, wanted):
+    number = getattr(resource, f"RLIMIT_{name}")
+    before, hard = resource.getrlimit(number)
+    most = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
+    raised = most if wanted is None or 0 <= hard < wanted else str(wanted)
+    resource.setrlimit(number, (soft, hard))
+    try:
+        found = dict(inherited_state._find_limits())
+    finally:
+        resource.setrlimit(number, (before, hard))
+    assert found[name.lower()] == f"{raised}:{most}"
+
+
+@pytest.mark.parametrize(
+    ("hard", "wanted"),
+    [
+        (65535, "65535:65535"),
+        (65536, "65536:65536"),
+        (65537, "65536:65537"),
+        (resource.RLIM_INFINITY, "65536:unlimited"),
+    ],
+)
+def test_files_are_limited_to_what_the_units_have_or_to_less(monkeypatch, hard, wanted):
+    monkeypatch.setattr(resource, "getrlimit", lambda number: (1024, hard))
+    assert dict(inherited_state._find_limits())["nofile"] == wanted
+    monkeypatch.setattr(resource, "getrlimit", lambda number: (65536, 65536))
+    assert "nofile" not in dict(inherited_state._find_limits())
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("priority", "words"), [(1, ["-n", "-1"]), (7, ["-n", "-7"]), (0, [])])
+def test_a_priority_is_taken_back(priority, words):
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, priority)
+    try:
+        assert inherited_state.reset_argv(has_limits=True)[1:] == words
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 @pytest.mark.root

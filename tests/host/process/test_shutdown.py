@@ -1,6 +1,7 @@
 """A worker's shutdown is known to all of its processes, and no other process waits for it."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -40,3 +41,17 @@ def test_a_process_of_a_worker_waits_for_the_notice(monkeypatch):
     assert not shutdown.wait_for_notice()
     shutdown.begin()
     assert shutdown.wait_for_notice()
+
+
+def test_a_notice_during_the_wait_ends_it(monkeypatch):
+    shutdown.watch()
+    monkeypatch.setattr(shutdown, "NOTICE_SECONDS", 60.0)
+    notice = threading.Timer(0.2, shutdown.begin)
+    notice.start()
+    assert shutdown.wait_for_notice()
+    notice.join()
+
+
+def test_the_end_of_a_worker_is_no_notice_to_a_process_of_none():
+    shutdown.begin()
+    assert not shutdown.wait_for_notice()

@@ -135,6 +135,44 @@ def test_two_listeners_on_one_port_are_both_found(source):
         assert len(socket_owner.list_listeners(first.getsockname()[1])) == 2
 
 
+def test_sockets_are_mapped_to_their_holder():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        inode = os.fstat(server.fileno()).st_ino
+        assert socket_owner.map_holders({inode}) == {inode: os.getpid()}
+    assert socket_owner.map_holders({inode}) == {}
+    assert socket_owner.map_holders(set()) == {}
+
+
+def test_sockets_are_counted_by_their_protocol():
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            udp = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            udp.bind(("127.0.0.1", 0))
+        counts = socket_owner.count_sockets()
+    assert counts.keys() == {"TCP", "UDP"}
+    assert min(counts.values()) >= 10
+
+
+def test_unix_sockets_that_listen_are_found_by_their_inodes(tmp_path):
+    with contextlib.ExitStack() as stack:
+        one, other, silent = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in "abc")
+        for name, each in (("one", one), ("other", other), ("silent", silent)):
+            each.bind(str(tmp_path / name))
+        one.listen()
+        other.listen()
+        inodes = {os.fstat(each.fileno()).st_ino for each in (one, silent)}
+        assert socket_owner.list_unix_listeners(inodes) == [str(tmp_path / "one")]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("fe80::1%eth0", "fe80::1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1")],
+)
+def test_an_address_is_read_without_its_interface_and_as_ipv4_where_it_is(text, address):
+    assert str(socket_owner._parse_address(text)) == address
+
+
 def test_a_process_that_ended_has_no_sockets():
     child = subprocess.Popen(["true"])
     child.wait()

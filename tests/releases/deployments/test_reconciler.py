@@ -222,6 +222,34 @@ def test_old_builds_are_removed_except_the_last_healthy_ones(config, releases):
     assert reconciler.reconcile(config) == []
 
 
+def test_the_dump_of_a_removed_build_is_removed_with_it(config, releases):
+    config.environ["RELEASES_KEEP"] = "1"
+    dump = config.var / "before.dump"
+    dump.write_text("rows")
+    Release.objects.filter(pk=releases[0].pk).update(restore_point="before.dump")
+    Release.objects.filter(pk=releases[1].pk).update(restore_point="lost.dump")
+    reconciler.reconcile(config)
+    assert not dump.exists()
+    assert Release.objects.filter(removed_at=None).get() == releases[2]
+
+
+def test_without_a_live_release_the_current_link_names_none(config, releases):
+    number = current_link.read(config).number
+    Release.objects.update(status="retired")
+    text = f"the current link named {number}, but no release is live: removed"
+    assert reconciler.reconcile(config, dry_run=True) == [text]
+    assert reconciler.reconcile(config) == [text]
+    assert current_link.read(config) is None
+    assert reconciler.reconcile(config) == []
+
+
+def test_the_unit_of_a_colour_whose_build_is_gone_is_missed(config, releases):
+    live = Deployment.objects.latest_switch_to(releases[2])
+    assert reconciler._list_dead(config, live) == []
+    build_folder(config, releases[2].pk).rename(config.var / "elsewhere")
+    assert reconciler._list_dead(config, live) == [colours.unit_name(live.colour)]
+
+
 def test_a_build_that_begins_during_the_removal_of_old_ones_is_kept(config, releases, monkeypatch):
     begun, exists = [], Path.exists
 

@@ -1,5 +1,7 @@
 """Which rollbacks are refused, by the command and the API alike, and what a plan lists."""
 
+from datetime import timedelta
+
 import pytest
 
 from core.clock import ClockTimestamp, get_database_time
@@ -10,6 +12,7 @@ from releases.deployments import deploy_and_rollback, rollback_plan
 from releases.deployments.rollback_plan_text import format_rollback_plan
 from releases.models import Release
 from releases.rules import DeploymentKind
+from tests.factories import ReleaseFactory
 from tests.releases.production_state import (
     assert_consistent,
     change_file,
@@ -109,6 +112,26 @@ def test_rollback_past_an_irreversible_migration_must_accept_the_schema(config, 
     way = rollback_plan.make_rollback_plan(config, old)
     assert way.migrations == ["app/migrations/0042_drop.py"]
     assert way.irreversible == [f"{new.pk} drops column note.text"]
+
+
+def test_only_what_migrated_after_a_releases_own_migration_is_later():
+    start = get_database_time()
+    at = [start + timedelta(minutes=number) for number in range(6)]
+    first, second, third = (
+        ReleaseFactory(created_at=at[0], migrated_at=moment) for moment in (at[1], at[3], at[5])
+    )
+
+    def list_later(**fields):
+        release = ReleaseFactory(created_at=at[0], **fields)
+        later = [entry.release_id for entry in rollback_plan.find_later_migrations(release)]
+        release.delete()
+        return later
+
+    assert list_later(migrated_at=at[4], activated_at=at[2]) == [third.pk]
+    assert list_later(migrated_at=at[2], activated_at=at[4]) == [second.pk, third.pk]
+    # Without a migration of its own: the schema when it was live, or when it was built.
+    assert list_later(activated_at=at[2]) == [second.pk, third.pk]
+    assert list_later(activated_at=None) == [first.pk, second.pk, third.pk]
 
 
 def test_rollback_past_an_additive_migration_is_allowed(config, releases):

@@ -225,6 +225,21 @@ def test_a_lease_of_another_creator_returns_403(slots, ci, path):
     assert Lease.objects.values().get() == before
 
 
+def test_a_stranger_puts_no_run_of_another_creator_into_the_queue(slots, ci):
+    run = create_reservation(ci)
+    stranger = Caller("stranger", "view", "hold")
+    assert_refused(stranger.post(ACQUIRE, run_id=str(run.pk)), 403, "lease_not_yours")
+    assert not Lease.objects.exists()
+
+
+def test_a_heartbeat_with_a_stale_fence_is_told_the_present_one(slots, ci):
+    run = create_reservation(ci)
+    fence = acquire(ci, run)["fence"]
+    answer = ci.post(HEARTBEAT, run_id=str(run.pk), fence=fence + 1)
+    assert_refused(answer, 409, "lease_fenced")
+    assert answer.json()["detail"] == f"The lease's fence is {fence} now; nothing was changed."
+
+
 # --- release
 
 

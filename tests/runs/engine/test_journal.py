@@ -332,10 +332,47 @@ def test_stop_request_before_an_irreversible_step_ends_the_pipeline(run, claim):
     assert statuses(run) == {"one": "succeeded"}
 
 
-def test_successful_step_resets_the_attempts(run, claim):
-    Steps("one").run_all(run, claim)
+def test_successful_step_resets_the_attempts_and_one_that_fails_does_not(run, claim):
+    Run.objects.filter(pk=run.pk).update(attempts=2)
+    run.refresh_from_db()
+    steps = Steps("one", "two")
+    steps.does["one"] = raising(StepFailed("CHECKS_FAILED", "a check failed"))
+    with pytest.raises(StepFailed):
+        steps.run_all(run, claim)
+    run.refresh_from_db()
+    assert run.attempts == 2
+    del steps.does["one"]
+    steps.run_all(run, claim)
     run.refresh_from_db()
     assert run.attempts == 1
+
+
+def test_commands_of_a_step_have_the_mark_of_the_run_and_its_claim(run, claim):
+    contexts, steps = [], Steps("one")
+    steps.does["one"] = contexts.append
+    steps.run_all(run, claim)
+    assert contexts[0].job == f"{run.pk}:{claim.fence}"
+
+
+def test_move_of_the_pipeline_is_recorded_on_the_run(run, claim):
+    journal.advance_run(run, Status.PREVIEW_READY, claim)
+    [event] = run.events.all()
+    assert (event.kind, event.actor) == ("preview_ready", "worker")
+    assert event.text == "is preview ready now"
+
+
+def test_restart_runs_the_named_step_again_and_leaves_other_steps(run, claim):
+    steps = Steps("one", "two", "three")
+    steps.run_all(run, claim)
+    run.steps.update(generation=run.generation + 1)  # as of the branch's next commit
+    steps.does["three"] = raising(PipelineRestart("two", "the ground moved"))
+    steps.there.remove("three")
+    with pytest.raises(StepFailed):
+        steps.run_all(run, claim)
+    attempts = run.steps.filter(generation=run.generation).values_list("name", "attempt")
+    assert dict(attempts) == {"one": 1, "two": 5, "three": 5}
+    later = run.steps.filter(generation=run.generation + 1).values_list("status", "attempt")
+    assert set(later) == {("succeeded", 1)}
 
 
 def test_exception_that_repeats_at_each_claim_ends_the_run_at_the_limit(run, monkeypatch):
