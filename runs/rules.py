@@ -123,10 +123,12 @@ FAILURES: dict[str, Failure] = {
         "Correct the file, line and key that the detail names, push, and retry the run.",
     ),
     "MAIN_BROKEN": Failure(
-        "The target branch itself does not install, or does not migrate an empty database.",
-        "Ship a branch that repairs it: such a branch can be previewed and merged as usual. The "
-        "same commit of the target branch is not tried again, unless an operator runs "
-        ".venv/bin/python manage.py build_template.",
+        "The target branch itself does not install, does not build, does not migrate an empty "
+        "database, or fails one of its checks.",
+        "Ship a branch that repairs it: such a branch can be previewed and merged as usual. If it "
+        "repairs a check itself, an operator accepts its own checks when approving. A database "
+        "that the same commit of the target branch could not make is not tried again, unless an "
+        "operator runs .venv/bin/python manage.py build_template.",
     ),
     "COMMAND_REFUSED": Failure(
         "The command policy does not allow a command of the application.",

@@ -28,6 +28,7 @@ from runs.engine.step_context import StepContext, StepResult
 from runs.engine.step_errors import StepFailed, StepStopped
 from runs.models import Approval, Precheck, Run
 from runs.pipelines import app_commands, template_databases
+from runs.pipelines.target_branch import trials
 from runs.repository import open_repository
 
 # Above the time that a precheck has to give way, also if its worker was killed: then another one
@@ -133,14 +134,29 @@ def run_checks(context: StepContext) -> None:
     for number, check in enumerate(checks):
         # In the journal, for the run's page: a check could print in the log what another one does.
         context.record_progress(passed=commands[:number], running=commands[number])
-        app_commands.run_commands(
-            context, app, [check], variables, purpose="gate", code="CHECKS_FAILED"
-        )
+        _run_check(context, app, check, variables)
     step_notes.write_note(
         folder, "checks", {**candidate, "checks": [check.name for check in checks]}
     )
     # After the note: a crash in between leaves a database, which `remove_gate` drops.
     DatabaseAdmin(config).drop(guard.gate_name(context.gate_id))
+
+
+def _run_check(
+    context: StepContext, app: Application, check: Command, variables: dict[str, str]
+) -> None:
+    """Run the check. Raises StepFailed, MAIN_BROKEN if the base fails this check of its own too."""
+    try:
+        app_commands.run_commands(
+            context, app, [check], variables, purpose="gate", code="CHECKS_FAILED"
+        )
+    except StepFailed as failed:
+        if failed.code == "CHECKS_FAILED" and check in _read_base_checks(context):
+            url = variables["DATABASE_URL"]
+            trials.raise_if_base_fails_check(
+                context, check, lambda base: _gate_variables(context, base, url), failed
+            )
+        raise
 
 
 def _select_checks(context: StepContext, app: Application) -> list[Command]:

@@ -43,6 +43,7 @@ from runs.pipelines.preview_slot import (
     slot_variables,
     start_redis,
 )
+from runs.pipelines.target_branch import trials
 from runs.repository import find_preview_base, open_repository
 from runs.rules import Status
 from slots.models import Lease
@@ -201,7 +202,7 @@ def build(context: StepContext) -> None:
     app = read_slot_application(context)
     purpose = get_slot(context).slot_id
     storage.make_folders(app.root, app.manifest.storage, app.user)
-    app_commands.build_application(context, app, slot_variables(context), purpose=purpose)
+    trials.build_run(context, app, slot_variables(context), purpose=purpose)
     # Here, and not after the backend was started.
     context.set_notes(app_commands.check_output(app))
     record_effect(context)

@@ -274,6 +274,38 @@ def test_a_main_that_is_refused_is_named_and_a_branch_that_corrects_it_ships(sma
     assert (repair.status, repair.failure_detail) == ("merged", "")
 
 
+BUILT = {"oroboros.toml": '[backend]\nbuild = "sh run.sh"\n'}
+CHECKED = {"oroboros.toml": '[checks]\nown = "sh run.sh"\n'}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "approve", "cause"),
+    [(BUILT, False, "does not build: "), (CHECKED, True, "fails the check own: ")],
+    ids=["build", "check"],
+)
+def test_a_build_or_a_check_that_main_fails_itself_is_mains_fault(small, manifest, approve, cause):
+    number = small.commits()
+    whole = (small.clone / "oroboros.toml").read_text()
+    broken = small.commit("main", manifest | {"run.sh": "echo it is $((6 * 7)); exit 3\n"})
+    small.commit(f"fault/other-{number}", {"other.txt": "a branch like any other"})
+    other = execute_branch(f"fault/other-{number}", approve=approve)
+    assert (other.status, other.failure_code) == ("failed", "MAIN_BROKEN")
+    assert other.failure_detail.startswith(f"main itself ({broken[:12]}) {cause}")
+    assert "it is 42" in _read_artifact(small, other, "main_log")
+    small.commit(f"fault/repair-{number}", {"run.sh": "true\n"})
+    repair = execute_branch(f"fault/repair-{number}", approve=True)
+    assert (repair.status, repair.failure_detail) == ("merged", "")
+    # Of the commit that was merged here it is known that it passes.
+    small.commit(f"fault/own-{number}", {"run.sh": "exit 4\n"})
+    own = execute_branch(f"fault/own-{number}", approve=approve)
+    assert (own.status, own.failure_code) == (
+        "failed",
+        "CHECKS_FAILED" if approve else "BUILD_FAILED",
+    )
+    assert not own.artifacts.filter(name="main_log").exists()
+    small.commit("main", {"oroboros.toml": whole, "run.sh": None})
+
+
 @pytest.mark.full
 def test_a_broken_main_is_tried_once_for_each_of_its_commits(small):
     broken = small.commit("main", {"release.py": "raise SystemExit('no table')\n"})

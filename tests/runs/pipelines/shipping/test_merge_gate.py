@@ -74,7 +74,8 @@ def test_accepted_checks_run_in_place_of_the_bases(small, ready_small):
     operations.approve(run, actor="grace")
     execution.execute_run(run.pk)
     run.refresh_from_db()
-    assert (run.status, run.failure_code) == ("failed", "CHECKS_FAILED")
+    assert (run.status, run.failure_code) == ("failed", "MAIN_BROKEN")
+    assert "accepts its own checks" in run.next_action
     again = operations.retry(run, actor="ada")
     execution.execute_run(again.pk)
     again.refresh_from_db()

@@ -1,0 +1,1 @@
+"""What is tried on the target branch itself, to tell its faults from those of a run."""
