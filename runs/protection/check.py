@@ -14,7 +14,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
-from django.utils.http import urlencode
+from django.utils.http import MAX_URL_LENGTH, urlencode
 
 from accounts.peers import get_client_address
 from accounts.session_cookies import find_cookie
@@ -183,18 +183,20 @@ def _redirect_opened(
 
 def _send_to_login(request: PreviewRequest, preview_host: PreviewHost) -> HttpResponse:
     nonce = find_cookie(request.cookies, NONCE_COOKIE) or secrets.token_urlsafe(32)
-    query = {
-        "host": preview_host.host,
-        "slot": request.slot,
-        "nonce": hash_secret(nonce),
-        "to": rules.check_address(request.uri),
-    }
+    query = {"host": preview_host.host, "slot": request.slot, "nonce": hash_secret(nonce)}
     control_plane = settings.OROBOROS.admin_url.removesuffix("/admin/")
-    url = f"{control_plane}{reverse('preview-entry')}?{urlencode(query)}"
-    response = HttpResponseRedirect(url)
+    response = HttpResponseRedirect(control_plane + _build_entry_path(request.uri, query))
     # The same one for all tabs: each of their tickets is for this browser.
     _set_cookie(response, NONCE_COOKIE, nonce, NONCE_SECONDS)
     return response
+
+
+def _build_entry_path(uri: str, query: Mapping[str, str]) -> str:
+    """Return the address that leads through the log-in to the page, or to the start page."""
+    entry = reverse("preview-entry")
+    path = f"{entry}?{urlencode({**query, 'to': rules.check_address(uri)})}"
+    # The log-in forgets a longer address, and would end in the admin.
+    return path if len(path) <= MAX_URL_LENGTH else f"{entry}?{urlencode({**query, 'to': '/'})}"
 
 
 def _set_cookie(response: HttpResponse, name: str, value: str, seconds: int) -> None:

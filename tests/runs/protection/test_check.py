@@ -115,6 +115,25 @@ def test_a_viewer_comes_back_to_the_page_and_gets_in_once_for_each_ticket(browse
     assert replayed.open("/").status_code == 401
 
 
+@pytest.mark.parametrize(("length", "is_kept"), [(600, True), (3900, False)])
+def test_the_log_in_leads_back_to_a_long_address_or_to_the_start_page(
+    browser, settings, length, is_kept
+):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    user = UserFactory(username="olga", groups=["viewer"])
+    user.set_password("the-right-one")
+    user.save()
+    uri = f"/page?x={'%2F' * (length // 3)}"
+    person = Client()
+    login = person.get(browser.open(uri, **PAGE)["Location"])["Location"]
+    answer = person.post(login, {"username": "olga", "password": "the-right-one"})
+    ticket = urlsplit(person.get(answer["Location"])["Location"])
+    assert ticket.hostname == browser.host
+    response = browser.open(f"{ticket.path}?{ticket.query}", **PAGE)
+    origin = f"http://{browser.host}:{conf.OROBOROS.router_port}"
+    assert response["Location"] == origin + (uri if is_kept else "/")
+
+
 def test_only_with_the_setting_a_preview_is_told_which_person_looks(browser, run, settings):
     browser.open(browser.log_in(log_in()), **PAGE)
     assert "X-Oroboros-User" not in browser.open()
