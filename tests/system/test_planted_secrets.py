@@ -1,24 +1,32 @@
 """Secrets of every kind, planted in an installation: none shows where it is not needed.
 
 It reads the commands and environments of all processes again and again, and at the end all logs,
-artifacts, answers of the API, pages, mails and webhooks.
+artifacts, answers of the API, pages, mails, webhooks, and what the forge was told.
 """
 
 import json
+import os
 import re
 import subprocess
 import threading
+from dataclasses import dataclass
+from html import unescape
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+import oidc_provider_mock
 import psutil
 import pytest
 import requests
 
 from host import config as configuration
+from tests.accounts.sign_in.conftest import ProviderPeople
+from tests.forges import payloads
+from tests.forges.fake_forge import FakeForge, Pull
 from tests.notifications.receivers import receiving, receiving_mail
 from tests.system.host import Host, wait_for
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.browser]
 
 # What a branch prints: all that it was given.
 MIGRATE = "guestbook.migrate"
@@ -33,7 +41,14 @@ PLANTED = {
     "app.env": "PAYMENT_SECRET",
     "build.env": "REGISTRY_TOKEN",
 }
-MAX_PAGES = 250
+# What an operator gives the applications in the admin, by the name of the file there.
+VARIABLES = {"previews": "SIGNING_KEY", "production": "MAILER_PASSWORD"}
+PROVIDER = {
+    "OIDC_NAME": "Example SSO",
+    "OIDC_CLIENT_ID": "oroboros",
+    "OIDC_VIEWER_GROUPS": "staff",
+}
+MAX_PAGES = 300
 TARGETS = """
 from notifications import targets
 from notifications.rules import NotificationEvent
@@ -54,6 +69,7 @@ class PlantedSecrets:
     def add(self, name, value):
         assert len(value) >= 12, name
         self.values[name] = value
+        return value
 
     def find_in(self, data, *, but=()):
         """Return the names of those that the bytes have, as they are or quoted for a URL."""
@@ -94,7 +110,7 @@ class ProcessWatch:
 
 def is_given(secret, environment):
     """Return whether the process has the secret because its application was given it."""
-    names = {*PLANTED.values(), "DATABASE_URL", "PGPASSWORD"}
+    names = {*PLANTED.values(), *VARIABLES.values(), "DATABASE_URL", "PGPASSWORD"}
     is_applications = b"OROBOROS_HOSTS=" in environment
     return is_applications and (secret in names or secret.startswith("database of"))
 
@@ -113,22 +129,43 @@ def watch(planted):
     watch.thread.join()
 
 
+@dataclass
+class Outside:
+    """What the installation talks to: receivers of notifications, the forge, the provider."""
+
+    hook: Any
+    box: Any
+    mail_port: int
+    forge: FakeForge
+    provider: str
+
+
 @pytest.fixture(scope="module")
-def outside():
-    with receiving() as hook, receiving_mail() as (box, mail_port):
-        yield hook, box, mail_port
+def outside(planted):
+    with (
+        receiving() as hook,
+        receiving_mail() as (box, mail_port),
+        oidc_provider_mock.run_server_in_thread(require_nonce=True) as provider,
+    ):
+        forge = FakeForge("github")
+        forge.token = planted.add("the forge's token", "planted-of-the-forge-77e1")
+        yield Outside(hook, box, mail_port, forge, f"http://localhost:{provider.server_port}")
+        forge.close()
 
 
 @pytest.fixture(scope="module")
 def host(planted, watch, outside):
     """Return a running stack with the secrets planted."""
     host = Host("oroboros-planted-")
+    del host.environ["PREVIEW_SCREENSHOTS"]  # a browser's processes are read too
     try:
         output = host.script("quickstart")
         planted.add("the admin's password", re.search(r"user admin, password (\S+)", output)[1])
-        plant_settings(host, planted, outside[2])
+        plant_settings(host, planted, outside.mail_port)
+        plant_files(host, planted, outside)
         host.script("apply-settings")
-        plant_targets(host, planted, outside[0].url)
+        plant_targets(host, planted, outside.hook.url)
+        plant_variables(host, planted)
         yield host
     finally:
         host.close()
@@ -151,16 +188,49 @@ def plant_settings(host, planted, mail_port):
         "NOTIFICATION_SMTP_PORT": mail_port,
         "NOTIFICATION_SMTP_SECURITY": "none",
         "NOTIFICATION_MAIL_FROM": "oroboros@example.com",
-        "GIT_CREDENTIALS_FILE": folder / "git-credentials",
     }
-    password = "planted-of-the-git-remote-51d2"
-    planted.add("git's password", password)
-    line = f"https://bot:{password}@git.example.com\n"
-    (folder / "git-credentials").write_text(line)
-    (folder / "git-credentials").chmod(0o600)
     append(folder / "worker.env", "".join(f"{key}={value}\n" for key, value in mail.items()))
     for name in ("api.env", "worker.env"):
         append(folder / name, "PREVIEW_PROTECTION=protected\n")
+
+
+def plant_files(host, planted, outside):
+    """Plant the secrets that settings name a file of."""
+    folder = host.home / "var/env"
+
+    def write(name, value):
+        path = folder / name
+        path.touch(0o600)
+        path.write_text(f"{value}\n")
+        return path
+
+    git = planted.add("git's password", "planted-of-the-git-remote-51d2")
+    webhook = planted.add("the secret of the forge's webhook", "planted-of-the-webhook-a930")
+    client = planted.add("the client's secret", "planted-of-the-client-0b8d")
+    both = {
+        "FORGE": "github",
+        "FORGE_URL": outside.forge.url,
+        "FORGE_REPOSITORY": payloads.REPOSITORY,
+        "FORGE_TOKEN_FILE": write("forge-token", outside.forge.token),
+        "FORGE_WEBHOOK_SECRET_FILE": write("forge-secret", webhook),
+        "OIDC_ISSUER": outside.provider,
+        "OIDC_CLIENT_SECRET_FILE": write("client-secret", client),
+        **PROVIDER,
+    }
+    for name in ("api.env", "worker.env"):
+        append(folder / name, "".join(f"{key}={value!s}\n" for key, value in both.items()))
+    credentials = write("git-credentials", f"https://bot:{git}@git.example.com")
+    append(folder / "worker.env", f"GIT_CREDENTIALS_FILE={credentials}\n")
+
+
+def plant_variables(host, planted):
+    """Give the applications variables as an operator does in the admin."""
+    for file, name in VARIABLES.items():
+        value = planted.add(name, f"planted-{name.lower()}-6d20")
+        body = {"name": name, "value": value, "reason": "needed"}
+        answer = host.api(f"/api/variables/{file}", body)
+        assert answer.status_code == 200, answer.text
+        assert planted.find_in(answer.content) == []
 
 
 def append(path, text):
@@ -181,18 +251,38 @@ def plant_targets(host, planted, url):
         planted.add("a webhook's secret", secret)
 
 
+def open_login(browser, login):
+    """Open the log-in's page; return what a form of it must send."""
+    page = browser.get(login, timeout=20)
+    return {"csrfmiddlewaretoken": re.search(r'csrfmiddlewaretoken" value="(\w+)"', page.text)[1]}
+
+
 def log_in(host, planted):
     """Return a browser of the admin; its cookies are planted."""
     browser = requests.Session()
     login = f"http://127.0.0.1:{host.config.api_port}/admin/login/"
-    page = browser.get(login, timeout=20)
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
     password = planted.values["the admin's password"]
-    form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
+    form = {"username": "admin", "password": password, **open_login(browser, login)}
     browser.post(login, data=form | {"password": f"{password}x"}, headers={"Referer": login})
     browser.post(login, data=form, headers={"Referer": login}, timeout=20)
     planted.add("the session's cookie", browser.cookies["oroboros_session"])
     return browser
+
+
+def log_in_at_provider(host, planted, provider):
+    """Log a person in through the provider, which gets the client's secret for it."""
+    ProviderPeople(provider).set_person("rita", ["staff"])
+    browser, base = requests.Session(), f"http://127.0.0.1:{host.config.api_port}"
+    login = f"{base}/admin/login/"
+    form = open_login(browser, login)
+    button = f"{base}/admin/account/sign-in/"
+    page = browser.post(button, data=form, headers={"Referer": login}, timeout=20)
+    address = unescape(re.search(r'url=([^"]+)"', page.text)[1])
+    sent = requests.post(address, data={"sub": "rita"}, allow_redirects=False, timeout=20)
+    back = urlsplit(sent.headers["Location"])
+    browser.get(f"{base}{back.path}?{back.query}", timeout=20)
+    planted.add("a session's cookie through the provider", browser.cookies["oroboros_session"])
+    assert "rita" in browser.get(f"{base}/admin/", timeout=20).text
 
 
 def make_branch(host):
@@ -202,7 +292,8 @@ def make_branch(host):
     git = ["git", "-c", "safe.directory=*", "-c", "user.name=x", "-c", "user.email=x@example.com"]
 
     def run(*arguments, cwd=work):
-        subprocess.run([*git, *arguments], cwd=cwd, check=True, capture_output=True)
+        argv = [*git, *arguments]
+        return subprocess.run(argv, cwd=cwd, check=True, capture_output=True, text=True).stdout
 
     run("clone", "-q", str(remote), str(work), cwd=host.home)
     (work / "backend" / "leak.py").write_text(LEAK)
@@ -212,19 +303,36 @@ def make_branch(host):
     run("add", "-A")
     run("commit", "-qm", "Print all")
     run("push", "-q", "origin", "HEAD:refs/heads/feature/leak")
+    commit = run("rev-parse", "HEAD")
     subprocess.run(["rm", "-r", str(work)], check=True)
+    return commit
 
 
-def use_all(host, planted):
+def deliver(host, planted, forge, commit):
+    """Tell of a pull request of the branch, also with a wrong secret; return it."""
+    pull = forge.add(Pull(12, "feature/leak", commit, labels=["preview"]))
+    body = payloads.github_pull_request(pull, "opened")
+    secret = planted.values["the secret of the forge's webhook"]
+    for text, status in ((secret, 202), (f"{secret}x", 401)):
+        raw, headers = payloads.sign("github", "pull_request", body, f"of-{status}", text)
+        url = f"http://127.0.0.1:{host.config.api_port}/hooks/github"
+        headers["Content-Type"] = "application/json"
+        assert requests.post(url, data=raw, headers=headers, timeout=20).status_code == status
+    return pull
+
+
+def use_all(host, planted, outside):
     """Use each secret: previews, a merge, failures, tokens, links, wrong requests."""
+    log_in_at_provider(host, planted, outside.provider)
     token = host.manage("create_token", "e2e", "view", "hold", "approve").split()[-1]
     planted.add("a token", token)
     api = f"http://127.0.0.1:{host.config.api_port}"
     for path in ("/api/me", "/api/nothing", f"/api/runs?x={'y' * 300}"):
         requests.get(api + path, headers={"Authorization": f"Bearer {token}"}, timeout=20)
     requests.post(f"{api}/api/runs", data="{", headers={"Authorization": f"Bearer {token}"})
-    make_branch(host)
+    commit = make_branch(host).strip()
     runs = [host.start_run(name) for name in ("feature/leak", "feature/bad-migration")]
+    pull = deliver(host, planted, outside.forge, commit)
     leak, _ = (host.wait_until_settled(run, 240) for run in runs)
     assert leak["status"] == "preview_ready", (leak["failure_code"], leak["failure_detail"])
     for slot in host.config.slots:
@@ -234,6 +342,14 @@ def use_all(host, planted):
     link = host.api(f"/api/runs/{leak['id']}/share-links", {"hours": 1}).json()
     planted.add("a share link's secret", urlsplit(link["url"]).query.partition("=")[2])
     visit(host, leak, planted, link["url"], token)
+    wait_for(lambda: pull.comments, 60, "the forge was told nothing")
+    # Known since a process was given them, as production's are from its first release on.
+    told = [planted.values[name] for name in ("SHOP_API_KEY", "SIGNING_KEY", "REGISTRY_TOKEN")]
+    body = {"text": f"Are these meant? {' '.join(told)}"}
+    assert host.api(f"/api/runs/{leak['id']}/comments", body).status_code == 201
+    if os.geteuid() == 0:  # no other user takes pictures
+        pictures = f"/api/runs/{leak['id']}/screenshots"
+        wait_for(lambda: host.api(pictures).json()["status"] == "taken", 240, "no pictures")
     host.approve(leak)
     ended = host.wait_until_ended(leak["id"], 240)
     assert ended["status"] == "merged", (ended["failure_code"], ended["failure_detail"])
@@ -275,21 +391,25 @@ def crawl(browser, base, start):
 
 
 def list_api(run):
-    parts = ("", "/events", "/artifacts", "/diff", "/mails", "/share-links", "/logs")
+    parts = (
+        "", "/events", "/artifacts", "/diff", "/mails", "/share-links", "/logs", "/comments",
+        "/screenshots",
+    )  # fmt: skip
     own = [f"runs/{run['id']}{part}" for part in parts]
     return [
         f"/api/{name}"
         for name in (
             "runs", *own, "slots", "shipping", "releases", "deliveries", "outbox", "me", "schema/",
             "pull-requests", "notification-targets", "notifications", "audit", "audit/export",
+            "settings", "variables",
         )
     ]  # fmt: skip
 
 
 def test_no_planted_secret_shows_anywhere(host, planted, watch, outside):
     browser = log_in(host, planted)
-    run = use_all(host, planted)
-    hook, box, _ = outside
+    run = use_all(host, planted, outside)
+    hook, box = outside.hook, outside.box
     wait_for(lambda: len(hook.requests) >= 3, 60, "no webhook came")
     base = f"http://127.0.0.1:{host.config.api_port}"
     found = {}
@@ -316,6 +436,9 @@ def test_no_planted_secret_shows_anywhere(host, planted, watch, outside):
         assert planted.find_in(json.dumps([headers, body.decode()]).encode(), but=[own]) == [], path
     for mail in box.mails:
         note("a mail", mail.content)
+    forge = outside.forge
+    told = [forge.requests, forge.statuses, [one.comments for one in forge.pulls.values()]]
+    note("the forge", json.dumps(told, default=str).encode())
     watch.look()
     assert watch.seen > 1000
     assert (found, watch.found) == ({}, set())
