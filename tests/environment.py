@@ -21,6 +21,8 @@ from ops.postgres.embedded_server import Cluster
 PASSWORD = "only-for-the-tests-on-loopback"
 # The ports of a stack are between 3100 and 3164, between 8000 and 8767, and 54329.
 FIRST_OFFSET, LAST_OFFSET, STACK_SPAN = 6_700, 11_200, 768
+RESERVED: deque[list[socket.socket]] = deque()
+RESERVED_STACKS = 4
 FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 
 
@@ -67,8 +69,29 @@ def free_offset() -> int:
         loaded = config.load({"OROBOROS_PORT_OFFSET": str(offset)})
         ports = {port for _, port, _ in stack_ports.list_ports(loaded)}
         ports |= {loaded.discard_port, *(slot.mail_port for slot in loaded.slots)}
-        if all(map(_can_bind, ports)):
+        if all(map(_can_bind, ports)) and _reserve(ports):
             return offset
+
+
+def _reserve(ports: set[int]) -> bool:
+    """Keep the ports from `free_offset` of other runs of the tests; returns whether none has one.
+
+    Those of the last few stacks stay reserved, each by an abstract Unix socket of its name.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for port in ports:
+            sockets.append(socket.socket(socket.AF_UNIX))
+            sockets[-1].bind(f"\0oroboros-tests-port-{port}")
+    except OSError:
+        for one in sockets:
+            one.close()
+        return False
+    RESERVED.append(sockets)
+    while len(RESERVED) > RESERVED_STACKS:
+        for one in RESERVED.popleft():
+            one.close()
+    return True
 
 
 @cache
