@@ -52,7 +52,7 @@ def api_process(config=GUNICORN_CONFIG, **environ):
 
 
 def _is_healthy(port):
-    http_connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    http_connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with suppress(OSError, http.client.HTTPException):
         http_connection.request("GET", "/health")
         return http_connection.getresponse().status == 200

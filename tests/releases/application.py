@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 HERE = pathlib.Path(__file__).parent
 VERSION = (HERE / "version").read_text()
 HEALTH = (HERE / "health").read_text()
-BORN = time.monotonic()
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -21,8 +20,7 @@ class Handler(BaseHTTPRequestHandler):
         status = 200
         if self.path == "/health":
             sick = HEALTH == "sick" or (
-                HEALTH.startswith("sick after ")
-                and time.monotonic() - BORN > float(HEALTH.rpartition(" ")[2]))
+                HEALTH == "sick after the switch" and pathlib.Path.home().joinpath("sick").exists())
             status = 500 if sick else 200
         if self.path.startswith("/api/slow"):
             time.sleep(float(self.path.partition("?")[2] or 1))

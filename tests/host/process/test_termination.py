@@ -331,7 +331,7 @@ def test_waiting_for_a_process_says_whether_it_ended(spawn, seconds):
 
 
 def test_what_cannot_be_killed_is_given_up_after_a_time(monkeypatch):
-    monkeypatch.setattr(termination, "KILL_SECONDS", 0.02)
+    monkeypatch.setattr(termination, "KILL_SECONDS", 0.3)
     sent = []
     monkeypatch.setattr(process_table, "list_processes_of", lambda uid: [MEMBER])
     monkeypatch.setattr(termination, "_send_signal", lambda entry, number: sent.append(number))

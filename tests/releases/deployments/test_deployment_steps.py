@@ -37,9 +37,11 @@ def test_release_that_never_becomes_healthy_is_not_switched_to(config, repo, web
 
 def test_release_that_becomes_unhealthy_after_the_switch_is_undone(config, repo, web):
     first = deploy(config, repo.commit("one"))
-    config.environ["DEPLOY_HEALTH_SECONDS"] = "8"
+    # Run after the switch, and once more when the first one is live again.
+    reload = write_script(config, "reload", f"touch {config.var}/app/sick")
+    config.environ.update(DEPLOY_HEALTH_SECONDS="8", DEPLOY_BACKEND_RELOAD_CMD=reload)
     with pytest.raises(DeploymentFailed, match="is live again"):
-        deploy(config, repo.commit("two", **{"backend/health": "sick after 1.5"}))
+        deploy(config, repo.commit("two", **{"backend/health": "sick after the switch"}))
     assert web.get()[1] == first.commit_sha
     assert Deployment.objects.first().outcome == DeploymentOutcome.RESTORED
     first.refresh_from_db()

@@ -100,7 +100,7 @@ def code_of(guarded, *given, **options):
         lambda place: place.write_text("x"),
         lambda place: place.mkdir(),
         lambda place: place.unlink(missing_ok=True),
-        lambda place: runner.capture(["true"], timeout=10),
+        lambda place: runner.capture(["true"], timeout=60),
         lambda place: socket.create_connection(("127.0.0.1", 1), 1),
     ],
     ids=["writes", "makes", "deletes", "executes", "connects"],

@@ -45,7 +45,7 @@ def test_a_preview_that_answers_only_to_its_host_name_is_probed_by_it(strict, en
         conf, slot, database_url="", run_id=RUN.pk, commit=RUN.commit_sha, label=RUN.label
     )
     strict.names = told["OROBOROS_HOSTS"].split(",")[:1]
-    monkeypatch.setattr(preview_answer, "PROBE_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(preview_answer, "PROBE_TIMEOUT_SECONDS", 60.0)
     context = SimpleNamespace(
         config=conf,
         run=RUN,

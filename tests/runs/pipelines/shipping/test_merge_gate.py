@@ -126,9 +126,9 @@ def test_a_production_build_that_takes_too_long_is_a_step_timeout(small, ready_s
         found = plan(*words, **options)
         return replace(found, builds=tuple(replace(one, timeout=1.0) for one in found.builds))
 
-    monkeypatch.setattr(planning, "make_plan", hasty)
     toml = f'[backend]\nbuild = "sh hangs.sh"\n{USUAL}'
     run = ready_small("hangs/build", {"hangs.sh": HANGS, "oroboros.toml": toml})
+    monkeypatch.setattr(planning, "make_plan", hasty)
     main = small.remote_main()
     operations.approve(run, actor="grace")
     execution.execute_run(run.pk)

@@ -347,7 +347,7 @@ def test_a_remote_that_is_missing_at_the_candidate_is_named(small, ready_small):
 
 
 def test_a_push_that_times_out_is_found_on_the_remote(small, ready_small, configured):
-    configured(MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS="1")
+    configured(MERGE_GATE_GIT_PUSH_TIMEOUT_SECONDS="5")  # time enough for the refs
     run = ready_small("slow/after")
     with small.hook("post-receive", "sleep 60"):  # the refs are there before it runs
         run = ship(run)
