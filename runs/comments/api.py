@@ -37,6 +37,7 @@ class CommentSerializer(serializers.ModelSerializer):
     """A comment. `is_current`: on the run's present commit, not on an earlier one."""
 
     is_current = serializers.SerializerMethodField()
+    side = serializers.ChoiceField([NEW, OLD], allow_blank=True, help_text="empty without a line")
 
     class Meta:
         model = Comment

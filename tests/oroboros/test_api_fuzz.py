@@ -93,7 +93,10 @@ def remove_security(raw_schema):
 
 
 def complete(case, run):
-    """Give the case what a schema cannot say: an existing run, git's rules, a time to come."""
+    """Give the case what a schema cannot say.
+
+    An existing run, git's rules, a time to come, and that a line is one of a file.
+    """
     case.query.pop("cursor", None)  # only a page gives one
     if run is not None and "run_id" in case.path_parameters:
         case.path_parameters["run_id"] = str(run.pk)
@@ -101,6 +104,8 @@ def complete(case, run):
         case.body["until"] = (timezone.now() + timedelta(days=1)).isoformat()
     if isinstance(case.body, dict) and "branch" in case.body:
         case.body["branch"] = "feature/x"
+    if isinstance(case.body, dict) and not case.body.get("path"):
+        case.body.pop("line", None)
 
 
 def make_token(role):
