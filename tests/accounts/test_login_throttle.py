@@ -76,8 +76,10 @@ def read_failures():
 
 def test_who_knows_the_password_of_an_account_without_a_role_is_told_so(olga):
     type(olga).objects.update(is_staff=False)
-    assert "This account has no role. An administrator gives it one" in login(RIGHT)
-    assert INCORRECT in login(WRONG)
+    # An address of its own: of each so many failures a minute are recorded.
+    page = login(RIGHT, address="198.51.100.2")
+    assert "This account has no role. An administrator gives it one" in page
+    assert INCORRECT in login(WRONG, address="198.51.100.2")
     assert read_failures() == [("olga", "no_role"), ("olga", "invalid_login")]
 
 
@@ -95,8 +97,9 @@ def test_who_knows_the_password_of_a_connected_account_is_sent_to_the_provider(o
     )
     settings.SIGN_IN = SignIn(provider, has_passwords=True, second_factor="optional")
     SocialAccount.objects.create(user=olga, provider=provider.key, uid="s-1")
-    assert "This account is connected: log in through the provider." in login(RIGHT)
-    assert INCORRECT in login(WRONG)
+    page = login(RIGHT, address="198.51.100.3")
+    assert "This account is connected: log in through the provider." in page
+    assert INCORRECT in login(WRONG, address="198.51.100.3")
     assert read_failures() == [("olga", "connected"), ("olga", "invalid_login")]
 
 

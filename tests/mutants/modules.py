@@ -22,6 +22,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "runs/merge_queue.py": ("tests/runs/test_merge_queue.py",),
     "runs/pipelines/shipping.py": (
         "tests/runs/pipelines/shipping/test_merge_and_push.py",
+        "tests/runs/pipelines/shipping/test_landing.py",
         "tests/runs/pipelines/shipping/test_stops.py",
     ),
     "runs/freezes.py": ("tests/runs/test_freezes.py", "tests/runs/api/test_maintenance.py"),
@@ -33,6 +34,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "releases/rules.py": ("tests/releases/test_rules.py",),
     "releases/deployments/deployment_steps.py": (
         "tests/releases/deployments/test_deployment_steps.py",
+        "tests/releases/deployments/test_interrupted_deployments.py",
+        "tests/releases/deployments/test_reconciler.py",
     ),
     "releases/deployments/rollback_plan.py": (
         "tests/releases/deployments/test_rollback_plan.py",

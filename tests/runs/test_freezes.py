@@ -69,6 +69,7 @@ def test_freeze_is_stored_with_its_end_and_stops_shipping(hours):
         "a party",
         until,
     )
+    active.since -= timedelta(hours=3)
     end = f" until {format_minute(active.until)}" if hours else ""
     since = format_minute(active.since)
     assert freezes.describe_freeze(active) == (

@@ -9,17 +9,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from core.clock import ClockTimestamp
 from host.deadline import wait_until
 from host.files.surface_folder import SurfaceFolder
 from host.units import managers
+from host.units.unit import HealthCheck
 from releases.builds.build_folders import build_folder, source_folder
 from releases.deployments import deploy_and_rollback, deployment_steps, reconciler, rollback_plan
 from releases.deployments.deploy_commit import deploy_commit
 from releases.models import Deployment, Release
 from releases.production import colours, current_link
 from tests.environment import free_port
+from tests.factories import DeploymentFactory
 from tests.releases.production_state import (
     assert_consistent,
     deploy,
@@ -231,6 +234,27 @@ def test_the_dump_of_a_removed_build_is_removed_with_it(config, releases):
     reconciler.reconcile(config)
     assert not dump.exists()
     assert Release.objects.filter(removed_at=None).get() == releases[2]
+
+
+def test_a_dry_run_continues_no_deployment(db):
+    deployment = DeploymentFactory(
+        outcome="running", ended_at=None, claim_expires_at="2026-01-01T00:00Z"
+    )
+    before = Deployment.objects.values().get()
+    found = reconciler.continue_interrupted_deployments(settings.OROBOROS, dry_run=True)
+    assert found == [f"{deployment} of {deployment.release} was interrupted: continued"]
+    assert Deployment.objects.values().get() == before
+
+
+@pytest.mark.parametrize("is_https", [False, True])
+def test_the_current_link_says_how_its_backend_is_asked(config, releases, is_https):
+    deployment = Deployment.objects.latest_switch_to(releases[2])
+    check = HealthCheck("/up", host="app.example", is_guess=is_https, is_https=is_https)
+    deployment_steps.write_link_folder(config, deployment, check)
+    live = current_link.read(config)
+    assert (live.number, live.commit) == (deployment.pk, releases[2].commit_sha)
+    assert (live.health_url, live.is_health_guess) == ("app.example/up", is_https)
+    assert live.is_https is is_https
 
 
 def test_without_a_live_release_the_current_link_names_none(config, releases):

@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from runs.leasing import grants, leases
+from host.errors import Refused
+from runs.leasing import grants, leases, reservations
 from runs.models import Event, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
@@ -351,6 +353,15 @@ def test_a_forced_release_of_an_approved_run_with_a_worker_leaves_it_to_the_work
     assert (run.status, run.stop_status) == (Status.APPROVED, "canceled")
     assert Lease.objects.get(run=run).state == LeaseState.ENDING
     assert cleaner.seen == []  # its commands may still run there
+
+
+def test_a_release_is_not_forced_unless_it_says_so(slots):
+    run = create_shipping_run(Status.MERGING)
+    [slot, *_] = settings.OROBOROS.slots
+    with pytest.raises(Refused) as refused:
+        reservations.release(slot, run.pk, actor="ada", owner=None)
+    assert refused.value.code == "run_is_shipping"
+    assert Lease.objects.get(run=run).state == LeaseState.HELD
 
 
 def test_a_forced_release_needs_an_operator(slots, ci):

@@ -13,6 +13,7 @@ from runs.engine.step_errors import PipelineRestart, StepFailed
 from runs.models import Run
 from runs.pipelines import shipping
 from tests.factories import ApprovalFactory, RunFactory
+from tests.host.git.laptop import Checkout
 from tests.runs.pipelines.shipping.world import GIT
 
 pytestmark = pytest.mark.django_db
@@ -123,6 +124,34 @@ def test_remote_that_moved_restarts_the_pipeline_only_if_it_is_pushed_to(host, r
     else:
         shipping.merge(context)
         assert host.our_main() == run.candidate_sha
+
+
+def test_push_that_the_remote_refuses_undoes_the_merge_and_says_what_to_do(host, run, context):
+    hook = host.remote / "hooks" / "update"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    shipping.merge(context)
+    with pytest.raises(StepFailed) as failed:
+        shipping.push(context)
+    assert failed.value.code == "DEPLOY_PUSH_FAILED"
+    sha = run.candidate_sha[:12]
+    assert failed.value.detail.startswith(
+        f"The remote did not accept {sha}; nothing is merged or deployed.\n"
+    )
+    assert failed.value.next_action
+    assert (host.our_main(), host.remote_main()) == (host.base, host.base)
+
+
+def test_head_of_the_remote_is_fetched_if_its_commit_is_not_here(host, run, tmp_path):
+    checkout = Checkout(tmp_path / "laptop")
+    commit = checkout.commit("main", {"a.txt": "x"})
+    checkout.git("push", "-q", "--force", str(host.remote), "main")
+    errors = []
+    assert shipping.fetch_remote_head(host.config, host.repo, errors.append) == commit
+    assert (errors, host.repo.has_commit(commit)) == ([], True)
+    host.remote.rename(host.away)
+    assert shipping.fetch_remote_head(host.config, host.repo, errors.append) is None
+    assert len(errors) == 1
 
 
 def test_push_that_arrived_is_found_after_its_answer_was_lost_and_the_remote_moved_on(
