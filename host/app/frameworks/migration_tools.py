@@ -6,9 +6,11 @@ limit that `release` has. Files show neither for certain, so both are notes.
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from host.app.dependencies.project_files import get_text, join, read_json
+from host.errors import ApplicationRefused
 from host.files.source_tree import SourceTree
 
 # A file that a migration tool reads, the tool's program, and the line that migrates.
@@ -65,9 +67,16 @@ def _list_start_texts(
         for name in START_SCRIPTS:
             yield f"{name} of package.json", get_text(package, "scripts", name)
     script = web[0] if "/" in web[0] else web[1] if web[0] in SHELLS and len(web) > 1 else ""
-    data = tree.read_bytes(f"{folder}/{script}") if script and script[0] not in "-/" else None
-    if data is not None:
-        yield join(folder, script), data.decode(errors="replace")
+    if script and script[0] not in "-/":
+        yield join(folder, script), _read_script(tree, f"{folder}/{script}")
+
+
+def _read_script(tree: SourceTree, path: str) -> str:
+    """Return the text of a script; "" if there is none, or a compiled program of any size."""
+    data = None
+    with suppress(ApplicationRefused):  # too large
+        data = tree.read_bytes(path)
+    return "" if data is None or b"\0" in data else data.decode(errors="replace")
 
 
 def _list_unused_tools(tree: SourceTree, folder: str) -> list[str]:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from host.files import source_tree
+
 FLASK = {"app.py": "app = Flask(__name__)", "requirements.txt": "flask"}
 NODE = {"start": "node server.js"}
 
@@ -68,6 +70,8 @@ def test_migrations_that_web_runs_at_its_start_are_a_note(load_files, files, whe
         {"Procfile": "web: sh start.sh", "start.sh": "# python manage.py migrate\nflask run\n"},
         {"Procfile": "web: sh /etc/passwd"},
         {"Procfile": "web: sh -x"},
+        {"Procfile": "web: bin/shop", "bin/shop": "\0" * (source_tree.FILE_BYTES + 1)},
+        {"Procfile": "web: bin/shop", "bin/shop": "\0 manage.py migrate"},
     ],
 )
 def test_a_web_that_does_not_migrate_has_no_note(load_files, files):
