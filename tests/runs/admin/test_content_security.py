@@ -58,7 +58,10 @@ def test_the_admin_works_without_eval(open_admin):
     page.reload()
     expect(sidebar).not_to_be_visible()
     page.keyboard.press("Control+k")
-    page.locator("[x-ref=searchInputCommand]").press_sequentially("Reactions")
+    field = page.locator("[x-ref=searchInputCommand]")
+    # Results are asked for at keys, half a second apart: one key, so that they come once.
+    field.fill("Reaction")
+    field.press("s")
     expect(page.locator("#command-results-list")).to_contain_text("Reactions")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
