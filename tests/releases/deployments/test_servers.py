@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from host.deadline import wait_until
 from host.units import managers
 from releases import presenters
 from releases.deployments import deploy_and_rollback, reconciler
@@ -70,6 +71,7 @@ def test_a_server_goes_live_with_its_release_and_is_revived(config, repo, web):
     manager = managers.get_manager(config)
     unit = f"{colours.unit_name(colours.get_live_colour(config))}.1"
     os.kill(manager.status(unit).pid, signal.SIGKILL)
+    assert wait_until(lambda: not manager.status(unit).is_active, seconds=60, interval=0.01)
     repairs = reconciler.repair_production(config)
     assert repairs[0].startswith(f"{unit} of ") and repairs[0].endswith("did not run")
     assert_serves(config, web, "two", two)

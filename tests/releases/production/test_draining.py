@@ -249,6 +249,10 @@ def test_the_port_of_a_live_release_that_died_is_not_reused_while_requests_may_w
     colour = Deployment.objects.get().colour
     status = managers.get_manager(config).status(colours.unit_name(colour))
     os.kill(status.pid, signal.SIGKILL)
+    manager = managers.get_manager(config)
+    assert wait_until(
+        lambda: not manager.status(colours.unit_name(colour)).is_active, seconds=60, interval=0.01
+    )
     deploy(config, repo.commit("two"))
     age = current_link.read_age(config)
     begun = time.monotonic()
