@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -9,13 +10,24 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from host.files import ownership
-from host.process import private_tmp
+from host.process import private_tmp, socket_owner
+
+
+def reports_bound_sockets():
+    """Return whether the kernel lists sockets that are only bound, as Linux does since 6.8."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        return any(other.port == port for other in socket_owner.list_open_sockets())
+
 
 # What the markers of tests require, and whether it is available.
 NEEDS = {
     "root": os.geteuid() == 0,
     "mounts": private_tmp.is_supported(),
     "browser": shutil.which("chromium") is not None,
+    "bound_sockets": reports_bound_sockets(),
+    "mail_port": not socket_owner.list_listeners(25),
 }
 NOT_RUN = pytest.StashKey[list[str]]()
 # Their tests share one stack or one machine, over several files.
