@@ -7,11 +7,14 @@ operations check again, under their locks: what is allowed here may be refused a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from runs import presenters
 from runs.approvals.rules import Approver
 from runs.approvals.state import read_state
 from runs.lifecycle.finish import is_too_late_to_stop
 from runs.models import Run
+from runs.pipelines.merge_forecast import find_known_obstacle
 from runs.rules import FINAL, MERGING_OR_DEPLOYING, SHIPPING, Status
 from web.permissions import (
     ALLOWED,
@@ -33,8 +36,9 @@ class RunFacts:
     """What decides about the actions on a run.
 
     `is_own`: the person created the run, or may act in place of its creator. `merged_in`: the title
-    of a merged run of the same commit, "" without one. `approval_refusal`: why the rules of
-    approvals (`runs.approvals.rules`) do not let this person approve, "" if they do.
+    of a merged run of the same commit, "" without one. `merge_obstacle`: why the commit cannot
+    ship, by its last forecast, "" if it can. `approval_refusal`: why the rules of approvals
+    (`runs.approvals.rules`) do not let this person approve, "" if they do.
     """
 
     status: str
@@ -45,6 +49,7 @@ class RunFacts:
     is_stopping: bool = False
     is_too_late: bool = False
     merged_in: str = ""
+    merge_obstacle: str = ""
     has_open_precheck: bool = False
     approval_refusal: str = ""
 
@@ -70,6 +75,8 @@ def _decide_approve(facts: RunFacts) -> ActionState:
         return _disable("The preview is not ready yet.")
     if facts.merged_in:
         return _disable(f"This commit is merged already, by the run {facts.merged_in}.")
+    if facts.merge_obstacle:
+        return _disable(facts.merge_obstacle)
     if facts.approval_refusal:
         return _disable(facts.approval_refusal)
     return _unless_stopping(facts)
@@ -164,7 +171,9 @@ def read_facts(run: Run, *, owner: str | None, approver: Approver | None = None)
     `owner`: who must have created it (`web.permissions.get_required_owner`). `approver`: the person
     who asks, None if they approve nothing. At most one query, and only for the one run that merges.
     """
-    refusal = None
+    refusal, obstacle = None, None
+    if run.status == Status.PREVIEW_READY:
+        obstacle = find_known_obstacle(run, settings.OROBOROS.target_branch)
     if approver is not None and run.status == Status.PREVIEW_READY:
         refusal = read_state(run).find_refusal(approver)
     is_held = presenters.get_served_slot(run) is not None
@@ -178,5 +187,6 @@ def read_facts(run: Run, *, owner: str | None, approver: Approver | None = None)
         is_too_late=run.status in MERGING_OR_DEPLOYING and is_too_late_to_stop(run),
         merged_in=run.merged_in or "",  # type: ignore[attr-defined]
         has_open_precheck=bool(run.has_open_precheck),  # type: ignore[attr-defined]
+        merge_obstacle=obstacle.detail if obstacle is not None else "",
         approval_refusal=refusal.detail if refusal is not None else "",
     )

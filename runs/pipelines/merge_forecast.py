@@ -29,6 +29,14 @@ class MergeOutcome(StrEnum):
     UNRELATED = "unrelated"  # no common history
 
 
+# The code with which an approval is refused.
+OBSTACLES = {
+    MergeOutcome.UNRELATED: "unrelated_history",
+    MergeOutcome.CONTAINED: "nothing_to_ship",
+    MergeOutcome.UNCHANGED: "nothing_to_ship",
+}
+
+
 @dataclass(frozen=True)
 class MergeForecast:
     """The outcome of merging a commit into `base`, and the files that conflict.
@@ -146,13 +154,20 @@ def find_obstacle(repo: Repository, run: Run, target: str) -> Refused | None:
 
     A conflict is none: the target branch may move until the run ships.
     """
-    forecast = forecast_run(repo, run, target)
-    codes = {
-        MergeOutcome.UNRELATED: "unrelated_history",
-        MergeOutcome.CONTAINED: "nothing_to_ship",
-        MergeOutcome.UNCHANGED: "nothing_to_ship",
-    }
-    code = codes.get(forecast.outcome)
+    return _describe_obstacle(forecast_run(repo, run, target), run, target)
+
+
+def find_known_obstacle(run: Run, target: str) -> Refused | None:
+    """Return the same by the forecast that is stored for the run's present commit; runs no git."""
+    stored = run.merge_forecast
+    if stored.get("commit") != run.commit_sha:
+        return None
+    known = MergeForecast(MergeOutcome(stored["outcome"]), stored["base"])
+    return _describe_obstacle(known, run, target)
+
+
+def _describe_obstacle(forecast: MergeForecast, run: Run, target: str) -> Refused | None:
+    code = OBSTACLES.get(forecast.outcome)
     return Refused(code, describe_forecast(forecast, target, run.commit_sha)) if code else None
 
 

@@ -88,6 +88,33 @@ def test_a_commit_that_another_run_merged_cannot_be_approved():
     assert shown["approve"] == "This commit is merged already, by the run Reactions."
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        ("merges", True),
+        ("conflicts", True),
+        ("contained", "there is nothing to ship"),
+        ("unchanged", "there is nothing to ship"),
+        ("unrelated", "shares no history"),
+    ],
+)
+def test_what_the_approval_would_refuse_of_the_merge_is_disabled(outcome, reason):
+    run = RunFactory(status=Status.PREVIEW_READY)
+    forecast = {"commit": run.commit_sha, "base": "b" * 40, "outcome": outcome, "conflicts": []}
+
+    def decide(**stored):
+        Run.objects.filter(pk=run.pk).update(merge_forecast=stored)
+        facts = allowed_actions.read_facts(presenters.select_runs().get(pk=run.pk), owner=None)
+        return decide_action("approve", facts, APPROVER)
+
+    state = decide(**forecast)
+    assert state.allowed if reason is True else reason in state.reason
+    assert state.allowed is (reason is True)
+    assert decide(**{**forecast, "commit": "c" * 40}).allowed  # the forecast of another commit
+    assert decide().allowed
+
+
 def test_unfreezing_is_offered_only_to_operators_while_shipping_is_frozen():
     found = [
         decide_unfreeze(abilities, is_frozen=is_frozen).is_hidden

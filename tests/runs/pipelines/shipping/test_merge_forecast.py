@@ -4,11 +4,13 @@ import pytest
 from django.conf import settings
 
 from host.errors import Refused
+from runs import allowed_actions, presenters
 from runs.approval_facts import read_approval_facts
 from runs.lifecycle import branch_watch, execution, operations
 from runs.models import Run
 from runs.pipelines.merge_forecast import MergeForecast, MergeOutcome, describe_forecast
 from runs.repository import open_repository
+from web.permissions import GROUPS, ActionState
 
 HEAD = "c" * 40
 
@@ -75,6 +77,11 @@ def test_a_squash_merge_elsewhere_is_reported_before_approval_and_not_shipped(sm
     with pytest.raises(Refused, match="squash merge") as refused:
         operations.approve(run, actor="grace")
     assert (refused.value.code, refused.value.status) == ("nothing_to_ship", 409)
+    shown = presenters.select_runs().get(pk=run.pk)
+    facts = allowed_actions.read_facts(shown, owner=None)
+    assert allowed_actions.decide_action("approve", facts, GROUPS["approver"]) == ActionState(
+        False, refused.value.detail
+    )
     run.refresh_from_db()
     [note] = run.list_notes()
     assert "squash merge" in note
