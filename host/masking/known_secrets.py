@@ -1,18 +1,22 @@
-"""The values of the secrets that applications were given, so that no log or page shows them.
+"""The values of the secrets of applications, so that no log or page shows them.
 
-They are stored in one file of ours, which no other user can read. What is written to a log, an
-event or a detail, or shown of a file, has the values of all applications masked, because a text may
-quote another run. `host.masking.masks` has the rule of what is recognized.
+Known are the values in the operator's files of variables, from the moment they are written there,
+and those that a process was given or could read: these are stored in one file of ours, which no
+other user can read. What is written to a log, an event or a detail, or shown of a file, has the
+values of all applications masked, because a text may quote another run. `host.masking.masks` has
+the rule of what is recognized.
 """
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from host.app.dependencies import registries
 from host.app.environment import SECRET_NAME_PATTERN, ResolvedEnvironment, Variable
-from host.config import Config
+from host.config import APPLICATION_FILES, Config, read_env_file
+from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
 from host.masking.masks import NO_MASKS, Masks, create_masks
@@ -22,33 +26,35 @@ from host.masking.masks import NO_MASKS, Masks, create_masks
 VALUES_KEPT = 3
 LOCK_SECONDS = 10.0
 Stored = dict[str, list[str]]
+Stamp = tuple[int, int, int] | None  # of a file: it changes whenever the file does
 
 
 def remember_secrets(config: Config, purpose: str, resolved: ResolvedEnvironment) -> None:
     """Store the secrets of an environment before a process gets it."""
-    found = {f"{purpose}:{name}": value for name, value in select_secrets(resolved).items()}
-    if is_known(_read(_path(config)), found):
-        return
-    path = _path(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(path.with_suffix(".lock"), seconds=LOCK_SECONDS):
-        stored = add_secrets(_read(path), found)
-        safe_files.write_atomic(path, json.dumps(stored).encode(), 0o600)
+    _remember(config, purpose, select_secrets(resolved))
+
+
+def remember_variables(config: Config, file: str, values: Mapping[str, str]) -> None:
+    """Store the values that are about to leave the operator's file of that name."""
+    _remember(config, file, _select_variables(file, values))
 
 
 def read_masks(config: Config) -> Masks:
-    """Return the masks of all secrets that were stored."""
+    """Return the masks of the stored secrets, and of those that are in the operator's files now."""
+    files = tuple(config.env_dir / name for name in APPLICATION_FILES)
     path = _path(config)
-    try:
-        status = path.stat()
-    except OSError:
-        return NO_MASKS
-    return _create_masks(path, status.st_ino, status.st_mtime_ns)
+    return _create_masks(path, files, (_read_stamp(path), *map(_read_stamp, files)))
 
 
 def read_install_masks(config: Config) -> Masks:
-    """Return the masks of an install's log, a build's or a check's: also of the registries'."""
-    return read_masks(config) | create_masks(registries.find_registries(config).passwords)
+    """Return the masks of an install's log, a build's or a check's: also of the registries'.
+
+    They are stored: what an install may read, a later process of the branch may print.
+    """
+    passwords = registries.find_registries(config).passwords
+    # By place: each of them is known for as long as it is used, and for a while after.
+    _remember(config, "registries", {str(place): one for place, one in enumerate(passwords)})
+    return read_masks(config) | create_masks(passwords)
 
 
 def read_stage_masks(config: Config, stage: str) -> Masks:
@@ -91,9 +97,42 @@ def add_secrets(stored: Stored, found: Mapping[str, str]) -> Stored:
     return {**stored, **added}
 
 
+def _remember(config: Config, purpose: str, secrets: Mapping[str, str]) -> None:
+    path = _path(config)
+    found = {f"{purpose}:{name}": value for name, value in secrets.items()}
+    if is_known(_read(path), found):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(path.with_suffix(".lock"), seconds=LOCK_SECONDS):
+        stored = add_secrets(_read(path), found)
+        safe_files.write_atomic(path, json.dumps(stored).encode(), 0o600)
+
+
+def _select_variables(file: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return which values of an operator's file are masked: those of a process that has them."""
+    variables = (Variable(name, value, file, secret=True) for name, value in values.items())
+    return select_secrets(ResolvedEnvironment(tuple(variables)))
+
+
+def _read_stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    # The time of the last change of the inode: that of its mode too, which makes a file readable.
+    return status.st_ino, status.st_size, status.st_ctime_ns
+
+
 @lru_cache(maxsize=4)
-def _create_masks(path: Path, inode: int, changed_at: int) -> Masks:
-    return create_masks({value for values in _read(path).values() for value in values})
+def _create_masks(path: Path, files: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> Masks:
+    if not any(stamps):
+        return NO_MASKS
+    values = {value for values in _read(path).values() for value in values}
+    for file in files:
+        # No process is given the values of a file that cannot be read.
+        with suppress(OSError, Refused):
+            values |= set(_select_variables(file.name, read_env_file(file)).values())
+    return create_masks(values)
 
 
 def _read(path: Path) -> Stored:

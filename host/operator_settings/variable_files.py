@@ -17,6 +17,7 @@ from host.env_file import parse_env, replace_values
 from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
+from host.masking.known_secrets import remember_variables
 from host.masking.masks import create_masks
 from host.process.users import User
 
@@ -135,6 +136,8 @@ def write_variable(
         _check_result(changed, {**before, name: value}, file, name)
         done = "removed" if value is None else "changed" if name in before else "added"
         record(done)
+        if name in before:  # a text may still quote it
+            remember_variables(config, file.name, {name: before[name]})
         _write(path, changed)
     return done, note
 

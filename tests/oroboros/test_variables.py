@@ -10,8 +10,11 @@ from django.urls import reverse
 
 from accounts.models import AuditEntry
 from host.config import read_env_file
+from host.masking.masks import MASK
 from host.operator_settings import variable_files
-from tests.factories import UserFactory
+from runs.comments.writing import add_comment
+from runs.rules import Status
+from tests.factories import RunFactory, UserFactory
 from tests.runs.conftest import Caller
 
 pytestmark = pytest.mark.django_db
@@ -85,6 +88,16 @@ def test_no_page_and_no_entry_of_the_audit_trail_has_a_value(operator, path):
     assert (entry.detail, entry.reason) == ("added", "first")
     assert not any(VALUE in str(row) for row in AuditEntry.objects.values_list())
     assert "worker-preview.env API_KEY" in read(operator.get(PAGE))
+
+
+def test_a_comment_does_not_show_a_value_that_was_just_set(operator):
+    page = "/admin/settings/variables/production/set/"
+    operator.post(page, {"name": "PAYMENT", "value": VALUE, "reason": "new provider"})
+    run = RunFactory(status=Status.PREVIEW_READY)
+    comment = add_comment(run, by="ann", text=f"Is {VALUE} right?")
+    event = run.events.get(kind="commented")
+    assert comment.text == f"Is {MASK} right?"
+    assert (VALUE in event.text, MASK in event.text) == (False, True)
 
 
 def test_a_change_whose_file_cannot_be_written_is_not_on_the_audit_trail(
