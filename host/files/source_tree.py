@@ -43,8 +43,12 @@ class SourceTree:
             raise ApplicationRefused("manifest_invalid", detail) from None
 
     def has_file(self, path: str) -> bool:
-        """Return whether there is such a file."""
-        return self.read_bytes(path) is not None
+        """Return whether there is such a file, of whatever size."""
+        try:
+            safe_files.open_beneath(self.root, os.path.normpath(path)).close()
+        except (OSError, Refused):
+            return False
+        return True
 
     def list_folders(self, path: str) -> list[str]:
         """Return the names of the folders within a folder of the tree, sorted."""

@@ -21,6 +21,7 @@ from ops import stack
 from ops.doctor import checks, findings, forge_checks, git_checks
 from ops.doctor.checks import MinimumFree
 from ops.installed import secret_env_files
+from releases.builds.build_folders import production_storage
 from runs.repository import check_settings
 from tests.environment import CLUSTER, free_offset
 
@@ -294,6 +295,20 @@ def test_disk_and_memory_below_their_floors_are_faults(config):
     disk, memory = faults(checks.check_capacity(config, MinimumFree(10**9, 10**9)))
     assert (disk.subject, memory.subject) == ("disk", "memory")
     assert "the floor is 1000000000" in memory.observed
+
+
+def test_the_size_of_each_storage_of_production_is_shown(config):
+    assert list(checks.check_storage(config)) == []
+    root = production_storage(config)
+    for name, megabytes in {"media": 3, "reports": 0}.items():
+        folder = root / name / "deep"
+        folder.mkdir(parents=True)
+        with (folder / "file").open("wb") as file:
+            file.write(os.urandom(megabytes * 2**20))
+            os.fsync(file.fileno())  # so that it has its blocks
+    media, reports = checks.check_storage(config)
+    assert media.is_ok and media.observed.startswith(f"3 MB in {root / 'media'}, ")
+    assert reports.observed.startswith(f"0 MB in {root / 'reports'}, ")
 
 
 def test_a_database_that_does_not_answer_is_one_fault_for_each_role(config):

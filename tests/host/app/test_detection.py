@@ -5,6 +5,7 @@ import json
 import pytest
 
 from host.errors import Refused
+from host.files import source_tree
 
 
 def test_a_django_project_that_requires_gunicorn_starts_by_gunicorn(load_files):
@@ -330,6 +331,16 @@ def test_a_node_server_is_built_and_started_by_its_scripts(load_files):
 def test_an_index_page_alone_is_served_without_a_build(load_files):
     found = load_files({"index.html": "<h1>hi</h1>"})
     assert (found.public_dir, found.frontend_build, found.web) == (".", (), None)
+
+
+def test_a_file_that_is_only_looked_for_may_have_any_size(load_files, tmp_path):
+    with (tmp_path / "index.html").open("wb") as page:
+        page.truncate(source_tree.FILE_BYTES + 1)
+    (tmp_path / "about.html").symlink_to("index.html")
+    assert load_files({}).public_dir == "."
+    tree = source_tree.SourceTree(tmp_path)
+    assert tree.has_file("./index.html")
+    assert not any(tree.has_file(path) for path in (".", "about.html", "../index.html", "gone"))
 
 
 def test_an_index_page_beside_a_backend_is_not_detected_as_a_frontend(load_files):

@@ -3,12 +3,14 @@
 import pytest
 from django.core.management import call_command
 
+from host.deadline import wait_until
 from host.errors import Refused
 from runs.lifecycle import one_off_commands
 from runs.lifecycle.one_off_commands import Target
 from runs.models import Event
 from slots.models import Lease
 from tests.factories import LeaseFactory
+from tests.host.processes import is_running
 
 ENV = {"PATH": "/usr/bin:/bin", "TOKEN": "x"}
 
@@ -60,21 +62,23 @@ def test_start_and_end_are_recorded_with_actor_reason_and_exit_code(target, tmp_
     assert (ended[4]["exit_code"], ended[4]["reason"]) == (4, "a look")
 
 
-def test_a_command_ends_with_the_lease(target, monkeypatch):
+def test_a_command_and_what_it_started_end_with_the_lease(target, tmp_path, monkeypatch):
     monkeypatch.setattr(one_off_commands, "LEASE_POLL_SECONDS", 0.0)
-    polls = []
+    out, is_ended = tmp_path / "out", []
 
     def end_lease():
-        polls.append(1)
-        if len(polls) == 2:
-            Lease.objects.get(pk=target.lease.pk).begin_ending(reason="canceled")
+        if out.read_text().endswith("\n") and not is_ended:
+            is_ended.append(Lease.objects.get(pk=target.lease.pk).begin_ending(reason="canceled"))
         return False
 
+    argv = ["sh", "-c", "setsid sleep 600 & echo $!; sleep 600"]
     outcome, how = one_off_commands.run_one_off(
-        target, ["sleep", "60"], actor="ada", reason="", is_interrupted=end_lease
+        target, argv, actor="ada", reason="", is_interrupted=end_lease
     )
     assert (outcome.exit_code, how) == (None, "was ended with the lease of its preview")
     assert events()[-1][4]["exit_code"] is None
+    started = int(out.read_text())
+    assert wait_until(lambda: not is_running(started), seconds=60)
 
 
 def test_an_interrupted_command_and_one_that_cannot_be_started_are_recorded(target):
