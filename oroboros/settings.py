@@ -358,6 +358,7 @@ UNFOLD = {
         lambda request: static("oroboros/keyboard.js"),
         lambda request: static("oroboros/logs.js"),
         lambda request: static("oroboros/screenshots.js"),
+        lambda request: static("oroboros/charts.js"),
     ],
     "ACCOUNT": {
         "navigation": [{"title": "Your account", "link": reverse_lazy("account-overview")}]

@@ -15,9 +15,10 @@ from unfold.decorators import display
 from host.durations import format_duration
 from runs import presenters
 from runs.admin import comments, mails, run_actions, run_filters, run_page, share_links
+from runs.charts import page as charts
 from runs.mail.parsing import Mail
 from runs.models import Artifact, Run
-from web.admin_actions import DetailPageAdmin
+from web.admin_actions import DetailPageAdmin, build_live_context
 from web.permissions import HOLD, OPERATE, has_ability
 from web.security_headers import allow_connections
 from web.templatetags.presentation import CHIP_TYPES
@@ -81,6 +82,7 @@ class RunAdmin(DetailPageAdmin):
     def get_urls(self) -> list[Any]:
         mail = "<uuid:run_id>/mails/<int:pk>/"
         urls = [
+            path("charts/", self.admin_site.admin_view(self.charts_view), name="runs_run_charts"),
             path(mail, self.admin_site.admin_view(self.mail_view), name="runs_run_mail"),
             path(
                 f"{mail}html/",
@@ -95,6 +97,18 @@ class RunAdmin(DetailPageAdmin):
         ]
         # Ours come first: Django's last pattern, `<path:object_id>/`, matches every address.
         return [*urls, *super().get_urls()]
+
+    def charts_view(self, request: HttpRequest) -> HttpResponse:
+        """The charts; with `?live`, which charts.js adds, without the page around them."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            **build_live_context(request),
+            "opts": self.opts,
+            **charts.build_context(),
+        }
+        return TemplateResponse(request, "oroboros/charts.html", context)
 
     def mail_view(self, request: HttpRequest, run_id: UUID, pk: int) -> HttpResponse:
         run, artifact, mail = self._find_mail(request, run_id, pk)

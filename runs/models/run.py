@@ -103,6 +103,13 @@ class Run(Claimable):
                 condition=Q(status__in=SHIPPING),
                 name="runs_merge_queue",
             ),
+            # For the charts, which need no other column of those rows.
+            models.Index(
+                fields=["ended_at"],
+                include=["status", "created_at", "failure_code"],
+                condition=Q(status__in=(Status.MERGED, Status.FAILED)),
+                name="runs_merged_or_failed",
+            ),
             models.Index(
                 fields=["commit_sha"],
                 condition=Q(status=Status.MERGED),

@@ -176,6 +176,7 @@ viewer    /admin/runs/run/<uuid:run_id>/mails/<int:pk>/
 viewer    /admin/runs/run/<uuid:run_id>/mails/<int:pk>/attachments/<int:number>/
 viewer    /admin/runs/run/<uuid:run_id>/mails/<int:pk>/html/
 none      /admin/runs/run/add/
+viewer    /admin/runs/run/charts/
 operator  /admin/runs/run/freeze/
 approver  /admin/runs/run/new/
 operator  /admin/runs/run/push/

@@ -68,7 +68,7 @@ def run(monkeypatch):
 def list_addresses(run):
     """Return the addresses of every kind of page."""
     actions = ("approve", "precheck", "reject", "keep", "cancel", "force-release", "comment")
-    lists = ("new", "freeze", "unfreeze", "push", "revert", "changelist")
+    lists = ("new", "freeze", "unfreeze", "push", "revert", "charts", "changelist")
     models = (*ROWS, Run)
     names = [f"{model._meta.app_label}_{model._meta.model_name}" for model in models]
     slot, release = Slot.objects.first(), Release.objects.exclude(status="live").first()

@@ -1,0 +1,1 @@
+"""Charts of the last 30 days: lead time, failures, slot use, deployments."""
