@@ -11,6 +11,7 @@ from oroboros import health
 from oroboros.operator_settings import pages, variable_pages
 from runs.addresses.views import check_certificate, show_preview_name
 from runs.api.metrics import MetricsView
+from runs.comparison import release_page
 from runs.protection.entry import enter_preview
 from web.api_docs import ApiDocsView
 
@@ -34,6 +35,7 @@ urlpatterns = [
     path("internal/preview", show_preview_name, {"find_pull_request": find_named}),
     *pages.urlpatterns,
     *variable_pages.urlpatterns,
+    *release_page.urlpatterns,
     # Before the admin's own log-in, which asks for a password only.
     path("admin/", include("accounts.sign_in.urls")),
     path("admin/", admin.site.urls),

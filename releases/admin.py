@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
@@ -22,6 +24,7 @@ from web.admin_actions import (
     ActionResult,
     AdminAction,
     DetailPageAdmin,
+    ReadOnlyAdmin,
     ReasonForm,
     offer_if,
 )
@@ -92,6 +95,23 @@ ROLLBACK = AdminAction(
 )
 
 
+def compare_url(old: str, new: str) -> str:
+    """Return the address of what changes from one release to another."""
+    query = urlencode({"from": old, "to": new})
+    return f"{reverse('admin-release-comparison')}?{query}"
+
+
+def compare_selected(
+    model_admin: ReadOnlyAdmin, request: HttpRequest, rows: ReleaseQuerySet
+) -> HttpResponse | None:
+    """Lead to the comparison of the two selected releases, from the older one to the newer."""
+    pair = [row.pk for row in rows.order_by("pk")]
+    if len(pair) != 2:
+        messages.error(request, "Select two releases to compare them.")
+        return None
+    return redirect(compare_url(*pair))
+
+
 @admin.register(Release)
 class ReleaseAdmin(ProcessLogsAdmin):
     list_display = [
@@ -122,6 +142,7 @@ class ReleaseAdmin(ProcessLogsAdmin):
         "restore_command",
         "process_list",
         "deployment_list",
+        "comparison",
     ]
     readonly_fields = [
         "run",
@@ -129,6 +150,7 @@ class ReleaseAdmin(ProcessLogsAdmin):
         "schema_change_list",
         "process_list",
         "deployment_list",
+        "comparison",
     ]
     page_actions = (ROLLBACK,)
     process_logs_note = "Older lines may be of releases that ran in the same place."
@@ -141,6 +163,11 @@ class ReleaseAdmin(ProcessLogsAdmin):
             source="production",
             make_url=lambda name: reverse("api-release-log", args=[row.pk, name]),
         )
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the actions on selected rows: the comparison of two changes nothing."""
+        compare = (compare_selected, "compare", "Compare two")
+        return {**super().get_actions(request), "compare": compare}
 
     def get_queryset(self, request: HttpRequest) -> ReleaseQuerySet:
         return super().get_queryset(request).filter(is_temporary=False)
@@ -192,6 +219,18 @@ class ReleaseAdmin(ProcessLogsAdmin):
         """List the release's deployments, the newest first, with links to their pages."""
         lines = map(_describe_deployment, release.deployments.all()[:DEPLOYMENT_LIMIT])
         return format_html_join("\n", '<a href="{}">{}</a> {}', lines) or "none"
+
+    @display(description="Compare")
+    def comparison(self, release):
+        """Link to the comparisons with the release before, and with the live one."""
+        first = release.deployments.exclude(previous=None).order_by("number").first()
+        live = Release.objects.live()
+        links = []
+        if first is not None:
+            links.append((compare_url(first.previous_id, release.pk), "With the release before"))
+        if live is not None and live != release:
+            links.append((compare_url(live.pk, release.pk), "With the live release"))
+        return format_html_join("\n", '<a href="{}">{}</a>', links) or "–"
 
 
 @admin.register(Deployment)

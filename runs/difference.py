@@ -1,4 +1,5 @@
-"""What a run changes: the one source for its page, the approval page and the API.
+"""What a run changes: the one source for its page, the approval page and the API; and what lies
+between two commits.
 
 Every changed file is listed. The lines of a file are left out if it is binary, too large, or if
 the difference has too many lines in all; the file then says so, with the command that shows it.
@@ -124,7 +125,7 @@ class FileChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a run changes, from `base_sha` to `commit_sha`.
+    """What changes from `base_sha` to `commit_sha`.
 
     `files` are the paths of all changed files; `changes` are the same files, or those that were
     requested. `commits` are the newest of `commit_count`.
@@ -174,23 +175,35 @@ def compute_difference(run: Run, repo: Repository, path: str | None = None) -> D
     # Once the candidate is merged, the target branch contains the commit, and a merge base with it
     # would show no difference.
     base = run.base_sha if run.candidate_sha else _find_base(commit, repo)
+    schema = schema_changes.read_schema_diff(run)
+    compared = compare_commits(repo, base, commit, path)
+    return replace(compared, schema_changes=schema.changes if schema else None)
+
+
+def compare_commits(
+    repo: Repository, base: str, commit: str, path: str | None = None
+) -> Difference:
+    """Return what changes from one commit to another that the repository has, related or not.
+
+    `commits` are those that `commit` has and `base` has not. With a `path`, as `files` has it,
+    that file alone is shown, with larger limits. Raises Refused `path_unknown` (404).
+    """
     listed = repo.list_changes(base, commit)
     names = [make_line_visible(file.path) for file in listed]
-    schema = schema_changes.read_schema_diff(run)
     return Difference(
         base_sha=base,
         commit_sha=commit,
-        commits=_list_commits(repo, base, commit),
+        commits=list_commits(repo, base, commit),
         commit_count=repo.count_commits(base, commit),
         files=names,
         migrations=filter_migrations(names),
         checks=_compare_checks(repo, base, commit) if MANIFEST in names else [],
-        schema_changes=schema.changes if schema else None,
         changes=_describe_changes(repo, base, commit, listed, path),
     )
 
 
-def _list_commits(repo: Repository, base: str, commit: str) -> list[LogEntry]:
+def list_commits(repo: Repository, base: str, commit: str) -> list[LogEntry]:
+    """Return the newest commits that `commit` has and `base` has not, to be shown as they are."""
     return [
         replace(
             entry,
@@ -206,7 +219,7 @@ def _describe_changes(
 ) -> list[FileChange]:
     files = [file for file in listed if path in (None, make_line_visible(file.path))]
     if not files and path is not None:
-        raise Refused("path_unknown", "The run does not change a file of that path.", status=404)
+        raise Refused("path_unknown", "No file of that path is changed.", status=404)
     limits = OVERVIEW if path is None else SINGLE_FILE
     sizes = repo.read_sizes(files)
     omitted = choose_omitted(files, sizes, limits)

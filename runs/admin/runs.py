@@ -16,6 +16,7 @@ from host.durations import format_duration
 from runs import presenters
 from runs.admin import comments, mails, run_actions, run_filters, run_page, share_links
 from runs.charts import page as charts
+from runs.comparison.addresses import build_addresses
 from runs.mail.parsing import Mail
 from runs.models import Artifact, Run
 from web.admin_actions import DetailPageAdmin, build_live_context
@@ -75,7 +76,9 @@ class RunAdmin(DetailPageAdmin):
             "share_links": share_links.list_share_links(row),
             **changes,
             **comments.build_context(row, changes.get("difference")),
+            **build_addresses(self.row_url(row), {}),
             "may_hold": has_ability(request, HOLD),
+            "may_comment": has_ability(request, HOLD),
             "may_operate": has_ability(request, OPERATE),
         }
 

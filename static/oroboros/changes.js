@@ -64,7 +64,8 @@
       if (!loads.has(file)) loads.set(file, loadLines(file));
       if (!(await loads.get(file))) return;
     }
-    recordOpened(file.closest("[data-commit]").dataset.commit, file.dataset.path);
+    const commit = file.closest("[data-changes]")?.dataset.changes; // other differences are not approved
+    if (commit) recordOpened(commit, file.dataset.path);
   }
 
   function listUnopened(list) {

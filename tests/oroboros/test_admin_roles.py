@@ -137,6 +137,7 @@ none      /admin/releases/release/<path:object_id>/delete/
 viewer    /admin/releases/release/<path:object_id>/history/
 operator  /admin/releases/release/<path:object_id>/rollback/
 none      /admin/releases/release/add/
+viewer    /admin/releases/release/compare/
 viewer    /admin/runs/comment/
 viewer    /admin/runs/comment/<path:object_id>/
 viewer    /admin/runs/comment/<path:object_id>/change/

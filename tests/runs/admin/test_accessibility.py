@@ -84,6 +84,7 @@ def list_addresses(run):
         ),
         reverse("admin:slots_slot_drain", args=[slot.pk]),
         reverse("admin:releases_release_rollback", args=[release.pk]),
+        reverse("admin-release-comparison"),
         reverse("admin:accounts_apitoken_new"),
         reverse("admin-settings"),
         reverse("admin-setting-change", args=["APPROVAL_SELF"]),
