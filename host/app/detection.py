@@ -221,8 +221,7 @@ def _detect_django(tree: SourceTree, folder: str) -> Detected | None:
 
     One with channels has WebSockets, which gunicorn cannot serve: its ASGI server starts it.
     """
-    manage = tree.read_bytes(f"{folder}/manage.py")
-    if manage is None or b"DJANGO_SETTINGS_MODULE" not in manage:
+    if "DJANGO_SETTINGS_MODULE" not in tree.read_source(f"{folder}/manage.py"):
         return None
     modules = [
         name for name in tree.list_folders(folder) if tree.has_file(f"{folder}/{name}/wsgi.py")

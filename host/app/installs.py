@@ -26,7 +26,7 @@ from host.deadline import Deadline
 from host.errors import ApplicationRefused, Refused
 from host.files import ownership, safe_files, var_folders
 from host.files.file_lock import file_lock
-from host.files.source_tree import SourceTree
+from host.files.source_tree import LOCK_FILE_BYTES, SourceTree
 from host.masking import known_secrets
 from host.process import runner
 from host.process.outcome import Outcome
@@ -224,7 +224,8 @@ def _copy_files(install: Install, root: Path, folder: Path) -> None:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ValueError(f"{name} is not a file of an install")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(SourceTree(root).read_bytes(f"{install.directory}/{name}") or b"")
+        data = SourceTree(root).read_bytes(f"{install.directory}/{name}", LOCK_FILE_BYTES)
+        path.write_bytes(data or b"")
 
 
 def _user_lock(

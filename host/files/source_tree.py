@@ -6,7 +6,10 @@ from pathlib import Path
 from host.errors import ApplicationRefused, Refused
 from host.files import safe_files
 
-FILE_BYTES = 4 * 1024 * 1024  # lock files of npm reach 1 MiB
+MEBIBYTE = 1024 * 1024
+FILE_BYTES = 4 * MEBIBYTE
+# Those of Node's package managers, which no parser reads: npm's version 2 names each package twice.
+LOCK_FILE_BYTES = 32 * MEBIBYTE
 
 
 class SourceTree:
@@ -15,20 +18,30 @@ class SourceTree:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def read_bytes(self, path: str) -> bytes | None:
+    def read_bytes(self, path: str, most: int = FILE_BYTES) -> bytes | None:
         """Return a file's content; None if there is no such file.
 
-        Raises Refused `manifest_invalid` (400) for one that is larger than 4 MiB.
+        Raises Refused `manifest_invalid` (400) for one that is larger than `most` bytes.
         """
-        try:
-            with safe_files.open_beneath(self.root, os.path.normpath(path)) as file:
-                data = file.read(FILE_BYTES + 1)
-        except (OSError, Refused):
-            return None
-        if len(data) > FILE_BYTES:
-            detail = f"{os.path.normpath(path)} is larger than 4 MiB."
+        data = self._read(path, most + 1)
+        if data is not None and len(data) > most:
+            detail = f"{os.path.normpath(path)} is larger than {most // MEBIBYTE} MiB."
             raise ApplicationRefused("manifest_invalid", detail)
         return data
+
+    def read_source(self, path: str) -> str:
+        """Return the text of a file in which something is only searched; "" if there is none.
+
+        None is refused: what is not UTF-8 is replaced, and what follows 4 MiB is left out.
+        """
+        return (self._read(path, FILE_BYTES) or b"").decode("utf-8-sig", errors="replace")
+
+    def _read(self, path: str, most: int) -> bytes | None:
+        try:
+            with safe_files.open_beneath(self.root, os.path.normpath(path)) as file:
+                return file.read(most)
+        except (OSError, Refused):
+            return None
 
     def read_text(self, path: str) -> str | None:
         """Return a file's content as text, without a byte order mark.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from host.app.command_line import Argv
 from host.config import Config
-from host.files.source_tree import SourceTree
+from host.files.source_tree import LOCK_FILE_BYTES, SourceTree
 
 VENV = ".venv"
 NODE_MODULES = "node_modules"
@@ -112,7 +112,7 @@ def build_install(
     packages: tuple[str, ...] = (),
 ) -> Install:
     """Return the install with its key: a hash of its files, its commands and the interpreter."""
-    contents = {name: tree.read_bytes(f"{directory}/{name}") for name in files}
+    contents = {name: tree.read_bytes(f"{directory}/{name}", LOCK_FILE_BYTES) for name in files}
     present = tuple(name for name, data in contents.items() if data is not None)
     parts = {
         "kind": kind,

@@ -176,7 +176,7 @@ def _list_tool_versions(
     tree: SourceTree, folder: str, names: tuple[str, ...], pin: re.Pattern[str]
 ) -> Iterator[Demand]:
     """Yield what asdf and mise would install of the language with one of these names."""
-    for line in (tree.read_text(f"{folder}/{TOOL_VERSIONS}") or "").split("\n"):
+    for line in tree.read_source(f"{folder}/{TOOL_VERSIONS}").split("\n"):
         words = line.partition("#")[0].split()
         if len(words) > 1 and words[0] in names:
             match = pin.fullmatch(words[1])
@@ -201,7 +201,7 @@ def _read_setup_cfg(tree: SourceTree, folder: str) -> str:
     """Return python_requires of setup.cfg; "" without one."""
     parser = ConfigParser(interpolation=None)
     try:
-        parser.read_string(tree.read_text(f"{folder}/setup.cfg") or "")
+        parser.read_string(tree.read_source(f"{folder}/setup.cfg"))
     except (ConfigParserError, ValueError):  # which setuptools reports
         return ""
     return parser.get("options", "python_requires", fallback="").strip()

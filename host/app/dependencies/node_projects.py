@@ -11,7 +11,7 @@ from host.app.command_line import Argv
 from host.app.dependencies.install import Install, Tools, build_install
 from host.app.dependencies.project_files import Table, get_table, get_text, join, read_json
 from host.errors import ApplicationRefused
-from host.files.source_tree import SourceTree
+from host.files.source_tree import LOCK_FILE_BYTES, SourceTree
 
 PROGRAMS = ("npm", "npx", "node", "pnpm", "pnpx", "yarn", "bun", "bunx")
 # The lock files, in the order in which they win if package.json names no manager.
@@ -102,7 +102,7 @@ def plan_node(
 def _note_omitted(tree: SourceTree, folder: str, data: Table | None) -> list[str]:
     """Return a note if an .npmrc leaves out packages that a build probably needs."""
     names = get_table(data, "devDependencies")
-    if not names or not OMITS_DEVELOPMENT.search(tree.read_text(f"{folder}/.npmrc") or ""):
+    if not names or not OMITS_DEVELOPMENT.search(tree.read_source(f"{folder}/.npmrc")):
         return []
     return [
         f"{join(folder, '.npmrc')} leaves out the devDependencies of "
@@ -123,7 +123,7 @@ def _has_member(tree: SourceTree, root: str, folder: str) -> bool:
     data = read_json(tree, root, "package.json")
     listed = data.get("workspaces") if data else None
     patterns = listed.get("packages") if isinstance(listed, dict) else listed
-    text = tree.read_text(f"{root}/pnpm-workspace.yaml") or ""
+    text = tree.read_source(f"{root}/pnpm-workspace.yaml")
     patterns = WORKSPACE_PACKAGE.findall(text) or patterns
     if data is None or not isinstance(patterns, list):
         return False
@@ -188,9 +188,7 @@ def _note_settings(
             f"{join(folder, 'package.json')}: volta.{manager.name} {pinned} is not used: {used} "
             "installs the packages."
         )
-    if manager.name == "yarn" and PLUG_AND_PLAY.search(
-        tree.read_text(f"{folder}/.yarnrc.yml") or ""
-    ):
+    if manager.name == "yarn" and PLUG_AND_PLAY.search(tree.read_source(f"{folder}/.yarnrc.yml")):
         yield (
             f"{join(folder, '.yarnrc.yml')}: nodeLinker pnp is not used: the packages are in "
             "node_modules."
@@ -205,17 +203,16 @@ def _pin_manager(tree: SourceTree, folder: str, name: str, version: str) -> Mana
         return Manager(name, f"bun@{version or BUN}")
     if name == "pnpm":
         return Manager(name, f"pnpm@{version or _pnpm_version(tree, folder)}")
-    lock = tree.read_text(f"{folder}/yarn.lock")
-    version = version or (YARN if lock and "__metadata:" in lock else YARN_CLASSIC)
+    is_berry = "__metadata:" in tree.read_source(f"{folder}/yarn.lock")
+    version = version or (YARN if is_berry else YARN_CLASSIC)
     package = "yarn" if version.startswith(("0.", "1.")) else "@yarnpkg/cli-dist"
     return Manager(name, f"{package}@{version}")
 
 
 def _pnpm_version(tree: SourceTree, folder: str) -> str:
-    lock = tree.read_text(f"{folder}/pnpm-lock.yaml")
-    if lock is None:
+    if not tree.has_file(f"{folder}/pnpm-lock.yaml"):
         return PNPM
-    match = PNPM_LOCK_VERSION.search(lock)
+    match = PNPM_LOCK_VERSION.search(tree.read_source(f"{folder}/pnpm-lock.yaml"))
     if match is None or match[1] not in PNPM_OF_LOCK:
         where = join(folder, "pnpm-lock.yaml")
         detail = (
@@ -253,7 +250,8 @@ def _install_command(manager: Manager, lock: str | None, tools: Tools) -> Argv:
 
 def _reads_tree(tree: SourceTree, folder: str, lock: str, data: Table | None) -> bool:
     """Return whether the install may read more of the tree than the files of its key."""
-    text = (tree.read_bytes(f"{folder}/{lock}") or b"").decode(errors="replace")
+    content = tree.read_bytes(f"{folder}/{lock}", LOCK_FILE_BYTES) or b""
+    text = content.decode(errors="replace")
     settings = [name for name in SETTINGS if name not in SHARED_SETTINGS]
     return (
         bool(LOCAL_PACKAGES.search(text))

@@ -41,7 +41,7 @@ def note_versions(
     """Yield a note on each version that one of the folders asks for: the host's is used."""
     for kind, folder in product(kinds, dict.fromkeys(folders)):
         name = VERSION_FILES[kind]
-        if text := (tree.read_text(f"{folder}/{name}") or "").strip():
+        if text := tree.read_source(f"{folder}/{name}").strip():
             asked, language = text.split("\n")[0].strip(), LANGUAGES[kind]
             yield f"{join(folder, name)} asks for {asked}; {language} is that of this host."
 
@@ -84,7 +84,7 @@ def _plan_php(tree: SourceTree, folder: str, has_development: bool) -> tuple[Arg
 
 def _plan_go(tree: SourceTree, folder: str, has_development: bool) -> tuple[Argv, ...]:
     """Return what puts the modules beside the code: a build has no network and no cache."""
-    needs = GO_REQUIRE.search(tree.read_text(f"{folder}/go.mod") or "")
+    needs = GO_REQUIRE.search(tree.read_source(f"{folder}/go.mod"))
     if not needs or tree.has_file(f"{folder}/vendor/modules.txt"):
         return ()
     return (("go", "mod", "vendor"),)

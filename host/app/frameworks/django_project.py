@@ -46,11 +46,10 @@ def uses_channels(tree: SourceTree, folder: str, asgi: str) -> bool:
 
     Also if the settings do. gunicorn serves no WebSocket; a project without channels has none.
     """
-    text = tree.read_bytes(asgi)
-    if text is None:
+    if not tree.has_file(asgi):
         return False
     _, settings = read_settings(tree, folder)
-    is_imported = IMPORTED_CHANNELS.search(text.decode(errors="replace"))
+    is_imported = IMPORTED_CHANNELS.search(tree.read_source(asgi))
     return bool(is_imported or INSTALLED_CHANNELS.search(settings))
 
 
@@ -160,7 +159,7 @@ def _find_served_settings(
 
 
 def _read_named_settings(tree: SourceTree, path: str) -> str:
-    match = NAMED_SETTINGS.search((tree.read_bytes(path) or b"").decode(errors="replace"))
+    match = NAMED_SETTINGS.search(tree.read_source(path))
     return match[1] if match else ""
 
 
@@ -171,10 +170,9 @@ def _read_settings(tree: SourceTree, folder: str, module: str) -> dict[str, str]
     while waiting:
         path = waiting.pop().replace(".", "/")
         for name in (f"{path}.py", f"{path}/__init__.py"):
-            data = tree.read_bytes(f"{folder}/{name}")
-            if data is None or name in texts:
+            if name in texts or not tree.has_file(f"{folder}/{name}"):
                 continue
-            texts[name] = data.decode(errors="replace")
+            texts[name] = tree.read_source(f"{folder}/{name}")
             package = name.rpartition("/")[0].replace("/", ".")
             waiting += _list_imported(texts[name], package)
     return texts

@@ -6,11 +6,9 @@ limit that `release` has. Files show neither for certain, so both are notes.
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 from host.app.dependencies.project_files import get_text, join, read_json
-from host.errors import ApplicationRefused
 from host.files.source_tree import SourceTree
 
 # A file that a migration tool reads, the tool's program, and the line that migrates.
@@ -72,11 +70,9 @@ def _list_start_texts(
 
 
 def _read_script(tree: SourceTree, path: str) -> str:
-    """Return the text of a script; "" if there is none, or a compiled program of any size."""
-    data = None
-    with suppress(ApplicationRefused):  # too large
-        data = tree.read_bytes(path)
-    return "" if data is None or b"\0" in data else data.decode(errors="replace")
+    """Return the text of a script; "" if there is none, or a compiled program."""
+    text = tree.read_source(path)
+    return "" if "\0" in text else text
 
 
 def _list_unused_tools(tree: SourceTree, folder: str) -> list[str]:

@@ -2,9 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 
-from host.errors import Refused
 from host.files.source_tree import SourceTree
 
 # Source: https://docs.astro.build/en/guides/on-demand-rendering/
@@ -24,7 +22,7 @@ def has_any(tree: SourceTree, folder: str) -> bool:
     for count, path in enumerate(_list_sources(tree, f"{folder}/src")):
         if count == MAX_FILES:
             break
-        text = _read(tree, path)
+        text = tree.read_source(path)
         is_page = path.startswith(f"{folder}/{PAGES}/")
         if is_page and NOT_PRERENDERED.search(text):
             return True
@@ -43,9 +41,3 @@ def _list_sources(tree: SourceTree, folder: str) -> Iterator[str]:
         # Pages are read first: what is added last comes next.
         folders = [f"{path}/{name}" for name in tree.list_folders(path)]
         waiting += sorted(folders, key=lambda one: one == f"{folder}/pages")
-
-
-def _read(tree: SourceTree, path: str) -> str:
-    with suppress(Refused):  # too large
-        return (tree.read_bytes(path) or b"").decode(errors="replace")
-    return ""

@@ -45,9 +45,9 @@ def detect(tree: SourceTree, folder: str) -> Found | None:
 
 
 def _detect_ruby(tree: SourceTree, folder: str) -> Found | None:
-    gemfile = tree.read_text(f"{folder}/Gemfile")
-    if gemfile is None:
+    if not tree.has_file(f"{folder}/Gemfile"):
         return None
+    gemfile = tree.read_source(f"{folder}/Gemfile")
     if tree.has_file(f"{folder}/config/application.rb") and re.search(r"\brails\b", gemfile):
         return (
             "Rails",
@@ -58,12 +58,12 @@ def _detect_ruby(tree: SourceTree, folder: str) -> Found | None:
         name, file = "Rack", "config.ru"
         words = _find_puma(gemfile) or ("rackup", "-o", "127.0.0.1", "-p", "$PORT")
     else:
-        texts = {file: tree.read_text(f"{folder}/{file}") or "" for file in SINATRA_FILES}
+        texts = {file: tree.read_source(f"{folder}/{file}") for file in SINATRA_FILES}
         name, file = "Sinatra", next((one for one in texts if SINATRA.search(texts[one])), "")
         words = ("ruby", file, "-o", "127.0.0.1", "-p", "$PORT")
     if not file:
         return None
-    rakefile = tree.read_text(f"{folder}/Rakefile") or ""
+    rakefile = tree.read_source(f"{folder}/Rakefile")
     release = {"release": _bundle("rake", "db:migrate")} if "activerecord" in rakefile else {}
     fields = {"web": _bundle(*words), **release, **_ruby_fields()}
     return name, fields, (join(folder, file), join(folder, "Gemfile"))
@@ -122,7 +122,7 @@ def _find_doctrine(required: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _detect_go(tree: SourceTree, folder: str) -> Found | None:
-    match = GO_MODULE.search(tree.read_text(f"{folder}/go.mod") or "")
+    match = GO_MODULE.search(tree.read_source(f"{folder}/go.mod"))
     programs = list(_list_go_programs(tree, folder, match[1])) if match else []
     if not programs:
         return None
@@ -146,5 +146,5 @@ def _list_go_programs(tree: SourceTree, folder: str, module: str) -> Iterator[st
 
 
 def _is_go_main(tree: SourceTree, folder: str) -> bool:
-    texts = (tree.read_text(f"{folder}/{name}") or "" for name in GO_FILES)
+    texts = (tree.read_source(f"{folder}/{name}") for name in GO_FILES)
     return any(GO_MAIN.search(text) for text in texts)

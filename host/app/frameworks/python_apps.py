@@ -52,7 +52,7 @@ def _detect_fastapi(tree: SourceTree, folder: str, required: str, direct: Set[st
     if not FASTAPI_COMMAND.search(required):
         return None
     for name in FASTAPI_FILES:
-        text = tree.read_text(f"{folder}/{name}") or ""
+        text = tree.read_source(f"{folder}/{name}")
         is_factory = FACTORY_NAME.search(text) and _is_meant("fastapi", direct, text)
         if "FastAPI(" in text or is_factory:
             web = ("fastapi", "run", "--host", "127.0.0.1", "--port", "$PORT")
@@ -64,7 +64,7 @@ def _detect_flask(tree: SourceTree, folder: str, required: str, direct: Set[str]
     if not _names("flask", required):
         return None
     for name, option in _list_flask_places(tree, folder):
-        text = tree.read_text(f"{folder}/{name}") or ""
+        text = tree.read_source(f"{folder}/{name}")
         is_factory = FLASK_FACTORY.search(text) and _is_meant("flask", direct, text)
         if FLASK_CLASS.search(text) or is_factory:
             web = ("flask", *option, "run", "--host", "127.0.0.1", "--port", "$PORT")
@@ -96,7 +96,7 @@ def _list_flask_places(tree: SourceTree, folder: str) -> Iterator[tuple[str, tup
 def _detect_uvicorn(tree: SourceTree, folder: str, required: str, direct: Set[str]) -> Found | None:
     """Return how an ASGI application starts whose requirements bring uvicorn."""
     for name in FASTAPI_FILES if UVICORN.search(required) else ():
-        text = tree.read_text(f"{folder}/{name}") or ""
+        text = tree.read_source(f"{folder}/{name}")
         made = ASGI_NAME.search(text)
         factory = None if FLASK_CLASS.search(text) else FACTORY_NAME.search(text)
         framework = made[2] if made else _name_framework(required, direct)

@@ -72,7 +72,7 @@ def _find_django(tree: SourceTree, folder: str, files: tuple[str, ...]) -> Itera
     module, settings = django_project.read_settings(tree, folder)
     named = re.search(r"""^ROOT_URLCONF\s*=\s*["']([\w.]+)["']""", settings, re.MULTILINE)
     urls = named[1] if named else f"{module.partition('.')[0]}.urls"
-    text = tree.read_text(f"{folder}/{urls.replace('.', '/')}.py") or ""
+    text = tree.read_source(f"{folder}/{urls.replace('.', '/')}.py")
     yield from _first_parts(match[1] for match in DJANGO_PATH.finditer(text))
     for name in ("STATIC_URL", "MEDIA_URL"):
         for match in re.finditer(DJANGO_URL.format(name=name), settings, re.MULTILINE):
@@ -119,9 +119,7 @@ def _find_rails(tree: SourceTree, folder: str, files: tuple[str, ...]) -> Iterat
 
 
 def _read(tree: SourceTree, paths: tuple[str, ...]) -> str:
-    """Return the texts of the files; one that is not UTF-8 is read with replacements."""
-    texts = (tree.read_bytes(str(PurePosixPath(path))) or b"" for path in dict.fromkeys(paths))
-    return "\n".join(text.decode(errors="replace") for text in texts)
+    return "\n".join(tree.read_source(str(PurePosixPath(path))) for path in dict.fromkeys(paths))
 
 
 Finder = Callable[[SourceTree, str, tuple[str, ...]], Iterator[str]]

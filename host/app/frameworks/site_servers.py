@@ -283,5 +283,5 @@ def _list_required(package: Mapping[str, Any] | None) -> dict[str, Any]:
 def _is_configured(
     tree: SourceTree, folder: str, names: tuple[str, ...], option: re.Pattern[str]
 ) -> bool:
-    texts = (tree.read_text(f"{folder}/{name}") or "" for name in names)
+    texts = (tree.read_source(f"{folder}/{name}") for name in names)
     return any(map(option.search, texts))

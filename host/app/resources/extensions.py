@@ -82,8 +82,7 @@ def find_wanted(tree: SourceTree) -> dict[str, str]:
     """Return the extensions that the tree's migrations create, and for each a file that does."""
     wanted: dict[str, str] = {}
     for path in _list_files(tree):
-        text = (tree.read_bytes(path) or b"").decode(errors="replace")
-        for name in _read_names(path, text):
+        for name in _read_names(path, tree.read_source(path)):
             wanted.setdefault(name, path)
     return wanted
 

@@ -333,6 +333,40 @@ def test_an_index_page_alone_is_served_without_a_build(load_files):
     assert (found.public_dir, found.frontend_build, found.web) == (".", (), None)
 
 
+# A word of Latin-1, and more than is read.
+OTHER_ENCODING = "# -*- coding: latin-1 -*-\n# café\n".encode("latin-1")
+LONG_END = b"\n#" * (source_tree.FILE_BYTES // 2)
+
+
+@pytest.mark.parametrize("end", [b"", LONG_END])
+@pytest.mark.parametrize(
+    ("files", "name", "text", "program"),
+    [
+        ({"requirements.txt": "flask"}, "app.py", "app = Flask(__name__)", "flask"),
+        ({"requirements.txt": "fastapi[standard]"}, "main.py", "app = FastAPI()", "fastapi"),
+        ({"requirements.txt": "fastapi\nuvicorn"}, "main.py", "app = FastAPI()", "uvicorn"),
+        ({}, "manage.py", 'setdefault("DJANGO_SETTINGS_MODULE", "a.settings")', "python"),
+        ({"app.rb": "require 'sinatra'"}, "Gemfile", "gem 'sinatra'", "bundle"),
+        ({"Gemfile": "gem 'sinatra'"}, "app.rb", "require 'sinatra'", "bundle"),
+    ],
+)
+def test_a_source_file_of_any_encoding_and_size_is_searched(
+    load_files, files, name, text, program, end
+):
+    found = load_files({**files, name: OTHER_ENCODING + text.encode() + end})
+    assert found.web[0] == program
+
+
+def test_the_paths_of_urls_in_another_encoding_are_routes(load_files):
+    files = {
+        "manage.py": 'setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")',
+        "shop/settings.py": 'ROOT_URLCONF = "shop.urls"',
+        "shop/urls.py": OTHER_ENCODING + b'urlpatterns = [path("admin/", admin.site.urls)]',
+        "frontend/package.json": package(scripts={"build": "x"}, devDependencies={"vite": "1"}),
+    }
+    assert load_files(files).detected_routes == ("/admin/*",)
+
+
 def test_a_file_that_is_only_looked_for_may_have_any_size(load_files, tmp_path):
     with (tmp_path / "index.html").open("wb") as page:
         page.truncate(source_tree.FILE_BYTES + 1)

@@ -9,6 +9,7 @@ from host.app import manifest_loader, planning
 from host.app.dependencies import pipfile_lock
 from host.app.dependencies.install import Tools
 from host.errors import Refused
+from host.files.source_tree import FILE_BYTES, LOCK_FILE_BYTES
 from tests.host.app.trees import write_tree
 
 TOOLS = Tools(
@@ -423,6 +424,24 @@ def test_a_package_of_a_workspace_is_installed_at_the_root(plan):
     assert (install.directory, install.packages, install.shared) == (".", ("apps/web",), False)
     outside = plan({"oroboros.toml": toml.replace("apps/web", "docs")}).installs
     assert [install.directory for install in outside if install.kind == "node"] == ["docs", "."]
+
+
+def test_a_lock_file_of_many_packages_is_read_to_its_end(plan):
+    files = {"oroboros.toml": STATIC["oroboros.toml"], "package.json": package()}
+    lock = '{"packages": {%s' % (" " * FILE_BYTES)
+    first = plan({**files, "package-lock.json": lock + "}}"}).installs[-1]
+    second = plan({**files, "package-lock.json": lock + " }}"}).installs[-1]
+    assert first.shared and first.key != second.key
+    with_link = lock + '"a": {"link": true}}}'
+    assert not plan({**files, "package-lock.json": with_link}).installs[-1].shared
+    with pytest.raises(Refused, match=r"package-lock\.json is larger than 32 MiB"):
+        plan({**files, "package-lock.json": " " * (LOCK_FILE_BYTES + 1)})
+
+
+@pytest.mark.parametrize("end", ["caf\xe9", "x" * FILE_BYTES])
+def test_settings_of_any_encoding_and_size_are_searched(plan, end):
+    data = b"[options]\npython_requires = >=3.8\n[metadata]\nauthor = " + end.encode("latin-1")
+    plan({**WEB, "setup.cfg": data, ".tool-versions": b"# " + data})
 
 
 def test_the_frontends_install_replaces_neither_pythons_nor_its_folder(plan):

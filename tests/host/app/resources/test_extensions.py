@@ -5,7 +5,7 @@ import pytest
 from host import config as configuration
 from host.app.resources import extensions
 from host.errors import ApplicationRefused
-from host.files.source_tree import SourceTree
+from host.files.source_tree import FILE_BYTES, SourceTree
 from host.postgres.programs.available_extensions import Available
 from tests.host.app.trees import write_tree
 
@@ -41,6 +41,13 @@ def find(tmp_path, files):
 )  # fmt: skip
 def test_the_extensions_that_migrations_create_are_found(tmp_path, path, text, names):
     assert find(tmp_path, {path: text}) == dict.fromkeys(names.split(), path)
+
+
+def test_a_dump_of_any_size_is_searched_as_far_as_it_is_read(tmp_path):
+    rows = b"INSERT INTO words VALUES ('caf\xe9');\n" * (FILE_BYTES // 20)
+    end = b"CREATE EXTENSION hstore;"
+    files = {"data/dump.sql": b"CREATE EXTENSION citext;\n" + rows + end}
+    assert find(tmp_path, files) == {"citext": "data/dump.sql"}
 
 
 def test_a_lacking_extension_is_named_with_its_file_and_what_brings_it():
