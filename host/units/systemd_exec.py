@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -79,14 +80,20 @@ def run_job(spec: dict[str, Any]) -> NoReturn:
             # code is read by no process, and would only list the unit as failed. systemd ends it.
             sys.exit(0)
         exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        channel.sendall(str(exit_code).encode())
+        _send(channel, str(exit_code).encode())
     sys.exit(0)
 
 
 def _report_stop(channel: socket.socket) -> NoReturn:
     """Say that systemd stops this unit, and end: it then kills the command (KillMode=mixed)."""
-    channel.sendall(STOPPED)
+    _send(channel, STOPPED)
     os._exit(0)
+
+
+def _send(channel: socket.socket, message: bytes) -> None:
+    """Send it, unless the process that waited has just closed the connection: nothing failed."""
+    with suppress(OSError):
+        channel.sendall(message)
 
 
 def start_command(spec: dict[str, Any], stdin: int, output: int) -> int:
@@ -111,6 +118,8 @@ def start_command(spec: dict[str, Any], stdin: int, output: int) -> int:
 def _receive_streams(channel: socket.socket) -> list[int]:
     """Receive two open files as ancillary data (SCM_RIGHTS, unix(7))."""
     _, ancillary, _, _ = channel.recvmsg(1, socket.CMSG_LEN(2 * array.array("i").itemsize))
+    if not ancillary:  # the process that started the job was killed
+        sys.exit(0)
     streams = list(array.array("i", ancillary[0][2]))
     for stream in streams:
         # The command gets the copies on 0, 1 and 2 and no others.

@@ -6,11 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from host.deadline import Deadline
+from host.deadline import Deadline, wait_until
 from host.process import shutdown
 from host.units import jobs, systemd_exec
 from host.units.jobs import JobInterrupted, JobUser
@@ -48,9 +49,14 @@ def test_an_exit_code_of_a_signal_is_the_commands_own(channel):
     assert JOB._wait(ours, Deadline(30), lambda: False) == -11
 
 
-@pytest.mark.parametrize("ends", ["by systemd", "by us"])
+def read_letter(pid):
+    """Return the letter for what the process does: proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.parametrize("ends", ["by systemd", "by us", "by both", "after us"])
 def test_a_unit_that_is_stopped_ends_without_a_failure(tmp_path, ends):
-    """The program in the unit; systemd's stop is said to us before the end."""
+    """The program in the unit; systemd's stop is said to us before the end, if we still wait."""
     address = tmp_path / "job.sock"
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     argv = [sys.executable, "-c", code]
@@ -72,6 +78,15 @@ def test_a_unit_that_is_stopped_ends_without_a_failure(tmp_path, ends):
                 unit.terminate()
                 assert connection.recv(16) == systemd_exec.STOPPED
             else:
+                unit.send_signal(signal.SIGSTOP)  # so that it meets all of it at once
+                wait_until(lambda: read_letter(unit.pid) == "T", seconds=60, interval=0.01)
                 connection.close()
+                if ends == "by both":
+                    unit.terminate()
+                elif ends == "after us":
+                    os.kill(command, signal.SIGKILL)
+                    wait_until(lambda: read_letter(command) == "Z", seconds=60, interval=0.01)
+                unit.send_signal(signal.SIGCONT)
             assert unit.wait(60) == 0
-            os.kill(command, signal.SIGKILL)  # as systemd does with the rest of the unit
+            with suppress(ProcessLookupError):
+                os.kill(command, signal.SIGKILL)  # as systemd does with the rest of the unit
