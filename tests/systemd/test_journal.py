@@ -38,6 +38,11 @@ class Journal:
         entries = [json.loads(line) for line in output.splitlines()]
         return entries if matches else [entry for entry in entries if names_unit(entry)]
 
+    def wait_for_event(self, event, match):
+        """Wait for the entry of the event: it is sent after what the API shows is committed."""
+        is_written = lambda: event in {one.get("OROBOROS_EVENT") for one in self.read(match)}  # noqa: E731
+        wait_for(is_written, 60, f"{event} is not in the journal for {match}")
+
     def list_messages(self, *matches):
         return [str(entry["MESSAGE"]) for entry in self.read(*matches)]
 
@@ -58,14 +63,12 @@ def test_the_fields_select_what_concerns_a_run_its_slot_and_its_release(host):
     branch = f"feature/fields-{int(time.time())}"
     host.make_branch(branch, {"backend/note.txt": branch})
     run = host.make_run(branch)
-    prepared = {entry.get("OROBOROS_EVENT") for entry in journal.read(f"OROBOROS_RUN={run['id']}")}
-    assert "preview_ready" in prepared
+    journal.wait_for_event("preview_ready", f"OROBOROS_RUN={run['id']}")
     of_slot = journal.read(f"OROBOROS_SLOT={run['slot_id']}")
     assert run["id"] in {entry.get("OROBOROS_RUN") for entry in of_slot}
     merged = host.ship(run)
     release = host.get(f"/api/runs/{merged['id']}")["release_id"]
-    of_release = journal.read(f"OROBOROS_RELEASE={release}")
-    assert "deployment_succeeded" in {entry.get("OROBOROS_EVENT") for entry in of_release}
+    journal.wait_for_event("deployment_succeeded", f"OROBOROS_RELEASE={release}")
     # Each job, backend and release of it ended because we stopped it.
     assert [line for line in journal.list_messages() if "Failed with result" in line] == []
 
