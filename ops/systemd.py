@@ -23,7 +23,7 @@ from host.process.users import User
 from host.service_user import OWN_UNITS, SERVICE
 from host.settings_rules import MAX_SERVERS
 from host.units import jobs
-from host.units.unit_files import OF_SLOT, list_unit_files, render_file
+from host.units.unit_files import OF_SLOT, TERMINALS, list_unit_files, render_file
 from host.units.unit_files import TEMPLATE_HOME as TEMPLATE_HOME
 from ops import progress, setup_command, virtualenv
 from ops.installed import (
@@ -346,7 +346,7 @@ def uninstall(config: Config, *, dry_run: bool) -> str:
         path.unlink()
         if path.parent.suffix == ".d" and path.parent.parent == UNITS:  # a drop-in's folder
             path.parent.rmdir()
-    for folder in (jobs.FOLDER.parent, backend_log.links_folder(config)):
+    for folder in (jobs.FOLDER.parent, TERMINALS, backend_log.links_folder(config)):
         shutil.rmtree(folder, ignore_errors=True)
     run_systemctl("daemon-reload")
     # A unit that a timer had just started was killed, and systemd would keep listing it as failed.

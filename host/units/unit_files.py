@@ -5,6 +5,7 @@ These name the checkout /srv/oroboros, and what differs for each slot as that of
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from host.config import Config, SlotConfig
 from host.units.slot_config import list_server_ports
@@ -12,6 +13,8 @@ from host.units.slot_config import list_server_ports
 TEMPLATE_HOME = "/srv/oroboros"
 FIRST_SLOT = "preview-1"
 FIRST_PORTS = (8101, *list_server_ports(1, 0))  # of its backend, and of the servers beside that
+# The units of applications make it, with a file system of pseudo-terminals each.
+TERMINALS = Path("/run/ouroboros-terminals")
 OF_SLOT = re.compile(r"\bpreview-[0-9]+")
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from host import config as configuration
+from host.units import unit_files
 from host.units.stack_ports import list_ports
 from ops import systemd
 from ops.installed import public_router
@@ -95,6 +96,17 @@ def test_the_units_of_applications_may_bind_no_port_of_the_stack_but_their_own(u
         allowed = {one for text in texts for one in read_bind_rules("Allow", text)}
         is_application = name.startswith(APPLICATION_UNITS)
         assert allowed == ({port} if is_application else set()), name
+
+
+@pytest.mark.parametrize("unit", APPLICATION_UNITS)
+def test_the_units_of_applications_have_terminals_of_their_own(unit):
+    text = UNITS.joinpath(f"{unit}.service").read_text()
+    folder = f"{unit_files.TERMINALS}/%n"
+    assert f"\nBindPaths=-{folder}:/dev/pts\n" in text
+    [make] = re.findall(r"(?m)^ExecStartPre=\+(.*)$", text)
+    # A mount by a process of the host's own namespace may use all terminals of the host.
+    assert " unshare --mount --propagation unchanged mount -t devpts " in make
+    assert make.endswith(f" devpts {folder}") and ",max=64," in make
 
 
 def test_units_that_are_started_on_demand_have_no_install_section():

@@ -366,6 +366,43 @@ def test_a_hostile_preview_hides_no_disk_space(host, preview, code):
     wait_for(lambda: host.run("ls -A /run/oroboros/disk") == "", 10, "requests are left")
 
 
+HOLD_TERMINALS = """
+import os, time
+print(*sorted(os.listdir("/dev/pts")))
+held = []
+try:
+    while len(held) < 1000:
+        held.append(os.openpty())
+except OSError:
+    pass
+print(len(held), os.ttyname(held[0][1]), *sorted(os.listdir("/dev/pts"))[-1:])
+if os.fork() == 0:
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    time.sleep(3600)
+"""
+
+
+def test_a_hostile_preview_neither_sees_nor_uses_up_the_terminals_of_others(host, preview):
+    run = host.make_run("feature/hostile-leaves")
+    terminals = f"ls /run/ouroboros-terminals/ouroboros-preview@{run['slot_id']}.service"
+    for one in (run, preview):
+        assert run_python_in_preview(host, one, HOLD_TERMINALS) == "ptmx\n64 /dev/pts/0 ptmx\n"
+    assert not run_in_preview(host, run, "ls /run/ouroboros-terminals/")[1]
+    assert host.run("ls /dev/pts").split() == ["ptmx"]
+    host.run("python3 -c 'import os; [os.openpty() for _ in range(100)]'")
+    assert len(host.run(terminals).split()) == 65
+    release_slot(host, run)
+    # The same unit is the slot's idle page now.
+    has_none = lambda: host.run_unchecked(terminals).stdout == b"ptmx\n"  # noqa: E731
+    wait_for(has_none, 60, "terminals of the run are left")
+    restart = f"./scripts/preview-backend-runtime.sh restart --slot {preview['slot_id']}"
+    host.run(restart)  # which ends what holds the terminals
+    assert run_python_in_preview(host, preview, "import os; print(os.openpty())")
+
+
 LEAVE = """
 import ctypes, os
 libc = ctypes.CDLL(None)
