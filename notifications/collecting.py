@@ -29,7 +29,8 @@ from notifications.rules import (
 )
 from releases.models import Deployment
 from releases.rules import DeploymentKind, DeploymentOutcome
-from runs.models import Approval, Event, Run
+from runs.comments.rules import find_mentions
+from runs.models import Approval, Comment, Event, Run
 from runs.presenters import build_run_url
 from slots.models import Lease
 from slots.rules import LeaseState
@@ -40,6 +41,7 @@ OVERLAP = timedelta(seconds=60)
 LOOK_BACK = timedelta(hours=1)
 KEPT = timedelta(days=30)
 ROWS_AT_ONCE = 500
+NAME_LENGTH = 150  # of Django's user names
 
 
 @transaction.atomic
@@ -55,6 +57,7 @@ def collect(config: Config) -> None:
         *_describe_events(config, events),
         *_describe_rollbacks(config, at),
         *_describe_expiries(config, at),
+        *_describe_mentions(config, events),
     ]
     # Of most of them the targets were told a second ago: one query for all.
     sources = {notice.source for _, notice in notices}
@@ -102,6 +105,8 @@ def _may_learn(target: Target) -> bool:
 
 def _tell(targets: list[Target], at: datetime, notice: Notice) -> None:
     for target in targets:
+        if notice.person and (target.owner is None or target.owner.username != notice.person):
+            continue
         if at < target.created_at or not matches(
             notice.event, notice.branch, target.events, target.branches
         ):
@@ -214,6 +219,24 @@ def _describe_expiries(config: Config, at: datetime) -> Iterator[tuple[datetime,
         data = {**_build_run_data(run), "slot": slot, "expires_at": expires_at.isoformat()}
         url, event = build_run_url(config, run.pk), NotificationEvent.EXPIRING
         yield at, Notice(name, event, name, run.branch, text, data, url)
+
+
+def _describe_mentions(config: Config, events: list[Event]) -> Iterator[tuple[datetime, Notice]]:
+    commented = [event for event in events if event.kind == "commented"]
+    if not commented:
+        return
+    # A comment is written in one transaction with its event.
+    since = min(event.at for event in commented) - OVERLAP
+    rows = Comment.objects.filter(run__in={event.run_id for event in commented}, at__gt=since)
+    for comment in rows.select_related("run").order_by("pk"):
+        run, text = comment.run, f"{comment.actor} on {comment.place}: {comment.text}"
+        data = {**_build_run_data(run), "actor": comment.actor, "comment_id": comment.pk}
+        url, source = f"{build_run_url(config, run.pk)}#comments", f"comment {comment.pk}"
+        for name in find_mentions(comment.text):
+            subject, event = f"{run.pk} {name[:NAME_LENGTH]}", NotificationEvent.MENTIONED
+            if name != comment.actor:
+                # Told of every branch: it is the person who is meant.
+                yield comment.at, Notice(source, event, subject, "", text, data, url, name)
 
 
 def store_test(config: Config, target: Target, *, actor: str, number: str) -> Notification:

@@ -3,17 +3,21 @@
 from django import forms
 
 from notifications.models import Target
-from notifications.rules import NotificationEvent
+from notifications.rules import PERSONAL, NotificationEvent
 from web.permissions import is_branch_pattern
 from web.visible_answers import TEXT
+
+FOR_ALL = [choice for choice in NotificationEvent.choices if choice[0] not in PERSONAL]
+
+
+def make_events_field(choices: list[tuple[str, str]]) -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple)
 
 
 class WantedForm(forms.Form):
     """The events and the branches that a target is told of."""
 
-    events = forms.MultipleChoiceField(
-        choices=NotificationEvent.choices, widget=forms.CheckboxSelectMultiple
-    )
+    events = make_events_field(FOR_ALL)
     branches = forms.CharField(
         required=False,
         label="Only of these branches",
@@ -64,6 +68,7 @@ class NewMailForm(WantedForm):
     """A person's own notices by e-mail."""
 
     address = forms.EmailField(label="E-mail address")
+    events = make_events_field(NotificationEvent.choices)
     field_order = ["address", "events", "branches"]
 
 
@@ -81,5 +86,7 @@ class ChangeForm(WantedForm):
 
 def fill_in(form: forms.Form, row: Target) -> None:
     """Show what the target is told of now."""
+    if row.owner_id is not None:
+        form.fields["events"] = make_events_field(NotificationEvent.choices)
     form.fields["events"].initial = row.events
     form.fields["branches"].initial = "\n".join(row.branches)

@@ -33,9 +33,12 @@ class NotificationEvent(TextChoices):
     ROLLED_BACK = "release.rolled_back", "Production was rolled back"
     EXPIRING = "slot.expiring", "A slot is about to expire"
     QUARANTINED = "slot.quarantined", "A slot is quarantined"
+    MENTIONED = "comment.mentioned", "You are mentioned in a comment"
 
 
 TEST = "test"
+# What one person is told, by their own e-mail: no webhook and no service is.
+PERSONAL = (NotificationEvent.MENTIONED,)
 # The kinds of the timeline's events that lead to notifications.
 TIMELINE_KINDS = ("preview_ready", "approved", "failed", "merged", "frozen", "quarantined")
 NAMES = {
@@ -68,7 +71,8 @@ class Notice:
     """Something to be told. `source` names the row that says so, `subject` what it is about.
 
     Two notices with the same event and subject within an hour are duplicates. `data` is for
-    programs. `branch` is empty for what concerns no branch.
+    programs. `branch` is empty for what concerns no branch. With a `person`, a user name, only
+    that person is told.
     """
 
     source: str
@@ -78,6 +82,7 @@ class Notice:
     text: str
     data: Mapping[str, Any]
     url: str
+    person: str = ""
 
     @property
     def title(self) -> str:

@@ -30,6 +30,7 @@ class CommentForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 4}),
         max_length=TEXT_LENGTH,
         label="Comment",
+        help_text="@user-name tells that person: on the dashboard, and by their e-mail notices.",
         validators=[TEXT],
     )
     line = forms.IntegerField(

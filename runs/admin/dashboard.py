@@ -87,6 +87,7 @@ def _list_needs(
         expiring_tokens=ApiToken.objects.expiring() if OPERATE in abilities else (),
         refusal=status.refusal,
         merged_commits=needs_you.find_merged_commits(status.slots),
+        mentions=needs_you.list_mentions(person, status.slots)[:ROWS],
     )
     return needs_you.list_needs(person, abilities, facts)
 

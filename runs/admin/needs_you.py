@@ -8,8 +8,9 @@ from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 
 from accounts.models import ApiToken
+from runs.comments.rules import find_mentions
 from runs.leasing.queue_status import SlotStatus
-from runs.models import Freeze, Run
+from runs.models import Comment, Freeze, Run
 from runs.rules import Status
 from slots.rules import LeaseState, SlotState
 from web.permissions import APPROVE, HOLD, OPERATE
@@ -42,6 +43,7 @@ class DashboardFacts:
     expiring_tokens: Iterable[ApiToken] = ()
     refusal: str = ""
     merged_commits: frozenset[str] = field(default_factory=frozenset)
+    mentions: Sequence[Comment] = ()
 
 
 def list_needs(person: str, abilities: frozenset[str], facts: DashboardFacts) -> list[Need]:
@@ -49,6 +51,7 @@ def list_needs(person: str, abilities: frozenset[str], facts: DashboardFacts) ->
     return [
         *(_list_operator_needs(facts) if OPERATE in abilities else ()),
         *(_list_reviews(facts) if APPROVE in abilities else ()),
+        *_list_mentions(facts),
         *(_list_own_needs(person, facts) if HOLD in abilities else ()),
     ]
 
@@ -82,6 +85,12 @@ def _list_reviews(facts: DashboardFacts) -> Iterator[Need]:
             yield Need("preview_ready", "Ready for review", f"{run} by {run.created_by}", _url(run))
 
 
+def _list_mentions(facts: DashboardFacts) -> Iterator[Need]:
+    for comment in facts.mentions:
+        text = f"{comment.run}, {comment.actor}: {comment.text}"
+        yield Need("warning", "Mentioned", text, f"{_url(comment.run)}#comments")
+
+
 def _list_own_needs(person: str, facts: DashboardFacts) -> Iterator[Need]:
     for status in facts.slots:
         lease = status.lease
@@ -105,6 +114,16 @@ def list_own_failures(person: str, at: datetime, limit: int) -> list[Run]:
     )
     newer = Run.objects.filter(branch=OuterRef("branch"), created_at__gt=OuterRef("created_at"))
     return list(failed.exclude(~Q(branch="") & Exists(newer))[:limit])
+
+
+def list_mentions(person: str, slots: Sequence[SlotStatus]) -> list[Comment]:
+    """Return the open comments on the slots' runs that mention the person: one query at most."""
+    runs = [status.lease.run_id for status in slots if status.lease is not None]
+    if not runs:
+        return []
+    likely = Comment.objects.filter(run__in=runs, resolved_at=None, text__contains=f"@{person}")
+    found = likely.exclude(actor=person).select_related("run").order_by("-pk")
+    return [comment for comment in found if person in find_mentions(comment.text)]
 
 
 def find_merged_commits(slots: Sequence[SlotStatus]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The numbers of a patch's lines. Pure functions."""
+"""The numbers of a patch's lines, and the people that a text mentions. Pure functions."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 # Source: git-diff(1), "Generating patch text with -p".
 HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 NEW, OLD = "new", "old"
+# The characters of Django's user names. Not within a word, as in an e-mail address or a path.
+MENTION = re.compile(r"(?<![\w@./+-])@([\w.@+-]+)")
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,12 @@ def find_line(lines: Iterable[tuple[str, str]], side: str, number: int) -> Numbe
     """Return the line of the patch with that number; None if the patch does not show it."""
     found = number_lines(lines)
     return next((one for one in found if (one.side, one.number) == (side, number)), None)
+
+
+def find_mentions(text: str) -> list[str]:
+    """Return the user names that the text mentions as `@name`, each once.
+
+    Punctuation after a name is none of it.
+    """
+    names = (match[1].rstrip(".@+-") for match in MENTION.finditer(text))
+    return list(dict.fromkeys(name for name in names if name))

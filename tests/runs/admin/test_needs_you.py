@@ -9,6 +9,7 @@ from django.utils import timezone
 from runs.admin.needs_you import (
     DashboardFacts,
     list_first_steps,
+    list_mentions,
     list_needs,
     list_own_failures,
 )
@@ -17,7 +18,13 @@ from runs.models import Freeze, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
 from slots.rules import LeaseState, SlotState
-from tests.factories import LeaseFactory, RunFactory, SlotFactory, UserFactory
+from tests.factories import (
+    CommentFactory,
+    LeaseFactory,
+    RunFactory,
+    SlotFactory,
+    UserFactory,
+)
 from web.permissions import GROUPS
 
 AT = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -124,3 +131,20 @@ def test_the_dashboard_shows_what_waits_and_that_nothing_does():
     viewer.force_login(UserFactory(groups=["viewer"]))
     page = viewer.get("/admin/").content.decode()
     assert "Nothing waits for you." in page and "First steps" not in page
+
+
+@pytest.mark.django_db
+def test_open_comments_on_runs_with_a_slot_need_the_person_that_they_mention():
+    lease = LeaseFactory(held=True)
+    mine = CommentFactory(run=lease.run, text="@ann: why?")
+    for text in ("@anna", "x@ann", "no one"):
+        CommentFactory(run=lease.run, text=text)
+    CommentFactory(run=lease.run, text="@ann", actor="ann")
+    CommentFactory(run=lease.run, text="@ann", resolved_at=AT, resolved_by="bob")
+    CommentFactory(text="@ann")
+    statuses = [SlotStatus(lease.slot, SlotState.LEASED, lease)]
+    assert list_mentions("ann", statuses) == [mine]
+    assert list_mentions("ann", []) == []
+    [need] = list_needs("ann", GROUPS["viewer"], DashboardFacts(at=AT, mentions=[mine]))
+    assert (need.label, need.text) == ("Mentioned", f"{lease.run}, bob: @ann: why?")
+    assert need.url.endswith(f"{lease.run.pk}/change/#comments")

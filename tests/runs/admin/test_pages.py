@@ -198,7 +198,7 @@ def test_the_pages_need_the_same_queries_for_any_number_of_rows(
         EventFactory(run=run)
         step = StepFactory(run=run)
         ArtifactFactory(run=run, step=step)
-    with django_assert_max_num_queries(27):
+    with django_assert_max_num_queries(28):
         operator.get("/admin/")
     with django_assert_max_num_queries(26):
         operator.get(url_of(type(run), "change", run.pk))

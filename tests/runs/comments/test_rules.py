@@ -1,6 +1,8 @@
-"""The numbers of the lines that a difference shows."""
+"""The numbers of the lines that a difference shows, and whom a comment mentions."""
 
-from runs.comments.rules import NEW, OLD, find_line, number_lines
+import pytest
+
+from runs.comments.rules import NEW, OLD, find_line, find_mentions, number_lines
 
 PATCH = [
     ("hunk", "@@ -3,3 +3,4 @@ def f():"),
@@ -37,3 +39,16 @@ def test_a_line_is_found_by_its_side_and_number_only():
     found = [find_line(PATCH, side, 4) for side in (NEW, OLD)]
     assert [one and one.text for one in found] == ["+new", "-old"]
     assert find_line(PATCH, NEW, 40) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("@rita, look: (@bob-2) and @rita.", ["rita", "bob-2"]),
+        ("ask\n@José_1+x@y!", ["José_1+x@y"]),
+        ("mail rita@example.com, see a/@types/node and .@x", []),
+        ("@ @. a @-", []),
+    ],
+)
+def test_mentions_are_the_user_names_after_an_at_sign(text, names):
+    assert find_mentions(text) == names
