@@ -9,10 +9,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 GRACE_SECONDS = 30.0
+# A PID namespace: what runs in it neither sees nor ends another process of the host.
+UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+# The first process of a namespace is ended by no other one in it, and waits for orphans.
+INIT = ["sh", "-c", '"$@"; exit "$?"', "sh"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,21 @@ class Completed:
 
     exit_code: int | None
     output: str
+
+
+@cache
+def isolate_argv() -> tuple[str, ...]:
+    """Return the words before argv that keep it from the host's processes; none if it cannot be.
+
+    A mutant of what ends processes may end each one that it sees, and as root that is each of the
+    host. The kernel of a container, or of a host for its ordinary users, may refuse a namespace.
+    """
+    words = [*UNSHARE, *([] if os.geteuid() == 0 else ["--map-current-user"])]
+    try:
+        done = subprocess.run([*words, "true"], check=False, capture_output=True)
+    except FileNotFoundError:
+        return ()
+    return (*words, *INIT) if done.returncode == 0 else ()
 
 
 @contextmanager
@@ -47,7 +67,10 @@ def list_files() -> list[str]:
 
 
 def run_in(folder: Path, argv: Sequence[str], *, seconds: float) -> Completed:
-    """Run a command in the copy; it and what it started are killed after `seconds`."""
+    """Run a command in the copy, apart from other processes (`isolate_argv`).
+
+    It and what it started are killed after `seconds`.
+    """
     env = {
         **os.environ,
         "PYTHONPATH": str(folder),
@@ -59,7 +82,7 @@ def run_in(folder: Path, argv: Sequence[str], *, seconds: float) -> Completed:
         tempfile.TemporaryFile("w+") as output,
         subprocess.Popen(
             # SIGINT is ignored in the background of a shell, and the child would ignore it as well.
-            ["env", "--default-signal=INT", *argv],
+            [*isolate_argv(), "env", "--default-signal=INT", *argv],
             cwd=folder,
             env=env,
             stdout=output,

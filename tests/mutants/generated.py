@@ -9,14 +9,15 @@ import json
 import random
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from host.deadline import Deadline
-from tests.mutants.checkout import ROOT, Completed, run_in
-from tests.mutants.modules import MODULES
+from tests.mutants.checkout import ROOT, Completed, isolate_argv, run_in
+from tests.mutants.modules import ENDING, MODULES
 
 REQUIREMENTS = ROOT / "requirements" / "mutants.txt"
 ACCEPTED = Path(__file__).parent / "accepted.txt"
@@ -28,17 +29,21 @@ TEST_SECONDS = 300.0
 # Of the mutants that a test could catch so many must be caught.
 SHARE = 0.9
 # A test may leave a child in mutmut's process, which waits for any child: one that is no mutant's
-# is ignored.
-RUN = """from mutmut.__main__ import cli
+# is ignored. The name of the present mutant is written down: it may end mutmut itself.
+RUN = """from pathlib import Path
+from mutmut.__main__ import cli
 from mutmut.workers.isolation import ForkRunner
-wait = ForkRunner.wait_for_result
+submit, wait = ForkRunner.submit, ForkRunner.wait_for_result
+def submit_mutant(runner, name, *arguments):
+    Path("mutants/present").write_text(name)
+    submit(runner, name, *arguments)
 def wait_for_mutant(runner, timeout=None):
     while True:
         try:
             return wait(runner, timeout)
         except KeyError:
             pass
-ForkRunner.wait_for_result = wait_for_mutant
+ForkRunner.submit, ForkRunner.wait_for_result = submit_mutant, wait_for_mutant
 cli()"""
 LIST = """import json, sys
 from pathlib import Path
@@ -69,6 +74,8 @@ timeout_constant = 45.0
 # mutmut's exit codes: a test failed, or pytest itself did; none of the tests ran the function.
 CAUGHT_CODES, SURVIVED_CODE, UNTESTED_CODES = (1, 3), 0, (5, 33)
 INTERRUPTED_CODE = 2  # the deadline passed during it
+# A mutant's that ended mutmut, as each process that it saw; and what mutmut's shell then ends with.
+KILLED_CODE, MUTMUT_KILLED = -signal.SIGKILL, 128 + signal.SIGKILL
 # What mutmut copies itself, makes or does not need.
 NOT_COPIED = {".ci", "docs", "mutants", "pyproject.toml", "tests", "var"}
 COLUMNS = ("tried", "caught", "timed out", "wording", "accepted", "survived")
@@ -117,13 +124,14 @@ def try_module(
 ) -> list[Mutant]:
     """Try `number` mutants of the module, chosen by `seed`, until the deadline has passed.
 
-    The copy `folder` has the tool. Raises RuntimeError if the module's tests fail without a mutant.
+    The copy `folder` has the tool. Raises RuntimeError if the module's tests fail without a mutant,
+    and for a module whose mutants could end any process if they cannot be kept from doing so.
     """
+    if module in ENDING and not isolate_argv():
+        raise RuntimeError("a mutant of it may end any process, and unshare(1) has no namespace")
     configure(folder, module, MODULES[module])
     chosen = choose(list_mutants(folder, module), number, seed)
-    # The last module gets the time that its tests need.
-    run_mutmut(folder, chosen, seconds=max(deadline.seconds_left, TEST_SECONDS))
-    codes = read_exit_codes(folder, module)
+    codes = run_mutmut(folder, module, chosen, deadline)
     tried = {
         name: code
         for name in chosen
@@ -183,11 +191,26 @@ def list_mutants(folder: Path, module: str) -> list[str]:
     return json.loads(done.output.splitlines()[-1])
 
 
-def run_mutmut(folder: Path, names: Sequence[str], *, seconds: float) -> None:
-    """Try the mutants of these names, one at a time; each result is in a file of mutmut's."""
-    done = run_tool(folder, RUN, "run", "--max-children", "1", *names, seconds=seconds)
-    if done.exit_code not in (0, None):
-        raise RuntimeError(f"the tests fail without a mutant: {done.output[-2000:]}")
+def run_mutmut(
+    folder: Path, module: str, names: Sequence[str], deadline: Deadline
+) -> dict[str, int | None]:
+    """Try the mutants of these names, one at a time; returns the exit code of each by its name."""
+    killed: dict[str, int] = {}
+    waiting = list(names)
+    while waiting and not (killed and deadline.has_passed):
+        # mutmut writes each result to a file. The last module gets the time that its tests need.
+        seconds = max(deadline.seconds_left, TEST_SECONDS)
+        done = run_tool(folder, RUN, "run", "--max-children", "1", *waiting, seconds=seconds)
+        if done.exit_code in (0, None):
+            break
+        present = folder / "mutants" / "present"
+        if done.exit_code != MUTMUT_KILLED or not present.exists():
+            raise RuntimeError(f"the tests fail without a mutant: {done.output[-2000:]}")
+        killed[present.read_text()] = KILLED_CODE
+        present.unlink()
+        codes = read_exit_codes(folder, module)
+        waiting = [name for name in waiting if name not in killed and codes[name] is None]
+    return {**read_exit_codes(folder, module), **killed}
 
 
 def read_exit_codes(folder: Path, module: str) -> dict[str, int | None]:

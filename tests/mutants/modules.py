@@ -68,9 +68,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "host/app/command_policy.py": ("tests/host/app/test_command_policy.py",),
     "host/app/environment_policy.py": ("tests/host/app/test_environment.py",),
     "host/git/git_commands.py": ("tests/host/git/test_git_commands.py",),
-    "host/process/termination.py": ("tests/host/process/test_termination.py",),
+    "host/process/termination.py": (
+        "tests/host/process/test_families.py",
+        "tests/host/process/test_termination.py",
+    ),
     "host/process/runner.py": (
         "tests/host/process/test_runner.py",
+        "tests/host/process/test_runner_arguments.py",
         "tests/host/process/test_termination.py",
     ),
     "host/process/process_table.py": ("tests/host/process/test_process_table.py",),
@@ -86,3 +90,6 @@ MODULES: dict[str, tuple[str, ...]] = {
     "host/process/process_id.py": ("tests/host/process/test_process_id.py",),
     "host/process/shutdown.py": ("tests/host/process/test_shutdown.py",),
 }
+
+# Of these a mutant may end any process that it may signal.
+ENDING = ("host/process/termination.py", "host/process/runner.py", "host/process/users.py")

@@ -1,14 +1,15 @@
 """What is decided about generated mutants, and a small seeded sample of them."""
 
+import os
 import re
 
 import pytest
 
 from host.deadline import Deadline
 from tests.mutants import generated
-from tests.mutants.checkout import ROOT, copy_checkout
+from tests.mutants.checkout import ROOT, Completed, copy_checkout, isolate_argv, run_in
 from tests.mutants.generated import Mutant
-from tests.mutants.modules import MODULES
+from tests.mutants.modules import ENDING, MODULES
 
 CHANGE = ("-if a > 1:", "+if a >= 1:")
 DIFF = "--- a.py\n+++ a.py\n@@ -1,3 +1,3 @@\n def f(a):\n-    if a > 1:\n+    if a >= 1:\n"
@@ -96,6 +97,52 @@ def test_each_accepted_survivor_has_a_change_and_a_reason():
 def test_module_and_its_tests_exist(module):
     assert MODULES[module]
     assert [path for path in (module, *MODULES[module]) if not (ROOT / path).is_file()] == []
+
+
+def test_a_mutant_sees_no_process_of_the_host(tmp_path):
+    if not isolate_argv():
+        pytest.skip("the kernel refuses a PID namespace")
+    done = run_in(tmp_path, ["sh", "-c", "readlink /proc/self/ns/pid; exit 3"], seconds=60)
+    assert done.exit_code == 3
+    assert done.output.strip() != os.readlink("/proc/self/ns/pid")
+    killed = run_in(tmp_path, ["sh", "-c", "kill -KILL $$"], seconds=60)
+    assert killed.exit_code == generated.MUTMUT_KILLED
+
+
+@pytest.mark.parametrize("module", ENDING)
+def test_without_a_namespace_nothing_that_ends_processes_is_mutated(module, monkeypatch, tmp_path):
+    monkeypatch.setattr(generated, "isolate_argv", lambda: ())
+    with pytest.raises(RuntimeError, match="may end any process"):
+        generated.try_module(tmp_path, module, 1, 22, Deadline(60))
+
+
+def test_after_a_mutant_that_ended_mutmut_the_others_are_tried(monkeypatch, tmp_path):
+    (tmp_path / "mutants").mkdir()
+    codes, asked = dict.fromkeys("abcd"), []
+
+    def run_tool(folder, code, *arguments, seconds):
+        *_, first, second = names = arguments[3:]
+        asked.append("".join(names))
+        codes[names[0]] = 1
+        if names[0] != "a":
+            codes.update({first: 1, second: 0})
+            return Completed(0, "")
+        (tmp_path / "mutants" / "present").write_text("b")
+        return Completed(generated.MUTMUT_KILLED, "")
+
+    monkeypatch.setattr(generated, "run_tool", run_tool)
+    monkeypatch.setattr(generated, "read_exit_codes", lambda folder, module: dict(codes))
+    found = generated.run_mutmut(tmp_path, "core/a.py", list("abcd"), Deadline(60))
+    assert asked == ["abcd", "cd"]
+    assert found == {"a": 1, "b": generated.KILLED_CODE, "c": 1, "d": 0}
+    assert Mutant("b", generated.KILLED_CODE).is_caught
+
+
+def test_tests_that_end_without_a_mutant_are_an_error(monkeypatch, tmp_path):
+    done = Completed(generated.MUTMUT_KILLED, "no memory")
+    monkeypatch.setattr(generated, "run_tool", lambda *arguments, seconds: done)
+    with pytest.raises(RuntimeError, match="no memory"):
+        generated.run_mutmut(tmp_path, "core/a.py", ["a"], Deadline(60))
 
 
 @pytest.mark.full

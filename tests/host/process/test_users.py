@@ -1,6 +1,7 @@
 """Commands as another user."""
 
 import os
+import pwd
 import resource
 import shutil
 import tempfile
@@ -190,6 +191,13 @@ def test_a_folder_is_entered_with_the_rights_of_the_user(
 
 def test_the_group_of_a_command_is_its_users():
     assert (users.get_gid(None), users.get_gid(OTHER)) == (None, 61_991)
+
+
+def test_nobody_has_the_numbers_of_the_user_database():
+    entry = pwd.getpwnam("nobody")
+    found = users.find_nobody()
+    assert (found.uid, found.gid) == (entry.pw_uid, entry.pw_gid)
+    assert found.uid != 0
 
 
 def test_a_user_knows_its_own_processes():
