@@ -201,6 +201,8 @@ def test_many_requests_with_an_unknown_token_are_refused_and_others_are_not(monk
     answers = [request_with_token("oro_unknown") for _ in range(61)]
     assert [answer.status_code for answer in answers] == [*[401] * 60, 429]
     assert answers[-1].json()["error"] == "too_many_requests"
+    assert "with an unknown token" in answers[-1].json()["detail"]
+    assert "unknown, revoked or expired" in answers[0].json()["detail"]
     assert 0 < int(answers[-1]["Retry-After"]) <= 60
     assert request_with_token(valid).status_code == 200
     elsewhere = request_with_token("oro_unknown", REMOTE_ADDR="203.0.113.9")

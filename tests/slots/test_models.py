@@ -83,6 +83,48 @@ def test_a_pinned_lease_does_not_expire_until_it_is_unpinned():
     assert Lease.objects.expired(timezone.now()).get() == lease
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lease: lease.begin_ending(reason="over"),
+        lambda lease: lease.extend(48 * HOUR),
+        Lease.pin,
+        Lease.unpin,
+        Lease.count_cleanup,
+        lambda lease: lease.mark_unhealthy(timezone.now()),
+        lambda lease: lease.mark_healthy(forget_restarts=True),
+        lambda lease: lease.count_restart(next_at=timezone.now() + HOUR),
+        lambda lease: lease.count_processes(["web"]),
+        lambda lease: lease.finish_restart(delay=HOUR),
+    ],
+)
+def test_a_change_of_a_lease_leaves_the_others_as_they_are(change):
+    fields = {"held": True, "restarts": 2, "restart_at": timezone.now(), "is_pinned": True}
+    lease, other = LeaseFactory(**fields), LeaseFactory(**fields)
+    before = Lease.objects.filter(pk=other.pk).values().get()
+    change(lease)
+    assert Lease.objects.filter(pk=other.pk).values().get() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        (lambda slot: slot.quarantine(reason="no"), Slot.end_quarantine),
+        (lambda slot: slot.begin_cleaning(reason="no"), Slot.end_cleaning),
+        (lambda slot: slot.drain(reason="no", actor="ann"), Slot.undrain),
+    ],
+)
+def test_a_change_of_a_slot_and_its_undo_leave_the_others_as_they_are(change, undo):
+    slot, other = SlotFactory(), SlotFactory()
+    before = Slot.objects.filter(pk=other.pk).values().get()
+    assert change(slot)
+    assert Slot.objects.filter(pk=other.pk).values().get() == before
+    assert change(other)
+    before = Slot.objects.filter(pk=other.pk).values().get()
+    assert undo(slot)
+    assert Slot.objects.filter(pk=other.pk).values().get() == before
+
+
 def test_one_of_two_processes_counts_a_restart():
     lease = LeaseFactory(held=True)
     rival = Lease.objects.get(pk=lease.pk)

@@ -178,6 +178,18 @@ def test_a_heartbeat_does_not_prolong_a_preview(slots, ci):
     assert lease.heartbeat_at > lease.granted_at
 
 
+def test_a_heartbeat_of_a_run_that_ships_is_taken_after_the_ttl(slots, ci):
+    run = RunFactory(created_by=ci.name)
+    leases.request_slot(run, actor="ci")
+    leases.pin_lease(run)
+    expire_lease(run)
+    before = Lease.objects.get(run=run)
+    assert ci.post(HEARTBEAT, run_id=str(run.pk), fence=before.fence).status_code == 200
+    after = Lease.objects.get(run=run)
+    assert after.heartbeat_at > before.heartbeat_at
+    assert after.expires_at == before.expires_at
+
+
 def test_a_holder_that_slept_past_its_expiry_is_fenced(slot, ci, operator):
     sleeper, after = create_reservation(ci), create_reservation(ci)
     fence = acquire(ci, sleeper)["fence"]

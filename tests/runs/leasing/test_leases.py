@@ -40,6 +40,14 @@ def test_request_with_a_free_slot_is_granted_at_once(slots):
     assert OrmQ.objects.count() == 1
 
 
+def test_grant_moves_no_run_that_has_ended(slots):
+    run = RunFactory(status=Status.CANCELED)
+    Lease.objects.create(run=run, ttl_seconds=60, requested_at=timezone.now())
+    assert [grant.run_id for grant in grants.grant_slots()] == [run.pk]
+    run.refresh_from_db()
+    assert run.status == Status.CANCELED
+
+
 def test_reservation_holds_its_slot_and_enqueues_nothing(slots):
     run, lease = request(prepare=False)
     assert (run.status, lease.needs_cleanup) == (Status.HOLDING, False)
@@ -276,6 +284,31 @@ def test_held_slot_is_returned_to_service_without_cleaning(slot, settings, clean
     assert cleanup.return_to_service(settings.OROBOROS, slot, actor="alice")
     lease.refresh_from_db()
     assert (cleaner.seen, lease.state, lease.slot.quarantined_at) == ([], LeaseState.HELD, None)
+
+
+@pytest.mark.parametrize("state", [LeaseState.HELD, LeaseState.ENDING])
+def test_slot_that_was_granted_since_it_was_examined_is_not_cleaned(slot, settings, cleaner, state):
+    _, lease = request()
+    Lease.objects.filter(pk=lease.pk).update(state=state)
+    reason = "leftovers of a run"
+    assert not cleanup.clean_free_slot(settings.OROBOROS, slot, reason=reason, actor="worker")
+    slot.refresh_from_db()
+    assert (cleaner.seen, slot.quarantined_at) == ([], None)
+
+
+def test_free_slot_is_cleaned_and_granted_again_unless_a_person_quarantined_it(
+    slot, settings, cleaner
+):
+    def clean():
+        return cleanup.clean_free_slot(settings.OROBOROS, slot, reason="leftovers", actor="worker")
+
+    assert clean()
+    slot.refresh_from_db()
+    assert (cleaner.seen, slot.quarantined_at) == ([slot.slot_id], None)
+    maintenance.quarantine(slot, reason="a look", actor="alice")
+    assert not clean()
+    slot.refresh_from_db()
+    assert (cleaner.seen, slot.quarantine_reason) == ([slot.slot_id], "a look")
 
 
 def test_quarantine_without_a_reason_is_refused(slot):
