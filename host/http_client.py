@@ -42,16 +42,17 @@ def get(
     seconds: float = 5.0,
     body_seconds: float | None = None,
     limit: int | None = LIMIT_BYTES,
+    address: str = "127.0.0.1",
 ) -> Response:
-    """GET `path` from 127.0.0.1; `host` is only the Host header, by default 127.0.0.1:`port`.
+    """GET `path` from an address of this host; `host` is only the Host header.
 
-    The whole answer must arrive within `seconds`; its body is cut after `limit` bytes (None: not
-    at all). With `body_seconds` the body is cut so long after the head, too: an event stream never
-    ends. Redirects are not followed. Raises OSError (TimeoutError after `seconds`) and ValueError
-    if the answer is not HTTP.
+    That is 127.0.0.1:`port` by default. The whole answer must arrive within `seconds`; its body is
+    cut after `limit` bytes (None: not at all). With `body_seconds` the body is cut so long after
+    the head, too: an event stream never ends. Redirects are not followed. Raises OSError
+    (TimeoutError after `seconds`) and ValueError if the answer is not HTTP.
     """
     request = _head("GET", path, host, port, {"Accept": "*/*", **(headers or {})})
-    return _exchange(port, request, seconds, limit, body_seconds)
+    return _exchange(port, request, seconds, limit, body_seconds, address)
 
 
 def post_json(
@@ -105,9 +106,10 @@ def _exchange(
     seconds: float,
     limit: int | None,
     body_seconds: float | None = None,
+    address: str = "127.0.0.1",
 ) -> Response:
     deadline = Deadline(seconds)
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+    with socket.create_connection((address, port), timeout=seconds) as connection:
         connection.sendall(request)
         head, body = _read(connection, deadline, limit, body_seconds)
     status = STATUS_LINE.match(head)

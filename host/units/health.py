@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from host import http_client, log_message
 from host.deadline import Deadline, Probing
 from host.http_client import Response
-from host.units.listeners import describe_wrong_addresses
+from host.process.socket_owner import Socket
+from host.units.listeners import (
+    describe_socket,
+    describe_wrong_addresses,
+    find_reachable_address,
+)
 from host.units.unit import HealthCheck, Unit, UnitManager, UnitStatus
 
 PROBE_SECONDS = 5.0
@@ -16,6 +21,10 @@ PROBE_SECONDS = 5.0
 BODY_SECONDS = 1.0
 # A unit that gave the same wrong answer for so long is not waited for any longer.
 STEADY_SECONDS = 10.0
+# Nor one that serves elsewhere than on its port for so long, and for this part of the time that it
+# has: it may be slow, and a port of its metrics be open before it serves.
+ELSEWHERE_PART = 0.25
+LOOK_SECONDS = 1.0
 # These statuses say of themselves that they are temporary (RFC 9110, 15.6.3 to 15.6.5).
 TEMPORARY_STATUSES = (502, 503, 504)
 QUOTED_BYTES = 160
@@ -101,9 +110,10 @@ def wait_until_healthy(
 ) -> Health:
     """Probe a started unit until it is healthy, it ends, or `seconds` are over.
 
-    It also ends when the same wrong answer has come for STEADY_SECONDS. Returns the last result;
-    the reason of an unhealthy one says where it does listen. `stop` is called between the probes;
-    true ends the wait.
+    It also ends when the same wrong answer has come for STEADY_SECONDS, or when its path was
+    answered elsewhere than on its port for a quarter of the time. Returns the last result; the
+    reason of an unhealthy one says where it does listen. `stop` is called between the probes; true
+    ends the wait.
     """
     if unit.port is None:
         raise ValueError(f"{unit.name} has no port to probe")
@@ -114,7 +124,7 @@ def wait_until_healthy(
         manager.list_listeners(unit.name),
         unit.port,
         manager.list_unix_listeners(unit.name),
-        is_refused=os.strerror(errno.ECONNREFUSED) in health.reason,
+        is_refused=_is_refused(health),
     )
     return replace(health, reason=f"{health.reason} {where}".rstrip())
 
@@ -127,6 +137,7 @@ def _wait_for_health(
     stop: Callable[[], bool] | None,
 ) -> Health:
     steady, steady_answer, probing = Deadline(STEADY_SECONDS), "", Probing()
+    elsewhere = _Elsewhere(manager, unit, port, deadline.seconds_left * ELSEWHERE_PART)
     while True:
         status = manager.status(unit.name, port)
         timeout = max(0.1, min(PROBE_SECONDS, deadline.seconds_left))
@@ -136,9 +147,60 @@ def _wait_for_health(
         answer = _name_answer(health)
         if answer != steady_answer or not answer:
             steady, steady_answer = Deadline(STEADY_SECONDS), answer
-        if health.ok or is_last or steady.has_passed or (stop is not None and stop()):
+        is_in_vain = steady.has_passed or elsewhere.has_lasted(status, health)
+        if health.ok or is_last or is_in_vain or (stop is not None and stop()):
             return health
         probing.pause()
+
+
+class _Elsewhere:
+    """Whether a unit has served elsewhere than on its port for so long that it will not change."""
+
+    def __init__(self, manager: UnitManager, unit: Unit, port: int, seconds: float) -> None:
+        self._manager, self._unit, self._port = manager, unit, port
+        self._seconds = max(STEADY_SECONDS, seconds)
+        self._found, self._steady = "", Deadline(self._seconds)
+        self._pause = Deadline(LOOK_SECONDS)
+
+    def has_lasted(self, status: UnitStatus, health: Health) -> bool:
+        """Look once in LOOK_SECONDS, and return whether it was there each time for long enough."""
+        if not self._pause.has_passed:
+            return False
+        is_closed = status.is_active and (status.listening == "none" or _is_refused(health))
+        found = self._find() if is_closed else ""
+        if found != self._found or not found:
+            self._found, self._steady = found, Deadline(self._seconds)
+        self._pause = Deadline(LOOK_SECONDS)
+        return bool(found) and self._steady.has_passed
+
+    def _find(self) -> str:
+        """Return the address of a server on its port, or that answers its path; "" if none is."""
+        listeners = self._manager.list_listeners(self._unit.name)
+        for one in sorted(listeners, key=lambda one: (one.port != self._port, one.port)):
+            if one.port == self._port or _answers(one, self._unit.health):
+                return describe_socket(one)
+        return ""
+
+
+def _answers(listener: Socket, check: HealthCheck) -> bool:
+    try:
+        response = http_client.get(
+            listener.port,
+            check.path,
+            headers=check.headers,
+            host=check.host,
+            seconds=BODY_SECONDS,
+            body_seconds=BODY_SECONDS,
+            address=find_reachable_address(listener),
+        )
+    except (OSError, ValueError):
+        return False
+    return check.accepts(response.status)
+
+
+def _is_refused(health: Health) -> bool:
+    """Return whether 127.0.0.1 refused the probe's connection."""
+    return os.strerror(errno.ECONNREFUSED) in health.reason
 
 
 def _name_answer(health: Health) -> str:

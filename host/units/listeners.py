@@ -106,6 +106,13 @@ def describe_wrong_addresses(
     return f"It listens on {addresses}: it must listen on {LOOPBACK}, port $PORT ({port})."
 
 
+def find_reachable_address(listener: Socket) -> str:
+    """Return the address at which this host reaches the listener."""
+    if listener.address not in ALL_INTERFACES:
+        return str(listener.address)
+    return str(LOOPBACK if listener.address.version == 4 else LOOPBACK_IPV6)
+
+
 def describe_background(
     exit_code: int | None, pids: Sequence[int], sockets: Sequence[Socket]
 ) -> str:

@@ -9,10 +9,12 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from host import http_client
+from host.process.socket_owner import ANY, LISTEN, Socket
 from host.units import health as health_module
 from host.units.health import describe_failed_start, probe, probe_unit, wait_until_healthy
 from host.units.unit import HealthCheck, Unit, UnitStatus
@@ -240,6 +242,62 @@ def test_the_wait_ends_early_at_a_steady_wrong_answer(unit, monkeypatch, path):
     begun = time.monotonic()
     assert not wait_until_healthy(Manager(), unit(path), 300).ok
     assert 0.2 <= time.monotonic() - begun < 100
+
+
+class ElsewhereManager(Manager):
+    """A manager whose unit listens at the given addresses, and not on its port at 127.0.0.1."""
+
+    def __init__(self, *listeners, is_refused=False):
+        self.listeners, self.is_refused = listeners, is_refused
+
+    def status(self, name, port=None):
+        return replace(OURS, listening="ours" if self.is_refused else "none")
+
+    def list_listeners(self, name):
+        return [Socket(ip_address(one), port, ANY, 0, 0, 1, LISTEN) for one, port in self.listeners]
+
+
+@pytest.fixture
+def looks_often(monkeypatch):
+    for name, value in {"STEADY_SECONDS": 0.2, "ELSEWHERE_PART": 0, "LOOK_SECONDS": 0.02}.items():
+        monkeypatch.setattr(health_module, name, value)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_server_on_another_port_is_not_waited_for(unit, port, looks_often, address):
+    begun, closed = time.monotonic(), free_port()
+    manager = ElsewhereManager((address, port))
+    health = wait_until_healthy(manager, replace(unit("/health"), port=closed), 300)
+    assert health.reason == (
+        f"It does not listen on port {closed}. It listens on {address}:{port}: "
+        f"it must listen on 127.0.0.1, port $PORT ({closed})."
+    )
+    assert 0.2 <= time.monotonic() - begun < 100
+
+
+@pytest.mark.parametrize(("address", "is_refused"), [("::1", False), ("::", True)])
+def test_a_server_of_ipv6_only_is_not_waited_for(unit, looks_often, address, is_refused):
+    begun, closed = time.monotonic(), free_port()
+    manager = ElsewhereManager((address, closed), is_refused=is_refused)
+    health = wait_until_healthy(manager, replace(unit("/health"), port=closed), 300)
+    assert f"It listens on [{address}]:{closed}: it must listen on 127.0.0.1" in health.reason
+    assert time.monotonic() - begun < 100
+
+
+@pytest.mark.parametrize("path", ["/missing", "/broken", "/raw"])
+def test_a_port_that_does_not_answer_the_path_is_no_server_elsewhere(unit, port, looks_often, path):
+    """Such as one for metrics or a debugger, while the application loads."""
+    begun, slow = time.monotonic(), replace(unit(path), port=free_port())
+    assert not wait_until_healthy(ElsewhereManager(("127.0.0.1", port)), slow, 0.6).ok
+    assert time.monotonic() - begun >= 0.6
+
+
+def test_a_server_elsewhere_has_a_part_of_the_time(unit, port, monkeypatch):
+    monkeypatch.setattr(health_module, "STEADY_SECONDS", 0.1)
+    monkeypatch.setattr(health_module, "LOOK_SECONDS", 0.02)
+    begun, slow = time.monotonic(), replace(unit("/health"), port=free_port())
+    assert not wait_until_healthy(ElsewhereManager(("127.0.0.1", port)), slow, 4).ok
+    assert time.monotonic() - begun >= 4 * health_module.ELSEWHERE_PART
 
 
 @pytest.fixture(params=["closes the connection", "answers plain HTTP with 400"])
