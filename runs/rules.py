@@ -124,7 +124,7 @@ FAILURES: dict[str, Failure] = {
     ),
     "MAIN_BROKEN": Failure(
         "The target branch itself does not install, does not build, does not migrate an empty "
-        "database, or fails one of its checks.",
+        "database, does not start, or fails one of its checks.",
         "Ship a branch that repairs it: such a branch can be previewed and merged as usual. If it "
         "repairs a check itself, an operator accepts its own checks when approving. A database "
         "that the same commit of the target branch could not make is not tried again, unless an "

@@ -200,7 +200,7 @@ def probe_checks(context: StepContext) -> StepResult:
 
 
 def build_release(context: StepContext) -> None:
-    """Build the candidate for production."""
+    """Build the candidate for production. Raises StepFailed, MAIN_BROKEN if the base fails too."""
     config, run = context.config, context.run
     try:
         release = build.build_release(
@@ -214,8 +214,11 @@ def build_release(context: StepContext) -> None:
             title=run.title,
             is_temporary=context.is_precheck,
         )
-    except BuildFailed as failed:
-        raise StepFailed(failed.code, failed.detail) from failed
+    except BuildFailed as error:
+        failed = StepFailed(error.code, error.detail)
+        if failed.code == "BUILD_FAILED":
+            trials.raise_if_base_release_fails(context, failed)
+        raise failed from error
     except DeploymentLost:
         raise StepStopped from None
     context.update_run(release=release)
@@ -232,10 +235,14 @@ def probe_release(context: StepContext) -> StepResult:
 
 
 def remove_gate(config: Config, gate_id: UUID) -> None:
-    """Stop what the gate started; drop its database, home and folder. May be repeated."""
+    """Stop what the gate started; drop its database, home and folder. May be repeated.
+
+    Also what it built of the base.
+    """
     from host.postgres.administration import DatabaseAdmin
 
     gate_start.remove(config, str(gate_id))
+    build.delete_temporary_builds(config, gate_id)
     DatabaseAdmin(config).drop(guard.gate_name(gate_id))
     ownership.delete_tree(gate_folder(config, gate_id))
     _remove_job_leftovers(config)

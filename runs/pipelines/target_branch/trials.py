@@ -1,7 +1,8 @@
 """Tries on the target branch what failed on a run, whose author may not be the cause.
 
-A build of the base in a preview, and its check in the merge gate. A base that was built or merged
-here has passed both, so only commits that were pushed past us are tried, and only after a failure.
+A build of the base in a preview; its check, its build for production and its start in the merge
+gate. A base that was built or merged here has passed them, so only commits that were pushed past us
+are tried, and only after a failure.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,11 @@ from host.app.planning import Command
 from host.errors import ApplicationRefused, Refused
 from host.files import log_files, ownership, safe_files
 from host.postgres import guard
-from releases.models import Release
+from releases.builds import build
+from releases.builds.build import BuildFailed
+from releases.models import DeploymentLost, Release
 from runs.engine.step_context import StepContext
-from runs.engine.step_errors import StepFailed
+from runs.engine.step_errors import StepFailed, StepStopped
 from runs.models import Run
 from runs.pipelines import app_commands, template_databases
 from runs.repository import find_preview_base, open_repository
@@ -78,8 +81,7 @@ def raise_if_base_fails_check(
     again: after a failed check nothing of the gate is used.
     """
     base = context.run.base_sha
-    merged = Run.objects.filter(status=Status.MERGED, candidate_sha=base)
-    if merged.exists():
+    if _was_merged_here(base):
         return
 
     def run_check() -> None:
@@ -93,26 +95,88 @@ def raise_if_base_fails_check(
         raise _describe(context, base, f"fails the check {check.name}", own, failed) from failed
 
 
+def raise_if_base_release_fails(
+    context: StepContext, failed: StepFailed, start: Callable[[Release], object] | None = None
+) -> None:
+    """Raise StepFailed MAIN_BROKEN if the gate's base fails for production in the same way.
+
+    `failed` is the failure of the candidate's build, or of its start: then `start` starts the
+    base's build, in the gate's database, which is cloned again. The build is deleted at the end.
+    """
+    base = context.run.base_sha
+    known = Release.objects.listed().filter(commit_sha=base)
+    # What is deployed again is the base itself.
+    is_base = base == context.run.candidate_sha
+    if is_base or _was_merged_here(base) or known.exclude(activated_at=None).exists():
+        return
+    if start is None and known.exclude(built_at=None).exists():
+        return
+
+    def build_and_start() -> None:
+        release = _build_base_release(context, base)
+        if start is not None:
+            _clone_base_database(context, base)
+            start(release)
+
+    try:
+        own = _try(context, base, build_and_start)
+    finally:
+        build.delete_temporary_builds(context.config, context.gate_id)
+    if own is not None and own.code == failed.code:
+        what = "does not build for production" if start is None else "does not start"
+        raise _describe(context, base, what, own, failed) from failed
+
+
+def _was_merged_here(base: str) -> bool:
+    return Run.objects.filter(status=Status.MERGED, candidate_sha=base).exists()
+
+
+def _build_base_release(context: StepContext, base: str) -> Release:
+    """Build the base as a release that is never deployed."""
+    try:
+        return build.build_release(
+            context.config,
+            open_repository(context.config),
+            base,
+            context.gate_id,
+            log=context.log,
+            stop=context.is_stopping,
+            job=context.job,
+            is_temporary=True,
+        )
+    except BuildFailed as failed:
+        raise StepFailed(failed.code, failed.detail) from failed
+    except DeploymentLost:
+        raise StepStopped from None
+
+
 @contextmanager
 def _migrated_base(context: StepContext, base: str) -> Iterator[Application]:
     """Yield the base's application, with the gate's database as the base's template has it."""
-    from host.postgres.administration import DatabaseAdmin
-
     config, repo = context.config, open_repository(context.config)
     root = config.var / "gates" / str(context.gate_id) / "base"
     app = app_commands.write_application(
         context, repo, base, root, context.gate_user, has_development=True
     )
     app_commands.install_application(context, app)
-    target = guard.resolve_target(config, config.slots[0])
-    template = template_databases.ensure_template(context, repo, base, target)
-    name = guard.gate_name(context.gate_id)
-    DatabaseAdmin(config).clone(template, name, name)
+    _clone_base_database(context, base)
     app_commands.empty_redis(context, app)
     try:
         yield app
     finally:
         ownership.delete_tree(root)
+
+
+def _clone_base_database(context: StepContext, base: str) -> None:
+    """Make the gate's database a clone of the base's template."""
+    from host.postgres.administration import DatabaseAdmin
+
+    config = context.config
+    target = guard.resolve_target(config, config.slots[0])
+    repo = open_repository(config)
+    template = template_databases.ensure_template(context, repo, base, target)
+    name = guard.gate_name(context.gate_id)
+    DatabaseAdmin(config).clone(template, name, name)
 
 
 def _try(context: StepContext, base: str, act: Callable[[], None]) -> StepFailed | None:

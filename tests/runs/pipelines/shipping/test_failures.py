@@ -5,6 +5,7 @@ from django.core.management import CommandError, call_command
 
 from host.errors import Refused
 from host.postgres import guard
+from releases.models import Release
 from runs.difference import compute_difference
 from runs.lifecycle import execution, operations, retention
 from runs.models import Run
@@ -304,6 +305,36 @@ def test_a_build_or_a_check_that_main_fails_itself_is_mains_fault(small, manifes
     )
     assert not own.artifacts.filter(name="main_log").exists()
     small.commit("main", {"oroboros.toml": whole, "run.sh": None})
+
+
+ONLY_PREVIEW = 'case "$FRONTEND_URL" in *.preview*) ;; *) echo it is $((6 * 7)); exit 3;; esac\n'
+RELEASED = {"oroboros.toml": '[backend]\nbuild = "sh run.sh"\n', "run.sh": ONLY_PREVIEW}
+STARTED = {
+    "Procfile": "web: sh run.sh\nrelease: python release.py\n",
+    "run.sh": f"{ONLY_PREVIEW}exec python server.py\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("breakage", "cause"),
+    [(RELEASED, "does not build for production: "), (STARTED, "does not start: ")],
+    ids=["build", "start"],
+)
+def test_a_release_that_main_lacks_itself_is_mains_fault(small, breakage, cause):
+    """It passes as a preview, and fails in production's environment."""
+    number = small.commits()
+    kept = {name: small.clone / name for name in breakage}
+    whole = {name: path.read_text() if path.exists() else None for name, path in kept.items()}
+    broken = small.commit("main", breakage)
+    small.commit(f"fault/other-{number}", {"other.txt": "a branch like any other"})
+    other = execute_branch(f"fault/other-{number}", approve=True)
+    assert (other.status, other.failure_code) == ("failed", "MAIN_BROKEN")
+    assert other.failure_detail.startswith(f"main itself ({broken[:12]}) {cause}")
+    assert "it is 42" in _read_artifact(small, other, "main_log")
+    assert not Release.objects.filter(commit_sha=broken).exists()
+    small.commit(f"fault/repair-{number}", {"run.sh": "exec python server.py\n"} | whole)
+    repair = execute_branch(f"fault/repair-{number}", approve=True)
+    assert (repair.status, repair.failure_detail) == ("merged", "")
 
 
 @pytest.mark.full
