@@ -22,6 +22,7 @@ from host.files import log_files, ownership
 from host.files.file_lock import file_lock
 from host.files.surface_folder import NO_ROUTES, LiveRoutes
 from host.postgres import lock_timeout
+from host.postgres.lock_timeout import StartWatch
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
 from host.units.unit import HealthCheck, Unit, start_or_replace, stop_together
@@ -181,6 +182,8 @@ def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
     strays = [name for name in app_instance.list_units(config, colour) if name not in names]
     stop_together(managers.get_manager(config), strays, grace=GRACE_SECONDS)
     deadline = Deadline(context.settings.start_seconds)
+    seconds = lock_timeout.read_lock_timeout(config)
+    watch = lock_timeout.StartWatch(production_database_url(config), seconds)
     log_starts = {unit.name: log_files.read_size(unit.log) for unit in units}
     try:
         for unit in units:
@@ -191,7 +194,7 @@ def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
             raise
         raise Unhealthy(explain_start(context, deployment, refused.detail)) from refused
     for unit in units:
-        _require_health(context, deployment, unit, deadline, log_starts[unit.name])
+        _require_health(context, deployment, unit, deadline, log_starts[unit.name], watch)
 
 
 def _require_health(
@@ -200,11 +203,19 @@ def _require_health(
     unit: Unit,
     deadline: Deadline,
     log_start: int,
+    watch: StartWatch,
 ) -> None:
-    """Wait until the started unit is healthy. Raises Unhealthy, DeploymentLost."""
+    """Wait until the started unit is healthy, or makes visitors of the live release wait.
+
+    Raises Unhealthy, DeploymentLost.
+    """
+
+    def stop() -> bool:
+        return context.is_stopping() or watch.is_obstructed()
+
     config = context.config
     seconds = max(deadline.seconds_left, 0.0)
-    health = wait_until_healthy(managers.get_manager(config), unit, seconds, context.is_stopping)
+    health = wait_until_healthy(managers.get_manager(config), unit, seconds, stop)
     context.raise_if_stopping()
     if health.ok:
         return
@@ -214,6 +225,7 @@ def _require_health(
     # While it still runs: an application that migrates when it starts may wait for a lock.
     waits = lock_timeout.describe_lock_wait(production_database_url(config))
     text = f"{text}\n{waits}".rstrip()
+    watch.end_waits()
     raise Unhealthy(explain_start(context, deployment, text))
 
 

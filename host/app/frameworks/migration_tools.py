@@ -48,9 +48,9 @@ def list_notes(tree: SourceTree, fields: Mapping[str, Any]) -> list[str]:
         match = MIGRATES.search(COMMENT.sub("", text))
         if match is not None:
             return [
-                f"`web` migrates the database when it starts ({match[0]} in {where}), and waits "
-                "for locks without a limit, behind which production's visitors wait: write it "
-                "into the Procfile as `release:` in place of that."
+                f"`web` migrates the database when it starts ({match[0]} in {where}). While it "
+                "waits for a lock, production's visitors wait behind it, and it is not repeated: "
+                "write it into the Procfile as `release:` in place of that."
             ]
     return [] if "/" in web[0] or web[0] in SHELLS else _list_unused_tools(tree, folder)
 

@@ -153,6 +153,20 @@ def test_a_start_that_waits_for_a_lock_in_a_migration_of_its_own_is_explained(
     assert f"process {pid}: SELECT count(*) FROM note" in detail
 
 
+def test_a_reader_is_not_held_up_by_a_migration_that_web_makes_when_it_starts(config, repo, web):
+    config.environ["RELEASE_LOCK_TIMEOUT_SECONDS"] = "1"
+    config.environ["DEPLOY_START_SECONDS"] = "600"
+    deploy(config, repo.commit("one"))
+    start = {"Procfile": "web: sh start.sh\n", "backend/start.sh": "sh migrate.sh; sleep 600\n"}
+    with held_table(config) as holder, ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_behind_a_waiting_migration, config)
+        with pytest.raises(DeploymentFailed, match="waits for a lock") as failed:
+            deploy(config, repo.commit("two", **ALTER, **start))
+        assert reading.result(180) < 60
+        assert holder.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+    assert "wait behind it: ALTER TABLE note ADD COLUMN" in failed.value.detail
+
+
 def test_a_reader_is_not_held_up_until_the_lock_is_free(config, repo, web, monkeypatch):
     """The reader comes through while the report that the migration waits for still runs."""
     # Time enough for the reader to see that the migration waits.
