@@ -38,7 +38,11 @@ UNSUPPORTED = {
     'requirements/base.txt" into oroboros.toml',
 }
 # A list of another name, as projects have several: the application needs one of them.
-OTHER_LIST = re.compile(r"requirements(?:[-_.][\w.-]+)?\.(?:txt|in|lock|pip)", re.IGNORECASE)
+OTHER_LIST = re.compile(
+    r"requirements(?:[-_.][\w.-]+)?\.(?:txt|in|lock|pip)|pylock\.[^.]+\.toml", re.IGNORECASE
+)
+# Those of them that lock versions: another list in their place would install others.
+OTHER_LOCK = re.compile(r"requirements.*\.lock|pylock\..*", re.IGNORECASE)
 REQUIREMENTS_FOLDERS = ("requirements", "reqs")
 # Lists for work on the application only.
 DEVELOPMENT_LIST = re.compile(
@@ -50,6 +54,8 @@ PROJECT_FILES = (
     *("uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock", "requirements.txt", "pdm.lock"),
     *("Pipfile", "pyproject.toml", "setup.py", *list(UNSUPPORTED)[2:]),
 )
+# They say which packages are wanted, not which versions of them.
+UNLOCKED = ("pyproject.toml", "setup.py")
 # A project with one of these has versions that a note has to name if they are not used.
 VERSIONS = ("pylock.toml", "poetry.lock", "Pipfile.lock", "requirements.txt", *UNSUPPORTED)
 # Of uv: what `uv sync` installs beside the project's own dependencies, `dev` unless it is changed.
@@ -135,27 +141,40 @@ def _choose_recipe(
             raise _refuse_file(folder, name, f"is not read here: {remedy}")
         recipe = RECIPES[name](tree, folder, tools, has_development)
         if recipe is not None:
-            return recipe, [*_note_others(folder, name, present)]
-    if is_used and (name := _find_other_list(tree, folder)):
-        raise _refuse_file(
-            folder,
-            name,
-            "is not read here: name it requirements.txt, or write [backend] install = "
-            f'"uv pip install -r {name}" into oroboros.toml',
-        )
+            lists = [one for one in _list_other_lists(tree, folder) if one not in recipe.files]
+            locks = [one for one in lists if OTHER_LOCK.fullmatch(one)]
+            if is_used and locks and name in UNLOCKED:
+                raise _refuse_list(folder, locks[0])
+            return recipe, _note_others(folder, name, [*present, *locks])
+    if is_used and (lists := _list_other_lists(tree, folder)):
+        raise _refuse_list(folder, lists[0])
     return Recipe(()), []
 
 
-def _find_other_list(tree: SourceTree, folder: str) -> str:
-    """Return the first list of requirements that has another name than `requirements.txt`.
+def _refuse_list(folder: str, name: str) -> Refused:
+    usual = "pylock.toml" if name.startswith("pylock.") else "requirements.txt"
+    return _refuse_file(
+        folder,
+        name,
+        f"is not read here: name it {usual}, or write [backend] install = "
+        f'"uv pip install -r {name}" into oroboros.toml',
+    )
 
-    "" if there is none, or if all are for development.
+
+def _list_other_lists(tree: SourceTree, folder: str) -> list[str]:
+    """Return the lists of requirements that have another name than `requirements.txt`.
+
+    Those for development are left out.
     """
     found = [name for name in tree.list_files(folder) if OTHER_LIST.fullmatch(name)]
     for inner in REQUIREMENTS_FOLDERS:
         names = tree.list_files(f"{folder}/{inner}")
         found += [f"{inner}/{name}" for name in names if name.endswith((".txt", ".in"))]
-    return next((name for name in found if not DEVELOPMENT_LIST.search(name)), "")
+    return [
+        name
+        for name in found
+        if name not in ("requirements.txt", "requirements.in") and not DEVELOPMENT_LIST.search(name)
+    ]
 
 
 def _find_workspace(tree: SourceTree, folder: str) -> str:
@@ -209,7 +228,7 @@ def _note_others(folder: str, chosen: str, present: Sequence[str]) -> list[str]:
         name
         for name in present[present.index(chosen) + 1 :]
         # These are what the chosen file was made of, or what it includes.
-        if name in VERSIONS
+        if (name in VERSIONS or OTHER_LOCK.fullmatch(name))
         and name not in ("Pipfile", "requirements.in")
         and not name.startswith("requirements/")
     ]

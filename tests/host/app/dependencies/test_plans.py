@@ -96,6 +96,8 @@ def test_the_develop_section_of_a_pipfile_is_installed_for_checks_only(plan):
         ({"requirements-dev.txt": "a", "requirements-web.txt": "a"}, "requirements-web.txt is not"),
         ({"requirements.lock": "a"}, "requirements.lock is not read here: name it"),
         ({"Requirements.txt": "a"}, "Requirements.txt"),
+        ({"pylock.web.toml": "a"}, "pylock.web.toml is not read here: name it pylock.toml"),
+        ({"requirements.lock": "a", "pyproject.toml": "[project]\n"}, "requirements.lock is not"),
         (
             {"pnpm-lock.yaml": "lockfileVersion: 99.0\n", "package.json": package()},
             "pnpm-lock.yaml",
@@ -232,6 +234,17 @@ def test_files_that_are_not_read_are_noted(plan):
     )
     assert (
         plan(STATIC | {"environment.yml": "", "Procfile": ""}).notes[0].startswith("requirements")
+    )
+
+
+def test_a_lock_file_of_another_name_is_noted_unless_it_is_included(plan):
+    locks = {"requirements.lock": "a", "requirements-dev.lock": "b", "pylock.web.toml": ""}
+    assert plan(WEB | locks | {"requirements.txt": "-r requirements.lock\n"}).notes == (
+        "pylock.web.toml is not read: requirements.txt is.",
+    )
+    assert plan(WEB | locks | {"requirements.txt": "a"}).notes == (
+        "pylock.web.toml is not read: requirements.txt is.",
+        "requirements.lock is not read: requirements.txt is.",
     )
 
 
