@@ -23,7 +23,7 @@ INLINE_COMMENT = re.compile(r"[ \t]#.*")
 SINGLE_QUOTE_ESCAPE = re.compile(r"\\([\\'])")
 DOUBLE_QUOTE_ESCAPE = re.compile(r"""\\([\\'"abfnrtv])""")
 CONTROL_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-REFERENCE = re.compile(r"\$(?:[A-Za-z_]|\{[A-Za-z_])")
+REFERENCE = re.compile(r"\$(?:[A-Za-z_(]|\{[A-Za-z_])")
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_@%+=:,./{}~?&;*!()<>|$^-]*")
 
 
@@ -94,6 +94,8 @@ def _parse_assignment(text: str, position: int, line: int, source: str) -> tuple
     written = rest[1] if rest is not None else ""
     if written.lstrip(" \t")[:1] in ("'", '"'):
         raise _refuse_line(source, line, "a quote is opened and not closed")
+    if "\r" in written.strip(" \t\r"):
+        raise _refuse_line(source, line, "a carriage return ends no line; save it as a Unix file")
     value = INLINE_COMMENT.sub("", written).strip(" \t\r")
     end_of_value = rest.end() if rest is not None else len(text)
     return Assignment(line, name[1], value, written.strip(" \t\r")), end_of_value

@@ -66,6 +66,10 @@ def test_names_in_small_letters_are_names():
         ("A='it's'", "x.env line 1: there is text after the closing quote."),
         ("A='1\n2'\nsecret", "x.env line 3: not KEY=value."),
         ("export", "x.env line 1: not KEY=value."),
+        (
+            "A=secret\rB=1\r",
+            "x.env line 1: a carriage return ends no line; save it as a Unix file.",
+        ),
     ],
 )
 def test_a_broken_line_is_refused_with_its_number_and_without_its_text(text, problem):
@@ -86,7 +90,7 @@ def test_values_that_may_be_read_differently_are_listed_without_their_text():
     text = (
         "PLAIN=1\nCUT=secret # note\nQUOTED='secret # note'\n"
         'ESCAPED="sec\\nret"\nHASH=$2b$12$secret\nSAFE=\'$2b$12$secret\'\nPATH_LIKE="C:\\\\dir"\n'
-        'TWICE=pa$$9secret\nTICKS=`secret`\nQUOTED_TICKS="`secret`"\n'
+        'TWICE=pa$$9secret\nTICKS=`secret`\nQUOTED_TICKS="`secret`"\nRUN=$(secret)\n'
     )
     found = env_file.find_surprises(text, "app.env")
     assert [line.split(": ")[:2] for line in found] == [
@@ -95,6 +99,7 @@ def test_values_that_may_be_read_differently_are_listed_without_their_text():
         ["app.env line 5", "HASH"],
         ["app.env line 8", "TWICE"],
         ["app.env line 9", "TICKS"],
+        ["app.env line 11", "RUN"],
     ]
     assert "secret" not in "".join(found)
 
