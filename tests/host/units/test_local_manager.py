@@ -249,6 +249,30 @@ def test_stop_ends_a_unit_that_ignores_sigterm_and_forks(manager, make, tmp_path
     assert [pid for pid in pids if is_running(pid)] == []
 
 
+# One process: a shell goes on when its `sleep` is killed a moment before it.
+ENDS_LATE = """
+import pathlib, signal, sys, time
+
+def end(*_):
+    time.sleep(9)
+    pathlib.Path(sys.argv[1]).touch()
+    sys.exit()
+
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+def test_a_unit_has_its_own_time_to_end_after_sigterm(manager, make, tmp_path):
+    unit = replace(make(sys.executable, "-c", ENDS_LATE, str(tmp_path / "ended")), stop_timeout=0.1)
+    manager.start(unit)
+    assert wait_for(lambda: "ready" in unit.log.read_text())
+    assert manager.stop("a")  # by default it would have 10 s
+    assert not (tmp_path / "ended").exists()
+
+
 def test_stop_leaves_a_units_children_to_the_unit_that_ends_them(manager, make):
     child = "trap 'echo child' TERM; echo ready; while :; do sleep 0.02; done"
     script = f"trap 'echo leader; exit' TERM; ({child}) & while :; do sleep 0.02; done"

@@ -120,7 +120,8 @@ def test_a_process_that_dies_at_its_start_fails_the_deployment_and_the_old_ones_
 
 
 def test_a_killed_process_is_started_again_and_reported(config, repo, web):
-    deploy(config, commit(repo, "one"))
+    toml = f"{repo.files['oroboros.toml']}[processes.clock]\nstop_timeout = 90\n"
+    live = deploy(config, commit(repo, "one", **{"oroboros.toml": toml}))
     wait_for_history(config, 3)
     before = find_pids(config)
     os.kill(before[background.unit_name("worker")], signal.SIGKILL)
@@ -144,6 +145,13 @@ def test_a_killed_process_is_started_again_and_reported(config, repo, web):
     assert list(logs) == ["web", "worker", "worker.2", "clock"]
     assert logs["worker.2"] == background.log_path(config, "worker.2")
     assert all(path.is_file() for path in logs.values())
+    # Each has the time to end that the manifest gives it.
+    times = {one.name: one.stop_timeout for one in background.make_units(config, live)}
+    assert times == {
+        unit: 30,
+        background.unit_name("worker.2"): 30,
+        background.unit_name("clock"): 90,
+    }
     # The next one waits for the delay.
     os.kill(manager.status(unit).pid, signal.SIGKILL)
     assert wait_until(lambda: not manager.status(unit).is_active, seconds=60, interval=0.01)
