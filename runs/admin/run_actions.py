@@ -55,16 +55,22 @@ def get_rolled_back() -> dict[str, Any] | None:
     return {"state": state, "missing": state.describe_missing(config.target_branch)}
 
 
-def get_difference(run: Run | None, path: str | None = None) -> dict[str, Any]:
+def get_difference(run: Run | None, path: str | None = None, *, since: str = "") -> dict[str, Any]:
     """Return the template context `difference`, or `no_difference` with the reason.
 
-    With a `path` the lines of that file alone are shown, with larger limits.
+    With a `path` the lines of that file alone are shown, with larger limits; with `since`, a
+    commit, what changed from that one to the run's.
     """
     if run is None:
         return {}
     try:
         repo = open_repository(settings.OROBOROS)
-        return {"difference": difference.compute_difference(run, repo, path), "only_path": path}
+        if since:
+            commits = (repo.require_commit(since), repo.require_commit(run.commit_sha))
+            found = difference.compare_commits(repo, *commits, path)
+        else:
+            found = difference.compute_difference(run, repo, path)
+        return {"difference": found, "only_path": path}
     except Refused as refusal:
         return {"no_difference": refusal.detail}
 

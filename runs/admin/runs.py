@@ -4,10 +4,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from unfold.decorators import display
@@ -18,9 +19,9 @@ from runs.admin import comments, mails, run_actions, run_filters, run_page, shar
 from runs.charts import page as charts
 from runs.comparison.addresses import build_addresses
 from runs.mail.parsing import Mail
-from runs.models import Artifact, Run
+from runs.models import Artifact, Look, Run
 from web.admin_actions import DetailPageAdmin, build_live_context
-from web.permissions import HOLD, OPERATE, has_ability
+from web.permissions import HOLD, OPERATE, get_actor_name, has_ability
 from web.security_headers import allow_connections
 from web.templatetags.presentation import CHIP_TYPES
 
@@ -69,16 +70,20 @@ class RunAdmin(DetailPageAdmin):
     def get_page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         """Return the data of the page; with `?live`, which live.js adds, without the difference."""
         is_live = "live" in request.GET
-        file = request.GET.get("path")
-        changes = {} if is_live else run_actions.get_difference(row, file)
+        file, since = request.GET.get("path"), request.GET.get("since", "")
+        changes = {} if is_live else run_actions.get_difference(row, file, since=since)
+        query = {"since": since} if since else {}
         return {
             **run_page.build_context(row, is_live=is_live),
             "share_links": share_links.list_share_links(row),
             **changes,
             **comments.build_context(row, changes.get("difference")),
-            **build_addresses(self.row_url(row), {}),
+            **build_addresses(self.row_url(row), query),
+            "since": since,
+            "look": None if is_live else Look.objects.find(get_actor_name(request), row.branch),
             "may_hold": has_ability(request, HOLD),
-            "may_comment": has_ability(request, HOLD),
+            # The lines of another difference have other numbers.
+            "may_comment": has_ability(request, HOLD) and not since,
             "may_operate": has_ability(request, OPERATE),
         }
 
@@ -86,6 +91,11 @@ class RunAdmin(DetailPageAdmin):
         mail = "<uuid:run_id>/mails/<int:pk>/"
         urls = [
             path("charts/", self.admin_site.admin_view(self.charts_view), name="runs_run_charts"),
+            path(
+                "<uuid:run_id>/seen/",
+                self.admin_site.admin_view(self.seen_view),
+                name="runs_run_seen",
+            ),
             path(mail, self.admin_site.admin_view(self.mail_view), name="runs_run_mail"),
             path(
                 f"{mail}html/",
@@ -112,6 +122,22 @@ class RunAdmin(DetailPageAdmin):
             **charts.build_context(),
         }
         return TemplateResponse(request, "oroboros/charts.html", context)
+
+    def seen_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """On POST remember that the person has seen the commit that the page showed."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = self.get_object(request, str(run_id))
+        if run is None or not run.branch:
+            raise Http404
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if request.POST.get("commit_sha") != run.commit_sha:
+            messages.error(request, f"The run is at {run.commit_sha[:12]} now: look at it again.")
+        else:
+            Look.objects.record(get_actor_name(request), run.branch, run.commit_sha)
+            messages.success(request, f"You marked {run.commit_sha[:12]} as seen.")
+        return redirect(f"{self.row_url(run)}#changes")
 
     def mail_view(self, request: HttpRequest, run_id: UUID, pk: int) -> HttpResponse:
         run, artifact, mail = self._find_mail(request, run_id, pk)

@@ -4,6 +4,7 @@ from runs.models.certificates import CertificateName
 from runs.models.comments import Comment
 from runs.models.decisions import Approval, Freeze
 from runs.models.journal import Artifact, Event, Heartbeat, Step
+from runs.models.looks import Look
 from runs.models.prechecks import Precheck
 from runs.models.protection import PreviewVisit, ShareLink
 from runs.models.run import Run
@@ -17,6 +18,7 @@ __all__ = [
     "Event",
     "Freeze",
     "Heartbeat",
+    "Look",
     "Precheck",
     "PreviewVisit",
     "Run",

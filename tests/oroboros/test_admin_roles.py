@@ -176,6 +176,7 @@ approver  /admin/runs/run/<path:object_id>/share/
 viewer    /admin/runs/run/<uuid:run_id>/mails/<int:pk>/
 viewer    /admin/runs/run/<uuid:run_id>/mails/<int:pk>/attachments/<int:number>/
 viewer    /admin/runs/run/<uuid:run_id>/mails/<int:pk>/html/
+viewer    /admin/runs/run/<uuid:run_id>/seen/
 none      /admin/runs/run/add/
 viewer    /admin/runs/run/charts/
 operator  /admin/runs/run/freeze/

@@ -200,7 +200,7 @@ def test_the_pages_need_the_same_queries_for_any_number_of_rows(
         ArtifactFactory(run=run, step=step)
     with django_assert_max_num_queries(28):
         operator.get("/admin/")
-    with django_assert_max_num_queries(26):
+    with django_assert_max_num_queries(27):
         operator.get(url_of(type(run), "change", run.pk))
     for model, _ in OURS:
         with django_assert_max_num_queries(16):
