@@ -101,7 +101,7 @@ def raise_if_base_release_fails(
     """Raise StepFailed MAIN_BROKEN if the gate's base fails for production in the same way.
 
     `failed` is the failure of the candidate's build, or of its start: then `start` starts the
-    base's build, in the gate's database, which is cloned again. The build is deleted at the end.
+    base's build, in the gate's database, which is cloned again. The build is deleted with the gate.
     """
     base = context.run.base_sha
     known = Release.objects.listed().filter(commit_sha=base)
@@ -118,10 +118,7 @@ def raise_if_base_release_fails(
             _clone_base_database(context, base)
             start(release)
 
-    try:
-        own = _try(context, base, build_and_start)
-    finally:
-        build.delete_temporary_builds(context.config, context.gate_id)
+    own = _try(context, base, build_and_start)
     if own is not None and own.code == failed.code:
         what = "does not build for production" if start is None else "does not start"
         raise _describe(context, base, what, own, failed) from failed
