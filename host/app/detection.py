@@ -32,6 +32,7 @@ BACKEND_FOLDERS = (
 # Packages that answer requests, as a requirement names them.
 PYTHON_SERVERS = re.compile(
     r"(?<![\w-])(fastapi|flask|django|starlette|litestar|sanic|aiohttp|tornado|bottle|quart|uvicorn"
+    r"|falcon|pyramid|cherrypy|robyn|blacksheep|streamlit|gradio|dash|nicegui|waitress|cheroot|uwsgi"
     r"|gunicorn|hypercorn|daphne|granian)(?![\w-])",
     re.IGNORECASE,
 )

@@ -21,6 +21,7 @@ from host.app.dependencies import (
     unread_files,
 )
 from host.app.dependencies.install import Install, Tools
+from host.app.detection import BACKEND_FOLDERS
 from host.app.manifest import Check, Manifest, Process
 from host.config import Config
 from host.errors import ApplicationRefused
@@ -120,6 +121,9 @@ def make_plan(
     for command in commands:
         command_policy.check_command(command.argv)
     installs, notes = _plan_installs(tree, manifest, tools, commands, has_development)
+    if web is None:
+        others = [one for one in BACKEND_FOLDERS if one not in list_folders(manifest)]
+        notes += unread_files.describe_lone_frontend(tree, frontend, others)
     return Plan(installs, tuple(builds), release, seed, web, checks, tuple(notes), processes)
 
 

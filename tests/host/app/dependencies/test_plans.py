@@ -202,8 +202,11 @@ def test_files_of_other_hosts_are_noted_with_what_has_no_effect(plan):
         "web/public/_redirects": "",
         "Aptfile": "",
         "docs/netlify.toml": "",
+        "App.csproj": "",
     }
     assert plan(files).notes == (
+        "App.csproj is not read here, because no command needs it: .NET is not run; write what it "
+        "needs as [backend] install into oroboros.toml.",
         "Dockerfile is not read here: there are no containers here: Procfile and oroboros.toml say"
         " what runs.",
         "Aptfile is not read here: have the operator install these packages of the system on the "
@@ -213,6 +216,33 @@ def test_files_of_other_hosts_are_noted_with_what_has_no_effect(plan):
         "web/public/_redirects is not read here: its redirects, rewrites and headers have no "
         "effect here.",
     )
+
+
+ALONE = (
+    ": there is no backend, so only the frontend's files are served. Write the server's command as "
+    "`web:` into a Procfile."
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "note"),
+    [
+        ("api/hello.ts", "The code in api is not run here, as Vercel does"),
+        ("api/users/[id].js", "The code in api is not run here, as Vercel does"),
+        ("web/netlify/functions/a.mjs", "The code in web/netlify/functions is not run here, as N"),
+        ("backend/Dockerfile", "backend/Dockerfile is not read here"),
+        ("server/App.csproj", "server/App.csproj is not read here"),
+        ("api/Cargo.toml", "api/Cargo.toml is not read here"),
+        ("web/api/client.ts", ""),
+        ("api/README", ""),
+    ],
+)
+def test_a_backend_that_is_not_recognized_is_noted_beside_a_lone_frontend(plan, file, note):
+    site = {"oroboros.toml": '[frontend]\ndirectory = "web"\noutput = "dist"\n', file: ""}
+    found = plan(site).notes
+    assert len(found) == bool(note)
+    assert all(one.startswith(note) and one.endswith(ALONE) for one in found)
+    assert plan({**site, **WEB}).notes == ()
 
 
 @pytest.mark.parametrize("text", ["[options\n", "[options]\npython_requires = 3 %(x)s\n", "[a]"])
