@@ -147,6 +147,7 @@ VERSION = Path("version").read_text()
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is sent at once: a kill leaves no half of one
 
     def do_GET(self):
         asset = f"/app-{VERSION}.js"
