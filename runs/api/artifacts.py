@@ -1,8 +1,6 @@
 """Downloads of artifacts and logs, also of logs that still grow. Browsers never render them."""
 
-import os
 import re
-from typing import IO
 
 from django.conf import settings
 from django.http import HttpResponseBase
@@ -12,12 +10,10 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from host.errors import Refused
-from host.files import safe_files
 from runs.api.runs import find_run
 from runs.api.serializers import ArtifactSerializer
-from runs.engine.artifacts import artifacts_folder
+from runs.engine.artifacts import open_artifact
 from runs.models import Artifact, Run
-from slots.runtime import backend_log
 from web.logs import answers
 from web.permissions import VIEW
 
@@ -62,11 +58,8 @@ class ArtifactContentView(APIView):
         """
         generation = request.query_params.get("generation", "")
         artifact = find_artifact(find_run(request, run_id), name, generation)
-        return answers.answer_log(request, _open(artifact), artifact.name)
-
-
-def _not_found() -> Refused:
-    return Refused("artifact_not_found", "The run has no artifact of this name.", status=404)
+        file = open_artifact(settings.OROBOROS, artifact)
+        return answers.answer_log(request, file, artifact.name)
 
 
 def find_artifact(run: Run, name: str, generation: str) -> Artifact:
@@ -82,23 +75,5 @@ def find_artifact(run: Run, name: str, generation: str) -> Artifact:
         artifacts = artifacts.filter(generation=int(generation))
     artifact = artifacts.order_by("-generation").first()
     if artifact is None:
-        raise _not_found()
+        raise Refused("artifact_not_found", "The run has no artifact of this name.", status=404)
     return artifact
-
-
-def _open(artifact: Artifact) -> IO[bytes]:
-    """Open the file of the artifact. Raises Refused (404) unless it is a regular file.
-
-    A file with a second hard link is refused as well: a branch's build could have linked a secret.
-    The only exception is the log of a slot's backend, which is linked into the artifacts.
-    """
-    config = settings.OROBOROS
-    try:
-        file = safe_files.open_beneath(artifacts_folder(config), artifact.path)
-    except (Refused, OSError):
-        raise _not_found() from None
-    status = os.fstat(file.fileno())
-    if status.st_nlink != 1 and not backend_log.is_slot_log(config, status):
-        file.close()
-        raise _not_found()
-    return file

@@ -1,12 +1,16 @@
 """Where the artifacts of runs and the logs of the control plane are stored below `var/`."""
 
+import os
 from pathlib import Path
+from typing import IO
 
 from host import log_message
 from host.config import Config
+from host.errors import Refused
 from host.files import safe_files
 from host.masking.known_secrets import read_masks
 from runs.models import Artifact, Run
+from slots.runtime import backend_log
 
 
 def artifacts_folder(config: Config) -> Path:
@@ -26,6 +30,24 @@ def artifact_path(config: Config, run: Run, name: str) -> Path:
 def relative_artifact_path(config: Config, path: Path) -> str:
     """Return the value of `Artifact.path` for the file `path`."""
     return str(path.relative_to(artifacts_folder(config)))
+
+
+def open_artifact(config: Config, artifact: Artifact) -> IO[bytes]:
+    """Open the file of the artifact. Raises Refused `artifact_not_found` unless it is a file of it.
+
+    A file with a second hard link is refused as well: a branch's build could have linked a secret.
+    The only exception is the log of a slot's backend, which is linked into the artifacts.
+    """
+    gone = Refused("artifact_not_found", "The artifact's file is gone.", status=404)
+    try:
+        file = safe_files.open_beneath(artifacts_folder(config), artifact.path)
+    except (Refused, OSError):
+        raise gone from None
+    status = os.fstat(file.fileno())
+    if status.st_nlink != 1 and not backend_log.is_slot_log(config, status):
+        file.close()
+        raise gone
+    return file
 
 
 def read_log_end(config: Config, log: Artifact, lines: int) -> str:

@@ -11,7 +11,12 @@ from host.config import Config, SlotConfig
 from host.errors import Refused
 from host.files import safe_files
 from host.masking.known_secrets import read_masks
-from runs.engine.artifacts import artifact_path, artifacts_folder, relative_artifact_path
+from runs.engine.artifacts import (
+    artifact_path,
+    artifacts_folder,
+    open_artifact,
+    relative_artifact_path,
+)
 from runs.engine.events import WORKER, record_event
 from runs.mail import parsing
 from runs.mail.parsing import Mail
@@ -98,7 +103,7 @@ def read_head(artifact: Artifact) -> Mail:
 def _read(artifact: Artifact, limit: int) -> bytes:
     config = settings.OROBOROS
     try:
-        with safe_files.open_beneath(artifacts_folder(config), artifact.path) as file:
+        with open_artifact(config, artifact) as file:
             return read_masks(config).cover_bytes(file.read(limit))
     except (Refused, OSError):
         raise Refused("mail_gone", "The message's file is gone.", status=404) from None

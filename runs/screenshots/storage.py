@@ -8,7 +8,7 @@ from host.config import Config
 from host.errors import Refused
 from host.files import safe_files
 from host.screenshots.pictures import PagePicture, compute_changed_share
-from runs.engine.artifacts import artifact_path, artifacts_folder, relative_artifact_path
+from runs.engine.artifacts import artifact_path, open_artifact, relative_artifact_path
 from runs.models import Artifact, Run
 from runs.screenshots.rules import Shot, Side, describe_pair
 
@@ -46,7 +46,7 @@ def _store(config: Config, run: Run, name: str, png: bytes) -> None:
 def read_picture(config: Config, artifact: Artifact) -> bytes:
     """Return the file. Raises Refused `screenshot_gone` (404)."""
     try:
-        with safe_files.open_beneath(artifacts_folder(config), artifact.path) as file:
+        with open_artifact(config, artifact) as file:
             return file.read(PICTURE_BYTES)
     except (Refused, OSError):
         raise Refused("screenshot_gone", "The picture's file is gone.", status=404) from None

@@ -1,15 +1,17 @@
 """The API under schemathesis, as sessions and tokens of each role: it does what its schema says."""
 
+from collections import Counter
 from datetime import timedelta
 from ipaddress import IPv4Address
 from itertools import count
+from uuid import UUID
 
 import pytest
 import schemathesis
 from django.conf import settings as conf
 from django.core import signals
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
+from django.db import close_old_connections, transaction
 from django.test import Client
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given, settings
@@ -20,6 +22,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from accounts.tokens import create_token
 from host.errors import Refused
+from host.operator_settings import run_time
 from runs.lifecycle import operations
 from runs.rules import Status
 from slots.models import Slot
@@ -28,6 +31,14 @@ from web.permissions import GROUPS
 
 pytestmark = pytest.mark.django_db
 load_all_checks()
+# The same examples in each run.
+SETTINGS = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,22 +51,25 @@ def the_tests_connection():
         signal.connect(close_old_connections)
 
 
-def examine(headers, mode, examples, run):
-    """Send generated requests to every operation, and have every answer checked."""
-    session = {name: value for name, value in headers.items() if name.startswith("HTTP_")}
-    headers = {} if session else headers
-
+def load_schema(headers, session):
+    """Return the API's schema, whose requests have the headers and the variables of the session."""
     inner = get_wsgi_application()
-
     addresses = count(1)  # requests with an unknown token are limited for each
 
     def app(environ, start_response):
         environ = {"REMOTE_ADDR": str(IPv4Address(next(addresses))), **environ, **session}
         return inner(environ, start_response)
 
+    return schemathesis.openapi.from_wsgi("/api/schema/", app, headers=headers)
+
+
+def examine(headers, mode, examples, run):
+    """Send generated requests to every operation, and have every answer checked."""
+    session = {name: value for name, value in headers.items() if name.startswith("HTTP_")}
+    headers = {} if session else headers
     # What a session sends cannot be left out here.
     excluded = [CHECKS.get_one("ignored_auth")] if session else []
-    schema = schemathesis.openapi.from_wsgi("/api/schema/", app, headers=headers)
+    schema = load_schema(headers, session)
     if session:  # it replaces the token, without which a request would be refused
         remove_security(schema.raw_schema)
     failures = []
@@ -63,14 +77,7 @@ def examine(headers, mode, examples, run):
         operation = result.ok()
         strategy = operation.as_strategy(generation_mode=mode)
 
-        @settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
+        @settings(SETTINGS, max_examples=examples)
         @given(strategy, st.booleans())
         def send(case, is_of_run):
             if mode == GenerationMode.POSITIVE:
@@ -86,6 +93,53 @@ def examine(headers, mode, examples, run):
     assert not failures, "\n".join(failures)
 
 
+def send_sequences(headers, paths, sequences, steps):
+    """Send requests that use what earlier answers had, and have every answer checked.
+
+    `paths` is a pattern. Returns how often each operation was answered with each status. Each
+    sequence begins with the same rows and files: Hypothesis gives up where the same choices lead
+    to other answers.
+    """
+    answered, failures = Counter(), []
+    schema = load_schema(headers, {})
+    remove_security(schema.raw_schema)  # the other tests send requests without the token
+    schema = schema.include(path_regex=paths)
+
+    class Sequence(schema.as_state_machine()):
+        def setup(self):
+            self.rows = transaction.atomic()
+            self.rows.__enter__()
+            run_time.stored_path(conf.OROBOROS).unlink(missing_ok=True)
+
+        def teardown(self):
+            transaction.set_rollback(True)
+            self.rows.__exit__(None, None, None)
+
+        def before_call(self, case):
+            if case.meta.generation.mode == GenerationMode.POSITIVE:
+                complete(case, None)
+            # An earlier answer may name no run, as that of a free slot does.
+            if case.path_parameters.get("run_id") in (None, "None"):
+                case.path_parameters["run_id"] = str(UUID(int=0))
+
+        def get_call_kwargs(self, case):
+            return {"headers": headers}
+
+        def after_call(self, response, case):
+            super().after_call(response, case)
+            answered[case.operation.label, response.status_code] += 1
+
+        def validate_response(self, response, case, **options):
+            try:
+                super().validate_response(response, case, **options)
+            except BaseExceptionGroup as error:
+                failures.append(f"{case.operation.label}: {error}")
+
+    Sequence.run(settings=settings(SETTINGS, max_examples=sequences, stateful_step_count=steps))
+    assert not failures, "\n".join(failures)
+    return answered
+
+
 def remove_security(raw_schema):
     for methods in raw_schema["paths"].values():
         for operation in methods.values():
@@ -93,19 +147,24 @@ def remove_security(raw_schema):
 
 
 def complete(case, run):
-    """Give the case what a schema cannot say.
-
-    An existing run, git's rules, a time to come, and that a line is one of a file.
-    """
+    """Give the case what a schema cannot say: an existing run, a time to come, and which fields
+    depend on each other."""
     case.query.pop("cursor", None)  # only a page gives one
     if run is not None and "run_id" in case.path_parameters:
         case.path_parameters["run_id"] = str(run.pk)
-    if isinstance(case.body, dict) and "until" in case.body:
-        case.body["until"] = (timezone.now() + timedelta(days=1)).isoformat()
-    if isinstance(case.body, dict) and "branch" in case.body:
-        case.body["branch"] = "feature/x"
-    if isinstance(case.body, dict) and not case.body.get("path"):
-        case.body.pop("line", None)
+    if not isinstance(body := case.body, dict):
+        return
+    if "until" in body:
+        body["until"] = (timezone.now() + timedelta(days=1)).isoformat()
+    if "branch" in body:
+        body["branch"] = "feature/x"
+    if not body.get("path"):
+        body.pop("line", None)
+    if body.get("force"):
+        body["reason"] = "It hangs."
+    if "remove" in body:
+        body.pop("value", None)
+        body.update({} if body["remove"] else {"value": "x"})
 
 
 def make_token(role):
@@ -147,3 +206,19 @@ def test_an_operator_gets_what_the_schema_says(make, mode, run):
 @pytest.mark.parametrize("role", GROUPS)
 def test_each_role_gets_what_the_schema_says(role, make, mode, run):
     examine(make(role), mode, 8, run)
+
+
+RUNS = "^/api/(runs|slots)"
+
+
+def test_sequences_of_an_operators_requests_get_what_the_schema_says(run):
+    answered = send_sequences(make_token("operator"), RUNS, 20, 10)
+    # What exists is named by earlier answers only.
+    assert any("{" in label and code in (200, 409) for label, code in answered), answered
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("paths", [RUNS, "^/api/"])
+@pytest.mark.parametrize("role", GROUPS)
+def test_sequences_of_each_roles_requests_get_what_the_schema_says(role, paths, run):
+    send_sequences(make_token(role), paths, 40, 12)

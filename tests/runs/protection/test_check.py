@@ -1,5 +1,6 @@
 """Who sees a protected preview: the control plane's answers to the router."""
 
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -8,6 +9,7 @@ import jwt
 import pytest
 from django.conf import settings as conf
 from django.contrib.auth.models import User
+from django.core import signing
 from django.test import Client
 
 from accounts.models import ApiToken
@@ -101,15 +103,13 @@ def test_a_stranger_gets_nothing_but_the_way_to_the_login(browser):
 
 def test_a_viewer_comes_back_to_the_page_and_gets_in_once_for_each_ticket(browser):
     address = browser.log_in(log_in(), "/page?x=1&y=%20")
-    stranger = Browser.__new__(Browser)
-    stranger.host, stranger.slot, stranger.cookies = browser.host, browser.slot, {}
+    stranger = replace_cookies(browser)
     assert stranger.open(address, **PAGE).status_code == 403  # the ticket without its browser
     response = browser.open(address, **PAGE)
     origin = f"http://{browser.host}:{conf.OROBOROS.router_port}"
     assert (response.status_code, response["Location"]) == (302, f"{origin}/page?x=1&y=%20")
     assert browser.open("/page", "POST").status_code == 204
-    replayed = Browser.__new__(Browser)
-    replayed.host, replayed.slot = browser.host, browser.slot
+    replayed = replace_cookies(browser)
     replayed.cookies = {"oroboros_entry": browser.cookies["oroboros_entry"]}
     assert replayed.open(address, **PAGE).status_code == 403
     assert replayed.open("/").status_code == 401
@@ -258,6 +258,64 @@ def test_a_share_link_shows_its_run_and_no_other_until_it_is_revoked(browser, ru
     assert revoked.json()["revoked_by"] == "token sharer"
     assert browser.open().status_code == 401
     assert browser.open(address, **PAGE).status_code == 403
+
+
+def change_each_part(text):
+    """Yield the text with a character changed at its begin, in its middle and at its end."""
+    for place in (0, len(text) // 2, len(text) - 1):
+        other = "a" if text[place] != "a" else "b"
+        yield text[:place] + other + text[place + 1 :]
+
+
+ODD_SECRETS = ["", "0", "null", "%00", "%ff", "..%2f", "a" * 4000, "' OR 1=1 --", "é"]
+
+
+@pytest.mark.parametrize("name", ["oroboros_ticket", "oroboros_share", "oroboros_bypass"])
+def test_a_guessed_or_changed_secret_shows_nothing(browser, run, name):
+    _, share_address, _ = share(run)
+    secrets = {
+        "oroboros_ticket": browser.log_in(log_in()).rpartition("=")[2],
+        "oroboros_share": share_address.rpartition("=")[2],
+        "oroboros_bypass": create_token("e2e", ["preview"], created_by="ann"),
+    }
+    for secret in (*change_each_part(secrets[name]), *ODD_SECRETS):
+        assert browser.open(f"/?{name}={secret}", **PAGE).status_code == 403, secret
+        assert browser.open().status_code == 401, secret
+    assert browser.open(f"/?{name}={secrets[name]}", **PAGE).status_code == 302
+    assert browser.open().status_code == 204
+
+
+def test_a_changed_cookie_or_one_that_was_signed_for_something_else_shows_nothing(browser):
+    browser.open(browser.log_in(log_in()), **PAGE)
+    cookie = browser.cookies["oroboros_preview"]
+    kind, key, host = cookie.rpartition(":")[0].rpartition(":")[0].split(".", 2)
+    foreign = signing.TimestampSigner(salt="another").sign(f"{kind}.{key}.{host}")
+    for other in (*change_each_part(cookie), f"{kind}.{key}.{host}", foreign, "", "x" * 5000):
+        browser.cookies["oroboros_preview"] = other
+        assert browser.open().status_code == 401, other
+    browser.cookies["oroboros_preview"] = cookie
+    assert browser.open().status_code == 204
+
+
+def test_a_ticket_of_one_person_makes_no_visit_of_another(browser):
+    """Nor does it replace the visit of a browser whose person is logged in already."""
+    mine = browser.log_in(log_in())
+    other = replace_cookies(browser)
+    person = Client()
+    person.force_login(UserFactory(username="mallory", groups=["viewer"]))
+    theirs = other.log_in(person)
+    assert browser.open(theirs, **PAGE).status_code == 403  # sent to me by mallory
+    assert other.open(mine, **PAGE).status_code == 403  # stolen by mallory
+    assert browser.open(mine, **PAGE).status_code == 302
+    visits = PreviewVisit.objects.exclude(begun_at=None)
+    assert [visit.user.username for visit in visits] == ["viewer-1"]
+
+
+def replace_cookies(browser):
+    """Return another browser at the same preview, which has no cookie of ours."""
+    other = copy(browser)
+    other.cookies = {}
+    return other
 
 
 def test_a_share_link_expires(browser, run):

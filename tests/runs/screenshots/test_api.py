@@ -1,5 +1,7 @@
 """Who sees pictures, and that nothing but pictures is served as one."""
 
+import os
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -8,7 +10,7 @@ from forges.reporting.comment import CommentFacts, write_comment
 from runs.engine.artifacts import artifact_path
 from runs.models import ScreenshotSet
 from runs.screenshots.facts import read_screenshots
-from tests.factories import ArtifactFactory, ReleaseFactory, UserFactory
+from tests.factories import ArtifactFactory, ReleaseFactory, RunFactory, UserFactory
 
 PNG = b"\x89PNG\r\n\x1a\n picture"
 
@@ -84,6 +86,46 @@ def test_no_other_artifact_is_served_as_a_picture(viewer, config, ready, taken):
     (config.var / "artifacts" / str(ready.pk) / "1-screenshot_1_phone_preview").unlink()
     answer = viewer.get(f"/api/runs/{ready.pk}/screenshots/screenshot_1_phone_preview")
     assert answer.json()["error"] == "screenshot_gone"
+
+
+NAME = "screenshot_1_desktop_preview"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"..%2f{NAME}", f"%2e%2e%2f1-{NAME}", "..%2f..%2fetc%2fpasswd", f"{NAME}%2f"],
+)
+def test_a_path_instead_of_a_pictures_name_is_404(viewer, ready, taken, name):
+    answer = viewer.get(f"/api/runs/{ready.pk}/screenshots/{name}")
+    assert (answer.status_code, PNG in answer.content) == (404, False)
+
+
+def test_a_picture_of_another_run_is_404(viewer, ready, taken):
+    other = RunFactory()
+    for name in (NAME, f"..%2f{ready.pk}%2f1-{NAME}"):
+        assert viewer.get(f"/api/runs/{other.pk}/screenshots/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "pipe", "folder", "row"])
+def test_a_pictures_file_that_is_another_file_is_not_served(viewer, config, ready, taken, kind):
+    secret = config.var / "secret"
+    secret.write_text("sesame")
+    artifact = ready.artifacts.get(name=NAME)
+    path = artifact_path(config, ready, NAME)
+    if kind == "row":
+        artifact.path = "../secret"
+        artifact.save()
+    else:
+        path.unlink()
+        makers = {
+            "symlink": lambda: path.symlink_to(secret),
+            "hard link": lambda: path.hardlink_to(secret),
+            "pipe": lambda: os.mkfifo(path),
+            "folder": path.mkdir,
+        }
+        makers[kind]()
+    answer = viewer.get(f"/api/runs/{ready.pk}/screenshots/{NAME}")
+    assert (answer.status_code, answer.json()["error"]) == (404, "screenshot_gone")
 
 
 def test_the_page_shows_pictures_before_an_approval(viewer, ready, taken):
