@@ -25,6 +25,7 @@ STEADY_SECONDS = 10.0
 # has: it may be slow, and a port of its metrics be open before it serves.
 ELSEWHERE_PART = 0.25
 LOOK_SECONDS = 1.0
+METRICS = "version=0.0.4"  # Prometheus' text format
 # These statuses say of themselves that they are temporary (RFC 9110, 15.6.3 to 15.6.5).
 TEMPORARY_STATUSES = (502, 503, 504)
 QUOTED_BYTES = 160
@@ -195,7 +196,9 @@ def _answers(listener: Socket, check: HealthCheck) -> bool:
         )
     except (OSError, ValueError):
         return False
-    return check.accepts(response.status)
+    kind = response.headers.get("content-type", "")
+    # A port for a debugger answers 400, one for metrics every path.
+    return check.accepts(response.status) and response.status < 400 and METRICS not in kind
 
 
 def _is_refused(health: Health) -> bool:

@@ -61,6 +61,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def refused(self):
         self.health(400)
 
+    def metrics(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.end_headers()
+
     def failing(self):
         self.health(500)
 
@@ -284,10 +289,21 @@ def test_a_server_of_ipv6_only_is_not_waited_for(unit, looks_often, address, is_
     assert time.monotonic() - begun < 100
 
 
-@pytest.mark.parametrize("path", ["/missing", "/broken", "/raw"])
-def test_a_port_that_does_not_answer_the_path_is_no_server_elsewhere(unit, port, looks_often, path):
+@pytest.mark.parametrize(
+    ("path", "is_guess"),
+    [
+        ("/missing", False),
+        ("/broken", True),
+        ("/raw", True),
+        ("/refused", True),
+        ("/metrics", True),
+    ],
+)
+def test_a_port_that_does_not_answer_the_path_is_no_server_elsewhere(
+    unit, port, looks_often, path, is_guess
+):
     """Such as one for metrics or a debugger, while the application loads."""
-    begun, slow = time.monotonic(), replace(unit(path), port=free_port())
+    begun, slow = time.monotonic(), replace(unit(path, is_guess=is_guess), port=free_port())
     assert not wait_until_healthy(ElsewhereManager(("127.0.0.1", port)), slow, 0.6).ok
     assert time.monotonic() - begun >= 0.6
 
