@@ -14,12 +14,15 @@ from unfold.decorators import display
 from runs.admin.run_actions import run_url
 from runs.comments.rules import NEW, OLD, NumberedLine, number_lines
 from runs.comments.writing import MAX_LINE, TEXT_LENGTH, add_comment
-from runs.difference import Difference
+from runs.comparison.layout import Layout, hide_space_changes, pair_lines
+from runs.difference import Difference, FileChange
 from runs.models import Comment, Run
 from web.admin_actions import ActionResult, AdminAction, ReadOnlyAdmin, offer_if
 from web.permissions import HOLD, get_actor_name
 from web.visible_answers import TEXT
 
+PLAIN = Layout()
+Places = dict[tuple[str, str, int | None], list[Comment]]
 SHOWN = 50  # on the run's page, which asks again every few seconds
 
 
@@ -93,7 +96,26 @@ class CommentedLine:
     comments: tuple[Comment, ...] = ()
 
 
-def build_context(run: Run, difference: Difference | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class CommentedPair:
+    """The old line and the new one beside it, either of which may lack, and the comments on both.
+
+    What is of neither file, such as a hunk's header, is `old` and `new` alike.
+    """
+
+    old: NumberedLine | None
+    new: NumberedLine | None
+    comments: tuple[Comment, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is of neither file, and takes both columns."""
+        return self.old is not None and self.old is self.new and self.old.number is None
+
+
+def build_context(
+    run: Run, difference: Difference | None, layout: Layout = PLAIN
+) -> dict[str, Any]:
     """Return the run's newest comments, and each changed file with the comments on its lines."""
     numbers = run.comments.order_by().aggregate(
         comment_count=Count("pk"), open_comments=Count("pk", filter=Q(resolved_at=None))
@@ -102,28 +124,37 @@ def build_context(run: Run, difference: Difference | None) -> dict[str, Any]:
     return {
         **numbers,
         "comments": list(run.comments.all()[:SHOWN]),
-        "changed_files": list_files(difference, list(current)) if difference else [],
+        "changed_files": list_files(difference, list(current), layout) if difference else [],
     }
 
 
-def list_files(difference: Difference, comments: list[Comment]) -> list[tuple[Any, ...]]:
-    """Return each change with its commented lines and the number of comments on the file."""
-    of_line: dict[tuple[str, str, int | None], list[Comment]] = defaultdict(list)
+def list_files(
+    difference: Difference, comments: list[Comment], layout: Layout = PLAIN
+) -> list[tuple[Any, ...]]:
+    """Return each change, its commented lines or pairs, and the number of comments on the file."""
+    of_line: Places = defaultdict(list)
     of_file: dict[str, int] = defaultdict(int)
     for comment in reversed(comments):
         of_line[comment.path, comment.side, comment.line].append(comment)
         of_file[comment.path] += 1
     return [
-        (
-            change,
-            [
-                CommentedLine(one, tuple(of_line.get((change.path, one.side, one.number), ())))
-                for one in number_lines(change.lines)
-            ],
-            of_file[change.path],
-        )
+        (change, _lay_out(change, of_line, layout), of_file[change.path])
         for change in difference.changes
     ]
+
+
+def _lay_out(
+    change: FileChange, of_line: Places, layout: Layout
+) -> list[CommentedLine] | list[CommentedPair]:
+    def find(*lines: NumberedLine | None) -> tuple[Comment, ...]:
+        known = dict.fromkeys(line for line in lines if line is not None)
+        places = ((change.path, line.side, line.number) for line in known)
+        return tuple(comment for place in places for comment in of_line.get(place, ()))
+
+    lines = number_lines(hide_space_changes(change.lines) if layout.hides_space else change.lines)
+    if layout.is_split:
+        return [CommentedPair(*pair, find(*pair)) for pair in pair_lines(lines)]
+    return [CommentedLine(line, find(line)) for line in lines]
 
 
 def _resolve(request: HttpRequest, comment: Comment, data: Mapping[str, Any]) -> ActionResult:

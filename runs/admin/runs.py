@@ -18,6 +18,7 @@ from runs import presenters
 from runs.admin import comments, mails, run_actions, run_filters, run_page, share_links
 from runs.charts import page as charts
 from runs.comparison.addresses import build_addresses
+from runs.comparison.layout import read_layout
 from runs.mail.parsing import Mail
 from runs.models import Artifact, Look, Run
 from web.admin_actions import DetailPageAdmin, build_live_context
@@ -72,13 +73,13 @@ class RunAdmin(DetailPageAdmin):
         is_live = "live" in request.GET
         file, since = request.GET.get("path"), request.GET.get("since", "")
         changes = {} if is_live else run_actions.get_difference(row, file, since=since)
-        query = {"since": since} if since else {}
+        layout, query = read_layout(request.GET), {"since": since} if since else {}
         return {
             **run_page.build_context(row, is_live=is_live),
             "share_links": share_links.list_share_links(row),
             **changes,
-            **comments.build_context(row, changes.get("difference")),
-            **build_addresses(self.row_url(row), query),
+            **comments.build_context(row, changes.get("difference"), layout),
+            **build_addresses(self.row_url(row), query, layout),
             "since": since,
             "look": None if is_live else Look.objects.find(get_actor_name(request), row.branch),
             "may_hold": has_ability(request, HOLD),

@@ -15,13 +15,15 @@ MENTION = re.compile(r"(?<![\w@./+-])@([\w.@+-]+)")
 class NumberedLine:
     """A line of a patch with its kind and its sign; `number` is None for what is no line of a file.
 
-    A deleted line has its number in the old file (`side`), any other one in the new file.
+    A deleted line has its number in the old file (`side`), any other one in the new file; `old` is
+    the number in the old file of a line that both have.
     """
 
     kind: str
     text: str
     side: str = ""
     number: int | None = None
+    old: int | None = None
 
 
 def number_lines(lines: Iterable[tuple[str, str]]) -> Iterator[NumberedLine]:
@@ -34,7 +36,7 @@ def number_lines(lines: Iterable[tuple[str, str]]) -> Iterator[NumberedLine]:
             yield NumberedLine(kind, text)
             continue
         side = OLD if kind == "del" else NEW
-        yield NumberedLine(kind, text, side, numbers[side])
+        yield NumberedLine(kind, text, side, numbers[side], None if kind else numbers[OLD])
         if kind != "add":
             numbers[OLD] += 1
         if kind != "del":

@@ -16,6 +16,7 @@ from releases.rules import MigratedRelease
 from runs import difference
 from runs.admin.comments import list_files
 from runs.comparison.addresses import build_addresses
+from runs.comparison.layout import Layout, read_layout
 from runs.repository import open_repository
 from web.permissions import VIEW, has_ability
 
@@ -42,8 +43,9 @@ def show_comparison(request: HttpRequest) -> HttpResponse:
         "only_path": only_path,
     }
     if old is not None and new is not None:
-        context |= _compare(old, new, only_path)
-        context |= build_addresses(reverse(NAME), {"from": old.pk, "to": new.pk})
+        layout = read_layout(request.GET)
+        context |= _compare(old, new, only_path, layout)
+        context |= build_addresses(reverse(NAME), {"from": old.pk, "to": new.pk}, layout)
         context["schema_releases"] = list_migrated_between(old, new)
     return TemplateResponse(request, "oroboros/release_comparison.html", context)
 
@@ -65,7 +67,7 @@ def list_choices(*chosen: Release | None) -> list[Release]:
     return [found[key] for key in sorted(found, reverse=True)]
 
 
-def _compare(old: Release, new: Release, only_path: str | None) -> dict[str, Any]:
+def _compare(old: Release, new: Release, only_path: str | None, layout: Layout) -> dict[str, Any]:
     repo = open_repository(settings.OROBOROS)
     try:
         base, commit = (repo.require_commit(one.commit_sha) for one in (old, new))
@@ -76,7 +78,7 @@ def _compare(old: Release, new: Release, only_path: str | None) -> dict[str, Any
         return {"no_difference": refused.detail}
     return {
         "difference": found,
-        "changed_files": list_files(found, []),
+        "changed_files": list_files(found, [], layout),
         "removed_commits": removed,
         "omitted_removed": omitted,
     }

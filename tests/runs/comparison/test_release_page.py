@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from releases.admin import compare_url
 from runs.comparison.addresses import build_addresses
+from runs.comparison.layout import Layout
 from runs.comparison.release_page import list_choices, list_migrated_between
 from runs.repository import open_repository
 from tests.factories import DeploymentFactory, ReleaseFactory, UserFactory
@@ -143,9 +144,11 @@ def test_a_release_links_to_its_comparisons(client, pair):
     assert f'<a href="{compare_url(live.pk, new.pk)}">With the live release</a>' in page
 
 
-def test_addresses_keep_the_query_of_the_page():
-    assert build_addresses("/a/", {}) == {"all_url": "/a/", "path_url": "/a/?path="}
-    assert build_addresses("/a/", {"to": "b&c"}) == {
-        "all_url": "/a/?to=b%26c",
-        "path_url": "/a/?to=b%26c&path=",
-    }
+def test_addresses_keep_the_query_of_the_page_and_its_layout():
+    plain = build_addresses("/a/", {}, Layout())
+    assert (plain["all_url"], plain["path_url"]) == ("/a/", "/a/?path=")
+    assert (plain["split_url"], plain["space_url"]) == ("/a/?view=split", "/a/?space=hide")
+    split = build_addresses("/a/", {"to": "b&c"}, Layout(is_split=True))
+    assert split["path_url"] == "/a/?to=b%26c&view=split&path="
+    assert split["split_url"] == "/a/?to=b%26c"
+    assert split["space_url"] == "/a/?to=b%26c&view=split&space=hide"
