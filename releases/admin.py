@@ -30,7 +30,7 @@ from web.admin_actions import (
 )
 from web.logs.admin_page import ProcessLogsAdmin, describe_page_logs
 from web.permissions import ALLOWED, OPERATE, ActionState, get_actor_name, has_ability
-from web.templatetags.presentation import CHIP_TYPES
+from web.templatetags.presentation import CHIP_TYPES, ago
 
 LOG_LINES = 200
 DEPLOYMENT_LIMIT = 50
@@ -120,8 +120,8 @@ class ReleaseAdmin(ProcessLogsAdmin):
         "release_id",
         "commit",
         "run",
-        "built_at",
-        "activated_at",
+        "built",
+        "activated",
         "migration_count",
     ]
     list_filter = ["status"]
@@ -179,6 +179,14 @@ class ReleaseAdmin(ProcessLogsAdmin):
     @display(description="Status", ordering="status", label=CHIP_TYPES)
     def state(self, release):
         return release.status, release.get_status_display()
+
+    @display(description="Built", ordering="built_at")
+    def built(self, release):
+        return ago(release.built_at) or "–"
+
+    @display(description="Activated", ordering="activated_at")
+    def activated(self, release):
+        return ago(release.activated_at) or "–"
 
     @display(description="Commit")
     def commit(self, release):
@@ -244,7 +252,7 @@ class DeploymentAdmin(DetailPageAdmin):
         "previous",
         "actor",
         "reason",
-        "started_at",
+        "started",
         "duration",
     ]
     list_filter = ["outcome", "kind"]
@@ -261,6 +269,10 @@ class DeploymentAdmin(DetailPageAdmin):
     @display(description="Outcome", ordering="outcome", label=CHIP_TYPES)
     def state(self, deployment):
         return deployment.outcome, deployment.get_outcome_display()
+
+    @display(description="Started", ordering="started_at")
+    def started(self, deployment):
+        return ago(deployment.started_at)
 
     @display(description="Duration")
     def duration(self, deployment):

@@ -24,7 +24,7 @@ from runs.models import Artifact, Look, Run
 from web.admin_actions import DetailPageAdmin, build_live_context
 from web.permissions import HOLD, OPERATE, get_actor_name, has_ability
 from web.security_headers import allow_connections
-from web.templatetags.presentation import CHIP_TYPES
+from web.templatetags.presentation import CHIP_TYPES, ago
 
 
 @admin.register(Run)
@@ -37,7 +37,7 @@ class RunAdmin(DetailPageAdmin):
         "commit",
         "slot",
         "created_by",
-        "created_at",
+        "created",
         "time_left",
     ]
     list_filter = run_filters.FILTERS
@@ -188,6 +188,10 @@ class RunAdmin(DetailPageAdmin):
         if slot is not None:
             return slot.slot_id
         return "waiting" if lease is not None else "–"
+
+    @display(description="Created", ordering="created_at")
+    def created(self, run):
+        return ago(run.created_at)
 
     @display(description="Time left")
     def time_left(self, run):

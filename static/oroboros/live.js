@@ -13,9 +13,27 @@
     return m ? `${m} min ${String(s).padStart(2, "0")} s` : `${s} s`;
   }
 
+  // How long ago it was, within a week; null for what is longer ago, or still to come.
+  function describeAge(seconds) {
+    if (!(seconds > -60 && seconds < 7 * 86400)) return null;
+    if (seconds < 60) return "just now";
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+    if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+    const days = Math.floor(seconds / 86400);
+    return `${days} day${days === 1 ? "" : "s"} ago`;
+  }
+
+  function updateAges(now) {
+    for (const part of document.querySelectorAll("time[data-ago]")) {
+      const age = describeAge((now - Date.parse(part.dateTime)) / 1000);
+      if (age && part.textContent !== age) part.textContent = age;
+    }
+  }
+
   function updateDurations() {
     if (isStale) return;
     const now = Date.now() + clockOffset;
+    updateAges(now);
     for (const part of document.querySelectorAll("[data-since]")) {
       part.textContent = formatDuration((now - Date.parse(part.dataset.since)) / 1000);
     }
@@ -42,6 +60,7 @@
 
   // Where scripts run, `noscript` holds text; in a document that DOMParser made, it holds elements.
   const isOfScripts = (node) => node.matches?.("details[data-log] pre, [data-log-tools], [data-preview-check], noscript");
+  const isSameTime = (node, fresh) => node.matches("time[data-ago]") && node.dateTime === fresh.dateTime;
 
   function updateAttributes(node, fresh) {
     for (const { name } of [...node.attributes]) {
@@ -58,6 +77,7 @@
       node.nodeValue = fresh.nodeValue;
       return;
     }
+    if (isSameTime(node, fresh)) return; // its text is of this script
     if (isOfScripts(node) && JSON.stringify(node.dataset) === JSON.stringify(fresh.dataset)) return;
     const wasAtEnd = node.matches("pre[data-tail]") && isAtEnd(node);
     updateAttributes(node, fresh);

@@ -14,6 +14,7 @@ from host.visible_text import split_marks
 
 register = template.Library()
 OPEN, CLOSE = mark_safe("<mark>"), mark_safe("</mark>")
+EMPTY = SafeString("")
 register.filter("duration", format_duration)
 
 # unfold's type of the label of each state: of runs, steps, slots, leases, releases, deployments.
@@ -53,6 +54,12 @@ def moment(at: datetime | None) -> SafeString:
 
 
 @register.filter
+def ago(at: datetime | None) -> SafeString:
+    """Return a time as `moment` does; live.js writes how long ago it was, if that is not long."""
+    return _format_time(at, "%Y-%m-%d %H:%M %Z", more=SafeString(" data-ago"))
+
+
+@register.filter
 def clock(at: datetime | None) -> SafeString:
     """Return a time of the day as `moment` does; its title has the date."""
     return _format_time(at, "%H:%M:%S %Z")
@@ -64,13 +71,17 @@ def moment_seconds(at: datetime | None) -> SafeString:
     return _format_time(at, "%Y-%m-%d %H:%M:%S %Z")
 
 
-def _format_time(at: datetime | None, form: str) -> SafeString:
+def _format_time(at: datetime | None, form: str, more: SafeString = EMPTY) -> SafeString:
     if at is None:
         return SafeString("")
     local = timezone.localtime(at)
     title = f"{local:%Y-%m-%d %H:%M:%S %Z}"
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', local.isoformat(), title, f"{local:{form}}"
+        '<time datetime="{}" title="{}"{}>{}</time>',
+        local.isoformat(),
+        title,
+        more,
+        f"{local:{form}}",
     )
 
 
