@@ -9,6 +9,8 @@ from host.config import Config
 from host.errors import Refused
 from host.files import safe_files
 from host.masking.known_secrets import read_masks
+from releases.production import app_instance
+from releases.production.gate_start import GATE
 from runs.models import Artifact, Run
 from slots.runtime import backend_log
 
@@ -36,7 +38,7 @@ def open_artifact(config: Config, artifact: Artifact) -> IO[bytes]:
     """Open the file of the artifact. Raises Refused `artifact_not_found` unless it is a file of it.
 
     A file with a second hard link is refused as well: a branch's build could have linked a secret.
-    The only exception is the log of a slot's backend, which is linked into the artifacts.
+    The only exceptions are the logs that `StepContext.link_log` links into the artifacts.
     """
     gone = Refused("artifact_not_found", "The artifact's file is gone.", status=404)
     try:
@@ -44,10 +46,17 @@ def open_artifact(config: Config, artifact: Artifact) -> IO[bytes]:
     except (Refused, OSError):
         raise gone from None
     status = os.fstat(file.fileno())
-    if status.st_nlink != 1 and not backend_log.is_slot_log(config, status):
+    if status.st_nlink != 1 and not _is_linked_log(config, status):
         file.close()
         raise gone
     return file
+
+
+def _is_linked_log(config: Config, found: os.stat_result) -> bool:
+    """Return whether it is the log of a slot's backend or of the release in the merge gate."""
+    gate = app_instance.log_path(config, GATE)
+    is_of_gate = gate.is_file() and os.path.samestat(found, gate.lstat())
+    return is_of_gate or backend_log.is_slot_log(config, found)
 
 
 def read_log_end(config: Config, log: Artifact, lines: int) -> str:

@@ -9,6 +9,8 @@ from django.test import Client
 from accounts.tokens import create_token
 from host.app.environment import ResolvedEnvironment, Variable
 from host.masking.known_secrets import remember_secrets
+from releases.production import app_instance
+from releases.production.gate_start import GATE
 from runs.engine.artifacts import artifacts_folder
 from slots.runtime import backend_log
 from tests.factories import ArtifactFactory
@@ -131,6 +133,17 @@ def test_the_log_of_a_running_backend_is_served(client, artifact, put_aside):
     answer = request_content(client, artifact)
     log.with_name(log.name + ".1" * put_aside).unlink()
     assert (answer.status_code, answer.getvalue().splitlines()[0]) == (200, b"started")
+
+
+def test_the_log_of_the_release_in_the_merge_gate_is_served(client, artifact):
+    log = app_instance.log_path(settings.OROBOROS, GATE)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("started\n")
+    artifact.file.unlink()
+    artifact.file.hardlink_to(log)
+    answer = request_content(client, artifact)
+    log.unlink()
+    assert (answer.status_code, answer.getvalue()) == (200, b"started\n")
 
 
 def test_a_symlink_hard_link_pipe_or_folder_returns_404(client, artifact, secret):
