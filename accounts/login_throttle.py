@@ -29,6 +29,7 @@ WINDOW = timedelta(minutes=15)
 # Failed logins within WINDOW. A whole team may share one address.
 LIMITS = {"account": 5, "address": 20}
 CONNECTED = "This account is connected: log in through the provider."
+INCORRECT = "The username or the password is wrong. Both distinguish capital letters."
 PASSWORDS_OFF = "Passwords are switched off here: log in through the provider."
 
 
@@ -37,6 +38,9 @@ class LoginForm(AuthenticationForm):
 
     The attempts are deleted once the sign-in is complete: a second factor may follow.
     """
+
+    # Django's own speaks of staff accounts, which people here know as those with a role.
+    error_messages = {"invalid_login": INCORRECT, "inactive": INCORRECT}
 
     def clean(self) -> dict[str, Any]:
         account = self.cleaned_data.get("username")

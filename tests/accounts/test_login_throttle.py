@@ -17,7 +17,10 @@ from tests.runs.conftest import together
 
 pytestmark = pytest.mark.django_db
 RIGHT, WRONG = "the-right-one-of-olga", "a-guess"
-TOO_MANY, INCORRECT = "Too many logins failed. Try again in", "Please enter the correct"
+TOO_MANY, INCORRECT = (
+    "Too many logins failed. Try again in",
+    "The username or the password is wrong",
+)
 
 
 @pytest.fixture(autouse=True)
