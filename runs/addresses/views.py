@@ -24,7 +24,10 @@ from runs.models import Run
 from runs.protection.rules import check_address
 from runs.rules import Status
 
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 known_labels = KnownLabels()
 
 
