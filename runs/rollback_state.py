@@ -35,12 +35,14 @@ class RollbackState:
         return self.deployment.release
 
     def describe(self, target: str) -> str:
-        """Return what was done, by whom and why, and what is not live, as sentences."""
-        begin = "was rolled back" if self.deployment.is_over else "is being rolled back"
+        """Return what the rollback went to and why, and what is not live.
+
+        It is stored, as a freeze's reason, so it holds while the rollback runs and afterwards.
+        """
         # The reason is a person's: with or without its full stop, another sentence follows.
         reason = self.deployment.reason.rstrip(". \n")
-        done = f"Production {begin} to {self.release}{f': {reason}' if reason else ''}."
-        return f"{done}\n{self.describe_missing(target)}"
+        rollback = f"Rollback of production to {self.release}{f': {reason}' if reason else ''}."
+        return f"{rollback}\n{self.describe_missing(target)}"
 
     def describe_missing(self, target: str) -> str:
         """Return how many commits of the target branch are not live, as a sentence."""

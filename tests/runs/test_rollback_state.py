@@ -116,8 +116,7 @@ def test_a_rollback_freezes_shipping_once_and_names_itself(production):
     [freeze] = Freeze.objects.all()
     release = production.releases[1]
     assert freeze.reason == (
-        f"Production was rolled back to {release}: the login is broken.\n"
-        "1 commit of main is not live."
+        f"Rollback of production to {release}: the login is broken.\n1 commit of main is not live."
     )
     assert (freeze.actor, freeze.rollback) == ("bob", Deployment.objects.first())
     assert Event.objects.filter(kind="frozen").count() == 1
