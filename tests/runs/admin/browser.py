@@ -14,7 +14,8 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 PASSWORD = "only-for-this-test-in-a-browser"
 # An idle page is reloaded every 4 s, and a busy host takes its time.
-expect.set_options(timeout=60_000)
+TIMEOUT_MS = 60_000
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,7 @@ def open_admin(chromium, live_server):
         context = chromium.new_context(
             viewport=viewport, color_scheme=scheme, base_url=live_server.url
         )
+        context.set_default_timeout(TIMEOUT_MS)
         context.route(f"**{IDENTITY_PATH}", answer_as_no_run)
         contexts.append(context)
         page = context.new_page()
