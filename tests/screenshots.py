@@ -56,6 +56,8 @@ def make_all(host: Host, page: Page) -> None:
     show(page, "run-conflict", run_address(ready))
     changes = host.wait_until_settled(host.start_run("feature/failing-check"))
     show(page, "run-ready", run_address(changes))
+    shipped = host.api("/api/runs?branch=feature/reactions").json()["results"][0]
+    show(page, "run-changes", run_address(shipped), "Changes")
     show(page, "dashboard", "/admin/")
     show(page, "releases", "/admin/releases/release/")
     page.set_viewport_size(NARROW)
@@ -71,14 +73,17 @@ def run_address(run: dict, page: str = "change") -> str:
     return f"/admin/runs/run/{run['id']}/{page}/"
 
 
-def show(page: Page, name: str, address: str) -> None:
-    """Write what the window shows of the page, when all of it is loaded.
+def show(page: Page, name: str, address: str, heading: str = "") -> None:
+    """Write what the window shows of the page from the heading on, when all of it is loaded.
 
     Raises AssertionError for a page that is an error's.
     """
     answer = page.goto(address, wait_until="networkidle")
     assert answer is not None
     assert answer.ok, (address, answer.status)
+    if heading:
+        title = page.get_by_role("heading", name=heading).last
+        title.evaluate("title => title.closest('section').scrollIntoView()")
     page.screenshot(path=FOLDER / f"{name}.png")
     sys.stdout.write(f"docs/images/{name}.png\n")
 
