@@ -30,7 +30,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "runs/approvals/rules.py": ("tests/runs/approvals/test_rules.py",),
     "runs/protection/rules.py": ("tests/runs/protection/test_rules.py",),
     "runs/prechecks/rules.py": ("tests/runs/prechecks/test_rules.py",),
-    "runs/lifecycle/reconciler.py": ("tests/runs/lifecycle/test_reconciler.py",),
+    "runs/lifecycle/reconciler.py": (
+        "tests/runs/lifecycle/test_dry_run.py",
+        "tests/runs/lifecycle/test_reconciler.py",
+    ),
     "releases/rules.py": ("tests/releases/test_rules.py",),
     "releases/deployments/deployment_steps.py": (
         "tests/releases/deployments/test_deployment_steps.py",
