@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
-from runs.leasing import grants
+from runs.leasing import cleanup, grants, leases, maintenance, reaper
 from runs.leasing.grants import read_free_capacity
+from runs.lifecycle import operations
 from slots.rules import Capacity
+from tests.factories import LeaseFactory
 
 COUNT_LOCKS = """
 SELECT count(*) FROM pg_locks
@@ -41,3 +43,52 @@ def test_the_free_capacity_is_read_once_a_second(monkeypatch):
         seen.append(read_free_capacity())
     grants._read_capacity_in_second.cache_clear()
     assert seen == [Capacity(memory, 5) for memory in (100, 100, 101, 101, 102)]
+
+
+def count_grant_locks():
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_LOCKS)
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lease: maintenance.quarantine(lease.slot, reason="no", actor="ann"),
+        lambda lease: (
+            lease.slot.quarantine(reason="no") and maintenance.unquarantine(lease.slot, actor="ann")
+        ),
+        lambda lease: (
+            lease.slot.begin_cleaning(reason="no") and maintenance.end_cleaning(lease.slot)
+        ),
+        lambda lease: maintenance.drain(lease.slot, reason="no", actor="ann"),
+        lambda lease: (
+            lease.slot.drain(reason="no", actor="ann")
+            and maintenance.undrain(lease.slot, actor="ann")
+        ),
+        lambda lease: leases.begin_ending(lease.run, reason="over", actor="ann") is None,
+        lambda lease: cleanup.finish_ending(lease) is None,
+        lambda lease: reaper.reap_expired() is not None,
+        lambda lease: operations.cancel(lease.run, actor="ann") is None,
+        lambda lease: operations.reject(lease.run, actor="ann", reason="no") is None,
+    ],
+    ids=[
+        "quarantine",
+        "unquarantine",
+        "end_cleaning",
+        "drain",
+        "undrain",
+        "begin_ending",
+        "finish_ending",
+        "reap_expired",
+        "cancel",
+        "reject",
+    ],
+)
+def test_what_changes_a_slot_or_ends_a_lease_holds_the_grant_lock(change, cleaner):
+    # Tests keep the transaction open, in which the lock stays.
+    lease = LeaseFactory(held=True, needs_cleanup=False)
+    assert count_grant_locks() == 0
+    assert change(lease)
+    assert count_grant_locks() == 1
