@@ -375,7 +375,7 @@ def work():
     child = os.fork()
     if child == 0:
         Path({str(pid)!r}).write_text(f"{{os.getpid()}}\\n")
-        time.sleep(600)
+        time.sleep(60)
         os._exit(0)
     while not Path({str(pid)!r}).exists():
         time.sleep(0.01)
