@@ -130,8 +130,9 @@ def test_the_family_of_a_recycled_pid_is_not_found(table):
 
 def test_what_a_leader_forked_while_it_ended_is_killed(table, monkeypatch):
     table.entries = [LEADER, STRANGER]
-    # It forks, then it ends, and its child leaves the family.
-    looks = iter([([LEADER, CHILD], False), ([move_out(CHILD, parent=1)], True)])
+    # It forks, its child leaves the family, and then it ends.
+    left = move_out(CHILD, parent=1)
+    looks = iter([([LEADER, CHILD], False), ([LEADER, left], False), ([left], True)])
 
     def wait_for_end(pid, seconds):
         assert (pid, seconds) == (LEADER.pid, termination.POLL_SECONDS)
