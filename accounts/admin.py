@@ -53,6 +53,7 @@ __all__ = [
     "UserSessionAdmin",
 ]  # importing them registers them
 admin.site.index_title = "Dashboard"
+admin.site.empty_value_display = "–"
 admin.site.unregister(User)
 admin.site.unregister(Group)  # the three groups are fixed in web.permissions
 # allauth's pages would change what the sign-in decides by, and show secrets.

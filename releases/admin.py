@@ -79,6 +79,12 @@ def _decide_rollback(request: HttpRequest, release: Release) -> ActionState:
     return ALLOWED if running is None else ActionState(False, f"{running} is under way: wait.")
 
 
+def _get_rollback_details(request: HttpRequest, release: Release) -> dict[str, Any]:
+    """Return the plan; what accepts schema changes is offered only where there are some."""
+    plan = rollback_plan.make_rollback_plan(settings.OROBOROS, release)
+    return {"plan": plan, "omitted_fields": [] if plan.irreversible else ["accept_schema"]}
+
+
 ROLLBACK = AdminAction(
     "rollback",
     "Roll back to this",
@@ -89,9 +95,7 @@ ROLLBACK = AdminAction(
     is_dangerous=True,
     decide=_decide_rollback,
     details_template="oroboros/rollback_plan.html",
-    get_details=lambda request, release: {
-        "plan": rollback_plan.make_rollback_plan(settings.OROBOROS, release)
-    },
+    get_details=_get_rollback_details,
 )
 
 
@@ -209,7 +213,7 @@ class ReleaseAdmin(ProcessLogsAdmin):
 
     @display(description="Schema changes")
     def schema_change_list(self, release):
-        changes = (f"{change['kind']}: {change['text']}" for change in release.schema_changes)
+        changes = (change["text"] for change in release.schema_changes)
         return "\n".join(changes) or "nothing"
 
     @display(description="Processes")

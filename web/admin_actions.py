@@ -20,6 +20,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 from host.errors import Refused
 from web.permissions import (
@@ -130,6 +131,15 @@ class OptionalReasonForm(forms.Form):
     )
 
 
+class RowList(ChangeList):
+    """A list that offers to show all rows only where it does not show all of them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not (self.query or self.has_active_filters):
+            self.full_result_count = self.result_count
+
+
 class ReadOnlyAdmin(ModelAdmin):
     """Rows that the product writes: people view them, and change them through `page_actions`."""
 
@@ -139,6 +149,9 @@ class ReadOnlyAdmin(ModelAdmin):
     page_actions: tuple[AdminAction, ...] = ()
     change_list_template = "oroboros/change_list.html"
     change_form_outer_before_template = "oroboros/action_buttons.html"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RowList]:
+        return RowList
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return has_ability(request, VIEW)
@@ -172,10 +185,7 @@ class ReadOnlyAdmin(ModelAdmin):
         return f"{self.opts.app_label}_{self.opts.model_name}_{action.name}"
 
     def _make_view(self, action: AdminAction) -> Callable[..., HttpResponse]:
-        def view(request: HttpRequest, object_id: str = "") -> HttpResponse:
-            return self.action_view(request, action, object_id)
-
-        return view
+        return lambda request, object_id="": self.action_view(request, action, object_id)
 
     def _bulk_name(self, action: AdminAction) -> str:
         return f"{self._url_name(action)}_selected"

@@ -27,6 +27,7 @@ from runs.pipelines.preview_answer import IDENTITY_PATH
 from runs.rules import FAILURES, SHIPPING, Status, StepStatus
 from runs.screenshots.facts import read_screenshots
 from runs.screenshots.rules import ARTIFACT_PREFIX
+from web.templatetags.presentation import first_line
 
 ACTIVE_SECONDS, IDLE_SECONDS = 2, 4
 EVENTS = 100
@@ -52,6 +53,11 @@ class Stage:
     @property
     def is_running(self) -> bool:
         return self.status == StepStatus.RUNNING
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its log is what a person looks for."""
+        return self.status in (StepStatus.RUNNING, StepStatus.FAILED)
 
     @property
     def log_url(self) -> str:
@@ -202,9 +208,9 @@ def describe_failure(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[st
 
 def _remove_log_tail(detail: str, lines: str) -> str:
     """Return the first line of the detail if the rest repeats the end of the log."""
-    first, _, rest = detail.partition("\n")
+    rest = detail.partition("\n")[2]
     ends_alike = bool(rest.strip()) and lines.rstrip().endswith(rest.rstrip().rsplit("\n", 1)[-1])
-    return first if ends_alike else detail
+    return first_line(detail) if ends_alike else detail
 
 
 def describe_checks(run: Run, stages: list[tuple[str, list[Stage]]]) -> dict[str, Any] | None:

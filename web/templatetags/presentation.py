@@ -87,14 +87,29 @@ def _format_time(at: datetime | None, form: str, more: SafeString = EMPTY) -> Sa
 
 @register.filter
 def first_line(text: str) -> str:
-    """Return the first line of the text."""
-    return text.partition("\n")[0]
+    """Return the first line of the text, without the colon before what is left out."""
+    first, _, rest = text.partition("\n")
+    return first.removesuffix(":") if rest else first
 
 
 @register.filter
 def remaining_lines(text: str) -> str:
     """Return the text without its first line."""
     return text.partition("\n")[2]
+
+
+@register.filter
+def code(text: str) -> SafeString:
+    """Return the text as HTML, with what is between two backticks as code."""
+    words = text.split("`")
+    if len(words) % 2 == 0:  # one backtick has no other
+        return format_html("{}", text)
+    pairs = zip(words[::2], [*words[1::2], ""], strict=True)
+    return format_html_join(
+        "",
+        "{}{}",
+        ((one, format_html("<code>{}</code>", two) if two else "") for one, two in pairs),
+    )
 
 
 @register.filter

@@ -108,7 +108,18 @@ def test_every_list_and_every_row_opens(operator, model, found):
 
 @pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_list_opens_empty(operator, model, found):
-    assert operator.get(url_of(model, "changelist")).status_code == 200
+    answer = operator.get(url_of(model, "changelist"))
+    page, is_empty = answer.content.decode(), not answer.context["cl"].result_list
+    assert (f"There are no {model._meta.verbose_name_plural} yet." in page) == is_empty
+    assert "Show all" not in page
+
+
+def test_a_list_offers_to_show_all_only_where_rows_are_left_out(operator):
+    RunFactory(title="Reactions")
+    for query, is_offered in (("", False), ("?q=Reactions", True), ("?q=nothing", True)):
+        page = operator.get(url_of(Run, "changelist") + query).content.decode()
+        assert (query, "Show all</a>" in page) == (query, is_offered)
+        assert ("No runs match" in page) == (query == "?q=nothing")
 
 
 @pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
@@ -359,6 +370,25 @@ def test_a_deployments_page_has_its_progress_log_and_result(operator):
     assert operator.get(url_of(type(deployment), "change", 10**6)).status_code == 404
 
 
+def test_the_page_of_an_ended_run_promises_nothing(operator):
+    run = RunFactory(status=Status.CANCELED)
+    page = operator.get(url_of(Run, "change", run.pk)).content.decode()
+    for text in ("made", "ran", "built"):
+        assert re.search(rf"No (decision was|checks|release was) {text}\.", page)
+    assert page.count("was recorded.") == 2
+    assert not re.search(
+        r"Available after|No \w+ yet|after approval", page.partition("<h2>Mail")[0]
+    )
+
+
+def test_the_page_of_a_run_that_only_holds_a_slot_speaks_of_no_approval(operator):
+    run = RunFactory(prepare=False, commit_sha="", status=Status.HOLDING)
+    page = operator.get(url_of(Run, "change", run.pk)).content.decode()
+    heads = re.findall("<h2>(.*?)</h2>", page)
+    assert heads == ["Changes", "Artifacts", "Events"]
+    assert "The run only holds a slot" in page
+
+
 def test_a_failed_runs_page_has_its_retry_and_failed_check(operator):
     run = RunFactory(status=Status.FAILED)
     child = RunFactory(parent=run)
@@ -368,7 +398,7 @@ def test_a_failed_runs_page_has_its_retry_and_failed_check(operator):
     page = operator.get(url_of(type(run), "change", run.pk)).content.decode()
     for text in (
         url_of(type(run), "change", child.pk),
-        "</span> tests ended with exit code 1:</p>",
+        "</span> tests ended with exit code 1</p>",
         f"{render_chip('succeeded', 'succeeded')} <code>lint .</code>",
         f"{render_chip('failed', 'failed')} <code>pytest &lt;all&gt;</code>",
     ):

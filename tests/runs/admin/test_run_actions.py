@@ -349,7 +349,7 @@ def test_a_rollback_lists_its_changes_and_needs_a_reason(operator, monkeypatch):
         live=True,
         migrations=["app/migrations/0002.py"],
         schema_changes=[{"kind": "drops", "text": "column mood"}],
-        migrated_at=old.created_at,
+        migrated_at=old.created_at + timedelta(hours=1),
     )
     monkeypatch.setattr(
         releases, "enqueue_rollback", lambda *args, **kwargs: calls.append(kwargs) or old
@@ -357,10 +357,19 @@ def test_a_rollback_lists_its_changes_and_needs_a_reason(operator, monkeypatch):
     ask = url("rollback", old, "releases_release")
     page = operator.get(ask).content.decode()
     assert "Changes that the rollback takes back" in page
+    assert 'name="accept_schema"' in page
     assert operator.post(ask, {"reason": ""}).status_code == 200
     assert calls == []
     operator.post(ask, {"reason": "broken", "accept_schema": "on"})
     assert calls == [{"actor": "olga", "reason": "broken", "accept_schema": True}]
+
+
+def test_a_rollback_that_loses_no_schema_change_asks_to_accept_none(operator):
+    old = ReleaseFactory()
+    ReleaseFactory(live=True)
+    page = operator.get(url("rollback", old, "releases_release")).content.decode()
+    assert 'name="reason"' in page
+    assert "accept_schema" not in page
 
 
 def test_a_token_is_created_shown_once_and_revoked(operator):

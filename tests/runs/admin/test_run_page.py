@@ -47,13 +47,21 @@ def test_an_ended_runs_other_steps_are_not_reached_and_a_reservation_has_none():
     assert build_context(RunFactory(prepare=False))["timeline"] == []
 
 
+def test_only_the_logs_of_running_and_failed_stages_are_open():
+    run = RunFactory(status=Status.FAILED)
+    for name, status in (("lease", "succeeded"), ("install", "running"), ("build", "failed")):
+        StepFactory(run=run, name=name, status=status)
+    stages = [stage for _, group in build_context(run)["timeline"] for stage in group]
+    assert [stage.name for stage in stages if stage.is_open] == ["install", "build"]
+
+
 def test_a_failure_does_not_repeat_the_log_in_its_detail():
     detail = "tests ended with exit code 1:\n$ tests\nFAILED"
     run = RunFactory(status=Status.FAILED, failure_code="CHECKS_FAILED", failure_detail=detail)
     step = StepFactory(run=run, name="checks", status=StepStatus.FAILED)
     write_artifact(run, "checks_log", "more\n$ tests\nFAILED\n", step=step)
     failure = build_context(run)["failure"]
-    assert failure["detail"] == "tests ended with exit code 1:"
+    assert failure["detail"] == "tests ended with exit code 1"
     assert failure["lines"] == "more\n$ tests\nFAILED"
     assert failure["cause"]
     assert failure["remedy"]
