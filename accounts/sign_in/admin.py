@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from unfold.decorators import display
 
 from accounts.audit.recording import record_request
 from accounts.sign_in.second_factor import has_factor, reset_factors
@@ -56,8 +57,9 @@ admin.site.unregister(UserSession)
 
 @admin.register(UserSession)
 class UserSessionAdmin(ReadOnlyAdmin):
-    list_display = ["user", "ip", "created_at", "user_agent"]
+    list_display = ["account", "address", "created_at", "user_agent"]
     fields = [*list_display]
+    readonly_fields = ["account", "address"]
     list_filter = ["user"]
     search_fields = ["user__username", "ip"]
     list_select_related = ["user"]
@@ -84,6 +86,15 @@ class UserSessionAdmin(ReadOnlyAdmin):
             ),
         ),
     )
+
+    @display(description="User", ordering="user__username")
+    def account(self, row):
+        # As a field of the row it would link to a page that only superusers may open.
+        return str(row.user)
+
+    @display(description="Address", ordering="ip")
+    def address(self, row):
+        return row.ip
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return has_ability(request, OPERATE)

@@ -192,6 +192,14 @@ def test_a_user_without_a_group_sees_nothing():
     assert stranger.get(url_of(type(run), "change", run.pk)).status_code == 403
 
 
+@pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
+def test_no_page_links_an_operator_to_the_page_of_a_user(operator, model, found):
+    create_rows()
+    for row in model.objects.all():
+        page = operator.get(url_of(model, "change", row.pk)).content.decode()
+        assert "/admin/auth/user/" not in page
+
+
 def test_an_anonymous_request_is_redirected_to_the_login():
     assert Client().get("/admin/").status_code == 302
 
