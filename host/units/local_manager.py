@@ -64,6 +64,8 @@ class LocalManager(UnitFiles):
             if state is not None and state.process_id.is_alive():
                 require_same_digest(unit, state.digest)
                 return replace(_probe(state), was_running=True)
+            if state is not None and unit.keeps_end:
+                self.keep_end(unit, _probe(state))
             return self._start_stopped(unit, state)
 
     def start_if_dead(self, unit: Unit) -> bool:
@@ -105,6 +107,7 @@ class LocalManager(UnitFiles):
             all_ended = _end(state, state.stop_timeout if grace is None else grace)
             if all_ended:
                 self.find_file(name).unlink(missing_ok=True)
+                self.find_kept_end(name).unlink(missing_ok=True)
             return all_ended
 
     def status(self, name: str, port: int | None = None) -> UnitStatus:
@@ -116,9 +119,13 @@ class LocalManager(UnitFiles):
         return _probe(state)
 
     def find_ended(self, names: Iterable[str]) -> list[str]:
-        """Return which of the units were started and do not run; quick."""
+        """Return which of the units were started and do not run, or ended before that; quick."""
         states = {name: self._read(name) for name in names}
-        return [name for name, one in states.items() if one and not one.process_id.is_alive()]
+        return [
+            name
+            for name, one in states.items()
+            if one and (not one.process_id.is_alive() or self.find_kept_end(name).exists())
+        ]
 
     def list_listeners(self, name: str) -> list[Socket]:
         """Return the sockets on which the unit's processes listen, on any port."""

@@ -61,6 +61,8 @@ class SystemdManager(UnitFiles):
             if status.is_active:
                 require_same_digest(unit, self._read(unit.name).get("digest", ""))
                 return replace(status, was_running=True)
+            if unit.keeps_end:
+                self.keep_end(unit, status)
             require_free_port(unit)
             self._write(unit)
             # Earlier failures must not count against the unit's StartLimitBurst.
@@ -82,6 +84,7 @@ class SystemdManager(UnitFiles):
             # Otherwise the file stays: it names a unit that may still run.
             if has_ended:
                 self.find_file(name).unlink(missing_ok=True)
+                self.find_kept_end(name).unlink(missing_ok=True)
                 _find_stop_file(name).unlink(missing_ok=True)
             return has_ended
 
@@ -99,14 +102,17 @@ class SystemdManager(UnitFiles):
         return to_unit_status(properties, spec, listening=listening, holder=holder)
 
     def find_ended(self, names: Iterable[str]) -> list[str]:
-        """Return which of the units do not run, or were started again by systemd; one call."""
+        """Return which of the units do not run, or were started again; one call."""
+        names = list(names)
         services = [f"{name}.service" for name in names]
         if not services:
             return []
         output = jobs.run_systemctl("show", "--property", "Id,MainPID,NRestarts", "--", *services)
         found = [parse_properties(block) for block in output.stdout.decode().split("\n\n")]
         ended = [one for one in found if one.get("MainPID") == "0" or one.get("NRestarts") != "0"]
-        return [one["Id"].removesuffix(".service") for one in ended if "Id" in one]
+        kept = [name for name in names if self.find_kept_end(name).exists()]
+        own = [one["Id"].removesuffix(".service") for one in ended if "Id" in one]
+        return [*own, *(name for name in kept if name not in own)]
 
     def list_listeners(self, name: str) -> list[Socket]:
         """Return the sockets on which the unit's processes listen, on any port."""

@@ -14,6 +14,7 @@ from host import log_message
 from host.config import Config
 from host.deadline import Deadline, Probing
 from host.errors import Refused
+from host.files import safe_files
 from host.files.file_lock import file_lock
 from host.process.socket_owner import Socket
 from host.process.users import User
@@ -74,7 +75,8 @@ class Unit:
     With `ends_its_children` a stop sends SIGTERM to the process alone (systemd's KillMode=mixed).
     `stop_timeout` is in seconds: so long it may take to end after SIGTERM, unless the stop says
     another time. A start returns after `settle_seconds` (default: SETTLE_SECONDS) if the unit does
-    not listen by then.
+    not listen by then. With `keeps_end` a start that finds it ended keeps how: it may have ended a
+    moment ago, and who reports ends has not seen it.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Unit:
     ignored_env: frozenset[str] = frozenset()
     stop_timeout: float = STOP_SECONDS
     settle_seconds: float | None = None
+    keeps_end: bool = False
 
     @property
     def digest(self) -> str:
@@ -133,6 +136,8 @@ class UnitManager(Protocol):
     def list_names(self) -> list[str]: ...
     def find_ended(self, names: Iterable[str]) -> list[str]: ...
     def find_file(self, name: str) -> Path: ...
+    def find_kept_end(self, name: str) -> Path: ...
+    def read_kept_end(self, name: str) -> UnitStatus | None: ...
     def read_digest(self, name: str) -> str: ...
 
 
@@ -160,6 +165,27 @@ class UnitFiles:
     def find_file(self, name: str) -> Path:
         """Return the unit's file: written by each start, removed by a stop."""
         return self.folder / f"{name}.json"
+
+    def find_kept_end(self, name: str) -> Path:
+        """Return the file with the end that a start found; a stop, or its report, removes it."""
+        return self.folder / f"{name}.ended"
+
+    def keep_end(self, unit: Unit, status: UnitStatus) -> None:
+        """Keep the end of a unit that was started, not stopped, and is started again now."""
+        if self.find_file(unit.name).exists() and status.start_time is not None:
+            text = json.dumps({"start_time": status.start_time, "failure": status.failure})
+            path = self.find_kept_end(unit.name)
+            safe_files.write_atomic(path, text.encode(), 0o600, survives_reboot=False)
+
+    def read_kept_end(self, name: str) -> UnitStatus | None:
+        """Return the status that the unit had when a start found it ended; None if none did."""
+        try:
+            found = json.loads(self.find_kept_end(name).read_text())
+            return UnitStatus(
+                False, None, found["start_time"], None, "none", failure=found["failure"]
+            )
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
 
 
 def start_or_replace(

@@ -112,6 +112,16 @@ def _list_failed(found: BackendStatus) -> list[str]:
     return [process.name for process in found.ended_processes] or silent
 
 
+def _list_started(before: BackendStatus, after: BackendStatus) -> list[str]:
+    """Return the processes that run now and not as before: they ended in between."""
+    times = {one.name: one.unit_status.start_time for one in before.all_processes}
+    return [
+        one.name
+        for one in after.all_processes
+        if one.is_active and one.unit_status.start_time != times.get(one.name)
+    ]
+
+
 def _mark_healthy(lease: Lease, at: datetime) -> None:
     restart_at = lease.restart_at
     is_stable = restart_at is not None and restart_at <= at - timedelta(seconds=HEALTHY_SECONDS)
@@ -160,8 +170,10 @@ def restart_backend(lease_id: int, number: int) -> None:
         text = f"the backend of {slot.slot_id} was started again"
         try:
             present = backend.status(config, slot)
-            lease.count_processes([] if present.matches_spec else _list_failed(present))
-            backend.revive(config, slot, seconds=START_SECONDS)
+            failed = [] if present.matches_spec else _list_failed(present)
+            lease.count_processes(failed)
+            revived = backend.revive(config, slot, seconds=START_SECONDS)
+            lease.count_processes({*_list_started(present, revived)}.difference(failed))
         except Refused as refused:
             text = f"{text} and failed: {refused.detail}"
     lease.finish_restart(delay=timedelta(seconds=find_restart_delay(number) or 0.0))

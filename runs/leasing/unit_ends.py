@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from host.errors import Refused
@@ -70,14 +70,21 @@ def find_new_end(manager: UnitManager, name: str) -> Iterator[UnitStatus | None]
     folder = manager.find_file(name).parent
     with file_lock(find_lock(folder, name), seconds=0) as is_taken:
         start = _read_start(manager, name) if is_taken else ""
-        status = _read_status(manager, name) if start else None
-        known = _read(folder, name, start)
-        if status is None or known.count_ends(status) == known.ends:
+        known, kept = _read(folder, name, start), manager.read_kept_end(name) if start else None
+        if kept is not None and kept.start_time == _read_last(folder, name).ended:
+            manager.find_kept_end(name).unlink(missing_ok=True)
+            kept = None
+        status = kept or (_read_status(manager, name) if start else None)
+        if status is None or (kept is None and known.count_ends(status) == known.ends):
             yield None
             return
         is_due = known.is_report_due(time.time())
         yield status if is_due else None
-        _write(folder, name, known.add(status, time.time(), is_reported=is_due))
+        after = known.add(status, time.time(), is_reported=is_due)
+        # The end before the last start is none of those since it.
+        _write(folder, name, after if kept is None else replace(after, ends=known.ends))
+        if kept is not None:
+            manager.find_kept_end(name).unlink(missing_ok=True)
 
 
 def _read_start(manager: UnitManager, name: str) -> str:
@@ -100,11 +107,16 @@ def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.ends"
 
 
-def _read(folder: Path, name: str, start: str) -> Reported:
+def _read_last(folder: Path, name: str) -> Reported:
+    """Return what was last written, for whatever start."""
     try:
-        known = Reported(**json.loads(_path(folder, name).read_text()))
+        return Reported(**json.loads(_path(folder, name).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
-        return Reported(start)
+        return Reported()
+
+
+def _read(folder: Path, name: str, start: str) -> Reported:
+    known = _read_last(folder, name)
     return known if known.start == start else Reported(start, in_row=known.in_row, at=known.at)
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host.app.process_types import process_environment
@@ -147,7 +147,7 @@ def revive(config: Config, slot: SlotConfig, *, seconds: float) -> BackendStatus
         silent += [_find_unit(slot, present.spec, one.name) for one in present.silent_servers]
         if silent:
             _stop(config, slot, silent)
-        started = _start(config, slot, present.spec)
+        started = _start(config, slot, present.spec, keeps_ends=True)
     return _wait_until_healthy(config, slot, started, seconds, None)
 
 
@@ -287,12 +287,12 @@ class _Started:
     settling: Deadline
 
 
-def _start(config: Config, slot: SlotConfig, spec: Spec) -> _Started:
+def _start(config: Config, slot: SlotConfig, spec: Spec, *, keeps_ends: bool = False) -> _Started:
     """Start the backend and the other processes that do not run. The caller has the lock."""
-    unit = _build_unit(config, slot, spec)
+    unit = replace(_build_unit(config, slot, spec), keeps_end=keeps_ends)
     log_start = log_files.read_size(unit.log)
     unit_status = start_or_replace(managers.get_manager(config), unit, STOP_SECONDS)
-    processes.start(config, slot, spec, unit.env)
+    processes.start(config, slot, spec, unit.env, keeps_ends=keeps_ends)
     return _Started(spec, unit, unit_status, log_start, processes.begin_settling())
 
 

@@ -113,16 +113,25 @@ def find_port(slot: SlotConfig, process: ProcessSpec) -> int | None:
     return None if process.port_index is None else slot.server_ports[process.port_index]
 
 
-def start(config: Config, slot: SlotConfig, spec: Spec, environment: Mapping[str, str]) -> None:
+def start(
+    config: Config,
+    slot: SlotConfig,
+    spec: Spec,
+    environment: Mapping[str, str],
+    *,
+    keeps_ends: bool = False,
+) -> None:
     """Start the processes that do not run, and stop those that the spec does not have.
 
-    Returns without waiting for what they do next: see `wait_until_settled` and
-    `wait_until_servers_answer`. Raises Refused `process_died` naming the process.
+    `keeps_ends`: see `Unit.keeps_end`. Returns without waiting for what they do next: see
+    `wait_until_settled` and `wait_until_servers_answer`. Raises Refused `process_died` naming the
+    process.
     """
     names = {unit_name(slot, process) for process in spec.processes}
     stop_together(managers.get_manager(config), set(list_units(config, slot)) - names)
     for process in spec.processes:
         unit = _build_unit(config, slot, spec, process, environment)
+        unit = replace(unit, keeps_end=keeps_ends)
         try:
             start_or_replace(managers.get_manager(config), unit, process.stop_timeout)
         except Refused as refused:

@@ -69,6 +69,33 @@ def test_a_stop_is_no_end(manager, unit):
     assert find(manager, unit) is None
 
 
+def test_an_end_that_only_the_next_start_found_is_found_once(manager, unit):
+    again = replace(unit, keeps_end=True)
+    kill(manager, unit)
+    for _ in range(2):
+        assert not manager.start(again).was_running
+        assert manager.find_ended([unit.name]) == [unit.name]
+        assert "ended" in find(manager, unit).failure
+        assert find(manager, unit) is None
+        assert manager.find_ended([unit.name]) == []
+        kill(manager, unit)
+    assert find(manager, unit) is not None  # of the last start
+    manager.start(again)
+    assert find(manager, unit) is None
+    assert manager.find_ended([unit.name]) == []
+
+
+def test_a_start_after_a_stop_and_one_of_a_step_keep_no_end(manager, unit):
+    kill(manager, unit)
+    manager.start(unit)
+    assert manager.find_ended([unit.name]) == []
+    kill(manager, unit)
+    manager.start(replace(unit, keeps_end=True))
+    manager.stop(unit.name, grace=1)
+    manager.start(replace(unit, keeps_end=True))
+    assert manager.find_ended([unit.name]) == []
+
+
 def test_an_unreadable_report_counts_as_none(manager, unit):
     kill(manager, unit)
     (manager.folder / f"{unit.name}.ends").write_text(json.dumps({"of": "another version"}))

@@ -86,6 +86,26 @@ def test_what_ends_between_its_check_and_the_restart_is_told(config, place, busy
     assert events("backend_down")[1:] == ["the backend of preview-1 is not running"]
 
 
+def test_what_ends_while_others_are_started_again_is_told_and_counted(
+    config, place, busy, monkeypatch
+):
+    kill(config, "ouroboros-process-preview-1@worker")
+    backend_supervision.check_backends(config)
+    revive = backend.revive
+
+    def kill_and_revive(*arguments, **options):
+        kill(config, "ouroboros-process-preview-1@clock")
+        return revive(*arguments, **options)
+
+    monkeypatch.setattr(backend, "revive", kill_and_revive)
+    backend_supervision.restart_backend(lease_of(busy).pk, 1)
+    for _ in range(2):
+        process_ends.report_ends(config)
+    told = [text.split(" of ")[0] for text in events("backend_down")]
+    assert told == ["the process worker", "the process clock"]
+    assert lease_of(busy).process_restarts == {"worker": 1, "clock": 1}
+
+
 def test_an_end_of_a_server_is_told_to_the_run_that_has_it(
     config, place, busy, django_assert_num_queries
 ):
