@@ -1,5 +1,7 @@
 """Public mode on a host with systemd: certificates of an authority, and addresses of branches."""
 
+import re
+
 import pytest
 
 from tests.systemd import acme_authority
@@ -105,7 +107,9 @@ def test_the_doctor_reads_names_ports_certificates_and_the_clock(public):
     assert f"FAIL  DNS any.preview.{DOMAIN}" in said and "has no address" in said
     for subject in ("port 80, HTTP", f"certificate app.{DOMAIN}", f"certificate api.{DOMAIN}"):
         assert f"ok    {subject}" in said, said
-    assert "ok    certificates' authority" in said and "clock differs by 0 s" in said
+    assert "ok    certificates' authority" in said
+    # The answer's time has whole seconds, and the host may have other work.
+    assert re.search(r"clock differs by \d s", said)
     for port in (80, 443):
         assert f"ok    port {port} router" in said, said
 
