@@ -180,9 +180,10 @@ def measure_open_pages(port: int, cookie: str, address: str) -> list[str]:
 
 def poll(port: int, cookie: str, address: str, until: float) -> None:
     """Ask for news as live.js does, until that time."""
-    request, etag = make_client(port, cookie), {}
+    etag: dict[str, str] = {}
     while time.monotonic() < until:
-        response = request(address, **etag)[1]
+        # The server has closed the connection of the last time.
+        response = make_client(port, cookie)(address, **etag)[1]
         etag = {"If-None-Match": response.headers["ETag"]}
         time.sleep(PAGE_SECONDS)
 
