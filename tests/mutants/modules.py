@@ -87,7 +87,10 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tests/host/process/test_log_writer.py",
         "tests/host/process/test_bounded_output.py",
     ),
-    "host/process/users.py": ("tests/host/process/test_users.py",),
+    "host/process/users.py": (
+        "tests/host/process/test_families.py",
+        "tests/host/process/test_users.py",
+    ),
     "host/process/bounded_output.py": ("tests/host/process/test_bounded_output.py",),
     "host/process/private_tmp.py": ("tests/host/process/test_private_tmp.py",),
     "host/process/process_id.py": ("tests/host/process/test_process_id.py",),

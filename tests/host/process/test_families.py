@@ -10,6 +10,7 @@ import pytest
 from host.process import process_table, termination
 from host.process.process_id import ProcessId
 from host.process.process_table import ProcessEntry
+from host.process.users import User
 
 # No user of the host has it, and no process of the table has a pid that exists.
 UID = 61_977
@@ -204,7 +205,7 @@ def test_those_of_one_job_are_killed(table):
 def test_each_process_of_a_user_is_killed(table, is_marked):
     table.entries = [LEADER, STRANGER]
     table.marks = {LEADER.pid: "a unit"} if is_marked else {}
-    assert termination.kill_user(UID)
+    assert User(UID, UID).kill_all()
     assert table.killed == [50, 60]
 
 
