@@ -22,8 +22,7 @@ def open_repository(config: Config) -> Repository:
 
 def push_mode(config: Config) -> PushMode:
     """Return MERGE_GATE_GIT_PUSH_MODE; `manual` if it is not set. Raises Refused."""
-    now = run_time.read_in_effect(config)
-    mode = now.get(run_time.PUSH_MODE) or config.get("MERGE_GATE_GIT_PUSH_MODE", PushMode.MANUAL)
+    mode = run_time.read_text(config, run_time.PUSH_MODE)
     if mode not in PushMode.values:
         known = ", ".join(PushMode.values)
         raise Refused("setting_invalid", f"MERGE_GATE_GIT_PUSH_MODE is one of {known}: {mode!r}.")

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.db import transaction
 
 from core.clock import ClockTimestamp
 from host.config import Config
 from host.errors import Refused
 from host.operator_settings import run_time
-from host.settings_rules import read_boolean
 from releases.deployments.rollback_plan import list_last_rollbacks
 from releases.models import Deployment, Release
 from runs import freezes
@@ -81,8 +79,7 @@ def sync_rollback_freeze(config: Config) -> bool:
 
     A freeze that a person lifted does not return. Returns whether one was lifted here. Runs git.
     """
-    now = run_time.read_in_effect(config)
-    freezes_now = read_boolean(now, run_time.FREEZE_AFTER_ROLLBACK, settings.ROLLBACK_FREEZES)
+    freezes_now = run_time.read_boolean(config, run_time.FREEZE_AFTER_ROLLBACK)
     state = read_rollback_state(config) if freezes_now else None
     number = state.deployment.pk if state else None
     with transaction.atomic():

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,18 @@ def django_db_setup(django_db_setup, django_db_blocker):
 
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE accounts_auditentry DISABLE TRIGGER accounts_audit_no_truncate")
+
+
+@pytest.fixture
+def configure(settings):
+    """A function that changes settings of the environment for the test; returns all of them."""
+
+    def change(**environ):
+        config = settings.OROBOROS
+        settings.OROBOROS = replace(config, environ={**config.environ, **environ})
+        return settings.OROBOROS
+
+    return change
 
 
 @pytest.fixture

@@ -2,19 +2,19 @@
 
 The file has the form of an env file. What the process environment or an env file sets wins, so a
 file of the host's administrator has the last word. Every process reads the file when it needs a
-value. `docs/decisions/0035` says why.
+value, by `read_number`, `read_boolean` or `read_text`. `docs/decisions/0035` says why.
 """
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from host import settings_rules
 from host.config import Config, read_env_file
 from host.env_file import format_assignment
 from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
-from host.settings_rules import check_values
 
 PREVIEW_TTL = "PREVIEW_TTL_SECONDS"
 REQUIRED_COUNT = "APPROVAL_REQUIRED_COUNT"
@@ -23,15 +23,17 @@ CODEOWNERS = "APPROVAL_CODEOWNERS"
 FREEZE_AFTER_ROLLBACK = "ROLLBACK_FREEZES"
 PRECHECK = "MERGE_GATE_PRECHECK"
 PUSH_MODE = "MERGE_GATE_GIT_PUSH_MODE"
-NAMES = (
-    PREVIEW_TTL,
-    REQUIRED_COUNT,
-    SELF_APPROVAL,
-    CODEOWNERS,
-    FREEZE_AFTER_ROLLBACK,
-    PRECHECK,
-    PUSH_MODE,
-)
+# Each with its default, as .env.example has it.
+DEFAULTS = {
+    PREVIEW_TTL: "14400",
+    REQUIRED_COUNT: "1",
+    SELF_APPROVAL: "allowed",
+    CODEOWNERS: "off",
+    FREEZE_AFTER_ROLLBACK: "true",
+    PRECHECK: "manual",
+    PUSH_MODE: "manual",
+}
+NAMES = tuple(DEFAULTS)
 HEADER = "# Written by Oroboros: change these on the page of the settings, or by the API.\n"
 LOCK_SECONDS = 10.0
 
@@ -59,6 +61,35 @@ def read_in_effect(config: Config) -> dict[str, str]:
     """Return what operators have set and no env file sets. Raises Refused as `read_stored`."""
     stored = read_stored(config)
     return {name: value for name, value in stored.items() if not config.get(name)}
+
+
+def read_number(config: Config, name: str) -> int:
+    """Return the whole number that is in effect. Raises Refused as `read_stored`."""
+    return settings_rules.read_integer(_find_values(config, name), name, int(DEFAULTS[name]))
+
+
+def read_boolean(config: Config, name: str) -> bool:
+    """Return whether the setting is on. Raises Refused as `read_stored`."""
+    return settings_rules.read_boolean(
+        _find_values(config, name), name, default=DEFAULTS[name] == "true"
+    )
+
+
+def read_text(config: Config, name: str) -> str:
+    """Return the word that is in effect. Raises Refused as `read_stored`."""
+    values = _find_values(config, name)
+    if name in settings_rules.CHOICES:
+        return settings_rules.read_choice(values, name)
+    return values[name] or DEFAULTS[name]
+
+
+def is_set(config: Config, name: str) -> bool:
+    """Return whether an operator, an env file or the environment sets it. Raises as above."""
+    return bool(_find_values(config, name)[name])
+
+
+def _find_values(config: Config, name: str) -> dict[str, str]:
+    return {name: config.get(name) or read_stored(config).get(name, "")}
 
 
 def write_value(
@@ -96,7 +127,7 @@ def check_change(config: Config, name: str, value: str) -> None:
             "set_elsewhere", f"{name} is set in an env file or by the environment: change it there."
         )
     try:
-        check_values({name: value})
+        settings_rules.check_values({name: value})
     except Refused as refused:
         raise Refused(refused.code, refused.detail, status=400, fields=refused.fields) from None
 
@@ -104,5 +135,5 @@ def check_change(config: Config, name: str, value: str) -> None:
 @lru_cache(maxsize=4)
 def _parse(path: Path, inode: int, changed_at: int) -> Mapping[str, str]:
     stored = {name: value for name, value in read_env_file(path).items() if name in NAMES}
-    check_values(stored)
+    settings_rules.check_values(stored)
     return stored

@@ -11,7 +11,6 @@ from django.urls import reverse
 from accounts.models import ApiToken
 from host.config import Config
 from host.operator_settings import run_time
-from host.operator_settings.run_time import PUSH_MODE
 from releases.deployments import rollback_plan
 from releases.models import Deployment, Release
 from runs import freezes, merge_queue, presenters
@@ -100,7 +99,7 @@ def _list_first_steps(
         has_release=live is not None,
         has_people=lambda: User.objects.filter(is_active=True).count() > 1,
         has_preview=any(run.prepare for run in recent),
-        has_push_mode=bool(config.get(PUSH_MODE) or run_time.read_in_effect(config).get(PUSH_MODE)),
+        has_push_mode=run_time.is_set(config, run_time.PUSH_MODE),
     )
 
 

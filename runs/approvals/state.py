@@ -4,7 +4,6 @@ from django.conf import settings
 
 from accounts.identities import find_person, list_identities
 from host.operator_settings import run_time
-from host.settings_rules import read_integer
 from runs.approvals.requirements import parse_requirements
 from runs.approvals.rules import ApprovalState, Approver, Policy
 from runs.models import Run
@@ -12,13 +11,11 @@ from runs.models import Run
 
 def read_policy() -> Policy:
     """Return the settings of approvals as they are now."""
-    now = run_time.read_in_effect(settings.OROBOROS)
-    self_approval = now.get(run_time.SELF_APPROVAL, settings.APPROVAL_SELF)
-    codeowners = now.get(run_time.CODEOWNERS, settings.APPROVAL_CODEOWNERS)
+    config = settings.OROBOROS
     return Policy(
-        required_count=read_integer(now, run_time.REQUIRED_COUNT, settings.APPROVAL_REQUIRED_COUNT),
-        is_self_allowed=self_approval == "allowed",
-        needs_owners=codeowners == "required",
+        required_count=run_time.read_number(config, run_time.REQUIRED_COUNT),
+        is_self_allowed=run_time.read_text(config, run_time.SELF_APPROVAL) == "allowed",
+        needs_owners=run_time.read_text(config, run_time.CODEOWNERS) == "required",
     )
 
 

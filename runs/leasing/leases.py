@@ -13,7 +13,6 @@ from django.db import transaction
 
 from host.errors import Refused
 from host.operator_settings import run_time
-from host.settings_rules import read_integer
 from runs.engine.events import record_event
 from runs.leasing.grants import GrantTransaction, execute_under_grant_lock, grant_lock
 from runs.leasing.rules import LeaseFenced
@@ -37,8 +36,7 @@ class QueueFull(Refused):
 
 def read_preview_seconds() -> int:
     """Return PREVIEW_TTL_SECONDS as it is now: how long a new lease is held."""
-    now = run_time.read_in_effect(settings.OROBOROS)
-    return read_integer(now, run_time.PREVIEW_TTL, settings.PREVIEW_TTL_SECONDS)
+    return run_time.read_number(settings.OROBOROS, run_time.PREVIEW_TTL)
 
 
 def build_request(

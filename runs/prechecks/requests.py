@@ -17,8 +17,7 @@ TASK = "runs.prechecks.execution.execute_next"
 
 def read_mode(config: Config) -> PrecheckMode:
     """Return MERGE_GATE_PRECHECK; `manual` if it is not set. Raises Refused `setting_invalid`."""
-    now = run_time.read_in_effect(config)
-    return PrecheckMode(now.get(run_time.PRECHECK) or config.get_choice("MERGE_GATE_PRECHECK"))
+    return PrecheckMode(run_time.read_text(config, run_time.PRECHECK))
 
 
 def request_precheck(run: Run, *, actor: str) -> Precheck:

@@ -87,8 +87,8 @@ def test_a_comment_after_an_approving_review_leaves_it(world, grace):
     assert Approval.objects.count() == 1
 
 
-def test_the_authors_own_review_is_refused_where_that_is_forbidden(world, grace, settings):
-    settings.APPROVAL_SELF = "forbidden"
+def test_the_authors_own_review_is_refused_where_that_is_forbidden(world, grace, configure):
+    configure(APPROVAL_SELF="forbidden")
     pull = world.pull()
     world.deliver(pull)
     make_ready()

@@ -170,8 +170,8 @@ def test_only_a_superuser_links_accounts():
     assert "linked already" in client.post(address, {**fields, "login": "Alice"}).content.decode()
 
 
-def test_ship_is_one_approval_of_those_that_are_needed(world, pull, grace, settings):
-    settings.APPROVAL_REQUIRED_COUNT = 2
+def test_ship_is_one_approval_of_those_that_are_needed(world, pull, grace, configure):
+    configure(APPROVAL_REQUIRED_COUNT="2")
     run = make_ready()
     delivery = world.comment(pull, f"/ship {run.commit_sha[:10]}")
     assert "has this approval" in delivery.reason
@@ -179,8 +179,8 @@ def test_ship_is_one_approval_of_those_that_are_needed(world, pull, grace, setti
     assert run.status == Status.PREVIEW_READY
 
 
-def test_the_author_ships_nothing_where_that_is_forbidden(world, pull, grace, settings):
-    settings.APPROVAL_SELF = "forbidden"
+def test_the_author_ships_nothing_where_that_is_forbidden(world, pull, grace, configure):
+    configure(APPROVAL_SELF="forbidden")
     run = make_ready()
     assert "APPROVAL_SELF" in world.comment(pull, f"/ship {run.commit_sha[:10]}").reason
     assert not Approval.objects.exists()

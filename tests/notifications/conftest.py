@@ -1,7 +1,5 @@
 """Receivers, and settings that allow loopback."""
 
-from dataclasses import replace
-
 import pytest
 
 from notifications import sending, targets
@@ -11,16 +9,10 @@ from tests.notifications.receivers import receiving, receiving_mail
 
 
 @pytest.fixture
-def configure(settings):
-    """A function that changes settings of the environment."""
-
-    def change(**environ):
-        config = settings.OROBOROS
-        settings.OROBOROS = replace(config, environ={**config.environ, **environ})
-        return settings.OROBOROS
-
-    change(NOTIFICATION_NETWORKS="127.0.0.0/8")
-    return change
+def configure(configure):
+    """As the one of all tests; receivers on loopback are allowed."""
+    configure(NOTIFICATION_NETWORKS="127.0.0.0/8")
+    return configure
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import importlib
 import re
 
 from host import config as configuration
+from host.operator_settings import run_time
 from tests.packages import PACKAGES
 
 NAME = re.compile(r"[A-Z][A-Z0-9_]+")
@@ -33,7 +34,8 @@ EXAMPLE = (configuration.HOME / ".env.example").read_text()
 
 
 def test_the_example_has_exactly_the_settings_that_are_read():
-    read = BUILT_NAMES | {name for _, name, _ in find_reads() if not NOT_SETTINGS.fullmatch(name)}
+    built = BUILT_NAMES | set(run_time.NAMES)
+    read = built | {name for _, name, _ in find_reads() if not NOT_SETTINGS.fullmatch(name)}
     listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", EXAMPLE, re.MULTILINE)
     assert sorted(listed) == sorted(read)
 

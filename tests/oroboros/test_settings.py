@@ -61,7 +61,7 @@ def test_each_setting_is_read_where_it_decides(operator):
     assert read_mode(settings.OROBOROS) == "auto"
     assert push_mode(settings.OROBOROS) == PushMode.DRY_RUN
     assert change(operator, run_time.REQUIRED_COUNT, "").json()["origin"] == "default"
-    assert read_policy().required_count == settings.APPROVAL_REQUIRED_COUNT
+    assert read_policy().required_count == 1
 
 
 def test_a_change_is_on_the_audit_trail_with_both_values_and_the_reason(operator):

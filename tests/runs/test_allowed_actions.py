@@ -211,8 +211,8 @@ def test_a_run_without_a_preview_is_a_reservation(prepare):
 @pytest.mark.parametrize(
     ("status", "is_refused"), [(Status.PREVIEW_READY, True), (Status.PREPARING, False)]
 )
-def test_who_may_not_approve_a_ready_run_is_told_why(settings, status, is_refused):
-    settings.APPROVAL_REQUIRED_COUNT, settings.APPROVAL_SELF = 1, False
+def test_who_may_not_approve_a_ready_run_is_told_why(configure, status, is_refused):
+    configure(APPROVAL_SELF="forbidden")
     run = presenters.select_runs().get(pk=RunFactory(status=status).pk)
     facts = allowed_actions.read_facts(run, owner="bob", approver=Approver("ann", "ann"))
     # What the target branch requires is read by a step of the preview, which this run lacks.

@@ -133,10 +133,10 @@ def test_the_freeze_ends_when_production_is_not_rolled_back_any_more(production)
     assert merge_queue.sync_rollback_freeze(production.config) == []
 
 
-def test_a_rollback_does_not_freeze_where_that_is_switched_off(production, settings):
-    settings.ROLLBACK_FREEZES = False
+def test_a_rollback_does_not_freeze_where_that_is_switched_off(production):
+    environ = {**production.config.environ, "ROLLBACK_FREEZES": "false"}
     production.roll_back(1, previous=2)
-    sync_rollback_freeze(production.config)
+    sync_rollback_freeze(replace(production.config, environ=environ))
     assert not Freeze.objects.exists()
 
 

@@ -36,6 +36,29 @@ def test_a_change_is_in_effect_at_once_and_can_be_taken_back(config):
     assert (find(config, NAME).value, find(config, NAME).source) == ("1", sources.DEFAULT)
 
 
+def test_each_setting_is_read_from_one_of_three_places_and_a_wrong_value_is_refused(config):
+    def read(name, of=config):
+        if name in (run_time.PREVIEW_TTL, run_time.REQUIRED_COUNT):
+            return str(run_time.read_number(of, name))
+        if name == run_time.FREEZE_AFTER_ROLLBACK:
+            return str(run_time.read_boolean(of, name)).lower()
+        return run_time.read_text(of, name)
+
+    values = ("7", "2", "forbidden", "required", "false", "auto", "dry-run")
+    given = dict(zip(run_time.NAMES, values, strict=True))
+    for name, value in given.items():
+        assert (read(name), run_time.is_set(config, name)) == (run_time.DEFAULTS[name], False)
+        assert run_time.DEFAULTS[name] == find(config, name).default
+        run_time.write_value(config, name, value)
+        assert (read(name), run_time.is_set(config, name)) == (value, True)
+        fixed = replace(config, environ={**config.environ, name: run_time.DEFAULTS[name]})
+        assert read(name, fixed) == run_time.DEFAULTS[name]
+    for name in given.keys() - {run_time.PUSH_MODE}:  # shipping checks that one
+        wrong = replace(config, environ={**config.environ, name: "perhaps"})
+        with pytest.raises(Refused, match=name):
+            read(name, wrong)
+
+
 def test_an_env_file_wins_and_its_value_cannot_be_changed_here(config):
     run_time.write_value(config, NAME, "2")
     path = config.env_dir / "worker.env"

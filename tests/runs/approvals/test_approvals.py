@@ -119,8 +119,8 @@ def test_the_page_asks_for_the_checklist_and_says_what_is_not_ticked(run):
     assert run.status == Status.APPROVED
 
 
-def test_a_commit_needs_two_people_of_whom_a_token_is_none_of_its_own(run, settings):
-    settings.APPROVAL_REQUIRED_COUNT = 2
+def test_a_commit_needs_two_people_of_whom_a_token_is_none_of_its_own(run, configure):
+    configure(APPROVAL_REQUIRED_COUNT="2")
     ann, bob = log_in("ann"), log_in("bob")
     status, body = approve(ann, run)
     assert (status, body["status"]) == (200, "preview_ready")
@@ -144,8 +144,8 @@ def test_a_commit_needs_two_people_of_whom_a_token_is_none_of_its_own(run, setti
     assert "of 2" not in texts[1]
 
 
-def test_a_new_commit_drops_the_approvals_that_were_given(run, git, settings):
-    settings.APPROVAL_REQUIRED_COUNT = 2
+def test_a_new_commit_drops_the_approvals_that_were_given(run, git, configure):
+    configure(APPROVAL_REQUIRED_COUNT="2")
     approve(log_in("ann"), run)
     head = git.commit("more", {"backend/b.py": ""})
     branch_watch.watch_branches()
@@ -159,9 +159,9 @@ def test_a_new_commit_drops_the_approvals_that_were_given(run, git, settings):
 
 @pytest.mark.parametrize("name", ["alice", "eve"])
 def test_who_made_the_run_or_its_commits_may_not_approve_it_if_that_is_forbidden(
-    run, settings, name
+    run, configure, name
 ):
-    settings.APPROVAL_SELF = "forbidden"
+    configure(APPROVAL_SELF="forbidden")
     maker = log_in(name, email=f"{name}@example.com")  # eve wrote the commit
     state = maker.get(f"/api/runs/{run.pk}").json()["allowed_actions"]["approve"]
     assert (state["allowed"], "another person must approve" in state["reason"]) == (False, True)
@@ -172,8 +172,8 @@ def test_who_made_the_run_or_its_commits_may_not_approve_it_if_that_is_forbidden
     assert approve(log_in("bob"), run)[0] == 200
 
 
-def test_the_account_behind_a_token_that_made_the_run_may_not_approve_it(git, settings):
-    settings.APPROVAL_SELF = "forbidden"
+def test_the_account_behind_a_token_that_made_the_run_may_not_approve_it(git, configure):
+    configure(APPROVAL_SELF="forbidden")
     ann = UserFactory(username="ann", groups=["operator"])
     create_token("ci", ["view", "hold"], created_by="ann", owner=ann)
     parent = RunFactory(created_by="token ci", status=Status.CANCELED)
@@ -195,8 +195,8 @@ def test_the_account_behind_a_token_that_made_the_run_may_not_approve_it(git, se
     assert operations.approve(run, actor="host", checklist=ITEMS).is_complete
 
 
-def test_an_owner_of_the_changed_paths_must_approve_by_the_target_branchs_list(run, settings):
-    settings.APPROVAL_CODEOWNERS = "required"
+def test_an_owner_of_the_changed_paths_must_approve_by_the_target_branchs_list(run, configure):
+    configure(APPROVAL_CODEOWNERS="required")
     status, body = approve(log_in("eve"), run)
     assert (status, body["status"]) == (200, "preview_ready")
     missing = {
@@ -210,11 +210,11 @@ def test_an_owner_of_the_changed_paths_must_approve_by_the_target_branchs_list(r
     assert approve(log_in("Zoe"), run)[1]["status"] == "approved"
 
 
-def test_a_lowered_setting_lets_the_same_person_complete_the_approval(run, settings):
-    settings.APPROVAL_REQUIRED_COUNT = 2
+def test_a_lowered_setting_lets_the_same_person_complete_the_approval(run, configure):
+    configure(APPROVAL_REQUIRED_COUNT="2")
     ann = log_in("ann")
     approve(ann, run)
-    settings.APPROVAL_REQUIRED_COUNT = 1
+    configure(APPROVAL_REQUIRED_COUNT="1")
     assert approve(ann, run)[1]["status"] == "approved"
     assert run.approvals.count() == 1
 
@@ -238,8 +238,8 @@ def test_an_unreadable_manifest_of_the_target_branch_asks_for_nothing(git, run):
     assert approve(log_in("ann"), run, checklist=[])[1]["status"] == "approved"
 
 
-def test_the_operator_who_accepts_the_branchs_checks_need_not_be_the_last(run, settings):
-    settings.APPROVAL_REQUIRED_COUNT = 2
+def test_the_operator_who_accepts_the_branchs_checks_need_not_be_the_last(run, configure):
+    configure(APPROVAL_REQUIRED_COUNT="2")
     operations.approve(run, actor="olga", accept_checks=True, checklist=ITEMS)
     operations.approve(run, actor="bob", checklist=ITEMS)
     assert merge_gate.find_acceptance(run).actor == "olga"
