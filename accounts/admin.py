@@ -12,6 +12,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import admin as auth  # importing it registers its models
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -94,8 +95,11 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
         return super().get_queryset(request).prefetch_related("groups")
 
     def user_change_password(self, request, id, form_url=""):
-        if self.get_object(request, unquote(id)) == request.user:  # that page asks for the old one
+        user = self.get_object(request, unquote(id))
+        if user == request.user:  # that page asks for the old one
             return redirect("admin:password_change")
+        if not self.has_change_permission(request, user):  # before a question who asks
+            raise PermissionDenied
         raise_if_reauthentication_required(request, app="accounts")
         return super().user_change_password(request, id, form_url)
 
