@@ -23,6 +23,7 @@ from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
 from host.errors import Refused
+from web.pagination import BoundedPaginator
 from web.permissions import (
     ALLOWED,
     OPERATE,
@@ -145,6 +146,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
     list_per_page = 50
     show_full_result_count = False
+    paginator = BoundedPaginator
     list_disable_select_all = True
     page_actions: tuple[AdminAction, ...] = ()
     change_list_template = "oroboros/change_list.html"

@@ -1,8 +1,11 @@
-"""The pagination of the API's lists."""
+"""The pagination of lists: of the API's, and of those in the admin."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.utils.functional import cached_property
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
@@ -10,6 +13,22 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from host.errors import Refused
+
+LISTED_ROWS = 10_000
+
+
+class BoundedPaginator(Paginator):
+    """Pages of the first LISTED_ROWS rows: counting a whole table takes longer the more it has."""
+
+    @cached_property
+    def count(self) -> int:
+        rows = cast("QuerySet[Any]", self.object_list)
+        return rows.order_by()[:LISTED_ROWS].count()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there may be rows that no page has."""
+        return self.count == LISTED_ROWS
 
 
 class ResultsPagination(CursorPagination):
