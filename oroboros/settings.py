@@ -312,7 +312,12 @@ LOGGING = {
     },
     # It logs each task that it enqueues or runs, among them a heartbeat every 5 s.
     # psycopg warns of what it ignores when a connection is lost.
-    "loggers": {"django-q": {"level": "WARNING"}, "psycopg": {"level": "ERROR"}},
+    # fontTools lists all that it keeps of a font.
+    "loggers": {
+        "django-q": {"level": "WARNING"},
+        "psycopg": {"level": "ERROR"},
+        "fontTools": {"level": "WARNING"},
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 
