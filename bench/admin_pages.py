@@ -76,10 +76,13 @@ def create_rows() -> str:
 
 
 def fill(runs: int) -> None:
-    """Add copies of the ended run, and of its event to each run that has none."""
+    """Add copies of the ended run, one each five minutes, and of its event to each run without."""
     from runs.models import Event, Run
 
-    insert(Run, {"id": "gen_random_uuid()", "created_at": "clock_timestamp()"}, "", runs)
+    at = "clock_timestamp() - n * interval '5 minutes'"
+    commit = "md5(n::text) || repeat('0', 8)"
+    own = {"id": "gen_random_uuid()", "created_at": at, "ended_at": at, "commit_sha": commit}
+    insert(Run, own, "", runs)
     others = "CROSS JOIN runs_run AS run"
     only = "WHERE NOT EXISTS (SELECT FROM runs_event WHERE run_id = run.id)"
     insert(Event, {"at": "clock_timestamp()", "run_id": "run.id"}, others, EVENTS_OF_RUN, only)

@@ -115,6 +115,12 @@ class Run(Claimable):
                 condition=Q(status=Status.MERGED),
                 name="runs_merged_commits",
             ),
+            models.Index(
+                fields=["-created_at", "-id"],
+                condition=Q(pushed=False, status__in=(Status.MERGED, Status.FAILED))
+                & ~Q(candidate_sha=""),
+                name="runs_not_pushed",
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -315,7 +315,8 @@ def remove_from_target_branch(config: Config, run: Run) -> bool:
 
 def list_unpushed_runs(config: Config) -> RunQuerySet:
     """Return the runs, merged or failed in their deploy, whose commit is ours and not pushed."""
-    ours = Run.objects.filter(pushed=False, status__in=(Status.MERGED, Status.FAILED))
+    ended = Run.objects.filter(pushed=False, status__in=(Status.MERGED, Status.FAILED))
+    ours = ended.exclude(candidate_sha="")
     candidates = set(ours.values_list("candidate_sha", flat=True))
     repo = open_repository(config)
     head = repo.resolve_ref(target_ref(config)) if candidates else None
