@@ -99,16 +99,3 @@ def test_it_gets_the_environment_that_this_process_was_started_with():
         check=True,
     )
     assert json.loads(done.stdout) == {"PATH": os.defpath, "DEBUG": "false"}
-
-
-@pytest.mark.parametrize(
-    ("name", "is_another"),
-    [("PATH", False), ("HOME", False), ("LANG", False), ("TZ", False), ("TMPDIR", False)]
-    + [("TERM", False), ("TIME_ZONE", True), ("DATABASE_URL", True), ("HTTPS_PROXY", True)],
-)
-def test_only_what_configures_it_makes_another_unit_which_is_restarted(config, name, is_another):
-    before = control_units.build_units(config, {"DEBUG": "false", name: "a"})
-    after = control_units.build_units(config, {"DEBUG": "false", name: "b"})
-    assert len(before) == len(after) == 2
-    for one, other in zip(before, after, strict=True):
-        assert (one.digest != other.digest) == is_another
