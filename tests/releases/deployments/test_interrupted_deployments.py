@@ -6,10 +6,11 @@ from core import claims
 from core.claims import MAX_ATTEMPTS
 from releases.deployments import deploy_and_rollback, deployment_steps
 from releases.deployments.deployment_steps import DeploymentFailed
-from releases.models import Deployment, Release
+from releases.models import Deployment, DeploymentLost, Release
 from releases.production import colours, current_link, health_gate
 from releases.production.colours import Unhealthy
 from releases.rules import DeploymentOutcome, ReleaseStatus
+from tests.factories import DeploymentFactory, ReleaseFactory
 from tests.releases.production_state import expire_claims
 
 pytestmark = pytest.mark.django_db
@@ -160,3 +161,34 @@ def test_exception_that_repeats_at_each_claim_ends_the_deployment_at_the_limit(
     rollback.refresh_from_db()
     assert rollback.detail.startswith(deployment_steps.TOO_MANY_ATTEMPTS)
     assert_live(config, releases[2])
+
+
+def test_a_deploy_that_waits_for_another_one_takes_no_number(settings, monkeypatch):
+    running, looks = DeploymentFactory(outcome="running", ended_at=None), []
+    monkeypatch.setattr(deploy_and_rollback, "POLL_SECONDS", 0.0)
+
+    def stop_at_the_third_look():
+        looks.append(1)
+        return len(looks) == 3
+
+    with pytest.raises(DeploymentLost):
+        deploy_and_rollback.deploy_release(
+            settings.OROBOROS,
+            ReleaseFactory().pk,
+            actor="bob",
+            reason="a test",
+            key="run:1",
+            stop=stop_at_the_third_look,
+        )
+    assert len(looks) == 3
+    assert DeploymentFactory().number == running.number + 1
+
+
+def test_a_second_task_of_a_deployment_that_another_process_has_does_nothing(monkeypatch):
+    running = DeploymentFactory(outcome="running", ended_at=None)
+    assert Deployment.objects.running().claim(running.number, "another process")
+    # A look without the wait until the other one's claim has expired.
+    monkeypatch.setattr(deployment_steps, "wait_until", lambda look, **how: look())
+    before = Deployment.objects.values().get()
+    deploy_and_rollback.execute_deployment(running.number)
+    assert Deployment.objects.values().get() == before

@@ -130,6 +130,18 @@ def test_an_approver_releases_only_the_slots_of_their_own_runs(calls, run):
     assert calls[0][2]["owner"] == "olga"
 
 
+@pytest.mark.parametrize(
+    ("action", "body"), [("cancel", {"reason": ""}), ("keep", {"hours": "24"})]
+)
+def test_an_approver_cancels_and_keeps_only_their_own_runs(calls, run, action, body):
+    approver = log_in("approver")
+    assert approver.post(url(action, run), body).status_code == 403
+    assert calls == []
+    Run.objects.filter(pk=run.pk).update(created_by="olga")
+    assert approver.post(url(action, run), body).status_code == 302
+    assert [name for name, *_ in calls] == [action]
+
+
 def select(client, model, action, *rows):
     """Choose the action for the selected rows of a list; returns the address that it leads to."""
     answer = client.post(

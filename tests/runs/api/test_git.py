@@ -3,6 +3,7 @@
 import html
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -15,7 +16,7 @@ from runs.lifecycle import branch_watch
 from runs.models import Run
 from runs.repository import open_repository
 from runs.rules import Status
-from tests.factories import RunFactory, UserFactory
+from tests.factories import LeaseFactory, RunFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 CHECKS = '[checks]\ntests = "pytest"\ntypes = "mypy"\nslow = { run = "sh slow.sh", timeout = 60 }\n'
@@ -266,3 +267,23 @@ def test_an_approval_of_a_branch_that_has_moved_is_refused_at_once(remote):
     assert remote("rev-parse", "HEAD")[:12] in answer.json()["detail"]
     run.refresh_from_db()
     assert run.status == Status.PREVIEW_READY
+
+
+def test_a_remote_that_does_not_answer_refuses_no_approval(remote):
+    commit = remote("rev-parse", "feature/reactions")
+    approver = Client(
+        headers={"authorization": f"Bearer {create_token('r', ['approve'], created_by='tests')}"}
+    )
+    run = LeaseFactory(
+        held=True,
+        slot__number=1,
+        run__status=Status.PREVIEW_READY,
+        run__branch="feature/reactions",
+        run__commit_sha=commit,
+    ).run
+    open_repository(settings.OROBOROS).create_if_missing()
+    open_repository(settings.OROBOROS).fetch(settings.OROBOROS.git_remote_url)
+    Path(settings.OROBOROS.git_remote_url).rename(settings.OROBOROS.var / "elsewhere")
+    body = {"commit_sha": commit}
+    answer = approver.post(f"/api/runs/{run.pk}/approve", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["status"]) == (200, Status.APPROVED)

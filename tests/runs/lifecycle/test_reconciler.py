@@ -17,10 +17,12 @@ from host.postgres import guard
 from host.postgres.administration import DatabaseAdmin
 from host.process import runner, socket_owner
 from host.units.foreign_listeners import ForeignListeners
+from host.units.local_manager import LocalManager
 from runs.leasing import backend_supervision, leases, maintenance
 from runs.leasing import cleanup as leasing
 from runs.leasing.cleanup import clean_and_finish, lock_slot
 from runs.lifecycle import reconciler
+from runs.lifecycle.supervisor import Supervisor
 from runs.models import Event, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
@@ -30,7 +32,7 @@ from slots.rules import (
     UNHEALTHY_GRACE_SECONDS,
     LeaseState,
 )
-from slots.runtime import backend, cleanup, surface, worktree
+from slots.runtime import backend, cleanup, surface, web_units, worktree
 from tests.factories import DeploymentFactory, ReleaseFactory, RunFactory
 from tests.host.processes import wait_for
 from tests.host.units import foreign_listener
@@ -432,6 +434,23 @@ def test_the_command_prints_what_differs(config, place, row, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "preview-1 has no idle page." in lines
     assert lines[-1] == f"{len(lines) - 1} differences, nothing repaired"
+
+
+def test_the_worker_starts_a_dead_surface_again_within_seconds(config, place, row):
+    surface.show_free(config, place)
+    manager, name = LocalManager(config), "ouroboros-web@preview1"
+    [unit] = [one for one in web_units.build_web_units(config) if one.name == name]
+    manager.start(unit)
+    try:
+        os.kill(manager.status(name).pid, signal.SIGKILL)
+        wait_for(lambda: not manager.status(name).is_active)
+        [task] = [one for one in Supervisor(config).periodic_tasks if one.name == "dead units"]
+        assert task.seconds <= 2
+        task.run()
+        assert manager.status(name).is_active
+        assert events("repaired") == [f"{name} had died: started again"]
+    finally:
+        manager.stop(name, grace=5)
 
 
 @pytest.mark.root

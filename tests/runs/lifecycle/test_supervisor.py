@@ -2,9 +2,12 @@
 
 import dataclasses
 import logging
+import os
 import signal
 import subprocess
 import threading
+import time
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -16,9 +19,12 @@ from core import outages
 from core.claims import make_owner_name, make_owner_prefix
 from core.clock import get_database_time
 from forges.models import Delivery
+from host.deadline import wait_until
 from host.errors import Refused
+from host.process import process_table
 from host.process.process_id import ProcessId
 from runs.lifecycle.queue_health import QUEUE
+from runs.lifecycle.queue_processes import QueueProcesses
 from runs.lifecycle.supervisor import PeriodicTask, Supervisor
 from runs.models import Heartbeat, Run
 from tests.environment import free_port
@@ -162,3 +168,51 @@ def test_a_new_worker_ends_the_claims_of_one_that_was_killed_as_a_whole(supervis
     supervisor._start_cluster()
     for model, row in rows:
         assert model.objects.claim(row.pk, make_owner_name())
+
+
+@pytest.fixture
+def cluster(supervisor):
+    """A process with two children in place of the cluster; the supervisor has no other task."""
+    supervisor.periodic_tasks = []
+    script = ["sh", "-c", "sleep 600 & sleep 600 & wait"]
+    with subprocess.Popen(script, start_new_session=True) as process:
+        try:
+            assert wait_until(lambda: len(list_children(process.pid)) == 2, seconds=60)
+            yield ProcessId(process.pid, process_table.read_start_time(process.pid))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def list_children(pid):
+    return [ProcessId(one.pid, one.start_time) for one in process_table.list_descendants(pid)]
+
+
+@pytest.mark.django_db
+def test_the_claim_of_a_queue_worker_that_was_killed_ends_at_the_next_look(supervisor, cluster):
+    supervisor.cluster, workers = cluster, list_children(cluster.pid)
+    supervisor.processes = QueueProcesses(started=time.monotonic())
+    later = get_database_time() + timedelta(hours=1)
+    Heartbeat.objects.create(name=QUEUE, at=later)
+    rows = [RunFactory(), RunFactory()]
+    for run, worker in zip(rows, workers, strict=True):
+        assert Run.objects.claim(run.pk, f"{make_owner_prefix(cluster.pid)}{worker.pid}:x")
+    Run.objects.update(claim_expires_at=later)
+    supervisor.step()
+    os.kill(workers[0].pid, signal.SIGKILL)
+    assert wait_until(lambda: not workers[0].is_alive(), seconds=60)
+    supervisor.step()
+    again = [Run.objects.claim(run.pk, make_owner_name()) for run in rows]
+    assert [claim is not None for claim in again] == [True, False]
+
+
+@pytest.mark.django_db
+def test_a_late_heartbeat_after_the_loss_of_a_queue_worker_restarts_the_cluster(
+    supervisor, cluster, monkeypatch
+):
+    restarts, now = [], time.monotonic()
+    monkeypatch.setattr(supervisor, "_restart_cluster", lambda: restarts.append(1))
+    Heartbeat.objects.create(name=QUEUE, at=get_database_time() - timedelta(seconds=15))
+    supervisor.cluster = cluster
+    supervisor.processes = QueueProcesses(started=now - 600, lost_at=now - 15)
+    supervisor.step()
+    assert restarts == [1]
