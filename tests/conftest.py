@@ -12,6 +12,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from host.files import ownership
 from host.process import private_tmp, socket_owner
+from tests.mutants.checkout import isolate_argv
 
 
 def reports_bound_sockets():
@@ -29,6 +30,7 @@ NEEDS = {
     "browser": shutil.which("chromium") is not None,
     "bound_sockets": reports_bound_sockets(),
     "mail_port": not socket_owner.list_listeners(25),
+    "pid_namespaces": bool(isolate_argv()),
 }
 NOT_RUN = pytest.StashKey[list[str]]()
 # Their tests share one stack or one machine, over several files.

@@ -7,7 +7,7 @@ import pytest
 
 from host.deadline import Deadline
 from tests.mutants import generated
-from tests.mutants.checkout import ROOT, Completed, copy_checkout, isolate_argv, run_in
+from tests.mutants.checkout import ROOT, Completed, copy_checkout, run_in
 from tests.mutants.generated import Mutant
 from tests.mutants.modules import ENDING, MODULES
 
@@ -99,9 +99,8 @@ def test_module_and_its_tests_exist(module):
     assert [path for path in (module, *MODULES[module]) if not (ROOT / path).is_file()] == []
 
 
+@pytest.mark.pid_namespaces
 def test_a_mutant_sees_no_process_of_the_host(tmp_path):
-    if not isolate_argv():
-        pytest.skip("the kernel refuses a PID namespace")
     done = run_in(tmp_path, ["sh", "-c", "readlink /proc/self/ns/pid; exit 3"], seconds=60)
     assert done.exit_code == 3
     assert done.output.strip() != os.readlink("/proc/self/ns/pid")
