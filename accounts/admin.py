@@ -98,7 +98,9 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
         user = self.get_object(request, unquote(id))
         if user == request.user:  # that page asks for the old one
             return redirect("admin:password_change")
-        if not self.has_change_permission(request, user):  # before a question who asks
+        if not self.has_change_permission(
+            request, user
+        ):  # before the person's own password is asked for
             raise PermissionDenied
         raise_if_reauthentication_required(request, app="accounts")
         return super().user_change_password(request, id, form_url)

@@ -95,7 +95,9 @@ def _parse_assignment(text: str, position: int, line: int, source: str) -> tuple
     if written.lstrip(" \t")[:1] in ("'", '"'):
         raise _refuse_line(source, line, "a quote is opened and not closed")
     if "\r" in written.strip(" \t\r"):
-        raise _refuse_line(source, line, "a carriage return ends no line; save it as a Unix file")
+        raise _refuse_line(
+            source, line, "a carriage return ends no line: end lines with line feeds"
+        )
     value = INLINE_COMMENT.sub("", written).strip(" \t\r")
     end_of_value = rest.end() if rest is not None else len(text)
     return Assignment(line, name[1], value, written.strip(" \t\r")), end_of_value

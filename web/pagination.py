@@ -21,14 +21,18 @@ class BoundedPaginator(Paginator):
     """Pages of the first LISTED_ROWS rows: counting a whole table takes longer the more it has."""
 
     @cached_property
-    def count(self) -> int:
+    def _counted(self) -> int:
         rows = cast("QuerySet[Any]", self.object_list)
-        return rows.order_by()[:LISTED_ROWS].count()
+        return rows.order_by()[: LISTED_ROWS + 1].count()
+
+    @property
+    def count(self) -> int:
+        return min(self._counted, LISTED_ROWS)
 
     @property
     def is_cut(self) -> bool:
-        """Whether there may be rows that no page has."""
-        return self.count == LISTED_ROWS
+        """Whether there are rows that no page has."""
+        return self._counted > LISTED_ROWS
 
 
 class ResultsPagination(CursorPagination):

@@ -32,7 +32,7 @@ class SourceTree:
     def read_source(self, path: str) -> str:
         """Return the text of a file in which something is only searched; "" if there is none.
 
-        None is refused: what is not UTF-8 is replaced, and what follows 4 MiB is left out.
+        It never raises Refused: what is not UTF-8 is replaced, and what follows 4 MiB is left out.
         """
         return (self._read(path, FILE_BYTES) or b"").decode("utf-8-sig", errors="replace")
 

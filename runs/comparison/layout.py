@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import zip_longest
 
 from runs.comments.rules import NumberedLine
 
@@ -120,20 +121,10 @@ def pair_lines(
             new.append(line)
             continue
         if new or line.kind != "del":
-            yield from _pair_block(old, new)
+            yield from zip_longest(old, new)
             old, new = [], []
         if line.kind == "del":
             old.append(line)
         else:
             yield line, line
-    yield from _pair_block(old, new)
-
-
-def _pair_block(
-    old: Sequence[NumberedLine], new: Sequence[NumberedLine]
-) -> Iterator[tuple[NumberedLine | None, NumberedLine | None]]:
-    for number in range(max(len(old), len(new))):
-        yield (
-            old[number] if number < len(old) else None,
-            new[number] if number < len(new) else None,
-        )
+    yield from zip_longest(old, new)

@@ -68,7 +68,7 @@ def test_names_in_small_letters_are_names():
         ("export", "x.env line 1: not KEY=value."),
         (
             "A=secret\rB=1\r",
-            "x.env line 1: a carriage return ends no line; save it as a Unix file.",
+            "x.env line 1: a carriage return ends no line: end lines with line feeds.",
         ),
     ],
 )
