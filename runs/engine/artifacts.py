@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import IO
 
+from core.clock import ClockTimestamp
 from host import log_message
 from host.config import Config
 from host.errors import Refused
@@ -32,6 +33,32 @@ def artifact_path(config: Config, run: Run, name: str) -> Path:
 def relative_artifact_path(config: Config, path: Path) -> str:
     """Return the value of `Artifact.path` for the file `path`."""
     return str(path.relative_to(artifacts_folder(config)))
+
+
+def write_artifact(
+    config: Config, run: Run, name: str, content: bytes, *, step_id: int | None = None
+) -> None:
+    """Store `content` as the artifact `name` of the run, in place of an earlier one."""
+    path = artifact_path(config, run, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The file before its row: a row without a file would be a link to a 404.
+    safe_files.write_atomic(path, content, 0o600)
+    record_artifact(config, run, name, step_id=step_id)
+
+
+def record_artifact(config: Config, run: Run, name: str, *, step_id: int | None = None) -> None:
+    """Have the run's artifact `name` lead to its file, which is there."""
+    fields = {
+        "step_id": step_id,
+        "path": relative_artifact_path(config, artifact_path(config, run, name)),
+    }
+    Artifact.objects.update_or_create(
+        run=run,
+        generation=run.generation,
+        name=name,
+        defaults=fields,
+        create_defaults={**fields, "created_at": ClockTimestamp()},
+    )
 
 
 def open_artifact(config: Config, artifact: Artifact) -> IO[bytes]:

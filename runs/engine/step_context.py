@@ -11,17 +11,16 @@ from typing import Any, ClassVar
 from django.db import transaction
 
 from core.claims import Claim, ClaimLost
-from core.clock import ClockTimestamp
 from host import log_message
 from host.config import Config
 from host.files import log_files, safe_files
 from host.masking.known_secrets import read_masks
 from host.process.users import User
 from runs.engine import events
-from runs.engine.artifacts import artifact_path, relative_artifact_path
+from runs.engine.artifacts import write_artifact
 from runs.engine.notes import list_new_texts, replace_notes
 from runs.engine.step_errors import StepStopped
-from runs.models import Artifact, Run, Step
+from runs.models import Run, Step
 from runs.rules import Status
 
 # What a probe returns: the step's result if its effect exists, else None.
@@ -195,18 +194,5 @@ class StepContext(CommandContext):
 
     def save_artifact(self, name: str, content: str) -> None:
         """Store `content` as the artifact `name` of this step, in place of an earlier one."""
-        path = artifact_path(self.config, self.run, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The file before its row: a row without a file would be a link to a 404.
-        safe_files.write_atomic(path, self.mask(content).encode(), 0o600)
-        fields = {
-            "step_id": self.step_id or None,
-            "path": relative_artifact_path(self.config, path),
-        }
-        Artifact.objects.update_or_create(
-            run=self.run,
-            generation=self.run.generation,
-            name=name,
-            defaults=fields,
-            create_defaults={**fields, "created_at": ClockTimestamp()},
-        )
+        masked = self.mask(content).encode()
+        write_artifact(self.config, self.run, name, masked, step_id=self.step_id or None)

@@ -6,17 +6,10 @@ from email.utils import formatdate
 from django.conf import settings
 from django.db.models import QuerySet
 
-from core.clock import ClockTimestamp
 from host.config import Config, SlotConfig
 from host.errors import Refused
-from host.files import safe_files
 from host.masking.known_secrets import read_masks
-from runs.engine.artifacts import (
-    artifact_path,
-    artifacts_folder,
-    open_artifact,
-    relative_artifact_path,
-)
+from runs.engine.artifacts import artifacts_folder, open_artifact, write_artifact
 from runs.engine.events import WORKER, record_event
 from runs.mail import parsing
 from runs.mail.parsing import Mail
@@ -51,17 +44,8 @@ def keep_message(
     if len(kept) >= MAX_MESSAGES or size + len(raw) > MAX_BYTES:
         _report_limit(run)
         return
-    path = artifact_path(config, run, f"{PREFIX}{len(kept) + 1:04}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The file before its row: a row without a file would be a link to a 404.
-    safe_files.write_atomic(path, build_envelope(sender, recipients) + raw, 0o600)
-    Artifact.objects.create(
-        run=run,
-        generation=run.generation,
-        name=f"{PREFIX}{len(kept) + 1:04}",
-        path=relative_artifact_path(config, path),
-        created_at=ClockTimestamp(),
-    )
+    name = f"{PREFIX}{len(kept) + 1:04}"
+    write_artifact(config, run, name, build_envelope(sender, recipients) + raw)
 
 
 def build_envelope(sender: str, recipients: Sequence[str]) -> bytes:

@@ -11,14 +11,13 @@ from functools import partial
 from typing import Any, ClassVar
 
 from core.claims import Claim
-from core.clock import ClockTimestamp
 from host.config import Config
 from host.git.bare_repository import Repository
 from host.process.users import User
-from runs.engine.artifacts import artifact_path, relative_artifact_path
+from runs.engine.artifacts import artifact_path, record_artifact
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.lifecycle import branch_watch
-from runs.models import Artifact, Precheck, Run
+from runs.models import Precheck, Run
 from runs.pipelines import shipping
 from runs.pipelines.candidates import merging
 from runs.pipelines.candidates.merging import Signature
@@ -118,13 +117,6 @@ def begin_step(
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)  # of an earlier precheck; it may be a link to a daemon's output
     log.touch(mode=0o600)
-    fields = {"step": None, "path": relative_artifact_path(config, log)}
-    Artifact.objects.update_or_create(
-        run=run,
-        generation=run.generation,
-        name=name,
-        defaults=fields,
-        create_defaults={**fields, "created_at": ClockTimestamp()},
-    )
+    record_artifact(config, run, name)
     job = f"{precheck.pk}:{claim.fence}"
     return PrecheckContext(config, log, job, run, claim, step, 1, 0, results, precheck=precheck)

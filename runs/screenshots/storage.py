@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from core.clock import ClockTimestamp
 from host.config import Config
 from host.errors import Refused
-from host.files import safe_files
 from host.screenshots.pictures import PagePicture, compute_changed_share
-from runs.engine.artifacts import artifact_path, open_artifact, relative_artifact_path
+from runs.engine.artifacts import open_artifact, write_artifact
 from runs.models import Artifact, Run
 from runs.screenshots.rules import Shot, Side, describe_pair
 
@@ -21,26 +19,11 @@ def store_pair(
     """Write the pictures of one page and device, and return what the row says of them."""
     for side, picture in taken.items():
         if picture.png:
-            _store(config, run, shot.artifact_name(side), picture.png)
+            write_artifact(config, run, shot.artifact_name(side), picture.png)
     pngs = [picture.png for picture in taken.values() if picture.png]
     changed = compute_changed_share(*pngs) if len(pngs) == len(Side) else None
     sides = {side: (picture.status, picture.error) for side, picture in taken.items()}
     return describe_pair(shot, sides, changed)
-
-
-def _store(config: Config, run: Run, name: str, png: bytes) -> None:
-    path = artifact_path(config, run, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The file before its row: a row without a file would be a link to a 404.
-    safe_files.write_atomic(path, png, 0o600)
-    fields = {"step": None, "path": relative_artifact_path(config, path)}
-    Artifact.objects.update_or_create(
-        run=run,
-        generation=run.generation,
-        name=name,
-        defaults=fields,
-        create_defaults={**fields, "created_at": ClockTimestamp()},
-    )
 
 
 def read_picture(config: Config, artifact: Artifact) -> bytes:

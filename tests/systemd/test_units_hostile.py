@@ -135,9 +135,26 @@ def test_a_hostile_preview_fills_no_disk_by_way_of_tmp(host, preview, folder):
     assert run_in_preview(host, preview, f"stat -f -c %T {folder}")[0].strip() == "tmpfs"
 
 
+START = """
+import os
+def is_of_its_own_session():
+    if os.fork():
+        return False
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    return True
+"""
+
+
 def run_python_in_preview(host, preview, code):
-    """Have the preview run Python code that must succeed; return what it printed."""
-    encoded = base64.b64encode(code.encode()).decode()
+    """Have the preview run Python code that must succeed; return what it printed.
+
+    Where the code asks is_of_its_own_session(), it goes on as two processes: the one that is
+    answered True outlives the request.
+    """
+    encoded = base64.b64encode((START + code).encode()).decode()
     output, succeeded = run_in_preview(host, preview, f"echo {encoded} | base64 -d | python3 -")
     assert succeeded, output
     return output
@@ -157,11 +174,7 @@ for port in {ports}:
             print(address, port)
         except OSError:
             pass
-if held and os.fork() == 0:
-    os.setsid()
-    null = os.open("/dev/null", os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
+if held and is_of_its_own_session():
     time.sleep(3600)
 """
 STACK_PORTS = [*range(3100, 3104), 8000, 8088, 8090, 8092, *range(8101, 8104), 8110, 8111, 5432]
@@ -195,8 +208,7 @@ limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 first, last = map(int, open("/proc/sys/net/ipv4/ip_local_port_range").read().split())
 for begin in range(first, last + 1, limit - 50):
-    if os.fork() == 0:
-        os.setsid()
+    if is_of_its_own_session():
         held = []
         for port in range(begin, min(begin + limit - 50, last + 1)):
             one = socket.socket()
@@ -205,9 +217,6 @@ for begin in range(first, last + 1, limit - 50):
                 held.append(one)
             except OSError:
                 one.close()
-        null = os.open("/dev/null", os.O_RDWR)
-        for number in range(3):
-            os.dup2(null, number)
         time.sleep(3600)
 """
 
@@ -215,8 +224,7 @@ for begin in range(first, last + 1, limit - 50):
 def test_a_hostile_preview_that_binds_all_local_ports_is_ended(host, preview):
     run = host.make_run("feature/hostile-ports")
     uid = host.run(f"id -u ouroboros-{run['slot_id']}").strip()
-    encoded = base64.b64encode(HOLD_PORTS.encode()).decode()
-    run_in_preview(host, run, f"echo {encoded} | base64 -d | python3 -")
+    run_python_in_preview(host, run, HOLD_PORTS)
 
     def is_recorded():
         answer = host.run_unchecked(f"curl -fsS http://127.0.0.1:8000/api/runs/{run['id']}/events")
@@ -261,37 +269,56 @@ def test_a_hostile_preview_sets_no_cookie_of_the_admin_and_clears_none(host, pre
 
 
 HOLD = """
-import os, socket, time
-held = []
-for port, name in 60 * [(8000, "127.0.0.1"), (8088, "api.example.com")]:
+import contextlib, socket, time
+TARGETS = 60 * [(8000, "127.0.0.1"), (8088, "api.example.com")]
+STARTS = ("X-Slow: ", "Content-Length: 50000\\r\\n\\r\\n")
+def connect(number):
+    port, name = TARGETS[number]
     one = socket.create_connection(("127.0.0.1", port))
-    one.sendall(f"POST /admin/login/ HTTP/1.1\\r\\nHost: {name}\\r\\nContent-Length: 9".encode())
-    held.append(one)
+    head = f"POST /admin/login/ HTTP/1.1\\r\\nHost: {name}\\r\\n{STARTS[number // 2 % 2]}"
+    one.sendall(head.encode())
+    return one
+held = [connect(number) for number in range(len(TARGETS))]
 print("holds", flush=True)
-if os.fork() == 0:
-    os.setsid()
-    null = os.open("/dev/null", os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-    for _ in range(300):
+if is_of_its_own_session():
+    for _ in range(5 * SECONDS):
         time.sleep(0.2)
-        for one in held:
+        for number, one in enumerate(held):
             try:
                 one.send(b"1")
             except OSError:
-                pass
+                one.close()
+                with contextlib.suppress(OSError):
+                    held[number] = connect(number)
 """
 
 
 def test_slow_connections_of_a_hostile_preview_do_not_stop_the_api(host, preview):
-    assert run_python_in_preview(host, preview, HOLD) == "holds\n"
+    times = times_beside_slow_connections(host, preview, 10)
+    assert statistics.median(times) < 0.5, times
+    host.run("curl -fsS -m 10 -o /dev/null http://127.0.0.1:8000/api/slots")
+
+
+@pytest.mark.full
+def test_a_minute_of_slow_connections_of_a_hostile_preview_delays_no_probe(host, preview):
+    assert max(times_beside_slow_connections(host, preview, 60)) < 1
+
+
+def times_beside_slow_connections(host, preview, seconds):
+    """Return how long /health took, in seconds, directly and through the router.
+
+    A hostile preview meanwhile has sixty connections to each, on which it sends a head or a body
+    byte by byte, and connects again in place of each that is ended.
+    """
+    assert run_python_in_preview(host, preview, f"SECONDS = {seconds + 50}\n{HOLD}") == "holds\n"
     health = "curl -fsS -m 10 -o /dev/null -w '%{time_total} ' http://127.0.0.1:8000/health"
     routed = health.replace(
         "http://127.0.0.1:8000", "-H 'Host: api.example.com' http://127.0.0.1:8088"
     )
-    times = host.run(f"for i in $(seq 10); do {health}; {routed}; sleep 0.3; done").split()
-    assert len(times) == 20 and statistics.median(map(float, times)) < 0.5, times
-    host.run("curl -fsS -m 10 -o /dev/null http://127.0.0.1:8000/api/slots")
+    is_not_over = f"[ $(date +%s) -lt $(($begin + {seconds})) ]"
+    probes = f"while {is_not_over}; do {health}; {routed}; sleep 0.3; done"
+    times = host.run(f"begin=$(date +%s); {probes}")
+    return list(map(float, times.split()))
 
 
 ESCAPES = "printf '\\033]0;stolen\\007\\033[2J\\302\\2332J\\342\\200\\256 escapes\\n'"
@@ -337,11 +364,7 @@ file = open("deleted", "wb")
 file.write(b"x" * ({MEBIBYTE} * 64))
 file.flush()
 os.unlink("deleted")
-if os.fork() == 0:
-    os.setsid()
-    null = os.open("/dev/null", os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
+if is_of_its_own_session():
     time.sleep(3600)
 """
 MEASURE = (
@@ -376,11 +399,7 @@ try:
 except OSError:
     pass
 print(len(held), os.ttyname(held[0][1]), *sorted(os.listdir("/dev/pts"))[-1:])
-if os.fork() == 0:
-    os.setsid()
-    null = os.open("/dev/null", os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
+if is_of_its_own_session():
     time.sleep(3600)
 """
 
@@ -412,12 +431,8 @@ assert libc.msgget(0, 0o1600) >= 0
 libc.mq_open(b"/left-by-a-preview", 0o102, 0o666, None)
 for folder in ("/tmp", "/var/tmp", "/dev/shm"):
     open(folder + "/left-by-a-preview", "w").close()
-if os.fork() == 0:
-    os.setsid()
+if is_of_its_own_session():
     if os.fork() == 0:
-        null = os.open("/dev/null", os.O_RDWR)
-        for number in range(3):
-            os.dup2(null, number)
         os.execve("/bin/sleep", ["sleep-of-a-preview", "3600"], {})
     os._exit(0)
 os.wait()
