@@ -89,3 +89,27 @@ def api() -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+@contextmanager
+def router(api_port: int, **environ: str) -> Iterator[int]:
+    """Run the router in front of the API in the body of the with statement, and yield its port.
+
+    `environ` is added to its environment.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        ports = {"API_PORT": str(api_port), "ROUTER_PORT": str(port)}
+        process = subprocess.Popen(
+            ["caddy", "run", "--config", "infra/caddy/Caddyfile", "--adapter", "caddyfile"],
+            executable=str(HOME / ".venv/bin/caddy"),
+            cwd=HOME,
+            env={**os.environ, **ports, "ROUTER_ADMIN_SOCKET": f"{folder}/admin.sock", **environ},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_for_listener(port)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)

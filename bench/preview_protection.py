@@ -10,17 +10,14 @@ most 3 ms at the median; the ratio to the floor is printed too.
 
 import contextlib
 import http.client
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from api_server import HOME, api, database, free_port, wait_for_listener
+from api_server import api, database, router
 from arguments import parse_one
 
 REQUESTS = 2000
@@ -51,8 +48,9 @@ def main(requests: int) -> bool:
     with database(), contextlib.ExitStack() as stack:
         port, visitors = stack.enter_context(api()), make_visitors()
         preview = stack.enter_context(serve_preview())
-        floor = stack.enter_context(router(port, preview, "open"))
-        protected = stack.enter_context(router(port, preview, "protected"))
+        to = {"WEB_PREVIEW1_PORT": str(preview)}
+        floor = stack.enter_context(router(port, **to, PREVIEW_PROTECTION="open"))
+        protected = stack.enter_context(router(port, **to, PREVIEW_PROTECTION="protected"))
         assert request(http.client.HTTPConnection("127.0.0.1", protected), {}) == 401
         results = [
             measure(name, floor, protected, headers, requests) for name, headers in visitors.items()
@@ -145,29 +143,6 @@ def serve_preview() -> Iterator[int]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
     server.shutdown()
-
-
-@contextlib.contextmanager
-def router(api_port: int, preview_port: int, protection: str) -> Iterator[int]:
-    """Run a router in front of the API and the preview; yield its port."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        environ = {"API_PORT": str(api_port), "ROUTER_PORT": str(port)}
-        environ |= {"WEB_PREVIEW1_PORT": str(preview_port), "PREVIEW_PROTECTION": protection}
-        environ["ROUTER_ADMIN_SOCKET"] = f"{folder}/admin.sock"
-        process = subprocess.Popen(
-            ["caddy", "run", "--config", "infra/caddy/Caddyfile", "--adapter", "caddyfile"],
-            executable=str(HOME / ".venv/bin/caddy"),
-            cwd=HOME,
-            env={**os.environ, **environ},
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wait_for_listener(port)
-            yield port
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,15 @@ import contextlib
 import http.client
 import itertools
 import multiprocessing
-import os
 import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
 
-from api_server import HOME, api, database, free_port
+from api_server import api, database, router
 from arguments import parse_one
 
 CLIENTS, READERS = 60, 50
@@ -143,28 +140,6 @@ def read_nothing(address: Address, is_over: Event, number: int) -> None:
 def read(address: Address, is_over: Event, number: int) -> None:
     for path in READ:
         request(address, path)
-
-
-@contextlib.contextmanager
-def router(api_port: int) -> Iterator[int]:
-    """Run the router in front of the API; yield its port."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        environ = {"API_PORT": str(api_port), "ROUTER_PORT": str(port)}
-        environ["ROUTER_ADMIN_SOCKET"] = f"{folder}/admin.sock"
-        process = subprocess.Popen(
-            ["caddy", "run", "--config", "infra/caddy/Caddyfile", "--adapter", "caddyfile"],
-            executable=str(HOME / ".venv/bin/caddy"),
-            cwd=HOME,
-            env={**os.environ, **environ},
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            time.sleep(2)
-            yield port
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 if __name__ == "__main__":

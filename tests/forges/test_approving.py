@@ -8,6 +8,7 @@ from runs.models import Approval
 from runs.rules import Status
 from tests.factories import UserFactory
 from tests.forges import fake_forge, payloads
+from tests.forges.kinds import EACH_API
 from tests.forges.test_reporting import make_ready
 
 pytestmark = pytest.mark.django_db
@@ -29,15 +30,7 @@ def review(world, pull, *reviews):
     return world.send(*payloads.review(world.forge.kind, pull))
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "github",
-        "gitlab",
-        pytest.param("gitea", marks=pytest.mark.full),
-        pytest.param("forgejo", marks=pytest.mark.full),
-    ],
-)
+@EACH_API
 def test_a_review_of_the_head_approves_it_in_the_linked_users_name_once(world, grace):
     pull = world.pull()
     world.deliver(pull)

@@ -10,6 +10,7 @@ from runs.models import Approval, Run
 from runs.rules import Status
 from slots.models import Lease
 from tests.factories import UserFactory
+from tests.forges.kinds import EACH_API
 from tests.forges.test_reporting import make_ready, the_comment
 
 pytestmark = pytest.mark.django_db
@@ -54,15 +55,7 @@ def grace():
     return user
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "github",
-        "gitlab",
-        pytest.param("gitea", marks=pytest.mark.full),
-        pytest.param("forgejo", marks=pytest.mark.full),
-    ],
-)
+@EACH_API
 def test_preview_starts_a_run_whatever_the_policy_says_and_cancel_ends_it(world):
     pull = world.pull(labels=[])
     assert world.comment(pull, "/preview").decision == "acted"

@@ -13,16 +13,16 @@ from runs.models import Run
 from runs.rules import Status
 from tests.factories import RunFactory
 from tests.forges import payloads
+from tests.forges.kinds import EACH_FORGE, OTHER_APIS
 
 pytestmark = pytest.mark.django_db
-FORGES = pytest.mark.parametrize("kind", ["github", "gitlab", "gitea", "forgejo"])
 
 
 def the_run():
     return Run.objects.get()
 
 
-@FORGES
+@EACH_FORGE
 def test_an_opened_pull_request_gets_one_run_of_its_branch(world):
     pull = world.pull()
     delivery = world.deliver(pull)
@@ -331,14 +331,7 @@ def test_old_deliveries_are_removed(world):
     assert not Delivery.objects.exists()
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "gitlab",
-        pytest.param("gitea", marks=pytest.mark.full),
-        pytest.param("forgejo", marks=pytest.mark.full),
-    ],
-)
+@OTHER_APIS
 def test_the_other_forges_lead_to_the_same(world):
     pull = world.pull(labels=[], author="alice")
     assert "does not have the label" in world.deliver(pull).reason

@@ -6,14 +6,14 @@ from django.test.utils import CaptureQueriesContext
 
 from forges.models import Delivery
 from tests.forges import payloads
+from tests.forges.kinds import EACH_FORGE
 from web.server.request_buffer import HOOK_BODY_BYTES, RequestBuffer
 
 pytestmark = pytest.mark.django_db
-FORGES = pytest.mark.parametrize("kind", ["github", "gitlab", "gitea", "forgejo"])
 GITHUB_AND_ITS_LIKE = pytest.mark.parametrize("kind", ["github", "gitea", "forgejo"])
 
 
-@FORGES
+@EACH_FORGE
 def test_a_signed_delivery_is_stored_and_answered_with_202(world):
     answer = world.post("pull_request", {"action": "opened"}, "one")
     assert answer.status_code == 202
@@ -24,7 +24,7 @@ def test_a_signed_delivery_is_stored_and_answered_with_202(world):
     assert payloads.SECRET not in str(stored.headers)
 
 
-@FORGES
+@EACH_FORGE
 def test_a_wrong_signature_returns_401_and_stores_nothing(world):
     answer = world.post("pull_request", {"action": "opened"}, secret="another")
     assert (answer.status_code, answer.json()["error"]) == (401, "signature_invalid")

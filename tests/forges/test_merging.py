@@ -5,19 +5,11 @@ import pytest
 from forges.models import PullRequest
 from forges.shipping import merging
 from host.errors import Refused
+from tests.forges.kinds import EACH_API
 from tests.forges.test_reporting import make_ready
 
 pytestmark = pytest.mark.django_db
 LANDED = "c" * 40
-FORGES = pytest.mark.parametrize(
-    "kind",
-    [
-        "github",
-        "gitlab",
-        pytest.param("gitea", marks=pytest.mark.full),
-        pytest.param("forgejo", marks=pytest.mark.full),
-    ],
-)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +24,7 @@ def pull(world):
     return made
 
 
-@FORGES
+@EACH_API
 def test_the_forge_merges_the_runs_commit_once(world, pull):
     run = make_ready()
     assert merging.find_merge(world.config, run) == ""
@@ -41,7 +33,7 @@ def test_the_forge_merges_the_runs_commit_once(world, pull):
     assert pull.state == "merged"
 
 
-@FORGES
+@EACH_API
 def test_what_the_forge_refuses_is_refused_with_its_words(world, pull):
     run = make_ready()
     world.forge.refusals = [(405, "At least 1 approving review is required.")]

@@ -16,6 +16,7 @@ from runs.repository import check_settings
 from runs.rules import Status
 from tests.factories import RunFactory
 from tests.forges import payloads
+from tests.forges.kinds import EACH_API
 from tests.forges.test_reporting import make_ready
 
 pytestmark = pytest.mark.django_db
@@ -96,15 +97,7 @@ def test_an_author_has_as_many_previews_at_once_as_the_setting_says(world):
     assert sorted(open_runs) == ["other", "third"]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "github",
-        "gitlab",
-        pytest.param("gitea", marks=pytest.mark.full),
-        pytest.param("forgejo", marks=pytest.mark.full),
-    ],
-)
+@EACH_API
 def test_a_preview_waits_for_the_required_checks(world):
     required = "build / test, lint" if world.forge.kind == "github" else "build / test"
     world.configure(PREVIEW_REQUIRED_CHECKS=required)

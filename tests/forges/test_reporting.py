@@ -15,23 +15,9 @@ from runs.rules import Status
 from slots.models import Lease
 from tests.factories import StepFactory
 from tests.forges.fake_forge import TOKEN
+from tests.forges.kinds import GITHUB, OTHER_APIS
 
 pytestmark = pytest.mark.django_db
-OUTAGES = pytest.mark.parametrize(
-    "kind",
-    [
-        "github",
-        *(pytest.param(kind, marks=pytest.mark.full) for kind in ("gitlab", "gitea", "forgejo")),
-    ],
-)
-OTHERS = pytest.mark.parametrize(
-    "kind",
-    [
-        "gitlab",
-        pytest.param("gitea", marks=pytest.mark.full),
-        pytest.param("forgejo", marks=pytest.mark.full),
-    ],
-)
 PREVIEW, GATE, DEPLOY = "oroboros/preview", "oroboros/merge-gate", "oroboros/deploy"
 
 
@@ -134,7 +120,7 @@ def test_comments_without_pages_are_read_once(world, pull):
     assert len(pull.comments) == 2
 
 
-@OTHERS
+@OTHER_APIS
 def test_the_other_forges_get_the_same(world, pull):
     world.report()
     make_ready()
@@ -241,7 +227,7 @@ def test_a_comment_that_a_person_deleted_is_written_again_once(world, pull):
     assert len(pull.comments) == 1
 
 
-@OUTAGES
+@GITHUB
 def test_while_the_forge_is_down_nothing_is_lost_and_the_newest_is_sent_after(world, pull):
     world.forge.is_down = True
     for _ in range(8):
@@ -260,7 +246,7 @@ def test_while_the_forge_is_down_nothing_is_lost_and_the_newest_is_sent_after(wo
     assert not OutgoingMessage.objects.waiting().exists()
 
 
-@OUTAGES
+@GITHUB
 def test_a_limit_is_waited_for_by_all_messages(world, pull):
     world.forge.failures = [(429, {"Retry-After": "300"})]
     world.report()
@@ -273,7 +259,7 @@ def test_a_limit_is_waited_for_by_all_messages(world, pull):
     assert len(world.forge.requests) == sent
 
 
-@OUTAGES
+@GITHUB
 def test_a_revoked_token_is_tried_again_until_another_is_there(world, pull, tmp_path):
     world.forge.token = "another"
     world.report()

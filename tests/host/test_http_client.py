@@ -3,13 +3,13 @@
 import http.server
 import json
 import socket
-import threading
 import time
 
 import pytest
 
 from host import http_client
 from tests.environment import free_port
+from tests.host.http_servers import serving
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -69,22 +69,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        """A client that closes early is no error here."""
-
-
 @pytest.fixture(scope="module")
 def port():
-    server = Server(("127.0.0.1", 0), Handler)
-    server.released = threading.Event()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server.server_port
-    server.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as port:
+        yield port
 
 
 def test_a_get_sends_the_host_and_the_given_headers(port):

@@ -15,3 +15,16 @@ def load_files(tmp_path):
         return manifest_loader.load_manifest(tmp_path)
 
     return load
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Return a function that writes files into a tree and returns its root."""
+    root = tmp_path / "tree"
+    root.mkdir(mode=0o755)
+
+    def write(files):
+        write_tree(root, files)
+        return root
+
+    return write

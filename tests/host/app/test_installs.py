@@ -19,7 +19,6 @@ from host.files import var_folders
 from host.files.file_lock import file_lock
 from host.process import runner
 from tests.host.app.test_planning import make_plan, only, package
-from tests.host.app.trees import write_tree
 
 
 @pytest.fixture
@@ -29,19 +28,6 @@ def tmp_path():
         Path(folder).chmod(0o755)
         yield Path(folder)
         installs.ownership.delete_tree(Path(folder) / "var")
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """Write files into a tree and return its root."""
-    root = tmp_path / "tree"
-    root.mkdir(mode=0o755)
-
-    def write(files):
-        write_tree(root, files)
-        return root
-
-    return write
 
 
 @pytest.fixture

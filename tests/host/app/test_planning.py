@@ -10,22 +10,8 @@ from host.app.dependencies.install import Tools
 from host.app.manifest import Check, Manifest
 from host.app.planning import Command
 from host.errors import Refused
-from tests.host.app.trees import write_tree
 
 TOOLS = Tools("/v/bin/uv", "/usr/bin/python3", "3.11.2", "/usr/bin/npm", "v20")
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """Write files into a tree and return its root."""
-    root = tmp_path / "tree"
-    root.mkdir(mode=0o755)
-
-    def write(files):
-        write_tree(root, files)
-        return root
-
-    return write
 
 
 def make_plan(root, tools=TOOLS, **parts):

@@ -19,6 +19,7 @@ from host.units import health as health_module
 from host.units.health import describe_failed_start, probe, probe_unit, wait_until_healthy
 from host.units.unit import HealthCheck, Unit, UnitStatus
 from tests.environment import free_port
+from tests.host.http_servers import serving
 
 OURS = UnitStatus(True, os.getpid(), 1.0, None, "ours")
 
@@ -98,22 +99,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        """A client that closes early is no error here."""
-
-
 @pytest.fixture(scope="module")
 def port():
-    server = Server(("127.0.0.1", 0), Handler)
-    server.released = threading.Event()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server.server_port
-    server.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as port:
+        yield port
 
 
 def test_a_probe_sends_the_given_host(port):
