@@ -15,6 +15,7 @@ from core.outbox import Outgoing, OutgoingQuerySet
 from forges.adapters.forge import PullRequestFacts, PullRequestState
 from forges.forge_settings import FORGES
 from forges.rules import DeliveryDecision
+from host.masking.known_secrets import read_masks
 from runs.models import Run
 
 
@@ -194,7 +195,7 @@ class Delivery(Claimable):
         """Record what became of it."""
         Delivery.objects.filter(pk=self.pk).update(
             decision=decision,
-            reason=reason,
+            reason=read_masks(settings.OROBOROS).mask(reason),
             decided_at=ClockTimestamp(),
             attempts=0,
             failures=0,
@@ -205,7 +206,7 @@ class Delivery(Claimable):
     def postpone(self, reason: str, seconds: float) -> None:
         """Have it decided again in so many seconds; the forge did not answer what decides it."""
         Delivery.objects.filter(pk=self.pk).update(
-            reason=reason,
+            reason=read_masks(settings.OROBOROS).mask(reason),
             due_at=ClockTimestamp() + timedelta(seconds=seconds),
             failures=F("failures") + 1,
             attempts=0,

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from core.outbox import Outgoing, OutgoingQuerySet
+from host.masking.known_secrets import read_masks
 from notifications.rules import TargetKind, describe_address
 
 
@@ -111,7 +112,8 @@ class Notification(Outgoing):
         return f"{self.event} to {self.target}"
 
     def record_answer(self, text: str) -> None:
-        Notification.objects.filter(pk=self.pk).update(answer=text)
+        masked = read_masks(settings.OROBOROS).mask(text)
+        Notification.objects.filter(pk=self.pk).update(answer=masked)
 
 
 class Cursor(models.Model):

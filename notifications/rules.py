@@ -1,5 +1,6 @@
 """Which notifications there are, who gets them, and what they say: no I/O."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,8 @@ QUIET_FOR = timedelta(hours=1)
 # A slot's end is announced so long before, and only of slots that were granted for longer.
 EXPIRES_SOON = timedelta(minutes=15)
 LEAST_GRANT = timedelta(minutes=30)
+SEPARATORS = re.compile(r"[/:@?&=,;]+")
+TOKEN_LENGTH = 12  # characters; names of channels are seldom longer, and masked everywhere
 
 
 class NotificationEvent(TextChoices):
@@ -138,6 +141,25 @@ def describe_address(kind: str, address: str) -> str:
         return f"{scheme}://…"
     host = rest.partition("/")[0].rpartition("@")[2].partition("?")[0]
     return f"{scheme}://{host}/…"
+
+
+def list_secrets(kind: str, address: str, secret: str) -> list[str]:
+    """Return what of a target no text may show; of a person's own notices that is nothing.
+
+    A part of an address is taken for a token if it is long and has a digit, and for a host's name
+    if it is the address's own host and has a dot: of chat services the host may be a token.
+    """
+    if kind == TargetKind.EMAIL:
+        return []
+    host = urlsplit(address).hostname or ""
+    tokens = [
+        part
+        for part in SEPARATORS.split(address.partition("://")[2])
+        if len(part) >= TOKEN_LENGTH
+        and any(map(str.isdigit, part))
+        and not ("." in host and part.lower() == host)
+    ]
+    return [one for one in (address, secret, secret.partition("_")[2], *tokens) if one]
 
 
 def check_address(kind: str, address: str) -> None:

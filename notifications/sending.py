@@ -18,6 +18,7 @@ from notifications.notification_settings import (
     read_mail_server,
 )
 from notifications.rules import TargetKind
+from notifications.targets import remember_secrets
 
 AT_ONCE = 50
 PROGRAM = "notifications.channels"
@@ -58,6 +59,8 @@ def deliver(config: Config, message: Notification) -> None:
         request = build_request(config, message)
     except Refused as refused:  # a setting is missing, or the file of a password
         raise DeliveryFailed(refused.code, refused.detail) from refused
+    # Here too: another host may have made the target.
+    remember_secrets(config, message.target)
     answer = run_program(request)
     message.record_answer(answer.text)
     if answer.is_gone:

@@ -3,16 +3,18 @@
 import uuid
 from collections.abc import Sequence
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from core.clock import get_database_time
 from host.config import Config
 from host.errors import Refused
+from host.masking.known_secrets import remember_target
 from notifications.channels.webhook import make_secret, read_key
 from notifications.collecting import lock_cursor, store_test
 from notifications.models import Notification, Target
-from notifications.rules import TargetKind, check_address
+from notifications.rules import TargetKind, check_address, list_secrets
 
 SECRET_DETAIL = "A secret is whsec_ and 24 to 64 bytes in Base64, or empty: then one is made."  # noqa: S105
 
@@ -39,7 +41,7 @@ def add_target(
     if kind == TargetKind.WEBHOOK:
         secret = _check_secret(secret)
     lock_cursor()
-    return Target.objects.create(
+    target = Target.objects.create(
         name=name,
         kind=kind,
         address=address,
@@ -50,6 +52,13 @@ def add_target(
         created_by=actor,
         created_at=get_database_time(),
     )
+    remember_secrets(settings.OROBOROS, target)
+    return target
+
+
+def remember_secrets(config: Config, target: Target) -> None:
+    """Have its address and its secret masked, in all that this host stores or shows."""
+    remember_target(config, target.pk, list_secrets(target.kind, target.address, target.secret))
 
 
 def _check_secret(secret: str) -> str:
@@ -72,6 +81,7 @@ def change_target(
     row.update(events=list(events), branches=list(branches))
     if address:
         row.update(address=address)
+        remember_secrets(settings.OROBOROS, row.get())
 
 
 @transaction.atomic
@@ -88,6 +98,7 @@ def rotate_secret(target: Target) -> str:
         raise Refused("not_signed", "Only webhooks are signed.")
     secret = make_secret()
     Target.objects.filter(pk=target.pk).update(secret=secret)
+    remember_secrets(settings.OROBOROS, Target.objects.get(pk=target.pk))
     return secret
 
 

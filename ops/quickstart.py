@@ -17,7 +17,7 @@ from host.process import runner
 from host.units import control_units
 from ops import demo, detect, env_files, live_release, progress, setup_command, stack
 from ops.api_client import ApiClient, Json
-from ops.doctor import forge_checks
+from ops.doctor import forge_checks, secret_files
 
 BRANCH = "feature/reactions"
 TITLE = "Reactions on the guestbook's entries"
@@ -86,7 +86,7 @@ def describe_forge(config: Config) -> Iterator[str]:
     A fault stops nothing: without its forge the stack previews what people ask for.
     """
     if config.get("FORGE"):
-        for found in forge_checks.check_forge(config):
+        for found in (*secret_files.check_files(config), *forge_checks.check_forge(config)):
             remedy = "" if found.is_ok else f". {found.remedy}"
             yield f"{found.subject}: {found.observed}{remedy}"
 

@@ -31,6 +31,7 @@ from host.app.manifest import Manifest
 from host.app.resources import mail, user_header
 from host.config import Config, SlotConfig, read_env_file
 from host.errors import Refused
+from host.masking import control_secrets
 from host.masking.masks import MASK, MIN_SECRET_LENGTH
 
 PREVIEW_FILE = "worker-preview.env"
@@ -58,7 +59,6 @@ STAGE_VARIABLES: dict[str, dict[str, str]] = {
 }
 # No role has this name: a build that connects fails, and the server's message says why.
 BUILD_DATABASE = "no_database_in_builds"
-CONTROL_SECRETS = ("SECRET_KEY", "DATABASE_URL", "PREVIEW_ADMIN_DATABASE_URL")
 SECRET_NAME_PATTERN = re.compile(
     r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|COOKIE|SALT", re.I
 )
@@ -362,7 +362,7 @@ def _describe_missing(name: str, text: str, known: AbstractSet[str]) -> Iterator
 
 
 def _check_no_control_secret(config: Config, name: str, value: str, origin: str) -> None:
-    if any(value == config.get(secret) for secret in CONTROL_SECRETS if config.get(secret)):
+    if value in filter(None, map(config.get, control_secrets.OWN)):
         raise Refused(
             "env_secret_forbidden",
             f"{name} of {origin} is a secret of the control plane: give the application its own.",

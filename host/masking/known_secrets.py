@@ -1,24 +1,26 @@
-"""The values of the secrets of applications, so that no log or page shows them.
+"""The values of the secrets of applications and of our own, so that no log or page shows them.
 
 Known are the values in the operator's files of variables, from the moment they are written there,
-and those that a process was given or could read: these are stored in one file of ours, which no
-other user can read. What is written to a log, an event or a detail, or shown of a file, has the
-values of all applications masked, because a text may quote another run. `host.masking.masks` has
-the rule of what is recognized.
+those that a process was given or could read, and those of notification targets: these are stored
+in one file of ours, which no other user can read. Those of the control plane's own settings are
+known while they are in effect, or in an env file (`control_secrets`). What is written to a log, an
+event or a detail, or shown of a file, has all of them masked, because a text may quote another run.
+`host.masking.masks` has the rule of what is recognized.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from host.app.dependencies import registries
 from host.app.environment import SECRET_NAME_PATTERN, ResolvedEnvironment, Variable
-from host.config import APPLICATION_FILES, Config, read_env_file
+from host.config import APPLICATION_FILES, CONTROL_FILES, Config, read_env_file
 from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
+from host.masking import control_secrets
 from host.masking.masks import NO_MASKS, Masks, create_masks
 
 # Of one variable of one purpose: a slot's database has a new password at each grant, and a log of
@@ -39,11 +41,20 @@ def remember_variables(config: Config, file: str, values: Mapping[str, str]) -> 
     _remember(config, file, _select_variables(file, values))
 
 
+def remember_target(config: Config, target: int, secrets: Iterable[str]) -> None:
+    """Store the secrets of a notification target, which are in no file."""
+    _remember(config, f"target-{target}", {str(place): one for place, one in enumerate(secrets)})
+
+
 def read_masks(config: Config) -> Masks:
-    """Return the masks of the stored secrets, and of those that are in the operator's files now."""
-    files = tuple(config.env_dir / name for name in APPLICATION_FILES)
-    path = _path(config)
-    return _create_masks(path, files, (_read_stamp(path), *map(_read_stamp, files)))
+    """Return the masks of the stored secrets, and of those that are in files and settings now."""
+    files = (
+        _path(config),
+        *(config.env_dir / name for name in (*APPLICATION_FILES, *CONTROL_FILES)),
+        *control_secrets.list_files(config.environ),
+    )
+    settings = frozenset(control_secrets.select_values(config.environ))
+    return _create_masks(files, settings, tuple(map(_read_stamp, files)))
 
 
 def read_install_masks(config: Config) -> Masks:
@@ -124,15 +135,28 @@ def _read_stamp(path: Path) -> Stamp:
 
 
 @lru_cache(maxsize=4)
-def _create_masks(path: Path, files: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> Masks:
-    if not any(stamps):
+def _create_masks(
+    files: tuple[Path, ...], settings: frozenset[str], stamps: tuple[Stamp, ...]
+) -> Masks:
+    if not any((*stamps, *settings)):
         return NO_MASKS
-    values = {value for values in _read(path).values() for value in values}
-    for file in files:
-        # No process is given the values of a file that cannot be read.
-        with suppress(OSError, Refused):
-            values |= set(_select_variables(file.name, read_env_file(file)).values())
+    values = {value for values in _read(files[0]).values() for value in values} | settings
+    for file in files[1:]:
+        values |= set(_read_secrets(file))
     return create_masks(values)
+
+
+def _read_secrets(file: Path) -> Iterator[str]:
+    if file.name not in (*APPLICATION_FILES, *CONTROL_FILES):
+        yield from control_secrets.read_lines(file)
+        return
+    # No process is given the values of a file that cannot be read.
+    with suppress(OSError, Refused):
+        found = read_env_file(file)
+        if file.name in CONTROL_FILES:
+            yield from control_secrets.select_values(found)
+        else:
+            yield from _select_variables(file.name, found).values()
 
 
 def _read(path: Path) -> Stored:

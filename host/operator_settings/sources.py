@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from host.config import CONTROL_FILES, HOME, Config, read_env_file
 from host.errors import Refused
+from host.masking import control_secrets
 from host.masking.known_secrets import read_masks
 from host.masking.urls import hide_password
 from host.operator_settings import run_time
 
 ASSIGNMENT = re.compile(r"#?(?P<name>[A-Z][A-Z0-9_]+)=(?P<default>.*)")
 SECTION = re.compile(r"# --- (?P<title>[^(:]*)")
-SECRETS = frozenset({"SECRET_KEY"})
 MASK = "******"
 DEFAULT, ENVIRONMENT, RUN_TIME = "default", "process environment", "operators, at run time"
 CHANGED = "{path}, changed since the start: run ./scripts/apply-settings.sh"
@@ -74,7 +74,7 @@ def list_settings(config: Config) -> list[Setting]:
 
 def hide_secrets(name: str, value: str) -> str:
     """Return the value as a page may show it."""
-    if name in SECRETS:
+    if name in control_secrets.VALUES:
         return MASK if value else ""
     return hide_password(value)
 

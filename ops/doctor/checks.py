@@ -28,7 +28,14 @@ from host.units import managers
 from host.units.listeners import find_open_addresses
 from host.units.stack_ports import POSTGRES, list_ports
 from ops import env_files, preflight, stack, systemd
-from ops.doctor import findings, forge_checks, git_checks, public_checks, sign_in_checks
+from ops.doctor import (
+    findings,
+    forge_checks,
+    git_checks,
+    public_checks,
+    secret_files,
+    sign_in_checks,
+)
 from ops.doctor.findings import Finding
 from ops.installed import secret_env_files
 from ops.installed.stale_units import describe_stale, find_stale_units
@@ -99,7 +106,8 @@ def run_checks(
         check_run_time_settings,
         check_databases,
         check_tokens,
-        git_checks.check_files,
+        secret_files.check_files,
+        git_checks.check_credentials,
         git_checks.check_remote,
         git_checks.check_push_access,
     ):

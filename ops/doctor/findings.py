@@ -152,15 +152,15 @@ def judge_push_access(problem: str) -> Finding:
     return Finding("push to the remote", not problem, problem or "can be written to", remedy)
 
 
-def judge_git_file(
+def judge_file(
     setting: str, path: str, mode: int | None, owner: str, wanted_owner: str, *, is_secret: bool
 ) -> Finding:
-    """Judge a file that a setting names for git; `mode` is None if it does not exist.
+    """Judge a file that a setting names; `mode` is None if it does not exist.
 
     ssh refuses a key that others can read; known hosts are no secret.
     """
     if mode is None:
-        remedy = f"Create the file, or correct {setting} in worker.env; {RESTART_COMMANDS}"
+        remedy = f"Create the file, or correct {setting} in the env files; {RESTART_COMMANDS}"
         return Finding(setting, False, f"{path} is not found", remedy)
     private = not mode & 0o077 and owner == wanted_owner
     is_right = private if is_secret else owner == wanted_owner or bool(mode & stat.S_IROTH)

@@ -1,19 +1,14 @@
-"""Checks of the forge: its settings, its secrets, its API, and whether its webhooks arrive."""
+"""Checks of the forge: its settings, its API, and whether its webhooks arrive."""
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from forges.adapters.http_client import ForgeFailed
 from forges.adapters.known_forges import create_forge
 from forges.forge_settings import ForgeSettings, read_forge_settings
 from host.config import Config
-from host.env_file_access import find_user_name, read_mode_and_owner
 from host.errors import Refused
 from ops.doctor import findings
 from ops.doctor.findings import Finding
-
-SECRETS = ("FORGE_WEBHOOK_SECRET_FILE", "FORGE_TOKEN_FILE", "FORGE_APP_KEY_FILE")
 
 
 def check_forge(
@@ -32,22 +27,13 @@ def check_forge(
         yield Finding("forge", True, "none is set: pull requests start no previews")
         return
     yield findings.judge_forge_settings("", f"{settings.forge}, {settings.repository}")
-    yield from _check_secrets(config)
+    if not config.get("FORGE_WEBHOOK_SECRET_FILE"):
+        yield findings.judge_forge_settings("FORGE_WEBHOOK_SECRET_FILE is not set.")
     yield _check_token(settings)
     if settings.has_token:
         yield _check_hook(settings, config)
     if describe_last_delivery is not None:
         yield findings.judge_webhook(settings.forge, config.is_https, describe_last_delivery())
-
-
-def _check_secrets(config: Config) -> Iterator[Finding]:
-    for name in SECRETS:
-        if path := config.get(name):
-            mode, owner = read_mode_and_owner(Path(path))
-            wanted = find_user_name(os.geteuid())
-            yield findings.judge_git_file(name, path, mode, owner, wanted, is_secret=True)
-    if not config.get("FORGE_WEBHOOK_SECRET_FILE"):
-        yield findings.judge_forge_settings("FORGE_WEBHOOK_SECRET_FILE is not set.")
 
 
 def _check_token(settings: ForgeSettings) -> Finding:

@@ -1,4 +1,4 @@
-"""Checks of the git remote, and of the files that git needs for it."""
+"""Checks of the git remote, and of the credentials for it."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from host.config import Config
-from host.env_file_access import find_user_name, read_mode_and_owner
 from host.errors import Refused
 from host.git.bare_repository import get_repository
 from host.git.remote_refs import explain_remote
@@ -15,26 +14,14 @@ from ops.doctor import findings
 from ops.doctor.findings import Finding
 
 COMMAND_SECONDS = 20.0
-# The settings that name a file for git, and whether that is a secret.
-GIT_FILES = {
-    "GIT_SSH_KEY_FILE": True,
-    "GIT_CREDENTIALS_FILE": True,
-    "GIT_SSH_KNOWN_HOSTS_FILE": False,
-}
 
 
-def check_files(config: Config) -> Iterator[Finding]:
-    """Check that the key, the credentials and the known hosts can be used by the control plane."""
-    for name, is_secret in GIT_FILES.items():
-        if path := config.get(name):
-            mode, owner = read_mode_and_owner(Path(path))
-            yield findings.judge_git_file(
-                name, path, mode, owner, find_user_name(os.geteuid()), is_secret=is_secret
-            )
+def check_credentials(config: Config) -> Iterator[Finding]:
+    """Check that the credentials for git have a line for the remote's host."""
     url, path = config.git_remote_url, config.get("GIT_CREDENTIALS_FILE")
     if path and url.startswith("https://"):
         host = urlsplit(url).hostname or ""
-        with suppress(OSError):  # reported above
+        with suppress(OSError):  # reported by `secret_files`
             yield findings.judge_credentials(path, host, read_credential_hosts(Path(path)))
 
 

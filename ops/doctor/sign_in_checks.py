@@ -1,17 +1,14 @@
-"""Checks of the OpenID Connect provider: its document, its issuer, its clock, and the secret."""
+"""Checks of the OpenID Connect provider: its document, its issuer and its clock."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 import requests
 
 from accounts.sign_in.options import Provider, SignIn, read_options
 from host.config import Config
-from host.env_file_access import find_user_name, read_mode_and_owner
 from host.errors import Refused
 from ops.doctor import findings
 from ops.doctor.findings import Finding
@@ -26,11 +23,6 @@ def check_sign_in(config: Config) -> Iterator[Finding]:
     yield judge_options(options)
     if options.provider is None:
         return
-    secret = config.get("OIDC_CLIENT_SECRET_FILE")
-    if secret:
-        mode, owner = read_mode_and_owner(Path(secret))
-        name, wanted = "OIDC_CLIENT_SECRET_FILE", find_user_name(os.geteuid())
-        yield findings.judge_git_file(name, secret, mode, owner, wanted, is_secret=True)
     try:
         options.provider.read_secret()
     except Refused as refused:

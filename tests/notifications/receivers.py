@@ -5,12 +5,16 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 from tests.environment import free_port
 
 
 class Receiver:
-    """A web server: `requests` are (path, headers, body), `answers` what the next ones get."""
+    """A web server: `requests` are (path, headers, body), `answers` what the next ones get.
+
+    An answer is a status, headers, and a text if there is one.
+    """
 
     def __init__(self):
         self.requests, self.answers = [], []
@@ -38,11 +42,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.receiver.requests.append((self.path, dict(self.headers), body))
         answers = self.receiver.answers
-        status, headers = answers.pop(0) if answers else (204, {})
+        status, headers, *text = answers.pop(0) if answers else (204, {})
+        raw = "".join(text).encode()
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": "0"}.items():
+        for name, value in {**headers, "Content-Length": str(len(raw))}.items():
             self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(raw)
 
     do_GET = do_POST = handle_request  # noqa: N815
 
@@ -77,9 +83,17 @@ class Mailbox:
 
 
 @contextmanager
-def receiving_mail():
+def receiving_mail(passwords=None):
+    """Yield a mail server's box and port; with passwords by user it asks for one."""
     box, port = Mailbox(), free_port()
-    controller = Controller(box, hostname="127.0.0.1", port=port, ready_timeout=60.0)
+
+    def authenticate(server, session, envelope, mechanism, data):
+        is_right = passwords.get(data.login.decode()) == data.password.decode()
+        return AuthResult(success=is_right, handled=False)
+
+    asks = {"authenticator": authenticate, "auth_required": True, "auth_require_tls": False}
+    more = asks if passwords else {}
+    controller = Controller(box, hostname="127.0.0.1", port=port, ready_timeout=60.0, **more)
     controller.start()
     try:
         yield box, port

@@ -10,6 +10,8 @@ from django.db.models import F
 from standardwebhooks import Webhook
 
 from core.clock import get_database_time
+from host.masking.known_secrets import read_masks
+from host.masking.masks import MASK
 from notifications import sending, targets
 from notifications.channels.answer import DeliveryAnswer
 from notifications.models import Notification, Target
@@ -73,6 +75,36 @@ def test_a_receiver_that_fails_is_tried_later_and_given_up_after_a_day(add, noti
     assert second.state == "sent"
     assert Notification.objects.send_again(first.pk)
     assert notify()[0].state == "sent"
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_receiver_that_repeats_its_secrets_shows_them_to_nobody(
+    add, notify, receiver, settings, rotated
+):
+    token = "T024BE91L-xoxb-9f31c07e5a6d"
+    target = add("webhook", f"{receiver.url}/{token}")
+    secret = targets.rotate_secret(target) if rotated else target.secret
+    receiver.answers = [(500, {}, f"no {secret}"), (200, {}, f"yes {secret[6:]} {token}")]
+    happen()
+    [failed] = notify()
+    assert failed.error == failed.answer == f"500 Internal Server Error: no {MASK}"
+    let_time_pass()
+    [sent] = notify()
+    assert sent.answer == f"200 OK: yes {MASK} {MASK}"
+    text = f"Is {receiver.url}/{token} with {target.secret} still right?"
+    assert read_masks(settings.OROBOROS).mask(text) == f"Is {MASK} with {MASK} still right?"
+
+
+def test_a_mail_server_that_repeats_its_password_shows_it_to_nobody(
+    add, notify, mail, configure, tmp_path
+):
+    (tmp_path / "password").write_text("correct horse\n")
+    configure(NOTIFICATION_SMTP_PASSWORD_FILE=str(tmp_path / "password"))
+    add("email", "ann@example.com", owner=UserFactory(groups=["viewer"]))
+    mail.refusal = "550 not with correct horse"
+    happen()
+    [refused] = notify()
+    assert refused.error == refused.answer == f"550 not with {MASK}"
 
 
 def test_no_notification_reaches_the_control_plane(add, notify, receiver, configure, settings):

@@ -14,11 +14,12 @@ from django.core.management import CommandError, call_command
 
 from host import config as configuration
 from host.deadline import wait_until
+from host.masking import control_secrets
 from host.units.health import wait_until_healthy
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
 from ops import stack
-from ops.doctor import checks, findings, forge_checks, git_checks
+from ops.doctor import checks, findings, forge_checks, git_checks, secret_files
 from ops.doctor.checks import MinimumFree
 from ops.installed import secret_env_files
 from releases.builds.build_folders import production_storage
@@ -226,30 +227,35 @@ def test_without_a_running_stack_every_row_is_a_fault(config):
     assert len(faults(checks.check_services(config))) == len(stack.check_health(config)) == 10
 
 
-def test_files_for_git_are_the_control_planes_own_and_exist(config, tmp_path):
-    key, credentials = tmp_path / "key", tmp_path / "credentials"
-    key.touch(0o644)
-    credentials.write_text("https://ci:token@elsewhere.example\n")
-    credentials.chmod(0o600)
-    more = {
-        "GIT_REMOTE_URL": "https://git.example/team.git",
-        "GIT_SSH_KEY_FILE": str(key),
-        "GIT_CREDENTIALS_FILE": str(credentials),
-        "GIT_SSH_KNOWN_HOSTS_FILE": str(tmp_path / "gone"),
-    }
-    remote_config = configuration.load({**config.environ, **more})
-    open_key, known_hosts, line = faults(git_checks.check_files(remote_config))
-    assert (open_key.subject, known_hosts.subject) == (
-        "GIT_SSH_KEY_FILE", "GIT_SSH_KNOWN_HOSTS_FILE",
-    )  # fmt: skip
-    assert "644" in open_key.observed
-    subprocess.run(["sh", "-c", open_key.remedy], check=True)
+def test_files_of_secrets_are_the_control_planes_own_and_exist(config, tmp_path):
+    paths = {name: tmp_path / name for name in control_secrets.FILES}
+    for path in paths.values():
+        path.touch(0o644)
+    settings = {**paths, "GIT_SSH_KNOWN_HOSTS_FILE": tmp_path / "gone"}
+    more = {name: str(path) for name, path in settings.items()}
+    named = configuration.load({**config.environ, **more})
+    *open_files, known_hosts = faults(secret_files.check_files(named))
+    assert [found.subject for found in open_files] == list(control_secrets.FILES)
+    for found in open_files:
+        assert "644" in found.observed
+        subprocess.run(["sh", "-c", found.remedy], check=True)
     assert "is not found" in known_hosts.observed
-    assert line.observed == f"no line for git.example in {credentials}"
     (tmp_path / "gone").touch()
+    assert faults(secret_files.check_files(named)) == []
+    assert list(secret_files.check_files(config)) == []
+
+
+def test_the_credentials_for_git_have_a_line_for_the_remote(config, tmp_path):
+    credentials = tmp_path / "credentials"
+    credentials.write_text("https://ci:token@elsewhere.example\n")
+    remote = "https://git.example/team.git"
+    more = {"GIT_REMOTE_URL": remote, "GIT_CREDENTIALS_FILE": str(credentials)}
+    remote_config = configuration.load({**config.environ, **more})
+    [line] = faults(git_checks.check_credentials(remote_config))
+    assert line.observed == f"no line for git.example in {credentials}"
     credentials.write_text("https://ci:token@git.example\n")
-    assert faults(git_checks.check_files(remote_config)) == []
-    assert list(git_checks.check_files(config)) == []
+    assert faults(git_checks.check_credentials(remote_config)) == []
+    assert list(git_checks.check_credentials(config)) == []
 
 
 def with_remote(config, path):
@@ -391,8 +397,6 @@ def test_the_forges_settings_secrets_token_and_webhook_are_checked(tmp_path):
     assert not check_forge(tmp_path, last="")["webhook"].is_ok
     assert not check_forge(tmp_path, FORGE_WEBHOOK_SECRET_FILE="")["forge"].is_ok
     (tmp_path / "token").write_text("x")
-    (tmp_path / "token").chmod(0o644)
     values = {"FORGE_URL": "http://127.0.0.1:1", "FORGE_TOKEN_FILE": str(tmp_path / "token")}
     found = check_forge(tmp_path, **values)
-    assert not found["FORGE_TOKEN_FILE"].is_ok
     assert "did not answer" in found["forge's token"].observed

@@ -5,6 +5,7 @@ import importlib
 import re
 
 from host import config as configuration
+from host.masking import control_secrets
 from host.operator_settings import run_time
 from tests.packages import PACKAGES
 
@@ -29,6 +30,13 @@ BUILT_NAMES = {
     "OIDC_VIEWER_GROUPS",
     "OIDC_APPROVER_GROUPS",
     "OIDC_OPERATOR_GROUPS",
+}
+# Names that only look like those of secrets.
+NO_SECRETS = {
+    "API_REQUESTS_PER_TOKEN",
+    "GIT_SSH_KNOWN_HOSTS_FILE",
+    "PASSWORD_SIGN_IN",
+    "TOKEN_LIFETIME_DAYS",
 }
 EXAMPLE = (configuration.HOME / ".env.example").read_text()
 
@@ -58,6 +66,19 @@ def test_the_defaults_in_the_example_are_those_of_the_code():
         defaults
     )
     assert {name: listed[name] for name in defaults} == defaults
+
+
+def test_each_setting_whose_name_or_value_says_so_is_on_the_list_of_secrets():
+    listed = dict(re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    suspicious = {
+        name
+        for name, value in listed.items()
+        if re.search(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|_FILE$|DATABASE_URL|REMOTE", name)
+        or re.search(r"://.*@", value)
+    }
+    secrets = {*control_secrets.VALUES, *control_secrets.ADDRESSES, *control_secrets.FILES}
+    assert suspicious - secrets == NO_SECRETS
+    assert secrets <= set(listed)
 
 
 def find_reads():
