@@ -7,6 +7,24 @@ import sys
 
 # EX_TEMPFAIL of sysexits.h: the same command succeeds later. The units of timers know it.
 TEMPORARY_FAILURE = 75
+# What only pages and answers need. The worker has neither: see docs/decisions/0043.
+PAGE_APPS = frozenset(
+    {
+        "unfold",
+        "unfold.contrib.filters",
+        "django.contrib.admin",
+        "django.contrib.messages",
+        "django.contrib.staticfiles",
+        "django.contrib.humanize",
+        "allauth.socialaccount",
+        "allauth.socialaccount.providers.openid_connect",
+        "allauth.mfa",
+        "rest_framework",
+        "drf_spectacular",
+        "drf_spectacular_sidecar",
+        "corsheaders",
+    }
+)
 
 
 def run_command() -> None:
@@ -17,6 +35,8 @@ def run_command() -> None:
     from core import outages
     from host.errors import Refused
 
+    if sys.argv[1:2] == ["run_worker"]:
+        leave_pages_out()
     try:
         execute_from_command_line(sys.argv)
     except (InterfaceError, OperationalError) as error:
@@ -24,6 +44,16 @@ def run_command() -> None:
             raise
         detail = f"The database does not answer: {outages.describe(error)}"
         raise Refused("database_unavailable", detail, status=503) from error
+
+
+def leave_pages_out() -> None:
+    """Have Django load only the apps that a process without pages needs.
+
+    In this process, not by a variable: the programs that it starts need all apps again.
+    """
+    from django.conf import settings
+
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app not in PAGE_APPS]
 
 
 def main() -> int:

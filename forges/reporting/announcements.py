@@ -35,12 +35,12 @@ from forges.rules import Effect
 from host.config import Config
 from host.masking.known_secrets import read_masks
 from runs import presenters
-from runs.admin import run_page
 from runs.mail import messages
 from runs.models import Artifact, Event, Run
 from runs.pipelines import preview, schema_changes
 from runs.rules import FINAL, Status, StepStatus
 from runs.screenshots.facts import read_screenshots
+from runs.timeline import build_timeline, describe_failure
 
 COMMENT = "comment"
 # A pull request that is over is reported on for so long after its run's end.
@@ -221,7 +221,7 @@ def _describe(
 
 
 def _describe_failure(run: Run) -> Failure | None:
-    found = run_page.describe_failure(run, run_page.build_timeline(run))
+    found = describe_failure(run, build_timeline(run))
     if found is None:
         return None
     return Failure(found["code"], found["cause"], found["detail"], found["lines"])
