@@ -12,6 +12,7 @@ from django.conf import settings
 from runs import presenters
 from runs.approvals.rules import Approver
 from runs.approvals.state import read_state
+from runs.leasing.rules import NO_PROCESSES, NOT_READY, WITH_PREVIEW
 from runs.lifecycle.finish import is_too_late_to_stop
 from runs.models import Run
 from runs.pipelines.merge_forecast import find_known_obstacle
@@ -35,6 +36,7 @@ KEPT_WHILE_SHIPPING = "The slot is kept while the run ships, and released when i
 class RunFacts:
     """What decides about the actions on a run.
 
+    `has_processes`: its slot runs processes for it, which a preview of files only has not.
     `is_own`: the person created the run, or may act in place of its creator. `merged_in`: the title
     of a merged run of the same commit, "" without one. `merge_obstacle`: why the commit cannot
     ship, by its last forecast, "" if it can. `approval_refusal`: why the rules of approvals
@@ -45,6 +47,7 @@ class RunFacts:
     is_reservation: bool = False
     is_own: bool = True
     has_slot: bool = False
+    has_processes: bool = False
     has_expiry: bool = False
     is_stopping: bool = False
     is_too_late: bool = False
@@ -140,6 +143,18 @@ def _decide_force_release(facts: RunFacts) -> ActionState:
     return ALLOWED if facts.has_slot else _hide(NO_SLOT)
 
 
+def _decide_restart(facts: RunFacts) -> ActionState:
+    if facts.is_reservation:
+        return _hide("A reservation only holds a slot; it has no processes.")
+    if not facts.has_slot:
+        return _hide(NO_SLOT)
+    if facts.status not in WITH_PREVIEW:
+        return _disable(NOT_READY)
+    if not facts.has_processes:
+        return _hide(NO_PROCESSES)
+    return _unless_stopping(facts) if facts.is_own else _disable(OWNER_REFUSAL)
+
+
 # The name of each action in the API, the ability that it needs, and its decision.
 DECISIONS: Mapping[str, tuple[str, Callable[[RunFacts], ActionState]]] = {
     "approve": (APPROVE, _decide_approve),
@@ -149,6 +164,7 @@ DECISIONS: Mapping[str, tuple[str, Callable[[RunFacts], ActionState]]] = {
     "retry": (HOLD, _decide_retry),
     "cancel": (HOLD, _decide_cancel),
     "release": (HOLD, _decide_release),
+    "restart": (HOLD, _decide_restart),
     "force_release": (OPERATE, _decide_force_release),
 }
 
@@ -182,6 +198,7 @@ def read_facts(run: Run, *, owner: str | None, approver: Approver | None = None)
         is_reservation=not run.prepare,
         is_own=owner is None or run.created_by == owner,
         has_slot=is_held,
+        has_processes=is_held and presenters.has_processes(run),
         has_expiry=is_held and presenters.get_expiry(run) is not None,
         is_stopping=bool(run.stop_status),
         is_too_late=run.status in MERGING_OR_DEPLOYING and is_too_late_to_stop(run),

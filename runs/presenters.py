@@ -142,6 +142,15 @@ def _build_slot_url(status: SlotStatus, build_url: Callable[[SlotConfig, str], s
     return build_url(settings.OROBOROS.slot(status.slot.slot_id), status.lease.run.label)
 
 
+def has_processes(run: Run) -> bool:
+    """Return whether the run's slot has a backend of this run, whether or not it runs now."""
+    slot = get_served_slot(run)
+    try:
+        return slot is not None and specs.read(slot).run_id == str(run.pk)
+    except Refused:  # an unreadable spec, which the reconciler reports
+        return False
+
+
 def list_processes(run: Run) -> list[ProcessView]:
     """Return the processes of the run's preview, `web` first; none without a slot or a backend."""
     slot, lease = get_served_slot(run), get_open_lease(run)

@@ -286,6 +286,11 @@ class Lease(models.Model):
         self._held_since_restart().filter(unhealthy_at=None).update(unhealthy_at=at)
         return self.unhealthy_at or at
 
+    def excuse_silence(self, *, seconds: float) -> None:
+        """Have failed probes count from `seconds` from now: the processes are started by hand."""
+        until = ClockTimestamp() + timedelta(seconds=seconds)
+        self._held_since_restart().update(unhealthy_at=until)
+
     def mark_healthy(self, *, forget_restarts: bool) -> None:
         """Forget the failed probes, and with `forget_restarts` the restarts too."""
         fields: dict[str, Any] = {"unhealthy_at": None} if self.unhealthy_at is not None else {}

@@ -9,7 +9,7 @@ from host.errors import Refused
 from host.git.validation import validate_ref
 from runs.repository import find_preview_base, open_repository
 from runs.rules import PRIORITY_MAX
-from web.admin_actions import OptionalReasonForm
+from web.admin_actions import OptionalReasonForm, ReasonForm
 from web.visible_answers import LINE, TEXT
 
 HOURS = (4, 24, 72)
@@ -111,6 +111,23 @@ def build_checklist_field(items: Sequence[str]) -> forms.MultipleChoiceField:
         label="Checklist of the target branch",
         help_text="Each item has to be ticked.",
     )
+
+
+class SlotHolderForm(ReasonForm):
+    """Acts on the run that held the slot when its page was shown, which the link passes on."""
+
+    run_id = forms.UUIDField(
+        widget=forms.HiddenInput,
+        error_messages={
+            "required": "No run was passed. Open this page with the button of the slot."
+        },
+    )
+
+
+def build_process_field(names: Sequence[str]) -> forms.ChoiceField:
+    """Return the field that chooses one of a preview's processes, or all."""
+    choices = [("", "All"), *((name, name) for name in names)]
+    return forms.ChoiceField(required=False, choices=choices, label="Processes")
 
 
 class KeepForm(forms.Form):

@@ -1,11 +1,12 @@
 """Slots: the run that holds each, and draining and quarantine."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
+from django.forms import Form
 from django.http import HttpRequest
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
@@ -14,11 +15,15 @@ from unfold.decorators import display
 
 from core.clock import format_minute
 from host.errors import Refused
-from runs.leasing import maintenance
+from runs import allowed_actions, presenters
+from runs.admin.forms import SlotHolderForm, build_process_field
+from runs.leasing import maintenance, process_restarts, reservations
 from runs.leasing.cleanup import return_to_service
 from runs.leasing.queue_status import build_status, describe_withdrawal
+from runs.models import Run
+from runs.presenters import ProcessView
 from slots.models import Lease, Slot
-from slots.rules import STATES_WITH_SLOT, SlotState
+from slots.rules import STATES_WITH_SLOT, LeaseState, SlotState
 from slots.runtime import backend_log
 from web.admin_actions import (
     ActionResult,
@@ -27,7 +32,14 @@ from web.admin_actions import (
     offer_if,
 )
 from web.logs.admin_page import ProcessLogsAdmin, describe_page_logs
-from web.permissions import OPERATE, get_actor_name
+from web.permissions import (
+    HOLD,
+    OPERATE,
+    ActionState,
+    get_abilities,
+    get_actor_name,
+    get_required_owner,
+)
 from web.templatetags.presentation import moment, render_chip
 
 FormData = Mapping[str, Any]
@@ -54,7 +66,86 @@ def _unquarantine(request: HttpRequest, slot: Slot, data: FormData) -> ActionRes
     return ActionResult(f"{slot} was cleaned and returned to service.")
 
 
+def _restart(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
+    process_restarts.restart_processes(
+        settings.OROBOROS.slot(slot.slot_id),
+        data["run_id"],
+        process=data["process"],
+        reason=data["reason"],
+        actor=get_actor_name(request),
+        owner=get_required_owner(request),
+    )
+    return ActionResult(f"You restarted {data['process'] or 'every process'} of {slot}.")
+
+
+def _force_release(request: HttpRequest, slot: Slot, data: FormData) -> ActionResult:
+    reservations.release(
+        settings.OROBOROS.slot(slot.slot_id),
+        data["run_id"],
+        actor=get_actor_name(request),
+        owner=None,
+        force=True,
+        reason=data["reason"],
+    )
+    return ActionResult(f"You released {slot}.")
+
+
+def _find_holder(slot: Slot) -> Run | None:
+    """Return the run that holds the slot, from `presenters.select_runs()`."""
+    lease = _lease(slot)
+    if lease is None or lease.state != LeaseState.HELD:
+        return None
+    return presenters.select_runs().filter(pk=lease.run_id).first()
+
+
+def _get_holder_query(slot: Slot) -> dict[str, str]:
+    lease = _lease(slot)
+    return {} if lease is None else {"run_id": str(lease.run_id)}
+
+
+def _decide_of_holder(name: str) -> Callable[[HttpRequest, Slot], ActionState]:
+    """Return the decision on that action of `runs.allowed_actions` on the run with the slot."""
+
+    def decide(request: HttpRequest, slot: Slot) -> ActionState:
+        run = _find_holder(slot)
+        if run is None:
+            return offer_if(False, f"No run holds {slot}.")
+        facts = allowed_actions.read_facts(run, owner=get_required_owner(request))
+        return allowed_actions.decide_action(name, facts, get_abilities(request.user))
+
+    return decide
+
+
+def _add_processes(form: Form, slot: Slot) -> None:
+    run = _find_holder(slot)
+    names = [one.name for one in presenters.list_processes(run)] if run is not None else []
+    form.fields["process"] = build_process_field(names)
+
+
 ACTIONS = (
+    AdminAction(
+        "restart",
+        "Restart",
+        HOLD,
+        "The processes of the preview are stopped and started again. Its database and its files "
+        "stay; visitors wait meanwhile.",
+        _restart,
+        SlotHolderForm,
+        adapt_form=_add_processes,
+        decide=_decide_of_holder("restart"),
+        get_query=_get_holder_query,
+    ),
+    AdminAction(
+        "force-release",
+        "Force release",
+        OPERATE,
+        "The slot is taken from the run that holds it, even while the run ships.",
+        _force_release,
+        SlotHolderForm,
+        is_dangerous=True,
+        decide=_decide_of_holder("force_release"),
+        get_query=_get_holder_query,
+    ),
     AdminAction(
         "drain",
         "Drain",
@@ -116,9 +207,10 @@ class SlotAdmin(ProcessLogsAdmin):
         "since",
         "until",
         "reason",
+        "process_list",
         "lease_list",
     ]
-    readonly_fields = ["state", "holder", "since", "until", "reason", "lease_list"]
+    readonly_fields = ["state", "holder", "since", "until", "reason", "process_list", "lease_list"]
     page_actions = ACTIONS
     process_logs_note = "Of the run that holds the slot, or held it last."
 
@@ -172,12 +264,28 @@ class SlotAdmin(ProcessLogsAdmin):
     def reason(self, slot):
         return describe_withdrawal(slot) or "–"
 
+    @display(description="Processes")
+    def process_list(self, slot):
+        """List the processes of the run that holds the slot, as they are now."""
+        lines = map(
+            _describe_process, presenters.list_processes_of(build_status(slot, _lease(slot)))
+        )
+        return format_html_join("\n", "{} {}{}", lines) or "none"
+
     @display(description="Last leases")
     def lease_list(self, slot):
         """List the leases of the slot, the newest first: run, times, restarts, end."""
         leases = slot.leases.exclude(granted_at=None).select_related("run")
         lines = map(_describe_lease, leases.order_by("-fence")[:LISTED_LEASES])
         return format_html_join("\n", '<a href="{}">{}</a> ({}) {}{}', lines) or "none"
+
+
+def _describe_process(process: ProcessView) -> tuple[str, ...]:
+    """Return the name, a chip with the state, and the restarts."""
+    count = process.restarts
+    restarts = f" restarted {count} time{pluralize(count)}" if count else ""
+    chip = render_chip("failed" if process.state == "ended" else process.state, process.state)
+    return process.name, chip, restarts
 
 
 def _describe_lease(lease: Lease) -> tuple[str, ...]:
@@ -195,5 +303,8 @@ def _describe_lease(lease: Lease) -> tuple[str, ...]:
     return url, lease.run.title, lease.run.created_by, times, rest
 
 
-def _lease(slot):
+def _lease(slot: Slot) -> Lease | None:
+    """Return the lease on the slot; no query for a row of `SlotAdmin.get_queryset`."""
+    if not hasattr(slot, "now"):
+        return Lease.objects.filter(slot=slot, state__in=STATES_WITH_SLOT).first()
     return slot.now[0] if slot.now else None

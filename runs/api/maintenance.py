@@ -1,4 +1,4 @@
-"""POST /api/slots/<id>/drain, undrain, quarantine, unquarantine. For operators."""
+"""POST /api/slots/<id>/restart; for operators drain, undrain, quarantine, unquarantine."""
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
@@ -7,16 +7,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from host.errors import Refused
-from runs.api.request_bodies import EmptyRequest, ReasonRequest
+from runs.api.request_bodies import EmptyRequest, ReasonRequest, RestartRequest
+from runs.api.runs import check_run_limits
 from runs.api.slot_serializers import SlotSerializer
-from runs.leasing import maintenance, queue_status
+from runs.leasing import maintenance, process_restarts, queue_status
 from runs.leasing.cleanup import return_to_service
 from slots.models import Slot
-from web.permissions import OPERATE, get_actor_name
+from web.permissions import HOLD, OPERATE, get_actor_name, get_required_owner
 
 
 class SlotMaintenanceView(APIView):
-    """The base of the views that change one slot. They may be repeated."""
+    """The base of the views that change one slot, for operators. They may be repeated."""
 
     abilities = {"POST": OPERATE}
 
@@ -35,6 +36,24 @@ def find_slot(slot_id: str) -> Slot:
         detail = "The slot is configured but has no row yet. Run manage.py sync_slots."
         raise Refused("slot_unknown", detail, status=404)
     return slot
+
+
+class RestartView(SlotMaintenanceView):
+    abilities = {"POST": HOLD}
+    checks_limits = True
+
+    @extend_schema(request=RestartRequest, responses=SlotSerializer)
+    def post(self, request: Request, slot_id: str) -> Response:
+        """Restart the processes of the run's preview. Its database and its files stay."""
+        slot, body = find_slot(slot_id), RestartRequest.parse(request)
+        check_run_limits(request, body["run_id"])
+        process_restarts.restart_processes(
+            settings.OROBOROS.slot(slot.slot_id),
+            actor=get_actor_name(request),
+            owner=get_required_owner(request),
+            **body,
+        )
+        return self.slot_response(slot)
 
 
 class DrainView(SlotMaintenanceView):

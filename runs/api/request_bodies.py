@@ -153,6 +153,12 @@ class ReleaseRequest(HeartbeatRequest):
     )
 
 
+class RestartRequest(HeartbeatRequest, ReasonRequest):
+    """`process`: such as `web` or `worker.2`; without it every process is restarted."""
+
+    process = StrictCharField(required=False, default="", allow_blank=True, max_length=64)
+
+
 # --- shipping
 
 

@@ -55,6 +55,7 @@ class AllowedActionsSerializer(serializers.Serializer):
     retry = ActionStateSerializer()
     cancel = ActionStateSerializer()
     release = ActionStateSerializer()
+    restart = ActionStateSerializer()
     force_release = ActionStateSerializer()
 
 

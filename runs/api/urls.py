@@ -60,6 +60,7 @@ urlpatterns = [
     path("slots/reap-expired", slots.ReapExpiredView.as_view(), name="api-slots-reap-expired"),
     path(f"{SLOT}/heartbeat", slots.HeartbeatView.as_view(), name="api-slot-heartbeat"),
     path(f"{SLOT}/release", slots.ReleaseView.as_view(), name="api-slot-release"),
+    path(f"{SLOT}/restart", maintenance.RestartView.as_view(), name="api-slot-restart"),
     path(f"{SLOT}/drain", maintenance.DrainView.as_view(), name="api-slot-drain"),
     path(f"{SLOT}/undrain", maintenance.UndrainView.as_view(), name="api-slot-undrain"),
     path(f"{SLOT}/quarantine", maintenance.QuarantineView.as_view(), name="api-slot-quarantine"),

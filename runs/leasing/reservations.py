@@ -87,13 +87,14 @@ def heartbeat(
     if rows:
         return rows[0][0]
     # Only to find the reason: these queries lock nothing, and the answer is a refusal in any case.
-    lease = _read_run_lease(run_id, host, slot.slot_id)
+    lease = read_run_lease(run_id, host, slot.slot_id)
     rules.check_owner(lease.created_by, owner)
     rules.check_holder(lease, fence)
     raise LeaseFenced("The lease expired; nothing was changed. Ask for a slot again.")
 
 
-def _read_run_lease(run_id: uuid.UUID, host: str, slot_id: str) -> RunLease:
+def read_run_lease(run_id: uuid.UUID, host: str, slot_id: str) -> RunLease:
+    """Return the run and its latest lease on the slot. Raises RunUnknown."""
     run = Run.objects.filter(pk=run_id).first()
     if run is None:
         raise RunUnknown
@@ -158,7 +159,7 @@ def release(
 def _decide_release(
     slot: SlotConfig, run_id: uuid.UUID, owner: str | None, fence: int | None, *, force: bool
 ) -> ReleaseEffect:
-    lease = _read_run_lease(run_id, settings.OROBOROS.host_name, slot.slot_id)
+    lease = read_run_lease(run_id, settings.OROBOROS.host_name, slot.slot_id)
     rules.check_owner(lease.created_by, owner)
     return rules.decide_release(lease, fence, force=force)
 

@@ -10,6 +10,10 @@ from web import permissions
 
 RELEASED = "RELEASED"
 PREVIEW_EXPIRED = "PREVIEW_EXPIRED"
+# The runs whose preview is complete: before that their steps start and stop its processes.
+WITH_PREVIEW = (Status.PREVIEW_READY, *SHIPPING)
+NO_PROCESSES = "The preview has files only: it has no processes."
+NOT_READY = "The preview is not ready; its processes are started when it is prepared."
 
 
 class LeaseFenced(Refused):
@@ -60,6 +64,13 @@ def check_holder(lease: RunLease, fence: int | None) -> None:
         raise LeaseFenced
     if fence is not None and fence != lease.fence:
         raise LeaseFenced(f"The lease's fence is {lease.fence} now; nothing was changed.")
+
+
+def check_restart(lease: RunLease, fence: int | None) -> None:
+    """Raise Refused as `check_holder`, and `preview_not_ready` while it is being prepared."""
+    check_holder(lease, fence)
+    if lease.run_status not in WITH_PREVIEW:
+        raise Refused("preview_not_ready", NOT_READY)
 
 
 def check_force(*, force: bool, reason: str) -> None:

@@ -117,10 +117,8 @@ def restart(config: Config, slot: SlotConfig, options: argparse.Namespace) -> Js
 
     # Before the stop: a refused restart leaves the backend as it is.
     database_commands.check_database(config, slot)
-    if options.process:
-        found = backend.restart_process(config, slot, options.process, seconds=options.timeout)
-        return describe(config, slot, found)
-    return describe(config, slot, backend.restart(config, slot, seconds=options.timeout))
+    found = backend.restart(config, slot, options.process, seconds=options.timeout)
+    return describe(config, slot, found)
 
 
 def status(config: Config, slot: SlotConfig, options: argparse.Namespace) -> JsonObject:

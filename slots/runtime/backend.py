@@ -33,10 +33,10 @@ from slots.runtime.spec import Spec
 __all__ = [
     "BackendStatus",
     "Spec",
+    "begin_restart",
     "health",
     "replace_with_idle_page",
     "restart",
-    "restart_process",
     "revive",
     "start",
     "status",
@@ -49,6 +49,20 @@ STOP_SECONDS = 10.0
 IDLE_PAGE_SECONDS = 5.0
 PROBE_SECONDS = 5.0
 IDLE_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A start that is not complete: its unit must become healthy, and no process may end.
+
+    `log_start` is the size of the unit's log before it.
+    """
+
+    spec: Spec
+    unit: Unit
+    unit_status: UnitStatus
+    log_start: int
+    settling: Deadline
 
 
 def unit_name(slot: SlotConfig) -> str:
@@ -99,32 +113,39 @@ def stop(config: Config, slot: SlotConfig) -> BackendStatus:
 def restart(
     config: Config,
     slot: SlotConfig,
+    name: str = "",
     *,
     seconds: float | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> BackendStatus:
-    """Stop the backend, then start what the spec says. Raises Refused as `start` and `stop`."""
-    with _spec_lock(config, slot):
-        spec = specs.set_wanted(config, slot, "up")
-        # Before the stop: a spec that cannot be started leaves the backend as it is.
-        _build_unit(config, slot, spec)
-        _stop(config, slot)
-        started = _start(config, slot, spec)
-    return _wait_until_healthy(config, slot, started, seconds, stop)
-
-
-def restart_process(
-    config: Config, slot: SlotConfig, name: str, *, seconds: float | None = None
-) -> BackendStatus:
-    """Stop one process, `web` or another one, and start it again.
+    """Stop one process, or without a name all, then start what the spec says.
 
     Raises Refused `process_unknown` (404), and as `start` and `stop`.
     """
     with _spec_lock(config, slot):
-        spec = specs.set_wanted(config, slot, "up")
-        _stop(config, slot, [_find_unit(slot, spec, name)])
-        started = _start(config, slot, spec)
-    return _wait_until_healthy(config, slot, started, seconds, None)
+        started = _replace(config, slot, name)
+    return _wait_until_healthy(config, slot, started, seconds, stop)
+
+
+def begin_restart(config: Config, slot: SlotConfig, name: str = "") -> None:
+    """Stop one process, or without a name all, and start it; whether it answers is not waited for.
+
+    Supervision starts again what ends or does not answer. Raises Refused as `restart`.
+    """
+    with _spec_lock(config, slot):
+        _replace(config, slot, name, keeps_ends=True)
+
+
+def _replace(
+    config: Config, slot: SlotConfig, name: str = "", *, keeps_ends: bool = False
+) -> _Started:
+    """Stop one process, or without a name all, and start it again. The caller has the lock."""
+    # Before anything is changed: a name or a spec that is refused leaves the slot as it is.
+    units = [_find_unit(slot, specs.read(slot), name)] if name else None
+    spec = specs.set_wanted(config, slot, "up")
+    _build_unit(config, slot, spec)
+    _stop(config, slot, units)
+    return _start(config, slot, spec, keeps_ends=keeps_ends)
 
 
 def _find_unit(slot: SlotConfig, spec: Spec, name: str) -> str:
@@ -271,20 +292,6 @@ def _probe(slot: SlotConfig, spec: Spec, unit_status: UnitStatus) -> Health:
         detail = "The slot is free, but another program than the idle page answers."
         return Health(False, detail, health.body)
     return health
-
-
-@dataclass(frozen=True)
-class _Started:
-    """A start that is not complete: its unit must become healthy, and no process may end.
-
-    `log_start` is the size of the unit's log before it.
-    """
-
-    spec: Spec
-    unit: Unit
-    unit_status: UnitStatus
-    log_start: int
-    settling: Deadline
 
 
 def _start(config: Config, slot: SlotConfig, spec: Spec, *, keeps_ends: bool = False) -> _Started:

@@ -211,8 +211,10 @@ viewer    /admin/slots/slot/<path:object_id>/
 viewer    /admin/slots/slot/<path:object_id>/change/
 none      /admin/slots/slot/<path:object_id>/delete/
 operator  /admin/slots/slot/<path:object_id>/drain/
+operator  /admin/slots/slot/<path:object_id>/force-release/
 viewer    /admin/slots/slot/<path:object_id>/history/
 operator  /admin/slots/slot/<path:object_id>/quarantine/
+approver  /admin/slots/slot/<path:object_id>/restart/
 operator  /admin/slots/slot/<path:object_id>/undrain/
 operator  /admin/slots/slot/<path:object_id>/unquarantine/
 none      /admin/slots/slot/add/

@@ -48,6 +48,7 @@ POST hold    api/slots/acquire
 POST operate api/slots/reap-expired
 POST hold    api/slots/<str:slot_id>/heartbeat
 POST hold    api/slots/<str:slot_id>/release
+POST hold    api/slots/<str:slot_id>/restart
 POST operate api/slots/<str:slot_id>/drain
 POST operate api/slots/<str:slot_id>/undrain
 POST operate api/slots/<str:slot_id>/quarantine
@@ -86,7 +87,7 @@ ROWS = [line.split() for line in TABLE.splitlines() if line]
 # What a limited token may still write to: these check its limits themselves.
 WRITES_OF_RUNS = {
     "api/runs", "api/slots/acquire", "api/slots/<str:slot_id>/heartbeat",
-    "api/slots/<str:slot_id>/release",
+    "api/slots/<str:slot_id>/release", "api/slots/<str:slot_id>/restart",
     *(
         f"api/runs/<str:run_id>/{verb}"
         for verb in ("approve", "precheck", "reject", "cancel", "retry", "keep")

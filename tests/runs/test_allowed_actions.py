@@ -8,14 +8,16 @@ from accounts.tokens import create_token
 from runs import allowed_actions, presenters
 from runs.allowed_actions import DECISIONS, RunFacts, decide_action, decide_unfreeze
 from runs.approvals.rules import Approver
+from runs.leasing.rules import NOT_READY
 from runs.models import Run
 from runs.rules import Status
 from tests.factories import FreezeFactory, LeaseFactory, RunFactory, StepFactory, UserFactory
 from web.permissions import GROUPS, OWNER_REFUSAL
 
 VIEWER, APPROVER, OPERATOR = (GROUPS[name] for name in ("viewer", "approver", "operator"))
-READY = {"status": Status.PREVIEW_READY, "has_slot": True, "has_expiry": True}
-SHIPPING = {"status": Status.DEPLOYING, "has_slot": True, "is_too_late": True}
+SERVED = {"has_slot": True, "has_processes": True}
+READY = {"status": Status.PREVIEW_READY, "has_expiry": True, **SERVED}
+SHIPPING = {"status": Status.DEPLOYING, "is_too_late": True, **SERVED}
 
 
 def states(abilities, **facts):
@@ -34,7 +36,9 @@ def states(abilities, **facts):
         (
             APPROVER,
             READY,
-            dict.fromkeys(("approve", "precheck", "reject", "keep", "cancel", "release"), True),
+            dict.fromkeys(
+                ("approve", "precheck", "reject", "keep", "cancel", "release", "restart"), True
+            ),
         ),
         (
             APPROVER,
@@ -43,7 +47,7 @@ def states(abilities, **facts):
                 "approve": True,
                 "precheck": True,
                 "reject": True,
-                **dict.fromkeys(("keep", "cancel", "release"), OWNER_REFUSAL),
+                **dict.fromkeys(("keep", "cancel", "release", "restart"), OWNER_REFUSAL),
             },
         ),
         (
@@ -53,13 +57,30 @@ def states(abilities, **facts):
                 "reject": allowed_actions.TOO_LATE,
                 "cancel": allowed_actions.TOO_LATE,
                 "release": allowed_actions.KEPT_WHILE_SHIPPING,
+                "restart": True,
+                "force_release": True,
+            },
+        ),
+        (
+            OPERATOR,
+            {**SHIPPING, "has_processes": False, "is_stopping": True},
+            {
+                "reject": allowed_actions.TOO_LATE,
+                "cancel": allowed_actions.TOO_LATE,
+                "release": allowed_actions.KEPT_WHILE_SHIPPING,
                 "force_release": True,
             },
         ),
         (
             APPROVER,
-            {"status": Status.PREPARING},
-            {"approve": "The preview is not ready yet.", "reject": True, "cancel": True},
+            {"status": Status.PREPARING, "has_slot": True},
+            {
+                "approve": "The preview is not ready yet.",
+                "reject": True,
+                "cancel": True,
+                "release": True,
+                "restart": NOT_READY,
+            },
         ),
         (
             APPROVER,

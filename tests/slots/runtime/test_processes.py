@@ -116,12 +116,12 @@ def test_a_backend_that_does_not_start_leaves_no_process(config, slot):
 def test_one_process_is_restarted_by_its_name(config, slot):
     write_processes(config, slot, worker=WORK)
     before = find_pids(backend.start(config, slot))
-    after = find_pids(backend.restart_process(config, slot, "worker", seconds=60))
+    after = find_pids(backend.restart(config, slot, "worker", seconds=60))
     assert (after["web"], after["worker"] != before["worker"]) == (before["web"], True)
-    again = find_pids(backend.restart_process(config, slot, "web", seconds=60))
+    again = find_pids(backend.restart(config, slot, "web", seconds=60))
     assert (again["worker"], again["web"] != after["web"]) == (after["worker"], True)
     with pytest.raises(Refused, match="it has web, worker") as caught:
-        backend.restart_process(config, slot, "beat")
+        backend.restart(config, slot, "beat")
     assert caught.value.code == "process_unknown"
 
 

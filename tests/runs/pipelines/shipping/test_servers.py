@@ -66,7 +66,7 @@ def test_a_second_server_is_started_in_the_preview_the_gate_and_production(
     shown = list_processes(select_runs().get(pk=run.pk))
     assert [(one.name, one.state) for one in shown] == [("web", "running"), ("site", "running")]
     with pytest.raises(Refused, match="it has web, site"):
-        backend.restart_process(config, slot, "worker")
+        backend.restart(config, slot, "worker")
 
     shipped = ships("site/second", FILES)
     assert shipped.status == "merged", shipped.failure_detail
