@@ -44,11 +44,16 @@ class RollbackState:
 
     def describe_missing(self, target: str) -> str:
         """Return how many commits of the target branch are not live, as a sentence."""
-        if self.commit_count is None:
-            return f"It is not known how many commits of {target} are not live."
-        if self.commit_count == 1:
-            return f"1 commit of {target} is not live."
-        return f"{self.commit_count} commits of {target} are not live."
+        return describe_missing(self.commit_count, target)
+
+
+def describe_missing(count: int | None, target: str) -> str:
+    """Return how many commits of the target branch are not live, as a sentence."""
+    if count is None:
+        return f"It is not known how many commits of {target} are not live."
+    if count == 1:
+        return f"1 commit of {target} is not live."
+    return f"{count or 'All'} commits of {target} are {'not ' if count else ''}live."
 
 
 def read_rollback_state(config: Config) -> RollbackState | None:
@@ -59,14 +64,18 @@ def read_rollback_state(config: Config) -> RollbackState | None:
     newest = list_last_rollbacks()
     if not newest:
         return None
-    count = _count_missing_commits(config, newest[0].release.commit_sha)
+    count = count_missing_commits(config, newest[0].release.commit_sha)
     if count == 0:
         return None
     left = [one.previous for one in newest if one.previous is not None]
     return RollbackState(newest[0], max(left, key=lambda one: one.created_at, default=None), count)
 
 
-def _count_missing_commits(config: Config, commit: str) -> int | None:
+def count_missing_commits(config: Config, commit: str) -> int | None:
+    """Return how many commits of the target branch a release of `commit` lacks. Runs git.
+
+    None if git does not know.
+    """
     try:
         repo = open_repository(config)
         return repo.count_commits(commit, find_preview_base(repo, config.target_branch))

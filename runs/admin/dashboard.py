@@ -18,6 +18,7 @@ from runs.admin import needs_you, run_actions, run_page
 from runs.leasing import queue_status
 from runs.models import Freeze, Run
 from runs.pipelines import shipping
+from runs.rollback_state import count_missing_commits, describe_missing
 from slots.models import Lease
 from slots.rules import LeaseState
 from web.admin_actions import build_live_context
@@ -55,6 +56,7 @@ def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict
         "merge_queue": queue,
         "freezes": active,
         "live": live,
+        "missing": _describe_missing(config, live) if live is not None else "",
         # The first release, and one that was deployed from the shell, have none.
         "live_run": live and live.run_id and Run.objects.filter(pk=live.run_id).first(),
         "rollback_release": rollback_plan.find_rollback_target(),
@@ -68,6 +70,11 @@ def add_dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict
         "production_url": presenters.build_production_url(config, request.get_host()),
         "new_run_url": reverse("admin:runs_run_new"),
     }
+
+
+def _describe_missing(config: Config, live: Release) -> str:
+    count = count_missing_commits(config, live.commit_sha)
+    return describe_missing(count, config.target_branch)
 
 
 def _list_needs(

@@ -154,8 +154,22 @@ def test_operators_switch_the_freeze_off_and_on_at_run_time(production):
     assert Freeze.objects.get().lifted_at is not None
 
 
+def test_the_dashboard_says_how_far_production_is_behind_without_a_rollback(production):
+    viewer = log_in("viewer")
+    for title, text in (
+        ("four", "1 commit of main is not live."),
+        ("five", "2 commits of main are not live."),
+    ):
+        head = production.repo.resolve_ref("refs/heads/main")
+        commit = make_commit(production.repo, title, head)
+        production.repo.update_ref("refs/heads/main", commit, head)
+        page = viewer.get("/admin/").content.decode()
+        assert (text, text in page, "rolled back" in page) == (text, True, False)
+
+
 def test_the_dashboard_has_the_rollback_its_reason_and_the_choices(production):
-    assert "rolled back" not in log_in("viewer").get("/admin/").content.decode()
+    page = log_in("viewer").get("/admin/").content.decode()
+    assert ("rolled back" in page, "All commits of main are live." in page) == (False, True)
     production.roll_back(1, previous=2)
     sync_rollback_freeze(production.config)
     left = reverse("admin:releases_release_rollback", args=[production.releases[2].pk])
