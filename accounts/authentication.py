@@ -20,7 +20,7 @@ from accounts.peers import (
     is_from_application,
 )
 from accounts.reserved_names import HOST_NAME
-from accounts.tokens import find_token, record_use
+from accounts.tokens import find_token, name_token, record_use
 from web.errors import error_response
 from web.permissions import ABILITIES, Principal
 
@@ -86,6 +86,10 @@ class TokenAuthentication(BaseAuthentication):
         token = find_token(secret.strip())
         if token is None:
             token_throttle.count_bad_token(address)
+            record_request(
+                request._request, "refused", actor="anonymous", target=name_token(secret.strip()),
+                detail="a token that is not valid",
+            )  # fmt: skip
             raise AuthenticationFailed("This token is unknown, revoked or expired.")
         token_throttle.count_token(token.pk)
         if record_use(token, address):

@@ -110,6 +110,14 @@ def find_token(secret: str) -> ApiToken | None:
     return tokens.annotate(is_use_recorded=recent).first()
 
 
+def name_token(secret: str) -> str:
+    """Return whose secret it is or was, also of a token that is revoked or expired, in words."""
+    token = ApiToken.objects.filter(
+        Q(digest=hash_token(secret)) | Q(previous_digest=hash_token(secret))
+    ).first()
+    return "an unknown token" if token is None else token.name
+
+
 def record_use(token: ApiToken, address: str) -> bool:
     """Record the use of a token from `find_token`, at most once a minute by the database's clock.
 

@@ -7,6 +7,8 @@ given for only.
 
 from django.contrib.auth.models import User
 
+from accounts.audit.recording import record
+from core.audit_trail import Entry
 from forges import pull_requests
 from forges.adapters.forge import Forge, Review, ReviewEvent
 from forges.models import LinkedAccount, PullRequest
@@ -95,6 +97,10 @@ def _count(forge: Forge, row: PullRequest, run: Run, review: Review) -> tuple[bo
         user = require_approver(row, review.author, review.login)
         if read_state(run).has_approved(build_approver(user.get_username()).person):
             return False, f"{who}: it has counted already."
-        return True, f"{who}: {approve(run, user, f'review of {row.actor}')}"
+        text = approve(run, user, f"review of {row.actor}")
+        record(
+            Entry("change", user.get_username(), row.forge, "review", str(run.pk), row.actor, text)
+        )
+        return True, f"{who}: {text}"
     except Refused as refused:
         return False, f"{who}: {refused.detail}"

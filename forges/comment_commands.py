@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from django.conf import settings
 
+from accounts.audit.recording import record
+from core.audit_trail import Entry
 from forges import pull_requests
 from forges.adapters.forge import CommentEvent, Forge, PullRequestState
 from forges.adapters.http_client import ForgeFailed
@@ -37,8 +39,11 @@ def perform(config: Config, forge: Forge, event: CommentEvent) -> Outcome:
         # Without a word in our comment, which strangers could have rewritten without end.
         _react(row, event, is_accepted=False)
         reason = f"{event.login} may not write to the repository."
+        _audit(forge, row, event, command, reason, is_accepted=False)
         return Outcome(DeliveryDecision.IGNORED, reason, row)
-    return _answer(row, event, command, *_try(config, forge, row, event, command))
+    is_accepted, text = _try(config, forge, row, event, command)
+    _audit(forge, row, event, command, text, is_accepted=is_accepted)
+    return _answer(row, event, command, is_accepted, text)
 
 
 def _try(
@@ -67,6 +72,23 @@ def _answer(
     row.refresh_from_db()
     decision = DeliveryDecision.ACTED if is_accepted else DeliveryDecision.IGNORED
     return Outcome(decision, answer, row, row.run)
+
+
+def _audit(
+    forge: Forge,
+    row: PullRequest,
+    event: CommentEvent,
+    command: Command,
+    text: str,
+    *,
+    is_accepted: bool,
+) -> None:
+    """Put the command on the audit trail; the address is the forge's name."""
+    name = forge.settings.forge
+    target = str(row.run.pk) if row.run is not None else row.actor
+    kind = "change" if is_accepted else "refused"
+    detail = f"/{command.name}: {text}"
+    record(Entry(kind, _name_actor(event, forge), name, "comment", target, row.actor, detail))
 
 
 def _react(row: PullRequest, event: CommentEvent, *, is_accepted: bool) -> None:

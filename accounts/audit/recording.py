@@ -1,4 +1,4 @@
-"""Puts what requests did on the audit trail."""
+"""Puts what requests and the forge's people did on the audit trail."""
 
 from django.core.cache import cache
 from django.http import HttpRequest
@@ -26,10 +26,15 @@ def record_request(
     `kind` is one of `AuditEntry.Kind`, `target` what it is about.
     """
     address = get_client_address(request.META)
-    if kind in REPEATED and not _may_record_again(f"audit:{kind}:{address}"):
-        return
     agent = request.META.get("HTTP_USER_AGENT", "")
-    append_entry(Entry(kind, actor, address, agent, target, reason, detail))
+    record(Entry(kind, actor, address, agent, target, reason, detail))
+
+
+def record(entry: Entry) -> None:
+    """Append the entry, unless its address had too many of a repeated kind within a minute."""
+    if entry.kind in REPEATED and not _may_record_again(f"audit:{entry.kind}:{entry.address}"):
+        return
+    append_entry(entry)
 
 
 def _may_record_again(key: str) -> bool:

@@ -11,6 +11,7 @@ from django.utils.crypto import constant_time_compare
 
 from accounts.session_cookies import find_cookie
 from accounts.tokens import find_token, hash_token, record_use
+from core.audit_trail import Entry, append_entry
 from core.prepared_statements import fetch
 from runs.models import Run
 from runs.protection import sql
@@ -109,7 +110,7 @@ def _find_token(key: str, preview_host: PreviewHost) -> Admission | None:
     So a cookie that a secret made ends with that secret, as after a rotation.
     """
     number, _, short = key.partition("-")
-    token = _read_token(preview_host, id=int(number), short=short, digest=None)
+    token = _read_token(preview_host, id=int(number), short=short, digest=None, address=None)
     return Admission() if token is not None and token.may_look() else None
 
 
@@ -160,17 +161,16 @@ def _read_token(preview_host: PreviewHost, **key: Any) -> BypassToken | None:
     return BypassToken(*row) if row is not None else None
 
 
-def find_bypass(
-    secret: str, preview_host: PreviewHost, get_address: Callable[[], str]
-) -> str | None:
+def find_bypass(secret: str, preview_host: PreviewHost, address: str, agent: str) -> str | None:
     """Return the key for the cookie of the token with that secret; None unless it may look.
 
-    Records its use, at most once a minute.
+    Records its use, at most once a minute, and from a new address always.
     """
     digest = hash_token(secret)
-    token = _read_token(preview_host, id=None, short=None, digest=digest)
+    token = _read_token(preview_host, id=None, short=None, digest=digest, address=address)
     if token is None or not token.may_look():
         return None
-    if not token.is_use_recorded and (found := find_token(secret)) is not None:
-        record_use(found, get_address())
+    found = None if token.is_use_recorded else find_token(secret)
+    if found is not None and record_use(found, address):
+        append_entry(Entry("token_new_address", found.actor, address, agent, found.name))
     return f"{token.key}-{digest[:SHORT_DIGEST]}"

@@ -73,6 +73,7 @@ def read_request(meta: Mapping[str, Any]) -> PreviewRequest:
         origin=header("ORIGIN"),
         preflight_method=header("ACCESS_CONTROL_REQUEST_METHOD"),
         is_worker=bool(header("SERVICE_WORKER")),
+        agent=header("USER_AGENT"),
     )
 
 
@@ -94,7 +95,10 @@ def check(request: PreviewRequest, get_address: Callable[[], str]) -> HttpRespon
         opened = OPENERS[name](request, preview_host, secret, get_address)
         return _redirect_opened(request, preview_host, name, opened, address)
     if request.bypass:
-        if access.find_bypass(request.bypass, preview_host, get_address) is not None:
+        if (
+            access.find_bypass(request.bypass, preview_host, get_address(), request.agent)
+            is not None
+        ):
             return HttpResponse(status=204)
         return refuse(request, 401, "The token in X-Oroboros-Bypass shows no preview here.")
     admission = access.find_admission(request.cookies, preview_host)
@@ -145,7 +149,7 @@ def _open_by_link(
 def _open_by_token(
     request: PreviewRequest, preview_host: PreviewHost, secret: str, get_address: Callable[[], str]
 ) -> Opened | None:
-    token = access.find_bypass(secret, preview_host, get_address)
+    token = access.find_bypass(secret, preview_host, get_address(), request.agent)
     return None if token is None else ("token", token, VISIT_HOURS * 3600)
 
 

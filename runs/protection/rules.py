@@ -30,6 +30,7 @@ class PreviewRequest:
     origin: str = ""
     preflight_method: str = ""  # the header Access-Control-Request-Method
     is_worker: bool = False  # whether a browser loads a service worker's script
+    agent: str = ""  # the header User-Agent
 
 
 class AccessAnswer(Enum):

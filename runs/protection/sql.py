@@ -49,15 +49,17 @@ WHERE link.id = %(id)s::bigint AND link.revoked_at IS NULL
   AND link.expires_at > clock_timestamp()
 """
 
-# Further parameters: digest, or id and short, the beginning of the digest; the others are null.
+# Further parameters: digest and the visitor's address, or id and short, the beginning of the
+# digest; the others are null.
 # Returns the valid token of that secret, or of that id and beginning: (id, name, abilities,
 # is_owned, whether its owner is active, is_superuser, groups, branches, is_own_runs_only, branch
-# and creator of the run here, whether its use was recorded just now).
+# and creator of the run here, whether its use was recorded just now, and the address before).
 ADMIT_TOKEN = f"""{_HELD}
 SELECT token.id, token.name, token.abilities, token.is_owned,
     coalesce(person.is_active, false), coalesce(person.is_superuser, false), {_GROUPS},
     token.branches, token.is_own_runs_only, held.branch, held.created_by,
     coalesce(token.last_used_at > clock_timestamp() - interval '1 minute', false)
+        AND coalesce(%(address)s::text = ANY(token.known_addresses), true)
 FROM accounts_apitoken token
 LEFT JOIN auth_user person ON person.id = token.owner_id
 LEFT JOIN held ON true

@@ -48,6 +48,7 @@ def build_router_settings(config: Config) -> dict[str, str]:
     values = {
         "ROUTER_CONFIG": _name_router_config(config),
         "PREVIEW_PROTECTION": format_protection(config),
+        "ADMIN_ORIGIN": config.admin_url.removesuffix("/admin/"),
         "WEB_SLOTS": format_slot_pattern(config),
         # Caddy: 0 is without an end. Nothing is revoked where previews are open.
         "WEBSOCKET_SECONDS": f"{_get_websocket_seconds(config)}s",

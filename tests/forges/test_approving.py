@@ -2,6 +2,7 @@
 
 import pytest
 
+from accounts.models import AuditEntry
 from forges import reconciler
 from forges.models import LinkedAccount
 from runs.models import Approval
@@ -45,6 +46,9 @@ def test_a_review_of_the_head_approves_it_in_the_linked_users_name_once(world, g
     assert run.status == Status.APPROVED
     review(world, pull, (who, APPROVED, pull.sha))
     assert Approval.objects.count() == 1
+    entry = AuditEntry.objects.get()
+    assert (entry.kind, entry.actor, entry.address) == ("change", "grace", world.forge.kind)
+    assert (entry.target, entry.agent) == (str(run.pk), "review")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from accounts.models import AuditEntry
 from forges.models import LinkedAccount, PullRequest
 from forges.rules import Command, parse_command, parse_duration
 from runs.models import Approval, Run
@@ -93,6 +94,8 @@ def test_a_person_without_write_access_commands_nothing(world, pull):
     assert run.status == Status.PREVIEW_READY
     world.report()
     assert "mallory" not in the_comment(pull)
+    entry = AuditEntry.objects.get()
+    assert (entry.kind, entry.actor, entry.target) == ("refused", "mallory on github", str(run.pk))
     assert world.forge.reactions == [(world.forge.reactions[0][0], "-1")]
 
 
@@ -102,6 +105,10 @@ def test_ship_approves_the_named_commit_in_the_linked_users_name(world, pull, gr
     approval = Approval.objects.get()
     assert (approval.actor, approval.commit_sha) == ("grace", run.commit_sha)
     assert approval.reason == "/ship in pull request #12"
+    entry = AuditEntry.objects.get()
+    assert (entry.kind, entry.actor, entry.address) == ("change", "grace", "github")
+    assert (entry.target, entry.reason) == (str(run.pk), "pull request #12")
+    assert entry.detail.startswith(f"/ship: {run.commit_sha[:12]} is approved")
     run.refresh_from_db()
     assert run.status == Status.APPROVED
 

@@ -126,6 +126,17 @@ def test_a_token_is_recorded_once_for_each_address():
     ]
 
 
+def test_a_token_that_is_not_valid_is_recorded_by_its_name():
+    ended, unknown = make_program("view"), Client(headers={"authorization": "Bearer oro_x"})
+    ApiToken.objects.get().revoke(by="ann")
+    for program in (ended, unknown, Client()):
+        assert program.get("/api/me", REMOTE_ADDR="192.0.2.7").status_code == 401
+    assert read_entries("kind", "actor", "address", "target") == [
+        ("refused", "anonymous", "192.0.2.7", "ci"),
+        ("refused", "anonymous", "192.0.2.7", "an unknown token"),
+    ]
+
+
 def test_an_edited_user_is_recorded():
     browser = Client()
     browser.force_login(UserFactory(username="root2", is_superuser=True))

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.core import signing
 from django.test import Client
 
-from accounts.models import ApiToken
+from accounts.models import ApiToken, AuditEntry
 from accounts.tokens import create_token, rotate_token
 from core.clock import ClockTimestamp
 from host import config as configuration
@@ -340,6 +340,18 @@ def test_a_bypass_token_shows_the_previews_of_its_limits(browser, run):
     assert browser.open().status_code == 204
     ApiToken.objects.get(name="e2e").revoke(by="ann")
     assert browser.open().status_code == 401
+
+
+def test_a_bypass_token_from_a_new_address_is_on_the_audit_trail(browser, run):
+    token = create_token("e2e", ["preview"], created_by="ann")
+    for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1"):
+        headers = {"x-oroboros-bypass": token, "x-forwarded-for": address, "user-agent": "e2e/1"}
+        assert browser.open(**headers).status_code == 204
+    found = AuditEntry.objects.filter(kind="token_new_address").order_by("id")
+    assert list(found.values_list("actor", "address", "agent", "target")) == [
+        ("token e2e", "192.0.2.1", "e2e/1", "e2e"),
+        ("token e2e", "192.0.2.2", "e2e/1", "e2e"),
+    ]
 
 
 def test_a_cookie_that_a_secret_made_ends_with_that_secret(browser, run):

@@ -76,6 +76,9 @@ def assert_application_sees_its_own(stack, token, cookie):
     cookies = f"mine=1; {cookie}; oroboros_entry=x"
     body = "x" * 3_000_000
     answer = stack.send("/api/x?a=1", "POST", body, Cookie=cookies)
+    assert answer.headers["Content-Security-Policy"] == (
+        f"frame-ancestors 'self' http://api.localhost:{stack.port}"
+    )
     assert (answer.status, answer.json["method"], answer.json["body"]) == (200, "POST", body)
     assert answer.json["path"] == "/api/x?a=1"
     assert dict(answer.json["headers"])["cookie"] == "mine=1"
@@ -155,6 +158,25 @@ def ask_for_upgrade(stack, *headers):
     connection = socket.create_connection(("127.0.0.1", stack.port), timeout=60)
     connection.sendall("\r\n".join([*lines, "", ""]).encode())
     return connection
+
+
+def test_only_the_admin_and_its_own_pages_may_frame_a_preview(open_config):
+    own = "default-src 'self'"
+    config = replace(open_config, web_port=free_port())
+    answers = {"more_headers": [("Content-Security-Policy", own)]}
+    with (
+        running_router(config),
+        echo(config.slots[0].web_port, **answers),
+        echo(config.web_port, **answers),
+    ):
+        policies = {
+            host: request(config.router_port, "/x", Host=f"{host}.example.com").headers.get_all(
+                "Content-Security-Policy"
+            )
+            for host in ("preview1", "app")
+        }
+    ours = f"frame-ancestors 'self' http://api.localhost:{config.router_port}"
+    assert policies == {"preview1": [ours, own], "app": [own]}
 
 
 def test_without_the_protection_previews_and_production_get_none_of_our_headers(open_config):

@@ -58,6 +58,7 @@ def test_the_authority_its_root_and_the_ports_are_settings():
         assert (issuer["ca"], issuer["email"]) == (PRIVATE["ACME_DIRECTORY"], "ops@oro.test")
         assert issuer["trusted_roots_pem_files"] == [PRIVATE["ACME_CA_ROOT"]]
     assert "https://{http.request.host}:2443{http.request.uri}" in json.dumps(apps)
+    assert "frame-ancestors 'self' https://api.oro.test:2443" in json.dumps(apps)
 
 
 def test_links_and_origins_have_the_port_that_an_offset_moved():
