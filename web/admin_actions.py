@@ -11,6 +11,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
@@ -20,10 +21,9 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
-from unfold.views import ChangeList
 
 from host.errors import Refused
-from web.pagination import BoundedPaginator
+from web.pagination import BoundedPaginator, RowList
 from web.permissions import (
     ALLOWED,
     OPERATE,
@@ -33,6 +33,7 @@ from web.permissions import (
     has_ability,
     require_ability,
 )
+from web.templatetags.presentation import make_age_column
 from web.visible_answers import TEXT
 
 
@@ -132,20 +133,12 @@ class OptionalReasonForm(forms.Form):
     )
 
 
-class RowList(ChangeList):
-    """A list that offers to show all rows only where it does not show all of them."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        if not (self.query or self.has_active_filters):
-            self.full_result_count = self.result_count
-
-
 class ReadOnlyAdmin(ModelAdmin):
     """Rows that the product writes: people view them, and change them through `page_actions`."""
 
     list_per_page = 50
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # which count every row
     paginator = BoundedPaginator
     list_disable_select_all = True
     page_actions: tuple[AdminAction, ...] = ()
@@ -154,6 +147,9 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RowList]:
         return RowList
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [make_age_column(self.model, one) for one in super().get_list_display(request)]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return has_ability(request, VIEW)

@@ -5,12 +5,14 @@ from typing import Any, cast
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from unfold.views import ChangeList
 
 from host.errors import Refused
 
@@ -33,6 +35,15 @@ class BoundedPaginator(Paginator):
     def is_cut(self) -> bool:
         """Whether there are rows that no page has."""
         return self._counted > LISTED_ROWS
+
+
+class RowList(ChangeList):
+    """A list that offers to show all rows only where it does not show all of them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not (self.query or self.has_active_filters):
+            self.full_result_count = self.result_count
 
 
 class ResultsPagination(CursorPagination):

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django_q import admin as queue  # importing it registers its models
 
+from runs.admin.run_filters import EventKindFilter
 from runs.models import Event, Freeze
 from web.admin_actions import ReadOnlyAdmin
 from web.templatetags.presentation import first_line
@@ -17,7 +18,7 @@ for model in (queue.Success, queue.Failure, queue.Schedule, queue.OrmQ):
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
     list_display = ["at", "actor", "kind", "summary", "run", "slot_id"]
-    list_filter = ["kind"]
+    list_filter = [EventKindFilter]
     list_select_related = ["run"]
     search_fields = ["text", "actor"]
 

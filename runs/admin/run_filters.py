@@ -1,8 +1,8 @@
-"""Filters of the list of runs; what is chosen is in the address, so that it can be kept."""
+"""Filters of the lists of runs and events; what is chosen is in the address, to be kept."""
 
 from typing import Any
 
-from django.contrib.admin import DateFieldListFilter
+from django.contrib.admin import DateFieldListFilter, SimpleListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import (
@@ -11,7 +11,8 @@ from unfold.contrib.filters.admin import (
     MultipleChoicesDropdownFilter,
 )
 
-from runs.models import Run
+from runs.engine.events import list_kinds
+from runs.models import Event, Run
 from runs.rules import FAILURES
 from web.permissions import get_actor_name
 
@@ -42,6 +43,19 @@ class FailureCodeFilter(DropdownFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         return queryset.filter(failure_code=self.value()) if self.value() else queryset
+
+
+class EventKindFilter(SimpleListFilter):
+    """Events of one kind, of those that occur. Django's own filter reads every event for them."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind, kind) for kind in list_kinds()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
 
 
 FILTERS = [

@@ -7,7 +7,9 @@ from django.conf import settings
 from django.db import transaction
 
 from core.clock import ClockTimestamp
+from core.prepared_statements import fetch
 from host.masking.known_secrets import read_masks
+from runs.engine.sql import LIST_KINDS
 from runs.models import Event, Run
 from slots.models import Lease
 
@@ -37,6 +39,12 @@ def record_event(
     )
     if settings.OROBOROS.is_systemd:
         transaction.on_commit(lambda: log_event(event))
+
+
+def list_kinds() -> list[str]:
+    """Return the kinds of the events that there are, in order."""
+    [rows] = fetch(LIST_KINDS)
+    return [kind for (kind,) in rows]
 
 
 def log_event(event: Event) -> None:

@@ -58,3 +58,14 @@ step AS (
 )
 SELECT id FROM locked
 """
+
+# The kinds of the events that there are, in order: one look into the index for each, where
+# SELECT DISTINCT reads every event. No parameters.
+LIST_KINDS = """
+WITH RECURSIVE found AS (
+    (SELECT kind FROM runs_event ORDER BY kind LIMIT 1)
+    UNION ALL
+    SELECT (SELECT kind FROM runs_event WHERE kind > found.kind ORDER BY kind LIMIT 1)
+    FROM found WHERE found.kind IS NOT NULL
+)
+SELECT kind FROM found WHERE kind IS NOT NULL"""

@@ -56,7 +56,10 @@ class Event(models.Model):
     class Meta:
         # By id and not by time: the events of one statement share their time.
         ordering = ["-id"]
-        indexes = [models.Index(fields=["run", "-id"], name="runs_events_of_a_run")]
+        indexes = [
+            models.Index(fields=["run", "-id"], name="runs_events_of_a_run"),
+            models.Index(fields=["kind", "-id"], name="runs_events_of_a_kind"),
+        ]
 
     def __str__(self) -> str:
         return self.text

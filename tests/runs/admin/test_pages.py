@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db.models import DateTimeField
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -107,11 +108,34 @@ def test_every_list_and_every_row_opens(operator, model, found):
 
 
 @pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_list_shows_how_long_ago_a_time_is_with_the_time_on_hover(operator, model, found):
+    create_rows()
+    page = operator.get(url_of(model, "changelist")).content.decode()
+    times = {one.name for one in model._meta.fields if isinstance(one, DateTimeField)}
+    for name in times.intersection(found.list_display):
+        cells = re.findall(rf'class="field-{name}[^>]*>(.*?)</t[dh]>', page, re.DOTALL)
+        assert cells, name
+        for cell in cells:
+            shown = re.search(r'<time [^>]*title="[^"]*:[0-9]{2} UTC"[^>]* data-ago>', cell)
+            assert shown or "–" in cell, (name, cell)
+
+
+def test_the_list_of_events_is_filtered_by_the_kinds_that_occur(operator):
+    for kind in ("drained", "created", "drained"):
+        EventFactory(kind=kind, text=f"a text about {kind}")
+    page = operator.get("/admin/runs/event/").content.decode()
+    assert re.findall(r"\?kind=(\w+)", page) == ["created", "drained"]
+    page = operator.get("/admin/runs/event/?kind=drained").content.decode()
+    assert ("a text about drained" in page, "a text about created" in page) == (True, False)
+
+
+@pytest.mark.parametrize(("model", "found"), OURS, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_list_opens_empty(operator, model, found):
     answer = operator.get(url_of(model, "changelist"))
     page, is_empty = answer.content.decode(), not answer.context["cl"].result_list
     assert (f"There are no {model._meta.verbose_name_plural} yet." in page) == is_empty
     assert "Show all" not in page
+    assert "_facets" not in page  # which count all rows for each choice of a filter
 
 
 def test_a_list_offers_to_show_all_only_where_rows_are_left_out(operator):
