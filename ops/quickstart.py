@@ -13,6 +13,7 @@ from host import http_client
 from host.config import Config
 from host.errors import Refused
 from host.files import log_files, safe_files
+from host.masking.known_secrets import read_masks
 from host.process import runner
 from host.units import control_units
 from ops import demo, detect, env_files, live_release, progress, setup_command, stack
@@ -88,7 +89,7 @@ def describe_forge(config: Config) -> Iterator[str]:
     if config.get("FORGE"):
         for found in (*secret_files.check_files(config), *forge_checks.check_forge(config)):
             remedy = "" if found.is_ok else f". {found.remedy}"
-            yield f"{found.subject}: {found.observed}{remedy}"
+            yield read_masks(config).mask(f"{found.subject}: {found.observed}{remedy}")
 
 
 def ship_first_release(config: Config, environ: Mapping[str, str]) -> None:

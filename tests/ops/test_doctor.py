@@ -15,6 +15,7 @@ from django.core.management import CommandError, call_command
 from host import config as configuration
 from host.deadline import wait_until
 from host.masking import control_secrets
+from host.masking.masks import MASK
 from host.units.health import wait_until_healthy
 from host.units.local_manager import LocalManager
 from host.units.unit import Unit
@@ -374,6 +375,14 @@ def test_the_command_fails_only_if_there_is_a_fault(monkeypatch, capsys):
     monkeypatch.setattr(checks, "run_checks", lambda *arguments: iter([right, wrong]))
     with pytest.raises(CommandError, match="1 fault was found"):
         call_command("doctor")
+
+
+def test_no_line_of_the_command_has_a_secret(monkeypatch, capsys, settings):
+    said = findings.Finding("forge's token", False, f"401: {settings.SECRET_KEY}?", "try again")
+    monkeypatch.setattr(checks, "run_checks", lambda *arguments: iter([said]))
+    with pytest.raises(CommandError):
+        call_command("doctor")
+    assert f"401: {MASK}?" in capsys.readouterr().out
 
 
 def check_forge(tmp_path, last="ping at 10:00: ignored", **environ):

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from forges.deliveries import describe_last_delivery
+from host.masking.known_secrets import read_masks
 from ops.doctor import checks
 from ops.doctor.checks import MinimumFree
 from runs.repository import check_settings
@@ -23,7 +24,8 @@ class Command(BaseCommand):
             settings.OROBOROS, minimum, check_settings, describe_last_delivery
         )
         for finding in found:
-            self.stdout.write(str(finding))
+            # Of others' answers too, which may repeat what they were sent.
+            self.stdout.write(read_masks(settings.OROBOROS).mask(str(finding)))
             faults += not finding.is_ok
         if faults:
             subject = "1 fault was" if faults == 1 else f"{faults} faults were"

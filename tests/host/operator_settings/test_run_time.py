@@ -6,6 +6,7 @@ import pytest
 
 from host import config as configuration
 from host.errors import Refused
+from host.masking import control_secrets
 from host.operator_settings import run_time, sources
 
 NAME = run_time.REQUIRED_COUNT
@@ -117,9 +118,17 @@ def test_a_stored_value_that_is_wrong_is_refused_and_not_ignored(config):
         run_time.read_in_effect(config)
 
 
-def test_secrets_are_hidden_and_every_setting_has_a_meaning(config):
+def test_secrets_are_hidden_and_every_setting_has_a_meaning(config, tmp_path):
     url = "postgresql://role:sesame@127.0.0.1/db"
-    environ = {**config.environ, "DATABASE_URL": url, "SECRET_KEY": "sesame" * 8}
+    (tmp_path / "secret").write_text("sesame\n")
+    environ = {
+        **config.environ,
+        **dict.fromkeys(control_secrets.VALUES, "sesame" * 8),
+        **dict.fromkeys(control_secrets.ADDRESSES, url),
+        **dict.fromkeys(control_secrets.FILES, str(tmp_path / "secret")),
+        # Of a setting that is none of these, too.
+        "DEPLOY_BACKEND_RELOAD_CMD": "curl https://ci:sesame@hooks.example/reload",
+    }
     environ["GIT_REMOTE_URL"] = "https://sesame@git.example/team/app.git"
     found = {one.name: one for one in sources.list_settings(replace(config, environ=environ))}
     assert found["DATABASE_URL"].value == "postgresql://role@127.0.0.1/db"

@@ -50,6 +50,15 @@ def test_the_router_listens_for_https_and_asks_which_names_exist():
     assert "email" not in others["issuers"][0]
 
 
+def test_plain_http_is_redirected_and_every_answer_over_https_is_remembered():
+    servers = adapt(load())["http"]["servers"].values()
+    texts = {one["listen"][0]: json.dumps(one["routes"]) for one in servers}
+    assert '"Strict-Transport-Security": ["max-age=31536000"]' in texts[":443"]
+    assert "Strict-Transport-Security" not in texts[":80"] + texts["127.0.0.1:8088"]
+    assert '"Location": ["https://{http.request.host}{http.request.uri}"]' in texts[":80"]
+    assert "reverse_proxy" not in texts[":80"]
+
+
 def test_the_authority_its_root_and_the_ports_are_settings():
     apps = adapt(load(**PRIVATE, OROBOROS_PORT_OFFSET="2000"))
     assert {":2443", ":2080"} < {one["listen"][0] for one in apps["http"]["servers"].values()}
