@@ -15,3 +15,12 @@ def test_every_test_and_path_that_the_page_names_exists():
     assert len(named) > 50
     assert named - defined == set()
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_each_row_of_the_page_names_a_test_or_says_that_there_is_none():
+    tables = [line for line in PAGE.splitlines() if line.startswith("| ")]
+    rows = [line.strip("|").split(" | ") for line in tables if "| Test |" not in line]
+    untested = [row[0] for row in rows if not re.search(r"`(test_|tests/|bench/)", row[-1])]
+    assert len(rows) > 80
+    # Root may do everything, and git does not prove who wrote a commit.
+    assert [row[-1].strip() for row in rows if row[0] in untested] == ["–"] * 2

@@ -33,6 +33,8 @@ FILES = (
     "OIDC_CLIENT_SECRET_FILE",
     "NOTIFICATION_SMTP_PASSWORD_FILE",
 )
+# Below `var`: the password of the embedded PostgreSQL's superuser, which no setting names.
+SUPERUSER_FILE = Path("postgres/superuser.password")
 # No application may be given the values of these.
 OWN = ("SECRET_KEY", "DATABASE_URL", "PREVIEW_ADMIN_DATABASE_URL")
 FILE_BYTES = 64 * 1024
@@ -68,9 +70,10 @@ def find_address_secrets(text: str) -> Iterator[str]:
         yield from (secret, unquote(secret))
 
 
-def list_files(settings: Mapping[str, str]) -> list[Path]:
-    """Return the files of secrets that the settings name."""
-    return [Path(settings[name]) for name in FILES if settings.get(name)]
+def list_files(settings: Mapping[str, str], var: Path) -> list[Path]:
+    """Return the files of secrets that the settings name, and our own below `var`."""
+    named = [Path(settings[name]) for name in FILES if settings.get(name)]
+    return [*named, var / SUPERUSER_FILE]
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -51,7 +51,7 @@ def read_masks(config: Config) -> Masks:
     files = (
         _path(config),
         *(config.env_dir / name for name in (*APPLICATION_FILES, *CONTROL_FILES)),
-        *control_secrets.list_files(config.environ),
+        *control_secrets.list_files(config.environ, config.var),
     )
     settings = frozenset(control_secrets.select_values(config.environ))
     return _create_masks(files, settings, tuple(map(_read_stamp, files)))

@@ -16,7 +16,7 @@ from notifications import sending, targets
 from notifications.channels.answer import DeliveryAnswer
 from notifications.models import Notification, Target
 from tests.factories import EventFactory, RunFactory, UserFactory
-from tests.notifications.receivers import receiving
+from tests.notifications.receivers import receiving, receiving_mail
 
 pytestmark = pytest.mark.django_db
 
@@ -105,6 +105,27 @@ def test_a_mail_server_that_repeats_its_password_shows_it_to_nobody(
     happen()
     [refused] = notify()
     assert refused.error == refused.answer == f"550 not with {MASK}"
+
+
+def test_the_mail_server_gets_the_password_of_the_file_and_a_wrong_one_waits(
+    add, notify, mail, configure, tmp_path
+):
+    path = tmp_path / "password"
+    path.write_text("wrong horse\n")
+    with receiving_mail({"oroboros": "correct horse"}) as (box, port):
+        configure(
+            NOTIFICATION_SMTP_PORT=str(port),
+            NOTIFICATION_SMTP_USER="oroboros",
+            NOTIFICATION_SMTP_PASSWORD_FILE=str(path),
+        )
+        add("email", "ann@example.com", owner=UserFactory(groups=["viewer"]))
+        happen()
+        [refused] = notify()
+        assert (refused.state, refused.error[:3], box.mails) == ("waiting", "535", [])
+        path.write_text("correct horse\n")
+        let_time_pass()
+        [sent] = notify()
+    assert (sent.state, len(box.mails)) == ("sent", 1)
 
 
 def test_no_notification_reaches_the_control_plane(add, notify, receiver, configure, settings):

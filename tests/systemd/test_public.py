@@ -132,6 +132,7 @@ def test_a_branchs_address_follows_its_run_from_slot_to_slot(public):
     assert get(public, name, "/api/health").startswith("HTTP/2 401")
     answer = get(public, name, "/api/health", bypass)
     assert answer.startswith("HTTP/2 200") and f"x-oroboros-run: {first['id']}" in answer
+    assert f"content-security-policy: frame-ancestors 'self' https://api.{DOMAIN}\r\n" in answer
     cancel(public, first)
     absent = get(public, name, "/", bypass)
     assert absent.startswith("HTTP/2 404") and "Its run was canceled." in absent

@@ -7,6 +7,7 @@ import pytest
 from host import config
 from host.masking import control_secrets, known_secrets
 from host.masking.masks import MASK
+from ops import stack
 
 GITHUB = "ghp_Zq8Lw2Xc5Vb7Nm1Kj4Hg"
 
@@ -73,3 +74,9 @@ def test_which_part_of_an_address_is_a_secret(text, secrets):
 
 def test_a_proxys_password_of_the_environment_is_masked(conf):
     assert is_masked(conf, "sesame-4711", HTTPS_PROXY="http://ann:sesame-4711@proxy.example")
+
+
+def test_the_superusers_password_of_the_embedded_postgresql_is_masked(conf):
+    cluster = stack.get_cluster(conf)
+    cluster.folder.mkdir(parents=True)
+    assert is_masked(conf, cluster.password)
