@@ -20,8 +20,10 @@ from forges.reporting.outbox import ACCEPTED, REACTION, REFUSED
 from forges.rules import Command, DeliveryDecision, parse_command, parse_duration
 from host.config import Config
 from host.errors import Refused
+from runs import allowed_actions, presenters
 from runs.lifecycle import operations
 from runs.models import Run
+from web.permissions import HOLD
 
 SHA_LENGTH = 7
 
@@ -117,18 +119,33 @@ def _require_run(row: PullRequest) -> Run:
     return row.run
 
 
+def _require_allowed(row: PullRequest, name: str) -> Run:
+    """Return the run if the action is allowed now, as the admin's buttons and the API have it.
+
+    Who may write to the repository may do with its runs what their creators may.
+    """
+    run = presenters.select_runs().get(pk=_require_run(row).pk)
+    facts = allowed_actions.read_facts(run, owner=None)
+    state = allowed_actions.decide_action(name, facts, frozenset({HOLD}))
+    if not state.allowed:
+        raise Refused("action_not_allowed", state.reason)
+    return run
+
+
 def _keep(row: PullRequest, actor: str, command: Command) -> str:
     seconds = parse_duration(command.argument) if command.argument else None
     if command.argument and seconds is None:
         raise Refused("duration_invalid", "Write the duration as 30m, 8h or 2d.")
     wanted = seconds if seconds is not None else settings.PREVIEW_KEEP_SECONDS
-    until = operations.keep(_require_run(row), actor=actor, seconds=wanted)
+    until = operations.keep(_require_allowed(row, "keep"), actor=actor, seconds=wanted)
     return f"The preview is kept until {until:%Y-%m-%d %H:%M} UTC."
 
 
 def _cancel(row: PullRequest, actor: str, command: Command) -> str:
     PullRequest.objects.filter(pk=row.pk).update(is_commanded=False)
-    operations.cancel(_require_run(row), actor=actor, reason=f"/cancel in {row.actor}")
+    operations.cancel(
+        _require_allowed(row, "cancel"), actor=actor, reason=f"/cancel in {row.actor}"
+    )
     return "The run ends."
 
 
@@ -137,7 +154,7 @@ def _retry(row: PullRequest, actor: str, command: Command) -> str:
         raise Refused("not_open", "The pull request is not open.")
     if row.is_fork and row.allowed_sha != row.head_sha:
         raise Refused("not_allowed", "An operator must allow the commit first.")
-    child = operations.retry(_require_run(row), actor=actor)
+    child = operations.retry(_require_allowed(row, "retry"), actor=actor)
     PullRequest.objects.filter(pk=row.pk).update(run=child)
     return f"A new run of {child.commit_sha[:12]} is started."
 

@@ -107,6 +107,7 @@ def _list_first_steps(
         has_people=lambda: User.objects.filter(is_active=True).count() > 1,
         has_preview=any(run.prepare for run in recent),
         has_push_mode=run_time.is_set(config, run_time.PUSH_MODE),
+        has_forge=bool(config.get("FORGE")),
     )
 
 

@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 
 from accounts.models import ApiToken
+from host.operator_settings import run_time
 from runs.comments.rules import find_mentions
 from runs.leasing.queue_status import SlotStatus
 from runs.models import Comment, Freeze, Run
@@ -152,6 +153,7 @@ def list_first_steps(
     has_people: Callable[[], bool],
     has_preview: bool,
     has_push_mode: bool,
+    has_forge: bool,
 ) -> list[FirstStep]:
     """Return the checklist; [] once a release is live that was previewed before."""
     if has_release and has_preview:
@@ -165,5 +167,10 @@ def list_first_steps(
             reverse("admin:runs_run_changelist"),
             has_release,
         ),
-        FirstStep("Choose who pushes: MERGE_GATE_GIT_PUSH_MODE", "", has_push_mode),
+        FirstStep(
+            "Choose who pushes: MERGE_GATE_GIT_PUSH_MODE",
+            reverse("admin-setting-change", args=[run_time.PUSH_MODE]),
+            has_push_mode,
+        ),
+        FirstStep("Have the forge send its webhook: FORGE in the env files", "", has_forge),
     ]

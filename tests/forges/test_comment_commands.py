@@ -3,10 +3,12 @@
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import AuditEntry
 from forges.models import LinkedAccount, PullRequest
 from forges.rules import Command, parse_command, parse_duration
+from runs import allowed_actions
 from runs.models import Approval, Run
 from runs.rules import Status
 from slots.models import Lease
@@ -84,6 +86,16 @@ def test_keep_keeps_the_preview(world, pull):
     world.report()
     assert [reaction for _, reaction in world.forge.reactions] == ["+1", "-1", "-1"]
     assert "72 h" in the_comment(pull)
+
+
+def test_a_command_is_refused_for_the_reason_that_the_buttons_have(world, pull):
+    Run.objects.update(stop_status=Status.CANCELED)
+    delivery = world.comment(pull, "/cancel")
+    assert delivery.reason.endswith("/cancel by alice: The run is already being ended.")
+    Lease.objects.update(state="ended", ended_at=timezone.now())
+    assert world.comment(pull, "/keep 8h").reason.endswith(allowed_actions.NO_SLOT)
+    reason = world.comment(pull, "/retry").reason
+    assert reason.endswith("The run is preparing; only an ended run can be retried.")
 
 
 def test_a_person_without_write_access_commands_nothing(world, pull):

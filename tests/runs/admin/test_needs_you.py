@@ -1,5 +1,6 @@
 """What waits for a person, by their role; and the first steps of a new install."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -102,7 +103,7 @@ def test_an_old_a_retried_and_another_persons_failure_needs_no_one():
 
 
 @pytest.mark.parametrize(
-    ("release", "people", "count"), [(True, False, 0), (False, True, 5), (False, False, 5)]
+    ("release", "people", "count"), [(True, False, 0), (False, True, 6), (False, False, 6)]
 )
 def test_the_first_steps_are_shown_until_they_are_done(release, people, count):
     steps = list_first_steps(
@@ -111,8 +112,10 @@ def test_the_first_steps_are_shown_until_they_are_done(release, people, count):
         has_people=lambda: people,
         has_preview=True,
         has_push_mode=False,
+        has_forge=True,
     )
     assert len(steps) == count
+    assert [step.is_done for step in steps][4:] == [False, True][:count]
     assert [step.is_done for step in steps][:3] == [True, people, True][:count]
 
 
@@ -123,8 +126,10 @@ def test_the_dashboard_shows_what_waits_and_that_nothing_does():
     SlotFactory(number=2)
     page = client.get("/admin/").content.decode()
     assert "Nothing waits for you." in page and "First steps" in page
+    assert re.search(r"<title>\s*Oroboros\s*</title>", page)
     lease = LeaseFactory(held=True, slot__number=1, run__status=Status.PREVIEW_READY)
     page = client.get("/admin/").content.decode()
+    assert re.search(r"<title>\s*\(1\) Oroboros\s*</title>", page)
     for text in ("Ready for review", f"{lease.run.title} by alice", "Time left"):
         assert (text, text in page) == (text, True)
     viewer = Client()
