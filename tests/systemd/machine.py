@@ -68,15 +68,18 @@ class Machine:
         """The pid of the machine's systemd on this host."""
         return (self.folder / "b" / "leader").read_text().strip()
 
-    def run_unchecked(self, command, *, cwd=HOME, stdin=None, **env):
-        """Run a shell command in the machine as root; return the completed process."""
+    def run_unchecked(self, command, *, cwd=HOME, stdin=None, seconds=COMMAND_SECONDS, **env):
+        """Run a shell command in the machine as root; return the completed process.
+
+        Raises TimeoutExpired after `seconds`.
+        """
         argv = ["nsenter", "-t", self.leader, "-a", "env", "-i", f"PATH={PATH}", "HOME=/root"]
         argv += [*(f"{name}={value}" for name, value in env.items()), "bash", "-c"]
         return subprocess.run(
             [*argv, f"cd {cwd} && {command}"],
             input=stdin,
             capture_output=True,
-            timeout=COMMAND_SECONDS,
+            timeout=seconds,
         )
 
     def run(self, command, **options):
