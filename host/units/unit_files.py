@@ -16,6 +16,8 @@ FIRST_PORTS = (8101, *list_server_ports(1, 0))  # of its backend, and of the ser
 # The units of applications make it, with a file system of pseudo-terminals each.
 TERMINALS = Path("/run/ouroboros-terminals")
 OF_SLOT = re.compile(r"\bpreview-[0-9]+")
+# What no unit sees of the host: ProtectHome=yes and a /tmp of its own. See systemd.exec(5).
+HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
 
 
 def list_unit_files(config: Config) -> list[str]:
@@ -29,6 +31,12 @@ def list_unit_files(config: Config) -> list[str]:
     templates = [name for name in files if FIRST_SLOT in name]
     own = [_name_slot(name, slot) for name in templates for slot in config.slots]
     return sorted([*common, *own])
+
+
+def find_hidden_folder(path: Path) -> Path | None:
+    """Return the folder above that path, or above what it leads to, that no unit sees, if any."""
+    found = (path, path.resolve())
+    return next((one for one in HIDDEN if any(path.is_relative_to(one) for path in found)), None)
 
 
 def _name_slot(text: str, slot: SlotConfig) -> str:

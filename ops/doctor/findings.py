@@ -169,6 +169,12 @@ def judge_file(
     return Finding(setting, is_right, f"{path}: {stat.S_IMODE(mode):o}, of {owner}", remedy)
 
 
+def judge_hidden_file(setting: str, path: str, folder: str) -> Finding:
+    """Report a file that a setting names in a folder of the host that the units do not see."""
+    remedy = f"Move it, to /etc/oroboros for instance, and correct {setting}; {RESTART_COMMANDS}"
+    return Finding(setting, False, f"{path} is below {folder}, which the units do not see", remedy)
+
+
 def judge_credentials(path: str, host: str, hosts: Sequence[str]) -> Finding:
     """Judge whether the credentials' file has a line for the remote's host."""
     remedy = f"Write the line https://<user>:<token>@{host} to {path}"

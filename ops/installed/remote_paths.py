@@ -1,11 +1,13 @@
 """The drop-ins that open the folders of local git remotes to the control plane's units.
 
-The units see the host's files read-only (ProtectSystem=strict) and no home (ProtectHome=yes): a
-push to a path would fail, and a remote below /home would not be found. See systemd.exec(5).
+The units see the host's files read-only (ProtectSystem=strict), and neither homes nor the host's
+/tmp: a push to a path would fail, and a remote below /home would not be found. See systemd.exec(5).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from host.units.unit_files import HIDDEN
 
 # All that fetch from the remote or push to it.
 UNITS = tuple(
@@ -30,14 +32,18 @@ def render_drop_in(roots: Sequence[Path], path: Path) -> str:
     """Return the drop-in at that path, of a unit of the control plane; "" without local remotes."""
     if not roots:
         return ""
-    hidden = [root for root in roots if any(root.is_relative_to(home) for home in HOMES)]
+    hidden = [root for root in roots if _is_below(root, HIDDEN)]
     lines = [f"ReadWritePaths={_quote(root)}\n" for root in roots if root not in hidden]
     lines += [f"BindPaths={_quote(root)}\n" for root in hidden]
     # With `yes` nothing can be mounted below a home; with tmpfs every other file stays hidden.
-    homes = "ProtectHome=tmpfs\n" if hidden else ""
+    homes = "ProtectHome=tmpfs\n" if any(_is_below(root, HOMES) for root in hidden) else ""
     # In a repository that a group shares (git init --shared) git makes folders with the setgid bit.
     shared = "RestrictSUIDSGID=no\n" if path.parent.name in PUSHING else ""
     return f"{HEADER}[Service]\n{homes}{''.join(lines)}{shared}"
+
+
+def _is_below(path: Path, folders: Iterable[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def is_written(path: Path, text: str) -> bool:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from host.units.unit_files import find_hidden_folder
+
 # What PATH is separated by, what programs that we start expand or unquote (pg_ctl uses a shell,
 # Caddy has placeholders and patterns, env files comments), and what few people type.
 REFUSED = frozenset(':"\\`$#{}[]*?<>|')
@@ -21,6 +23,12 @@ def find_unit_path_problems(path: Path) -> Iterator[str]:
         yield (
             f"The path {_show(str(path))} has {shown}, which unit files cannot hold: use a folder "
             "without, such as /srv/oroboros; ./scripts/quickstart.sh runs in this one."
+        )
+    hidden = find_hidden_folder(path)
+    if hidden is not None:
+        yield (
+            f"The path {_show(str(path))} is below {hidden}, which the units do not see: use a "
+            "folder elsewhere, such as /srv/oroboros; ./scripts/quickstart.sh runs in this one."
         )
 
 

@@ -47,6 +47,11 @@ def test_a_root_below_a_home_is_mounted_there_and_the_rest_stays_hidden():
     assert 'ReadWritePaths="-/srv/git"\n' in text
 
 
+def test_a_root_below_the_hosts_tmp_is_mounted_in_that_of_the_units():
+    text = remote_paths.render_drop_in([Path("/tmp/git"), Path("/tmpfs/git")], REAPER)
+    assert text.splitlines()[2:] == ['ReadWritePaths="-/tmpfs/git"', 'BindPaths="-/tmp/git"']
+
+
 def test_a_drop_in_of_removed_roots_is_not_as_it_should_be(tmp_path):
     path = tmp_path / "x.conf"
     assert remote_paths.is_written(path, "")

@@ -11,7 +11,7 @@ from host import config as configuration
 from host.units import unit_files
 from host.units.stack_ports import list_ports
 from ops import systemd
-from ops.installed import public_router
+from ops.installed import public_router, remote_paths
 from slots.runtime import web_units
 
 UNITS = configuration.HOME / "infra/systemd/units"
@@ -164,3 +164,10 @@ def test_systemd_reads_only_env_files_that_both_parsers_read_alike():
     texts = [path.read_text() for path in UNITS.parent.glob("env/*.env")]
     for text in [public_router.render_web_environment(config), *texts]:
         assert [line for line in text.splitlines() if not COMMON_LINE.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("unit", remote_paths.UNITS)
+def test_the_units_that_use_the_git_remote_see_neither_homes_nor_the_hosts_tmp(unit):
+    lines = (UNITS / unit).read_text().splitlines()
+    assert "ProtectHome=yes" in lines
+    assert "PrivateTmp=yes" in lines

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from host import config as configuration
+from host.units.unit_files import find_hidden_folder
 from ops import env_files, systemd
 from ops.preconditions.checkout_path import find_path_problems, find_unit_path_problems
 from ops.preconditions.proxies import find_proxy, find_proxy_problems
@@ -204,6 +205,20 @@ def test_a_path_that_unit_files_cannot_hold_is_refused_there_only(path, named):
     assert "such as /srv/oroboros" in problem
     assert list(find_path_problems(Path(path))) == []
     assert list(find_unit_path_problems(Path("/srv/oroboros"))) == []
+
+
+@pytest.mark.parametrize("folder", ["/home", "/root", "/run/user", "/tmp", "/var/tmp"])
+def test_a_path_that_units_do_not_see_is_refused_there_only(folder):
+    path = Path(folder, "ada", "oroboros")
+    [problem] = find_unit_path_problems(path)
+    assert f"The path {path} is below {folder}, which the units do not see" in problem
+    assert list(find_path_problems(path)) == []
+
+
+def test_what_a_path_leads_to_counts_and_a_name_that_only_begins_alike_does_not():
+    assert find_hidden_folder(Path("/proc/self/root/home/ada")) == Path("/home")
+    assert find_hidden_folder(Path("/home")) == Path("/home")
+    assert find_hidden_folder(Path("/homes/oroboros")) is None
 
 
 @pytest.mark.root
