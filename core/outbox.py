@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
-from django.conf import settings
 from django.db import models
 from django.db.models import F
 from django.db.models.functions import Greatest
 
 from core.claims import Claimable, ClaimableQuerySet, make_owner_name, renew_while_running
 from core.clock import ClockTimestamp, get_database_time
+from core.masked_fields import MaskedTextField
 from host.errors import DeliveryFailed
-from host.masking.known_secrets import read_masks
 
 log = logging.getLogger(__name__)
 # Between two attempts at sending a message: doubled with each, at most the second one.
@@ -94,14 +93,12 @@ class OutgoingQuerySet(ClaimableQuerySet[Message]):
 
 def _record_failure(message: "Outgoing", failed: DeliveryFailed) -> datetime | None:
     at = get_database_time()
-    # Its own words, in which it may repeat what it was sent.
-    detail = read_masks(settings.OROBOROS).mask(failed.detail)
     if is_given_up(failed.is_permanent, at - message.wanted_at):
-        log.warning("a message was given up: %s: %s", message, detail)
-        message.give_up(detail)
+        log.warning("a message was given up: %s: %s", message, failed.detail)
+        message.give_up(failed.detail)
         return None
     wait = timedelta(seconds=compute_backoff(message.failures + 1, failed.retry_after))
-    message.record_failure(detail, due_at=at + wait)
+    message.record_failure(failed.detail, due_at=at + wait)
     return at + wait
 
 
@@ -111,9 +108,9 @@ class Outgoing(Claimable):
     wanted_at = models.DateTimeField()
     is_waiting = models.BooleanField(default=True)
     due_at = models.DateTimeField()
-    # Failures in a row, and what the receiver answered last.
+    # Failures in a row, and what the receiver answered last: it may repeat what it was sent.
     failures = models.PositiveIntegerField(default=0)
-    error = models.TextField(blank=True)
+    error = MaskedTextField(blank=True)
     given_up_at = models.DateTimeField(null=True, blank=True)
     delivered_at = models.DateTimeField(null=True, blank=True)
 

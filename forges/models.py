@@ -11,11 +11,11 @@ from django.db.models.functions import Lower
 
 from core.claims import Claimable, ClaimableQuerySet
 from core.clock import ClockTimestamp
+from core.masked_fields import MaskedTextField
 from core.outbox import Outgoing, OutgoingQuerySet
 from forges.adapters.forge import PullRequestFacts, PullRequestState
 from forges.forge_settings import FORGES
 from forges.rules import DeliveryDecision
-from host.masking.known_secrets import read_masks
 from runs.models import Run
 
 
@@ -45,7 +45,7 @@ class PullRequest(models.Model):
         Run, models.SET_NULL, null=True, blank=True, related_name="pull_requests"
     )
     effect = models.CharField(max_length=8, blank=True)
-    reason = models.TextField(blank=True)
+    reason = MaskedTextField(blank=True)
     # The commit of an untrusted author that an operator allowed to run here.
     allowed_sha = models.CharField(max_length=64, blank=True)
     allowed_by = models.CharField(max_length=150, blank=True)
@@ -56,7 +56,7 @@ class PullRequest(models.Model):
     # A comment with /preview asked for its preview, whatever the policy says.
     is_commanded = models.BooleanField(default=False)
     # What the latest command in a comment led to.
-    answer = models.TextField(blank=True)
+    answer = MaskedTextField(blank=True)
     # What of it and its run was last put into the outbox, see `reporting.announcements`.
     announced = models.CharField(max_length=64, blank=True)
 
@@ -153,7 +153,7 @@ class Delivery(Claimable):
     decision = models.CharField(
         max_length=8, choices=DeliveryDecision.choices, default=DeliveryDecision.QUEUED
     )
-    reason = models.TextField(blank=True)
+    reason = MaskedTextField(blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)
     pull_request = models.ForeignKey(
         PullRequest, models.SET_NULL, null=True, blank=True, related_name="deliveries"
@@ -195,7 +195,7 @@ class Delivery(Claimable):
         """Record what became of it."""
         Delivery.objects.filter(pk=self.pk).update(
             decision=decision,
-            reason=read_masks(settings.OROBOROS).mask(reason),
+            reason=reason,
             decided_at=ClockTimestamp(),
             attempts=0,
             failures=0,
@@ -206,7 +206,7 @@ class Delivery(Claimable):
     def postpone(self, reason: str, seconds: float) -> None:
         """Have it decided again in so many seconds; the forge did not answer what decides it."""
         Delivery.objects.filter(pk=self.pk).update(
-            reason=read_masks(settings.OROBOROS).mask(reason),
+            reason=reason,
             due_at=ClockTimestamp() + timedelta(seconds=seconds),
             failures=F("failures") + 1,
             attempts=0,

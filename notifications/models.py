@@ -6,8 +6,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from core.masked_fields import MaskedTextField
 from core.outbox import Outgoing, OutgoingQuerySet
-from host.masking.known_secrets import read_masks
 from notifications.rules import TargetKind, describe_address
 
 
@@ -88,7 +88,7 @@ class Notification(Outgoing):
     text = models.TextField()
     payload = models.JSONField()
     # What the receiver answered last, also if it took it.
-    answer = models.TextField(blank=True)
+    answer = MaskedTextField(blank=True)
 
     objects = NotificationQuerySet.as_manager()
 
@@ -112,8 +112,7 @@ class Notification(Outgoing):
         return f"{self.event} to {self.target}"
 
     def record_answer(self, text: str) -> None:
-        masked = read_masks(settings.OROBOROS).mask(text)
-        Notification.objects.filter(pk=self.pk).update(answer=masked)
+        Notification.objects.filter(pk=self.pk).update(answer=text)
 
 
 class Cursor(models.Model):

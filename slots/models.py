@@ -10,6 +10,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Greatest
 
 from core.clock import ClockTimestamp
+from core.masked_fields import MaskedTextField
 from host.errors import Refused
 from slots.rules import LEASE_MOVES, STATES_WITH_SLOT, LeaseState
 
@@ -32,9 +33,9 @@ class Slot(models.Model):
     fence = models.PositiveBigIntegerField(default=0)
     drained_at = models.DateTimeField(null=True, blank=True)
     drained_by = models.CharField(max_length=150, blank=True)
-    drain_reason = models.TextField(blank=True)
+    drain_reason = MaskedTextField(blank=True)
     quarantined_at = models.DateTimeField(null=True, blank=True)
-    quarantine_reason = models.TextField(blank=True)
+    quarantine_reason = MaskedTextField(blank=True)
     # It is quarantined only while the reconciler cleans it, and not by a person.
     is_being_cleaned = models.BooleanField(default=False, db_default=False)
 
@@ -154,7 +155,7 @@ class Lease(models.Model):
     ending_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     # The code or the sentence with which it ended.
-    end_reason = models.TextField(blank=True)
+    end_reason = MaskedTextField(blank=True)
     # Failed attempts to clean the slot; after too many it is quarantined.
     cleanup_attempts = models.PositiveSmallIntegerField(default=0)
     # Consecutive restarts of a backend that died, and when the delay after the last one ends.

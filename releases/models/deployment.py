@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from core.claims import Claim, Claimable, ClaimableQuerySet, ClaimLost
 from core.clock import ClockTimestamp
+from core.masked_fields import MaskedTextField
 from host.errors import Refused
 from releases.models.release import Release, mask_fields
 from releases.rules import (
@@ -101,7 +102,7 @@ class Deployment(Claimable):
     )
     kind = models.CharField(max_length=16, choices=DeploymentKind.choices)
     actor = models.CharField(max_length=150)
-    reason = models.TextField(blank=True)
+    reason = MaskedTextField(blank=True)
     run_id = models.UUIDField(null=True, blank=True)
     # Names one attempt of one run, so that a retry after a crash finds this row again.
     key = models.CharField(max_length=100, blank=True)

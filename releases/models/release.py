@@ -9,6 +9,7 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 
 from core.clock import ClockTimestamp, get_database_time
+from core.masked_fields import MaskedCharField
 from host.errors import Refused
 from host.masking.known_secrets import read_masks
 from releases.rules import (
@@ -84,7 +85,7 @@ class Release(models.Model):
 
     release_id = models.CharField(max_length=32, primary_key=True)
     # The run's title, else the commit's subject; "" for a release of an older version.
-    title = models.CharField(max_length=TITLE_LENGTH, blank=True, db_default="")
+    title = MaskedCharField(max_length=TITLE_LENGTH, blank=True, db_default="")
     commit_sha = models.CharField(max_length=40)
     tree_sha = models.CharField(max_length=40, blank=True)
     # No foreign key: the app `runs` imports this one, not the reverse. A temporary release has its

@@ -3,6 +3,8 @@
 from django.db import models
 from django.db.models import Q, Value
 
+from core.masked_fields import MaskedTextField
+
 
 class ApprovalQuerySet(models.QuerySet["Approval"]):
     """Approvals and rejections by their validity."""
@@ -30,10 +32,10 @@ class Approval(models.Model):
     )
     # The items of the target branch's checklist, which the person confirmed.
     checklist = models.JSONField(default=list, db_default=Value([], models.JSONField()), blank=True)
-    reason = models.TextField(blank=True)
+    reason = MaskedTextField(blank=True)
     at = models.DateTimeField()
     voided_at = models.DateTimeField(null=True, blank=True)
-    void_reason = models.TextField(blank=True)
+    void_reason = MaskedTextField(blank=True)
     # The branch's own checks run in place of the target branch's: the approver accepted them.
     accepts_checks = models.BooleanField(default=False)
 
@@ -75,12 +77,12 @@ class Freeze(models.Model):
         "releases.Deployment", models.CASCADE, null=True, blank=True, related_name="freeze"
     )
     actor = models.CharField(max_length=150)
-    reason = models.TextField()
+    reason = MaskedTextField()
     since = models.DateTimeField()
     until = models.DateTimeField(null=True, blank=True)
     lifted_at = models.DateTimeField(null=True, blank=True)
     lifted_by = models.CharField(max_length=150, blank=True)
-    lift_reason = models.TextField(blank=True)
+    lift_reason = MaskedTextField(blank=True)
 
     class Meta:
         ordering = ["-id"]

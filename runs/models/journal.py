@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
+from core.masked_fields import MaskedTextField
 from runs.rules import StepStatus
 
 
@@ -92,7 +93,7 @@ class Heartbeat(models.Model):
 
     name = models.CharField(max_length=32, primary_key=True)
     at = models.DateTimeField()
-    detail = models.TextField(blank=True)
+    detail = MaskedTextField(blank=True)
 
     def __str__(self) -> str:
         return self.name

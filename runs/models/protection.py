@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from core.clock import ClockTimestamp
+from core.masked_fields import MaskedCharField
 
 
 class ShareLinkQuerySet(models.QuerySet["ShareLink"]):
@@ -21,7 +22,7 @@ class ShareLink(models.Model):
     """A link that shows one run's preview without an account. Only its secret's hash is stored."""
 
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="share_links")
-    note = models.CharField(max_length=100, blank=True)
+    note = MaskedCharField(max_length=100, blank=True)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_by = models.CharField(max_length=150)
     created_at = models.DateTimeField()

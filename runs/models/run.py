@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef, Q, Value
 
 from core.claims import Claim, Claimable, ClaimableQuerySet, ClaimLost
 from core.clock import ClockTimestamp
+from core.masked_fields import MaskedCharField, MaskedTextField
 from host.errors import Refused
 from host.masking.known_secrets import read_masks
 from runs.labels import build_label
@@ -43,7 +44,7 @@ class Run(Claimable):
     """One branch or commit on its way from queued to merged, or a reservation of a slot."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    title = models.CharField(max_length=200)
+    title = MaskedCharField(max_length=200)
     branch = models.CharField(max_length=200, blank=True)
     commit_sha = models.CharField(max_length=40, blank=True)
     # When the remote was first seen to have the branch. A run of a commit may name a branch that
@@ -76,12 +77,12 @@ class Run(Claimable):
     stop_status = models.CharField(max_length=16, blank=True)
     stop_code = models.CharField(max_length=32, blank=True)
     stop_actor = models.CharField(max_length=150, blank=True)
-    stop_reason = models.TextField(blank=True)
+    stop_reason = MaskedTextField(blank=True)
     # When `enqueue_unclaimed_runs` last enqueued it.
     enqueued_at = models.DateTimeField(null=True, blank=True)
     approved_at = models.DateTimeField(null=True, blank=True)
     # Set while an approved run waits for external checks (SHIP_REQUIRED_CHECKS): a sentence.
-    awaited_checks = models.TextField(blank=True, db_default="")
+    awaited_checks = MaskedTextField(blank=True, db_default="")
     # The commit that the candidate is merged into, and the candidate. They are equal if a commit
     # that is merged already is only deployed again.
     base_sha = models.CharField(max_length=40, blank=True)
