@@ -120,9 +120,11 @@ def test_one_process_is_restarted_by_its_name(config, slot):
     assert (after["web"], after["worker"] != before["worker"]) == (before["web"], True)
     again = find_pids(backend.restart(config, slot, "web", seconds=60))
     assert (again["worker"], again["web"] != after["web"]) == (after["worker"], True)
+    backend.stop(config, slot)
     with pytest.raises(Refused, match="it has web, worker") as caught:
         backend.restart(config, slot, "beat")
     assert caught.value.code == "process_unknown"
+    assert backend.status(config, slot).matches_spec, "what was stopped stays so"
 
 
 @pytest.mark.full
