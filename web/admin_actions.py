@@ -33,7 +33,7 @@ from web.permissions import (
     has_ability,
     require_ability,
 )
-from web.templatetags.presentation import make_age_column
+from web.templatetags.columns import make_age_column
 from web.visible_answers import TEXT
 
 

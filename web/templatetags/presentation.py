@@ -1,18 +1,13 @@
 """Filters for durations and long texts, and the one style of a state: unfold's label."""
 
 from datetime import datetime
-from functools import cache
-from typing import Any
 
 from django import template
-from django.contrib.admin import display
-from django.db.models import DateTimeField, Model
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.text import capfirst
 
 from host.durations import format_duration
 from host.visible_text import split_marks
@@ -62,25 +57,6 @@ def moment(at: datetime | None) -> SafeString:
 def ago(at: datetime | None) -> SafeString:
     """Return a time as `moment` does; live.js writes how long ago it was, if that is not long."""
     return _format_time(at, "%Y-%m-%d %H:%M %Z", more=SafeString(" data-ago"))
-
-
-@cache  # Django compares columns by identity
-def make_age_column(model: type[Model], name: Any) -> Any:
-    """Return the column of a list of the admin that shows a time as `ago` does.
-
-    A column that is not a time is returned as it is.
-    """
-    times = {one.name: one for one in model._meta.fields if isinstance(one, DateTimeField)}
-    if name not in times:
-        return name
-    title = capfirst(str(times[name].verbose_name))
-
-    @display(description=title, ordering=name, empty_value="–")
-    def column(row: Model) -> SafeString | None:
-        return ago(getattr(row, name)) or None
-
-    column.__name__ = name  # of which Django makes the cell's class
-    return column
 
 
 @register.filter
