@@ -36,6 +36,8 @@ def _match_commit(term: str) -> Q:
 
 def _find_runs(term: str) -> Iterator[SearchResult]:
     matches = Q(title__icontains=term) | Q(branch__icontains=term) | _match_commit(term)
+    if len(term) >= SHORTEST_COMMIT:  # of a merged run also the commit that main has of it
+        matches |= Q(candidate_sha__startswith=term)
     with suppress(ValueError):
         matches |= Q(pk=UUID(term))
     for run in Run.objects.filter(matches).order_by("-created_at")[:LIMIT]:

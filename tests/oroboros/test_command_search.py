@@ -35,13 +35,14 @@ def test_runs_branches_commits_releases_and_slots_are_found():
     release = ReleaseFactory(title="Fewer clicks", commit_sha="12345678" * 5)
     temporary = ReleaseFactory(title="Fewer again", is_temporary=True)
     slot = SlotFactory(number=2)
-    RunFactory(title="Another", branch="fix/other", commit_sha="f" * 40)
+    merged = RunFactory(title="Another", branch="fix/other", candidate_sha="9" * 40)
     browser = log_in("viewer")
     page = reverse("admin:runs_run_change", args=[run.pk])
     runs_of_branch = f"{reverse('admin:runs_run_changelist')}?branch__icontains=feature%2Freactions"
     assert search(browser, "REACTIONS") == {page, runs_of_branch}
     assert search(browser, "abcdef12ab") == {page}
     assert search(browser, str(run.pk)) == {page}
+    assert search(browser, "9" * 9) == {reverse("admin:runs_run_change", args=[merged.pk])}
     assert search(browser, "fewer") == {reverse("admin:releases_release_change", args=[release.pk])}
     assert search(browser, temporary.pk) == set()
     assert search(browser, slot.slot_id) == {reverse("admin:slots_slot_change", args=[slot.pk])}
