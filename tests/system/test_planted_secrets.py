@@ -20,6 +20,7 @@ import pytest
 import requests
 
 from host import config as configuration
+from host.masking import control_secrets
 from tests.accounts.sign_in.conftest import ProviderPeople
 from tests.forges import payloads
 from tests.forges.fake_forge import FakeForge, Pull
@@ -48,14 +49,21 @@ PROVIDER = {
     "OIDC_CLIENT_ID": "oroboros",
     "OIDC_VIEWER_GROUPS": "staff",
 }
+# The names of what the control plane itself does not know.
+HASHED = "^a token$|cookie|share link|admin's password"
 MAX_PAGES = 300
 TARGETS = """
+from django.contrib.auth.models import User
 from notifications import targets
 from notifications.rules import NotificationEvent
 for kind, address in ADDRESSES:
     made = targets.add_target(
         name=kind, kind=kind, address=address, actor="ann", events=NotificationEvent.values
     )
+targets.add_target(
+    name="email", kind="email", address="ann@example.com", actor="ann",
+    events=NotificationEvent.values, owner=User.objects.get(username="admin"),
+)
 print("SECRETS", *(t.secret for t in targets.Target.objects.all()))
 """
 
@@ -144,7 +152,9 @@ class Outside:
 def outside(planted):
     with (
         receiving() as hook,
-        receiving_mail() as (box, mail_port),
+        receiving_mail(
+            {"oroboros": planted.add("the mail's password", "planted-of-the-mail-44c8")}
+        ) as (box, mail_port),
         oidc_provider_mock.run_server_in_thread(require_nonce=True) as provider,
     ):
         forge = FakeForge("github")
@@ -179,6 +189,8 @@ def plant_settings(host, planted, mail_port):
                 planted.add(key, value)
             elif key.endswith("DATABASE_URL") and (password := urlsplit(value).password):
                 planted.add(f"password in {key}", password)
+    superuser = host.config.var / control_secrets.SUPERUSER_FILE
+    planted.add("the superuser's password", superuser.read_text())
     for file, name in PLANTED.items():
         planted.add(name, f"planted-{name.lower()}-9f31c07e")
         append(folder / file, f"{name}={planted.values[name]}\n")
@@ -187,6 +199,7 @@ def plant_settings(host, planted, mail_port):
         "NOTIFICATION_SMTP_HOST": "127.0.0.1",
         "NOTIFICATION_SMTP_PORT": mail_port,
         "NOTIFICATION_SMTP_SECURITY": "none",
+        "NOTIFICATION_SMTP_USER": "oroboros",
         "NOTIFICATION_MAIL_FROM": "oroboros@example.com",
     }
     append(folder / "worker.env", "".join(f"{key}={value}\n" for key, value in mail.items()))
@@ -205,6 +218,7 @@ def plant_files(host, planted, outside):
         return path
 
     git = planted.add("git's password", "planted-of-the-git-remote-51d2")
+    key = planted.add("git's key", "planted-of-the-ssh-key-c0d9")
     webhook = planted.add("the secret of the forge's webhook", "planted-of-the-webhook-a930")
     client = planted.add("the client's secret", "planted-of-the-client-0b8d")
     both = {
@@ -219,8 +233,14 @@ def plant_files(host, planted, outside):
     }
     for name in ("api.env", "worker.env"):
         append(folder / name, "".join(f"{key}={value!s}\n" for key, value in both.items()))
-    credentials = write("git-credentials", f"https://bot:{git}@git.example.com")
-    append(folder / "worker.env", f"GIT_CREDENTIALS_FILE={credentials}\n")
+    own = {
+        "GIT_CREDENTIALS_FILE": write("git-credentials", f"https://bot:{git}@git.example.com"),
+        "GIT_SSH_KEY_FILE": write("git-key", key),
+        "NOTIFICATION_SMTP_PASSWORD_FILE": write("mail", planted.values["the mail's password"]),
+    }
+    append(folder / "worker.env", "".join(f"{name}={path}\n" for name, path in own.items()))
+    # In place of the forge's token an installation has the key of an app: one of the two is read.
+    assert {*own, *both, "FORGE_APP_KEY_FILE"} >= {*control_secrets.FILES}
 
 
 def plant_variables(host, planted):
@@ -343,8 +363,9 @@ def use_all(host, planted, outside):
     planted.add("a share link's secret", urlsplit(link["url"]).query.partition("=")[2])
     visit(host, leak, planted, link["url"], token)
     wait_for(lambda: pull.comments, 60, "the forge was told nothing")
-    # Known since a process was given them, as production's are from its first release on.
-    told = [planted.values[name] for name in ("SHOP_API_KEY", "SIGNING_KEY", "REGISTRY_TOKEN")]
+    # Of tokens and cookies, links and log-ins the control plane has a hash only.
+    told = [one for name, one in planted.values.items() if not re.search(HASHED, name)]
+    assert len(told) > 12
     body = {"text": f"Are these meant? {' '.join(told)}"}
     assert host.api(f"/api/runs/{leak['id']}/comments", body).status_code == 201
     if os.geteuid() == 0:  # no other user takes pictures
@@ -410,7 +431,7 @@ def test_no_planted_secret_shows_anywhere(host, planted, watch, outside):
     browser = log_in(host, planted)
     run = use_all(host, planted, outside)
     hook, box = outside.hook, outside.box
-    wait_for(lambda: len(hook.requests) >= 3, 60, "no webhook came")
+    wait_for(lambda: len(hook.requests) >= 3 and box.mails, 60, "no webhook or no mail came")
     base = f"http://127.0.0.1:{host.config.api_port}"
     found = {}
 
