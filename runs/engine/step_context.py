@@ -60,10 +60,13 @@ class CommandContext:
         """Say in the log what happens, such as a wait that a person should know of."""
         self.write_log(text)
 
-    def read_log_tail(self, lines: int) -> str:
-        """Return the last lines of the log as a terminal shows them, without secrets."""
+    def read_log_tail(self, lines: int, since: int = 0) -> str:
+        """Return the last lines of the log as a terminal shows them, without secrets.
+
+        `since`: only those after this byte.
+        """
         # Of a daemon's output the log has what it printed.
-        text = self.mask(safe_files.read_tail(self.log, lines))
+        text = self.mask(safe_files.read_tail(self.log, lines, since))
         return log_message.strip_terminal_codes(text)
 
     def read_log_message(self, since: int = 0) -> str:

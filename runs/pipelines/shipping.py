@@ -10,6 +10,7 @@ from collections.abc import Callable
 from host.config import Config
 from host.deadline import wait_until
 from host.errors import Refused
+from host.files import log_files
 from host.git.bare_repository import Repository
 from host.git.remote_errors import explain_remote_error
 from runs import landing
@@ -144,10 +145,11 @@ def push(context: StepContext) -> None:
     if not is_in_target_branch(config, run):
         merge(context)  # an earlier attempt failed and was interrupted after it undid the merge
     context.write_log(f"push mode {mode}: {run.candidate_sha} to {config.target_branch}")
+    since = log_files.read_size(context.log)
     if mode != PushMode.MANUAL and not _push_and_verify(
         context, repo, is_dry=mode == PushMode.DRY_RUN
     ):
-        _undo_failed_push(context, repo)
+        _undo_failed_push(context, repo, context.read_log_tail(LOG_LINES, since))
     if mode == PushMode.AUTO:
         context.update_run(pushed=True)
     else:
@@ -207,6 +209,7 @@ def _push_and_verify(context: StepContext, repo: Repository, *, is_dry: bool) ->
     context.raise_if_stopping()
     if outcome.exit_code == 0:
         return True
+    context.write_log(f"the push {outcome.failure}")  # after what git said, if it said anything
     is_pushed = wait_until(
         lambda: _is_pushed(context, repo),
         seconds=SETTLE_SECONDS if outcome.timed_out else 0.0,
@@ -217,11 +220,13 @@ def _push_and_verify(context: StepContext, repo: Repository, *, is_dry: bool) ->
     return is_pushed
 
 
-def _undo_failed_push(context: StepContext, repo: Repository) -> None:
-    """Undo the merge; restart at the candidate if the remote's branch moved, else fail."""
+def _undo_failed_push(context: StepContext, repo: Repository, output: str) -> None:
+    """Undo the merge; restart at the candidate if the remote's branch moved, else fail.
+
+    `output` is what git said of the push.
+    """
     config, run = context.config, context.run
-    text = context.read_log_tail(LOG_LINES)
-    cause = explain_remote_error(text, config, push_url(config))
+    cause = explain_remote_error(output, config, push_url(config))
     # Also if it is unknown whether the push arrived: the next candidate follows the remote, and a
     # retry finds its commit merged and deploys it (docs/decisions/0009).
     _reset_target_branch(config, run, repo)

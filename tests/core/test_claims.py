@@ -7,6 +7,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from core import claims
@@ -34,6 +35,19 @@ def expire_claim(run):
 
 def read_row(run):
     return Run.objects.filter(pk=run.pk).values().get()
+
+
+def read_backend():
+    """Return the pid of the server's process of this thread's connection."""
+    with connection.cursor() as cursor:
+        return cursor.execute("SELECT pg_backend_pid()").fetchone()[0]
+
+
+def end_backend(pid):
+    """End that process, as a restart of the server does."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
+    connection.close()
 
 
 @pytest.fixture
@@ -273,3 +287,60 @@ class TestRenewal:
             assert not claim.stop_requested.is_set()
             requested.set()
             assert claim.stop_requested.wait(60)
+
+    def test_the_claim_is_renewed_on_a_new_connection_after_one_was_ended(self, run):
+        claim, backends = claim_run(run), []
+
+        def note_backend():
+            backends.append(read_backend())
+            return False
+
+        with claims.renew_while_running(Run.objects.all(), claim, note_backend):
+            assert wait_until(lambda: backends, seconds=60)
+            end_backend(backends[0])
+            assert wait_until(lambda: backends[-1] != backends[0] or claim.is_lost, seconds=60), (
+                "no renewal succeeded again"
+            )
+        assert not claim.is_lost
+
+    def test_the_claim_is_released_although_the_works_connection_was_ended(self, run):
+        claim = claim_run(run)
+        with (
+            pytest.raises(OperationalError),
+            claims.renew_while_running(Run.objects.all(), claim),
+        ):
+            thread = threading.Thread(target=end_backend, args=[read_backend()])
+            thread.start()
+            thread.join()
+            read_row(run)
+        assert read_row(run)["claim_expires_at"] is None
+
+    @pytest.mark.parametrize("end", ["done", "lost"])
+    def test_the_thread_that_renewed_closes_its_connection(self, run, end):
+        claim, done = claim_run(run), threading.Event()
+        if end == "lost":
+            expire_claim(run)
+
+        def end_work():
+            done.set()
+            return False
+
+        claims._renew_until_done(Run.objects.all(), claim, end_work, done)
+        assert claim.lost.is_set() is (end == "lost")
+        assert connection.connection is None
+
+    def test_the_claim_is_released_after_its_renewing_thread_has_ended(self, run):
+        claim, renews, is_over, seen = claim_run(run), threading.Event(), threading.Event(), []
+
+        def watch_the_end():
+            renews.set()
+            assert is_over.wait(60)
+            is_released = lambda: read_row(run)["claim_expires_at"] is None  # noqa: E731
+            seen.append(wait_until(is_released, seconds=0.3))
+            return False
+
+        with claims.renew_while_running(Run.objects.all(), claim, watch_the_end):
+            assert renews.wait(60)
+            is_over.set()
+        assert seen and not any(seen)
+        assert read_row(run)["claim_expires_at"] is None

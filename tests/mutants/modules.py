@@ -21,7 +21,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "runs/rules.py": ("tests/runs/test_rules.py",),
     "runs/merge_queue.py": ("tests/runs/test_merge_queue.py",),
     "runs/pipelines/shipping.py": (
+        "tests/runs/pipelines/shipping/test_candidate.py",
         "tests/runs/pipelines/shipping/test_merge_and_push.py",
+        "tests/runs/pipelines/shipping/test_push.py",
         "tests/runs/pipelines/shipping/test_landing.py",
         "tests/runs/pipelines/shipping/test_stops.py",
     ),
@@ -31,11 +33,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "runs/protection/rules.py": ("tests/runs/protection/test_rules.py",),
     "runs/prechecks/rules.py": ("tests/runs/prechecks/test_rules.py",),
     "runs/lifecycle/reconciler.py": (
+        "tests/runs/lifecycle/test_reconciler_checks.py",
         "tests/runs/lifecycle/test_dry_run.py",
         "tests/runs/lifecycle/test_reconciler.py",
     ),
     "releases/rules.py": ("tests/releases/test_rules.py",),
     "releases/deployments/deployment_steps.py": (
+        "tests/releases/deployments/test_steps.py",
         "tests/releases/deployments/test_deployment_steps.py",
         "tests/releases/deployments/test_interrupted_deployments.py",
         "tests/releases/deployments/test_reconciler.py",

@@ -69,7 +69,8 @@ def _read(path: Path) -> Slip:
 def _is_test(test: str) -> bool:
     path, _, name = test.partition("::")
     file = ROOT / path
-    return file.is_file() and f"def {name}(" in file.read_text()
+    # The name may have that of a class before it.
+    return file.is_file() and f"def {name.rpartition('::')[2]}(" in file.read_text()
 
 
 def try_slips(folder: Path, slips: Iterable[Slip], deadline: Deadline) -> Iterator[Result]:

@@ -224,6 +224,19 @@ def test_pipeline_restarts_at_the_named_step_a_limited_number_of_times(run, clai
     assert run.events.filter(kind="pipeline_restarted").count() == 5
 
 
+@pytest.mark.parametrize("restarts", [journal.MAX_RESTARTS - 1, journal.MAX_RESTARTS])
+def test_pipeline_goes_on_after_four_restarts_and_not_after_five(run, claim, restarts):
+    steps, left = Steps("one", "two"), [PipelineRestart("one", "it moved")] * restarts
+    steps.does["two"] = lambda context: raising(left.pop())(context) if left else None
+    if restarts < 5:
+        steps.run_all(run, claim)
+        assert statuses(run) == {"one": "succeeded", "two": "succeeded"}
+        return
+    with pytest.raises(StepFailed, match="restarted 5 times"):
+        steps.run_all(run, claim)
+    assert steps.acts == ["one", *["two"] * 5]
+
+
 def test_lost_claim_writes_nothing(run, claim):
     steps = Steps("one", "two")
     steps.does["one"] = lambda context: Run.objects.filter(pk=run.pk).update(claim_fence=99)
@@ -389,6 +402,32 @@ def test_exception_that_repeats_at_each_claim_ends_the_run_at_the_limit(run, mon
     assert (run.status, run.failure_code) == ("failed", "STEP_KEPT_DYING")
     assert "died 3 times at the step one" in run.failure_detail
     assert steps.acts == ["one"] * MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "is_restored"),
+    [
+        ("deploying", 2 * MAX_ATTEMPTS - 1, True),
+        ("deploying", 2 * MAX_ATTEMPTS, True),
+        ("deploying", 2 * MAX_ATTEMPTS + 1, False),
+        ("merging", MAX_ATTEMPTS + 1, False),
+    ],
+)
+def test_release_before_is_restored_until_that_itself_kept_dying(
+    run, claim, monkeypatch, status, attempts, is_restored
+):
+    restores = []
+
+    def restore(*given):
+        restores.append(given[:2])
+        return ["look at the log"]
+
+    monkeypatch.setattr(execution.deployment, "restore_previous_release", restore)
+    run.status, run.attempts = status, attempts
+    with pytest.raises(StepFailed, match=f"died {attempts - 1} times") as failed:
+        execution._fail_after_crashes(settings.OROBOROS, run, claim)
+    assert restores == ([(settings.OROBOROS, run)] if is_restored else [])
+    assert ("look at the log" in failed.value.next_action) is is_restored
 
 
 def test_broken_connection_releases_the_claim(run, claim, transactional_db):

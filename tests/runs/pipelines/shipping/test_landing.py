@@ -73,6 +73,10 @@ def test_what_landed_is_verified_and_shipped_as_the_candidate(host, run, context
         shipping.push(context)
     assert restart.value.step == "candidate"
     assert host.our_main() == host.base
+    asked, landed = run.events.order_by("pk").values_list("kind", "text", "data")
+    assert asked == ("progress", "the forge is asked to merge the pull request", {})
+    text = f"the forge merged it as {forge.landed[:12]}, with the files that were verified"
+    assert landed == (landing.LANDED, text, {"commit": forge.landed, "head": run.commit_sha})
     go_on(context)
     assert (run.candidate_sha, run.base_sha) == (forge.landed, host.base)
     assert host.our_main() == host.remote_main() == forge.landed
