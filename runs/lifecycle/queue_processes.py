@@ -3,13 +3,20 @@
 A queue worker that is killed while it waits for a task may keep the lock of the queue, so that no
 other one gets a task. A lost process is therefore the reason to wait for the next heartbeat for a
 shorter time than usual.
+
+A worker that has run a task shares less and less memory with the others, because all that it runs
+writes to it (docs/decisions/0016). So it ends after its task, and the cluster forks another one.
 """
 
+import mmap
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+
+from django_q.conf import Conf
+from django_q.signals import post_execute_in_worker, post_spawn
 
 from core import claims
 from host.process import process_table
@@ -22,6 +29,47 @@ GRACE_SECONDS = 45.0
 LOSS_SECONDS = 12.0
 # For so long after a loss the shorter limit holds.
 SUSPICIOUS_SECONDS = 60.0
+# More than there are between two looks of the supervisor.
+RETIRED_AT_MOST = 1024
+
+
+class RetiredProcesses:
+    """The pids of queue workers that end after a task, in memory that this process's forks share.
+
+    Only the parent of a process learns how it ended, and that is the cluster. Of two pids that are
+    kept in the same place the first is forgotten: that worker counts as lost.
+    """
+
+    def __init__(self) -> None:
+        size = RETIRED_AT_MOST * memoryview(b"").cast("I").itemsize
+        self._pids = memoryview(mmap.mmap(-1, size)).cast("I")
+
+    def __contains__(self, pid: int) -> bool:
+        return self._pids[pid % RETIRED_AT_MOST] == pid
+
+    def add(self, pid: int) -> None:
+        self._pids[pid % RETIRED_AT_MOST] = pid
+
+    def discard(self, pid: int) -> None:
+        """Forget the pid: another process has got it."""
+        if pid in self:
+            self._pids[pid % RETIRED_AT_MOST] = 0
+
+
+def retire_workers(retired: RetiredProcesses, light: Callable[[], object]) -> None:
+    """Have each worker that this process forks end after a task, unless the task is `light`."""
+
+    def begin(**_: object) -> None:
+        retired.discard(os.getpid())
+
+    def end(func: object, **_: object) -> None:
+        if func is not light:
+            retired.add(os.getpid())
+            # In KB. Any process has more, so that this one is recycled; it has a Conf of its own.
+            Conf.MAX_RSS = 1
+
+    post_spawn.connect(begin, weak=False)
+    post_execute_in_worker.connect(end, weak=False)
 
 
 @dataclass
@@ -30,17 +78,19 @@ class QueueProcesses:
 
     started: float
     lost_at: float | None = None
+    retired: RetiredProcesses = field(default_factory=RetiredProcesses)
     members: set[ProcessId] = field(default_factory=set)
 
     def update(self, cluster: ProcessId, now: float) -> set[ProcessId]:
-        """Read the cluster's processes, and return those that ended since the last call."""
+        """Read the cluster's processes, and return those that were lost since the last call."""
         ended = {one for one in self.members if not one.is_alive()}
-        if ended:
+        lost = {one for one in ended if one.pid not in self.retired}
+        if lost:
             self.lost_at = now
         found = process_table.list_descendants(cluster.pid)
         self.members -= ended
         self.members |= {ProcessId(entry.pid, entry.start_time) for entry in found}
-        return ended
+        return lost
 
     def kill_members(self) -> None:
         """Kill what is known to be left of a cluster that has ended.

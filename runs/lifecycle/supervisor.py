@@ -36,7 +36,7 @@ from runs.engine.artifacts import create_log_path
 from runs.leasing import backend_supervision, process_ends, reaper, services
 from runs.lifecycle import execution, queue_health, queue_processes, reconciler, schedules
 from runs.lifecycle.production_watch import ProductionWatch
-from runs.lifecycle.queue_processes import QueueProcesses
+from runs.lifecycle.queue_processes import QueueProcesses, RetiredProcesses
 from runs.mail import sink
 from runs.pipelines import template_databases
 from runs.prechecks import execution as prechecks
@@ -119,8 +119,9 @@ def trim_logs(config: Config) -> None:
             log.info("%s had become too large: its end is %s.1 now", path, path)
 
 
-def run_cluster() -> None:
+def run_cluster(retired: RetiredProcesses) -> None:
     """Run django-q2's cluster until SIGTERM stops it."""
+    queue_processes.retire_workers(retired, light=queue_health.deliver_heartbeat)
     cluster = Cluster()
     cluster.start()
     cluster.sentinel.join()
@@ -139,6 +140,7 @@ class Supervisor:
         self.created = time.monotonic()
         self.cluster: ProcessId | None = None
         self.mail_sink: ProcessId | None = None
+        self.retired = RetiredProcesses()
         self.processes = QueueProcesses(started=0.0)
         self.connections = SharedConnections(OPEN_CONNECTIONS)
         self.periodic_tasks = [
@@ -181,7 +183,7 @@ class Supervisor:
         # First, since it must be forked before there are threads, and without a connection.
         connections.close_all()
         shutdown.watch()
-        self.queue_processes = ForkServer(QUEUE_PROCESS_NAME, run_cluster)
+        self.queue_processes = ForkServer(QUEUE_PROCESS_NAME, partial(run_cluster, self.retired))
         self.mail_processes = ForkServer(MAIL_PROCESS_NAME, partial(sink.run_sink, self.config))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.begin_shutdown())
@@ -235,8 +237,8 @@ class Supervisor:
             log.error("the queue's cluster has ended; starting it again")
             self._restart_cluster()
             return
-        if ended := self.processes.update(self.cluster, now):
-            self._release_claims(self.cluster, [one.pid for one in ended])
+        if lost := self.processes.update(self.cluster, now):
+            self._release_claims(self.cluster, [one.pid for one in lost])
         if self._is_delivering(self.processes.find_max_age(now)):
             notify_systemd(WATCHDOG)
         elif self.processes.is_restart_due(now):
@@ -287,7 +289,7 @@ class Supervisor:
             if count := queue_processes.expire_claims_of_dead_processes():
                 log.warning("%d claims of processes that do not exist any more have ended", count)
         self.cluster = self.queue_processes.fork(create_log_path(self.config, "queue"))
-        self.processes = QueueProcesses(started=time.monotonic())
+        self.processes = QueueProcesses(started=time.monotonic(), retired=self.retired)
 
     def _restart_cluster(self) -> None:
         """Start the cluster again, after the end of what is left of the last one."""
