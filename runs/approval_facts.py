@@ -20,6 +20,15 @@ COUNTED = {"adds": "+", "drops": "−"}
 
 
 @dataclass(frozen=True)
+class ShortFact:
+    """A fact in a few words; `state` chooses the colour of its label, "" has none."""
+
+    name: str
+    text: str
+    state: str = ""
+
+
+@dataclass(frozen=True)
 class ApprovalFacts:
     """`merge_outcome` is None until it is known for the run's commit; `base_sha` is the target's.
 
@@ -61,6 +70,16 @@ class ApprovalFacts:
         """Whether the merge is known to give something that can ship."""
         return self.merge_outcome == MergeOutcome.MERGES
 
+    def summarize(self) -> list[ShortFact]:
+        """Return the facts that fit in one line, as "Merge: clean" and "Checks: 2 passed"."""
+        known = "succeeded" if self.can_merge else "failed"
+        migration, state = self.migration or "not run yet", "failed" if self.is_irreversible else ""
+        return [
+            ShortFact("Merge", self.merge, known if self.merge_outcome else ""),
+            summarize_precheck(self.precheck),
+            ShortFact("Migration", f"{migration}{', irreversible' if state else ''}", state),
+        ]
+
 
 def read_approval_facts(run: Run) -> ApprovalFacts:
     """Return what is known of the run's present commit. Reads artifacts; runs no git."""
@@ -76,6 +95,21 @@ def read_approval_facts(run: Run) -> ApprovalFacts:
         changed_parts=tuple(forecast.get("changed_parts", ())),
         precheck=read_precheck(run, forecast.get("base", "")),
     )
+
+
+def summarize_precheck(precheck: PrecheckFacts | None) -> ShortFact:
+    """Return the result of the check before the approval. A stale one does not count as passed."""
+    if precheck is None:
+        return ShortFact("Checks", "after approval")
+    if precheck.row.is_open:
+        return ShortFact("Checks", precheck.row.get_status_display().lower(), "running")
+    stale = ", stale" if precheck.is_stale else ""
+    if precheck.has_passed:
+        count = f"{len(precheck.checks)} passed{stale}"
+        return ShortFact("Checks", count, "warning" if stale else "succeeded")
+    if precheck.has_failed:
+        return ShortFact("Checks", f"{precheck.row.code}{stale}", "warning" if stale else "failed")
+    return ShortFact("Checks", "canceled", "canceled")
 
 
 def summarize_changes(changes: Sequence[Change]) -> str:

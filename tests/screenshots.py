@@ -57,7 +57,7 @@ def make_all(host: Host, page: Page) -> None:
     changes = host.wait_until_settled(host.start_run("feature/failing-check"))
     show(page, "run-ready", run_address(changes))
     shipped = host.api("/api/runs?branch=feature/reactions").json()["results"][0]
-    show(page, "run-changes", run_address(shipped), "Changes")
+    show(page, "run-changes", f"{run_address(shipped)}#changes", "Changes")
     show(page, "dashboard", "/admin/")
     show(page, "releases", "/admin/releases/release/")
     page.set_viewport_size(NARROW)

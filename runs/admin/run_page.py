@@ -1,9 +1,12 @@
 """The data of a run's page."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.html import format_html
 
 from host.files import safe_files
 from host.masking.known_secrets import read_masks
@@ -20,7 +23,7 @@ from runs.mail import messages
 from runs.models import Artifact, Run
 from runs.pipelines import schema_changes
 from runs.pipelines.preview_answer import IDENTITY_PATH
-from runs.rules import SHIPPING, Status
+from runs.rules import SHIPPING, Status, StepStatus
 from runs.screenshots.facts import read_screenshots
 from runs.screenshots.rules import ARTIFACT_PREFIX
 from runs.timeline import Stage, build_timeline, describe_failure
@@ -29,11 +32,74 @@ ACTIVE_SECONDS, IDLE_SECONDS = 2, 4
 EVENTS = 100
 OPEN_APPROVALS = (Status.PREPARING, Status.PREVIEW_READY, *SHIPPING)
 PATCH_LINES = 4000  # a longer patch makes the page slow, and is in the artifacts
+# The panels of the page: name, title, and whether only a run with a preview has it. The names are
+# ids, beside those of the stages.
+PANELS = (
+    ("overview", "Overview", False),
+    ("changes", "Changes", False),
+    ("logs", "Logs", False),
+    ("schema", "Database", True),
+    ("environment", "Environment", True),
+    ("mail", "Mail", True),
+    ("activity", "Activity", False),
+)
+TRACKER_COLOURS = {
+    StepStatus.SUCCEEDED: "bg-green-600",
+    StepStatus.FAILED: "bg-red-600",
+    StepStatus.RUNNING: "bg-blue-600",
+}
 LINE_KINDS = (
     ("@@", "hunk"),
     ("+", "add"),
     ("-", "del"),
 )
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab of the page in the form of unfold's template of tabs, which links to `#inline`."""
+
+    inline: str
+    title: str
+    link: str = ""
+    has_permission: bool = True
+
+
+def list_tabs(run: Run, *, mail_count: int, file_count: int | None) -> dict[str, Tab]:
+    """Return the tabs of the run by the name of their panel; without those that it never fills.
+
+    `file_count` is None if it is not known, as in an answer to live.js.
+    """
+    live = format_html('<span class="oro-count" data-part="mail-count">{}</span>', mail_count or "")
+    fixed = format_html('<span class="oro-count">{}</span>', file_count) if file_count else ""
+    counts = {"mail": live, "changes": fixed}
+    return {
+        name: Tab(name, format_html("{} {}", title, counts[name]) if counts.get(name) else title)
+        for name, title, needs_preview in PANELS
+        if run.prepare or (not needs_preview and (name != "changes" or run.commit_sha))
+    }
+
+
+def summarize_stages(stages: Sequence[Stage]) -> str:
+    """Return how far a pipeline is, such as "3 of 9 steps done, build is running"."""
+    done = sum(stage.status == StepStatus.SUCCEEDED for stage in stages)
+    text = f"{done} of {len(stages)} steps done"
+    words = {StepStatus.RUNNING: "is running", StepStatus.FAILED: "has failed"}
+    return ", ".join(
+        [text, *(f"{one.name} {words[one.status]}" for one in stages if one.status in words)]  # type: ignore[index]
+    )
+
+
+def track_stages(stages: Sequence[Stage]) -> list[dict[str, str]]:
+    """Return the stages as unfold's tracker shows them, each with a link to its log."""
+    return [
+        {
+            "href": f"#{stage.name if stage.log else 'logs'}",
+            "tooltip": f"{stage.name}: {stage.status}",
+            "color": TRACKER_COLOURS.get(stage.status, ""),  # type: ignore[call-overload]
+        }
+        for stage in stages
+    ]
 
 
 def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
@@ -59,6 +125,7 @@ def build_context(run: Run, *, is_live: bool) -> dict[str, Any]:
         "processes": presenters.list_processes(run),
         "preview_check": describe_preview_check(run),
         "timeline": stages,
+        "progress": [(name, summarize_stages(one), track_stages(one)) for name, one in stages],
         "failure": describe_failure(run, stages),
         "approvals": list(run.approvals.all()),
         "approval_state": read_state(run) if run.prepare and run.status in OPEN_APPROVALS else None,
@@ -109,6 +176,7 @@ def describe_mails(run: Run) -> dict[str, Any]:
     count = messages.count_messages(run)
     return {
         "mails": shown,
+        "mail_count": count,
         "older_mails": count - len(shown) if len(shown) == mails.LISTED else 0,
         "mail_limit": messages.LIMIT if messages.has_exceeded_limit(run) else "",
     }

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -25,6 +25,8 @@ from web.admin_actions import DetailPageAdmin, build_live_context
 from web.permissions import HOLD, OPERATE, get_actor_name, has_ability
 from web.security_headers import allow_connections
 from web.templatetags.presentation import CHIP_TYPES, ago
+
+DECISIONS = ("approve", "reject")
 
 
 @admin.register(Run)
@@ -68,17 +70,29 @@ class RunAdmin(DetailPageAdmin):
         allow_connections(response, settings.OROBOROS.list_preview_sources())
         return response
 
+    def list_actions(self, request: HttpRequest, row: Model | None) -> dict[str, Any]:
+        """Return the actions; `decisions` are those of them that the head of a run's page has."""
+        found = super().list_actions(request, row)
+        sides: dict[bool, list[Any]] = {True: [], False: []}
+        for item in found["available_actions"]:
+            sides[item["action"].name in DECISIONS].append(item)
+        return {**found, "decisions": sides[True], "available_actions": sides[False]}
+
     def get_page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         """Return the data of the page; with `?live`, which live.js adds, without the difference."""
         is_live = "live" in request.GET
         file, since = request.GET.get("path"), request.GET.get("since", "")
         changes = {} if is_live else run_actions.get_difference(row, file, since=since)
         layout, query = read_layout(request.GET), {"since": since} if since else {}
+        context = run_page.build_context(row, is_live=is_live)
+        found = changes.get("difference")
+        files = len(found.files) if found else None
         return {
-            **run_page.build_context(row, is_live=is_live),
+            **context,
+            "tabs": run_page.list_tabs(row, mail_count=context["mail_count"], file_count=files),
             "share_links": share_links.list_share_links(row),
             **changes,
-            **comments.build_context(row, changes.get("difference"), layout),
+            **comments.build_context(row, found, layout),
             **build_addresses(self.row_url(row), query, layout),
             "since": since,
             "look": None if is_live else Look.objects.find(get_actor_name(request), row.branch),

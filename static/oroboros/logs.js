@@ -222,7 +222,7 @@
   }
 
   function followHash() {
-    const match = /^#(.+?)(?:-L([1-9]\d{0,8}))?$/.exec(decodeURIComponent(location.hash));
+    const match = /^#(.+?)(?:-L([1-9]\d{0,8}))?$/.exec(location.hash); // the id of a log has no escapes
     const details = match && document.getElementById(match[1]);
     if (!details?.matches("details[data-log]")) return;
     if (match[2]) showLine(details, Number(match[2]));

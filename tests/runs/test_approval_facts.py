@@ -4,8 +4,16 @@ import pytest
 
 from host.postgres.schema_diff import Change
 from runs.admin import run_page
-from runs.approval_facts import ApprovalFacts, read_approval_facts, summarize_changes
+from runs.approval_facts import (
+    ApprovalFacts,
+    ShortFact,
+    read_approval_facts,
+    summarize_changes,
+    summarize_precheck,
+)
+from runs.models import Precheck
 from runs.pipelines.merge_forecast import MergeOutcome
+from runs.prechecks.facts import PrecheckFacts
 from runs.rules import Status
 from tests.factories import LeaseFactory, RunFactory
 from tests.host.postgres.schema_snapshots import snapshot_text
@@ -36,6 +44,62 @@ def test_every_outcome_of_a_merge_has_words(outcome):
     assert facts.can_merge == (outcome == MergeOutcome.MERGES)
     if outcome == MergeOutcome.CONFLICTS:
         assert "a.py" in facts.merge and "b.py" in facts.merge
+
+
+def precheck(status, *, is_stale=False, code="", checks=()):
+    row = Precheck(status=status, code=code, progress={"checks": list(checks)})
+    return PrecheckFacts(row, is_stale)
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "state"),
+    [
+        (None, "after approval", ""),
+        (precheck("waiting"), "waiting", "running"),
+        (precheck("running"), "running", "running"),
+        (precheck("passed", checks=["a", "b"]), "2 passed", "succeeded"),
+        (precheck("passed", checks=["a"], is_stale=True), "1 passed, stale", "warning"),
+        (precheck("failed", code="CHECKS_FAILED"), "CHECKS_FAILED", "failed"),
+        (
+            precheck("failed", code="CHECKS_FAILED", is_stale=True),
+            "CHECKS_FAILED, stale",
+            "warning",
+        ),
+        (precheck("canceled"), "canceled", "canceled"),
+    ],
+)
+def test_a_check_before_the_approval_has_a_short_form(found, text, state):
+    assert summarize_precheck(found) == ShortFact("Checks", text, state)
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        (
+            ApprovalFacts(),
+            [("Merge", "not known yet", ""), ("Migration", "not run yet", "")],
+        ),
+        (
+            ApprovalFacts(MergeOutcome.MERGES, migration="+1 column"),
+            [("Merge", "clean", "succeeded"), ("Migration", "+1 column", "")],
+        ),
+        (
+            ApprovalFacts(
+                MergeOutcome.CONFLICTS,
+                conflicts=("a.py",),
+                migration="−1 table",
+                is_irreversible=True,
+            ),
+            [
+                ("Merge", "conflicts in a.py", "failed"),
+                ("Migration", "−1 table, irreversible", "failed"),
+            ],
+        ),
+    ],
+)
+def test_the_facts_fit_in_one_line(facts, shown):
+    found = [(fact.name, fact.text, fact.state) for fact in facts.summarize()]
+    assert found == [shown[0], ("Checks", "after approval", ""), shown[1]]
 
 
 @pytest.mark.django_db

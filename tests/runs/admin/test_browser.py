@@ -156,7 +156,7 @@ def test_the_log_and_status_of_a_running_step_update_without_a_reload(open_admin
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("first <b>line</b>\n")
     page = open_admin()
-    page.goto(url_of(run))
+    page.goto(f"{url_of(run)}#logs")
     assert page.locator(".oro-line b").count() == 0
     box = page.locator("[data-part=stage-install] .oro-log")
     expect(box).to_contain_text("first <b>line</b>")

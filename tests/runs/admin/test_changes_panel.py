@@ -37,7 +37,8 @@ def run(monkeypatch):
 
 
 def url_of(run, action="change"):
-    return reverse(f"admin:runs_run_{action}", args=[run.pk])
+    panel = "#changes" if action == "change" else ""
+    return reverse(f"admin:runs_run_{action}", args=[run.pk]) + panel
 
 
 def test_a_files_lines_are_loaded_when_it_is_opened(open_admin, run):

@@ -60,7 +60,7 @@ def test_one_file_is_shown_alone_with_the_way_back(client, pair):
     old, new = pair
     address = compare_url(old.pk, new.pk)
     page = read(client, f"{address}&path=two.txt")
-    assert f'href="{address.replace("&", "&amp;")}">Show all</a>' in page
+    assert f'href="{address.replace("&", "&amp;")}#changes">Show all</a>' in page
     assert "+two" in page
     assert "-one" not in page
 
