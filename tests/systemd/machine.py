@@ -6,6 +6,7 @@ It is a set of namespaces on a copy-on-write copy of this host's files: see `san
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -44,10 +45,14 @@ class Machine:
         self._start_proxy()
 
     def reboot(self):
-        """Reboot: the disk is kept; processes, /run and /tmp are not."""
+        """Reboot: the disk is kept; processes, /run and /tmp are not.
+
+        Returns the seconds until everything had stopped.
+        """
         self._stop_proxy()
-        self._run_sandbox("reboot")
+        output = self._run_sandbox("reboot")
         self._start_proxy()
+        return int(re.search(r"down after (\d+) us", output)[1]) / 1e6
 
     def _start_proxy(self):
         argv = [sys.executable, "-m", "tests.systemd.connect_proxy", self.leader, str(PROXY_PORT)]

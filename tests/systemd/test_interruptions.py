@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,20 +20,33 @@ SEED = 19
 ROUNDS = int(os.environ.get("TEST_INTERRUPTIONS", "10"))
 # Long, because the host may have other work: only what ends otherwise fails.
 MERGE_SECONDS = 900.0
+PRODUCTION = "curl -fsS -m 2 http://127.0.0.1:3100/api/health"
 FINAL = ("merged", "failed", "canceled", "expired", "rejected")
 REMOTE_MAIN = f"runuser -u oroboros -- git -C {DEMO}/guestbook.git rev-parse main"
 
 
 def stop_all(host):
-    """Stop all units as an administrator would, and start them again."""
+    """Stop all units as an administrator would, and start them again.
+
+    Returns the seconds until all had stopped, and until production answered.
+    """
+    started = time.monotonic()
     host.run("systemctl stop 'ouroboros-*'", cwd="/")
+    stopped = time.monotonic() - started
     host.run("./scripts/runtime-up.sh")
+    return stopped, time.monotonic() - started
 
 
 def reboot(host):
-    host.reboot()
+    """Reboot, and wait until all is healthy; returns as `stop_all`."""
+    started = time.monotonic()
+    stopped = host.reboot()
+    has_answered = lambda: host.run_unchecked(PRODUCTION).returncode == 0  # noqa: E731
+    wait_for(has_answered, 120, "production does not answer after the reboot")
+    answered = time.monotonic() - started
     is_up = lambda: host.run_unchecked("./scripts/runtime-health-check.sh").returncode == 0  # noqa: E731
     wait_for(is_up, 120, "not everything is healthy after the reboot")
+    return stopped, answered
 
 
 def go_on(host, run):
@@ -80,6 +94,23 @@ def describe_end(host, run):
     }
 
 
+def describe_times(times):
+    stopped, answered = times
+    return f"stopped after {stopped:.1f} s, production answered after {answered:.1f} s"
+
+
+def describe_next_step(run, since):
+    """Say when a step began after `since`: then the run went on."""
+    begun = [datetime.fromisoformat(one["started_at"]) for one in run["steps"] if one["started_at"]]
+    later = [(one - since).total_seconds() for one in begun if one > since]
+    return f"the next step began after {min(later):.1f} s" if later else "no step was left"
+
+
+def say(text):
+    """Print a line at once; `pytest -s` shows it."""
+    print(text, flush=True)  # noqa: T201
+
+
 UNDISTURBED = {"status": "merged", "remote": True, "live": True, "failed": 0, "frozen": False}
 
 
@@ -89,6 +120,7 @@ def test_a_run_that_is_interrupted_at_any_moment_ends_as_one_that_is_not(host, s
     differences, moments = [], Counter()
     # An interruption of the test before may have failed half-way.
     host.run("./scripts/runtime-up.sh")
+    say(f"{interrupt.__name__} at rest: {describe_times(interrupt(host))}")
     for number in range(ROUNDS):
         run = begin(host, f"{interrupt.__name__}-{number}")
         # Each part of a run gets its share of the interruptions.
@@ -96,11 +128,14 @@ def test_a_run_that_is_interrupted_at_any_moment_ends_as_one_that_is_not(host, s
         before = try_to_merge(host, run, moment)
         running = [step["name"] for step in before["steps"] if step["status"] == "running"]
         moments[before["status"], *running] += 1
-        interrupt(host)
+        since, times = datetime.now(UTC), describe_times(interrupt(host))
         now = try_to_merge(host, run, MERGE_SECONDS)
         end = describe_end(host, now)
-        print(f"{interrupt.__name__} {number}: at {moment:.1f} s, {running}: {end}", flush=True)  # noqa: T201
+        say(
+            f"{interrupt.__name__} {number}: at {moment:.1f} s, {running}: {times}, "
+            f"{describe_next_step(now, since)}; {end}"
+        )
         if end != UNDISTURBED:
             differences.append((round(moment, 1), running, now["failure_detail"], end))
-    print(f"a run takes {seconds:.0f} s; interrupted in {dict(moments)}")  # noqa: T201
+    say(f"a run takes {seconds:.0f} s; interrupted in {dict(moments)}")
     assert differences == []

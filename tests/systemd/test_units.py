@@ -136,6 +136,14 @@ def test_only_those_who_serve_run_and_build_production_can_read_its_files(host):
             host.run(f"runuser -u {user} -- ls {folder}")
 
 
+def test_a_command_that_root_starts_continues_as_the_services_user(host):
+    code = "import os; print(*os.getresuid(), *os.getresgid(), *sorted(os.getgroups()))"
+    uid, gid = host.run("id -u oroboros").strip(), host.run("id -g oroboros").strip()
+    groups = sorted(map(int, host.run("id -G oroboros").split()))
+    wanted = " ".join([*[uid] * 3, *[gid] * 3, *map(str, groups)])
+    assert host.run(f'.venv/bin/python manage.py shell -c "{code}"').splitlines()[-1] == wanted
+
+
 def test_the_retention_unit_removes_an_old_install(host):
     old = f"{HOME}/var/cache/installs/python-{40 * '0'}"
     host.run(f"install -d -o oroboros -g oroboros {old} && touch -d '15 days ago' {old}")
