@@ -49,6 +49,26 @@ def test_an_exit_code_of_a_signal_is_the_commands_own(channel):
     assert JOB._wait(ours, Deadline(30), lambda: False) == -11
 
 
+@pytest.mark.parametrize(
+    ("script", "waits"),
+    [("echo stopping; exit 1", True),
+     ("echo 'Failed to connect to bus: No such file or directory' >&2; exit 1", True),
+     ("echo running", False), ("echo degraded; exit 1", False)],
+)  # fmt: skip
+def test_what_systemd_refuses_while_the_host_shuts_down_is_no_failure(
+    tmp_path, monkeypatch, script, waits
+):
+    """The answer would end the step as failed: this process waits for its end instead."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$2" = start ] && exit 1\n{script}\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    pauses = []
+    monkeypatch.setattr(jobs.time, "sleep", pauses.append)
+    assert jobs.run_systemctl("start", "ouroboros-job@job-1.service").exit_code == 1
+    assert (jobs.SHUTDOWN_SECONDS in pauses) == waits
+
+
 def read_letter(pid):
     """Return the letter for what the process does: proc_pid_stat(5)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
