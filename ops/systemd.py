@@ -10,7 +10,6 @@ import pwd
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from host import config as configuration
@@ -34,6 +33,14 @@ from ops.installed import (
     remote_paths,
     secret_env_files,
 )
+from ops.installed.install_steps import (
+    InstallStep,
+    absent_step,
+    folder_step,
+    link_step,
+    log_step,
+    text_step,
+)
 from ops.installed.public_router import render_web_environment
 from ops.postgres import system_server
 from ops.preconditions import checkout_path
@@ -48,15 +55,6 @@ COMMAND_SECONDS = 300.0
 TARGET = "ouroboros.target"
 SLICE = "ouroboros.slice"  # the parent that systemd makes for ouroboros-*.slice
 HEADER = "# Written once by systemd-install-runtime.sh; .env.example lists every other setting.\n"
-
-
-@dataclass(frozen=True)
-class InstallStep:
-    """One change that the installation makes to the host."""
-
-    description: str
-    is_done: Callable[[], bool]
-    apply: Callable[[], None]
 
 
 def install(config: Config, *, dry_run: bool) -> str:
@@ -117,7 +115,7 @@ def find_problems(config: Config) -> list[str]:
 def plan_steps(config: Config) -> Iterator[InstallStep]:
     """Yield all steps of the installation in their order."""
     # The users first: every folder and file after this belongs to one of them.
-    yield _text_step(SYSUSERS, render_file(config, "sysusers.conf"))
+    yield text_step(SYSUSERS, render_file(config, "sysusers.conf"))
     yield InstallStep(
         "the users",
         lambda: (
@@ -126,22 +124,23 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
         ),
         lambda: _run_command("systemd-sysusers", str(SYSUSERS)),
     )
-    for name in ("", "run", "log", "log/slots", "slots", "cache", "gates", "redis",
-                 "storage", "templates", "tmp", "artifacts"):  # fmt: skip
-        yield _folder_step(config.var / name)
+    entered = ("", "log", "log/slots", "slots", "cache", "redis", "storage", "tmp")
+    # What uses the others decides who may enter them.
+    for name in (*entered, "run", "gates", "templates", "artifacts"):
+        yield folder_step(config.var / name, needed=0o711 if name in entered else 0o700)
     yield InstallStep(
         "the folders of production's files, closed to other users",
         lambda: not production_folders.list_open(config),
         lambda: production_folders.close(config, SERVICE),
     )
     # The only folder that the production app may write to.
-    yield _folder_step(config.var / "app", mode=0o770, group="ouroboros-app")
+    yield folder_step(config.var / "app", mode=0o770, group="ouroboros-app")
     for slot in config.slots:
-        yield _log_step(
+        yield log_step(
             config.var / "log" / "slots" / f"{slot.slot_id}.log", f"ouroboros-{slot.slot_id}"
         )
     tmpfiles = ["systemd-tmpfiles", "--create", str(TMPFILES)]
-    yield _text_step(TMPFILES, render_file(config, "tmpfiles.conf"))
+    yield text_step(TMPFILES, render_file(config, "tmpfiles.conf"))
     yield InstallStep(
         "the folders of jobs and of the runbook's log paths",
         lambda: all(os.path.lexists(path) for path in list_temporary_paths(config)),
@@ -160,21 +159,21 @@ def plan_steps(config: Config) -> Iterator[InstallStep]:
     for name in surface_env_files.list_names(config):
         path = surface_env_files.find_path(config, name)
         # As in git, unless the checkout ran with a port offset before.
-        yield _text_step(path, surface_env_files.render(config, name))
+        yield text_step(path, surface_env_files.render(config, name))
     # Links, not copies: the runbook's `cat` of the checkout's files then shows what systemd reads.
     for path in _list_surface_env_files(config):
-        yield _link_step(SYSTEM_ENV_DIR / path.name, path)
-    yield _text_step(SYSTEM_ENV_DIR / "web.env", render_web_environment(config))
+        yield link_step(SYSTEM_ENV_DIR / path.name, path)
+    yield text_step(SYSTEM_ENV_DIR / "web.env", render_web_environment(config))
     for name, build in secret_env_files.SECRET_FILES.items():
         yield _secret_step(SYSTEM_ENV_DIR / name, config, build)
-    yield _text_step(POLKIT, render_polkit_rule(config))
+    yield text_step(POLKIT, render_polkit_rule(config))
     for name in list_unit_files(config):
-        yield _text_step(UNITS / name, render_file(config, f"units/{name}"))
+        yield text_step(UNITS / name, render_file(config, f"units/{name}"))
     for path in remote_paths.list_drop_ins(UNITS):
         text = remote_paths.render_drop_in(config.git_local_roots, path)
-        yield _text_step(path, text) if text else _absent_step(path)
+        yield text_step(path, text) if text else absent_step(path)
     path = UNITS / public_router.DROP_IN
-    yield _text_step(path, public_router.TEXT) if config.is_public else _absent_step(path)
+    yield text_step(path, public_router.TEXT) if config.is_public else absent_step(path)
     yield InstallStep(
         "the bytecode of the modules, which the units' users cannot write",
         lambda: bytecode.has_current(config.home),
@@ -282,45 +281,6 @@ def find_service_user() -> User:
     """Return the user of the control plane."""
     entry = pwd.getpwnam(SERVICE)
     return User(entry.pw_uid, entry.pw_gid)
-
-
-def _text_step(path: Path, text: str) -> InstallStep:
-
-    def write() -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safe_files.write_atomic(path, text.encode())
-
-    return InstallStep(str(path), lambda: path.is_file() and path.read_text() == text, write)
-
-
-def _absent_step(path: Path) -> InstallStep:
-    return InstallStep(f"{path}, removed", lambda: not path.exists(), path.unlink)
-
-
-def _link_step(path: Path, target: Path) -> InstallStep:
-    return InstallStep(
-        f"{path}, a link",
-        lambda: path.is_symlink() and path.readlink() == target,
-        lambda: safe_files.replace_link(target, path),
-    )
-
-
-def _folder_step(path: Path, mode: int = 0o711, group: str = SERVICE) -> InstallStep:
-    def write() -> None:
-        path.mkdir(exist_ok=True)
-        shutil.chown(path, SERVICE, group)
-        path.chmod(mode)
-
-    return InstallStep(f"{path}/", lambda: path.is_dir() and path.owner() == SERVICE, write)
-
-
-def _log_step(path: Path, group: str) -> InstallStep:
-    def write() -> None:
-        path.touch()
-        shutil.chown(path, SERVICE, group)
-        path.chmod(0o660)
-
-    return InstallStep(str(path), path.exists, write)
 
 
 def uninstall(config: Config, *, dry_run: bool) -> str:

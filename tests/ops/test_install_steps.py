@@ -11,25 +11,25 @@ import pytest
 from host import config as configuration
 from host.files.safe_files import replace_link
 from ops import systemd
-from ops.installed import secret_env_files
+from ops.installed import install_steps, secret_env_files
 from slots.runtime import backend_log
 
 
 @pytest.fixture(autouse=True)
 def user(monkeypatch):
     """Have the steps give files to the user of the tests."""
-    monkeypatch.setattr(systemd, "SERVICE", getpass.getuser())
+    monkeypatch.setattr(install_steps, "SERVICE", getpass.getuser())
     return grp.getgrgid(os.getegid()).gr_name
 
 
 def make_step(kind, path, group):
     if kind == "file":
-        return systemd._text_step(path, "[Unit]\n")
+        return install_steps.text_step(path, "[Unit]\n")
     if kind == "link":
-        return systemd._link_step(path, path.with_name("file"))
+        return install_steps.link_step(path, path.with_name("file"))
     if kind == "log":
-        return systemd._log_step(path, group)
-    return systemd._folder_step(path, 0o750, group)
+        return install_steps.log_step(path, group)
+    return install_steps.folder_step(path, 0o750, group)
 
 
 def remove(path):
@@ -58,6 +58,17 @@ def test_a_changed_file_and_a_link_that_leads_elsewhere_are_made_again(tmp_path,
         step.apply()
         assert step.is_done()
         path.unlink()
+
+
+def test_a_folder_that_others_cannot_enter_any_more_is_opened_again(tmp_path, user):
+    path = tmp_path / "made"
+    step, closed = make_step("folder", path, user), install_steps.folder_step(path, needed=0o700)
+    step.apply()
+    path.chmod(0o700)
+    assert not step.is_done()
+    assert closed.is_done()
+    step.apply()
+    assert step.is_done()
 
 
 def test_the_runbooks_log_paths_and_the_folder_of_jobs_are_made_again(tmp_path, monkeypatch):
