@@ -41,15 +41,16 @@ def test_new_origins_are_allowed_after_the_command_and_production_loses_no_reque
 
 
 def test_units_may_write_to_the_roots_of_local_remotes_and_to_nothing_else(host):
-    roots = f"{DEMO}:/home/git"
-    host.run("install -d -o oroboros /home/git && touch /home/secret", cwd="/")
+    roots = f"{DEMO}:/home/git:/tmp/git"
+    host.run("install -d -o oroboros /home/git /tmp/git && touch /home/secret /tmp/secret", cwd="/")
     host.run(f"sed -i 's#^GIT_LOCAL_ROOTS=.*#GIT_LOCAL_ROOTS={roots}#' /etc/oroboros/worker.env")
     host.run(APPLY)
     inside = f"nsenter -m -t {host.pid('ouroboros-worker')} setpriv --reuid oroboros --clear-groups"
-    host.run(f"{inside} touch /home/git/pushed && test -e /home/git/pushed", cwd="/")
-    assert host.run_unchecked(f"{inside} ls /home/secret", cwd="/").returncode != 0
+    for folder in ("/home", "/tmp"):
+        host.run(f"{inside} touch {folder}/git/pushed && test -e {folder}/git/pushed", cwd="/")
+        assert host.run_unchecked(f"{inside} ls {folder}/secret", cwd="/").returncode != 0
     host.run(f"sed -i 's#^GIT_LOCAL_ROOTS=.*#GIT_LOCAL_ROOTS={DEMO}#' /etc/oroboros/worker.env")
-    host.run(f"{APPLY} && rm -r /home/git /home/secret")
+    host.run(f"{APPLY} && rm -r /home/git /home/secret /tmp/git /tmp/secret")
 
 
 def test_the_admin_changes_variables_of_applications_and_no_setting_of_its_own(host):
