@@ -1,5 +1,6 @@
 """The pinned packages have wheels for each Python of install.md: a host has no compiler."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,13 @@ from host import config as configuration
 
 # Debian 12, Ubuntu 24.04 and Debian 13.
 VERSIONS = ("3.11", "3.12", "3.13")
+ROW = re.compile(r"^\| (\w+ [0-9.]+) \| [0-9]+, [0-9]+, ([0-9.]+) \| (.+) \|$", re.MULTILINE)
+
+
+def test_the_page_of_the_installation_says_of_each_python_what_was_tried():
+    rows = ROW.findall((configuration.HOME / "docs" / "install.md").read_text())
+    assert sorted(version for _, version, _ in rows) == list(VERSIONS)
+    assert len({name for name, _, _ in rows}) == len(VERSIONS)
 
 
 @pytest.mark.full
