@@ -32,11 +32,8 @@ QUERY_SECONDS = 30.0
 ORDINARY_TESTS = (
     "tests/system",
     "tests/accounts/test_peers.py",
-    "tests/host/files/test_safe_files.py",
-    "tests/host/process/test_process_table.py",
-    "tests/host/process/test_socket_owner.py",
-    "tests/host/process/test_termination.py",
-    "tests/host/process/test_users.py",
+    "tests/host/files",
+    "tests/host/process",
 )
 COPY_EXCLUDES = (".venv", "var", "__pycache__", ".*_cache", ".hypothesis")
 # `check --deploy` reads the settings as on a host behind https, and connects to no database.

@@ -25,7 +25,6 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tests/runs/pipelines/shipping/test_merge_and_push.py",
         "tests/runs/pipelines/shipping/test_push.py",
         "tests/runs/pipelines/shipping/test_landing.py",
-        "tests/runs/pipelines/shipping/test_stops.py",
     ),
     "runs/freezes.py": ("tests/runs/test_freezes.py", "tests/runs/api/test_maintenance.py"),
     "runs/allowed_actions.py": ("tests/runs/test_allowed_actions.py",),
@@ -34,15 +33,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "runs/prechecks/rules.py": ("tests/runs/prechecks/test_rules.py",),
     "runs/lifecycle/reconciler.py": (
         "tests/runs/lifecycle/test_reconciler_checks.py",
+        "tests/runs/lifecycle/test_reconciler_gates.py",
         "tests/runs/lifecycle/test_dry_run.py",
-        "tests/runs/lifecycle/test_reconciler.py",
     ),
     "releases/rules.py": ("tests/releases/test_rules.py",),
     "releases/deployments/deployment_steps.py": (
         "tests/releases/deployments/test_steps.py",
-        "tests/releases/deployments/test_deployment_steps.py",
         "tests/releases/deployments/test_interrupted_deployments.py",
-        "tests/releases/deployments/test_reconciler.py",
     ),
     "releases/deployments/rollback_plan.py": (
         "tests/releases/deployments/test_rollback_plan.py",

@@ -146,11 +146,8 @@ def test_the_link_of_a_release_with_a_backend_says_where_its_health_is_asked(
     config, releases, calls
 ):
     _, replace = calls
-    for module, name in (
-        (draining, "wait_until_replaceable"),
-        (colours, "start_colour"),
-    ):
-        replace(module, name)
+    replace(draining, "wait_until_replaceable")
+    replace(colours, "start_colour")
     replace(colours, "read_health_check", HealthCheck("/up", host="app.example"))
     deployment = begin(releases[0])
     with deployment_steps.claim_deployment(config, deployment) as context:

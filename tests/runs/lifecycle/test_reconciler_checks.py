@@ -5,13 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from host.errors import Refused
-from host.postgres.administration import DatabaseAdmin
 from host.units.control_units import API
-from host.units.foreign_listeners import ForeignListeners
 from runs.engine.events import RECONCILER
 from runs.lifecycle import reconciler
-from runs.models import Event, Precheck, Run
+from runs.models import Event, Run
 from runs.rules import Status
 from slots.models import Lease, Slot
 from slots.rules import LeaseState
@@ -44,6 +41,28 @@ def calls(monkeypatch):
         monkeypatch.setattr(module, name, call)
 
     return made, replace
+
+
+def test_a_pass_makes_each_check_in_order_and_repairs_unless_it_is_told_not_to(config, calls):
+    made, replace = calls
+    names = [
+        "_end_expired_leases",
+        "_finish_cleaning",
+        "_enqueue_abandoned_runs",
+        "_end_foreign_listeners",
+        "_check_slots",
+        "_report_foreign_listeners",
+        "_remove_abandoned_gates",
+        "_remove_templates",
+        "_remove_abandoned_folders",
+        "_check_production",
+        "_continue_deployments",
+    ]
+    for name in names:
+        replace(reconciler, name, [f"found by {name}"])
+    found = [f"found by {name}" for name in names]
+    assert reconciler.reconcile(config) == reconciler.reconcile(config, dry_run=True) == found
+    assert made == [(name, config, is_dry) for is_dry in (False, True) for name in names]
 
 
 # -- the quick passes -----------------------------------------------------------------------------
@@ -158,6 +177,14 @@ def test_a_slot_that_is_still_not_clean_is_reported_and_no_repair(config, calls)
     assert list_repairs() == []
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_runs_without_a_claim_are_enqueued_unless_it_is_a_dry_run(config, calls, dry_run):
+    made, replace = calls
+    replace(reconciler.execution, "enqueue_unclaimed_runs", 0)
+    assert list(reconciler._enqueue_abandoned_runs(config, dry_run)) == []
+    assert made == ([] if dry_run else [("enqueue_unclaimed_runs",)])
+
+
 def test_leases_and_claims_of_another_host_are_left_to_it(config):
     elsewhere = SlotFactory(host="elsewhere", slot_id=config.slots[0].slot_id)
     left = {"state": LeaseState.ENDING, "ending_at": timezone.now() - AGO}
@@ -244,83 +271,6 @@ def test_a_preview_that_its_slot_does_not_show_is_prepared_again(config):
     # It is being prepared by now: the row that was read before is out of date.
     assert reconciler._prepare_missing_preview(slot, lease, False) == [text]
     assert list_repairs() == [repair]
-
-
-# -- ports ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dry_run", [False, True])
-def test_a_listener_that_stays_is_recorded_unless_it_is_a_dry_run(config, calls, dry_run):
-    made, replace = calls
-    stays = ForeignListeners("a job listened", slot_id="", is_ended=False)
-    replace(reconciler.foreign_listeners, "end_foreign_listeners", [stays])
-    checks = (reconciler._end_listeners, reconciler._end_foreign_listeners)
-    assert [list(check(config, dry_run)) for check in checks] == [["a job listened"]] * 2
-    how = ("end_foreign_listeners", config, ("dry_run", dry_run))
-    assert made == [(*how, ("is_quick", True)), how]
-    assert list_repairs() == ([] if dry_run else [("a job listened", None, "")])
-
-
-def test_what_used_up_the_ports_and_stays_is_recorded(config, calls):
-    _, replace = calls
-    stays = ForeignListeners("it held so many ports", slot_id="", is_ended=False)
-    replace(reconciler.foreign_listeners, "end_port_exhaustion", [stays])
-    assert reconciler.free_local_ports(config) == ["it held so many ports"]
-    assert list_repairs() == [("it held so many ports", None, "")]
-
-
-def test_an_ended_listener_is_told_to_the_run_that_holds_its_slot(config):
-    first, second = (slot.slot_id for slot in config.slots[:2])
-    elsewhere = SlotFactory(host="elsewhere", slot_id=first)
-    LeaseFactory(held=True, slot=elsewhere, requested_at=timezone.now() - AGO)
-    before = grant(Status.CANCELED, state=LeaseState.ENDED, ended_at=timezone.now())
-    runs = {first: grant(Status.PREVIEW_READY), second: grant(Status.PREVIEW_READY)}
-    assert Lease.objects.get(run=before).slot == Lease.objects.get(run=runs[first]).slot
-    ended = [ForeignListeners(f"{name} listened", name, is_ended=True) for name in runs]
-    ended.append(ForeignListeners("production listened", "", is_ended=True))
-    texts = [one.text for one in ended]
-    assert list(reconciler._record_ended(config, ended, False)) == texts
-    assert list_repairs() == [
-        (f"{first} listened", runs[first].pk, first),
-        (f"{second} listened", runs[second].pk, second),
-        ("production listened", None, ""),
-    ]
-
-
-# -- gates, folders and templates -----------------------------------------------------------------
-
-
-def test_the_gate_of_an_open_precheck_stays(config, calls):
-    made, replace = calls
-    replace(reconciler.merge_gate, "remove_gate", None)
-    opened, closed = (
-        Precheck.objects.request(RunFactory(), requested_by="bob")[0] for _ in range(2)
-    )
-    Precheck.objects.filter(pk=closed.pk).update(status="passed")
-    for precheck in (opened, closed):
-        (config.var / "gates" / str(precheck.pk) / "tree").mkdir(parents=True)
-    text = f"the merge gate of run {closed.pk} was not removed"
-    assert list(reconciler._remove_abandoned_gates(config, True)) == [text]
-    assert list(reconciler._remove_abandoned_gates(config, False)) == [text]
-    assert made == [("remove_gate", config, closed.pk)]
-    assert list_repairs() == [(text, None, "")]
-
-
-def test_without_the_database_server_the_gates_folders_are_found(config, calls):
-    _, replace = calls
-    replace(DatabaseAdmin, "list_pipeline_databases", Refused("database_unavailable", "no answer"))
-    run = RunFactory(status=Status.CANCELED)
-    (config.var / "gates" / str(run.pk)).mkdir(parents=True)
-    text = f"the merge gate of run {run.pk} was not removed"
-    assert list(reconciler._remove_abandoned_gates(config, True)) == [text]
-
-
-@pytest.mark.parametrize("dry_run", [False, True])
-def test_templates_beyond_the_cap_are_removed(config, calls, dry_run):
-    made, replace = calls
-    replace(reconciler.retention, "remove_templates", ["dropped"])
-    assert list(reconciler._remove_templates(config, dry_run)) == ["dropped"]
-    assert made == [("remove_templates", config, dry_run)]
 
 
 # -- what was recorded ----------------------------------------------------------------------------
