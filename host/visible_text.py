@@ -6,7 +6,7 @@ that reorder, break, erase or hide other text are replaced by their code point (
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 # Cc: controls, Cf: bidi controls and zero-width characters, Zl and Zp: line and paragraph
@@ -59,6 +59,21 @@ def split_marks(text: str) -> Iterator[tuple[bool, str]]:
         return
     for is_mark, pieces in groupby(_mark_characters(text), key=lambda pair: pair[0]):
         yield is_mark, "".join(piece for _, piece in pieces)
+
+
+def split_named_marks(pieces: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bool, str]]:
+    """Yield named pieces of one text as `split_marks` does, each with its name.
+
+    The marks are those of the whole text: where it is divided makes no difference.
+    """
+    text = "".join(piece for _, piece in pieces)
+    if text.isascii() and text.isprintable():
+        yield from ((name, False, piece) for name, piece in pieces if piece)
+        return
+    names = (name for name, piece in pieces for _ in piece)
+    marked = zip(names, _mark_characters(text), strict=True)
+    for (name, is_mark), group in groupby(marked, key=lambda one: (one[0], one[1][0])):
+        yield name, is_mark, "".join(shown for _, (_, shown) in group)
 
 
 def _mark_characters(text: str) -> Iterator[tuple[bool, str]]:

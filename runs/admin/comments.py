@@ -1,7 +1,7 @@
 """Comments: written from the run's page, shown there and beside the lines, resolved, listed."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from unfold.decorators import display
 from runs.admin.run_actions import run_url
 from runs.comments.rules import NEW, OLD, NumberedLine, number_lines
 from runs.comments.writing import MAX_LINE, TEXT_LENGTH, add_comment
+from runs.comparison.file_tree import build_tree
+from runs.comparison.highlighting import Highlighter
 from runs.comparison.layout import Layout, hide_space_changes, pair_lines
 from runs.difference import Difference, FileChange
 from runs.models import Comment, Run
@@ -124,34 +126,47 @@ def build_context(
     return {
         **numbers,
         "comments": list(run.comments.all()[:SHOWN]),
-        "changed_files": list_files(difference, list(current), layout) if difference else [],
+        **build_files_context(difference, current, layout),
     }
 
 
-def list_files(
-    difference: Difference, comments: list[Comment], layout: Layout = PLAIN
-) -> list[tuple[Any, ...]]:
-    """Return each change, its commented lines or pairs, and the number of comments on the file."""
+def build_files_context(
+    difference: Difference | None, comments: Iterable[Comment], layout: Layout = PLAIN
+) -> dict[str, Any]:
+    """Return `file_tree` and `changed_files` of a difference, and how many files have colours.
+
+    `changed_files` has each change, its commented lines or pairs, and the number of its comments.
+    """
+    if difference is None:
+        return {"changed_files": []}
     of_line: Places = defaultdict(list)
     of_file: dict[str, int] = defaultdict(int)
-    for comment in reversed(comments):
+    for comment in reversed(list(comments)):
         of_line[comment.path, comment.side, comment.line].append(comment)
         of_file[comment.path] += 1
-    return [
-        (change, _lay_out(change, of_line, layout), of_file[change.path])
+    highlighter = Highlighter()
+    files = [
+        (change, _lay_out(change, highlighter, of_line, layout), of_file[change.path])
         for change in difference.changes
     ]
+    return {
+        "changed_files": files,
+        "file_tree": build_tree(difference.changes),
+        "plain_count": highlighter.large_count,
+        "coloured_count": highlighter.coloured_count,
+    }
 
 
 def _lay_out(
-    change: FileChange, of_line: Places, layout: Layout
+    change: FileChange, highlighter: Highlighter, of_line: Places, layout: Layout
 ) -> list[CommentedLine] | list[CommentedPair]:
     def find(*lines: NumberedLine | None) -> tuple[Comment, ...]:
         known = dict.fromkeys(line for line in lines if line is not None)
         places = ((change.path, line.side, line.number) for line in known)
         return tuple(comment for place in places for comment in of_line.get(place, ()))
 
-    lines = number_lines(hide_space_changes(change.lines) if layout.hides_space else change.lines)
+    shown = hide_space_changes(change.lines) if layout.hides_space else change.lines
+    lines = highlighter.colour(change.path, number_lines(shown))
     if layout.is_split:
         return [CommentedPair(*pair, find(*pair)) for pair in pair_lines(lines)]
     return [CommentedLine(line, find(line)) for line in lines]

@@ -16,7 +16,8 @@ class NumberedLine:
     """A line of a patch with its kind and its sign; `number` is None for what is no line of a file.
 
     A deleted line has its number in the old file (`side`), any other one in the new file; `old` is
-    the number in the old file of a line that both have.
+    the number in the old file of a line that both have. `pieces` are the text in parts, each with a
+    CSS class; none if it has no colours.
     """
 
     kind: str
@@ -24,6 +25,7 @@ class NumberedLine:
     side: str = ""
     number: int | None = None
     old: int | None = None
+    pieces: tuple[tuple[str, str], ...] = ()
 
 
 def number_lines(lines: Iterable[tuple[str, str]]) -> Iterator[NumberedLine]:

@@ -14,7 +14,7 @@ from releases.deployments import rollback_plan
 from releases.models import Release
 from releases.rules import MigratedRelease
 from runs import difference
-from runs.admin.comments import list_files
+from runs.admin.comments import build_files_context
 from runs.comparison.addresses import build_addresses
 from runs.comparison.layout import Layout, read_layout
 from runs.repository import open_repository
@@ -78,7 +78,7 @@ def _compare(old: Release, new: Release, only_path: str | None, layout: Layout) 
         return {"no_difference": refused.detail}
     return {
         "difference": found,
-        "changed_files": list_files(found, [], layout),
+        **build_files_context(found, [], layout),
         "removed_commits": removed,
         "omitted_removed": omitted,
     }

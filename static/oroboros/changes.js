@@ -23,6 +23,41 @@
     } catch {
       // Without storage the approval's page counts the file as not opened.
     }
+    markOpened(commit);
+  }
+
+  // ---- the tree of the files: what was opened, and the filter
+
+  function markOpened(commit) {
+    const opened = new Set(readOpened().get(commit) || []);
+    for (const mark of document.querySelectorAll("[data-file-opened]")) {
+      mark.hidden = !opened.has(mark.closest("[data-file]").dataset.file);
+    }
+  }
+
+  // Hides what does not match, in the tree and among the changes; a folder without a match too.
+  function filterFiles(tree, text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = (path) => words.every((word) => path.toLowerCase().includes(word));
+    const items = [...tree.querySelectorAll("[data-file]")];
+    for (const item of items) item.hidden = !matches(item.dataset.file);
+    for (const folder of tree.querySelectorAll("li:not([data-file])")) folder.hidden = !folder.querySelector("[data-file]:not([hidden])");
+    for (const file of tree.parentElement.querySelectorAll("details[data-path]")) file.hidden = !matches(file.dataset.path);
+    const shown = items.filter((item) => !item.hidden).length;
+    tree.querySelector("[data-file-count]").textContent = words.length ? `${shown} of ${items.length} files` : "";
+  }
+
+  // Wide, the tree is beside the changes and open; narrow, it is above them and closed. A file that is chosen is opened.
+  function setUpTree(tree) {
+    const field = tree.querySelector("[data-file-filter]");
+    tree.open = matchMedia("(min-width: 72rem)").matches;
+    field.hidden = false;
+    field.addEventListener("input", () => filterFiles(tree, field.value));
+    tree.addEventListener("click", (event) => {
+      const link = event.target.closest("a"), file = link && document.querySelector(link.hash);
+      if (file) file.open = true;
+    });
+    markOpened(tree.closest("[data-changes]")?.dataset.changes);
   }
 
   const loads = new WeakMap(); // the running request of a file
@@ -85,6 +120,7 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
+    document.querySelectorAll("[data-file-tree]").forEach(setUpTree);
     const files = document.querySelectorAll("details[data-path]");
     const seen = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) openFile(entry.target);

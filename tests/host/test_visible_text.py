@@ -2,7 +2,13 @@
 
 import pytest
 
-from host.visible_text import decode, make_line_visible, make_visible, split_marks
+from host.visible_text import (
+    decode,
+    make_line_visible,
+    make_visible,
+    split_marks,
+    split_named_marks,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +46,14 @@ def test_a_name_is_shown_on_one_line():
 
 def test_marks_are_told_from_text_that_looks_like_one():
     assert list(split_marks("<U+202E>\u202e")) == [(False, "<U+202E>"), (True, "<U+202E>")]
+
+
+@pytest.mark.parametrize("at", range(8))
+@pytest.mark.parametrize("text", ["plain", "a\u202eb\r", "e" + "\u0301" * 6, "❤\ufe0f x\ufe0f", ""])
+def test_where_a_text_is_divided_makes_no_difference_to_its_marks(text, at):
+    pieces = list(split_named_marks([("one", text[:at]), ("two", text[at:])]))
+    assert "".join(shown for _, _, shown in pieces) == make_visible(text)
+    assert "".join(shown for _, is_mark, shown in pieces if is_mark) == "".join(
+        shown for is_mark, shown in split_marks(text) if is_mark
+    )
+    assert {name for name, _, _ in pieces} <= {"one", "two"}

@@ -1,16 +1,17 @@
 """Filters for durations and long texts, and the one style of a state: unfold's label."""
 
 from datetime import datetime
+from typing import Any
 
 from django import template
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from host.durations import format_duration
-from host.visible_text import split_marks
+from host.visible_text import split_marks, split_named_marks
 
 register = template.Library()
 OPEN, CLOSE = mark_safe("<mark>"), mark_safe("</mark>")
@@ -121,3 +122,15 @@ def visible(text: str) -> SafeString:
         "{}{}{}",
         ((OPEN, text, CLOSE) if is_mark else ("", text, "") for is_mark, text in pieces),
     )
+
+
+@register.filter
+def code_line(line: Any) -> SafeString:
+    """Return a line of a patch as `visible` does, its pieces in the colours of their classes."""
+    if not line.pieces:
+        return visible(line.text)
+    shown = []
+    for name, is_mark, text in split_named_marks(line.pieces):
+        inner = format_html("<mark>{}</mark>", text) if is_mark else escape(text)
+        shown.append(format_html('<span class="{}">{}</span>', name, inner) if name else inner)
+    return SafeString("".join(shown))

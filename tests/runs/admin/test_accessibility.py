@@ -13,6 +13,7 @@ from forges.models import Delivery, OutgoingMessage, PullRequest
 from notifications.models import Notification, Target
 from releases.models import Deployment, Release
 from runs import difference
+from runs.admin.run_page import PANELS
 from runs.difference import Difference, FileChange
 from runs.models import Comment, Event, Freeze, Run
 from runs.rules import Status
@@ -42,7 +43,9 @@ def run(monkeypatch):
     """A ready run with changes, schema and environment, beside rows of all kinds."""
 
     def compute(run, repo, path):
+        code = "def f(a): return 'b', 12  # why"
         lines = [("hunk", "@@ -1 +1,2 @@"), ("add", "+a line " + "x" * 300), ("del", "-another")]
+        lines += [("", f" {code}"), ("del", f"-{code}"), ("add", f"+{code}")]
         text = FileChange("app.py", "modified", added=1, deleted=1, lines=lines)
         logo = FileChange("logo.png", "added", is_binary=True, omitted="A binary file.")
         return Difference(
@@ -124,7 +127,9 @@ def assert_accessible(page, addresses):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_dashboard_and_a_run_have_no_serious_violation(open_admin, run, scheme):
     page = open_admin(WIDE, scheme)
-    assert_accessible(page, ["/admin/", reverse("admin:runs_run_change", args=[run.pk])])
+    address = reverse("admin:runs_run_change", args=[run.pk])
+    panels = [f"{address}#{name}" for name, _, _ in PANELS]
+    assert_accessible(page, ["/admin/", *panels, f"{address}?view=split#changes"])
 
 
 @pytest.mark.full

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 from runs import difference
 from runs.difference import Difference, FileChange
 from runs.rules import Status
+from tests.chromium import NARROW
 from tests.factories import LeaseFactory
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -103,3 +104,25 @@ def test_what_was_opened_of_another_commit_does_not_count(open_admin, run):
     )
     page.goto(url_of(run, "approve"))
     expect(page.locator("[data-unopened-count]")).to_contain_text("3 of 3")
+
+
+def test_the_tree_filters_marks_and_opens_the_files(open_admin, run):
+    page = open_admin()
+    page.goto(url_of(run))
+    tree, files = page.locator("[data-file-tree]"), page.locator("details[data-path]:visible")
+    expect(tree.locator("summary", has_text="deep/")).to_contain_text("1 · +9000 −0")
+    expect(tree.locator("li", has_text=SMALL).get_by_text("opened")).to_be_visible()
+    expect(tree.locator("[data-file]", has_text="large").get_by_text("opened")).to_be_hidden()
+    tree.get_by_role("searchbox").fill("DEEP odd")
+    expect(files).to_have_count(1)
+    expect(tree.get_by_role("status")).to_have_text("1 of 3 files")
+    expect(tree.locator("[data-file]:visible")).to_have_count(1)
+    tree.get_by_role("link", name="large & <odd>.txt").click()
+    expect(files.locator(".oro-patch .add")).to_have_text("+the last of 9000 lines")
+    expect(tree.locator("[data-file]:visible").get_by_text("opened")).to_be_visible()
+    tree.get_by_role("searchbox").fill("")
+    expect(files).to_have_count(3)
+    page.set_viewport_size(NARROW)
+    page.reload()
+    expect(tree.get_by_role("searchbox")).to_be_hidden()  # above the changes, and closed
+    assert page.problems == []
