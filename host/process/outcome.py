@@ -1,5 +1,7 @@
 """How a command ended, and what it printed."""
 
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -19,9 +21,24 @@ class Outcome:
             return "took too long"
         if self.exit_code is None:
             return "was stopped"
-        if self.exit_code < 0:
-            return f"was ended by signal {-self.exit_code}"
-        return f"ended with exit code {self.exit_code}"
+        return describe_exit(self.exit_code)
+
+
+def describe_exit(exit_code: int) -> str:
+    """Return how a program ended, to end a sentence. `exit_code` is negative if a signal did."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    name = ""
+    with suppress(ValueError):  # a real-time signal has none
+        name = f" ({signal.Signals(-exit_code).name})"
+    if is_killed(exit_code):
+        name = " (SIGKILL: the system sends it when memory is short)"
+    return f"ended with signal {-exit_code}{name}"
+
+
+def is_killed(exit_code: int | None) -> bool:
+    """Return whether SIGKILL ended a program, which it does not send to itself."""
+    return exit_code == -signal.SIGKILL
 
 
 @dataclass(frozen=True)

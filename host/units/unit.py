@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from host import log_message
 from host.config import Config
@@ -16,6 +16,7 @@ from host.deadline import Deadline, Probing
 from host.errors import Refused
 from host.files import safe_files
 from host.files.file_lock import file_lock
+from host.process.outcome import describe_exit, is_killed
 from host.process.socket_owner import Socket
 from host.process.users import User
 from host.units.listeners import Listening, find_listener, wait_for_closed_connections
@@ -25,6 +26,20 @@ SETTLE_SECONDS = 1.0
 IN_USE = re.compile(r"address already in use|\bEADDRINUSE\b", re.I)
 LOCK_SECONDS = 30.0  # above the longest stop of a unit with a port: 20 s, then 5 s for SIGKILL
 STOP_SECONDS = 10.0
+T = TypeVar("T")
+
+
+class ProcessKilled(Exception):
+    """SIGKILL ended a process while it started: the system's, or a person's."""
+
+
+class UnitKilled(ProcessKilled, Refused):
+    """A unit did not start because SIGKILL ended it."""
+
+
+def refuse_end(code: str, detail: str, *, was_killed: bool) -> Refused:
+    """Return the Refused, or UnitKilled, for a unit that did not start."""
+    return (UnitKilled if was_killed else Refused)(code, detail)
 
 
 class UnitDiffers(Refused):
@@ -124,6 +139,11 @@ class UnitStatus:
     failure: str = ""
     restarts: int = 0
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether SIGKILL ended it, as far as this process knows: see `exit_code`."""
+        return not self.is_active and is_killed(self.exit_code)
+
 
 class UnitManager(Protocol):
     """What both managers can do."""
@@ -186,6 +206,18 @@ class UnitFiles:
             )
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
+
+
+def start_again_if_killed(start: Callable[[], T], report: Callable[[str], None]) -> T:
+    """Return what `start` returns; if it raises ProcessKilled, report that and call it once more.
+
+    The end says nothing about the application then: a run is not to fail because of it.
+    """
+    try:
+        return start()
+    except ProcessKilled as killed:
+        report(f"{killed}\nIt is started once more.")
+        return start()
 
 
 def start_or_replace(
@@ -274,7 +306,8 @@ def wait_until_settled(unit: Unit, get_status: Callable[[], UnitStatus]) -> Unit
             break
         probing.pause()
     if not status.is_active:
-        raise Refused("unit_crashed", f"{unit.name} {status.failure}")
+        detail = f"{unit.name} {status.failure}"
+        raise refuse_end("unit_crashed", detail, was_killed=status.was_killed)
     return status
 
 
@@ -283,7 +316,7 @@ def describe_end(log: Path, since: int, exit_code: int | None, background: str) 
 
     `background` is "" or a sentence about processes that it left.
     """
-    how = "ended" if exit_code is None else f"ended with exit code {exit_code}"
+    how = "ended" if exit_code is None else describe_exit(exit_code)
     message = log_message.read_message(log, since)
     sentence = f"{how}." if message else f"{how} and logged nothing."
     sentence = f"{sentence} {background}".rstrip()

@@ -8,6 +8,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from core import claims
@@ -19,7 +20,7 @@ from host.files.surface_folder import NO_ROUTES, LiveFile
 from host.process import shutdown
 from host.units import jobs
 from host.units.jobs import JobInterrupted
-from host.units.unit import HealthCheck
+from host.units.unit import HealthCheck, start_again_if_killed
 from releases.builds.build_folders import public_folder
 from releases.builds.launch_spec import read_fallback
 from releases.models import Deployment, DeploymentInProgress, DeploymentLost, Release
@@ -206,8 +207,10 @@ def _replace_processes(context: DeploymentContext, deployment: Deployment | None
     names = [] if deployment is None else background.list_names(config, deployment.release)
     if names or background.list_units(config):
         append_to_log(context.log, f"background processes: {', '.join(names) or 'none'}")
+    release = None if deployment is None else deployment.release
+    replace = partial(background.replace, config, release)
     try:
-        background.replace(config, None if deployment is None else deployment.release)
+        start_again_if_killed(replace, partial(append_to_log, context.log))
     except Refused as refused:
         if refused.code != "process_died" or deployment is None:
             raise

@@ -18,7 +18,14 @@ from host.deadline import Deadline
 from host.errors import Refused
 from host.files.file_lock import file_lock
 from host.units import managers
-from host.units.unit import SETTLE_SECONDS, Unit, UnitStatus, stop_together
+from host.units.unit import (
+    SETTLE_SECONDS,
+    ProcessKilled,
+    Unit,
+    UnitStatus,
+    refuse_end,
+    stop_together,
+)
 from releases.builds.build_folders import source_folder
 from releases.builds.launch_spec import read_launch_spec
 from releases.models import Release
@@ -131,7 +138,9 @@ def start(config: Config, unit: Unit) -> None:
     except Refused as refused:
         if refused.code != "unit_crashed":
             raise
-        raise _died(unit.name, refused.detail.removeprefix(f"{unit.name} ")) from refused
+        reason = refused.detail.removeprefix(f"{unit.name} ")
+        was_killed = isinstance(refused, ProcessKilled)
+        raise _died(unit.name, reason, was_killed=was_killed) from refused
 
 
 def wait_until_settled(config: Config, units: Sequence[Unit]) -> None:
@@ -150,11 +159,12 @@ def require_active(config: Config, names: Iterable[str]) -> list[UnitStatus]:
     for name in names:
         status = manager.status(name)
         if not status.is_active:
-            raise _died(name, status.failure or "is not running.")
+            reason = status.failure or "is not running."
+            raise _died(name, reason, was_killed=status.was_killed)
         statuses.append(status)
     return statuses
 
 
-def _died(name: str, reason: str) -> Refused:
-    process = name.removeprefix(UNIT_PREFIX)
-    return Refused("process_died", f"The process {process} {reason}")
+def _died(name: str, reason: str, *, was_killed: bool) -> Refused:
+    detail = f"The process {name.removeprefix(UNIT_PREFIX)} {reason}"
+    return refuse_end("process_died", detail, was_killed=was_killed)

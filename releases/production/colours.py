@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from host.app.planning import Command
@@ -25,14 +26,21 @@ from host.postgres import lock_timeout
 from host.postgres.lock_timeout import StartWatch
 from host.units import managers
 from host.units.health import describe_failed_start, wait_until_healthy
-from host.units.unit import HealthCheck, Unit, start_or_replace, stop_together
+from host.units.unit import (
+    HealthCheck,
+    ProcessKilled,
+    Unit,
+    start_again_if_killed,
+    start_or_replace,
+    stop_together,
+)
 from releases.builds.build_folders import production_storage
 from releases.builds.launch_spec import LaunchSpec, read_launch_spec
 from releases.models import Deployment, Release
 from releases.production import app_instance, current_link
 from releases.production.app_instance import Instance
 from releases.production.database import production_database_url
-from releases.production.deployment_context import DeploymentContext
+from releases.production.deployment_context import DeploymentContext, append_to_log
 from releases.production.start_facts import find_differences
 from releases.rules import COLOURS
 
@@ -45,6 +53,10 @@ LOCK_SECONDS = 60.0
 
 class Unhealthy(Exception):
     """A start or a probe failed; the text says which and why."""
+
+
+class ReleaseKilled(ProcessKilled, Unhealthy):
+    """The release did not start because SIGKILL ended one of its processes."""
 
 
 class ColoursBusy(Refused):
@@ -172,8 +184,13 @@ def ensure_home(config: Config) -> Path:
 def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
     """Start the deployment's release as its colour and wait until it is healthy.
 
-    Raises Unhealthy, Refused.
+    Once more if one of its processes is killed meanwhile. Raises Unhealthy, Refused.
     """
+    report = partial(append_to_log, context.log)
+    start_again_if_killed(partial(_start_units, context, deployment), report)
+
+
+def _start_units(context: DeploymentContext, deployment: Deployment) -> None:
     # Also called for the previous release, when a deployment is undone.
     config, colour = context.config, deployment.colour
     units = make_units(config, deployment.release, colour)
@@ -192,7 +209,8 @@ def start_colour(context: DeploymentContext, deployment: Deployment) -> None:
     except Refused as refused:
         if refused.code != "unit_crashed":
             raise
-        raise Unhealthy(explain_start(context, deployment, refused.detail)) from refused
+        was_killed = isinstance(refused, ProcessKilled)
+        raise _refuse(context, deployment, refused.detail, was_killed=was_killed) from refused
     for unit in units:
         _require_health(context, deployment, unit, deadline, log_starts[unit.name], watch)
 
@@ -226,7 +244,15 @@ def _require_health(
     waits = lock_timeout.describe_lock_wait(production_database_url(config))
     text = f"{text}\n{waits}".rstrip()
     watch.end_waits()
-    raise Unhealthy(explain_start(context, deployment, text))
+    was_killed = managers.get_manager(config).status(unit.name).was_killed
+    raise _refuse(context, deployment, text, was_killed=was_killed)
+
+
+def _refuse(
+    context: DeploymentContext, deployment: Deployment, reason: str, *, was_killed: bool
+) -> Unhealthy:
+    text = explain_start(context, deployment, reason)
+    return ReleaseKilled(text) if was_killed else Unhealthy(text)
 
 
 def describe_subject(process: str) -> str:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from host import log_message
@@ -27,14 +28,15 @@ from host.postgres import guard, lock_timeout
 from host.postgres.administration import DatabaseAdmin
 from host.services.redis_server import JOBS
 from host.units import managers
-from host.units.health import describe_failed_start, wait_until_healthy
-from host.units.unit import Unit, start_unit, stop_together
+from host.units.health import Health, describe_failed_start, wait_until_healthy
+from host.units.unit import Unit, UnitKilled, start_again_if_killed, start_unit, stop_together
 from releases.builds.build_folders import production_storage, source_folder, storage_root
 from releases.builds.launch_spec import LaunchSpec
 from releases.models import DeploymentLost, Release
 from releases.production import app_instance, colours
 from releases.production.app_instance import Instance
 from releases.production.deploy_settings import DeploySettings
+from releases.production.deployment_context import append_to_log
 from releases.production.start_facts import find_differences
 
 GATE = "gate"
@@ -281,9 +283,16 @@ def _run_release_command(start: GateStart, command: Command, unit: Unit) -> None
 
 def _start_and_probe(start: GateStart, command: Command, unit: Unit, seconds: float) -> None:
     manager = managers.get_manager(start.config)
-    try:
+
+    def start_and_wait() -> Health:
         start_unit(manager, unit, start.stop)
         health = wait_until_healthy(manager, unit, seconds, start.stop)
+        if manager.status(unit.name).was_killed and not start.stop():
+            raise UnitKilled("unit_crashed", f"{unit.name}: {health.reason}")
+        return health
+
+    try:
+        health = start_again_if_killed(start_and_wait, partial(append_to_log, start.log))
     except Refused as refused:
         _raise_if_stopping(start)
         if refused.code != "unit_crashed":

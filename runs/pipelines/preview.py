@@ -6,7 +6,7 @@ build that ended), the step leaves a note that names the run, the generation and
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import wraps
+from functools import partial, wraps
 
 from host.app import planning
 from host.app.application import Application
@@ -20,6 +20,7 @@ from host.files.write_refusals import SQLITE_NOTE, explain_refused_write
 from host.postgres import guard, schema_catalog, schema_snapshot
 from host.process import private_tmp
 from host.services.redis_server import RedisServer
+from host.units.unit import start_again_if_killed
 from runs.engine.step_context import PipelineStep, StepContext, StepResult
 from runs.engine.step_errors import StepFailed
 from runs.pipelines import (
@@ -309,8 +310,9 @@ def _start_application(context: StepContext, app: Application) -> None:
     # Before the start, so that the step's log grows while the backend starts.
     context.link_log(backend_log.path(config, slot))
     surface.wait_until_port_is_quiet(slot, has_servers=bool(spec.servers))
+    start = partial(backend.restart, config, slot, stop=context.is_stopping)
     try:
-        backend.restart(config, slot, stop=context.is_stopping)
+        start_again_if_killed(start, context.write_log)
     except Refused as refused:
         context.raise_if_stopping()
         if refused.code == "process_died":
@@ -369,6 +371,7 @@ def probe_answer(context: StepContext) -> StepResult:
     return preview_answer.wait_for_answer(context, get_slot(context))
 
 
+INSTALL = "a complete install of each folder"
 WORKTREE = "the files of {commit} in slots/{slot}/worktree"
 DATABASE = "a database of {slot} that its role can use"
 SURFACE = "this run in the state of the surface of {slot}"
@@ -379,11 +382,7 @@ STEPS = (
     PipelineStep("lease", skip_action, probe_lease),
     PipelineStep("worktree", write_worktree, probe_worktree, effect=WORKTREE),
     PipelineStep(
-        "install",
-        install,
-        probe_install,
-        context_manager=note_application,
-        effect="a complete install of each folder",
+        "install", install, probe_install, effect=INSTALL, context_manager=note_application
     ),
     PipelineStep(
         "database",

@@ -24,7 +24,7 @@ from host.process.users import DelegatedUser, User
 from host.units import managers
 from host.units.health import Health, describe_failed_start, probe, wait_until_healthy
 from host.units.listeners import find_open_addresses
-from host.units.unit import Unit, UnitStatus, start_or_replace, stop_together
+from host.units.unit import Unit, UnitStatus, refuse_end, start_or_replace, stop_together
 from slots.runtime import backend_log, idle_page, processes, worktree
 from slots.runtime import spec as specs
 from slots.runtime.processes import BackendStatus, ProcessStatus
@@ -323,14 +323,18 @@ def _wait_until_healthy(
         remaining = deadline.seconds_left
         processes.wait_until_servers_answer(config, slot, started.spec, unit.env, remaining, stop)
         processes.wait_until_settled(config, slot, started.spec, started.settling, stop)
-        now = manager.status(unit.name, unit.port)
+    now = manager.status(unit.name, unit.port)
+    if health.ok and not now.is_active:  # it has ended while the others were waited for
+        health = Health(False, f"It {now.failure or 'does not run.'}")
+    if health.ok:
         others = tuple(processes.list_statuses(config, slot, started.spec))
         return BackendStatus(specs.read(slot), now, health, started.unit_status.was_running, others)
     _stop_what_was_started(config, slot, started)
     reason = health.reason
     if not started.spec.is_idle:  # which is ours: no key of a manifest changes how it is probed
         reason = describe_failed_start(health, unit, started.log_start)
-    raise Refused("backend_unhealthy", f"The backend of {slot.slot_id}: {reason}")
+    detail = f"The backend of {slot.slot_id}: {reason}"
+    raise refuse_end("backend_unhealthy", detail, was_killed=now.was_killed)
 
 
 def _stop_what_was_started(config: Config, slot: SlotConfig, started: _Started) -> None:

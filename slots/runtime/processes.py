@@ -20,8 +20,10 @@ from host.units.stack_ports import PREVIEW_PREFIX, process_prefix
 from host.units.unit import (
     SETTLE_SECONDS,
     STOP_SECONDS,
+    ProcessKilled,
     Unit,
     UnitStatus,
+    refuse_end,
     start_or_replace,
     stop_together,
 )
@@ -138,7 +140,8 @@ def start(
             if refused.code != "unit_crashed":
                 raise
             reason = refused.detail.removeprefix(f"{unit.name} ")
-            raise _died(slot, process.name, reason) from refused
+            was_killed = isinstance(refused, ProcessKilled)
+            raise _died(slot, process.name, reason, was_killed=was_killed) from refused
 
 
 def wait_until_settled(
@@ -152,7 +155,8 @@ def wait_until_settled(
     while spec.processes:
         for status in list_statuses(config, slot, spec):
             if not status.is_active:
-                raise _died(slot, status.name, status.failure)
+                was_killed = status.unit_status.was_killed
+                raise _died(slot, status.name, status.failure, was_killed=was_killed)
         if since.has_passed or (stop is not None and stop()):
             return
         time.sleep(min(POLL_SECONDS, since.seconds_left))
@@ -209,7 +213,8 @@ def wait_until_servers_answer(
         if not found.ok:
             status = manager.status(unit.name, unit.port)
             if not status.is_active:
-                raise _died(slot, process.name, status.failure or "is not running")
+                reason = status.failure or "is not running"
+                raise _died(slot, process.name, reason, was_killed=status.was_killed)
             reason = describe_failed_start(found, unit, key=f"[processes.{process.name}]")
             detail = f"The process {process.name} of {slot.slot_id}: {reason}"
             raise Refused("backend_unhealthy", detail)
@@ -257,5 +262,6 @@ def _build_unit(
     )
 
 
-def _died(slot: SlotConfig, name: str, reason: str) -> Refused:
-    return Refused("process_died", f"The process {name} of {slot.slot_id} {reason}")
+def _died(slot: SlotConfig, name: str, reason: str, *, was_killed: bool) -> Refused:
+    detail = f"The process {name} of {slot.slot_id} {reason}"
+    return refuse_end("process_died", detail, was_killed=was_killed)

@@ -103,6 +103,22 @@ def test_a_process_that_ends_at_its_start_refuses_it_with_its_name_and_last_line
     assert "no queue at all" in caught.value.detail
 
 
+def test_a_backend_that_ends_while_the_others_settle_is_refused_with_the_reason(
+    config, slot, monkeypatch
+):
+    def end_web(*_):
+        name = backend.unit_name(slot)
+        os.kill(managers.get_manager(config).status(name).pid, signal.SIGTERM)
+        has_ended = lambda: not managers.get_manager(config).status(name).is_active  # noqa: E731
+        assert wait_until(has_ended, seconds=60)
+
+    monkeypatch.setattr(backend.processes, "wait_until_settled", end_web)
+    write_processes(config, slot, worker=WORK)
+    with pytest.raises(Refused, match=r"ended with signal 15 \(SIGTERM\)") as caught:
+        backend.start(config, slot)
+    assert caught.value.code == "backend_unhealthy"
+
+
 def test_a_backend_that_does_not_start_leaves_no_process(config, slot):
     write_processes(config, slot, worker=WORK)
     (worktree.path(slot) / "app.py").write_text("raise SystemExit(1)\n")
