@@ -1,6 +1,7 @@
 """Commands in comments: who may give them, what they do, and how they are answered."""
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -99,6 +100,7 @@ def test_a_command_is_refused_for_the_reason_that_the_buttons_have(world, pull):
 
 
 def test_a_person_without_write_access_commands_nothing(world, pull):
+    cache.clear()  # of the refusals that other tests had counted
     run = make_ready()
     delivery = world.comment(pull, "/cancel", login="mallory")
     assert (delivery.decision, "may not write" in delivery.reason) == ("ignored", True)
