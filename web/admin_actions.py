@@ -33,7 +33,7 @@ from web.permissions import (
     has_ability,
     require_ability,
 )
-from web.templatetags.columns import make_age_column
+from web.templatetags.columns import make_age_column, make_person_column
 from web.visible_answers import TEXT
 
 
@@ -149,7 +149,8 @@ class ReadOnlyAdmin(ModelAdmin):
         return RowList
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return [make_age_column(self.model, one) for one in super().get_list_display(request)]
+        columns = [make_age_column(self.model, one) for one in super().get_list_display(request)]
+        return [make_person_column(self.model, one) for one in columns]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return has_ability(request, VIEW)

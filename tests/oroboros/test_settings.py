@@ -14,6 +14,7 @@ from runs.repository import push_mode
 from runs.rules import PushMode
 from tests.factories import UserFactory
 from tests.runs.conftest import Caller
+from web.templatetags.presentation import person
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/settings/"
@@ -98,7 +99,7 @@ def test_an_operator_changes_a_setting_on_the_page(operator):
     answer = browser.post(address, {"value": "forbidden", "reason": "as agreed"}, follow=True)
     page = answer.content.decode()
     assert f"You changed {run_time.SELF_APPROVAL}: not set → forbidden." in page
-    assert "by operator: as agreed" in page
+    assert f"by {person('operator')}: as agreed" in page
     assert not read_policy().is_self_allowed
     assert AuditEntry.objects.filter(target=run_time.SELF_APPROVAL).count() == 1
     wrong = browser.post(

@@ -1,5 +1,7 @@
 """Filters for durations and long texts, and the one style of a state: unfold's label."""
 
+import re
+import unicodedata
 from datetime import datetime
 from typing import Any
 
@@ -134,3 +136,31 @@ def code_line(line: Any) -> SafeString:
         inner = format_html("<mark>{}</mark>", text) if is_mark else escape(text)
         shown.append(format_html('<span class="{}">{}</span>', name, inner) if name else inner)
     return SafeString("".join(shown))
+
+
+def get_initials(name: str) -> str:
+    """Return the first letters of the first and the last word of a name, or two of its only word.
+
+    Words are divided by what is neither letter nor digit, as in "ada.lovelace" and "ci_nightly".
+    What follows an @ is no part of a name. Without any word it is "?".
+    """
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", name.partition("@")[0]))
+    letters = words[0][:2] if len(words) == 1 else [word[0] for word in (*words[:1], *words[-1:])]
+    return "".join(letter.upper()[:1] for letter in letters) or "?"
+
+
+@register.filter
+def person(name: str) -> SafeString:
+    """Return a name as HTML with a badge of its initials; "" for none.
+
+    The initials are added by CSS, so that text which is searched or copied is the name alone.
+    """
+    if not name:
+        return EMPTY
+    return format_html(
+        '<span class="oro-person"><span class="oro-initials" data-initials="{}" title="{}"'
+        ' aria-hidden="true"></span><span>{}</span></span>',
+        get_initials(name),
+        name,
+        name,
+    )

@@ -42,7 +42,7 @@ from tests.runs.admin.artifacts import write_artifact
 from tests.runs.admin.rows import create_rows
 from tests.runs.pipelines.shipping.world import GIT
 from web.admin_actions import DetailPageAdmin, ReadOnlyAdmin
-from web.templatetags.presentation import render_chip
+from web.templatetags.presentation import person, render_chip
 
 pytestmark = pytest.mark.django_db
 OURS = [
@@ -191,8 +191,8 @@ def test_the_list_of_users_and_every_user_opens(superuser):
     UserFactory(groups=["approver"])
     for address in ("", "?q=x", "add/"):
         assert superuser.get(url_of(User, "changelist") + address).status_code == 200
-    for person in User.objects.all():
-        assert superuser.get(url_of(User, "change", person.pk)).status_code == 200
+    for user in User.objects.all():
+        assert superuser.get(url_of(User, "change", user.pk)).status_code == 200
 
 
 def test_the_dashboard_opens_empty_and_full(operator, settings, tmp_path):
@@ -270,7 +270,7 @@ def test_the_page_of_a_waiting_run_has_an_estimate_and_the_slots_in_use(operator
         "1, a slot in about 1 h 59",
         "<b>preview-1</b>",
         "Reactions",
-        "alice, since",
+        f"{person('alice')}, since",
     ):
         assert (text, text in page) == (text, True)
 
@@ -335,7 +335,7 @@ def test_the_dashboard_says_which_change_is_live_and_whose(operator):
     type(live).objects.filter(pk=live.pk).update(run_id=run.pk)
     page = operator.get("/admin/").content.decode()
     link = f'<a href="{url_of(type(run), "change", run.pk)}">Show &lt;b&gt;reactions&lt;/b&gt;</a>'
-    assert f"<p>{link} by ada" in page
+    assert f"<p>{link} by {person('ada')}" in page
 
 
 @pytest.mark.parametrize("outcome", ["failed", "restored", "stuck"])

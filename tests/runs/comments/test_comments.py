@@ -20,6 +20,7 @@ from runs.models import Comment, Run
 from runs.rules import Status
 from tests.factories import CommentFactory, LeaseFactory, UserFactory
 from tests.runs.conftest import Caller
+from web.templatetags.presentation import person
 
 pytestmark = pytest.mark.django_db
 PATH = "shop/<odd> & é.py"
@@ -176,7 +177,7 @@ def test_a_reviewer_comments_on_a_line_and_sees_it_beside_the_line(run):
     [comment] = Comment.objects.all()
     assert answer.headers["Location"] == f"{page_of(run)}#comments"
     page = read(browser, page_of(run))
-    assert f'id="on-line-{comment.pk}"><b>approver</b>: Why &lt;3&gt;?' in page
+    assert f'id="on-line-{comment.pk}"><b>{person("approver")}</b>: Why &lt;3&gt;?' in page
     assert f'id="comment-{comment.pk}"' in page
     assert "1 comment on the run is not resolved" in read(
         browser, reverse("admin:runs_run_approve", args=[run.pk])
