@@ -189,6 +189,8 @@ def enqueue_unclaimed_runs() -> int:
     run_ids = [
         run.pk for run in runs if run.stop_status or get_pending_steps(settings.OROBOROS, run)
     ]
+    if not run_ids:
+        return 0
     # Together: `enqueued_at` without its task would only delay the run.
     with transaction.atomic():
         Run.objects.filter(pk__in=run_ids).update(enqueued_at=at)

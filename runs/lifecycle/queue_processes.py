@@ -104,15 +104,16 @@ class QueueProcesses:
 
     def find_max_age(self, now: float) -> float:
         """Return for how many seconds a heartbeat shows that the queue delivers."""
-        return LOSS_SECONDS if self._is_suspicious(now) else queue_health.HEARTBEAT_MAX_AGE_SECONDS
+        return LOSS_SECONDS if self.is_suspicious(now) else queue_health.HEARTBEAT_MAX_AGE_SECONDS
 
     def is_restart_due(self, now: float) -> bool:
         """Return whether a cluster that does not deliver has had time enough."""
-        if self.lost_at is not None and self._is_suspicious(now):
+        if self.lost_at is not None and self.is_suspicious(now):
             return now - self.lost_at > LOSS_SECONDS
         return now - self.started > GRACE_SECONDS
 
-    def _is_suspicious(self, now: float) -> bool:
+    def is_suspicious(self, now: float) -> bool:
+        """Return whether a process was lost lately, so that the cluster may not deliver."""
         return self.lost_at is not None and now - self.lost_at < SUSPICIOUS_SECONDS
 
 

@@ -45,6 +45,8 @@ from runs.screenshots import execution as screenshots
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+# Each look is four queries, and a heartbeat may be 30 s old. After a loss: at each tick.
+DELIVERY_CHECK_SECONDS = 5.0
 # For work that does not look whether it is to stop, such as a copy of a database.
 STOP_SECONDS = 5.0
 # A cluster that does not deliver would wait for ever for its workers: it is not waited for.
@@ -138,6 +140,7 @@ class Supervisor:
         self.config = config
         self.shutdown = threading.Event()
         self.created = time.monotonic()
+        self.delivery_due = self.created
         self.cluster: ProcessId | None = None
         self.mail_sink: ProcessId | None = None
         self.retired = RetiredProcesses()
@@ -239,6 +242,9 @@ class Supervisor:
             return
         if lost := self.processes.update(self.cluster, now):
             self._release_claims(self.cluster, [one.pid for one in lost])
+        if now < self.delivery_due and not self.processes.is_suspicious(now):
+            return
+        self.delivery_due = now + DELIVERY_CHECK_SECONDS
         if self._is_delivering(self.processes.find_max_age(now)):
             notify_systemd(WATCHDOG)
         elif self.processes.is_restart_due(now):

@@ -25,7 +25,7 @@ from host.process import process_table
 from host.process.process_id import ProcessId
 from runs.lifecycle.queue_health import QUEUE
 from runs.lifecycle.queue_processes import QueueProcesses
-from runs.lifecycle.supervisor import PeriodicTask, Supervisor
+from runs.lifecycle.supervisor import DELIVERY_CHECK_SECONDS, PeriodicTask, Supervisor
 from runs.models import Heartbeat, Run
 from tests.environment import free_port
 from tests.factories import RunFactory
@@ -203,6 +203,25 @@ def test_the_claim_of_a_queue_worker_that_was_killed_ends_at_the_next_look(super
     supervisor.step()
     again = [Run.objects.claim(run.pk, make_owner_name()) for run in rows]
     assert [claim is not None for claim in again] == [True, False]
+
+
+@pytest.mark.django_db
+def test_whether_the_queue_delivers_is_asked_when_due_and_at_each_tick_after_a_loss(
+    supervisor, cluster, monkeypatch
+):
+    restarts, now = [], time.monotonic()
+    monkeypatch.setattr(supervisor, "_restart_cluster", lambda: restarts.append(1))
+    supervisor.cluster, supervisor.delivery_due = cluster, now + 600
+    supervisor.processes = QueueProcesses(started=now - 600)
+    supervisor.step()
+    assert restarts == []
+    supervisor.processes = QueueProcesses(started=now - 600, lost_at=now - 15)
+    supervisor.step()
+    assert restarts == [1]
+    assert supervisor.delivery_due <= time.monotonic() + DELIVERY_CHECK_SECONDS
+    supervisor.processes, supervisor.delivery_due = QueueProcesses(started=now - 600), now
+    supervisor.step()
+    assert restarts == [1, 1]
 
 
 @pytest.mark.django_db
