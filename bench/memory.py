@@ -2,7 +2,7 @@
 
 It groups processes by what they are; under systemd by unit, and it counts the lines of and about
 the units that the journal got meanwhile. PSS counts a page that n processes share as 1/n in each
-(proc_pid_smaps_rollup), so the sums add up. Processes that ended or began meanwhile are left out.
+(proc_pid_smaps_rollup), so the sums add up. Processes that ended meanwhile are left out.
 Run it as the user that started the stack (or root), beside a stack with free slots and no work:
 
     ./scripts/runtime-up.sh && .venv/bin/python bench/memory.py --seconds 30
@@ -150,10 +150,10 @@ def main() -> int:
     time.sleep(given.seconds)
     rows = []
     for pid, group in members(home).items():
-        if pid in before:
-            cpu, switches = before[pid]
-            used = cpu_seconds(pid) - cpu, count_switches(pid) - switches
-            rows.append((group, pss_kib(pid) / 1024, *used))
+        # One that began meanwhile has used all of its time since.
+        cpu, switches = before.get(pid, (0.0, 0.0))
+        used = cpu_seconds(pid) - cpu, count_switches(pid) - switches
+        rows.append((group, pss_kib(pid) / 1024, *used))
     print_rows(rows, given.seconds)
     lines = count_journal_lines(since)
     if lines is not None:
