@@ -65,7 +65,10 @@ def test_an_update_leaves_the_focus_and_the_position_of_the_page(page):
     reject.focus()
     position = page.evaluate("[scrollY, document.activeElement.getBoundingClientRect().top]")
     EventFactory(run=run, text="something new")
+    # As long as before, and in the part that has the focus: only parts that change are touched.
+    Run.objects.update(title=run.title.swapcase())
     page.evaluate(ASK)
+    expect(page.locator("[data-part=head] h1")).to_have_text(run.title.swapcase())
     expect(page.locator("[data-part=events]")).to_contain_text("something new")
     assert page.evaluate("document.activeElement.textContent.trim()") == "Reject"
     now = page.evaluate("[scrollY, document.activeElement.getBoundingClientRect().top]")
