@@ -1,6 +1,6 @@
 """Slots: the run that holds each, and draining and quarantine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -120,6 +120,7 @@ def _add_processes(form: Form, slot: Slot) -> None:
     run = _find_holder(slot)
     names = [one.name for one in presenters.list_processes(run)] if run is not None else []
     form.fields["process"] = build_process_field(names)
+    form.order_fields(["process", "reason"])
 
 
 ACTIONS = (
@@ -199,9 +200,6 @@ ACTIONS = (
 class SlotAdmin(ProcessLogsAdmin):
     list_display = ["slot_id", "state", "holder", "since", "until", "reason", "fence"]
     fields = [
-        "slot_id",
-        "host",
-        "fence",
         "state",
         "holder",
         "since",
@@ -209,6 +207,8 @@ class SlotAdmin(ProcessLogsAdmin):
         "reason",
         "process_list",
         "lease_list",
+        "host",
+        "fence",
     ]
     readonly_fields = ["state", "holder", "since", "until", "reason", "process_list", "lease_list"]
     page_actions = ACTIONS
@@ -270,14 +270,20 @@ class SlotAdmin(ProcessLogsAdmin):
         lines = map(
             _describe_process, presenters.list_processes_of(build_status(slot, _lease(slot)))
         )
-        return format_html_join("\n", "{} {}{}", lines) or "none"
+        return _render_lines("<li>{} {}{}</li>", lines)
 
     @display(description="Last leases")
     def lease_list(self, slot):
         """List the leases of the slot, the newest first: run, times, restarts, end."""
         leases = slot.leases.exclude(granted_at=None).select_related("run")
         lines = map(_describe_lease, leases.order_by("-fence")[:LISTED_LEASES])
-        return format_html_join("\n", '<a href="{}">{}</a> ({}) {}{}', lines) or "none"
+        return _render_lines('<li><a href="{}">{}</a> ({}) {}{}</li>', lines)
+
+
+def _render_lines(form: str, lines: Iterable[tuple[str, ...]]) -> str:
+    """Return a list with `form` filled in for each of the lines."""
+    items = format_html_join("", form, lines)
+    return format_html('<ul class="oro-lines">{}</ul>', items) if items else "none"
 
 
 def _describe_process(process: ProcessView) -> tuple[str, ...]:
