@@ -10,6 +10,7 @@ from notifications.channels.connection_guard import (
     Guard,
     Policy,
     find_reason_against,
+    unwrap,
 )
 
 PRIVATE = [
@@ -72,3 +73,18 @@ def test_each_connection_is_checked_with_the_address_that_the_name_had():
 def test_nothing_but_the_network_is_reached(event):
     with pytest.raises(AddressRefused, match="over the network only"):
         Guard(Policy()).check_event(event, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "within"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("64:ff9b::10.0.0.1", "10.0.0.1"),
+        ("2002:a00:1::", "10.0.0.1"),  # 6to4
+        ("2001:0:4136:e378::f5ff:fffe", "10.0.0.1"),  # Teredo: the client, not its server
+    ],
+)
+def test_the_ipv4_address_to_which_another_leads_is_found(text, within):
+    assert unwrap(ipaddress.ip_address(text)) == ipaddress.ip_address(within)

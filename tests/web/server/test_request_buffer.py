@@ -218,6 +218,12 @@ def test_a_head_has_ten_seconds_and_a_body_is_to_keep_its_rate():
     assert late.deadline == request_buffer.BODY_SECONDS + 1
 
 
+@pytest.mark.parametrize("parts", [[b"\r\n\r\n"], [b"\r", b"\n\r\n"], [b"\r\n\r", b"\n"]])
+def test_a_head_without_a_request_line_is_whole_and_left_to_the_parser(parts):
+    buffer = feed(parts)
+    assert (buffer.whole_bytes, buffer.status, buffer.path) == (4, None, b"")
+
+
 def test_a_client_that_waits_for_continue_is_found():
     head = HEAD + b"Content-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
     assert feed([head]).awaits_continue
