@@ -100,7 +100,9 @@ def make_effect(context: StepContext) -> dict[str, Any]:
     """Probe, act, probe. Raises StepStopped, and StepFailed EFFECT_MISSING without an effect."""
     step = context.step
     result = step.probe(context)
-    if result is None:
+    for _ in range(step.attempts):
+        if result is not None:
+            break
         context.raise_if_stopping()
         step.act(context)
         context.raise_if_stopping()

@@ -95,6 +95,9 @@ class PipelineStep:
     # Once such a step has begun, requests to stop the run are ignored.
     is_irreversible: bool = False
     effect: str = "the record of its effect"
+    # How often the action is taken while its effect is gone at once: a process that it started may
+    # be killed before the probe.
+    attempts: int = 1
 
     @property
     def log_artifact(self) -> str:

@@ -393,7 +393,7 @@ STEPS = (
     ),
     PipelineStep("build", build, probe_build, effect=NOTE),
     PipelineStep("migrate", migrate, probe_migrations, effect=NOTE),
-    PipelineStep("backend", start_backend, probe_backend, effect=BACKEND),
+    PipelineStep("backend", start_backend, probe_backend, effect=BACKEND, attempts=2),
     PipelineStep("surface", show_preview, probe_surface, effect=SURFACE),
     PipelineStep("answer", skip_action, probe_answer, status_on_success=Status.PREVIEW_READY),
 )

@@ -165,15 +165,26 @@ def test_a_run_whose_job_was_interrupted_continues_with_the_next_claim(run, monk
     assert (statuses(run), steps.acts) == ({"one": "succeeded"}, ["one"] * 3)
 
 
-def test_missing_effect_after_the_act_fails_the_step_and_says_what_was_looked_for(run, claim):
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_missing_effect_after_each_act_fails_the_step_and_says_what_was_looked_for(
+    run, claim, attempts
+):
     steps = Steps("one")
-    steps.steps = [
-        replace(steps.steps[0], probe=lambda context: None, effect="{commit} in its folder")
-    ]
+    fields = {"probe": lambda context: None, "effect": "{commit} in its folder"}
+    steps.steps = [replace(steps.steps[0], attempts=attempts, **fields)]
     with pytest.raises(StepFailed, match=f"{run.commit_sha} in its folder was not found") as failed:
         steps.run_all(run, claim)
     assert failed.value.code == "EFFECT_MISSING"
-    assert (statuses(run), steps.acts) == ({"one": "failed"}, ["one"])
+    assert (statuses(run), steps.acts) == ({"one": "failed"}, ["one"] * attempts)
+
+
+def test_an_effect_that_is_gone_after_the_act_is_made_once_more(run, claim):
+    steps = Steps("one")
+    gone = iter([True, True, False])  # before the first act, after it, after the second
+    probe = lambda context: None if next(gone) else {"made": "one"}  # noqa: E731
+    steps.steps = [replace(steps.steps[0], probe=probe, attempts=2)]
+    steps.run_all(run, claim)
+    assert (statuses(run), steps.acts) == ({"one": "succeeded"}, ["one"] * 2)
 
 
 @pytest.mark.parametrize("step", [*preview.STEPS, *shipping.STEPS], ids=lambda step: step.name)
