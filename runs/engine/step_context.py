@@ -15,6 +15,7 @@ from host import log_message
 from host.config import Config
 from host.files import log_files, safe_files
 from host.masking.known_secrets import read_masks
+from host.process import shutdown
 from host.process.users import User
 from runs.engine import events
 from runs.engine.artifacts import write_artifact
@@ -38,8 +39,8 @@ class CommandContext:
     job: str
 
     def is_stopping(self) -> bool:
-        """Return whether running commands are to end."""
-        return False
+        """Return whether running commands are to end, as the worker that runs them does."""
+        return shutdown.has_begun()
 
     def raise_if_stopping(self) -> None:
         """Raise StepStopped if the work is to end."""

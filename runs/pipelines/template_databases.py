@@ -26,9 +26,11 @@ from host.files import log_files, ownership, safe_files
 from host.git.bare_repository import Repository
 from host.postgres import guard, schema_catalog, schema_snapshot
 from host.postgres.guard import Target
+from host.process import shutdown
+from host.units.jobs import JobInterrupted
 from runs.engine.artifacts import create_log_path
 from runs.engine.step_context import CommandContext, StepContext
-from runs.engine.step_errors import StepFailed
+from runs.engine.step_errors import StepFailed, StepStopped
 from runs.leasing import grants
 from runs.pipelines import app_commands, template_storage
 from runs.repository import find_preview_base, open_repository
@@ -78,7 +80,8 @@ def ensure_base_template(
     """Return the name of the template database of the target branch's commit, as `ensure_template`.
 
     A commit that failed is not tried again, since every preview would wait for it. Raises
-    BaseBroken also then; `forget_failure` has the next one try it.
+    BaseBroken also then; `forget_failure` has the next one try it. Raises StepStopped, and nothing
+    is known of the commit, if the worker ends.
     """
     name, log_start = guard.template_name(base), log_files.read_size(context.log)
     try:
@@ -86,6 +89,8 @@ def ensure_base_template(
             context, repo, base, target, before=lambda: _raise_known_failure(context.config, base)
         )
     except (StepFailed, ApplicationRefused) as failed:
+        if shutdown.wait_for_notice():
+            raise StepStopped from failed  # the shutdown may have caused it
         code = failed.code if isinstance(failed, StepFailed) else ""
         if code and code not in BASE_FAILURES:
             raise  # it says nothing about the commit
@@ -238,7 +243,8 @@ def template_schema_path(config: Config, template: str) -> Path:
 def build_current_template() -> str:
     """Build the template of the target branch's head in advance of the next preview.
 
-    Returns why it could not be built; "" if it was.
+    Returns why it could not be built; "" if it was. What ends with the worker is repeated for the
+    next preview.
     """
     config = settings.OROBOROS
     repo = open_repository(config)
@@ -251,6 +257,10 @@ def build_current_template() -> str:
         # No run waits for it: the next preview reports the failure.
         log.warning("the template database of %s was not built: %s", base, failed)
         return str(failed)
+    except (StepStopped, Refused) as stopped:
+        if not (isinstance(stopped, StepStopped | JobInterrupted) or shutdown.wait_for_notice()):
+            raise
+        return str(stopped) or "The worker ended before it was built."
     ensure_spare(config)
     return ""
 
