@@ -55,6 +55,7 @@ COMMIT = {"pattern": "^[0-9a-f]{40}$"}
 # What the JSON parser refuses in any text, and what a field on a single line refuses besides.
 CONTROLS = "\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f"
 LINE_CONTROLS = "\\u0000-\\u001f"
+NO_NULL = "^[^\\u0000]*$"
 ERROR = {
     "type": "object",
     "properties": {
@@ -75,6 +76,7 @@ def complete_schema(result: dict[str, Any], generator: Any, **kwargs: Any) -> di
         _add_errors(operation)
         for parameter in operation.get("parameters", ()):
             parameter["schema"] |= PARAMETERS.get(parameter["name"], {})
+            _state_query_text(parameter)
     # Several operations can have the same body.
     for name in {name for operation in operations for name in _list_body_components(operation)}:
         serializer = force_instance(generator.registry[name, ResolvedComponent.SCHEMA].object)
@@ -91,6 +93,14 @@ def _list_operations(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if method != "get":
                 methods[method].setdefault("requestBody", EMPTY_BODY)
             yield methods[method]
+
+
+def _state_query_text(parameter: dict[str, Any]) -> None:
+    """State what `web.null_characters` refuses in the text of a query."""
+    schema = parameter["schema"]
+    is_free = schema.get("type") == "string" and not {"enum", "format", "pattern"} & schema.keys()
+    if is_free and parameter["in"] == "query":
+        schema["pattern"] = NO_NULL
 
 
 def _add_errors(operation: dict[str, Any]) -> None:

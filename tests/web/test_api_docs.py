@@ -167,3 +167,18 @@ def test_the_schema_states_what_the_api_refuses():
     assert re.fullmatch(parameters["release_id"]["pattern"], "r-20261125120000-012345abcdef")
     assert not re.fullmatch(parameters["slot_id"]["pattern"], "preview-0")
     assert parameters["run_id"]["format"] == "uuid"
+
+
+def test_the_schema_says_which_texts_of_a_query_are_refused():
+    """A null character: a text without a pattern would be valid with one."""
+    paths = SchemaGenerator().get_schema(public=True)["paths"]
+    parameters = [
+        (path, one["name"], one["schema"])
+        for path, methods in paths.items()
+        for operation in methods.values()
+        for one in operation.get("parameters", ())
+        if one["in"] == "query" and one["schema"].get("type") == "string"
+    ]
+    assert ("/api/runs", "branch", {"type": "string", "pattern": "^[^\\u0000]*$"}) in parameters
+    stated = {"enum", "format", "pattern"}
+    assert [one for one in parameters if not stated & one[2].keys()] == []
