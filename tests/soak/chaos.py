@@ -48,7 +48,8 @@ def _kill_queue_process(host, rng, kind):
 
 
 def _kill(pid):
-    with suppress(psutil.Error, TypeError):
-        psutil.Process(pid).kill()
-        return pid
+    with suppress(psutil.Error):
+        if pid is not None:  # which psutil takes for this process
+            psutil.Process(pid).kill()
+            return pid
     return "had ended"
