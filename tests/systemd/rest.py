@@ -2,12 +2,10 @@
 
 Needs root. It boots the machine of these tests, installs this checkout and ships a first release.
 Then it prints what bench/memory.py measures by unit in the first minute and over the whole time,
-the CPU of each slice as the kernel counted it, which has also what began and ended meanwhile, and
-the lines of the journal. It exits with 1 if there is one.
+and the lines of the journal. It exits with 1 if there is one.
 """
 
 import argparse
-import re
 import sys
 from collections import Counter
 
@@ -15,9 +13,6 @@ from tests.systemd.machine import Machine, wait_for
 from tests.systemd.test_journal import Journal, is_healthy
 
 FIRST_SECONDS = 60
-# The sandbox has the first version of cgroups: see its script.
-READ_CPU = "find /sys/fs/cgroup/cpuacct -path '*.slice/cpuacct.usage' -exec grep -H . {} +"
-SLICE = re.compile(r"/([^/]+)\.slice/cpuacct\.usage:(\d+)$", re.MULTILINE)
 
 
 def main():
@@ -41,11 +36,8 @@ def main():
 def measure(host, seconds):
     """Print the measurements; return the lines that the journal got meanwhile."""
     write(f"The first {FIRST_SECONDS} s:\n{measure_units(host, FIRST_SECONDS)}")
-    journal, before = Journal(host), read_cpu(host)
+    journal = Journal(host)
     write(f"{seconds / 60:.0f} minutes:\n{measure_units(host, seconds)}")
-    after = read_cpu(host)
-    for name in sorted(before.keys() & after.keys()):
-        write(f"{name:30} {100 * (after[name] - before[name]) / seconds:6.2f} % of a core\n")
     lines = journal.list_messages()
     write(f"{len(lines)} lines in the journal\n")
     for line, count in Counter(lines).most_common():
@@ -55,11 +47,6 @@ def measure(host, seconds):
 
 def measure_units(host, seconds):
     return host.run(f".venv/bin/python bench/memory.py --seconds {seconds}", seconds=seconds + 120)
-
-
-def read_cpu(host):
-    """Return the seconds of CPU of each slice of units."""
-    return {name: int(usage) / 1e9 for name, usage in SLICE.findall(host.run(READ_CPU))}
 
 
 def write(text):
