@@ -64,9 +64,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     # the API's limits
     "web/server/request_buffer.py": ("tests/web/server/test_request_buffer.py",),
     "web/server/paced_pool.py": ("tests/web/server/test_paced_pool.py",),
-    "web/request_framing.py": ("tests/web/test_request_framing.py",),
+    "web/request_framing.py": ("tests/web/test_framing_rules.py",),
     "web/parsers.py": ("tests/web/test_parsers.py",),
-    "host/settings_rules.py": ("tests/host/test_settings_rules.py",),
+    "host/settings_rules.py": ("tests/host/test_settings_values.py",),
     # the host: databases, commands, environments, git, processes
     "host/postgres/guard.py": ("tests/host/postgres/test_guard.py",),
     "host/app/command_policy.py": ("tests/host/app/test_command_policy.py",),
