@@ -88,3 +88,9 @@ def test_nothing_but_the_network_is_reached(event):
 )
 def test_the_ipv4_address_to_which_another_leads_is_found(text, within):
     assert unwrap(ipaddress.ip_address(text)) == ipaddress.ip_address(within)
+
+
+def test_an_address_of_this_host_is_its_own():
+    guard = Guard(Policy())
+    assert guard._is_own(socket.AF_INET, "127.0.0.1")
+    assert not guard.is_looking

@@ -65,7 +65,7 @@ def test_what_is_shown_of_an_address_has_no_secret():
 
 
 @pytest.mark.parametrize(
-    "address", ["", "x", "https://", "http://a b", "https://h:99999/", "ftp://h"]
+    "address", ["", "x", "https://", "http://a b", "https://h:0/", "https://h:99999/", "ftp://h"]
 )
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(Refused, match="address"):
@@ -81,7 +81,7 @@ def test_an_e_mail_target_is_one_address(address):
         check_address("email", address)
 
 
-@pytest.mark.parametrize("address", ["http://hooks.example.com/x", "https://hooks.example.com/x"])
+@pytest.mark.parametrize("address", ["http://hooks.example.com/x", "https://hooks.example.com:1/x"])
 def test_a_webhooks_address_may_have_either_scheme_and_that_of_a_service_any(address):
     check_address("webhook", address)
     check_address("service", address)

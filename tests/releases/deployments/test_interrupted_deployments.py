@@ -77,6 +77,22 @@ def test_undo_that_was_killed_after_the_switch_is_continued(
     assert current_link.read(config).number == before
 
 
+def test_undo_is_recorded_before_anything_is_restored(config, releases, rollback, monkeypatch):
+    switch(config, rollback)
+    seen = []
+
+    def start(context, deployment):
+        seen.append(Deployment.objects.get(pk=rollback.pk).is_being_undone)
+
+    monkeypatch.setattr(colours, "start_colour", start)
+    with (
+        pytest.raises(DeploymentFailed),
+        deployment_steps.claim_deployment(config, rollback) as context,
+    ):
+        deployment_steps.undo_deployment(context, "the health gate failed")
+    assert seen == [True]
+
+
 def test_undo_that_was_killed_before_any_switch_does_not_deploy(config, releases, rollback):
     claim = Deployment.objects.running().claim(rollback.number, "a process that died")
     rollback.start_undo(claim, "the start failed")

@@ -332,8 +332,7 @@ def test_a_way_back_that_fails_leaves_the_release_before_and_says_so(
     replace(health_gate, "wait_until_restored", fault)
     failed = undo(config, deployment)
     assert failed.is_stuck
-    stuck = f"{releases[2]} is live again and not healthy: it crashed"
-    assert failed.detail == f"it is sick {stuck}"
+    assert failed.detail == f"it is sick {releases[2]} is live again and not healthy: it crashed"
     [record] = [one for one in caplog.records if one.levelname == "CRITICAL"]
     assert record.getMessage().endswith(f"deployment {deployment.number}: {failed.detail}")
     assert Release.objects.live() == releases[2]
@@ -343,20 +342,23 @@ def test_a_way_back_that_fails_leaves_the_release_before_and_says_so(
     assert (("replace", config, releases[2]) in made) is (point != "gate")
 
 
-def test_too_many_claims_after_the_switch_are_the_reason_of_the_undo(config, releases, calls):
+@pytest.mark.parametrize("reason", [deployment_steps.TOO_MANY_ATTEMPTS, "it is sick"])
+def test_a_switched_deployment_is_undone_and_not_finished(config, releases, calls, reason):
     _, replace = calls
     replace(health_gate, "check_health")
     deployment = begin(releases[0], is_gated=False)
     with deployment_steps.claim_deployment(config, deployment) as context:
         deployment_steps.switch_to_release(context)
-    Deployment.objects.filter(pk=deployment.pk).update(attempts=2 * claims.MAX_ATTEMPTS)
+        if reason == "it is sick":  # and the process that undid it died
+            deployment.start_undo(context.claim, reason)
+        else:
+            Deployment.objects.update(attempts=2 * claims.MAX_ATTEMPTS)
     with (
         pytest.raises(DeploymentFailed) as failed,
         deployment_steps.claim_deployment(config, deployment) as context,
     ):
         deployment_steps.finish_deployment(context)
-    too_many = deployment_steps.TOO_MANY_ATTEMPTS
-    assert failed.value.detail == f"{too_many} {releases[2]} is live again."
+    assert failed.value.detail == f"{reason} {releases[2]} is live again."
 
 
 # -- what a person does then ----------------------------------------------------------------------
