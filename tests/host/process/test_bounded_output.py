@@ -39,6 +39,12 @@ def test_of_long_output_the_beginning_and_the_end_are_kept_and_the_cut_is_told()
     assert told == f"[{sum(map(len, lines)) - kept:,} bytes were left out here.]"
 
 
+def test_a_line_that_has_begun_is_cut_at_the_limit_and_another_one_before_it():
+    begun = write([b"a" * 60, b"b" * 60, b"c" * 60])
+    assert begun.startswith(b"a" * 60 + b"b" * 40 + b"\n[Output beyond 100 bytes")
+    assert write([b"x\n", b"y" * 200]).startswith(b"x\n[Output beyond 100 bytes")
+
+
 @pytest.mark.parametrize("masks", [NO_MASKS, create_masks([SECRET])])
 def test_the_kept_end_is_as_long_as_the_tail_wherever_the_output_ends(masks):
     for count in range(100, 140):
