@@ -52,10 +52,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "accounts/tokens.py": (*TOKENS, "tests/accounts/test_commands.py"),
     "accounts/token_throttle.py": TOKENS,
     "accounts/login_throttle.py": ("tests/accounts/test_login_throttle.py",),
-    "accounts/reserved_names.py": (
-        "tests/accounts/test_people.py",
-        "tests/accounts/test_tokens.py",
-    ),
+    "accounts/reserved_names.py": ("tests/accounts/test_reserved_names.py",),
     "accounts/audit/rules.py": ("tests/accounts/audit/test_rules.py",),
     "web/permissions.py": ("tests/runs/api/test_permissions.py", *TOKENS),
     "forges/rules.py": ("tests/forges/test_rules.py",),
