@@ -24,6 +24,7 @@ OTHER_CHECKS = (
     '[checks]\ntests = "pytest -x"\nslow = { run = "sh slow.sh", timeout = 60 }\nl = "x"\n'
 )
 GIT = ("git", "-c", "user.name=Alice", "-c", "user.email=alice@example.com")
+FILE = 'class="oro-details oro-file"'
 
 
 @pytest.fixture
@@ -184,11 +185,11 @@ def test_the_runs_page_lists_every_file_and_marks_hidden_characters(large_run):
     address = reverse("admin:runs_run_change", args=[large_run])
     page = admin.get(address).content.decode()
     assert "301 files changed, 1 of them not shown in full" in page
-    assert page.count('class="oro-details oro-file"') == 301
+    assert page.count(FILE) == 301
     assert "safe<mark>&lt;U+000C&gt;</mark>diff --git" in page
     assert "?path=a-first.txt" in page
     alone = admin.get(f"{address}?path=a-first.txt").content.decode()
-    assert (alone.count('<span class="add">'), alone.count("oro-file")) == (4100, 1)
+    assert (alone.count('<span class="add">'), alone.count(FILE)) == (4100, 1)
     Run.objects.filter(pk=large_run).update(status=Status.PREVIEW_READY)
     approval = admin.get(reverse("admin:runs_run_approve", args=[large_run])).content.decode()
     assert "301 files changed, 1 of them not shown in full" in approval
