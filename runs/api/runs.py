@@ -121,7 +121,7 @@ class RunListView(ListAPIView):
                 raise Refused("status_unknown", f"The status must be one of {known}.", status=400)
             runs = runs.filter(status=query["status"])
         if "branch" in query:
-            runs = runs.filter(branch=query["branch"].replace("\0", ""))  # PostgreSQL refuses NUL
+            runs = runs.filter(branch=query["branch"])
         return runs
 
     def list(self, request: Request, *args: object, **kwargs: object) -> Response:
