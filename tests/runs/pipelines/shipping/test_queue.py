@@ -139,6 +139,7 @@ class Worker:
         calls = {pid: syscall(pid) for pid in self.of_role("ready for work")}
         alone = [pid for pid, call in calls.items() if [*calls.values()].count(call) == 1]
         all_wait = len(calls) == settings.Q_CLUSTER["workers"] and len(alone) == 1
+        all_wait &= "" not in calls.values()  # a worker that ended after its task
         return alone[0] if all_wait else None
 
     def kill_idle(self):
@@ -165,8 +166,10 @@ class Worker:
 
 
 def syscall(pid):
-    with open(f"/proc/{pid}/syscall") as file:
+    """Return the system call in which the process waits, "" if it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/syscall") as file:
         return file.read().split()[0]
+    return ""
 
 
 def processes_of(cluster):
@@ -274,7 +277,8 @@ def test_a_frozen_cluster_has_its_schedules_run_by_the_supervisor(host):
         wait_until(lambda: worker.read_health()["overdue_schedules"] == [])
         stopped = processes_of(worker.cluster())
         for process in stopped:
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):  # a worker that ended after its task
+                process.suspend()
         try:
             wait_until(lambda: detail_of(reaper).endswith("(run by the supervisor)"))
             wait_until(lambda: worker.health() == "queue_frozen")
@@ -283,7 +287,8 @@ def test_a_frozen_cluster_has_its_schedules_run_by_the_supervisor(host):
             assert "has not run the schedule reaper" in (host.folder / "worker.log").read_text()
         finally:
             for process in stopped:
-                process.resume()
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
         wait_until(lambda: worker.health() == "ok" and is_no_scheduled_task_running(host))
         enqueue_due_schedules()
         wait_until(lambda: "reaper" not in worker.read_health()["overdue_schedules"])
